@@ -1,0 +1,182 @@
+"""The request: what is asked, of whom, and how; and the check that it can be sent at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+import msgspec
+
+from penstock._content import Image, Message, ToolCall, ToolResult, message_from
+from penstock._discreet import Discreet, type_name
+from penstock._tool import Tool
+from penstock.errors import UnsendableRequestError
+
+__all__ = ["ChatRequest", "OutputSchema", "ThinkingLevel", "check_request"]
+
+ThinkingLevel: TypeAlias = Literal["off", "low", "medium", "high"]
+IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""What both OpenAI's and Anthropic's documentation accept."""
+
+
+class OutputSchema(Discreet, frozen=True):
+    """A JSON Schema the answer shall keep to, passed to the provider's native mode."""
+
+    shown = frozenset({"name", "strict"})
+
+    schema: dict[str, Any]
+    name: str = "output"
+    strict: bool = True
+
+
+class ChatRequest(Discreet, frozen=True):
+    """One request, independent of who will answer it.
+
+    `model` names a target, or `provider/model`. `extra` holds what only one provider understands, keyed by the
+    provider's name or its wire family, merged into the body last. `tool_choice` is `auto`, `none`, `required` or the
+    name of a tool. `thinking` is a level or a budget in tokens.
+    """
+
+    shown = frozenset({"model", "thinking", "tool_choice"})
+
+    messages: tuple[Message, ...]
+    model: str | None = None
+    system: str | Message | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | None = None
+    parallel_tool_calls: bool | None = None
+    thinking: ThinkingLevel | int | None = None
+    output: OutputSchema | None = None
+    extra: dict[str, dict[str, Any]] = {}
+
+    if TYPE_CHECKING:  # what `__post_init__` accepts; the fields themselves always hold the types above
+
+        def __init__(
+            self,
+            messages: str | Sequence[Message | ToolResult | Mapping[str, Any]],
+            *,
+            model: str | None = None,
+            system: str | Message | None = None,
+            max_tokens: int | None = None,
+            temperature: float | None = None,
+            top_p: float | None = None,
+            stop: str | Sequence[str] = (),
+            seed: int | None = None,
+            tools: Sequence[Tool | Mapping[str, Any]] = (),
+            tool_choice: str | Mapping[str, Any] | None = None,
+            parallel_tool_calls: bool | None = None,
+            thinking: ThinkingLevel | int | None = None,
+            output: OutputSchema | Mapping[str, Any] | None = None,
+            extra: Mapping[str, Mapping[str, Any]] | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        put = msgspec.structs.force_setattr
+        put(self, "messages", _messages(self.messages))
+        put(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        put(self, "tools", tuple(Tool.of(tool, f"tools[{at}]") for at, tool in enumerate(self.tools or ())))
+        put(self, "tool_choice", _tool_choice(self.tool_choice))
+        put(self, "output", _output(self.output))
+        put(self, "extra", {name: dict(fields) for name, fields in (self.extra or {}).items()})
+
+
+def _messages(given: object) -> tuple[Message, ...]:
+    if isinstance(given, str):
+        return (Message.user(given),)
+    if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
+        raise UnsendableRequestError(f"messages: {type_name(given)} given; give a str or a list of messages")
+    return tuple(message_from(item, f"messages[{at}]") for at, item in enumerate(cast("Iterable[object]", given)))
+
+
+def _tool_choice(given: object) -> str | None:
+    match given:
+        case None:
+            return None
+        case "any":
+            return "required"
+        case str(word):
+            return word
+        case {"function": {"name": str(name)}} | {"name": str(name)}:
+            return name
+        case _:
+            raise UnsendableRequestError("tool_choice: give 'auto', 'none', 'required' or the name of a tool")
+
+
+def _output(given: object) -> OutputSchema | None:
+    if given is None or isinstance(given, OutputSchema):
+        return given
+    if isinstance(given, Mapping):
+        schema = dict(cast("Mapping[str, Any]", given))
+        title = schema.get("title")
+        return OutputSchema(schema, title if isinstance(title, str) and title.isidentifier() else "output")
+    raise UnsendableRequestError(
+        f"output: {type(given).__name__} given; give a JSON Schema (a dict) or an OutputSchema"
+    )
+
+
+def check_request(request: ChatRequest) -> None:
+    """Raises UnsendableRequestError with every reason why no provider could be sent this request."""
+    wrong = [*_wrong_numbers(request), *_wrong_tools(request), *_wrong_messages(request)]
+    if wrong:
+        raise UnsendableRequestError("the request cannot be sent: " + "; ".join(wrong))
+
+
+def _wrong_numbers(request: ChatRequest) -> Iterable[str]:
+    if request.max_tokens is not None and request.max_tokens < 1:
+        yield f"max_tokens is {request.max_tokens}; it must be at least 1"
+    if request.temperature is not None and not (math.isfinite(request.temperature) and request.temperature >= 0):
+        yield f"temperature is {request.temperature}; it must be a finite number, 0 or more"
+    if request.top_p is not None and not 0 <= request.top_p <= 1:
+        yield f"top_p is {request.top_p}; it must lie between 0 and 1"
+    if isinstance(request.thinking, int) and request.thinking < 1:
+        yield f"thinking is {request.thinking}; a budget must be at least 1 token, or say 'off'"
+    if isinstance(request.thinking, str) and request.thinking not in ("off", "low", "medium", "high"):
+        yield f"thinking is {request.thinking!r}; valid are off, low, medium, high or a number of tokens"
+    if "" in request.stop:
+        yield "stop holds an empty string"
+
+
+def _wrong_tools(request: ChatRequest) -> Iterable[str]:
+    names = [tool.name for tool in request.tools]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"two tools are named {name!r}"
+    choice = request.tool_choice
+    if choice not in (None, "auto", "none", "required") and choice not in names and not request.extra:
+        valid = ", ".join(["auto", "none", "required", *names])
+        yield f"tool_choice is {choice!r}, which is no tool of the request; valid are {valid}"
+
+
+def _wrong_messages(request: ChatRequest) -> Iterable[str]:
+    if not any(message.role != "system" for message in request.messages):
+        yield "messages is empty; give at least one user message"
+    called: set[str] = set()
+    for at, message in enumerate(request.messages):
+        if not message.content:
+            yield f"messages[{at}] ({message.role}) is empty"
+        for part in message.content:
+            match part:
+                case ToolCall(id=id):
+                    called.add(id)
+                case ToolResult(call_id=call_id) if call_id not in called:
+                    yield f"messages[{at}]: a tool result for {call_id!r}, but no earlier message holds that call"
+                case Image():
+                    yield from (f"messages[{at}]: {reason}" for reason in _wrong_image(part))
+                case _:
+                    pass
+
+
+def _wrong_image(image: Image) -> Iterable[str]:
+    if (image.url is None) == (image.data is None):
+        yield "an image needs either a url or data"
+    elif image.url is not None and not image.url.startswith(("https://", "http://", "gs://", "file-")):
+        yield "an image's url must begin with https:// or http://; pass bytes as data with a media_type"
+    elif image.data is not None and not image.data:
+        yield "an image's data is empty"
+    elif image.data is not None and image.media_type not in IMAGE_TYPES:
+        yield f"an image of media_type {image.media_type!r}; valid are {', '.join(sorted(IMAGE_TYPES))}"

@@ -1,0 +1,97 @@
+"""What outsiders implement: Provider and its StreamDecoder, CacheStore, LedgerStore, Validator.
+
+Every class states its laws; `penstock.testing` checks them against any implementation.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from penstock._request import ChatRequest
+from penstock._response import Chunk, Completion
+from penstock._wire import Capabilities, Target, WireHead, WireRequest, WireResponse
+from penstock.errors import ProviderError
+
+__all__ = ["Provider", "StreamDecoder"]
+
+
+class StreamDecoder(ABC):
+    """Reads one streamed response.
+
+    Laws: how the bytes are split changes nothing; `feed` never blocks and never keeps the bytes it has read;
+    what it does not know it skips. After an exception the decoder is not used again.
+    """
+
+    @abstractmethod
+    def feed(self, data: bytes) -> list[Chunk]:
+        """The chunks that `data` completes, in order; may be empty.
+
+        Raises a ProviderError where the stream tells of an error, MalformedResponseError where it cannot be read.
+        `Finished` is the kernel's to say: a decoder leaves it out.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """The bytes have ended. Raises StreamBrokenError if the stream did not end as its wire says it must."""
+
+    @property
+    @abstractmethod
+    def completion(self) -> Completion:
+        """The whole answer after `close`; before it, and after a failure, what there is so far."""
+
+    @property
+    def done(self) -> bool:
+        """True once the wire's own end was read: nothing that follows matters, and the kernel need not wait for it."""
+        return False
+
+
+class Provider(ABC):
+    """A wire family as a pure codec: no sockets, no awaiting, no clock, no randomness.
+
+    Laws: equal arguments give equal results; no method changes the provider; no credential is seen but by `authorize`.
+    """
+
+    family: ClassVar[str]
+    """The wire it speaks; also a key of `ChatRequest.extra`, and the mark on provider-bound parts."""
+    significant_headers: frozenset[str] = frozenset()
+    """Lower-case names of the request headers that can change the answer: they are part of the cache key."""
+
+    @abstractmethod
+    def encode(self, request: ChatRequest, target: Target, *, stream: bool, now: float) -> WireRequest:
+        """The request on the wire, without credential. `now` is Unix time.
+
+        Raises UnsendableRequestError where this wire has no way to say it.
+        """
+
+    @abstractmethod
+    def authorize(self, wire: WireRequest, secret: str | None, *, now: float) -> WireRequest:
+        """The same with the credential added; `secret` is None where the provider needs none."""
+
+    @abstractmethod
+    def input_bound(self, request: ChatRequest, target: Target) -> int | None:
+        """Input tokens the provider will not exceed for this request. None: no bound exists."""
+
+    def output_bound(self, request: ChatRequest, target: Target) -> int | None:
+        """Output tokens, reasoning and all choices included, that the wire request allows. None: no bound exists."""
+        del target
+        return request.max_tokens
+
+    @abstractmethod
+    def decode(self, response: WireResponse) -> Completion:
+        """The answer of a whole 2xx response.
+
+        Raises a ProviderError where the body tells of an error, MalformedResponseError where it is no answer.
+        """
+
+    @abstractmethod
+    def decoder(self, head: WireHead) -> StreamDecoder:
+        """A decoder for the body that follows a 2xx head of a streamed request."""
+
+    @abstractmethod
+    def classify(self, response: WireResponse, *, now: float) -> ProviderError:
+        """The error that a response other than 2xx tells. Never raises, whatever the body holds. `now` is Unix time."""
+
+    @abstractmethod
+    def capabilities(self, model: str) -> Capabilities:
+        """What the model can do; careful guesses for models it does not know."""

@@ -1,0 +1,66 @@
+"""The hooks of penstock's plugins, typed; and the specs by which plugins offer objects.
+
+Hooks are synchronous, few, and off the data path: they run at start and stop and for notifications. The objects that
+do the work are opened once, from a spec, and implement a class of `penstock.abc`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import attrs
+import pluggy
+
+from penstock._wire import Price
+from penstock.abc import Provider
+
+__all__ = ["PLUGIN_API", "PluginTools", "ProviderSpec", "hookimpl"]
+
+PLUGIN_API = 1
+"""The version of the plugin interface. A spec written for another is refused with PluginVersionError."""
+
+PROJECT = "penstock"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a plugin's implementation of a hook."""
+
+
+@attrs.frozen
+class PluginTools:
+    """What the kernel lends to a plugin while it is open."""
+
+    name: str
+    """The name under which the plugin was configured."""
+    wall: Callable[[], float]
+    """Unix time, by the kernel's clock."""
+    logger: logging.Logger
+
+
+@attrs.frozen
+class ProviderSpec:
+    """Offers a provider under `name`, the `kind` of a `[providers.*]` table."""
+
+    name: str
+    open: Callable[[Any, PluginTools], AbstractAsyncContextManager[Provider]]
+    """Takes an instance of `options` and the tools. What it opens is closed when the kernel stops."""
+    options: type = attrs.field(default=type(None))
+    """An attrs class; the provider's table is structured into it, so that every mistake in it is named by its path."""
+    key_variable: str | None = None
+    """The environment variable that holds the key where the table names none."""
+    url_variable: str | None = None
+    """The environment variable that overrides `base_url` where the table names none."""
+    needs_key: bool = True
+    api_version: int = PLUGIN_API
+
+
+@hookspec
+def penstock_providers() -> Sequence[ProviderSpec]:  # type: ignore[empty-body]
+    """The providers this plugin offers."""
+
+
+@hookspec(firstresult=True)
+def penstock_price(model: str) -> Price | None:
+    """The price of a model, None where it is not known here. The first plugin that knows one decides."""
