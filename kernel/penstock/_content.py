@@ -190,6 +190,7 @@ class Message(Discreet, frozen=True):
 
 def content_parts(content: object, where: str) -> tuple[Part, ...]:
     """Text or a list of parts (or Chat Completions dicts) as parts. Raises UnsendableRequestError naming `where`."""
+    kind = type_name(content)
     if isinstance(content, str):
         return (Text(content),)
     if isinstance(content, tuple) and all(isinstance(part, Part) for part in cast("tuple[object, ...]", content)):
@@ -197,7 +198,7 @@ def content_parts(content: object, where: str) -> tuple[Part, ...]:
     if isinstance(content, Part):
         return (content,)
     if not isinstance(content, Iterable) or isinstance(content, bytes | Mapping):
-        raise UnsendableRequestError(f"{where}: content is {type_name(content)}; give a str or a list of parts")
+        raise UnsendableRequestError(f"{where}: content is {kind}; give a str or a list of parts")
     return tuple(_part(item, f"{where}, part {at}") for at, item in enumerate(cast("Iterable[object]", content)))
 
 

@@ -89,8 +89,9 @@ class ChatRequest(Discreet, frozen=True):
 def _messages(given: object) -> tuple[Message, ...]:
     if isinstance(given, str):
         return (Message.user(given),)
+    kind = type_name(given)
     if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
-        raise UnsendableRequestError(f"messages: {type_name(given)} given; give a str or a list of messages")
+        raise UnsendableRequestError(f"messages: {kind} given; give a str or a list of messages")
     return tuple(message_from(item, f"messages[{at}]") for at, item in enumerate(cast("Iterable[object]", given)))
 
 

@@ -64,8 +64,8 @@ class Tool(Discreet, frozen=True):
         match item:
             case Tool():
                 return item
-            case {"type": "function", "function": {"name": str(name)} as function}:
-                fields = cast("Mapping[str, Any]", function)
+            case {"type": "function", "function": {"name": str(name)}}:
+                fields = cast("Mapping[str, Mapping[str, Any]]", item)["function"]
                 parameters = dict(fields.get("parameters") or {})
                 return cls(name, fields.get("description") or "", parameters, fields.get("strict"))
             case _:
