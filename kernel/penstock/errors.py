@@ -20,6 +20,7 @@
     |  |  +- AttemptTimeoutError
     |  |     +- ConnectTimeoutError  FirstTokenTimeoutError  IdleTimeoutError  TooSlowError  TotalTimeoutError
     |  +- CascadeExhaustedError     several targets were tried: .errors
+    |  +- CodecFailedError          a bug in a provider plugin
     |  +- OutputInvalidError        a validator said no: .paths .last_output
     |  +- DeadlineExceededError     the call's own time was up
     +- ConfigError                  .mistakes: path, value, what is valid, nearest name
@@ -50,6 +51,7 @@ __all__ = [
     "CallError",
     "CascadeExhaustedError",
     "CircuitOpenError",
+    "CodecFailedError",
     "ConfigError",
     "ConfigMistake",
     "ConnectError",
@@ -260,7 +262,7 @@ class InvalidRequestError(ProviderError):
 class UnsendableRequestError(RejectedError, InvalidRequestError):
     """The request is wrong in a way that is known here; nothing was sent."""
 
-    kind = "invalid_request"
+    kind = "unsendable"
     says = "the request cannot be sent"
 
 
@@ -409,6 +411,13 @@ class CascadeExhaustedError(CallError):
         self.errors: tuple[CallError, ...] = tuple(errors)
 
 
+class CodecFailedError(CallError):
+    """The codec of a provider plugin broke on the request or the response: a bug in that plugin."""
+
+    kind = "codec"
+    says = "the provider's codec broke"
+
+
 class OutputInvalidError(CallError):
     """A validator said no. `paths` names where; `last_output` is what the model wrote."""
 
@@ -422,10 +431,11 @@ class OutputInvalidError(CallError):
 
 
 class DeadlineExceededError(CallError):
-    """The call's own time was up before an answer came."""
+    """The call's own time was up before the answer was complete. `partial` is the text a stream had delivered."""
 
     kind = "deadline_exceeded"
     says = "the call's time was up"
+    partial: str = ""
 
 
 class ConfigMistake:

@@ -1,0 +1,26 @@
+"""The one clock of a kernel: monotonic time for timeouts and breakers, wall time for windows and dates."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+__all__ = ["Clock"]
+
+
+class Clock:
+    """Made inside a running trio loop. Under a mock clock wall time is an anchor plus the loop's own time."""
+
+    def __init__(self) -> None:
+        # Only a mock clock can be jumped. A real one must follow the machine's wall clock, steps and all.
+        self._mocked = hasattr(trio.lowlevel.current_clock(), "jump")
+        self._anchor = time.time() - trio.current_time()
+
+    def monotonic(self) -> float:
+        """Seconds that never jump back; only differences mean anything."""
+        return trio.current_time()
+
+    def wall(self) -> float:
+        """Unix time in seconds."""
+        return self._anchor + trio.current_time() if self._mocked else time.time()

@@ -1,0 +1,308 @@
+"""What to do after an attempt failed: the error-action table as data, and the cascade that walks a route by it.
+
+Not here: whether a target is known to be unhealthy (`breaker`) or cooling (`routing`): the caller says so at each step.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import attrs
+
+__all__ = [
+    "ACTIONS",
+    "Action",
+    "Blame",
+    "Cascade",
+    "Cools",
+    "Next",
+    "RetrySettings",
+    "Same",
+    "Stage",
+    "Step",
+    "Stop",
+    "Try",
+    "Wait",
+    "backoff",
+]
+
+
+class Same(enum.Enum):
+    """May the same target be tried again?"""
+
+    NEVER = "never"
+    AT_ONCE = "at once"
+    """Once, on a fresh connection; it counts as no attempt."""
+    ONCE = "once"
+    BACKOFF = "backoff"
+    WAIT = "wait"
+    """As the server asks, where that is short; otherwise others go first."""
+    LAST = "last"
+    """Only when no other target is left."""
+
+
+class Next(enum.Enum):
+    """May the next target be tried?"""
+
+    NEVER = "never"
+    YES = "yes"
+    LARGER_WINDOW = "larger window"
+    BY_POLICY = "by policy"
+
+
+class Blame(enum.Enum):
+    """Whose breaker counts the failure."""
+
+    NOBODY = "nobody"
+    TARGET = "target"
+    PROVIDER = "provider"
+    KEY = "key"
+
+
+class Cools(enum.Enum):
+    """What is left alone for a while, by every call."""
+
+    NOTHING = "nothing"
+    TARGET = "target"
+    KEY = "key"
+
+
+@attrs.frozen
+class Action:
+    """One row of the table."""
+
+    same: Same
+    next: Next
+    blame: Blame = Blame.NOBODY
+    cools: Cools = Cools.NOTHING
+    loud: bool = False
+    """Someone must act (a key, a model name): logged as an error even where another target answers."""
+    billed: bool = True
+    """False where the exchange certainly cost nothing: it was not sent, or it was refused."""
+
+
+_TIMEOUT = Action(Same.LAST, Next.YES, Blame.TARGET)
+_PROVIDER_FAILED = Action(Same.BACKOFF, Next.YES, Blame.TARGET)
+
+ACTIONS: Mapping[str, Action] = {
+    "rate_limited": Action(Same.WAIT, Next.YES, cools=Cools.TARGET, billed=False),
+    "quota_exhausted": Action(Same.NEVER, Next.YES, cools=Cools.KEY, billed=False),
+    "overloaded": _PROVIDER_FAILED,
+    "server_error": _PROVIDER_FAILED,
+    "provider_error": _PROVIDER_FAILED,
+    "connect": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER, billed=False),
+    "connect_timeout": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER, billed=False),
+    "connection_lost": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
+    "transport": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
+    "reused_connection_closed": Action(Same.AT_ONCE, Next.YES, billed=False),
+    "timeout": _TIMEOUT,
+    "first_token_timeout": _TIMEOUT,
+    "idle_timeout": _TIMEOUT,
+    "too_slow": _TIMEOUT,
+    "total_timeout": _TIMEOUT,
+    "malformed": Action(Same.ONCE, Next.YES, Blame.TARGET),
+    "truncated": Action(Same.ONCE, Next.YES, Blame.TARGET),
+    "context_length": Action(Same.NEVER, Next.LARGER_WINDOW, billed=False),
+    "content_filtered": Action(Same.NEVER, Next.BY_POLICY),
+    "refused": Action(Same.NEVER, Next.BY_POLICY),
+    "authentication": Action(Same.NEVER, Next.YES, Blame.KEY, loud=True, billed=False),
+    "permission_denied": Action(Same.NEVER, Next.YES, Blame.KEY, loud=True, billed=False),
+    "model_not_found": Action(Same.NEVER, Next.YES, loud=True, billed=False),
+    "invalid_request": Action(Same.NEVER, Next.NEVER, billed=False),
+    "unsendable": Action(Same.NEVER, Next.YES, billed=False),
+    "codec": Action(Same.NEVER, Next.YES, loud=True),
+}
+"""Every kind of error an attempt can end in. Kinds that end the call itself (its deadline, its budget) are not here."""
+
+
+@attrs.frozen
+class RetrySettings:
+    """Seconds. Base and cap as the OpenAI and Anthropic SDKs have them; full jitter as AWS measured it to be best."""
+
+    backoff_base: float = 0.5
+    backoff_cap: float = 8.0
+    max_wait: float = 5.0
+    """The longest wait for one target while another could answer."""
+
+
+def backoff(failures: int, settings: RetrySettings, jitter: float) -> float:
+    """Seconds to wait after the n-th failure (from 1): full jitter, `jitter` in [0, 1]."""
+    return jitter * min(settings.backoff_cap, settings.backoff_base * 2.0 ** (failures - 1))
+
+
+@attrs.frozen
+class Stage:
+    """One stage of a cascade: a target, and how many attempts a call may make there."""
+
+    target: str
+    attempts: int = 1
+    context_window: int | None = None
+
+
+@attrs.frozen
+class Try:
+    """Attempt this stage now."""
+
+    stage: int
+
+
+@attrs.frozen
+class Wait:
+    """Nothing to do before `until`; then ask again. `stage` is the one waited for."""
+
+    until: float
+    stage: int
+
+
+@attrs.frozen
+class Stop:
+    """The cascade is over.
+
+    `final`: an error that no other target would cure. `spent`: every target has been tried as often as it may be.
+    `no_time`: the next one could be tried at `ready_at`, after the deadline.
+    """
+
+    reason: Literal["final", "spent", "no_time"]
+    ready_at: float | None = None
+
+
+Step: TypeAlias = Try | Wait | Stop
+
+
+@attrs.define
+class _Progress:
+    """How far the call has come at one stage."""
+
+    failures: int = 0
+    not_before: float = -math.inf
+    spent: bool = False
+    last_resort: bool = False
+    """It timed out: it waits until no other target is left."""
+    second_chance: bool = True
+    """A malformed answer may be asked for once more."""
+    fresh_connection: bool = True
+    """A reused connection that the server had closed is replaced once."""
+
+
+class Cascade:
+    """Walks the stages of one call. It owns every retry: nothing below it tries again.
+
+    Laws: no stage is tried more often than its attempts (and once more where a reused connection was dead); no step
+    is planned that begins after the deadline; a stage that may never be tried again is never returned; the answer
+    depends on the arguments alone.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        *,
+        deadline: float,
+        settings: RetrySettings | None = None,
+        next_on_content_filter: bool = False,
+    ) -> None:
+        self._stages = tuple(stages)
+        self._deadline = deadline
+        self._settings = settings or RetrySettings()
+        self._next_on_content_filter = next_on_content_filter
+        self._progress = [_Progress() for _ in self._stages]
+        self._staying: int | None = None
+        self._final = False
+
+    def next(self, now: float, unavailable: Mapping[int, float] | None = None) -> Step:
+        """The next step. `unavailable` maps a stage to the moment before which nobody may try it."""
+        if self._final:
+            return Stop("final")
+        ready = self._ready_times(unavailable or {})
+        if not ready:
+            return Stop("spent")
+        if self._staying in ready:
+            at = ready[self._staying]
+            if at <= now:
+                return Try(self._staying)
+            if at - now <= self._settings.max_wait and at < self._deadline:
+                return Wait(at, self._staying)
+        first_choice = {stage: at for stage, at in ready.items() if not self._progress[stage].last_resort}
+        for choice in (first_choice, ready):
+            for stage, at in choice.items():
+                if at <= now:
+                    return Try(stage)
+            if choice:
+                soonest = min(choice, key=lambda stage: (choice[stage], stage))
+                if choice[soonest] < self._deadline:
+                    return Wait(choice[soonest], soonest)
+        return Stop("no_time", min(ready.values()))
+
+    def failed(
+        self,
+        stage: int,
+        kind: str,
+        *,
+        now: float,
+        jitter: float,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        """An attempt at `stage` ended in an error of `kind`. `jitter` in [0, 1]; `retry_after` in seconds."""
+        action = ACTIONS[kind]
+        progress = self._progress[stage]
+        self._staying = None
+        if action.same is Same.AT_ONCE:
+            if progress.fresh_connection:
+                progress.fresh_connection = False
+                self._staying = stage
+                return
+            action = ACTIONS["connection_lost"]
+        progress.failures += 1
+        if progress.failures >= self._stages[stage].attempts:
+            progress.spent = True
+        wait = max(backoff(progress.failures, self._settings, jitter), retry_after or 0.0)
+        progress.not_before = max(progress.not_before, now + wait)
+        self._judge_same(stage, action.same, should_retry)
+        self._judge_next(stage, action.next)
+
+    def give_up(self, stage: int) -> None:
+        """The stage cannot be tried at all (its price is unknown, its codec cannot say the request)."""
+        self._progress[stage].spent = True
+
+    def _judge_same(self, stage: int, same: Same, should_retry: bool | None) -> None:
+        progress = self._progress[stage]
+        match same:
+            case Same.NEVER | Same.AT_ONCE:
+                progress.spent = True
+            case Same.ONCE:
+                progress.spent = progress.spent or not progress.second_chance
+                progress.second_chance = False
+                self._staying = stage
+            case Same.BACKOFF:
+                progress.spent = progress.spent or should_retry is False
+                self._staying = stage
+            case Same.WAIT:
+                self._staying = stage
+            case Same.LAST:
+                progress.last_resort = True
+
+    def _judge_next(self, stage: int, after: Next) -> None:
+        match after:
+            case Next.YES:
+                pass
+            case Next.NEVER:
+                self._final = True
+            case Next.BY_POLICY:
+                self._final = not self._next_on_content_filter
+            case Next.LARGER_WINDOW:
+                self._spend_smaller_windows(self._stages[stage].context_window)
+
+    def _spend_smaller_windows(self, window: int | None) -> None:
+        for other, progress in zip(self._stages, self._progress, strict=True):
+            larger = window is not None and other.context_window is not None and other.context_window > window
+            progress.spent = progress.spent or not larger
+
+    def _ready_times(self, unavailable: Mapping[int, float]) -> dict[int, float]:
+        return {
+            stage: max(progress.not_before, unavailable.get(stage, -math.inf))
+            for stage, progress in enumerate(self._progress)
+            if not progress.spent
+        }

@@ -1,0 +1,136 @@
+"""What calls learn from one another about targets: who cools down until when, and how texts turn into tokens there.
+
+Not here: which stage a call tries next (`retry`), and failures that open a circuit (`breaker`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+__all__ = ["CoolDown", "CoolSettings", "Learned", "Routing", "key_scope", "target_scope"]
+
+
+def target_scope(target: str) -> str:
+    """The name under which a target cools or breaks."""
+    return f"target:{target}"
+
+
+def key_scope(provider: str, key: int = 0) -> str:
+    """The name under which the n-th key of a provider cools or breaks."""
+    return f"key:{provider}/{key}"
+
+
+@attrs.frozen
+class CoolSettings:
+    """Seconds. Without a hint a rate limit cools 1 s, doubling to 30 s; an empty account 5 min, doubling to 1 h."""
+
+    rate_base: float = 1.0
+    rate_cap: float = 30.0
+    quota_base: float = 300.0
+    quota_cap: float = 3600.0
+
+
+@attrs.frozen
+class CoolDown:
+    """Nobody tries `scope` before `until` (the kernel's monotonic clock)."""
+
+    scope: str
+    until: float
+    reason: Literal["rate_limited", "quota_exhausted"]
+
+
+@attrs.frozen
+class Learned:
+    """What real usage taught about a target."""
+
+    extra_allowance: int = 0
+    """Tokens by which real input once exceeded its bound: added to every bound from then on."""
+    tokens_per_byte: float = 0.25
+    """Start: 4 bytes a token, dearer than the 5.75 that recorded exchanges have in the median."""
+
+
+@attrs.define
+class _Cooling:
+    until: float
+    reason: Literal["rate_limited", "quota_exhausted"]
+    in_a_row: int
+
+
+class Routing:
+    """Cool-downs and learned ratios of all targets.
+
+    Laws: a cool-down is extended, never shortened; an answer that comes in meanwhile does not end it; `version` moves
+    exactly when the snapshot does.
+    """
+
+    def __init__(self, settings: CoolSettings | None = None) -> None:
+        self._settings = settings or CoolSettings()
+        self._cooling: dict[str, _Cooling] = {}
+        self._learned: dict[str, Learned] = {}
+        self.version = 0
+
+    def cool(
+        self,
+        scope: str,
+        reason: Literal["rate_limited", "quota_exhausted"],
+        *,
+        now: float,
+        jitter: float,
+        retry_after: float | None = None,
+    ) -> CoolDown | None:
+        """Cools `scope`: as long as the server asks, else doubling. Returns the cool-down if it is new or longer."""
+        before = self._cooling.get(scope)
+        in_a_row = before.in_a_row + 1 if before else 1
+        if before and now < before.until:
+            # Calls that were under way together and hit the same limit count as one.
+            in_a_row = before.in_a_row
+        base, cap = (
+            (self._settings.quota_base, self._settings.quota_cap)
+            if reason == "quota_exhausted"
+            else (self._settings.rate_base, self._settings.rate_cap)
+        )
+        own = min(cap, base * 2.0 ** min(in_a_row - 1, 30)) * (0.5 + jitter / 2)
+        until = now + (own if retry_after is None else retry_after)
+        if before and until <= before.until:
+            return None
+        self._cooling[scope] = _Cooling(until, reason, in_a_row)
+        self.version += 1
+        return CoolDown(scope, until, reason)
+
+    def answered(self, scope: str, now: float) -> None:
+        """The scope answered after its cool-down: the next one starts small again."""
+        cooling = self._cooling.get(scope)
+        if cooling and cooling.until <= now:
+            del self._cooling[scope]
+            self.version += 1
+
+    def used(self, target: str, *, text_bytes: int, bound: int | None, input_tokens: int) -> None:
+        """Real input usage of one exchange, beside the bytes of its text and the bound it was given."""
+        learned = self._learned.get(target, Learned())
+        extra = learned.extra_allowance
+        if bound is not None and input_tokens > bound:
+            extra += input_tokens - bound
+        ratio = learned.tokens_per_byte
+        if text_bytes >= MIN_BYTES_TO_LEARN_FROM:
+            seen = input_tokens / text_bytes
+            # Up at once, down slowly: an estimate that is too low lets calls through that should not pass.
+            ratio = seen if seen > ratio else ratio + (seen - ratio) * LEARNING_RATE
+        if (extra, ratio) != (learned.extra_allowance, learned.tokens_per_byte):
+            self._learned[target] = Learned(extra, ratio)
+            self.version += 1
+
+    def cooling(self) -> Mapping[str, CoolDown]:
+        """Every cool-down that was not answered since, by scope; ones that are over are left for `answered`."""
+        return {scope: CoolDown(scope, state.until, state.reason) for scope, state in self._cooling.items()}
+
+    def learned(self) -> Mapping[str, Learned]:
+        """What was learned, by target."""
+        return dict(self._learned)
+
+
+MIN_BYTES_TO_LEARN_FROM = 1_000
+"""Shorter prompts say more about hidden preambles than about the text."""
+LEARNING_RATE = 0.05
