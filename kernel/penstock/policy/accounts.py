@@ -1,0 +1,198 @@
+"""The tree of accounts as configuration: paths, limits, and what holds for an account nobody declared.
+
+Not here: what is held and spent (budget).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from penstock.policy.holds import Amount, Refused
+from penstock.policy.money import usd_in_words
+from penstock.policy.window import Per, check_zone
+
+__all__ = [
+    "AccountSpec",
+    "AccountTree",
+    "Limit",
+    "Shape",
+    "check_path",
+    "check_request_limits",
+    "describe_limit",
+    "path_and_parents",
+    "request_output_cap",
+]
+
+Shape: TypeAlias = tuple[Per, str, bool]
+"""What makes two limits count over the same windows: the period, its time zone, whether it rolls."""
+
+DEFAULT_TENANT = "default"
+
+
+@attrs.frozen(kw_only=True)
+class Limit:
+    """An upper limit over one period. A figure that is None does not limit."""
+
+    per: Per
+    tokens: int | None = None
+    nano_usd: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    timezone: str = "UTC"
+    rolling: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        figures = (self.tokens, self.nano_usd, self.input_tokens, self.output_tokens)
+        if all(figure is None for figure in figures):
+            raise ValueError("a limit names at least one of tokens, usd, input_tokens, output_tokens")
+        if any(figure is not None and figure < 0 for figure in figures):
+            raise ValueError("a limit is not negative")
+        if self.per is Per.REQUEST and self.rolling:
+            raise ValueError("a limit per request does not roll")
+        if self.per is not Per.REQUEST and (self.input_tokens, self.output_tokens) != (None, None):
+            raise ValueError("input_tokens and output_tokens are limited per request only")
+        check_zone(self.timezone)
+
+    @property
+    def shape(self) -> Shape:
+        """Limits of equal shape count over the same windows. A rolling window knows no zone."""
+        return (self.per, "" if self.rolling else self.timezone, self.rolling)
+
+
+@attrs.frozen(kw_only=True)
+class AccountSpec:
+    """One declared account. `path` is "" for the root, "team/search" for a node below "team".
+
+    A segment `*` stands for any one name, and every account that matches has limits of its own. Where several specs
+    match an account, the one that spells out more of it from the left is the only one that counts.
+    """
+
+    path: str
+    limits: tuple[Limit, ...] = ()
+    soft: float | None = None
+    """The share of a window's limit whose spending is told as an event."""
+    tenant: str | None = None
+    """The cache partition of the whole subtree. None: each account below has its own."""
+
+    def __attrs_post_init__(self) -> None:
+        check_path(self.path)
+        if self.soft is not None and not 0 < self.soft <= 1:
+            raise ValueError("soft is a share of the limit: more than 0, at most 1")
+
+    def matches(self, path: str) -> bool:
+        """True where this spec may speak for the account at `path`."""
+        own, other = self.path.split("/"), path.split("/")
+        return len(own) == len(other) and all(
+            mine == theirs or (mine == "*" and theirs != "") for mine, theirs in zip(own, other, strict=True)
+        )
+
+
+def check_path(path: str) -> None:
+    """Raises ValueError where `path` is no path of an account."""
+    if path and not all(segment and segment == segment.strip() for segment in path.split("/")):
+        raise ValueError(f"{path!r} is not the path of an account: names joined by single slashes, or '' for the root")
+
+
+def path_and_parents(path: str) -> Iterator[str]:
+    """The root first, the account itself last."""
+    yield ""
+    if path:
+        end = path.find("/")
+        while end != -1:
+            yield path[:end]
+            end = path.find("/", end + 1)
+        yield path
+
+
+class AccountTree:
+    """Answers which spec holds for an account and for each of its parents. Never changes."""
+
+    def __init__(self, accounts: Sequence[AccountSpec]) -> None:
+        self._exact = {spec.path: spec for spec in accounts if "*" not in spec.path.split("/")}
+        # Sorted so that a spelled-out segment comes before a star, from the left.
+        patterns = [spec for spec in accounts if "*" in spec.path.split("/")]
+        self._patterns = sorted(patterns, key=lambda spec: [segment == "*" for segment in spec.path.split("/")])
+        if len({spec.path for spec in accounts}) != len(accounts):
+            raise ValueError("an account is declared twice")
+
+    @property
+    def declared(self) -> Collection[str]:
+        """The paths that are spelled out, without the patterns."""
+        return self._exact.keys()
+
+    def spec_of(self, path: str) -> AccountSpec | None:
+        """The spec that holds for exactly this account; None where it has no limits of its own."""
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact
+        return next((spec for spec in self._patterns if spec.matches(path)), None)
+
+    def chain(self, account: str) -> tuple[AccountSpec, ...]:
+        """The specs on the account's path, the root's first. Raises ValueError where it is no path."""
+        check_path(account)
+        specs = (self.spec_of(path) for path in path_and_parents(account))
+        return tuple(spec for spec in specs if spec is not None)
+
+    def tenant_of(self, account: str) -> str:
+        """The cache partition: the nearest `tenant` upward, else the account itself; `default` without an account."""
+        named = [spec.tenant for spec in self.chain(account) if spec.tenant is not None]
+        return named[-1] if named else account or DEFAULT_TENANT
+
+
+def check_request_limits(
+    chain: Sequence[AccountSpec], input_estimate: int, output: int, *, nano_usd: int | None = None, hold_id: str = ""
+) -> Refused | None:
+    """Judges one request by the limits per request on its path; None where it may go.
+
+    `output` is what the request asks for at least, `nano_usd` the estimate of its cost, None where no price is known.
+    """
+    asked = _Asked(input_estimate, output, nano_usd)
+    for spec in chain:
+        for limit in spec.limits:
+            for words, missing in _exceeded(limit, asked) if limit.per is Per.REQUEST else ():
+                return Refused(hold_id, spec.path, words, missing, None, "request", basis="estimate")
+    return None
+
+
+def request_output_cap(chain: Sequence[AccountSpec]) -> int | None:
+    """The largest output that limits per request on the path allow; None where none of them limits it."""
+    limits = (limit for spec in chain for limit in spec.limits if limit.per is Per.REQUEST)
+    return min((limit.output_tokens for limit in limits if limit.output_tokens is not None), default=None)
+
+
+def describe_limit(shape: Shape, *, tokens: int | None = None, nano_usd: int | None = None, kind: str = "") -> str:
+    """A limit in words, for refusals and events: "20 USD per day (Europe/Berlin)"."""
+    per, zone, rolling = shape
+    figures: list[str] = []
+    if nano_usd is not None:
+        figures.append(f"{usd_in_words(nano_usd)} USD")
+    if tokens is not None:
+        figures.append(f"{tokens} {kind}tokens")
+    details = "" if per is Per.REQUEST else f" ({'rolling' if rolling else zone})"
+    return f"{' and '.join(figures)} per {per.value}{details}"
+
+
+@attrs.frozen
+class _Asked:
+    input: int
+    output: int
+    nano_usd: int | None
+
+
+def _exceeded(limit: Limit, asked: _Asked) -> Iterator[tuple[str, Amount]]:
+    """Every figure of a limit per request that is exceeded, in words, and by how much."""
+    for most, tokens, kind in (
+        (limit.input_tokens, asked.input, "input "),
+        (limit.output_tokens, asked.output, "output "),
+        (limit.tokens, asked.input + asked.output, ""),
+    ):
+        if most is not None and tokens > most:
+            yield describe_limit(limit.shape, tokens=most, kind=kind), Amount(tokens=tokens - most)
+    if limit.nano_usd is not None and asked.nano_usd is not None and asked.nano_usd > limit.nano_usd:
+        yield (
+            describe_limit(limit.shape, nano_usd=limit.nano_usd),
+            Amount(nano_usd=asked.nano_usd - limit.nano_usd),
+        )

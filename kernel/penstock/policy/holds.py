@@ -1,0 +1,195 @@
+"""What is asked of a budget and what it answers: amounts, lines, grants, refusals, events. Values without a state.
+
+Not here: who has how much (budget).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+import attrs
+
+from penstock.policy.money import TOKENS_PER_PRICE, nano_for, usd_in_words
+
+__all__ = [
+    "Amount",
+    "BudgetEvent",
+    "Granted",
+    "Line",
+    "Overrun",
+    "Refused",
+    "SoftLimitReached",
+    "Waiting",
+    "dearest",
+    "most_output",
+]
+
+
+@attrs.frozen
+class Amount:
+    """Tokens and money. Differences may be negative."""
+
+    tokens: int = 0
+    nano_usd: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.tokens + other.tokens, self.nano_usd + other.nano_usd)
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(self.tokens - other.tokens, self.nano_usd - other.nano_usd)
+
+    def fits(self, room: Amount) -> bool:
+        """True where neither tokens nor money are more than `room` has."""
+        return self.tokens <= room.tokens and self.nano_usd <= room.nano_usd
+
+    def at_most(self, other: Amount) -> Amount:
+        """The lesser of the two, each unit for itself."""
+        return Amount(min(self.tokens, other.tokens), min(self.nano_usd, other.nano_usd))
+
+    def at_least(self, other: Amount) -> Amount:
+        """The greater of the two, each unit for itself."""
+        return Amount(max(self.tokens, other.tokens), max(self.nano_usd, other.nano_usd))
+
+    @property
+    def negative(self) -> bool:
+        """True where one of the units is below zero."""
+        return self.tokens < 0 or self.nano_usd < 0
+
+
+NOTHING = Amount()
+
+
+@attrs.frozen
+class Line:
+    """What one attempt at one target costs at most, as a function of the output tokens it may give."""
+
+    input_tokens: int
+    input_nano_usd: int
+    output_nano_per_million: int
+    max_output: int
+    """The target never gives more than this, whatever it is asked for."""
+
+    def __attrs_post_init__(self) -> None:
+        if min(self.input_tokens, self.input_nano_usd, self.output_nano_per_million, self.max_output) < 0:
+            raise ValueError("no figure of a line is negative")
+
+    def amount_at(self, output: int) -> Amount:
+        """The cost where so many output tokens are allowed."""
+        given = min(output, self.max_output)
+        return Amount(self.input_tokens + given, self.input_nano_usd + nano_for(given, self.output_nano_per_million))
+
+    def most_output(self, room_tokens: int | None, room_nano_usd: int | None, most: int) -> int:
+        """The largest allowance of output up to `most` that costs no more than the room; -1 where none does."""
+        if room_tokens is not None:
+            left = room_tokens - self.input_tokens
+            most = most if left >= self.max_output else min(most, left)
+        if room_nano_usd is not None:
+            left = room_nano_usd - self.input_nano_usd
+            if left < 0:
+                return -1
+            rate = self.output_nano_per_million
+            if rate:
+                # Rounding up is no matter here: ceil(x) <= left exactly where x <= left.
+                affordable = left * TOKENS_PER_PRICE // rate
+                most = most if affordable >= self.max_output else min(most, affordable)
+        return max(most, -1)
+
+
+def dearest(lines: Sequence[Line], output: int) -> Amount:
+    """The most that any one of the lines costs, each unit for itself."""
+    amounts = [line.amount_at(output) for line in lines]
+    return Amount(max(amount.tokens for amount in amounts), max(amount.nano_usd for amount in amounts))
+
+
+def most_output(lines: Sequence[Line], room_tokens: int | None, room_nano_usd: int | None, most: int) -> int:
+    """The largest allowance of output up to `most` at which every line fits the room; -1 where there is none."""
+    return min(line.most_output(room_tokens, room_nano_usd, most) for line in lines)
+
+
+@attrs.frozen
+class Granted:
+    """The amount is held until the hold is settled; the call may ask for up to `output_tokens` of output."""
+
+    hold_id: str
+    output_tokens: int
+    amount: Amount
+
+
+@attrs.frozen
+class Waiting:
+    """The hold fits once others are settled: the answer comes by `take_grants`, at the latest when its wait is over."""
+
+    hold_id: str
+
+
+@attrs.frozen
+class Refused:
+    """Nothing is held. Says which limit, of this process and not the provider's, does not allow it."""
+
+    hold_id: str
+    account: str
+    """The account whose limit it is: the caller's or one of its parents."""
+    limit: str
+    """The limit in words."""
+    missing: Amount
+    refills_at: float | None
+    """When what is missing is there again, if nothing else is spent; None where that is not known, or never."""
+    reason: Literal["exhausted", "held", "request", "settled"]
+    """Spent; held or waited for by other calls; too large for a per-request limit; the hold was over before it came."""
+    below_minimum: bool = False
+    """True where an answer shorter than the smallest useful one would have fitted."""
+    basis: Literal["bound", "estimate"] = "bound"
+    """What was compared with the limit: the most the request can cost, or a guess."""
+
+    @property
+    def says(self) -> str:
+        """The refusal as a sentence for people."""
+        if self.reason == "settled":
+            return f"hold {self.hold_id}: already settled"
+        whose = f"account {self.account!r}" if self.account else "the root account"
+        sentence = f"{whose}: this process's own limit of {self.limit} {self._shortfall}"
+        if self.refills_at is not None:
+            when = datetime.fromtimestamp(self.refills_at, UTC)
+            sentence += f"; it refills at {when.isoformat(timespec='seconds')}"
+        return sentence
+
+    @property
+    def _shortfall(self) -> str:
+        short: list[str] = []
+        if self.missing.nano_usd > 0:
+            short.append(f"{usd_in_words(self.missing.nano_usd)} USD")
+        if self.missing.tokens > 0:
+            short.append(f"{self.missing.tokens} tokens")
+        if not short:
+            return "is wanted by calls that came before"
+        by = " and ".join(short)
+        if self.reason == "held":
+            return f"is held by calls in flight; {by} are missing"
+        smallest = ", even for the shortest useful answer" if self.below_minimum else ""
+        return f"is short by {by} (by the {self.basis} of the request{smallest})"
+
+
+@attrs.frozen
+class SoftLimitReached:
+    """So much of a window's limit is spent as the account wants to be told of. Told once per window and unit."""
+
+    account: str
+    limit: str
+    spent: Amount
+    share: float
+    ends_at: float
+
+
+@attrs.frozen
+class Overrun:
+    """More was charged than the hold: the provider did not keep to the documented bound. It is booked in full."""
+
+    account: str
+    hold_id: str
+    held: Amount
+    charged: Amount
+
+
+BudgetEvent: TypeAlias = SoftLimitReached | Overrun

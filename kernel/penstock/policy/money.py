@@ -1,0 +1,99 @@
+"""Money as whole nano-USD: what a usage costs, and the way from and to USD.
+
+Not here: who may spend it (budget), and which model costs what (the price plugins).
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
+
+from penstock.types import Price, Usage
+
+__all__ = [
+    "NANO_PER_USD",
+    "TOKENS_PER_PRICE",
+    "cost",
+    "dearest_input",
+    "nano_for",
+    "nano_from_usd",
+    "usd",
+    "usd_in_words",
+]
+
+NANO_PER_USD = 1_000_000_000
+TOKENS_PER_PRICE = 1_000_000
+"""Prices are per so many tokens."""
+
+# More digits than any amount below the bound has before the point: rounding up twice is then rounding up once.
+_EXACT = Context(prec=60, rounding=ROUND_CEILING)
+_DIGITS = 18
+
+
+def nano_from_usd(amount: Decimal | float | str) -> int:
+    """An amount in USD as nano-USD, rounded up. A float means the digits it prints with.
+
+    Raises ValueError for what is no amount of money: negative, not finite, not a number, 10**18 USD or more.
+    """
+    if isinstance(amount, bool):
+        raise ValueError(f"{amount!r} is not an amount in USD")  # noqa: TRY004  # one kind of error for all of them
+    try:
+        value = Decimal(str(amount))
+    except InvalidOperation:
+        raise ValueError(f"{amount!r} is not an amount in USD") from None
+    if not value.is_finite() or value < 0 or (value and value.adjusted() >= _DIGITS):
+        raise ValueError(f"{amount!r} is not an amount in USD")
+    if not value:
+        return 0
+    return int(value.scaleb(9, _EXACT).to_integral_value(ROUND_CEILING, _EXACT))
+
+
+def usd(nano: int) -> Decimal:
+    """An amount of nano-USD in USD, exactly."""
+    return Decimal((int(nano < 0), tuple(int(digit) for digit in str(abs(nano))), -9))
+
+
+def usd_in_words(nano: int) -> str:
+    """An amount in plain figures, without the zeros at its end."""
+    text = f"{usd(nano):f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def nano_for(tokens: int, nano_per_million: int) -> int:
+    """What so many tokens cost at one price, in nano-USD, rounded up."""
+    return -(-tokens * nano_per_million // TOKENS_PER_PRICE)
+
+
+def cost(usage: Usage, price: Price) -> int:
+    """What the usage costs in nano-USD; the sum is rounded up, once.
+
+    Counts that contradict one another (more read from the cache than came in) are charged as they stand: no part of
+    a sum is ever negative, so that one wrong count cannot hide another.
+    """
+    write = max(usage.cache_write_tokens, usage.cache_write_1h_tokens)
+    plain = max(usage.input_tokens - usage.cached_input_tokens - write, 0)
+    output = max(usage.output_tokens, usage.reasoning_tokens)
+    total = (
+        plain * price.input
+        + usage.cached_input_tokens * _cached_input(price)
+        + (write - usage.cache_write_1h_tokens) * _cache_write(price)
+        + usage.cache_write_1h_tokens * _cache_write_1h(price)
+        + output * price.output
+    )
+    return nano_for(total, 1)
+
+
+def dearest_input(price: Price) -> int:
+    """Nano-USD per million input tokens, where it is not known yet what the prompt cache will do with them."""
+    return max(price.input, _cached_input(price), _cache_write(price), _cache_write_1h(price))
+
+
+def _cached_input(price: Price) -> int:
+    return price.input if price.cached_input is None else price.cached_input
+
+
+def _cache_write(price: Price) -> int:
+    return price.input if price.cache_write is None else price.cache_write
+
+
+def _cache_write_1h(price: Price) -> int:
+    return _cache_write(price) if price.cache_write_1h is None else price.cache_write_1h
