@@ -1,0 +1,284 @@
+"""One circuit breaker: closed, open, half-open, isolated, and the rules that move it.
+
+Not here: the table of all breakers and joint admission (`breaker`), and what a result says about health (`tally`).
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import attrs
+from attrs import validators
+
+from penstock.policy.tally import MAX_FAILURES, MAX_SECONDS, Counts, Tally, Verdict
+
+__all__ = ["BreakerSettings", "BreakerState", "Cause", "Circuit", "Reason", "ScopeHealth"]
+
+
+class BreakerState(enum.Enum):
+    """Where a breaker stands."""
+
+    CLOSED = "closed"
+    """Everyone may pass."""
+    OPEN = "open"
+    """Nobody may, until its time is over."""
+    HALF_OPEN = "half_open"
+    """A few probes may."""
+    ISOLATED = "isolated"
+    """Nobody may, until someone closes it by hand."""
+
+
+Cause: TypeAlias = Literal["failures_in_a_row", "failure_ratio", "slow_ratio", "key_refused", "by_hand"]
+"""Why a breaker is not closed."""
+Reason: TypeAlias = Cause | Literal["time_over", "probe_failed", "probes_answered"]
+"""Why a breaker moved."""
+
+
+@attrs.frozen
+class BreakerSettings:
+    """Times in seconds. Shape and numbers as Polly, Envoy and resilience4j have them, sized for calls to LLMs."""
+
+    failures_in_a_row: int = attrs.field(default=5, validator=[validators.ge(1), validators.le(MAX_FAILURES)])
+    min_calls_in_a_row: int = attrs.field(default=2, validator=validators.ge(1))
+    """Failures of fewer calls open nothing: one poisoned request must not close the target to all others."""
+    max_gap: float = attrs.field(default=300.0, validator=validators.gt(0))
+    """Failures further apart are not in a row."""
+    window: float = attrs.field(default=30.0, validator=[validators.gt(0), validators.lt(MAX_SECONDS)])
+    window_calls: int = attrs.field(default=8, validator=validators.ge(1))
+    """Fewer results than these say nothing about a ratio."""
+    failure_ratio: float = attrs.field(default=0.5, validator=[validators.gt(0), validators.le(1)])
+    slow_ratio: float = attrs.field(default=0.5, validator=[validators.gt(0), validators.le(1)])
+    open_for: float = attrs.field(default=5.0, validator=validators.gt(0))
+    """Doubles each time it opens again without having closed by answers."""
+    open_cap: float = attrs.field(default=15.0, validator=validators.gt(0))
+    key_open_for: float = attrs.field(default=60.0, validator=validators.gt(0))
+    """Where the provider refused the key: someone must act, and asking often may lock it."""
+    key_open_cap: float = attrs.field(default=900.0, validator=validators.gt(0))
+    probe_lease: float = attrs.field(default=660.0, validator=validators.gt(0))
+    """A permit comes back by itself after this, if nothing else is said: longer than an attempt's default 600."""
+
+
+@attrs.frozen
+class ScopeHealth:
+    """A breaker that is not closed. `open_until` is of the kernel's monotonic clock, infinite while isolated."""
+
+    state: BreakerState
+    open_until: float
+    permits_left: int
+    cause: Cause
+
+
+@attrs.define
+class _Probing:
+    """One half-open period. What was leased in another one is unknown here."""
+
+    stage: int = 0
+    answered: int = 0
+    leases: dict[str, float] = attrs.Factory(dict[str, float])
+    overdue: dict[str, None] = attrs.Factory(dict[str, None])
+    """Permits that came back by time while their probe still ran: what it says in the end counts all the same, else
+    a healthy target whose answers take longer than a lease would never close."""
+
+    @property
+    def permits_left(self) -> int:
+        return max(0, PROBES[self.stage] - self.answered - len(self.leases))
+
+    def returned(self, permit_id: str) -> bool:
+        """Takes the permit back; False where it is none of this period's."""
+        if permit_id in self.leases:
+            del self.leases[permit_id]
+            return True
+        if permit_id in self.overdue:
+            del self.overdue[permit_id]
+            return True
+        return False
+
+
+PROBES = (1, 2, 4)
+"""Probes at once: all of a stage must be answered before the next; after the last the breaker closes."""
+MAX_OVERDUE = 64
+
+
+class Circuit:
+    """The breaker of one scope.
+
+    Laws: only probes move it while it is half-open, only time while it is open; its time is extended, never shortened;
+    every permit comes back, by `give_back` or by its lease.
+    """
+
+    def __init__(self, settings: BreakerSettings) -> None:
+        self.settings = settings
+        self._state = BreakerState.CLOSED
+        self._tally = Tally()
+        self._cause: Cause = "by_hand"
+        self._open_until = -math.inf
+        self._opened = 0
+        """Times it opened since it was last known healthy."""
+        self._probing = _Probing()
+
+    @property
+    def state(self) -> BreakerState:
+        """Where it stands; an open one whose time is over stays open until someone asks to pass."""
+        return self._state
+
+    @property
+    def health(self) -> ScopeHealth | None:
+        """None while closed."""
+        if self._state is BreakerState.CLOSED:
+            return None
+        left = self._probing.permits_left if self._state is BreakerState.HALF_OPEN else 0
+        return ScopeHealth(self._state, self._open_until, left, self._cause)
+
+    def counts(self, now: float) -> Counts:
+        """Results within the window."""
+        return self._tally.counts(now, self.settings.window)
+
+    def blocked_until(self, permit_id: str, now: float) -> float | None:
+        """None: it may pass, or has its permit already. Else the moment by which asking again makes sense."""
+        match self._state:
+            case BreakerState.CLOSED:
+                return None
+            case BreakerState.OPEN:
+                return self._open_until if now < self._open_until else None
+            case BreakerState.HALF_OPEN:
+                leases = self._probing.leases
+                return None if permit_id in leases or self._probing.permits_left else min(leases.values())
+            case BreakerState.ISOLATED:
+                return math.inf
+
+    def take(self, permit_id: str, until: float) -> Reason | None:
+        """Leases a permit. To be called only where `blocked_until` is None and the breaker is not closed."""
+        moved: Reason | None = None
+        if self._state is BreakerState.OPEN:
+            self._state = BreakerState.HALF_OPEN
+            self._probing = _Probing()
+            moved = "time_over"
+        self._probing.overdue.pop(permit_id, None)
+        self._probing.leases.setdefault(permit_id, until)
+        return moved
+
+    def give_back(
+        self, permit_id: str, verdict: Verdict, now: float, *, jitter: float, hint: float | None
+    ) -> Reason | None:
+        """A probe ended. Unknown permits, and those of an earlier half-open period, are ignored."""
+        if not self._probing.returned(permit_id):
+            return None
+        match verdict:
+            case Verdict.NEUTRAL:
+                return None
+            case Verdict.SLOW if self._cause == "slow_ratio":
+                return self._open("probe_failed", now, jitter, hint)
+            case Verdict.FAILED:
+                return self._open("probe_failed", now, jitter, hint)
+            case Verdict.OK | Verdict.SLOW:
+                return self._probe_answered()
+
+    def expire(self, now: float) -> None:
+        """Takes back the permits whose lease has ended."""
+        for permit_id in [id for id, until in self._probing.leases.items() if until <= now]:
+            del self._probing.leases[permit_id]
+            self._probing.overdue[permit_id] = None
+        while len(self._probing.overdue) > MAX_OVERDUE:
+            del self._probing.overdue[next(iter(self._probing.overdue))]
+
+    def lease_ends(self) -> Iterator[float]:
+        """When the permits that are out come back by themselves."""
+        return iter(self._probing.leases.values())
+
+    def count(self, tally: Tally, now: float, *, jitter: float) -> Reason | None:
+        """Takes in results of calls that needed no permit."""
+        self._tally.merge(tally)
+        match self._state:
+            case BreakerState.CLOSED:
+                if tally.answered:
+                    self._opened = 0
+                cause = self._judge(tally, now)
+                return self._open(cause, now, jitter, self._tally.not_before - now) if cause else None
+            case BreakerState.OPEN:
+                # Late: they began before it opened. The server's word on when to come again counts, nothing else.
+                self._open_until = max(self._open_until, tally.not_before)
+                return None
+            case BreakerState.HALF_OPEN | BreakerState.ISOLATED:
+                return None
+
+    def refuse_key(self, now: float, *, jitter: float, hint: float | None) -> Reason | None:
+        """The provider does not accept this key."""
+        match self._state:
+            case BreakerState.CLOSED | BreakerState.HALF_OPEN:
+                return self._open("key_refused", now, jitter, hint)
+            case BreakerState.OPEN:
+                # Calls that were under way together were refused for the same reason: longer, but not doubled.
+                self._cause = "key_refused"
+                self._open_until = max(self._open_until, self._time_to_open(now, jitter, hint))
+                return None
+            case BreakerState.ISOLATED:
+                return None
+
+    def isolate(self) -> Reason | None:
+        """Nobody passes until `close`."""
+        moved = self._state is not BreakerState.ISOLATED
+        self._state, self._cause, self._open_until = BreakerState.ISOLATED, "by_hand", math.inf
+        self._probing = _Probing()
+        return "by_hand" if moved else None
+
+    def close(self, reason: Literal["by_hand", "probes_answered"] = "by_hand") -> Reason | None:
+        """Everyone passes. By hand it is no proof of health: if it opens again, it does so for longer."""
+        if self._state is BreakerState.CLOSED:
+            return None
+        self._state, self._open_until = BreakerState.CLOSED, -math.inf
+        self._tally, self._probing = Tally(), _Probing()
+        if reason == "probes_answered":
+            self._opened = 0
+        return reason
+
+    def _judge(self, news: Tally, now: float) -> Cause | None:
+        # Only bad news opens: an answer never does, whatever share of the window had failed before it.
+        settings, tally = self.settings, self._tally
+        counts = tally.counts(now, settings.window)
+        telling = counts.total >= settings.window_calls
+        if news.failed:
+            failures, calls = tally.row(settings.max_gap)
+            if failures >= settings.failures_in_a_row and calls >= settings.min_calls_in_a_row:
+                return "failures_in_a_row"
+            calls = tally.failing_calls(now, settings.window)
+            if (
+                telling
+                and counts.failed >= settings.failure_ratio * counts.total
+                and calls >= settings.min_calls_in_a_row
+            ):
+                return "failure_ratio"
+        if news.slow and telling and counts.slow >= settings.slow_ratio * counts.total:
+            return "slow_ratio"
+        return None
+
+    def _probe_answered(self) -> Reason | None:
+        probing = self._probing
+        probing.answered += 1
+        if probing.answered < PROBES[probing.stage]:
+            return None
+        if probing.stage + 1 == len(PROBES):
+            return self.close("probes_answered")
+        probing.stage += 1
+        probing.answered = 0
+        return None
+
+    def _open(self, reason: Cause | Literal["probe_failed"], now: float, jitter: float, hint: float | None) -> Reason:
+        if reason != "probe_failed":
+            self._cause = reason
+        self._opened += 1
+        self._open_until = max(self._open_until, self._time_to_open(now, jitter, hint))
+        self._state = BreakerState.OPEN
+        self._probing = _Probing()
+        return reason
+
+    def _time_to_open(self, now: float, jitter: float, hint: float | None) -> float:
+        settings = self.settings
+        first, cap = settings.open_for, settings.open_cap
+        if self._cause == "key_refused":
+            first, cap = settings.key_open_for, settings.key_open_cap
+        own = min(cap, first * 2.0 ** min(self._opened - 1, 30)) * (0.8 + 0.2 * jitter)
+        hinted = hint if hint is not None and math.isfinite(hint) else 0.0
+        return now + max(own, hinted)

@@ -1,0 +1,153 @@
+"""What a breaker knows of the recent past of one scope: counts by the second, and the last failures.
+
+Not here: the rules that judge it (`circuit`). Bounded, and independent of settings, so that results can be added up
+away from the breaker and merged into it later.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import deque
+
+import attrs
+
+__all__ = ["MAX_FAILURES", "MAX_SECONDS", "Counts", "Tally", "Verdict"]
+
+MAX_SECONDS = 128
+"""Seconds that are kept: more than the longest window that may be set."""
+MAX_FAILURES = 32
+"""Failures that are remembered one by one: more than the longest row that may be asked for."""
+
+
+class Verdict(enum.Enum):
+    """What one attempt says about the health of a scope."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SLOW = "slow"
+    """An answer, but its first token came late. Not to be said of a target that was the last admissible of its route:
+    a slow answer is better than none, and so it never opens."""
+    NEUTRAL = "neutral"
+    """Nothing: the caller left, or the request was at fault."""
+
+
+@attrs.frozen
+class Counts:
+    """Results within a window."""
+
+    ok: int = 0
+    failed: int = 0
+    slow: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.ok + self.failed + self.slow
+
+    def plus(self, other: Counts) -> Counts:
+        """Both together."""
+        return Counts(self.ok + other.ok, self.failed + other.failed, self.slow + other.slow)
+
+
+_ONE = {Verdict.OK: Counts(ok=1), Verdict.FAILED: Counts(failed=1), Verdict.SLOW: Counts(slow=1)}
+
+
+@attrs.frozen
+class _Failure:
+    at: float
+    call: str | None
+
+
+class Tally:
+    """Results of one scope, in the order in which they came.
+
+    Laws: its size is bounded; merging tallies equals adding their results one after the other; NEUTRAL leaves no trace.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, Counts] = {}
+        self._failures: deque[_Failure] = deque(maxlen=MAX_FAILURES)
+        self._in_a_row = 0
+        self._not_before = -math.inf
+        self._seen: set[Verdict] = set()
+
+    @property
+    def answered(self) -> bool:
+        """True where there was an answer, late or not."""
+        return Verdict.OK in self._seen or self.slow
+
+    @property
+    def slow(self) -> bool:
+        """True where there was a late answer."""
+        return Verdict.SLOW in self._seen
+
+    @property
+    def failed(self) -> bool:
+        """True where there was a failure."""
+        return Verdict.FAILED in self._seen
+
+    @property
+    def not_before(self) -> float:
+        """The latest moment before which the server asked not to come again, in failures since the last answer."""
+        return self._not_before
+
+    def add(self, verdict: Verdict, at: float, *, call: str | None = None, retry_after: float | None = None) -> None:
+        """One result. Failures of the same `call` count as one call's; without it each is a call of its own."""
+        if verdict is Verdict.NEUTRAL:
+            return
+        self._seen.add(verdict)
+        self._count(math.floor(at), _ONE[verdict])
+        if verdict is Verdict.FAILED:
+            self._failures.append(_Failure(at, call))
+            self._in_a_row += 1
+            if retry_after is not None and math.isfinite(retry_after):
+                self._not_before = max(self._not_before, at + retry_after)
+            return
+        self._in_a_row = 0
+        # An answer takes back what earlier failures asked for.
+        self._not_before = -math.inf
+
+    def merge(self, later: Tally) -> None:
+        """Takes in what came after."""
+        for second, counts in later._seconds.items():
+            self._count(second, counts)
+        self._failures.extend(later._failures)
+        self._seen |= later._seen
+        if later.answered:
+            self._in_a_row = later._in_a_row
+            self._not_before = later._not_before
+            return
+        self._in_a_row += later._in_a_row
+        self._not_before = max(self._not_before, later._not_before)
+
+    def counts(self, now: float, window: float) -> Counts:
+        """Results within the last `window` seconds, rounded up to whole ones."""
+        counts = Counts()
+        for second, more in self._seconds.items():
+            if now - window < second + 1:
+                counts = counts.plus(more)
+        return counts
+
+    def row(self, max_gap: float) -> tuple[int, int]:
+        """Failures since the last answer with no gap longer than `max_gap` between them, and the calls they are of."""
+        row: list[_Failure] = []
+        for failure in list(self._failures)[::-1][: self._in_a_row]:
+            if row and row[-1].at - failure.at > max_gap:
+                break
+            row.append(failure)
+        return len(row), _calls(row)
+
+    def failing_calls(self, now: float, window: float) -> int:
+        """Calls that had a failure within the window."""
+        return _calls([failure for failure in self._failures if now - window < math.floor(failure.at) + 1])
+
+    def _count(self, second: int, counts: Counts) -> None:
+        self._seconds[second] = self._seconds.get(second, Counts()).plus(counts)
+        if len(self._seconds) > MAX_SECONDS:
+            del self._seconds[min(self._seconds)]
+
+
+def _calls(failures: list[_Failure]) -> int:
+    named = {failure.call for failure in failures if failure.call is not None}
+    return len(named) + sum(failure.call is None for failure in failures)
