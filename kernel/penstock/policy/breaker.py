@@ -99,8 +99,6 @@ class Breakers:
         `lease`, in seconds, should outlast the attempt; None takes the longest `probe_lease` of the scopes. A permit
         that is out already is confirmed, not taken twice.
         """
-        if permit_id in self._permits:
-            return Admitted(probe=True)
         self.expire(now)
         guarded = {scope: self._circuits[scope] for scope in scopes if self._is_guarded(scope)}
         denials = [
