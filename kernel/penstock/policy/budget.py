@@ -14,28 +14,34 @@ hold (an overrun) makes `free` negative, and then nothing new is granted there. 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from penstock.policy.accounts import AccountSpec as AccountSpec
-from penstock.policy.accounts import AccountTree, path_and_parents
-from penstock.policy.accounts import Limit as Limit
-from penstock.policy.accounts import Shape as Shape
-from penstock.policy.accounts import check_request_limits as check_request_limits
-from penstock.policy.accounts import request_output_cap as request_output_cap
-from penstock.policy.counted_window import Bucket, CountedWindow
-from penstock.policy.counted_window import WindowSnapshot as WindowSnapshot
-from penstock.policy.holds import NOTHING, dearest, most_output
-from penstock.policy.holds import Amount as Amount
-from penstock.policy.holds import BudgetEvent as BudgetEvent
-from penstock.policy.holds import Granted as Granted
-from penstock.policy.holds import Line as Line
-from penstock.policy.holds import Overrun as Overrun
-from penstock.policy.holds import Refused as Refused
-from penstock.policy.holds import SoftLimitReached as SoftLimitReached
-from penstock.policy.holds import Waiting as Waiting
-from penstock.policy.window import Per as Per
+from penstock.policy.accounts import (
+    AccountSpec,
+    Limit,
+    check_path,
+    check_request_limits,
+    path_and_parents,
+    request_output_cap,
+)
+from penstock.policy.counted_accounts import AccountSnapshot, CountedAccounts
+from penstock.policy.counted_window import Bucket, CountedWindow, WindowSnapshot
+from penstock.policy.holds import (
+    NOTHING,
+    Amount,
+    BudgetEvent,
+    Granted,
+    Line,
+    Overrun,
+    Refused,
+    SoftLimitReached,
+    Waiting,
+    dearest,
+    most_output,
+)
+from penstock.policy.window import Per
 
 __all__ = [
     "AccountSnapshot",
@@ -52,17 +58,15 @@ __all__ = [
     "SoftLimitReached",
     "Waiting",
     "WindowSnapshot",
+    "check_path",
     "check_request_limits",
     "request_output_cap",
 ]
 
 
-@attrs.frozen
-class AccountSnapshot:
-    """The limited windows of one account. The root's path is ""."""
-
-    account: str
-    windows: tuple[WindowSnapshot, ...]
+# The years that a calendar has: an absurd `now` must not be remembered as the latest.
+_EARLIEST = -6.2e10
+_LATEST = 2.5e11
 
 
 @attrs.define
@@ -84,6 +88,11 @@ class _Hold:
     def amount(self) -> Amount:
         return sum((part.amount for part in self.parts), NOTHING)
 
+    def count_in(self, bucket: Bucket) -> None:
+        for part in self.parts:
+            part.buckets += (bucket,)
+            bucket.hold(part.amount)
+
     def granted(self) -> Granted:
         return Granted(self.id, self.output_tokens, self.amount)
 
@@ -99,6 +108,8 @@ class _Ask:
     max_output: int
     wait_until: float | None
     least: Amount
+    shortest: Amount
+    """With one token of output: what tells whether the minimum is the reason of a refusal."""
 
     @classmethod
     def checked(
@@ -109,16 +120,8 @@ class _Ask:
             raise ValueError("a hold needs at least one line")
         if not 0 <= min_output <= max_output:
             raise ValueError(f"outputs from {min_output} to {max_output} are no range")
-        least = dearest(lines, min_output)
-        return cls(hold_id, account, tuple(lines), min_output, max_output, wait_until, least)
-
-
-@attrs.define
-class _Node:
-    """An account that has, or once had, limits of its own."""
-
-    path: str
-    windows: dict[Shape, CountedWindow] = attrs.Factory(dict[Shape, CountedWindow])
+        least, shortest = dearest(lines, min_output), dearest(lines, min(min_output, 1))
+        return cls(hold_id, account, tuple(lines), min_output, max_output, wait_until, least, shortest)
 
 
 class Ledger:
@@ -128,39 +131,32 @@ class Ledger:
     A settled id is remembered for `tombstone` seconds, so that a reserve which comes after its settle is refused.
     """
 
-    # Accounts made from patterns can be as many as there are users: the idle ones are dropped as their number doubles.
-    _MOST_IDLE = 1_024
-
     def __init__(self, accounts: Sequence[AccountSpec], *, tombstone: float = 60.0) -> None:
-        self._tree = AccountTree(accounts)
+        self._accounts = CountedAccounts(accounts)
         self._tombstone_s = tombstone
-        self._now = -math.inf
-        self._nodes: dict[str, _Node] = {}
-        self._sweep_at = self._MOST_IDLE
+        self._now = _EARLIEST
         self._holds: dict[str, _Hold] = {}
         self._waiting: dict[str, _Ask] = {}
         self._blocked: set[CountedWindow] = set()
         self._decided: list[Granted | Refused] = []
         self._tombstones: dict[str, float] = {}
         self._events: list[BudgetEvent] = []
-        for path in self._tree.declared:
-            self._open_node(path)
 
     def chain(self, account: str) -> tuple[AccountSpec, ...]:
         """The specs on the account's path, the root's first."""
-        return self._tree.chain(account)
+        return self._accounts.tree.chain(account)
 
     def limited(self, account: str) -> bool:
         """True where any account on the path has a limit."""
-        return any(spec.limits for spec in self._tree.chain(account))
+        return any(spec.limits for spec in self.chain(account))
 
     def money_limited(self, account: str) -> bool:
         """True where any account on the path has a limit in money."""
-        return any(limit.nano_usd is not None for spec in self._tree.chain(account) for limit in spec.limits)
+        return any(limit.nano_usd is not None for spec in self.chain(account) for limit in spec.limits)
 
     def tenant_of(self, account: str) -> str:
         """The cache partition of the account."""
-        return self._tree.tenant_of(account)
+        return self._accounts.tree.tenant_of(account)
 
     def reserve(
         self,
@@ -179,7 +175,7 @@ class Ledger:
         Where it could not fit with every hold released, it is refused at once. Idempotent by id.
         """
         ask = _Ask.checked(hold_id, account, lines, (min_output, max_output), wait_until)
-        self._tree.chain(account)
+        check_path(account)
         self._advance(now)
         self._serve(now)
         held = self._holds.get(hold_id)
@@ -204,11 +200,10 @@ class Ledger:
         hold = self._holds.get(hold_id)
         if hold is None:
             return Refused(hold_id, "", "", more, None, "settled")
-        windows = self._windows(hold.account)
-        for window in windows:
-            missing = window.missing(more)
-            if missing is not None:
-                return self._refused(hold_id, window, missing, more)
+        windows = self._accounts.on_path(hold.account, self._now)
+        lacking = _lacking(windows, more)
+        if lacking:
+            return _refused(hold_id, lacking, more)
         buckets = tuple(window.bucket(self._now) for window in windows)
         for bucket in buckets:
             bucket.hold(more)
@@ -230,6 +225,7 @@ class Ledger:
             return
         self._tombstones[hold_id] = self._now + self._tombstone_s
         self._waiting.pop(hold_id, None)
+        self._decided = [decision for decision in self._decided if decision.hold_id != hold_id]
         hold = self._holds.pop(hold_id, None)
         if hold is not None:
             self._charge(hold, charged, estimated=estimated)
@@ -252,14 +248,7 @@ class Ledger:
         """Every account with limited windows, by path: as of the last message, or of `now`."""
         if now is not None:
             self._advance(now)
-        snapshots: dict[str, AccountSnapshot] = {}
-        for node in self._nodes.values():
-            windows = [window for window in node.windows.values() if window.limited]
-            for window in windows:
-                window.advance(self._now)
-            if windows:
-                snapshots[node.path] = AccountSnapshot(node.path, tuple(window.snapshot() for window in windows))
-        return snapshots
+        return self._accounts.snapshot(self._now)
 
     def take_events(self) -> list[BudgetEvent]:
         """Soft limits reached and overruns since it was last asked, in order."""
@@ -267,34 +256,27 @@ class Ledger:
         return events
 
     def reconfigure(self, accounts: Sequence[AccountSpec], now: float) -> None:
-        """Other accounts and limits over what is held and spent.
+        """Other accounts and limits over what is held and spent; `CountedAccounts.reconfigure` says what goes on.
 
-        A window goes on where period, zone and kind stay the same, and goes on counting without a limit where it is no
-        longer declared, in case it comes back. A new one begins with the outstanding holds of its subtree, and with
-        what another window of the same account and period has spent.
+        A new window counts the outstanding holds of its subtree.
         """
-        tree = AccountTree(accounts)
         self._advance(now)
-        self._tree = tree
-        paths = dict.fromkeys([*self._nodes, *tree.declared])
-        for hold in self._holds.values():
-            paths.update(dict.fromkeys(path_and_parents(hold.account)))
-        for path in paths:
-            self._open_node(path)
-
-    # How time passes
+        in_use = [hold.account for hold in self._holds.values()]
+        for window in self._accounts.reconfigure(accounts, in_use, self._now):
+            bucket = window.bucket(self._now)
+            for hold in self._holds.values():
+                if window.account in path_and_parents(hold.account):
+                    hold.count_in(bucket)
 
     def _advance(self, now: float) -> None:
-        if not math.isfinite(now):
-            raise ValueError(f"{now!r} is no time")
+        if not _EARLIEST < now < _LATEST:
+            raise ValueError(f"{now!r} is no Unix time")
         self._now = max(self._now, now)
         while self._tombstones:
             oldest = next(iter(self._tombstones))
             if self._tombstones[oldest] > self._now:
                 break
             del self._tombstones[oldest]
-
-    # How a hold is decided
 
     def _serve(self, now: float) -> None:
         """Decide what of the queue can be decided, first come first served.
@@ -310,17 +292,15 @@ class Ledger:
                 self._decided.append(decision)
 
     def _decide(self, ask: _Ask, now: float) -> Granted | Waiting | Refused:
-        windows = self._windows(ask.account)
-        hopeless = _lacking(windows, ask.least, but_holds=True)
-        if hopeless:
-            return self._exhausted(ask, hopeless)
+        windows = self._accounts.on_path(ask.account, self._now)
         lacking = _lacking(windows, ask.least)
-        behind = [window for window in windows if window in self._blocked]
+        hopeless = bool(lacking) and bool(_lacking(windows, ask.least, but_holds=True))
+        behind = [(window, NOTHING) for window in windows if window in self._blocked]
         if not lacking and not behind:
             return self._grant(ask, windows)
-        if ask.wait_until is None or now >= ask.wait_until:
-            window, missing = lacking[0] if lacking else (behind[0], NOTHING)
-            return Refused(ask.hold_id, window.account, window.describe(missing), missing, None, "held")
+        if hopeless or ask.wait_until is None or now >= ask.wait_until:
+            below = not behind and not _lacking(windows, ask.shortest, but_holds=hopeless)
+            return _refused(ask.hold_id, lacking or behind, ask.least, below_minimum=below)
         self._blocked.update(window for window, _ in lacking)
         return Waiting(ask.hold_id)
 
@@ -334,30 +314,6 @@ class Ledger:
             bucket.hold(amount)
         hold = self._holds[ask.hold_id] = _Hold(ask.hold_id, ask.account, output, [_Part(amount, buckets)])
         return hold.granted()
-
-    def _exhausted(self, ask: _Ask, hopeless: Sequence[tuple[CountedWindow, Amount]]) -> Refused:
-        # The one that refills last decides when to come back.
-        refills = [(window.refills_at(ask.least), window, missing) for window, missing in hopeless]
-        _, window, missing = max(refills, key=lambda refill: math.inf if refill[0] is None else refill[0])
-        without_output = dearest(ask.lines, min(ask.min_output, 1))
-        below = not _lacking(self._windows(ask.account), without_output, but_holds=True)
-        return self._refused(ask.hold_id, window, missing, ask.least, below_minimum=below)
-
-    def _refused(
-        self, hold_id: str, window: CountedWindow, missing: Amount, need: Amount, *, below_minimum: bool = False
-    ) -> Refused:
-        exhausted = window.missing(need, but_holds=True) is not None
-        return Refused(
-            hold_id,
-            window.account,
-            window.describe(missing),
-            missing,
-            window.refills_at(need) if exhausted else None,
-            "exhausted" if exhausted else "held",
-            below_minimum,
-        )
-
-    # How a hold becomes a charge
 
     def _charge(self, hold: _Hold, charged: Amount, *, estimated: bool) -> None:
         rest = charged
@@ -373,86 +329,28 @@ class Ledger:
             window.advance(self._now)
             self._events.extend(window.take_soft_events())
 
-    # Which windows count for an account
-
-    def _windows(self, account: str) -> list[CountedWindow]:
-        windows = [window for node in self._path_nodes(account) for window in node.windows.values()]
-        for window in windows:
-            window.advance(self._now)
-        return windows
-
-    def _path_nodes(self, account: str) -> Iterator[_Node]:
-        for path in path_and_parents(account):
-            node = self._nodes.get(path) or self._open_node(path)
-            if node is not None:
-                yield node
-
-    def _open_node(self, path: str) -> _Node | None:
-        """The account's node with the limits of its spec, made where there is none; None where it needs none."""
-        spec, node = self._tree.spec_of(path), self._nodes.get(path)
-        if node is None:
-            if spec is None:
-                return None
-            self._drop_idle()
-            node = _Node(path)
-        limits = _limits_by_shape(spec.limits if spec else ())
-        for shape, window in node.windows.items():
-            tokens, nano_usd = limits.pop(shape, (None, None))
-            window.set_limits(tokens, nano_usd, spec.soft if spec else None)
-        for shape, (tokens, nano_usd) in limits.items():
-            node.windows[shape] = self._new_window(
-                node, shape, CountedWindow(path, shape, tokens, nano_usd, spec.soft if spec else None)
-            )
-        self._nodes[path] = node
-        return node
-
-    def _new_window(self, node: _Node, shape: Shape, window: CountedWindow) -> CountedWindow:
-        if self._now == -math.inf:
-            return window
-        bucket = window.bucket(self._now)
-        for other in node.windows.values():
-            if other.shape[0] is shape[0]:
-                other.advance(self._now)
-                bucket.spent = bucket.spent.at_least(other.spent)
-        window.spent = bucket.spent
-        for hold in self._holds.values():
-            if node.path in path_and_parents(hold.account):
-                for part in hold.parts:
-                    part.buckets += (bucket,)
-                    bucket.hold(part.amount)
-        return window
-
-    def _drop_idle(self) -> None:
-        if len(self._nodes) < self._sweep_at:
-            return
-        for node in list(self._nodes.values()):
-            for window in node.windows.values():
-                window.advance(self._now)
-            if node.path not in self._tree.declared and not any(window.buckets for window in node.windows.values()):
-                del self._nodes[node.path]
-        self._sweep_at = max(self._MOST_IDLE, 2 * len(self._nodes))
-
-
-def _limits_by_shape(limits: Iterable[Limit]) -> dict[Shape, tuple[int | None, int | None]]:
-    """The window limits, the smaller where two of them count over the same windows."""
-    shapes: dict[Shape, tuple[int | None, int | None]] = {}
-    for limit in limits:
-        if limit.per is not Per.REQUEST:
-            tokens, nano_usd = shapes.get(limit.shape, (None, None))
-            shapes[limit.shape] = (_smaller(tokens, limit.tokens), _smaller(nano_usd, limit.nano_usd))
-    return shapes
-
-
-def _smaller(one: int | None, other: int | None) -> int | None:
-    figures = [figure for figure in (one, other) if figure is not None]
-    return min(figures, default=None)
-
 
 def _lacking(
     windows: Iterable[CountedWindow], need: Amount, *, but_holds: bool = False
 ) -> list[tuple[CountedWindow, Amount]]:
     missing = [(window, window.missing(need, but_holds=but_holds)) for window in windows]
     return [(window, short) for window, short in missing if short is not None]
+
+
+def _refused(
+    hold_id: str, lacking: Sequence[tuple[CountedWindow, Amount]], need: Amount, *, below_minimum: bool = False
+) -> Refused:
+    """Names the limit that decides when to come back: the spent one that refills last, else the first that is held."""
+    spent = _lacking((window for window, _ in lacking), need, but_holds=True)
+    if not spent:
+        window, missing = lacking[0]
+        return Refused(
+            hold_id, window.account, window.describe(missing), missing, None, "held", below_minimum=below_minimum
+        )
+    refills = [(window.refills_at(need), window, missing) for window, missing in spent]
+    refills_at, window, missing = max(refills, key=lambda refill: math.inf if refill[0] is None else refill[0])
+    words = window.describe(missing)
+    return Refused(hold_id, window.account, words, missing, refills_at, "exhausted", below_minimum=below_minimum)
 
 
 def _check_amount(amount: Amount) -> None:

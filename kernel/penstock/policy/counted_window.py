@@ -9,6 +9,7 @@ window the last sixty. A hold keeps its buckets, so that it is settled where it 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 import attrs
 
@@ -83,8 +84,7 @@ class CountedWindow:
     spent: Amount = NOTHING
     estimated: Amount = NOTHING
     buckets: deque[Bucket] = attrs.field(factory=deque[Bucket], repr=False)
-    _told_tokens: bool = False
-    _told_nano_usd: bool = False
+    _told: frozenset[str] = frozenset()
 
     @property
     def limited(self) -> bool:
@@ -126,18 +126,14 @@ class CountedWindow:
 
         Where more was charged than there is, even nothing does not fit.
         """
-        used = self.spent if but_holds else self.spent + self.held
-        tokens = 0 if self.limit_tokens is None else need.tokens - (self.limit_tokens - used.tokens)
-        nano_usd = 0 if self.limit_nano_usd is None else need.nano_usd - (self.limit_nano_usd - used.nano_usd)
-        return None if tokens <= 0 and nano_usd <= 0 else Amount(max(tokens, 0), max(nano_usd, 0))
+        return self._missing(need, self.spent if but_holds else self.spent + self.held)
 
     def refills_at(self, need: Amount) -> float | None:
         """When `need` would fit, were all holds released and nothing else spent; None: never."""
         spent = self.spent
         for bucket in self.buckets:
             spent -= bucket.spent
-            room = CountedWindow(self.account, self.shape, self.limit_tokens, self.limit_nano_usd, spent=spent)
-            if room.missing(need) is None:
+            if self._missing(need, spent) is None:
                 return bucket.end
         return None
 
@@ -149,19 +145,21 @@ class CountedWindow:
 
     def take_soft_events(self) -> list[SoftLimitReached]:
         """What has to be told after a charge."""
-        events: list[SoftLimitReached] = []
         if self.soft is None or not self.buckets:
-            return events
-        ends_at = self.buckets[-1].end
-        if self._over(self.limit_tokens, self.spent.tokens) and not self._told_tokens:
-            self._told_tokens = True
-            words = describe_limit(self.shape, tokens=self.limit_tokens)
-            events.append(SoftLimitReached(self.account, words, self.spent, self.soft, ends_at))
-        if self._over(self.limit_nano_usd, self.spent.nano_usd) and not self._told_nano_usd:
-            self._told_nano_usd = True
-            words = describe_limit(self.shape, nano_usd=self.limit_nano_usd)
-            events.append(SoftLimitReached(self.account, words, self.spent, self.soft, ends_at))
-        return events
+            return []
+        exceeded, ends_at = self._softly_exceeded(), self.buckets[-1].end
+        new = [words for unit, words in exceeded.items() if unit not in self._told]
+        self._told = frozenset(exceeded)
+        return [SoftLimitReached(self.account, words, self.spent, self.soft, ends_at) for words in new]
+
+    def take_over(self, others: Iterable[CountedWindow], now: float) -> None:
+        """Begin with what other windows of the same account and period have spent, where that is more."""
+        bucket = self.bucket(now)
+        for other in others:
+            if other.shape[0] is self.shape[0] and other is not self:
+                other.advance(now)
+                bucket.spent = bucket.spent.at_least(other.spent)
+        self.spent = bucket.spent
 
     def set_limits(self, tokens: int | None, nano_usd: int | None, soft: float | None) -> None:
         """Other limits over what is held and spent."""
@@ -185,9 +183,24 @@ class CountedWindow:
             ends_at=self.buckets[0].end if self.buckets else None,
         )
 
+    def _missing(self, need: Amount, used: Amount) -> Amount | None:
+        tokens = 0 if self.limit_tokens is None else need.tokens - (self.limit_tokens - used.tokens)
+        nano_usd = 0 if self.limit_nano_usd is None else need.nano_usd - (self.limit_nano_usd - used.nano_usd)
+        return None if tokens <= 0 and nano_usd <= 0 else Amount(max(tokens, 0), max(nano_usd, 0))
+
+    def _softly_exceeded(self) -> dict[str, str]:
+        """The limits, in words, of which the share is spent, by unit."""
+        exceeded: dict[str, str] = {}
+        if self._over(self.limit_tokens, self.spent.tokens):
+            exceeded["tokens"] = describe_limit(self.shape, tokens=self.limit_tokens)
+        if self._over(self.limit_nano_usd, self.spent.nano_usd):
+            exceeded["usd"] = describe_limit(self.shape, nano_usd=self.limit_nano_usd)
+        return exceeded
+
     def _over(self, limit: int | None, spent: int) -> bool:
         return limit is not None and self.soft is not None and spent > 0 and spent >= limit * self.soft
 
     def _rearm(self) -> None:
-        self._told_tokens = self._told_tokens and self._over(self.limit_tokens, self.spent.tokens)
-        self._told_nano_usd = self._told_nano_usd and self._over(self.limit_nano_usd, self.spent.nano_usd)
+        # What fell below the threshold, or whose limit was raised above it, is told again when it comes back.
+        if self._told:
+            self._told &= self._softly_exceeded().keys()

@@ -14,6 +14,7 @@ import attrs
 from penstock.policy.money import TOKENS_PER_PRICE, nano_for, usd_in_words
 
 __all__ = [
+    "NOTHING",
     "Amount",
     "BudgetEvent",
     "Granted",
