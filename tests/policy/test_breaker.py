@@ -1,0 +1,472 @@
+"""The rules of a breaker, one by one. Their interplay is tested by the machine in `test_breaker_machine`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from penstock.policy import breaker as breaker_module
+from penstock.policy.breaker import (
+    Admitted,
+    BreakerChanged,
+    Breakers,
+    BreakerSettings,
+    BreakerState,
+    Denied,
+    ScopeHealth,
+    Verdict,
+)
+
+A, B, KEY = "target:a", "provider:p", "key:p/0"
+OK, FAILED, SLOW, NEUTRAL = Verdict.OK, Verdict.FAILED, Verdict.SLOW, Verdict.NEUTRAL
+
+
+def make_breakers(settings: BreakerSettings | None = None) -> Breakers:
+    made = settings or BreakerSettings()
+    return Breakers(lambda _scope: made)
+
+
+def record_all(breakers: Breakers, verdicts: Iterable[Verdict], *, start: float = 0.0, step: float = 1.0) -> float:
+    """Results for A, `step` seconds apart, each of a call of its own; returns the time of the last."""
+    at = start
+    for number, verdict in enumerate(verdicts):
+        at = start + number * step
+        breakers.record(A, verdict, at, jitter=1.0)
+    return at
+
+
+def make_open(scope: str = A, *, at: float = 0.0, jitter: float = 1.0) -> Breakers:
+    """Breakers of which `scope` opened at `at`, for 5 s where `jitter` is 1."""
+    breakers = make_breakers()
+    for _ in range(5):
+        breakers.record(scope, FAILED, at, jitter=jitter)
+    assert state_of(breakers, scope) is BreakerState.OPEN
+    return breakers
+
+
+def state_of(breakers: Breakers, scope: str = A) -> BreakerState:
+    health = breakers.snapshot().get(scope)
+    return BreakerState.CLOSED if health is None else health.state
+
+
+def health_of(breakers: Breakers, scope: str = A) -> ScopeHealth:
+    return breakers.snapshot()[scope]
+
+
+def probe(breakers: Breakers, permit: str, verdict: Verdict, now: float, *, jitter: float = 1.0) -> None:
+    assert breakers.admit(permit, [A], now, lease=60) == Admitted(probe=True)
+    breakers.settle(permit, verdict, now, jitter=jitter)
+
+
+def close_by_answers(breakers: Breakers, now: float) -> None:
+    for number in range(7):
+        probe(breakers, f"closing-{number}", OK, now)
+    assert state_of(breakers) is BreakerState.CLOSED
+
+
+def test_five_failures_in_a_row_open() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [FAILED] * 4)
+    assert state_of(breakers) is BreakerState.CLOSED
+    breakers.record(A, FAILED, 4.0, jitter=1.0)
+    assert health_of(breakers) == ScopeHealth(BreakerState.OPEN, 9.0, 0, "failures_in_a_row")
+
+
+def test_failures_of_one_call_alone_open_nothing_however_many() -> None:
+    breakers = make_breakers()
+    for _ in range(20):
+        breakers.record(A, FAILED, 0.0, jitter=1.0, call="poisoned")
+    assert state_of(breakers) is BreakerState.CLOSED
+    breakers.record(A, FAILED, 0.0, jitter=1.0, call="another")
+    assert state_of(breakers) is BreakerState.OPEN
+
+
+@pytest.mark.parametrize("answer", [OK, SLOW])
+def test_an_answer_ends_a_row_of_failures(answer: Verdict) -> None:
+    breakers = make_breakers(BreakerSettings(window_calls=100))
+    record_all(breakers, [FAILED, FAILED, FAILED, FAILED, answer, FAILED, FAILED, FAILED, FAILED])
+    assert state_of(breakers) is BreakerState.CLOSED
+
+
+def test_failures_more_than_the_gap_apart_are_not_in_a_row() -> None:
+    breakers = make_breakers()
+    last = record_all(breakers, [FAILED] * 4)
+    breakers.record(A, FAILED, last + 300.5, jitter=1.0)
+    assert state_of(breakers) is BreakerState.CLOSED
+    patient = make_breakers()
+    record_all(patient, [FAILED] * 5, step=300.0)
+    assert state_of(patient) is BreakerState.OPEN
+
+
+def test_half_of_eight_results_within_the_window_open() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [FAILED, OK, FAILED, OK, FAILED, OK, OK])
+    assert state_of(breakers) is BreakerState.CLOSED
+    breakers.record(A, FAILED, 7.0, jitter=1.0)
+    assert health_of(breakers).cause == "failure_ratio"
+
+
+def test_results_older_than_the_window_do_not_count() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [FAILED, OK, FAILED, OK, FAILED, OK, OK], step=0.1)
+    breakers.record(A, FAILED, 32.0, jitter=1.0)
+    assert state_of(breakers) is BreakerState.CLOSED
+
+
+def test_an_answer_never_opens_a_breaker() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [FAILED, FAILED, FAILED, FAILED, OK, OK, OK, OK])
+    assert state_of(breakers) is BreakerState.CLOSED
+
+
+def test_half_slow_first_tokens_open() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [SLOW, OK, SLOW, OK, SLOW, OK, OK])
+    assert state_of(breakers) is BreakerState.CLOSED
+    breakers.record(A, SLOW, 7.0, jitter=1.0)
+    assert health_of(breakers).cause == "slow_ratio"
+
+
+def test_what_says_nothing_about_health_counts_nowhere() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [NEUTRAL] * 50)
+    assert state_of(breakers) is BreakerState.CLOSED
+    record_all(breakers, [FAILED, NEUTRAL, FAILED, NEUTRAL, FAILED, NEUTRAL, FAILED, NEUTRAL, FAILED])
+    assert health_of(breakers).cause == "failures_in_a_row"
+    assert breakers.counts(A, 9.0).total == 5
+
+
+def test_each_opening_without_health_between_lasts_twice_as_long_up_to_the_cap() -> None:
+    breakers = make_open(at=0.0)
+    now, lasted = 0.0, [5.0]
+    for number in range(4):
+        now += lasted[-1]
+        probe(breakers, f"p{number}", FAILED, now)
+        lasted.append(health_of(breakers).open_until - now)
+    assert lasted == [5.0, 10.0, 15.0, 15.0, 15.0]
+
+
+def test_closing_by_answers_makes_the_next_opening_short_again() -> None:
+    breakers = make_open()
+    probe(breakers, "fails", FAILED, 5.0)
+    close_by_answers(breakers, 15.0)
+    record_all(breakers, [FAILED] * 5, start=20.0, step=0.0)
+    assert health_of(breakers).open_until == 25.0
+
+
+@pytest.mark.parametrize(("jitter", "lasts"), [(0.0, 4.0), (0.5, 4.5), (1.0, 5.0)])
+def test_jitter_shortens_the_time_by_a_fifth_at_most(jitter: float, lasts: float) -> None:
+    assert health_of(make_open(jitter=jitter)).open_until == pytest.approx(lasts)
+
+
+def test_it_stays_open_at_least_as_long_as_the_server_asked() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [FAILED] * 3)
+    breakers.record(A, FAILED, 3.0, jitter=0.0, retry_after=60.0)
+    breakers.record(A, FAILED, 4.0, jitter=0.0, retry_after=1.0)
+    assert health_of(breakers).open_until == 63.0
+
+
+def test_an_answer_takes_back_what_the_server_asked_before() -> None:
+    breakers = make_breakers()
+    breakers.record(A, FAILED, 0.0, jitter=1.0, retry_after=600.0)
+    record_all(breakers, [OK, FAILED, FAILED, FAILED, FAILED, FAILED], start=1.0)
+    assert health_of(breakers).open_until == 11.0
+
+
+@pytest.mark.parametrize("hint", [math.nan, math.inf, -5.0])
+def test_a_hint_that_makes_no_sense_is_no_hint(hint: float) -> None:
+    breakers = make_open()
+    assert breakers.admit("p", [A], 5.0, lease=60) == Admitted(probe=True)
+    breakers.settle("p", FAILED, 5.0, jitter=1.0, hint=hint)
+    assert health_of(breakers).open_until == 15.0
+
+
+def test_a_longer_hint_extends_an_open_breaker_and_a_shorter_one_does_not_shorten_it() -> None:
+    breakers = make_open()
+    breakers.record(A, FAILED, 1.0, jitter=1.0, retry_after=60.0)
+    assert health_of(breakers).open_until == 61.0
+    breakers.record(A, FAILED, 2.0, jitter=1.0, retry_after=3.0)
+    breakers.record(A, FAILED, 2.0, jitter=1.0)
+    assert health_of(breakers).open_until == 61.0
+
+
+@pytest.mark.parametrize("verdict", [OK, FAILED, SLOW])
+def test_late_results_are_counted_but_do_not_move_it(verdict: Verdict) -> None:
+    breakers = make_open()
+    before = breakers.counts(A, 1.0).total
+    for _ in range(20):
+        breakers.record(A, verdict, 1.0, jitter=1.0)
+    assert health_of(breakers) == ScopeHealth(BreakerState.OPEN, 5.0, 0, "failures_in_a_row")
+    assert breakers.counts(A, 1.0).total == before + 20
+    assert breakers.admit("p", [A], 5.0, lease=60) == Admitted(probe=True)
+    for _ in range(20):
+        breakers.record(A, verdict, 5.0, jitter=1.0)
+    assert health_of(breakers).state is BreakerState.HALF_OPEN
+
+
+def test_while_open_nobody_passes_and_everyone_is_told_when() -> None:
+    breakers = make_open()
+    assert breakers.admit("p", [A], 4.999, lease=60) == Denied(A, "open", 5.0)
+    assert state_of(breakers) is BreakerState.OPEN
+    assert breakers.admit("p", [A], 5.0, lease=60) == Admitted(probe=True)
+    assert state_of(breakers) is BreakerState.HALF_OPEN
+
+
+def test_probes_grow_from_one_to_two_to_four_and_then_it_closes() -> None:
+    breakers = make_open()
+    for stage, permits in enumerate([1, 2, 4]):
+        ids = [f"{stage}-{number}" for number in range(permits)]
+        assert all(breakers.admit(id, [A], 6.0, lease=60) == Admitted(probe=True) for id in ids)
+        assert breakers.admit("one too many", [A], 6.0, lease=60) == Denied(A, "probing", 66.0)
+        for id in ids:
+            assert state_of(breakers) is BreakerState.HALF_OPEN
+            breakers.settle(id, OK, 7.0, jitter=1.0)
+    assert state_of(breakers) is BreakerState.CLOSED
+    assert breakers.admit("anyone", [A], 8.0, lease=60) == Admitted(probe=False)
+
+
+def test_a_failed_probe_opens_again_and_the_others_of_its_time_are_ignored() -> None:
+    breakers = make_open()
+    probe(breakers, "first", OK, 5.0)
+    assert breakers.admit("fails", [A], 5.0, lease=60) == Admitted(probe=True)
+    assert breakers.admit("late", [A], 5.0, lease=60) == Admitted(probe=True)
+    breakers.settle("fails", FAILED, 6.0, jitter=1.0)
+    assert health_of(breakers).open_until == 16.0
+    breakers.settle("late", FAILED, 7.0, jitter=1.0)
+    assert health_of(breakers).open_until == 16.0
+    assert breakers.admit("next period", [A], 16.0, lease=60) == Admitted(probe=True)
+    breakers.settle("late", OK, 17.0, jitter=1.0)
+    assert health_of(breakers).permits_left == 0
+
+
+def test_a_probe_that_says_nothing_gives_its_permit_back_and_cannot_wedge() -> None:
+    breakers = make_open()
+    for number in range(100):
+        probe(breakers, f"p{number}", NEUTRAL, 5.0)
+    assert health_of(breakers).permits_left == 1
+    close_by_answers(breakers, 5.0)
+
+
+def test_a_permit_whose_holder_is_lost_comes_back_with_its_lease() -> None:
+    breakers = make_open()
+    assert breakers.admit("lost", [A], 5.0, lease=20) == Admitted(probe=True)
+    assert breakers.next_expiry == 25.0
+    assert breakers.admit("p", [A], 24.9, lease=20) == Denied(A, "probing", 25.0)
+    breakers.expire(25.0)
+    assert breakers.next_expiry is None
+    assert health_of(breakers).permits_left == 1
+    close_by_answers(breakers, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state"),
+    [(OK, BreakerState.HALF_OPEN), (NEUTRAL, BreakerState.HALF_OPEN), (FAILED, BreakerState.OPEN)],
+)
+def test_a_probe_that_outlasts_its_lease_is_believed_all_the_same(verdict: Verdict, state: BreakerState) -> None:
+    breakers = make_open()
+    assert breakers.admit("slow", [A], 5.0, lease=20) == Admitted(probe=True)
+    breakers.expire(25.0)
+    breakers.settle("slow", verdict, 30.0, jitter=1.0)
+    assert state_of(breakers) is state
+    if verdict is OK:
+        assert health_of(breakers).permits_left == 2
+
+
+def test_probes_that_all_outlast_their_leases_still_close_it() -> None:
+    breakers = make_open()
+    now = 5.0
+    for number in range(7):
+        assert breakers.admit(f"p{number}", [A], now, lease=10) == Admitted(probe=True)
+        now += 15.0
+        breakers.settle(f"p{number}", OK, now, jitter=1.0)
+    assert state_of(breakers) is BreakerState.CLOSED
+
+
+def test_a_slow_probe_fails_only_where_slowness_opened() -> None:
+    breakers = make_open()
+    probe(breakers, "slow", SLOW, 5.0)
+    assert state_of(breakers) is BreakerState.HALF_OPEN
+    slow = make_breakers()
+    record_all(slow, [SLOW] * 8, step=0.0)
+    probe(slow, "slow", SLOW, 5.0)
+    assert health_of(slow) == ScopeHealth(BreakerState.OPEN, 15.0, 0, "slow_ratio")
+
+
+def test_an_admission_takes_all_its_permits_or_none() -> None:
+    breakers = make_open(A)
+    for _ in range(5):
+        breakers.record(B, FAILED, 3.0, jitter=1.0)
+    before = breakers.snapshot()
+    assert breakers.admit("p", [KEY, A, B], 6.0, lease=60) == Denied(B, "open", 8.0)
+    assert breakers.snapshot() == before
+    assert breakers.admit("p", [KEY, A, B], 8.0, lease=60) == Admitted(probe=True)
+    assert breakers.admit("q", [B], 8.0, lease=60) == Denied(B, "probing", 68.0)
+    breakers.settle("p", OK, 9.0, jitter=1.0)
+    assert [health_of(breakers, scope).permits_left for scope in (A, B)] == [2, 2]
+
+
+def test_a_denial_names_the_scope_that_lasts_longest() -> None:
+    breakers = make_open(A)
+    for _ in range(5):
+        breakers.record(B, FAILED, 3.0, jitter=1.0)
+    assert breakers.admit("p", [B, A], 4.0, lease=60) == Denied(B, "open", 8.0)
+    assert breakers.admit("p", [A, B], 4.0, lease=60) == Denied(B, "open", 8.0)
+
+
+def test_asking_and_settling_twice_is_asking_and_settling_once() -> None:
+    breakers = make_open()
+    assert breakers.admit("p", [A, A], 5.0, lease=60) == Admitted(probe=True)
+    assert breakers.admit("p", [A], 5.0, lease=60) == Admitted(probe=True)
+    breakers.settle("p", OK, 6.0, jitter=1.0)
+    for _ in range(10):
+        breakers.settle("p", FAILED, 6.0, jitter=1.0)
+        breakers.settle("p", OK, 6.0, jitter=1.0)
+    assert health_of(breakers).permits_left == 2
+
+
+def test_a_permit_that_was_asked_again_after_its_lease_counts_once() -> None:
+    breakers = make_open()
+    assert breakers.admit("p", [A], 5.0, lease=10) == Admitted(probe=True)
+    assert breakers.admit("p", [A], 20.0, lease=10) == Admitted(probe=True)
+    breakers.settle("p", OK, 21.0, jitter=1.0)
+    breakers.settle("p", OK, 21.0, jitter=1.0)
+    assert health_of(breakers).permits_left == 2
+
+
+def test_a_result_can_be_told_scope_by_scope() -> None:
+    breakers = make_open(A)
+    for _ in range(5):
+        breakers.record(B, FAILED, 0.0, jitter=1.0)
+    assert breakers.admit("p", [A, B], 5.0, lease=60) == Admitted(probe=True)
+    breakers.settle("p", {A: FAILED}, 5.0, jitter=1.0)
+    assert state_of(breakers, A) is BreakerState.OPEN
+    assert health_of(breakers, B).permits_left == 1
+
+
+def test_settling_does_not_count_for_scopes_that_were_closed() -> None:
+    breakers = make_open(A)
+    assert breakers.admit("p", [A, B], 5.0, lease=60) == Admitted(probe=True)
+    breakers.settle("p", OK, 5.0, jitter=1.0)
+    assert breakers.counts(B, 5.0).total == 0
+
+
+def test_isolation_lasts_until_it_is_closed_by_hand() -> None:
+    breakers = make_breakers()
+    breakers.isolate(A, 1.0)
+    record_all(breakers, [OK] * 20)
+    breakers.open_key(A, 2.0, jitter=1.0)
+    assert breakers.admit("p", [A], 1e9, lease=60) == Denied(A, "isolated", math.inf)
+    breakers.close(A, 1e9)
+    assert breakers.admit("p", [A], 1e9, lease=60) == Admitted(probe=False)
+
+
+def test_closing_by_hand_forgets_the_failures_but_is_no_proof_of_health() -> None:
+    breakers = make_open()
+    breakers.close(A, 1.0)
+    record_all(breakers, [FAILED] * 4, start=2.0, step=0.0)
+    assert state_of(breakers) is BreakerState.CLOSED
+    breakers.record(A, FAILED, 2.0, jitter=1.0)
+    assert health_of(breakers).open_until == 12.0
+    breakers.close(A, 13.0)
+    record_all(breakers, [OK, FAILED, FAILED, FAILED, FAILED, FAILED], start=14.0, step=0.0)
+    assert health_of(breakers).open_until == 19.0
+
+
+def test_a_refused_key_opens_at_once_for_a_minute_doubling_to_a_quarter_of_an_hour() -> None:
+    breakers = make_breakers()
+    breakers.open_key(KEY, 0.0, jitter=1.0)
+    now, lasted = 0.0, [60.0]
+    for number in range(5):
+        now = health_of(breakers, KEY).open_until
+        assert breakers.admit(f"p{number}", [KEY], now, lease=60) == Admitted(probe=True)
+        breakers.settle(f"p{number}", FAILED, now, jitter=1.0)
+        breakers.open_key(KEY, now, jitter=1.0)
+        lasted.append(health_of(breakers, KEY).open_until - now)
+    assert lasted == [60.0, 120.0, 240.0, 480.0, 900.0, 900.0]
+    assert health_of(breakers, KEY).cause == "key_refused"
+
+
+def test_calls_refused_together_for_their_key_do_not_double_its_time() -> None:
+    breakers = make_breakers()
+    for number in range(50):
+        breakers.open_key(KEY, number / 100, jitter=1.0)
+    assert health_of(breakers, KEY).open_until == pytest.approx(60.49)
+
+
+def test_a_refused_key_waits_as_long_as_the_server_asks() -> None:
+    breakers = make_breakers()
+    breakers.open_key(KEY, 0.0, jitter=0.0, hint=3600.0)
+    breakers.open_key(KEY, 1.0, jitter=0.0, hint=5.0)
+    assert health_of(breakers, KEY).open_until == 3600.0
+
+
+def test_every_move_is_told_once_with_its_reason() -> None:
+    breakers = make_open(at=2.0)
+    probe(breakers, "fails", FAILED, 7.0)
+    close_by_answers(breakers, 17.0)
+    breakers.isolate(A, 18.0)
+    breakers.isolate(A, 18.5)
+    breakers.close(A, 19.0)
+    breakers.close(A, 19.5)
+    closed, opened, half = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+    assert breakers.take_events() == [
+        BreakerChanged(A, closed, opened, "failures_in_a_row", 2.0),
+        BreakerChanged(A, opened, half, "time_over", 7.0),
+        BreakerChanged(A, half, opened, "probe_failed", 7.0),
+        BreakerChanged(A, opened, half, "time_over", 17.0),
+        BreakerChanged(A, half, closed, "probes_answered", 17.0),
+        BreakerChanged(A, closed, BreakerState.ISOLATED, "by_hand", 18.0),
+        BreakerChanged(A, BreakerState.ISOLATED, closed, "by_hand", 19.0),
+    ]
+    assert breakers.take_events() == []
+
+
+def test_results_of_healthy_scopes_do_not_move_the_version() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [OK, FAILED, OK, SLOW] * 10)
+    assert (breakers.version, dict(breakers.snapshot())) == (0, {})
+
+
+def test_a_snapshot_in_hand_never_changes() -> None:
+    breakers = make_open()
+    held = breakers.snapshot()
+    copied = dict(held)
+    breakers.close(A, 1.0)
+    assert dict(held) == copied
+    assert breakers.snapshot() != held
+
+
+def test_scopes_named_by_requests_do_not_fill_the_memory() -> None:
+    breakers = make_open()
+    for number in range(breaker_module.MAX_SCOPES + 100):
+        breakers.record(f"target:made-up-{number}", FAILED, 0.0, jitter=1.0)
+    kept = [breakers.counts(f"target:made-up-{number}", 0.0).total for number in range(breaker_module.MAX_SCOPES + 100)]
+    assert sum(kept) == breaker_module.MAX_SCOPES - 1
+    assert kept[-1] == 1
+    assert state_of(breakers) is BreakerState.OPEN
+
+
+def test_events_that_nobody_takes_do_not_fill_the_memory() -> None:
+    breakers = make_breakers()
+    for number in range(breaker_module.MAX_EVENTS + 100):
+        breakers.isolate(A, float(number))
+        breakers.close(A, float(number))
+    assert len(breakers.take_events()) == breaker_module.MAX_EVENTS
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BreakerSettings(failures_in_a_row=0),
+        lambda: BreakerSettings(failures_in_a_row=33),
+        lambda: BreakerSettings(window=500.0),
+        lambda: BreakerSettings(open_for=0.0),
+        lambda: BreakerSettings(failure_ratio=1.5),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(make: Callable[[], BreakerSettings]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        make()

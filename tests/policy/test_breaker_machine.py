@@ -1,0 +1,336 @@
+"""Breakers under every order of events, beside a model that keeps the raw history and judges it from scratch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import attrs
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from penstock.policy.breaker import Admitted, Breakers, BreakerSettings, BreakerState, Tally, Verdict
+
+SCOPES: tuple[str, ...] = ("target:a", "provider:p", "key:p/0")
+SETTINGS = BreakerSettings(failures_in_a_row=3, max_gap=20.0, window=6.0, window_calls=4, open_for=5.0, open_cap=15.0)
+STAGES = (1, 2, 4)
+
+verdicts = st.sampled_from(Verdict)
+jitters = st.sampled_from([0.0, 0.5, 1.0])
+hints = st.sampled_from([None, None, None, 0.5, 30.0])
+calls = st.sampled_from([None, None, "one", "two"])
+some_scopes = st.lists(st.sampled_from(SCOPES), min_size=1, max_size=3, unique=True)
+steps = st.sampled_from([0.25, 1.0, 3.0, 5.0, 11.0, 25.0, 901.0])
+
+
+@attrs.frozen
+class Result:
+    verdict: Verdict
+    at: float
+    call: str | None = None
+    retry_after: float | None = None
+
+
+@attrs.define
+class ModelScope:
+    """One scope as a story: what happened since it last closed, and by what it is blocked."""
+
+    state: str = "closed"
+    history: list[Result] = attrs.Factory(list[Result])
+    not_before: float = -math.inf
+    times_opened: int = 0
+    for_slowness: bool = False
+    for_key: bool = False
+    stage: int = 0
+    good: int = 0
+    leased: dict[str, float] = attrs.Factory(dict[str, float])
+    outlasted: set[str] = attrs.Factory(set[str])
+
+    def open(self, now: float, jitter: float, hint: float | None) -> None:
+        self.times_opened += 1
+        self.state = "open"
+        self.extend(now, jitter, hint)
+
+    def extend(self, now: float, jitter: float, hint: float | None) -> None:
+        span, cap = (60.0, 900.0) if self.for_key else (5.0, 15.0)
+        for _ in range(self.times_opened - 1):
+            span = min(span * 2, cap)
+        moments = [self.not_before, now + span * (0.8 + 0.2 * jitter)]
+        if hint is not None:
+            moments.append(now + hint)
+        self.not_before = max(moments)
+
+    def hear(self, news: list[Result], now: float, jitter: float) -> None:
+        news = [one for one in news if one.verdict is not Verdict.NEUTRAL]
+        self.history += news
+        since = last_failures(news)
+        asked = [one.at + one.retry_after for one in since if one.retry_after is not None]
+        if self.state == "open":
+            self.not_before = max([self.not_before, *asked])
+        if self.state != "closed":
+            return
+        if since != news:
+            self.times_opened = 0
+        self.for_slowness = self.is_slow(news, now)
+        if self.is_failing(news, now) or self.for_slowness:
+            self.for_slowness = self.for_slowness and not self.is_failing(news, now)
+            self.for_key = False
+            asked = [one.at + one.retry_after for one in last_failures(self.history) if one.retry_after is not None]
+            self.open(now, jitter, max(asked, default=now) - now)
+
+    def is_failing(self, news: list[Result], now: float) -> bool:
+        if not any(one.verdict is Verdict.FAILED for one in news):
+            return False
+        row = last_failures(self.history)
+        for at in range(len(row) - 1, 0, -1):
+            if row[at].at - row[at - 1].at > SETTINGS.max_gap:
+                row = row[at:]
+                break
+        recent = self.recent(now)
+        failed = [one for one in recent if one.verdict is Verdict.FAILED]
+        too_many = len(recent) >= SETTINGS.window_calls and len(failed) * 2 >= len(recent)
+        return (len(row) >= SETTINGS.failures_in_a_row and of_several_calls(row)) or (
+            too_many and of_several_calls(failed)
+        )
+
+    def is_slow(self, news: list[Result], now: float) -> bool:
+        recent = self.recent(now)
+        slow = [one for one in recent if one.verdict is Verdict.SLOW]
+        heard = any(one.verdict is Verdict.SLOW for one in news)
+        return heard and len(recent) >= SETTINGS.window_calls and len(slow) * 2 >= len(recent)
+
+    def recent(self, now: float) -> list[Result]:
+        return [one for one in self.history if math.floor(one.at) > now - SETTINGS.window - 1]
+
+    def pass_time(self, now: float) -> None:
+        for permit in [permit for permit, end in self.leased.items() if end <= now]:
+            del self.leased[permit]
+            self.outlasted.add(permit)
+
+    def room(self, permit: str, now: float) -> bool:
+        match self.state:
+            case "open":
+                return now >= self.not_before
+            case "half_open":
+                return permit in self.leased or self.free > 0
+            case _:
+                return self.state == "closed"
+
+    @property
+    def free(self) -> int:
+        return max(0, STAGES[self.stage] - self.good - len(self.leased))
+
+    def lease(self, permit: str, end: float) -> None:
+        if self.state == "closed":
+            return
+        if self.state == "open":
+            self.begin("half_open")
+        self.outlasted.discard(permit)
+        self.leased.setdefault(permit, end)
+
+    def begin(self, state: str) -> None:
+        self.state, self.stage, self.good = state, 0, 0
+        self.leased, self.outlasted = {}, set()
+
+    def settle(self, permit: str, verdict: Verdict, now: float, jitter: float, hint: float | None) -> None:
+        if permit in self.leased:
+            del self.leased[permit]
+        elif permit in self.outlasted:
+            self.outlasted.remove(permit)
+        else:
+            return
+        if verdict is Verdict.FAILED or (verdict is Verdict.SLOW and self.for_slowness):
+            self.begin("open")
+            self.open(now, jitter, hint)
+        elif verdict is not Verdict.NEUTRAL:
+            self.good += 1
+            if self.good == STAGES[self.stage]:
+                self.stage, self.good = self.stage + 1, 0
+            if self.stage == len(STAGES):
+                self.close()
+                self.times_opened = 0
+
+    def close(self) -> None:
+        self.begin("closed")
+        self.history = []
+        self.not_before = -math.inf
+        self.for_slowness = self.for_key = False
+
+
+def last_failures(history: list[Result]) -> list[Result]:
+    answers = [at for at, one in enumerate(history) if one.verdict is not Verdict.FAILED]
+    return history[answers[-1] + 1 :] if answers else history
+
+
+def of_several_calls(failures: list[Result]) -> bool:
+    return len({one.call or f"unnamed {at}" for at, one in enumerate(failures)}) >= 2
+
+
+class BreakersMachine(RuleBasedStateMachine):
+    permits = Bundle("permits")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.minted = 0
+        self.breakers = Breakers(lambda _scope: SETTINGS)
+        self.model = {scope: ModelScope() for scope in SCOPES}
+        self.events_say = dict.fromkeys(SCOPES, BreakerState.CLOSED)
+        self.seen: tuple[int, Mapping[str, object]] = (0, {})
+
+    @initialize(scope=st.sampled_from(SCOPES), jitter=jitters)
+    def start_with_trouble(self, scope: str, jitter: float) -> None:
+        # Else most runs would spend their steps on getting there.
+        for _ in range(3):
+            self.record(scope, Verdict.FAILED, jitter, None, None)
+
+    @rule(step=steps)
+    def wait(self, step: float) -> None:
+        self.now += step
+        self.breakers.expire(self.now)
+        for scope in self.model.values():
+            scope.pass_time(self.now)
+
+    @rule(scope=st.sampled_from(SCOPES))
+    def wait_until_it_may_be_probed(self, scope: str) -> None:
+        if math.isfinite(self.model[scope].not_before):
+            self.wait(max(0.0, self.model[scope].not_before - self.now))
+
+    @rule(scope=st.sampled_from(SCOPES), verdict=verdicts, jitter=jitters, hint=hints, call=calls)
+    def record(self, scope: str, verdict: Verdict, jitter: float, hint: float | None, call: str | None) -> None:
+        self.breakers.record(scope, verdict, self.now, jitter=jitter, retry_after=hint, call=call)
+        self.model[scope].hear([Result(verdict, self.now, call, hint)], self.now, jitter)
+
+    @rule(scope=st.sampled_from(SCOPES), said=st.lists(st.tuples(verdicts, calls, hints), max_size=8), jitter=jitters)
+    def record_many(self, scope: str, said: list[tuple[Verdict, str | None, float | None]], jitter: float) -> None:
+        tally = Tally()
+        for verdict, call, hint in said:
+            tally.add(verdict, self.now, call=call, retry_after=hint)
+        self.breakers.record_tally(scope, tally, self.now, jitter=jitter)
+        news = [Result(verdict, self.now, call, hint) for verdict, call, hint in said]
+        self.model[scope].hear(news, self.now, jitter)
+
+    @rule(target=permits, scopes=some_scopes, lease=st.sampled_from([2.0, 30.0, 2000.0]))
+    def admit(self, scopes: list[str], lease: float) -> str:
+        return self.ask(self.mint(), scopes, lease)
+
+    @rule(permit=permits, scopes=some_scopes)
+    def ask_again(self, permit: str, scopes: list[str]) -> None:
+        self.ask(permit, scopes, 30.0)
+
+    def mint(self) -> str:
+        self.minted += 1
+        return f"permit-{self.minted}"
+
+    def ask(self, permit: str, scopes: list[str], lease: float) -> str:
+        asked = [self.model[scope] for scope in scopes]
+        blocked = [scope for scope in scopes if not self.model[scope].room(permit, self.now)]
+        probes = any(scope.state != "closed" for scope in asked)
+        answer = self.breakers.admit(permit, scopes, self.now, lease=lease)
+        if not blocked:
+            assert answer == Admitted(probe=probes)
+            for scope in asked:
+                scope.lease(permit, self.now + lease)
+            return permit
+        assert not isinstance(answer, Admitted)
+        assert answer.scope in blocked
+        assert answer.retry_at > self.now
+        assert (answer.retry_at == math.inf) == any(self.model[scope].state == "isolated" for scope in scopes)
+        return permit
+
+    @rule(permit=consumes(permits), verdict=verdicts, jitter=jitters, hint=hints)
+    def settle(self, permit: str, verdict: Verdict, jitter: float, hint: float | None) -> None:
+        self.breakers.settle(permit, verdict, self.now, jitter=jitter, hint=hint)
+        for scope in self.model.values():
+            scope.settle(permit, verdict, self.now, jitter, hint)
+
+    @rule(permit=permits, said=st.dictionaries(st.sampled_from(SCOPES), verdicts), jitter=jitters)
+    def settle_by_scope_and_maybe_again(self, permit: str, said: dict[str, Verdict], jitter: float) -> None:
+        self.breakers.settle(permit, said, self.now, jitter=jitter)
+        for name, scope in self.model.items():
+            scope.settle(permit, said.get(name, Verdict.NEUTRAL), self.now, jitter, None)
+
+    @rule(target=permits, scope=st.sampled_from(SCOPES))
+    def probe_with_all_there_is(self, scope: str) -> object:
+        held: list[str] = []
+        while self.model[scope].state != "closed" and self.model[scope].room("new", self.now):
+            held.append(self.ask(self.mint(), [scope], 30.0))
+        return multiple(*held)
+
+    @rule(verdict=verdicts)
+    def settle_what_nobody_knows(self, verdict: Verdict) -> None:
+        self.breakers.settle("never admitted", verdict, self.now, jitter=0.0)
+
+    @rule(scope=st.sampled_from(SCOPES), jitter=jitters, hint=hints)
+    def refuse_key(self, scope: str, jitter: float, hint: float | None) -> None:
+        self.breakers.open_key(scope, self.now, jitter=jitter, hint=hint)
+        model = self.model[scope]
+        if model.state == "isolated":
+            return
+        model.for_key, model.for_slowness = True, False
+        if model.state == "open":
+            model.extend(self.now, jitter, hint)
+            return
+        model.begin("open")
+        model.open(self.now, jitter, hint)
+
+    @rule(scope=st.sampled_from(SCOPES))
+    def isolate(self, scope: str) -> None:
+        self.breakers.isolate(scope, self.now)
+        self.model[scope].begin("isolated")
+        self.model[scope].not_before = math.inf
+
+    @rule(scope=st.sampled_from(SCOPES))
+    def close(self, scope: str) -> None:
+        self.breakers.close(scope, self.now)
+        if self.model[scope].state != "closed":
+            self.model[scope].close()
+
+    @invariant()
+    def what_is_shown_is_what_the_story_says(self) -> None:
+        shown = self.breakers.snapshot()
+        assert set(shown) == {name for name, scope in self.model.items() if scope.state != "closed"}
+        for name, health in shown.items():
+            story = self.model[name]
+            assert health.state.value == story.state
+            assert health.open_until == story.not_before
+            assert health.permits_left == (story.free if story.state == "half_open" else 0)
+
+    @invariant()
+    def the_next_expiry_is_the_first_lease_to_end(self) -> None:
+        ends = [end for scope in self.model.values() for end in scope.leased.values()]
+        assert self.breakers.next_expiry == min(ends, default=None)
+
+    @invariant()
+    def events_tell_every_move_in_order(self) -> None:
+        for event in self.breakers.take_events():
+            assert event.before is self.events_say[event.scope]
+            assert event.after is not event.before
+            assert event.at == self.now
+            self.events_say[event.scope] = event.after
+        assert {name: state.value for name, state in self.events_say.items()} == {
+            name: scope.state for name, scope in self.model.items()
+        }
+
+    @invariant()
+    def the_version_moves_exactly_with_the_snapshot(self) -> None:
+        version, shown = self.seen
+        assert (self.breakers.version == version) == (dict(self.breakers.snapshot()) == shown)
+        self.seen = self.breakers.version, dict(self.breakers.snapshot())
+
+    def teardown(self) -> None:
+        """Whatever happened, what is not isolated closes once its target answers: nothing wedges."""
+        self.now += 1e6
+        for number in range(7 * len(SCOPES)):
+            waiting = [name for name, scope in self.breakers.snapshot().items() if scope.open_until < math.inf]
+            if not waiting:
+                break
+            permit = f"rescue-{number}"
+            assert self.breakers.admit(permit, waiting, self.now, lease=30) == Admitted(probe=True)
+            self.breakers.settle(permit, Verdict.OK, self.now, jitter=0.0)
+        assert all(health.state is BreakerState.ISOLATED for health in self.breakers.snapshot().values())
+
+
+TestBreakersMachine = BreakersMachine.TestCase
+TestBreakersMachine.settings = settings(stateful_step_count=30, deadline=None)
