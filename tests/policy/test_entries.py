@@ -1,0 +1,201 @@
+"""The store of answers: rule by rule, and a machine beside a model that is a plain list in order of use."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import attrs
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from penstock.policy.entries import ENTRY_OVERHEAD, Entries, EntriesStatistics
+
+
+def bytes_of(*sizes: int) -> int:
+    """What entries with keys of one byte take."""
+    return sum(1 + size + ENTRY_OVERHEAD for size in sizes)
+
+
+def put(entries: Entries, key: str, value: bytes = b"", *, now: float = 0.0, ttl: float = 100.0) -> bool:
+    return entries.put(key, value, now=now, ttl=ttl, jitter=0.5)
+
+
+def test_what_was_stored_is_found_until_its_time_is_over() -> None:
+    entries = Entries(10_000)
+    assert put(entries, "k", b"answer", now=50.0)
+    found = entries.get("k", 149.9)
+    assert found is not None
+    assert (found.value, found.stored_at, found.expires_at) == (b"answer", 50.0, 150.0)
+    assert entries.get("k", 150.0) is None
+    assert entries.statistics() == EntriesStatistics(entries=0, bytes=0, hits=1, misses=1, evictions=0)
+
+
+@pytest.mark.parametrize(("jitter", "expires_at"), [(0.0, 90.0), (0.5, 100.0), (1.0, 110.0)])
+def test_times_to_live_differ_by_a_tenth_at_most(jitter: float, expires_at: float) -> None:
+    entries = Entries(10_000)
+    entries.put("k", b"", now=0.0, ttl=100.0, jitter=jitter)
+    assert entries.get("k", expires_at - 0.001) is not None
+    assert entries.get("k", expires_at + 0.001) is None
+
+
+def test_the_least_recently_used_gives_way() -> None:
+    entries = Entries(bytes_of(10, 10))
+    put(entries, "a", bytes(10))
+    put(entries, "b", bytes(10))
+    assert entries.get("a", 1.0) is not None
+    put(entries, "c", bytes(10))
+    assert [key for key in "abc" if entries.get(key, 1.0)] == ["a", "c"]
+    assert entries.statistics().evictions == 1
+
+
+def test_one_large_entry_may_push_out_several() -> None:
+    entries = Entries(bytes_of(0, 0, 0, 500))
+    for key in "abc":
+        put(entries, key)
+    assert put(entries, "d", bytes(500 + bytes_of(0)))
+    assert [key for key in "abcd" if entries.get(key, 1.0)] == ["b", "c", "d"]
+
+
+def test_the_bound_counts_the_key_and_the_overhead() -> None:
+    assert put(Entries(5 + ENTRY_OVERHEAD), "key", b"12")
+    assert not put(Entries(4 + ENTRY_OVERHEAD), "key", b"12")
+    assert put(Entries(6 + ENTRY_OVERHEAD), "öä", b"12")
+    assert not put(Entries(5 + ENTRY_OVERHEAD), "öä", b"12")
+
+
+def test_an_entry_larger_than_the_bound_is_not_stored_and_pushes_nothing_out() -> None:
+    entries = Entries(bytes_of(10, 10))
+    put(entries, "a", bytes(10))
+    assert not put(entries, "b", bytes(10_000))
+    assert entries.get("b", 1.0) is None
+    assert entries.get("a", 1.0) is not None
+
+
+@pytest.mark.parametrize(("value", "ttl"), [(bytes(10_000), 100.0), (b"new", 0.0)])
+def test_what_was_superseded_is_not_served_even_where_the_new_one_cannot_be_stored(value: bytes, ttl: float) -> None:
+    entries = Entries(1_000)
+    put(entries, "k", b"old")
+    assert not put(entries, "k", value, ttl=ttl)
+    assert entries.get("k", 1.0) is None
+    assert entries.statistics().bytes == 0
+
+
+def test_storing_again_replaces_and_counts_once() -> None:
+    entries = Entries(10_000)
+    put(entries, "k", bytes(100))
+    put(entries, "k", b"new", now=90.0)
+    found = entries.get("k", 150.0)
+    assert found is not None
+    assert found.value == b"new"
+    assert entries.statistics().bytes == bytes_of(3)
+
+
+def test_a_clock_that_was_set_back_revives_nothing() -> None:
+    entries = Entries(10_000)
+    put(entries, "k", now=1_000.0)
+    assert entries.get("k", 999.0) is None
+    assert entries.get("k", 1_001.0) is None
+
+
+def test_purge_takes_a_prefix_or_all() -> None:
+    entries = Entries(10_000)
+    for key in ("team-a/1", "team-a/2", "team-b/1"):
+        put(entries, key)
+    assert entries.purge("team-a/") == 2
+    assert entries.get("team-b/1", 1.0) is not None
+    assert entries.purge() == 1
+    assert (entries.statistics().entries, entries.statistics().bytes) == (0, 0)
+
+
+def test_the_stated_overhead_covers_what_an_entry_takes() -> None:
+    entries = Entries(100_000_000)
+    count = 2_000
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(count):
+            put(entries, f"{number:064x}", bytes(200), now=float(number))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before <= entries.statistics().bytes
+
+
+KEYS = ("a", "b", "bb", "c", "ccc")
+BOUND = 3 * ENTRY_OVERHEAD + 300
+
+
+@attrs.frozen
+class Stored:
+    key: str
+    value: bytes
+    since: float
+    until: float
+
+
+class EntriesMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1_000.0
+        self.entries = Entries(BOUND)
+        self.used: list[Stored] = []
+        """Least recently used first."""
+        self.hits = self.misses = self.evictions = 0
+
+    def taken(self) -> int:
+        return sum(len(one.key) + len(one.value) + ENTRY_OVERHEAD for one in self.used)
+
+    @rule(step=st.sampled_from([-5.0, 0.5, 5.0, 9.5, 10.5, 40.0]))
+    def wait(self, step: float) -> None:
+        self.now += step
+
+    @rule(
+        key=st.sampled_from(KEYS),
+        value=st.binary(max_size=120) | st.just(bytes(BOUND)),
+        ttl=st.sampled_from([-1.0, 0.0, 10.0, 50.0]),
+        jitter=st.sampled_from([0.0, 0.5, 1.0]),
+    )
+    def put(self, key: str, value: bytes, ttl: float, jitter: float) -> None:
+        stored = self.entries.put(key, value, now=self.now, ttl=ttl, jitter=jitter)
+        self.used = [one for one in self.used if one.key != key]
+        assert stored == (ttl > 0 and len(key) + len(value) + ENTRY_OVERHEAD <= BOUND)
+        if not stored:
+            return
+        self.used.append(Stored(key, value, self.now, self.now + ttl * {0.0: 0.9, 0.5: 1.0, 1.0: 1.1}[jitter]))
+        while self.taken() > BOUND:
+            del self.used[0]
+            self.evictions += 1
+
+    @rule(key=st.sampled_from(KEYS))
+    def get(self, key: str) -> None:
+        found = self.entries.get(key, self.now)
+        known = next((one for one in self.used if one.key == key), None)
+        self.used = [one for one in self.used if one.key != key]
+        if known is None or not known.since <= self.now < known.until:
+            assert found is None
+            self.misses += 1
+            return
+        assert found is not None
+        assert (found.value, found.stored_at) == (known.value, known.since)
+        assert found.expires_at == pytest.approx(known.until)
+        self.used.append(known)
+        self.hits += 1
+
+    @rule(prefix=st.sampled_from(["", "b", "bb", "x"]))
+    def purge(self, prefix: str) -> None:
+        gone = [one for one in self.used if one.key.startswith(prefix)]
+        assert self.entries.purge(prefix) == len(gone)
+        self.used = [one for one in self.used if one not in gone]
+
+    @invariant()
+    def statistics_agree_and_the_bound_holds(self) -> None:
+        assert self.entries.statistics() == EntriesStatistics(
+            len(self.used), self.taken(), self.hits, self.misses, self.evictions
+        )
+        assert self.entries.statistics().bytes <= BOUND
+
+
+TestEntriesMachine = EntriesMachine.TestCase
+TestEntriesMachine.settings = settings(stateful_step_count=30, deadline=None)
