@@ -214,7 +214,7 @@ class FlightsMachine(RuleBasedStateMachine):
         followers = self.followers_after(call)
         able = [row for row in followers if row.may_lead and row.deadline > self.now]
         if not able:
-            assert directives == tuple(Directive(row.call, Release(reason)) for row in followers)
+            assert directives == tuple(Directive[int](row.call, Release(reason)) for row in followers)
             self.tell_all(followers)
             return
         (directive,) = directives
