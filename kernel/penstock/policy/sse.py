@@ -27,7 +27,9 @@ class SseParser:
     """Feed it bytes, take events.
 
     Laws: how the bytes are split changes nothing; LF, CRLF and CR end a line; comments and unknown fields are skipped;
-    an event without data is no event; invalid UTF-8 becomes U+FFFD, as the standard says.
+    an event without data is no event; invalid UTF-8 becomes U+FFFD, as the standard says; what is kept is bounded.
+    An event that is too long raises however the bytes are split, but events that the same bytes complete before it
+    are lost then. After an exception the parser is not used again.
     """
 
     def __init__(self, *, max_event: int = 16_777_216) -> None:
@@ -80,11 +82,17 @@ class SseParser:
         if rest:
             self._tail.append(rest)
             self._tail_size += len(rest)
-        if self._tail_size + self._data_size > self._max_event:
-            raise EventTooLongError(f"a server-sent event exceeds {self._max_event} characters")
+            self._check_size(self._tail_size)
         return events
 
+    def _check_size(self, line_size: int) -> None:
+        if self._data_size + line_size > self._max_event:
+            raise EventTooLongError(f"a server-sent event exceeds {self._max_event} characters")
+
     def _line(self, line: str, events: list[SseEvent]) -> None:
+        # Every line, even of a comment, and not only what is left at the end of a read: how the bytes are split must
+        # not decide.
+        self._check_size(len(line))
         if not line:
             self._dispatch(events)
             return
@@ -92,7 +100,8 @@ class SseParser:
         value = value.removeprefix(" ")
         if field == "data":
             self._data.append(value)
-            self._data_size += len(value)
+            # With its newline: without it, empty data lines would pile up unseen.
+            self._data_size += len(value) + 1
         elif field == "event":
             self._name = value
 
