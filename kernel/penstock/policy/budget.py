@@ -20,6 +20,7 @@ import attrs
 
 from penstock.policy.accounts import (
     AccountSpec,
+    AccountTree,
     Limit,
     check_path,
     check_request_limits,
@@ -50,6 +51,7 @@ __all__ = [
     "BudgetEvent",
     "Granted",
     "Ledger",
+    "LedgerStatistics",
     "Limit",
     "Line",
     "Overrun",
@@ -67,6 +69,15 @@ __all__ = [
 # The years that a calendar has: an absurd `now` must not be remembered as the latest.
 _EARLIEST = -6.2e10
 _LATEST = 2.5e11
+
+
+@attrs.frozen
+class LedgerStatistics:
+    """Holds that are not settled, holds that wait, settled ids that are still known."""
+
+    holds: int
+    waiting: int
+    tombstones: int
 
 
 @attrs.define
@@ -250,6 +261,10 @@ class Ledger:
             self._advance(now)
         return self._accounts.snapshot(self._now)
 
+    def statistics(self) -> LedgerStatistics:
+        """How much the ledger remembers."""
+        return LedgerStatistics(len(self._holds), len(self._waiting), len(self._tombstones))
+
     def take_events(self) -> list[BudgetEvent]:
         """Soft limits reached and overruns since it was last asked, in order."""
         events, self._events = self._events, []
@@ -260,9 +275,10 @@ class Ledger:
 
         A new window counts the outstanding holds of its subtree.
         """
+        tree = AccountTree(accounts)
         self._advance(now)
         in_use = [hold.account for hold in self._holds.values()]
-        for window in self._accounts.reconfigure(accounts, in_use, self._now):
+        for window in self._accounts.reconfigure(tree, in_use, self._now):
             bucket = window.bucket(self._now)
             for hold in self._holds.values():
                 if window.account in path_and_parents(hold.account):

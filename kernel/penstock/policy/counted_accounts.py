@@ -54,14 +54,13 @@ class CountedAccounts:
             window.advance(now)
         return windows
 
-    def reconfigure(self, accounts: Sequence[AccountSpec], in_use: Iterable[str], now: float) -> list[CountedWindow]:
+    def reconfigure(self, tree: AccountTree, in_use: Iterable[str], now: float) -> list[CountedWindow]:
         """Other limits over what is counted; returns the windows that are new. `in_use`: accounts that have holds.
 
         A window goes on where period, zone and kind stay the same. Where it is no longer declared it goes on counting
         without a limit, in case it comes back. A new one begins with what the account's other windows of the same
         period have spent.
         """
-        tree = AccountTree(accounts)
         old = {window for windows in self._windows.values() for window in windows.values()}
         self.tree = tree
         paths = dict.fromkeys([*self._windows, *tree.declared])

@@ -1,0 +1,231 @@
+"""The tree of accounts as configuration: what limits whom, the limits per request, tenants, and other limits later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from penstock.policy.budget import (
+    AccountSpec,
+    Amount,
+    Granted,
+    Ledger,
+    Limit,
+    Line,
+    Per,
+    Refused,
+    check_request_limits,
+    request_output_cap,
+)
+
+NOON = 1_777_896_000.0  # 2026-05-04 12:00 UTC
+USD = 10**9
+
+
+def day(tokens: int | None = None, usd: int | None = None, zone: str = "UTC", *, rolling: bool = False) -> Limit:
+    nano_usd = None if usd is None else usd * USD
+    return Limit(per=Per.DAY, tokens=tokens, nano_usd=nano_usd, timezone=zone, rolling=rolling)
+
+
+def spend(ledger: Ledger, hold_id: str, account: str, amount: Amount, now: float = NOON) -> None:
+    assert isinstance(hold(ledger, hold_id, account, amount, now), Granted)
+    ledger.settle(hold_id, amount, now)
+
+
+def hold(ledger: Ledger, hold_id: str, account: str, amount: Amount, now: float = NOON) -> object:
+    lines = (Line(amount.tokens, amount.nano_usd, 0, 0),)
+    return ledger.reserve(hold_id, account, lines, min_output=0, max_output=0, now=now, wait_until=None)
+
+
+def test_an_account_is_limited_by_its_parents_too() -> None:
+    ledger = Ledger(
+        [
+            AccountSpec(path="team", limits=(Limit(per=Per.REQUEST, output_tokens=100),)),
+            AccountSpec(path="team/paid", limits=(day(usd=20),)),
+        ]
+    )
+    assert [ledger.limited(path) for path in ("", "other", "team", "team/any", "team/paid/x")] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert [ledger.money_limited(path) for path in ("", "team", "team/any", "team/paid", "team/paid/x")] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_what_is_spelled_out_counts_before_a_pattern() -> None:
+    ledger = Ledger(
+        [
+            AccountSpec(path="team/*", limits=(day(tokens=10),)),
+            AccountSpec(path="team/search", limits=(day(tokens=1_000),)),
+            AccountSpec(path="*/search/*", limits=(day(tokens=20),)),
+            AccountSpec(path="team/*/night", limits=(day(tokens=30),)),
+        ]
+    )
+    found = {
+        path: ledger.chain(path)[-1].path for path in ("team/search", "team/other", "team/search/night", "x/search/y")
+    }
+    assert found == {
+        "team/search": "team/search",
+        "team/other": "team/*",
+        "team/search/night": "team/*/night",
+        "x/search/y": "*/search/*",
+    }
+
+
+def test_a_tenant_is_the_account_unless_one_is_named_above() -> None:
+    ledger = Ledger(
+        [
+            AccountSpec(path="team", tenant="shared"),
+            AccountSpec(path="team/own", tenant="own"),
+            AccountSpec(path="solo"),
+        ]
+    )
+    found = [ledger.tenant_of(path) for path in ("", "solo", "solo/x", "team", "team/x", "team/own/x", "never")]
+    assert found == ["default", "solo", "solo/x", "shared", "shared", "own", "never"]
+
+
+@pytest.mark.parametrize("path", ["/", "team/", "/team", "a//b", " ", "a/ b"])
+def test_what_is_no_path_is_no_account(path: str) -> None:
+    with pytest.raises(ValueError, match="not the path"):
+        AccountSpec(path=path)
+    with pytest.raises(ValueError, match="not the path"):
+        Ledger([]).limited(path)
+
+
+@pytest.mark.parametrize(
+    ("figures", "says"),
+    [
+        ({"per": Per.DAY}, "at least one"),
+        ({"per": Per.DAY, "tokens": -1}, "not negative"),
+        ({"per": Per.DAY, "input_tokens": 1}, "per request only"),
+        ({"per": Per.REQUEST, "tokens": 1, "rolling": True}, "does not roll"),
+        ({"per": Per.DAY, "tokens": 1, "timezone": "Mars/Base"}, "not a time zone"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused_where_it_is_made(figures: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Limit(**figures)
+
+
+@pytest.mark.parametrize("soft", [0, -1, 1.5])
+def test_a_soft_limit_is_a_share(soft: float) -> None:
+    with pytest.raises(ValueError, match="share"):
+        AccountSpec(path="a", soft=soft)
+
+
+REQUEST = (
+    AccountSpec(path="", limits=(Limit(per=Per.REQUEST, nano_usd=USD), Limit(per=Per.REQUEST, tokens=10_000))),
+    AccountSpec(path="team", limits=(Limit(per=Per.REQUEST, input_tokens=8_000, output_tokens=2_000),)),
+)
+
+
+def judge(input_estimate: int, output: int, nano_usd: int | None = None) -> Refused | None:
+    return check_request_limits(Ledger(REQUEST).chain("team/search"), input_estimate, output, nano_usd=nano_usd)
+
+
+def test_a_request_within_its_limits_may_go() -> None:
+    assert judge(8_000, 2_000, USD) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "account", "limit", "missing"),
+    [
+        ((8_001, 0, None), "team", "8000 input tokens per request", Amount(1)),
+        ((0, 2_500, None), "team", "2000 output tokens per request", Amount(500)),
+        ((9_000, 1_500, None), "", "10000 tokens per request", Amount(500)),
+        ((10, 10, USD + 5), "", "1 USD per request", Amount(0, 5)),
+    ],
+)
+def test_a_request_beyond_one_of_its_limits_is_refused_by_the_estimate(
+    asked: tuple[int, int, int | None], account: str, limit: str, missing: Amount
+) -> None:
+    decision = judge(*asked)
+    assert decision == Refused("", account, limit, missing, None, "request", basis="estimate")
+    assert decision is not None
+    assert "by the estimate of the request" in decision.says
+
+
+def test_the_smallest_limit_of_output_on_the_path_is_the_cap() -> None:
+    ledger = Ledger([*REQUEST, AccountSpec(path="team/small", limits=(Limit(per=Per.REQUEST, output_tokens=500),))])
+    assert request_output_cap(ledger.chain("team/small/x")) == 500
+    assert request_output_cap(ledger.chain("team/other")) == 2_000
+    assert request_output_cap(ledger.chain("other")) is None
+
+
+def test_a_limit_per_request_takes_nothing_from_windows() -> None:
+    ledger = Ledger(REQUEST)
+    spend(ledger, "one", "team", Amount(10**9))
+    assert ledger.snapshot() == {}
+
+
+def test_other_limits_forget_nothing_that_was_spent() -> None:
+    ledger = Ledger([AccountSpec(path="a", limits=(day(tokens=1_000),))])
+    spend(ledger, "one", "a/b", Amount(300))
+    hold(ledger, "two", "a/b", Amount(200))
+    ledger.reconfigure([AccountSpec(path="a", limits=(day(tokens=600),))], NOON)
+    window = ledger.snapshot()["a"].windows[0]
+    assert (window.limit_tokens, window.spent, window.held, window.free_tokens) == (600, Amount(300), Amount(200), 100)
+
+
+def test_a_limit_that_was_taken_away_and_comes_back_finds_what_was_spent_meanwhile() -> None:
+    ledger = Ledger([AccountSpec(path="a", limits=(day(tokens=1_000),))])
+    spend(ledger, "one", "a", Amount(300))
+    ledger.reconfigure([], NOON)
+    assert ledger.snapshot() == {}
+    assert not ledger.limited("a")
+    spend(ledger, "two", "a", Amount(5_000))
+    ledger.reconfigure([AccountSpec(path="a", limits=(day(tokens=10_000),))], NOON)
+    assert ledger.snapshot()["a"].windows[0].spent == Amount(5_300)
+
+
+def test_a_limit_in_money_beside_one_in_tokens_finds_the_money_that_was_spent() -> None:
+    ledger = Ledger([AccountSpec(path="a", limits=(day(tokens=1_000),))])
+    spend(ledger, "one", "a", Amount(300, 7 * USD))
+    ledger.reconfigure([AccountSpec(path="a", limits=(day(usd=10),))], NOON)
+    assert ledger.snapshot()["a"].windows[0].free_nano_usd == 3 * USD
+
+
+@pytest.mark.parametrize("other", [day(tokens=1_000, zone="Europe/Berlin"), day(tokens=1_000, rolling=True)])
+def test_the_same_period_counted_otherwise_begins_with_what_was_spent(other: Limit) -> None:
+    ledger = Ledger([AccountSpec(path="a", limits=(day(tokens=1_000),))])
+    spend(ledger, "one", "a", Amount(300))
+    hold(ledger, "two", "a", Amount(200))
+    ledger.reconfigure([AccountSpec(path="a", limits=(other,))], NOON)
+    window = ledger.snapshot()["a"].windows[0]
+    assert (window.spent, window.held, window.free_tokens) == (Amount(300), Amount(200), 500)
+    ledger.settle("two", Amount(50), NOON)
+    assert ledger.snapshot()["a"].windows[0].free_tokens == 650
+
+
+def test_a_new_limit_counts_the_calls_in_flight() -> None:
+    ledger = Ledger([])
+    hold(ledger, "one", "users/ada", Amount(200))
+    hold(ledger, "other", "else", Amount(999))
+    ledger.reconfigure([AccountSpec(path="users/*", limits=(Limit(per=Per.HOUR, tokens=300),))], NOON)
+    assert ledger.snapshot()["users/ada"].windows[0].held == Amount(200)
+    ledger.settle("one", Amount(150), NOON)
+    assert ledger.snapshot()["users/ada"].windows[0].free_tokens == 150
+
+
+def test_a_limit_below_what_is_spent_leaves_nothing_free() -> None:
+    ledger = Ledger([AccountSpec(path="a", limits=(day(tokens=1_000),))])
+    spend(ledger, "one", "a", Amount(300))
+    ledger.reconfigure([AccountSpec(path="a", limits=(day(tokens=100),))], NOON)
+    assert ledger.snapshot()["a"].windows[0].free_tokens == -200
+    assert isinstance(hold(ledger, "two", "a", Amount(1)), Refused)
+    assert isinstance(hold(ledger, "three", "a", Amount(1), NOON + 86_400), Granted)
+
+
+def test_of_two_limits_over_the_same_windows_the_smaller_counts() -> None:
+    ledger = Ledger([AccountSpec(path="", limits=(day(tokens=500, usd=5), day(tokens=300), day(usd=7)))])
+    (window,) = ledger.snapshot()[""].windows
+    assert (window.limit_tokens, window.limit_nano_usd) == (300, 5 * USD)
