@@ -218,21 +218,29 @@ class Cascade:
         ready = self._ready_times(unavailable or {})
         if not ready:
             return Stop("spent")
-        if self._staying in ready:
-            at = ready[self._staying]
-            if at <= now:
-                return Try(self._staying)
-            if at - now <= self._settings.max_wait and at < self._deadline:
-                return Wait(at, self._staying)
+        return self._stay(now, ready) or self._choose(now, ready)
+
+    def _stay(self, now: float, ready: Mapping[int, float]) -> Step | None:
+        """The stage that failed last keeps its turn while its wait is short."""
+        if self._staying is None or self._staying not in ready:
+            return None
+        at = ready[self._staying]
+        if at <= now:
+            return Try(self._staying)
+        if at - now <= self._settings.max_wait and at < self._deadline:
+            return Wait(at, self._staying)
+        return None
+
+    def _choose(self, now: float, ready: Mapping[int, float]) -> Step:
+        """The first stage that can go now, else the one that can go first; those that timed out come last."""
         first_choice = {stage: at for stage, at in ready.items() if not self._progress[stage].last_resort}
         for choice in (first_choice, ready):
             for stage, at in choice.items():
                 if at <= now:
                     return Try(stage)
-            if choice:
-                soonest = min(choice, key=lambda stage: (choice[stage], stage))
-                if choice[soonest] < self._deadline:
-                    return Wait(choice[soonest], soonest)
+            soonest = min(choice, key=lambda stage: (choice[stage], stage), default=None)
+            if soonest is not None and choice[soonest] < self._deadline:
+                return Wait(choice[soonest], soonest)
         return Stop("no_time", min(ready.values()))
 
     def failed(
@@ -260,14 +268,18 @@ class Cascade:
             progress.spent = True
         wait = max(backoff(progress.failures, self._settings, jitter), retry_after or 0.0)
         progress.not_before = max(progress.not_before, now + wait)
-        self._judge_same(stage, action.same, should_retry)
+        self._judge_same(stage, action.same, forbidden=should_retry is False)
         self._judge_next(stage, action.next)
+
+    def others_left(self, stage: int) -> bool:
+        """True where a stage other than this one may still be tried."""
+        return any(not progress.spent for other, progress in enumerate(self._progress) if other != stage)
 
     def give_up(self, stage: int) -> None:
         """The stage cannot be tried at all (its price is unknown, its codec cannot say the request)."""
         self._progress[stage].spent = True
 
-    def _judge_same(self, stage: int, same: Same, should_retry: bool | None) -> None:
+    def _judge_same(self, stage: int, same: Same, *, forbidden: bool) -> None:
         progress = self._progress[stage]
         match same:
             case Same.NEVER | Same.AT_ONCE:
@@ -277,7 +289,7 @@ class Cascade:
                 progress.second_chance = False
                 self._staying = stage
             case Same.BACKOFF:
-                progress.spent = progress.spent or should_retry is False
+                progress.spent = progress.spent or forbidden
                 self._staying = stage
             case Same.WAIT:
                 self._staying = stage

@@ -10,6 +10,8 @@ from typing import Literal
 
 import attrs
 
+from penstock.policy.bound import Estimate
+
 __all__ = ["CoolDown", "CoolSettings", "Learned", "Routing", "key_scope", "target_scope"]
 
 
@@ -48,8 +50,8 @@ class Learned:
 
     extra_allowance: int = 0
     """Tokens by which real input once exceeded its bound: added to every bound from then on."""
-    tokens_per_byte: float = 0.25
-    """Start: 4 bytes a token, dearer than the 5.75 that recorded exchanges have in the median."""
+    tokens_per_byte: float | None = None
+    """What a byte of text came to, margin included; None: nothing learned yet."""
 
 
 @attrs.define
@@ -69,6 +71,7 @@ class Routing:
     def __init__(self, settings: CoolSettings | None = None) -> None:
         self._settings = settings or CoolSettings()
         self._cooling: dict[str, _Cooling] = {}
+        self._estimate = Estimate()
         self._learned: dict[str, Learned] = {}
         self.version = 0
 
@@ -113,13 +116,10 @@ class Routing:
         extra = learned.extra_allowance
         if bound is not None and input_tokens > bound:
             extra += input_tokens - bound
-        ratio = learned.tokens_per_byte
-        if text_bytes >= MIN_BYTES_TO_LEARN_FROM:
-            seen = input_tokens / text_bytes
-            # Up at once, down slowly: an estimate that is too low lets calls through that should not pass.
-            ratio = seen if seen > ratio else ratio + (seen - ratio) * LEARNING_RATE
-        if (extra, ratio) != (learned.extra_allowance, learned.tokens_per_byte):
-            self._learned[target] = Learned(extra, ratio)
+        self._estimate.learn(target, input_bytes=text_bytes, input_tokens=input_tokens)
+        now_known = Learned(extra, self._estimate.tokens(target, RATIO_BYTES) / RATIO_BYTES)
+        if now_known != learned:
+            self._learned[target] = now_known
             self.version += 1
 
     def cooling(self) -> Mapping[str, CoolDown]:
@@ -131,6 +131,5 @@ class Routing:
         return dict(self._learned)
 
 
-MIN_BYTES_TO_LEARN_FROM = 1_000
-"""Shorter prompts say more about hidden preambles than about the text."""
-LEARNING_RATE = 0.05
+RATIO_BYTES = 1_000_000
+"""So many bytes are asked about to learn the ratio: rounding up to a token then hides nothing."""

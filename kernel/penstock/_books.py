@@ -1,0 +1,197 @@
+"""The books of one call: its attempts, what they cost, and what is charged to its hold.
+
+Two figures for one attempt: `likely`, the best guess, is what the caller is told; `charged` is what the ledger books,
+and it is never below what the provider can bill. They differ only where the provider did not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import attrs
+import msgspec
+
+from penstock._budgeting import text_bytes
+from penstock._targets import LiveTarget
+from penstock.errors import (
+    BudgetExceededError,
+    CallError,
+    CascadeExhaustedError,
+    CircuitOpenError,
+    ConnectionLostError,
+    NoRouteError,
+    PenstockError,
+)
+from penstock.policy.bound import lower_bound_tokens
+from penstock.policy.budget import Amount
+from penstock.policy.holds import NOTHING
+from penstock.policy.money import cost, usd
+from penstock.policy.retry import ACTIONS, Stop
+from penstock.types import Attempt, ChatRequest, Usage
+
+__all__ = ["Books", "Running", "action_key"]
+
+NEVER_ANSWERED = frozenset({"overloaded", "server_error", "provider_error", "connection_lost", "transport", "codec"})
+"""Kinds after which the provider most likely billed nothing, though it may have."""
+
+
+def action_key(error: PenstockError) -> str:
+    """The row of the error-action table for an error."""
+    if isinstance(error, ConnectionLostError) and error.reused:
+        return "reused_connection_closed"
+    return error.kind if isinstance(error, CallError) else "transport"
+
+
+@attrs.define
+class Running:
+    """An attempt under way."""
+
+    target: LiveTarget
+    number: int
+    bound: Amount | None
+    """What the attempt can cost at most; None where no account on the path asks."""
+    request: ChatRequest
+    started_wall: float
+    started: float
+    waited: float
+    probe: bool = False
+
+
+@attrs.define
+class Books:
+    """Filled as the call goes on. `charged` never falls."""
+
+    attempts: list[Attempt] = attrs.Factory(list[Attempt])
+    errors: list[CallError] = attrs.Factory(list[CallError])
+    refusals: list[CallError] = attrs.Factory(list[CallError])
+    """Why stages were passed over without an attempt."""
+    charged: Amount = NOTHING
+    estimated: bool = False
+    waited: float = 0.0
+    """Since the last attempt."""
+
+    def close(
+        self,
+        running: Running,
+        *,
+        now: float,
+        outcome: str,
+        error: PenstockError | None = None,
+        usage: Usage | None = None,
+        complete: bool = False,
+        streamed_bytes: int = 0,
+        first_token: float | None = None,
+        request_id: str | None = None,
+    ) -> Attempt:
+        """The attempt is over. `usage` is what the provider reported, the whole of it where `complete`."""
+        unbilled = error is not None and not ACTIONS[action_key(error)].billed
+        known = unbilled or (complete and usage is not None)
+        likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()
+        price = running.target.price
+        likely_cost = None if price is None else cost(likely, price)
+        charge = Amount(likely.total_tokens, likely_cost or 0)
+        if not known and running.bound is not None:
+            charge = Amount(max(charge.tokens, running.bound.tokens), max(charge.nano_usd, running.bound.nano_usd))
+        self.charged += charge
+        self.estimated = self.estimated or not known
+        attempt = Attempt(
+            target=running.target.name,
+            number=running.number,
+            outcome=outcome,
+            error=error,
+            waited=running.waited,
+            started=running.started_wall,
+            duration=now - running.started,
+            first_token=None if first_token is None else first_token - running.started,
+            usage=likely,
+            cost=None if likely_cost is None else usd(likely_cost),
+            probe=running.probe,
+            provider_request_id=request_id,
+        )
+        self.attempts.append(attempt)
+        return attempt
+
+    def note(self, error: CallError) -> None:
+        """An error the call has met: of an attempt, or of a flight it had joined."""
+        self.errors.append(error)
+
+    def _likely(self, running: Running, outcome: str, usage: Usage | None, streamed_bytes: int) -> Usage:
+        if usage is not None:
+            output = max(usage.output_tokens, lower_bound_tokens(streamed_bytes))
+            return _as_guess(usage, output)
+        if outcome in NEVER_ANSWERED:
+            return Usage(estimated=True)
+        # Four bytes a token, as for input that nothing was learned about yet.
+        return Usage(
+            input_tokens=-(-text_bytes(running.request) // 4), output_tokens=-(-streamed_bytes // 4), estimated=True
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """Of all attempts together."""
+        total = Usage()
+        for attempt in self.attempts:
+            total += attempt.usage or Usage()
+        return total
+
+    @property
+    def cost(self) -> Decimal | None:
+        """Of all attempts together, in USD; None where one of them has no price."""
+        total = Decimal(0)
+        for attempt in self.attempts:
+            if attempt.cost is None:
+                return None
+            total += attempt.cost
+        return total
+
+    def verdict(self, stop: Stop, now: float) -> CallError:
+        """The error in which the cascade ends."""
+        tried = {attempt.target for attempt in self.attempts}
+        if not self.errors:
+            return self._untried(stop, now)
+        last = self.errors[-1]
+        if len(tried) <= 1:
+            return self.signed(last)
+        causes = "; ".join(f"{attempt.target}: {attempt.outcome}" for attempt in self.attempts)
+        exhausted = CascadeExhaustedError(
+            f"no target answered after {len(self.attempts)} attempts ({causes}); the last error: {last}",
+            errors=self.errors,
+            retry_after=_least([error.retry_after for error in self.errors]),
+            request_id=last.request_id,
+        )
+        exhausted.__cause__ = last
+        return self.signed(exhausted)
+
+    def _untried(self, stop: Stop, now: float) -> CallError:
+        if self.refusals:
+            budget = [refusal for refusal in self.refusals if isinstance(refusal, BudgetExceededError)]
+            return self.signed((budget or self.refusals)[-1])
+        if stop.ready_at is None:
+            return self.signed(NoRouteError("the route has no target that may take the call"))
+        if stop.ready_at == float("inf"):
+            return self.signed(CircuitOpenError("every target of the route is isolated by hand; close it to go on"))
+        wait = max(0.0, stop.ready_at - now)
+        return self.signed(
+            CircuitOpenError(
+                f"every target of the route is failing or cooling down; the first may be tried in {wait:.1f} s,"
+                " later than the call's deadline",
+                retry_after=wait,
+            )
+        )
+
+    def signed(self, error: CallError) -> CallError:
+        """The error with the books of this call in it."""
+        error.attempts = tuple(self.attempts)
+        error.usage = self.usage
+        error.cost = self.cost
+        return error
+
+
+def _as_guess(usage: Usage, output_tokens: int) -> Usage:
+    """What was reported before an exchange broke, with at least so much output, marked as the guess it is."""
+    return msgspec.structs.replace(usage, output_tokens=output_tokens, estimated=True)
+
+
+def _least(hints: Sequence[float | None]) -> float | None:
+    return min((hint for hint in hints if hint is not None), default=None)

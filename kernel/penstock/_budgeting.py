@@ -1,0 +1,179 @@
+"""What a call may cost, worked out before it is sent: the lines of its hold, and who refuses.
+
+Not here: the ledger itself (`policy.budget`), and what an attempt did cost (`_books`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import msgspec
+
+from penstock._targets import LiveTarget
+from penstock.errors import BudgetExceededError, CallError
+from penstock.policy.accounts import AccountSpec, check_request_limits, request_output_cap
+from penstock.policy.bound import OutputRange, output_range
+from penstock.policy.budget import Amount, Line, Refused
+from penstock.policy.money import cost, dearest_input, nano_for
+from penstock.policy.routing import Learned
+from penstock.types import ChatRequest, Message, Text, ToolCall, ToolResult, Usage
+
+__all__ = ["BudgetRules", "Offer", "price_offers", "refusal_error", "text_bytes"]
+
+
+@attrs.frozen
+class BudgetRules:
+    """What the configuration says of budgets beside the limits themselves."""
+
+    on_unknown_price: str = "deny"
+    on_unknown_bound: str = "deny"
+    hold_wait: float = 5.0
+    min_output_tokens: int = 1_024
+
+
+@attrs.frozen
+class Offer:
+    """What an attempt at one stage costs at most: its line, and how its output is set."""
+
+    line: Line
+    outputs: OutputRange
+    choices: int
+    """Answers asked for at once: each may use the whole of `max_tokens`."""
+    input_estimate: int
+
+    def bound(self, output: int) -> Amount:
+        """The most that one attempt costs with so much output allowed."""
+        return self.line.amount_at(output)
+
+    def request(self, request: ChatRequest, output: int) -> ChatRequest:
+        """The request as it is sent: with `max_tokens` where the budget had to set it."""
+        if not self.outputs.insert:
+            return request
+        return msgspec.structs.replace(request, max_tokens=max(1, output // self.choices))
+
+
+def price_offers(
+    request: ChatRequest,
+    targets: Sequence[LiveTarget],
+    chain: Sequence[AccountSpec],
+    learned: Mapping[str, Learned],
+    rules: BudgetRules,
+) -> list[Offer | CallError]:
+    """For each target what an attempt costs at most, or why it may not be tried."""
+    size = text_bytes(request)
+    money = any(limit.nano_usd is not None for spec in chain for limit in spec.limits)
+    return [
+        _offer(request, target, chain, learned.get(target.name), rules, size=size, money=money) for target in targets
+    ]
+
+
+def _offer(
+    request: ChatRequest,
+    target: LiveTarget,
+    chain: Sequence[AccountSpec],
+    learned: Learned | None,
+    rules: BudgetRules,
+    *,
+    size: int,
+    money: bool,
+) -> Offer | CallError:
+    learned = learned or Learned()
+    estimate = max(1, round(size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
+    codec = target.provider.codec
+    bound = codec.input_bound(request, target.wire)
+    if bound is None and rules.on_unknown_bound == "deny":
+        return BudgetExceededError(
+            f"{target.name}: the request holds something whose input tokens have no bound, and an account on its path"
+            ' has a limit; on_unknown_bound = "estimate" would let it through on a guess'
+        )
+    if target.price is None and money and rules.on_unknown_price != "allow":
+        return BudgetExceededError(
+            f"{target.name}: the price of {target.wire.model} is not known, and an account on its path has a limit in"
+            ' money; give the target a price, or set on_unknown_price = "allow"'
+        )
+    input_tokens = (estimate if bound is None else bound) + learned.extra_allowance
+    fixed, choices = _output_of(request, target)
+    outputs = output_range(
+        requested=fixed,
+        default_max_tokens=_least(target.wire.default_max_tokens, request_output_cap(chain)),
+        model_max=target.capabilities.max_output,
+        thinking=request.thinking not in (None, "off"),
+        limited=True,
+        min_output_tokens=rules.min_output_tokens,
+    )
+    outputs = attrs.evolve(outputs, minimum=outputs.minimum * choices, maximum=outputs.maximum * choices)
+    price = target.price
+    line = Line(
+        input_tokens,
+        0 if price is None else nano_for(input_tokens, dearest_input(price)),
+        0 if price is None else price.output,
+        outputs.maximum,
+    )
+    least = Usage(input_tokens=estimate, output_tokens=outputs.minimum)
+    refused = check_request_limits(
+        chain, estimate, outputs.minimum, nano_usd=None if price is None else cost(least, price)
+    )
+    return refusal_error(refused) if refused else Offer(line, outputs, choices, estimate)
+
+
+def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, int]:
+    """The output that the wire request fixes (None: ours to choose), and how many answers it asks for.
+
+    Asked of the codec with two values of max_tokens: what does not follow them is fixed elsewhere, by `extra`.
+    """
+    codec = target.provider.codec
+    if request.max_tokens is not None:
+        return codec.output_bound(request, target.wire) or request.max_tokens, 1
+    low = codec.output_bound(msgspec.structs.replace(request, max_tokens=PROBE), target.wire)
+    high = codec.output_bound(msgspec.structs.replace(request, max_tokens=PROBE + 1), target.wire)
+    if low is None or high is None:
+        return None, 1
+    if low == high:
+        return low, 1
+    return None, max(1, high - low)
+
+
+def refusal_error(refused: Refused) -> BudgetExceededError:
+    """The error for a refusal of the ledger."""
+    return BudgetExceededError(refused.says, account=refused.account)
+
+
+def text_bytes(request: ChatRequest) -> int:
+    """UTF-8 bytes of everything in the request that becomes text of the prompt."""
+    size = sum(_message_bytes(message) for message in request.messages)
+    match request.system:
+        case str(text):
+            size += len(text.encode())
+        case Message() as message:
+            size += _message_bytes(message)
+        case None:
+            pass
+    for tool in request.tools:
+        size += len(tool.name) + len(tool.description.encode()) + len(msgspec.json.encode(tool.parameters))
+    return size + (len(msgspec.json.encode(request.output.schema)) if request.output else 0)
+
+
+def _message_bytes(message: Message) -> int:
+    size = 0
+    for part in message.content:
+        match part:
+            case Text(text=text):
+                size += len(text.encode())
+            case ToolCall():
+                size += len(part.name) + len(part.wire_arguments().encode())
+            case ToolResult():
+                size += len(part.text.encode())
+            case _:
+                pass
+    return size
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((value for value in (one, other) if value is not None), default=None)
+
+
+TOKENS_PER_BYTE = 0.25 * 1.1
+"""Before anything was learned of a target: 4 bytes a token, and a margin of a tenth."""
+PROBE = 65_536
+"""Above the thinking budgets that a wire adds to small values of max_tokens."""

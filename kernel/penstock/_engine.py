@@ -1,0 +1,103 @@
+"""What every call of a kernel works with: the Refs of the actors, the targets, the transport, the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import httpx
+import trio
+
+from penstock._budgeting import BudgetRules
+from penstock._clock import Clock
+from penstock._config import Config
+from penstock._events import EventHub
+from penstock._targets import LiveTarget, TargetBook
+from penstock.actors._mailbox import MailStatistics
+from penstock.actors.breaker_registry import BreakerRef
+from penstock.actors.budget_keeper import BudgetRef
+from penstock.actors.cache_actor import CacheRef
+from penstock.actors.router import RouterRef
+from penstock.policy.accounts import AccountTree
+from penstock.policy.breaker import BreakerState
+from penstock.telemetry import Telemetry
+
+__all__ = ["Engine"]
+
+
+@attrs.define(eq=False)
+class Engine:
+    """Shared by all calls. It is made by the kernel and changes only when the kernel stops."""
+
+    name: str
+    """Begins the ids of its calls."""
+    config: Config
+    clock: Clock
+    transport: httpx.AsyncBaseTransport
+    targets: TargetBook
+    accounts: AccountTree
+    rules: BudgetRules
+    budget: BudgetRef
+    breakers: BreakerRef
+    cache: CacheRef | None
+    router: RouterRef
+    events: EventHub
+    telemetry: Telemetry
+    places: trio.Semaphore
+    """`max_in_flight` of them, given out in the order of asking."""
+    problems: tuple[str, ...] = ()
+    """Plugins that could not be used."""
+    running: set[trio.CancelScope] = attrs.Factory(set[trio.CancelScope])
+    """The scopes of the calls in flight: what a shutdown cancels when its grace is over."""
+    dead: list[str] = attrs.Factory(list[str])
+    """Actors that are over for good: a bug, after which the kernel takes calls only to fail them."""
+    closing: bool = False
+    calls: int = 0
+    """Counted up for the ids of calls."""
+    _idle: trio.Event | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have a place."""
+        return self.config.kernel.max_in_flight - self.places.value
+
+    def ended(self, scope: trio.CancelScope) -> None:
+        """A call is over."""
+        self.running.discard(scope)
+        if not self.running and self._idle is not None:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Waits until no call is running."""
+        while self.running:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    def mail(self) -> tuple[MailStatistics, ...]:
+        """The mailboxes of all actors."""
+        refs = (self.router, self.breakers, self.cache, self.budget)
+        return tuple(ref.statistics() for ref in refs if ref is not None)
+
+    async def flush(self) -> None:
+        """Waits until every actor has handled what it was told before."""
+        for ref in (self.router, self.breakers, self.cache, self.budget):
+            if ref is not None:
+                await ref.flush()
+
+    def unavailable(self, targets: tuple[LiveTarget, ...]) -> Mapping[int, float]:
+        """Stages that nobody may try yet, with the moment from which on (monotonic)."""
+        cooling = self.router.snapshot.cooling
+        unhealthy = self.breakers.snapshot
+        if not cooling and not unhealthy:
+            return {}
+        blocked: dict[int, float] = {}
+        for stage, target in enumerate(targets):
+            for scope in target.scopes:
+                cool = cooling.get(scope)
+                health = unhealthy.get(scope)
+                until = cool.until if cool else 0.0
+                if health is not None and health.state in (BreakerState.OPEN, BreakerState.ISOLATED):
+                    until = max(until, health.open_until)
+                if until > blocked.get(stage, 0.0):
+                    blocked[stage] = until
+        return blocked

@@ -1,0 +1,200 @@
+"""What the kernel tells those who watch it: typed events, fanned out without ever waiting for a listener."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Self, TypeAlias
+
+import trio
+from msgspec import Struct
+
+__all__ = [
+    "ActorCrashed",
+    "AttemptEnded",
+    "BreakerChanged",
+    "BudgetOverrun",
+    "BudgetSoftLimit",
+    "CallEnded",
+    "CallStarted",
+    "CoolingDown",
+    "Event",
+    "EventHub",
+    "EventStream",
+    "Shutdown",
+]
+
+
+class CallStarted(Struct, frozen=True, tag="call_started"):
+    """A call got its place among those in flight."""
+
+    call_id: str
+    route: str
+    account: str
+
+
+class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
+    """One upstream exchange is over. `outcome` is `ok`, `cancelled` or the kind of its error."""
+
+    call_id: str
+    target: str
+    number: int
+    outcome: str
+    duration: float
+
+
+class CallEnded(Struct, frozen=True, tag="call_ended"):
+    """A call is over. `duration` in seconds, `cost` in nano-USD (None: a price is unknown)."""
+
+    call_id: str
+    route: str
+    account: str
+    outcome: str
+    target: str | None
+    attempts: int
+    duration: float
+    tokens: int
+    cost: int | None
+    cache: str
+
+
+class BreakerChanged(Struct, frozen=True, tag="breaker_changed"):
+    """A breaker went from one state to another."""
+
+    scope: str
+    before: str
+    after: str
+    reason: str
+
+
+class CoolingDown(Struct, frozen=True, tag="cooling_down"):
+    """A target or key is left alone for `seconds`."""
+
+    scope: str
+    seconds: float
+    reason: str
+
+
+class BudgetSoftLimit(Struct, frozen=True, tag="budget_soft_limit"):
+    """An account used more than the soft share of a limit."""
+
+    account: str
+    limit: str
+    used_ratio: float
+
+
+class BudgetOverrun(Struct, frozen=True, tag="budget_overrun"):
+    """A provider billed more than the bound of its request; it was booked in full."""
+
+    account: str
+    tokens: int
+    nano_usd: int
+
+
+class ActorCrashed(Struct, frozen=True, tag="actor_crashed"):
+    """A bug in penstock. `restarted` is False where that actor is over."""
+
+    actor: str
+    error: str
+    restarted: bool
+
+
+class Shutdown(Struct, frozen=True, tag="shutdown"):
+    """The kernel takes no new calls; `in_flight` are given `grace` seconds."""
+
+    in_flight: int
+    grace: float
+
+
+Event: TypeAlias = (
+    CallStarted
+    | AttemptEnded
+    | CallEnded
+    | BreakerChanged
+    | CoolingDown
+    | BudgetSoftLimit
+    | BudgetOverrun
+    | ActorCrashed
+    | Shutdown
+)
+
+
+class EventStream:
+    """One listener: async-iterates events, oldest first. A listener that is slow loses the oldest, counted in `missed`.
+
+    It listens from the moment it is made until `close`, or until the kernel is closed.
+    """
+
+    def __init__(self, hub: EventHub, size: int) -> None:
+        self._hub = hub
+        self._waiting: deque[Event] = deque(maxlen=size)
+        self._lot = trio.lowlevel.ParkingLot()
+        self._closed = False
+        self.missed = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._waiting:
+            if self._closed:
+                raise StopAsyncIteration
+            await self._lot.park()
+        return self._waiting.popleft()
+
+    def take(self) -> list[Event]:
+        """What has come so far, without waiting."""
+        events = list(self._waiting)
+        self._waiting.clear()
+        return events
+
+    def close(self) -> None:
+        """Listens no more; what has come can still be read."""
+        self._closed = True
+        self._hub.forget(self)
+        self._lot.unpark_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def put(self, event: Event) -> None:
+        """For the hub."""
+        if len(self._waiting) == self._waiting.maxlen:
+            self.missed += 1
+        self._waiting.append(event)
+        self._lot.unpark_all()
+
+
+class EventHub:
+    """Fans events out. `emit` never waits and never raises."""
+
+    def __init__(self) -> None:
+        self._streams: list[EventStream] = []
+
+    @property
+    def heard(self) -> bool:
+        """False while nobody listens: then an event need not be made."""
+        return bool(self._streams)
+
+    def listen(self, size: int) -> EventStream:
+        """A new listener that keeps at most `size` events."""
+        stream = EventStream(self, size)
+        self._streams.append(stream)
+        return stream
+
+    def forget(self, stream: EventStream) -> None:
+        """For the stream's own close."""
+        if stream in self._streams:
+            self._streams.remove(stream)
+
+    def emit(self, event: Event) -> None:
+        """Tells every listener."""
+        for stream in self._streams:
+            stream.put(event)
+
+    def close(self) -> None:
+        """The kernel is closed: every stream ends after what it holds."""
+        for stream in list(self._streams):
+            stream.close()

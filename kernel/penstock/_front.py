@@ -1,0 +1,204 @@
+"""The kernel as its users see it: calls, views with other options, and what can be seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import trio
+
+from penstock._call import run_call
+from penstock._engine import Engine
+from penstock._events import EventStream
+from penstock._plan import AskedFor, CallOptions, make_call, make_request
+from penstock._snapshot import Health, KernelSnapshot
+from penstock._stream import OpenStream
+from penstock.policy.breaker import BreakerState
+from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
+
+__all__ = ["BreakerControls", "Kernel"]
+
+EVENTS_KEPT = 1_024
+"""Events a listener may be behind before it loses the oldest."""
+
+
+class Kernel:
+    """Made by `open_kernel`; every method is safe to call from any task of its loop.
+
+    `complete` and `stream` take what to ask (text, a list of messages, or a ChatRequest) and keywords that override the
+    request's fields, and say where it goes: `route` (a cascade of the configuration), or `model` (a target's name, or
+    `provider/model`), which `account` pays, and in how many seconds it must be over (`timeout`).
+    """
+
+    def __init__(self, engine: Engine, nursery: trio.Nursery, options: CallOptions | None = None) -> None:
+        self._engine = engine
+        self._nursery = nursery
+        self._options = options or CallOptions()
+
+    async def complete(
+        self,
+        request: AskedFor,
+        *,
+        system: str | Message | None = None,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        thinking: ThinkingLevel | int | None = None,
+        route: str | None = None,
+        account: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the contract's word; it becomes a scope at once
+        cache: str | None = None,
+        commit: str | None = None,
+        priority: object = None,
+        sticky: object = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ChatResponse:
+        """A complete answer, or one error of `penstock.errors` that says what was tried."""
+        chat = make_request(
+            request,
+            system=system,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            tools=tools,
+            thinking=thinking,
+        )
+        options = CallOptions(
+            route=route,
+            account=account,
+            timeout=timeout,
+            cache=cache,
+            commit=commit,
+            priority=priority,
+            sticky=sticky,
+            metadata=metadata,
+        )
+        return await run_call(self._engine, make_call(self._engine, chat, options.over(self._options)))
+
+    def stream(
+        self,
+        request: AskedFor,
+        *,
+        system: str | Message | None = None,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        thinking: ThinkingLevel | int | None = None,
+        route: str | None = None,
+        account: str | None = None,
+        timeout: float | None = None,
+        cache: str | None = None,
+        commit: str | None = None,
+        priority: object = None,
+        sticky: object = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> OpenStream:
+        """The same, as chunks while they come: `async with kernel.stream("...") as stream: async for chunk in stream`.
+
+        Failures before the first token are met as in `complete`, unseen; after it a stream that breaks raises
+        StreamBrokenError with what had come. Leaving the block ends the call upstream.
+        """
+        options = CallOptions(
+            route=route,
+            account=account,
+            timeout=timeout,
+            cache=cache,
+            commit=commit,
+            priority=priority,
+            sticky=sticky,
+            metadata=metadata,
+        ).over(self._options)
+        chat = make_request(
+            request,
+            system=system,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            tools=tools,
+            thinking=thinking,
+        )
+        return OpenStream(self._engine, self._nursery, lambda: make_call(self._engine, chat, options))
+
+    def with_options(
+        self,
+        *,
+        route: str | None = None,
+        account: str | None = None,
+        timeout: float | None = None,
+        cache: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Kernel:
+        """A view of the same kernel with other defaults for its calls."""
+        options = CallOptions(route=route, account=account, timeout=timeout, cache=cache, metadata=metadata)
+        return Kernel(self._engine, self._nursery, options.over(self._options))
+
+    @property
+    def breakers(self) -> BreakerControls:
+        """The breakers, to open and close by hand."""
+        return BreakerControls(self._engine)
+
+    def events(self, *, size: int = EVENTS_KEPT) -> EventStream:
+        """A listener to everything that happens from now on. It never slows the kernel: the oldest are lost instead."""
+        return self._engine.events.listen(size)
+
+    def snapshot(self) -> KernelSnapshot:
+        """The kernel at this moment. Await it for one in which everything told to the actors so far is handled."""
+        engine = self._engine
+        now = engine.clock.monotonic()
+        cooling = engine.router.snapshot.cooling
+        return KernelSnapshot(
+            in_flight=engine.in_flight,
+            waiting=engine.places.statistics().tasks_waiting,
+            breakers=engine.breakers.snapshot,
+            cooling={scope: cool for scope, cool in cooling.items() if cool.until > now},
+            accounts=engine.budget.accounts(),
+            cache=None if engine.cache is None else engine.cache.contents(),
+            actors={statistics.name: statistics for statistics in engine.mail()},
+            later=self._snapshot_later,
+        )
+
+    async def _snapshot_later(self) -> KernelSnapshot:
+        await self._engine.flush()
+        return self.snapshot()
+
+    def health(self) -> Health:
+        """Whether calls can be taken, and where they would go."""
+        engine = self._engine
+        names = dict.fromkeys(stage.target for route in engine.config.routes.values() for stage in route.stages)
+        return Health(
+            ready=not engine.closing and not engine.dead,
+            closing=engine.closing,
+            in_flight=engine.in_flight,
+            targets={name: self._state_of(name) for name in names},
+            problems=(*engine.problems, *(f"the {name} is over" for name in engine.dead)),
+        )
+
+    def _state_of(self, name: str) -> str:
+        target = self._engine.targets.target(name)
+        unhealthy = self._engine.breakers.snapshot
+        states = [unhealthy[scope].state for scope in target.scopes if scope in unhealthy]
+        for worst in (BreakerState.ISOLATED, BreakerState.OPEN, BreakerState.HALF_OPEN):
+            if worst in states:
+                return worst.value
+        return "cooling" if self._engine.unavailable((target,)) else "closed"
+
+
+class BreakerControls:
+    """Breakers by hand. A scope is `target:NAME`, `provider:NAME` or `key:PROVIDER/0`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def isolate(self, scope: str) -> None:
+        """Nobody is let through until `close`."""
+        await self._engine.breakers.isolate(scope)
+
+    async def close(self, scope: str) -> None:
+        """Everybody is let through again."""
+        await self._engine.breakers.close_circuit(scope)
+
+    def states(self) -> Mapping[str, str]:
+        """Every scope that is not closed, with its state."""
+        return {scope: health.state.value for scope, health in self._engine.breakers.snapshot.items()}

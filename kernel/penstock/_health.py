@@ -1,0 +1,105 @@
+"""One attempt and the health of its target: leave to try it, and what is told of it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from penstock._books import action_key
+from penstock._engine import Engine
+from penstock._targets import LiveTarget
+from penstock.errors import CallError
+from penstock.policy.breaker import Admitted, Denied, Verdict
+from penstock.policy.retry import ACTIONS, Blame, Cools
+
+__all__ = ["NO_PERMIT", "Permit", "admit", "tell_health"]
+
+FINISHING = 60.0
+"""Seconds a permit's lease outlasts the attempt's total timeout."""
+
+
+@attrs.frozen
+class Permit:
+    """Leave to try a target. `guarded` are the scopes that were not known to be healthy."""
+
+    id: str | None
+    guarded: frozenset[str]
+    probe: bool
+
+
+NO_PERMIT = Permit(None, frozenset(), probe=False)
+"""Everything is closed: nobody has to be asked."""
+
+
+async def admit(
+    engine: Engine, target: LiveTarget, permit_id: str, *, deadline: float, context: object
+) -> Permit | Denied:
+    """One joint admission over key, target and provider, where any of them is not closed."""
+    guarded = frozenset(scope for scope in target.scopes if scope in engine.breakers.snapshot)
+    if not guarded:
+        return NO_PERMIT
+    answer: Admitted | Denied | None = None
+    try:
+        answer = await engine.breakers.admit(
+            permit_id, target.scopes, lease=target.phases.total + FINISHING, deadline=deadline, context=context
+        )
+    finally:
+        if not isinstance(answer, Admitted):
+            engine.breakers.give_back(permit_id, {})
+    return Permit(permit_id, guarded, answer.probe) if isinstance(answer, Admitted) else answer
+
+
+def tell_health(
+    engine: Engine, target: LiveTarget, permit: Permit, call_id: str, *, answered: bool, error: CallError | None
+) -> None:
+    """Tells breakers and router how an attempt went: `answered`, failed with `error`, or neither (the caller left).
+
+    Never raises, never waits: the permit comes back on every way out.
+    """
+    verdicts = _verdicts(target, answered=answered, error=error)
+    hint = error.retry_after if error else None
+    if permit.id is not None:
+        engine.breakers.give_back(permit.id, verdicts, retry_after=hint)
+    for scope, verdict in verdicts.items():
+        if scope not in permit.guarded:
+            engine.breakers.record(scope, verdict, call_id=call_id, retry_after=hint)
+    if error is not None:
+        _tell_failure(engine, target, error)
+    elif answered:
+        cooling = engine.router.snapshot.cooling
+        for scope in target.scopes if cooling else ():
+            if scope in cooling:
+                engine.router.answered(scope)
+
+
+def _tell_failure(engine: Engine, target: LiveTarget, error: CallError) -> None:
+    key, own, _ = target.scopes
+    action = ACTIONS[action_key(error)]
+    if action.blame is Blame.KEY:
+        engine.breakers.key_rejected(key)
+        if target.provider.secret is not None:
+            target.provider.secret.refresh()
+    match action.cools:
+        case Cools.TARGET:
+            engine.router.limited(own, "rate_limited", error.retry_after)
+        case Cools.KEY:
+            engine.router.limited(key, "quota_exhausted", error.retry_after)
+        case Cools.NOTHING:
+            pass
+
+
+def _verdicts(target: LiveTarget, *, answered: bool, error: CallError | None) -> Mapping[str, Verdict]:
+    """What the attempt says of each scope; of those left out it says nothing."""
+    key, own, provider = target.scopes
+    if error is None:
+        return dict.fromkeys(target.scopes, Verdict.OK) if answered else {}
+    match ACTIONS[action_key(error)].blame:
+        case Blame.TARGET:
+            return {own: Verdict.FAILED}
+        case Blame.PROVIDER:
+            return {provider: Verdict.FAILED}
+        case Blame.KEY:
+            return {key: Verdict.FAILED, provider: Verdict.OK}
+        case Blame.NOBODY:
+            return {}

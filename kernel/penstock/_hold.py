@@ -1,0 +1,103 @@
+"""One call and its budget: the hold it opens, tops up, and settles whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from penstock._books import Books
+from penstock._budgeting import Offer, refusal_error
+from penstock.actors.budget_keeper import BudgetRef
+from penstock.errors import CallError
+from penstock.policy.budget import Amount, Granted, Refused
+from penstock.types import ChatRequest
+
+__all__ = ["CallHold"]
+
+
+@attrs.define(eq=False)
+class CallHold:
+    """The hold of one call: as large as the dearest single attempt it may make."""
+
+    ref: BudgetRef
+    call_id: str
+    account: str
+    wait: float
+    deadline: float
+    context: object
+    wall: Callable[[], float]
+    books: Books
+    offers: Sequence[Offer | CallError] = ()
+    granted: Granted | None = None
+
+    async def cover(self, stage: int) -> CallError | None:
+        """Makes the hold cover one more attempt at `stage`; an error where that stage may not be tried at all.
+
+        Raises BudgetExceededError where the ledger refuses: the call ends with what it has.
+        """
+        offer = self.offers[stage]
+        if isinstance(offer, CallError):
+            return offer
+        if self.granted is None:
+            self.granted = await self._open([offer for offer in self.offers if isinstance(offer, Offer)])
+        missing = self.books.charged + offer.bound(self.granted.output_tokens) - self.granted.amount
+        if missing.tokens > 0 or missing.nano_usd > 0:
+            more = missing.at_least(Amount(0, 0))
+            result = await self.ref.top_up(self.call_id, more, deadline=self.deadline, context=self.context)
+            self.granted = self._checked(result)
+        return None
+
+    def request(self, stage: int, request: ChatRequest) -> ChatRequest:
+        """The request as the budget lets it go out."""
+        offer = self.offer(stage)
+        return request if offer is None or self.granted is None else offer.request(request, self.granted.output_tokens)
+
+    def bound(self, stage: int) -> Amount | None:
+        """The most that one attempt at the stage costs; None where no account on the path has a limit."""
+        offer = self.offer(stage)
+        return None if offer is None or self.granted is None else offer.bound(self.granted.output_tokens)
+
+    def input_bound(self, stage: int) -> int | None:
+        """The input part of it, in tokens."""
+        offer = self.offer(stage)
+        return None if offer is None else offer.line.input_tokens
+
+    def capped(self, stage: int, finish_reason: str) -> bool:
+        """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""
+        offer = self.offer(stage)
+        if offer is None or self.granted is None or finish_reason != "length":
+            return False
+        return offer.outputs.insert and self.granted.output_tokens < offer.outputs.maximum
+
+    def settle(self) -> None:
+        """Replaces the hold by what was charged. Never raises, never waits."""
+        self.ref.settle(self.call_id, self.books.charged, estimated=self.books.estimated)
+
+    def offer(self, stage: int) -> Offer | None:
+        """What an attempt at the stage may cost, where that matters and it may be tried."""
+        offer = self.offers[stage] if self.offers else None
+        return offer if isinstance(offer, Offer) else None
+
+    async def _open(self, offers: Sequence[Offer]) -> Granted:
+        minimum = max(offer.outputs.minimum for offer in offers)
+        result = await self.ref.reserve(
+            self.call_id,
+            self.account,
+            [offer.line for offer in offers],
+            min_output=minimum,
+            max_output=max(minimum, *(offer.outputs.maximum for offer in offers)),
+            wait=self.wait,
+            deadline=self.deadline,
+            context=self.context,
+        )
+        return self._checked(result)
+
+    def _checked(self, result: Granted | Refused) -> Granted:
+        if isinstance(result, Granted):
+            return result
+        refusal = refusal_error(result)
+        if result.refills_at is not None:
+            refusal.retry_after = max(0.0, result.refills_at - self.wall())
+        refusal.__cause__ = self.books.errors[-1] if self.books.errors else None
+        raise self.books.signed(refusal)

@@ -1,0 +1,313 @@
+"""open_kernel: the nesting of scopes here is the order of start and stop.
+
+    plugins' resources
+      actors (router, breakers, cache, budget)
+        calls and stream pumps
+          the user's body
+
+Only the kernel's own nursery is open around the user's body. It is never cancelled while the body runs.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import secrets
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+import trio
+
+from penstock._budgeting import BudgetRules
+from penstock._clock import Clock
+from penstock._config import Config
+from penstock._discovery import PluginHost
+from penstock._engine import Engine
+from penstock._events import (
+    ActorCrashed,
+    BreakerChanged,
+    BudgetOverrun,
+    BudgetSoftLimit,
+    CoolingDown,
+    EventHub,
+    Shutdown,
+)
+from penstock._front import Kernel
+from penstock._targets import LiveProvider, TargetBook
+from penstock._transport import default_transport
+from penstock.abc import Provider
+from penstock.actors._mailbox import Inbox
+from penstock.actors._supervisor import Actor, supervise
+from penstock.actors.breaker_registry import open_breaker_registry
+from penstock.actors.budget_keeper import open_budget_keeper
+from penstock.actors.cache_actor import CacheSettings, open_cache_actor
+from penstock.actors.router import open_router
+from penstock.errors import KernelError, PluginLoadError
+from penstock.hookspecs import PluginTools
+from penstock.policy import breaker, budget, routing
+from penstock.policy.accounts import AccountTree
+from penstock.telemetry import NO_TELEMETRY
+
+__all__ = ["OpenKernel", "open_kernel"]
+
+logger = logging.getLogger("penstock")
+
+OPENING_PLUGIN = 30.0
+"""Seconds for one plugin to open what it offers."""
+UNWINDING = 5.0
+"""Seconds that cancelled calls get to pay what they owe: they wait for nothing, so it is a bound against bugs."""
+CLOSING_PLUGINS = 5.0
+"""Seconds for all plugins to close what they opened; one that hangs is left behind."""
+
+
+def open_kernel(
+    config: Config | str | Path | None = None,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    plugins: Sequence[object] = (),
+) -> OpenKernel:
+    """A kernel for the length of an `async with` block.
+
+    `config` is a Config or the path of a TOML file; None takes the file that PENSTOCK_CONFIG names, else a cascade over
+    the providers whose keys are in the environment. `transport` replaces the kernel's own and is not closed by it.
+    `plugins` are objects with penstock's hooks, beside the installed ones.
+
+    Raises ConfigError with every mistake at once, KernelError where no trio loop is running.
+    """
+    _check_loop()
+    return OpenKernel(config, transport, plugins)
+
+
+def _check_loop() -> None:
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        asyncio = sys.modules.get("asyncio")
+        try:
+            asyncio and asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio = None
+        where = "under asyncio" if asyncio else "where no event loop is running"
+        raise KernelError(f"penstock runs on trio, and open_kernel was called {where}: use trio.run(main)") from None
+
+
+class OpenKernel:
+    """What `open_kernel` returns. Kernels exit in nesting order."""
+
+    def __init__(
+        self,
+        config: Config | str | Path | None,
+        transport: httpx.AsyncBaseTransport | None,
+        plugins: Sequence[object],
+    ) -> None:
+        self._given = config
+        self._transport = transport
+        self._own_transport: httpx.AsyncBaseTransport | None = None
+        self._plugins = plugins
+        self._nursery_manager = trio.open_nursery()
+        self._actors_done: list[trio.Event] = []
+        self._stop_plugins = trio.Event()
+        self._plugins_done: list[trio.Event] = []
+        self._fatal: Exception | None = None
+        self._engine: Engine | None = None
+
+    async def __aenter__(self) -> Kernel:
+        _check_loop()
+        config = self._config()
+        host = PluginHost(config.plugins, plugins=self._plugins)
+        nursery = await self._nursery_manager.__aenter__()
+        try:
+            clock = Clock()
+            providers = {
+                name: await self._open_provider(config, host, name, clock, nursery) for name in config.providers
+            }
+            self._engine = self._assemble(config, host, providers, clock, nursery)
+        except BaseException:
+            nursery.cancel_scope.cancel()
+            await self._nursery_manager.__aexit__(None, None, None)
+            raise
+        return Kernel(self._engine, nursery)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        assert self._engine is not None
+        # Shielded: the end is orderly even where the body was cancelled. Every wait in it is bounded.
+        with trio.CancelScope(shield=True):
+            await self._shut_down(self._engine, grace=0.0 if error else self._engine.config.kernel.grace)
+        await self._nursery_manager.__aexit__(None, None, None)
+        if self._fatal is not None and error is None:
+            raise self._fatal from self._fatal.__cause__
+        return False
+
+    def _config(self) -> Config:
+        match self._given:
+            case Config():
+                return self._given
+            case None:
+                return Config.from_environment()
+            case _:
+                return Config.load(self._given)
+
+    # Start
+
+    async def _open_provider(
+        self, config: Config, host: PluginHost, name: str, clock: Clock, nursery: trio.Nursery
+    ) -> LiveProvider:
+        provider = config.providers[name]
+        spec = host.provider_spec(provider.kind)
+        options = host.provider_options(provider)
+        tools = PluginTools(name=name, wall=clock.wall, logger=logger.getChild(f"plugins.{provider.kind}"))
+        codec = await nursery.start(self._hold_provider, name, spec.open(options, tools))
+        return LiveProvider(name, codec, provider.secrets[0] if provider.secrets else None)
+
+    async def _hold_provider(
+        self,
+        name: str,
+        opening: AbstractAsyncContextManager[Provider],
+        *,
+        task_status: trio.TaskStatus[Provider] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Keeps what a plugin opened, in a task of its own: its scopes stay out of the user's."""
+        done = trio.Event()
+        self._plugins_done.append(done)
+        opened = False
+        try:
+            with trio.CancelScope(deadline=trio.current_time() + OPENING_PLUGIN) as scope:
+                async with opening as codec:
+                    opened = True
+                    scope.deadline = float("inf")
+                    task_status.started(codec)
+                    await self._stop_plugins.wait()
+                    scope.deadline = trio.current_time() + CLOSING_PLUGINS
+        except Exception as error:
+            if not opened:
+                raise PluginLoadError(f"the plugin of provider {name!r} failed to open: {error!r}") from error
+            # It had done its work: what breaks while it closes is told, and harms nobody else.
+            logger.warning("the plugin of provider %s broke while it closed: %s", name, type(error).__name__)
+        finally:
+            done.set()
+        if not opened:
+            raise PluginLoadError(f"the plugin of provider {name!r} did not open within {OPENING_PLUGIN:g} s")
+
+    def _assemble(
+        self,
+        config: Config,
+        host: PluginHost,
+        providers: dict[str, LiveProvider],
+        clock: Clock,
+        nursery: trio.Nursery,
+    ) -> Engine:
+        slots = config.kernel.max_in_flight
+        events = EventHub()
+        emit = events.emit
+        router, router_inbox, router_ref = open_router(
+            clock, slots=slots, on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic()))
+        )
+        registry, registry_inbox, breaker_ref = open_breaker_registry(
+            config.breaker_settings, clock, slots=slots, on_change=lambda change: emit(_changed(change))
+        )
+        keeper, keeper_inbox, budget_ref = open_budget_keeper(
+            config.budget.accounts, clock, slots=slots, on_event=lambda event: emit(_spending(event))
+        )
+        actors: list[tuple[Actor, Inbox]] = [(router, router_inbox), (registry, registry_inbox), (keeper, keeper_inbox)]
+        cache_ref = None
+        if config.cache is not None:
+            settings = CacheSettings(config.cache.memory_bytes, config.cache.ttl)
+            cache, cache_inbox, cache_ref = open_cache_actor(settings, clock, slots=slots)
+            actors.append((cache, cache_inbox))
+        transport = self._transport
+        if transport is None:
+            transport = self._own_transport = default_transport(max_connections=slots)
+        engine = Engine(
+            name=f"{secrets.randbits(32):08x}",
+            config=config,
+            clock=clock,
+            transport=transport,
+            targets=TargetBook(config, providers, host.price),
+            accounts=AccountTree(config.budget.accounts),
+            rules=BudgetRules(
+                on_unknown_price=config.budget.on_unknown_price,
+                on_unknown_bound=config.budget.on_unknown_bound,
+                hold_wait=config.budget.hold_wait,
+                min_output_tokens=config.budget.min_output_tokens,
+            ),
+            budget=budget_ref,
+            breakers=breaker_ref,
+            cache=cache_ref,
+            router=router_ref,
+            events=events,
+            telemetry=NO_TELEMETRY,
+            places=trio.Semaphore(slots, max_value=slots),
+            problems=tuple(str(problem) for problem in host.problems),
+        )
+        for actor, inbox in actors:
+            self._start_actor(nursery, engine, actor, inbox)
+        return engine
+
+    def _start_actor(self, nursery: trio.Nursery, engine: Engine, actor: Actor, inbox: Inbox) -> None:
+        done = trio.Event()
+        self._actors_done.append(done)
+
+        async def live() -> None:
+            try:
+                error = await supervise(
+                    actor,
+                    inbox,
+                    lambda name, crash, again: engine.events.emit(ActorCrashed(name, type(crash).__name__, again)),
+                )
+                if error is not None:
+                    engine.dead.append(actor.name)
+                    self._fatal = error
+            finally:
+                done.set()
+
+        # An empty context: an actor belongs to no caller, whatever its starter holds in context variables.
+        contextvars.Context().run(nursery.start_soon, live)
+
+    # Stop
+
+    async def _shut_down(self, engine: Engine, grace: float) -> None:
+        engine.closing = True
+        engine.events.emit(Shutdown(len(engine.running), grace))
+        with trio.move_on_after(grace):
+            await engine.idle()
+        for scope in tuple(engine.running):
+            scope.cancel()
+        with trio.move_on_after(UNWINDING) as unwinding:
+            await engine.idle()
+        if unwinding.cancelled_caught:
+            logger.error("%d calls did not end when they were cancelled", len(engine.running))
+        # From the inside out: the budget last, for it is owed by everyone.
+        for ref in (engine.cache, engine.breakers, engine.router, engine.budget):
+            if ref is not None:
+                ref.close()
+        for done in self._actors_done:
+            await done.wait()
+        self._stop_plugins.set()
+        for done in self._plugins_done:
+            await done.wait()
+        if self._own_transport is not None:
+            await self._own_transport.aclose()
+        engine.events.close()
+
+
+def _cooling(cool: routing.CoolDown, now: float) -> CoolingDown:
+    return CoolingDown(cool.scope, cool.until - now, cool.reason)
+
+
+def _changed(change: breaker.BreakerChanged) -> BreakerChanged:
+    return BreakerChanged(change.scope, change.before.value, change.after.value, str(change.reason))
+
+
+def _spending(event: budget.BudgetEvent) -> BudgetOverrun | BudgetSoftLimit:
+    match event:
+        case budget.SoftLimitReached():
+            return BudgetSoftLimit(event.account, event.limit, event.share)
+        case budget.Overrun():
+            over = event.charged - event.held
+            return BudgetOverrun(event.account, max(0, over.tokens), max(0, over.nano_usd))

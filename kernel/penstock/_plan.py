@@ -1,0 +1,155 @@
+"""From what a caller asks to a call that can run: request, route, stages, account, deadline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import attrs
+import msgspec
+import trio
+
+from penstock._call import Call
+from penstock._config import CacheWhen, RouteConfig
+from penstock._config import Stage as ConfigStage
+from penstock._engine import Engine
+from penstock.errors import ConfigError, ConfigMistake, KernelClosedError, UnsendableRequestError
+from penstock.policy.retry import Stage
+from penstock.types import ChatRequest, Message, ThinkingLevel, Tool, ToolResult, check_request
+
+__all__ = ["CallOptions", "make_call", "make_request"]
+
+AskedFor = str | Sequence[Message | ToolResult | Mapping[str, Any]] | ChatRequest
+ATTEMPTS_BY_MODEL = 3
+"""For a call that names a model instead of a route: the default of a stage."""
+
+
+@attrs.frozen(kw_only=True)
+class CallOptions:
+    """What a caller says beside the request. None: as configured."""
+
+    route: str | None = None
+    account: str | None = None
+    timeout: float | None = None
+    cache: str | None = None
+    commit: str | None = None
+    priority: object = None
+    sticky: object = None
+    metadata: Mapping[str, Any] | None = None
+
+    def over(self, other: CallOptions) -> CallOptions:
+        """These, and `other`'s where these are silent."""
+        named = {name: value for name, value in attrs.asdict(self, recurse=False).items() if value is not None}
+        return attrs.evolve(other, **named)
+
+
+def make_request(
+    asked: AskedFor,
+    *,
+    system: str | Message | None = None,
+    model: str | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+    thinking: ThinkingLevel | int | None = None,
+) -> ChatRequest:
+    """The request, with the keywords over its own fields. Raises UnsendableRequestError with every reason."""
+    request = asked if isinstance(asked, ChatRequest) else ChatRequest(asked)
+    named: dict[str, Any] = {
+        "system": system,
+        "model": model,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "tools": tools,
+        "thinking": thinking,
+    }
+    changes = {name: value for name, value in named.items() if value is not None}
+    if changes:
+        request = msgspec.structs.replace(request, **changes)
+    check_request(request)
+    return request
+
+
+def make_call(engine: Engine, request: ChatRequest, options: CallOptions) -> Call:
+    """Everything that is decided before the first hop. Raises ConfigError, NoRouteError or KernelClosedError."""
+    if engine.closing:
+        raise KernelClosedError("the kernel is shut down or shutting down; it takes no new calls")
+    _refuse_what_is_not_built(options)
+    route = _route(engine, request, options)
+    targets = tuple(engine.targets.target(stage.target) for stage in route.stages)
+    account = options.account or ""
+    chain = _chain(engine, account)
+    now = engine.clock.monotonic()
+    engine.calls += 1
+    call_id = f"{engine.name}-{engine.calls}"
+    return Call(
+        id=call_id,
+        request=request,
+        route=route.name,
+        stages=tuple(
+            Stage(stage.target, stage.attempts, target.capabilities.context_window)
+            for stage, target in zip(route.stages, targets, strict=True)
+        ),
+        targets=targets,
+        account=account,
+        chain=chain,
+        tenant=engine.accounts.tenant_of(account),
+        cache_when=_cache_when(engine, route, options),
+        deadline=now + _timeout(engine, route, options),
+        horizon=trio.current_effective_deadline(),
+        next_on_content_filter=route.on_content_filter == "next",
+        span=engine.telemetry.call(call_id, route.name, account),
+        metadata=options.metadata,
+    )
+
+
+def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteConfig:
+    if request.model is None:
+        return engine.config.route(options.route)
+    if options.route is not None:
+        raise _mistake("model", f"model {request.model!r} and route {options.route!r} are both given; give one of them")
+    stage = ConfigStage(request.model, ATTEMPTS_BY_MODEL)
+    return RouteConfig(name=f"model:{request.model}", stages=(stage,))
+
+
+def _chain(engine: Engine, account: str) -> tuple[Any, ...]:
+    try:
+        chain = engine.accounts.chain(account)
+    except ValueError as error:
+        raise _mistake("account", str(error)) from None
+    return chain if any(spec.limits for spec in chain) else ()
+
+
+def _timeout(engine: Engine, route: RouteConfig, options: CallOptions) -> float:
+    """Seconds: the earlier of the caller's and the route's; the kernel's where neither, nor a scope, names any."""
+    given = options.timeout
+    if given is not None and not given > 0:
+        raise UnsendableRequestError(f"timeout is {given}; it must be more than 0 seconds")
+    named = [seconds for seconds in (given, route.timeout) if seconds is not None]
+    if named:
+        return min(named)
+    scoped = trio.current_effective_deadline() < math.inf
+    return math.inf if scoped else engine.config.kernel.timeout
+
+
+def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> CacheWhen:
+    if options.cache is not None:
+        if options.cache not in ("always", "deterministic", "never"):
+            raise _mistake("cache", f"{options.cache!r} is not available; valid are always, deterministic and never")
+        return cast("CacheWhen", options.cache)
+    if route.cache is not None:
+        return route.cache
+    return engine.config.cache.when if engine.config.cache else "never"
+
+
+def _refuse_what_is_not_built(options: CallOptions) -> None:
+    if options.commit not in (None, "first_content"):
+        raise _mistake("commit", f"{options.commit!r} is not available in this version; valid is first_content")
+    for name in ("priority", "sticky"):
+        if getattr(options, name) is not None:
+            raise _mistake(name, "is not available in this version")
+
+
+def _mistake(path: str, says: str) -> ConfigError:
+    return ConfigError([ConfigMistake(path, says)])

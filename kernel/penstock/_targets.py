@@ -1,0 +1,100 @@
+"""Targets as they are used: configuration, codec, price, capabilities and scopes of one (provider, model)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from penstock._config import Config, TargetConfig
+from penstock._secrets import Secret
+from penstock.abc import Provider
+from penstock.policy.routing import key_scope, target_scope
+from penstock.policy.stream_watch import Phases
+from penstock.types import Capabilities, Price, Target
+
+__all__ = ["LiveProvider", "LiveTarget", "TargetBook", "provider_scope"]
+
+MOST_TARGETS = 10_000
+"""Names of models can come from callers: beyond so many the oldest is forgotten, and made anew when asked for."""
+
+
+def provider_scope(provider: str) -> str:
+    """The name under which a provider breaks."""
+    return f"provider:{provider}"
+
+
+@attrs.frozen(eq=False)
+class LiveProvider:
+    """A configured provider with its open codec."""
+
+    name: str
+    codec: Provider
+    secret: Secret | None
+
+
+@attrs.frozen(eq=False)
+class LiveTarget:
+    """Everything a call needs to know of a target, worked out once."""
+
+    name: str
+    wire: Target
+    provider: LiveProvider
+    phases: Phases
+    capabilities: Capabilities
+    price: Price | None
+    scopes: tuple[str, str, str]
+    """Key, target, provider: what breaks and cools."""
+
+    @property
+    def key(self) -> str:
+        """The scope of its key."""
+        return self.scopes[0]
+
+
+class TargetBook:
+    """Makes live targets from names and keeps them."""
+
+    def __init__(
+        self, config: Config, providers: Mapping[str, LiveProvider], price: Callable[[str], Price | None]
+    ) -> None:
+        self._config = config
+        self._providers = providers
+        self._price = price
+        self._targets: dict[str, LiveTarget] = {}
+
+    def target(self, name: str) -> LiveTarget:
+        """The target of that name, or `provider/model`. Raises NoRouteError naming what there is."""
+        found = self._targets.get(name)
+        if found is None:
+            found = self._make(self._config.resolve_target(name))
+            if len(self._targets) >= MOST_TARGETS:
+                del self._targets[next(iter(self._targets))]
+            self._targets[name] = found
+        return found
+
+    def _make(self, config: TargetConfig) -> LiveTarget:
+        provider = self._providers[config.provider]
+        timeouts = config.timeouts
+        return LiveTarget(
+            name=config.name,
+            wire=Target(
+                name=config.name,
+                provider=config.provider,
+                model=config.model,
+                params=dict(config.params),
+                headers=tuple(config.headers.items()),
+                default_max_tokens=config.default_max_tokens,
+            ),
+            provider=provider,
+            phases=Phases(
+                connect=timeouts.connect,
+                write=timeouts.write,
+                first_token=timeouts.first_token,
+                idle=timeouts.idle,
+                total=timeouts.total,
+            ),
+            capabilities=provider.codec.capabilities(config.model),
+            price=config.price or self._price(config.model),
+            scopes=(key_scope(config.provider), target_scope(config.name), provider_scope(config.provider)),
+        )

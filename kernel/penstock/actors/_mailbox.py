@@ -1,0 +1,361 @@
+"""Mailboxes: how callers reach an actor, and how an actor takes what they sent.
+
+Three kinds of mail. An *ask* takes one of a fixed number of slots and waits for its reply. An *owed* tell is the one
+message that every ask with a slot must be followed by (settle, permit return, flight end); its slot is freed when the
+actor takes it, so there is always room for it. An *observation* takes no slot: it is merged into a bounded
+accumulator, which the actor drains when it is woken.
+
+The capacity of the channel is two messages a slot (the ask, even one whose caller left, and its owed tell; a top-up
+comes when its ask was taken) and one wake-up: `send_nowait` therefore never finds it full.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import outcome
+import trio
+from msgspec import Struct
+
+from penstock.errors import ActorFailedError, DeadlineExceededError, KernelClosedError, KernelError
+
+__all__ = ["Address", "Envelope", "Inbox", "MailStatistics", "Reply", "Request", "open_mailbox"]
+
+R = TypeVar("R")
+
+
+class Request(Struct, Generic[R], frozen=True):
+    """A message whose reply is an `R`: the parameter exists for the type checker alone."""
+
+
+class _Flush(Request[None], frozen=True):
+    """Answered by the mailbox itself, when everything sent before it was handled."""
+
+
+class Reply(Generic[R]):
+    """Where one asker waits for one answer. An answer to a caller that left is dropped."""
+
+    __slots__ = ("_outcome", "_task", "abandoned")
+
+    def __init__(self) -> None:
+        self._outcome: outcome.Outcome[R] | None = None
+        self._task: trio.lowlevel.Task | None = None
+        self.abandoned = False
+
+    async def wait(self) -> R:
+        """The answer. Cancelled, it marks itself abandoned: the actor then drops the request unhandled."""
+        if self._outcome is None:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abandon)
+        assert self._outcome is not None
+        return self._outcome.unwrap()
+
+    def answer(self, value: R) -> None:
+        """Wakes the asker with a value."""
+        self._settle(outcome.Value(value))
+
+    def fail(self, error: Exception) -> None:
+        """Wakes the asker with an error."""
+        self._settle(outcome.Error(error))
+
+    @property
+    def settled(self) -> bool:
+        """True once it was answered or abandoned: whoever holds it may forget it."""
+        return self.abandoned or self._outcome is not None
+
+    def _settle(self, result: outcome.Outcome[R]) -> None:
+        if self.settled:
+            return
+        self._outcome = result
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+
+    def _abandon(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self.abandoned = True
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class Envelope(Struct, frozen=True, eq=False):
+    """One message with what the actor needs to handle it."""
+
+    message: Any
+    reply: Reply[Any] | None = None
+    deadline: float = math.inf
+    """After it (monotonic) the asker has given up: the request is dropped unhandled."""
+    context: object = None
+    """The caller's trace context."""
+    frees_slot: bool = False
+
+
+class MailStatistics(Struct, frozen=True, kw_only=True):
+    """One mailbox at one moment. Counters begin at the start of the kernel."""
+
+    name: str
+    slots: int
+    slots_in_use: int
+    waiting_for_slot: int
+    queued: int
+    handled: int
+    dropped: int
+    """Asks whose caller had left or whose deadline had passed."""
+    lost: int
+    """Tells to an actor that was closed or dead."""
+    stray: int
+    """Owed tells that nobody owed: a second settle, or one without its ask."""
+    observations: int
+    merged: int
+    """Observations that were added to one still waiting for the actor."""
+    restarts: int
+
+
+class _Mailbox:
+    """What the two ends share."""
+
+    def __init__(self, name: str, slots: int, observation_keys: int) -> None:
+        self.name = name
+        self.slots = slots
+        self.free = trio.Semaphore(slots, max_value=slots)
+        self.owing: set[str] = set()
+        self.observation_keys = observation_keys
+        self.observations: dict[Any, Any] = {}
+        self.wake_sent = False
+        self.closed = False
+        self.dead: ActorFailedError | None = None
+        self.handled = self.dropped = self.lost = self.stray = self.observed = self.merged = self.restarts = 0
+
+
+WAKE = object()
+"""Sent once when observations wait and the actor may be asleep."""
+
+
+class Address:
+    """The callers' end: kept inside a Ref, whose verbs are all that others see."""
+
+    def __init__(self, box: _Mailbox, send: trio.MemorySendChannel[Envelope]) -> None:
+        self._box = box
+        self._send = send
+
+    async def ask(
+        self,
+        message: Request[R],
+        *,
+        owes: str | None = None,
+        rides_on: str | None = None,
+        deadline: float = math.inf,
+        context: object = None,
+    ) -> R:
+        """Sends and waits for the reply.
+
+        With `owes` the slot stays taken until `tell_owed` of that id was taken by the actor; `rides_on` uses the slot
+        of an id that is owed already. Raises ActorFailedError or KernelClosedError instead of waiting on a dead actor.
+        """
+        box = self._box
+        if rides_on is not None and rides_on not in box.owing:
+            raise ActorFailedError(f"{box.name}: {rides_on} holds no slot to ride on")
+        if rides_on is None:
+            try:
+                box.free.acquire_nowait()
+            except trio.WouldBlock:
+                await box.free.acquire()
+        reply = Reply[R]()
+        frees_slot = rides_on is None and owes is None
+        try:
+            self._check_alive()
+        except KernelError:
+            if rides_on is None:
+                box.free.release()
+            raise
+        if owes is not None:
+            box.owing.add(owes)
+        self._send.send_nowait(Envelope(message, reply, deadline, context, frees_slot))
+        return await reply.wait()
+
+    def tell_owed(self, owed: str, message: object, *, context: object = None) -> None:
+        """The one message owed for an ask. Never raises; a second one, or one without its ask, is counted as stray."""
+        box = self._box
+        if owed not in box.owing:
+            box.stray += 1
+            return
+        box.owing.discard(owed)
+        try:
+            self._send.send_nowait(Envelope(message, context=context, frees_slot=True))
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            box.lost += 1
+            box.free.release()
+
+    def owes(self, owed: str) -> bool:
+        """True while a tell of that id is owed."""
+        return owed in self._box.owing
+
+    def observe(self, key: object, fold: Callable[[Any], Any], *, wake: bool) -> None:
+        """Leaves an observation for the next drain. Never raises.
+
+        `fold` makes the new value from the one that still waits under the same key, None where there is none. With
+        `wake` False the actor is left asleep: for what matters only beside the next thing that does.
+        """
+        box = self._box
+        if box.closed or box.dead:
+            box.lost += 1
+            return
+        before = box.observations.get(key)
+        if before is not None:
+            box.merged += 1
+        elif len(box.observations) >= box.observation_keys:
+            # Bounded: there are no more keys than targets, keys and providers. More is a bug, not load.
+            box.lost += 1
+            return
+        box.observed += 1
+        box.observations[key] = fold(before)
+        if wake and not box.wake_sent:
+            box.wake_sent = True
+            try:
+                self._send.send_nowait(Envelope(WAKE))
+            except trio.BrokenResourceError:
+                box.lost += 1
+
+    async def flush(self) -> None:
+        """Waits until the actor has handled everything sent before, and published it."""
+        await self.ask(_Flush())
+
+    def close(self) -> None:
+        """No more mail: the actor handles what is queued and ends."""
+        self._box.closed = True
+        self._send.close()
+
+    def statistics(self) -> MailStatistics:
+        """The mailbox at this moment."""
+        box = self._box
+        return MailStatistics(
+            name=box.name,
+            slots=box.slots,
+            slots_in_use=box.slots - box.free.value,
+            waiting_for_slot=box.free.statistics().tasks_waiting,
+            queued=self._send.statistics().current_buffer_used if not box.closed else 0,
+            handled=box.handled,
+            dropped=box.dropped,
+            lost=box.lost,
+            stray=box.stray,
+            observations=box.observed,
+            merged=box.merged,
+            restarts=box.restarts,
+        )
+
+    def _check_alive(self) -> None:
+        if self._box.dead is not None:
+            raise ActorFailedError(*self._box.dead.args) from self._box.dead.__cause__
+        if self._box.closed:
+            raise KernelClosedError(f"{self._box.name} is closed: the kernel has been shut down")
+
+
+class Inbox:
+    """The actor's end. The supervisor owns it; an actor borrows it, so that a crash loses only the message in hand."""
+
+    def __init__(self, box: _Mailbox, receive: trio.MemoryReceiveChannel[Envelope]) -> None:
+        self._box = box
+        self._receive = receive
+        self._in_hand: Envelope | None = None
+
+    async def serve(
+        self,
+        handle: Callable[[Envelope], None],
+        observe: Callable[[dict[Any, Any]], None],
+        drained: Callable[[], None],
+        wake_at: Callable[[], float | None],
+    ) -> None:
+        """Handles mail until every address is closed: drains the mailbox whole before it sleeps again.
+
+        `observe` takes the merged observations before each drain, `drained` runs after it, and at `wake_at` (monotonic)
+        both run without mail.
+        """
+        while True:
+            try:
+                envelope = await self._next(wake_at())
+            except trio.EndOfChannel:
+                break
+            if self._box.observations:
+                self._observe(observe)
+            while envelope is not None:
+                self._take(envelope, handle)
+                envelope = self._next_nowait()
+            if self._box.observations:
+                self._observe(observe)
+            drained()
+        self._observe(observe)
+
+    async def _next(self, wake_at: float | None) -> Envelope | None:
+        if wake_at is None:
+            return await self._receive.receive()
+        with trio.move_on_at(wake_at):
+            return await self._receive.receive()
+        return None
+
+    def _next_nowait(self) -> Envelope | None:
+        try:
+            return self._receive.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return None
+
+    def _take(self, envelope: Envelope, handle: Callable[[Envelope], None]) -> None:
+        box = self._box
+        if envelope.message is WAKE:
+            box.wake_sent = False
+            return
+        if envelope.frees_slot:
+            box.free.release()
+        reply = envelope.reply
+        if reply is not None and (reply.abandoned or envelope.deadline <= trio.current_time()):
+            box.dropped += 1
+            reply.fail(DeadlineExceededError(f"the call's time was up before {box.name} came to it"))
+            return
+        if isinstance(envelope.message, _Flush):
+            assert reply is not None
+            reply.answer(None)
+            return
+        self._in_hand = envelope
+        handle(envelope)
+        self._in_hand = None
+        box.handled += 1
+
+    def _observe(self, observe: Callable[[dict[Any, Any]], None]) -> None:
+        observations, self._box.observations = self._box.observations, {}
+        if observations:
+            observe(observations)
+
+    def fail_in_hand(self, error: ActorFailedError) -> None:
+        """A crash fails only the message in hand; what is queued waits for the restarted actor."""
+        self._box.wake_sent = False
+        envelope, self._in_hand = self._in_hand, None
+        if envelope is not None and envelope.reply is not None:
+            envelope.reply.fail(error)
+
+    def count_restart(self) -> None:
+        """For the statistics."""
+        self._box.restarts += 1
+
+    def die(self, error: ActorFailedError) -> None:
+        """Nobody will handle mail any more: every asker, queued or later, gets the error."""
+        self._box.dead = error
+        while (envelope := self._next_nowait()) is not None:
+            if envelope.frees_slot:
+                self._box.free.release()
+            if envelope.reply is not None:
+                envelope.reply.fail(ActorFailedError(*error.args))
+        self._receive.close()
+        self._release_owing()
+
+    def _release_owing(self) -> None:
+        # What is owed to a dead actor can no longer be taken by it: its slots go back at once.
+        for _ in self._box.owing:
+            self._box.free.release()
+        self._box.lost += len(self._box.owing)
+        self._box.owing.clear()
+
+
+def open_mailbox(name: str, *, slots: int, observation_keys: int = 100_000) -> tuple[Address, Inbox]:
+    """Both ends of a new mailbox, like `trio.open_memory_channel`."""
+    box = _Mailbox(name, slots, observation_keys)
+    # 2 per slot and one wake-up: see the top of the file.
+    send, receive = trio.open_memory_channel[Envelope](2 * slots + 1)
+    return Address(box, send), Inbox(box, receive)

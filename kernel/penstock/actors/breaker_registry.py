@@ -1,0 +1,211 @@
+"""BreakerRegistry: the one owner of all breakers. Calls read its snapshot, and ask only where one is not closed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import attrs
+from msgspec import Struct
+
+from penstock._clock import Clock
+from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Request, open_mailbox
+from penstock.actors._supervisor import Actor
+from penstock.policy.breaker import (
+    Admitted,
+    BreakerChanged,
+    Breakers,
+    BreakerSettings,
+    Denied,
+    ScopeHealth,
+    Tally,
+    Verdict,
+)
+
+__all__ = ["BreakerRef", "BreakerRegistry", "open_breaker_registry"]
+
+
+class _Admit(Request["Admitted | Denied"], frozen=True):
+    permit_id: str
+    scopes: tuple[str, ...]
+    lease: float
+
+
+class _Return(Struct, frozen=True):
+    permit_id: str
+    verdicts: Mapping[str, Verdict]
+    retry_after: float | None
+
+
+class _ByHand(Request[None], frozen=True):
+    scope: str
+    isolate: bool
+
+
+@attrs.define
+class _Cell:
+    """The published snapshot: scopes that are not closed. Replaced whole, read by everyone."""
+
+    snapshot: Mapping[str, ScopeHealth]
+
+
+@attrs.define
+class _Seen:
+    """What calls reported of one scope since the last drain."""
+
+    tally: Tally = attrs.Factory(Tally)
+    key_rejected: bool = False
+
+
+class BreakerRegistry(Actor):
+    """Owns the Breakers core. A restart forgets: every circuit is closed until it fails again."""
+
+    name = "breaker_registry"
+
+    def __init__(
+        self,
+        settings_for: Callable[[str], BreakerSettings],
+        cell: _Cell,
+        clock: Clock,
+        on_change: Callable[[BreakerChanged], None],
+    ) -> None:
+        self._settings_for = settings_for
+        self._cell = cell
+        self._clock = clock
+        self._on_change = on_change
+        self._core = Breakers(settings_for)
+        self._published = self._core.version
+
+    def handle(self, envelope: Envelope) -> None:
+        """One message."""
+        now = self._clock.monotonic()
+        message = envelope.message
+        match message:
+            case _Admit(permit_id=permit_id, scopes=scopes, lease=lease):
+                assert envelope.reply is not None
+                envelope.reply.answer(self._core.admit(permit_id, scopes, now, lease=lease))
+            case _Return(permit_id=permit_id, verdicts=verdicts, retry_after=retry_after):
+                self._core.settle(permit_id, verdicts, now, jitter=_jitter(), hint=retry_after)
+            case _ByHand(scope=scope, isolate=isolate):
+                assert envelope.reply is not None
+                self._core.isolate(scope, now) if isolate else self._core.close(scope, now)
+                envelope.reply.answer(None)
+            case _:
+                raise TypeError(f"breaker_registry takes no {type(message).__name__}")
+
+    def observe(self, observations: dict[str, object]) -> None:
+        """Tallies by scope."""
+        now = self._clock.monotonic()
+        for scope, seen in observations.items():
+            reported = cast("_Seen", seen)
+            self._core.record_tally(scope, reported.tally, now, jitter=_jitter())
+            if reported.key_rejected:
+                self._core.open_key(scope, now, jitter=_jitter())
+
+    def drained(self) -> None:
+        """Takes back leases that ended, publishes what changed."""
+        self._core.expire(self._clock.monotonic())
+        if self._core.version != self._published:
+            self._published = self._core.version
+            self._cell.snapshot = self._core.snapshot()
+        for change in self._core.take_events():
+            self._on_change(change)
+
+    def wake_at(self) -> float | None:
+        """When the next lease ends."""
+        return self._core.next_expiry
+
+    def restart(self) -> None:
+        """Begins with every circuit closed. Permits of before are unknown to the new core, and ignored."""
+        self._core = Breakers(self._settings_for)
+        self._published = self._core.version
+        self._cell.snapshot = {}
+
+    def stop(self, error: Exception) -> None:
+        """Nobody waits: every request is answered at once."""
+
+
+class BreakerRef:
+    """How calls learn whether a target may be tried, and tell how it went."""
+
+    def __init__(self, address: Address, cell: _Cell, clock: Clock) -> None:
+        self._address = address
+        self._cell = cell
+        self._clock = clock
+
+    @property
+    def snapshot(self) -> Mapping[str, ScopeHealth]:
+        """Every scope that is not closed. Never waits."""
+        return self._cell.snapshot
+
+    async def admit(
+        self, permit_id: str, scopes: Sequence[str], *, lease: float, deadline: float, context: object = None
+    ) -> Admitted | Denied:
+        """Leave to try scopes not known to be healthy: all of them, or none. `give_back` is owed."""
+        message = _Admit(permit_id, tuple(scopes), lease)
+        return await self._address.ask(message, owes=permit_id, deadline=deadline, context=context)
+
+    def give_back(self, permit_id: str, verdicts: Mapping[str, Verdict], *, retry_after: float | None = None) -> None:
+        """Returns a permit with what it showed of each scope. Never raises, never waits; a second one is ignored."""
+        if self._address.owes(permit_id):
+            self._address.tell_owed(permit_id, _Return(permit_id, verdicts, retry_after))
+
+    def record(self, scope: str, verdict: Verdict, *, call_id: str, retry_after: float | None = None) -> None:
+        """How an exchange of `call_id` that needed no permit went. Never raises."""
+        now = self._clock.monotonic()
+
+        def fold(before: _Seen | None) -> _Seen:
+            seen = before or _Seen()
+            seen.tally.add(verdict, now, call=call_id, retry_after=retry_after)
+            return seen
+
+        # A success alone moves nothing while the circuit is closed: it can wait until something fails.
+        self._address.observe(scope, fold, wake=verdict is not Verdict.OK)
+
+    def key_rejected(self, scope: str) -> None:
+        """The provider does not accept this key. Never raises."""
+
+        def fold(before: _Seen | None) -> _Seen:
+            seen = before or _Seen()
+            seen.key_rejected = True
+            return seen
+
+        self._address.observe(scope, fold, wake=True)
+
+    async def isolate(self, scope: str) -> None:
+        """Opens a circuit by hand, until it is closed by hand."""
+        await self._address.ask(_ByHand(scope, isolate=True))
+
+    async def close_circuit(self, scope: str) -> None:
+        """Closes a circuit by hand."""
+        await self._address.ask(_ByHand(scope, isolate=False))
+
+    async def flush(self) -> None:
+        """Waits until everything told before is handled."""
+        await self._address.flush()
+
+    def close(self) -> None:
+        """No more mail."""
+        self._address.close()
+
+    def statistics(self) -> MailStatistics:
+        """Its mailbox at this moment."""
+        return self._address.statistics()
+
+
+def open_breaker_registry(
+    settings_for: Callable[[str], BreakerSettings],
+    clock: Clock,
+    *,
+    slots: int,
+    on_change: Callable[[BreakerChanged], None],
+) -> tuple[BreakerRegistry, Inbox, BreakerRef]:
+    """A registry, the inbox for its supervisor, and the Ref for everyone else."""
+    address, inbox = open_mailbox(BreakerRegistry.name, slots=slots)
+    cell = _Cell({})
+    return BreakerRegistry(settings_for, cell, clock, on_change), inbox, BreakerRef(address, cell, clock)
+
+
+def _jitter() -> float:
+    return random.random()  # noqa: S311 - spreads load, guards nothing

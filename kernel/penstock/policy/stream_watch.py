@@ -1,0 +1,76 @@
+"""The clocks of one streamed exchange: which timeout is the next to fire, and which one did.
+
+Pure: `now` is an argument. Not here: the deadline of the whole call, which never stops.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from penstock.errors import AttemptTimeoutError, FirstTokenTimeoutError, IdleTimeoutError, TotalTimeoutError
+
+__all__ = ["Phases", "StreamWatch"]
+
+
+@attrs.frozen
+class Phases:
+    """The timeouts of one attempt, in seconds."""
+
+    connect: float = 5.0
+    write: float = 30.0
+    first_token: float = 30.0
+    idle: float = 30.0
+    total: float = 600.0
+
+
+class StreamWatch:
+    """Follows one stream.
+
+    Laws: before the first token `first_token` counts from the start, whatever else comes; `idle` counts from the last
+    byte, once one came; `total` from the start. A pause moves all of them.
+    """
+
+    def __init__(self, phases: Phases, now: float) -> None:
+        self._phases = phases
+        self._started = now
+        self._heard: float | None = None
+        self._token = False
+
+    def heard(self, now: float) -> None:
+        """Bytes came, of any kind."""
+        self._heard = now
+
+    def token(self, now: float) -> None:
+        """The first delta of text, thinking or a tool call came."""
+        self._token = True
+        self._heard = now
+
+    def pause(self, seconds: float) -> None:
+        """The consumer made the stream wait so long: not the provider's time."""
+        self._started += seconds
+        if self._heard is not None:
+            self._heard += seconds
+
+    def deadline(self) -> float:
+        """When the first of the clocks fires if nothing comes."""
+        return min(self._fires().values())
+
+    def error(self, target: str) -> AttemptTimeoutError:
+        """The timeout that fired: the one that `deadline` named."""
+        fires = self._fires()
+        kind = min(fires, key=lambda kind: fires[kind])
+        phases = self._phases
+        if kind is TotalTimeoutError:
+            return TotalTimeoutError(f"{target} was not done within {phases.total:g} s (total)")
+        if kind is FirstTokenTimeoutError:
+            return FirstTokenTimeoutError(f"{target} sent no token within {phases.first_token:g} s (first_token)")
+        return IdleTimeoutError(f"{target} fell silent for {phases.idle:g} s (idle)")
+
+    def _fires(self) -> dict[type[AttemptTimeoutError], float]:
+        phases = self._phases
+        fires: dict[type[AttemptTimeoutError], float] = {TotalTimeoutError: self._started + phases.total}
+        if not self._token:
+            fires[FirstTokenTimeoutError] = self._started + phases.first_token
+        if self._heard is not None:
+            fires[IdleTimeoutError] = self._heard + phases.idle
+        return fires
