@@ -83,6 +83,20 @@ def test_failures_of_one_call_alone_open_nothing_however_many() -> None:
     assert state_of(breakers) is BreakerState.OPEN
 
 
+def test_one_failure_opens_where_one_is_set() -> None:
+    breakers = make_breakers(BreakerSettings(failures_in_a_row=1))
+    record_all(breakers, [FAILED])
+    assert state_of(breakers) is BreakerState.OPEN
+
+
+def test_a_first_time_that_is_set_longer_than_the_cap_is_kept() -> None:
+    breakers = make_breakers(BreakerSettings(open_for=40.0))
+    record_all(breakers, [FAILED] * 5, step=0.0)
+    assert health_of(breakers).open_until == 40.0
+    probe(breakers, "fails", FAILED, 40.0)
+    assert health_of(breakers).open_until == 80.0
+
+
 @pytest.mark.parametrize("answer", [OK, SLOW])
 def test_an_answer_ends_a_row_of_failures(answer: Verdict) -> None:
     breakers = make_breakers(BreakerSettings(window_calls=100))

@@ -241,7 +241,9 @@ class Circuit:
         telling = counts.total >= settings.window_calls
         if news.failed:
             failures, calls = tally.row(settings.max_gap)
-            if failures >= settings.failures_in_a_row and calls >= settings.min_calls_in_a_row:
+            # Whoever sets one failure in a row means one, not one of two calls.
+            enough = min(settings.min_calls_in_a_row, settings.failures_in_a_row)
+            if failures >= settings.failures_in_a_row and calls >= enough:
                 return "failures_in_a_row"
             calls = tally.failing_calls(now, settings.window)
             if (
@@ -279,6 +281,7 @@ class Circuit:
         first, cap = settings.open_for, settings.open_cap
         if self._cause == "key_refused":
             first, cap = settings.key_open_for, settings.key_open_cap
-        own = min(cap, first * 2.0 ** min(self._opened - 1, 30)) * (0.8 + 0.2 * jitter)
+        # A first time that was set longer than the cap is meant so.
+        own = min(max(first, cap), first * 2.0 ** min(self._opened - 1, 30)) * (0.8 + 0.2 * jitter)
         hinted = hint if hint is not None and math.isfinite(hint) else 0.0
         return now + max(own, hinted)
