@@ -1,0 +1,106 @@
+"""How many tokens a request can cost at most, from its final body.
+
+Not here: what to do where no bound exists (the kernel's `on_unknown_bound`).
+
+A token is at least one byte of UTF-8 in every tokenizer that works on bytes, so text costs at most its bytes. The JSON
+around it, which is counted too, outweighs the few tokens that mark a message's role; what the server adds besides
+(tool preambles) is the allowance. Images cost what the vendor publishes, whatever their payload's length.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from penstock_providers.openai_chat._foreign import fields_of, is_list, items_of
+from penstock_providers.openai_chat._models import Model
+
+__all__ = ["input_bound", "output_bound"]
+
+# Fields whose text reaches the prompt.
+_PROMPT = frozenset({"messages", "tools", "functions", "response_format", "tool_choice", "function_call", "prediction"})
+# Fields that add nothing to it. Anything else has no bound: it may switch on a search, or bring in a conversation.
+_SILENT = frozenset(
+    {
+        "audio",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "metadata",
+        "min_p",
+        "modalities",
+        "model",
+        "moderation",
+        "n",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "repetition_penalty",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+    }
+)
+_TEXT_PARTS = frozenset({"text", "refusal"})
+_TOOL_KINDS = frozenset({"function", "custom"})
+
+
+def input_bound(body: dict[str, Any], model: Model, hidden_tokens: int) -> int | None:
+    """Input tokens the server will not exceed; None where the body asks for something without a bound."""
+    if not body.keys() <= _PROMPT | _SILENT or not _bounded_tools(body.get("tools")):
+        return None
+    messages = _messages(body.get("messages"))
+    if messages is None:
+        return None
+    texts, images = messages
+    text = {name: body[name] for name in sorted(_PROMPT & body.keys() - {"messages"})}
+    bound = len(msgspec.json.encode([texts, text])) + images * model.image_tokens + hidden_tokens
+    return bound if model.context_window is None else min(bound, model.context_window)
+
+
+def output_bound(body: dict[str, Any], model: Model) -> int | None:
+    """Output tokens of all choices, reasoning included; None where nothing limits them."""
+    limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int)]
+    limit = max(limits, default=model.max_output)
+    choices = body.get("n")
+    return None if limit is None else limit * (choices if isinstance(choices, int) and choices > 1 else 1)
+
+
+def _bounded_tools(tools: object) -> bool:
+    """False where the server runs a tool itself: what that brings into the prompt nobody knows."""
+    return tools is None or all(fields_of(tool).get("type") in _TOOL_KINDS for tool in items_of(tools))
+
+
+def _messages(messages: object) -> tuple[list[Any], int] | None:
+    """The messages without their images, and how many images there are; None for parts without a bound."""
+    texts: list[Any] = []
+    images = 0
+    for message in map(fields_of, items_of(messages)):
+        content = message.get("content")
+        if "audio" in message:
+            return None
+        if is_list(content):
+            parts = [fields_of(part) for part in items_of(content)]
+            content = [part for part in parts if part.get("type") in _TEXT_PARTS]
+            pictured = sum(part.get("type") == "image_url" for part in parts)
+            if len(content) + pictured < len(parts):
+                return None
+            images += pictured
+        texts.append({**message, "content": content})
+    return texts, images

@@ -1,0 +1,110 @@
+"""Chat Completions as a Provider: OpenAI, Azure, and servers that imitate them.
+
+Not here: sockets, clocks, credentials at rest. The pieces lie in the files beside this one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from penstock.abc import Provider, StreamDecoder
+from penstock.errors import MalformedResponseError, ProviderError
+from penstock.types import (
+    Capabilities,
+    ChatRequest,
+    Completion,
+    Headers,
+    Target,
+    WireHead,
+    WireRequest,
+    WireResponse,
+)
+from penstock_providers.openai_chat import _bounds
+from penstock_providers.openai_chat._encode import wire_body
+from penstock_providers.openai_chat._errors import classify, error_in_answer, request_id_of, tells_error
+from penstock_providers.openai_chat._models import model_of
+from penstock_providers.openai_chat._options import OpenAIChatOptions
+from penstock_providers.openai_chat._read import FAMILY, AnswerReader
+from penstock_providers.openai_chat._stream import ChatDecoder
+from penstock_providers.openai_chat._wire import parse_answer, parse_json
+
+__all__ = ["OpenAIChat"]
+
+
+class OpenAIChat(Provider):
+    """The codec, for one server."""
+
+    family: ClassVar[str] = FAMILY
+    significant_headers = frozenset({"openai-beta"})
+
+    def __init__(self, options: OpenAIChatOptions | None = None) -> None:
+        self._options = options or OpenAIChatOptions()
+
+    def encode(self, request: ChatRequest, target: Target, *, stream: bool, now: float) -> WireRequest:
+        """The request without its credential."""
+        del now
+        body = wire_body(request, target, self._options, stream=stream)
+        return WireRequest("POST", self._options.url(target.model), self._headers(target, stream), _json(body))
+
+    def authorize(self, wire: WireRequest, secret: str | None, *, now: float) -> WireRequest:
+        """The same with the key; without one (local servers) it stays as it is."""
+        del now
+        if secret is None:
+            return wire
+        named = ("api-key", secret) if self._options.uses_api_key_header else ("authorization", f"Bearer {secret}")
+        others = tuple(header for header in wire.headers if header[0] != named[0])
+        return msgspec.structs.replace(wire, headers=(*others, named))
+
+    def input_bound(self, request: ChatRequest, target: Target) -> int | None:
+        """Bytes of everything that reaches the prompt, images at their dearest, and the allowance."""
+        body = wire_body(request, target, self._options, stream=False)
+        return _bounds.input_bound(body, model_of(target.model), self._options.hidden_tokens)
+
+    def output_bound(self, request: ChatRequest, target: Target) -> int | None:
+        """The limit in the final body, times its choices; without one the model's own."""
+        body = wire_body(request, target, self._options, stream=False)
+        return _bounds.output_bound(body, model_of(target.model))
+
+    def decode(self, response: WireResponse) -> Completion:
+        """The answer of a whole response."""
+        payload = parse_json(response.body, "the response")
+        if tells_error(payload):
+            raise error_in_answer(payload, response)
+        answer = parse_answer(payload, "the response")
+        if not answer.choices:
+            raise MalformedResponseError("the response holds no choices", request_id=request_id_of(response))
+        reader = AnswerReader(whole=True)
+        reader.take(answer)
+        completion = reader.completion(request_id=request_id_of(response), raw=payload)
+        if not reader.finished and not completion.message.content:
+            raise MalformedResponseError("the response holds no answer", request_id=request_id_of(response))
+        return completion
+
+    def decoder(self, head: WireHead) -> StreamDecoder:
+        """A decoder for one stream."""
+        return ChatDecoder(head)
+
+    def classify(self, response: WireResponse, *, now: float) -> ProviderError:
+        """The error of a response other than 2xx."""
+        return classify(response, now=now)
+
+    def capabilities(self, model: str) -> Capabilities:
+        """What the model can do."""
+        return model_of(model).capabilities()
+
+    def _headers(self, target: Target, stream: bool) -> Headers:  # noqa: FBT001 - private, and read at its one call
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if stream else "application/json",
+        }
+        if self._options.organization is not None:
+            headers["openai-organization"] = self._options.organization
+        if self._options.project is not None:
+            headers["openai-project"] = self._options.project
+        return tuple((headers | {name.lower(): value for name, value in target.headers}).items())
+
+
+def _json(body: object) -> bytes:
+    return msgspec.json.encode(body)

@@ -1,0 +1,262 @@
+"""Which error a response tells: status first, then the words of its body, whatever the content type says.
+
+Not here: what follows from it (`penstock.policy.retry`). Context overflow, an empty account and a wrong key come under
+many statuses and spellings; the tables hold those that were seen, of OpenAI, Azure and servers that imitate them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import msgspec
+
+from penstock.errors import (
+    AuthenticationError,
+    ContentFilteredError,
+    ContextLengthError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    ProviderError,
+    QuotaExhaustedError,
+    RateLimitedError,
+    ServerError,
+)
+from penstock.policy import hints
+from penstock.types import Usage, WireHead, WireResponse
+from penstock_providers.openai_chat._foreign import fields_of, is_list, is_object, items_of, objects_in
+
+__all__ = ["classify", "error_in_answer", "request_id_of", "tells_error"]
+
+_LONGEST_SENTENCE = 500
+_REQUEST_ID_HEADERS = (
+    "x-request-id",
+    "apim-request-id",
+    "x-ms-request-id",
+    "mistral-correlation-id",
+    "x-generation-id",
+    "request-id",
+)
+
+_Kind = type[ProviderError]
+
+_BY_STATUS: dict[int, _Kind] = {
+    401: AuthenticationError,
+    402: QuotaExhaustedError,
+    403: PermissionDeniedError,
+    404: ModelNotFoundError,
+    408: ServerError,
+    409: ServerError,
+    413: ContextLengthError,
+    425: ServerError,
+    429: RateLimitedError,
+    498: OverloadedError,  # Groq: no capacity for the flex tier
+    503: OverloadedError,
+    529: OverloadedError,
+}
+
+# Words: the body's `code`, `type` and Azure's inner code, in lower case.
+_FILTER_WORDS = re.compile(
+    r"content_filter|responsibleaipolicyviolation|content_policy_violation|moderation_blocked|invalid_prompt"
+    r"|data_inspection_failed"
+)
+_CONTEXT_WORDS = re.compile(
+    r"context_length_exceeded|exceed_context_size|context_window|tokens_limit_reached|string_above_max_length|too_many_tokens"
+)
+_QUOTA_WORDS = re.compile(r"quota|billing|insufficient_(?:balance|credit|fund)|spend_?limit|credit|arrearage")
+_OVERLOAD_WORDS = re.compile(r"overloaded|slow_down|capacity_exceeded")
+_RATE_WORDS = re.compile(r"rate_?limit|too_?many_?requests|resource_?exhausted|^requests$|^tokens$")
+_KEY_WORDS = re.compile(r"(?:invalid|incorrect|missing)_api_key|authentication|unauthorized|api_key_invalid")
+_MODEL_WORDS = re.compile(r"model_?not_?found|deployment_?not_?found|invalid_model|unknown_model")
+_PERMISSION_WORDS = re.compile(r"permission|forbidden|access_?denied|unsupported_country")
+_REQUEST_WORDS = re.compile(
+    r"invalid_?request|invalid_?argument|bad_?request|unsupported_(?:parameter|value)|tool_use_failed|not_?supported"
+)
+
+# Phrases: pieces of the sentence, in lower case, for servers whose words say nothing.
+_CONTEXT_PHRASES = re.compile(
+    r"maximum context length|context length (?:exceeded|of only|limit)|context (?:window|overflow)"
+    r"|exceeds? the (?:available )?context|exceed(?:s|ed)? (?:the )?(?:max(?:imum)? |model'?s? )?context"
+    r"|prompt (?:is )?too long|input (?:is )?too long|maximum prompt length|too large for model|input token count"
+    r"|longer than the (?:maximum )?(?:model|context)|exceeded model token limit|range of input length"
+    r"|reduce the length of (?:the |your )?(?:messages|prompt|input)|`?inputs`? tokens \+"
+)
+_QUOTA_PHRASES = re.compile(
+    r"exceeded your current quota|insufficient (?:account )?(?:balance|quota|credit|funds)|insufficient_quota"
+    r"|credit balance is too low|(?:billing|spend(?:ing)?|monthly|credit) (?:hard )?limit|out of credits|more credits"
+    r"|payment required|not active, please check your billing"
+)
+_KEY_PHRASES = re.compile(
+    r"(?:incorrect|invalid|wrong|no|missing) (?:api[ _-]?key|authentication|credential)"
+    r"|api[ _-]?key (?:is )?(?:not valid|invalid|incorrect|expired)"
+)
+_MODEL_PHRASES = re.compile(
+    r"model not (?:found|exist)|not a valid model|invalid model:"
+    r"|model [`'][^`']{1,200}[`'] (?:does not exist|not found|has been deprecated)"
+)
+
+
+class _Told(NamedTuple):
+    """What an error body says, in whichever envelope."""
+
+    sentence: str = ""
+    code: str | None = None
+    words: tuple[str, ...] = ()
+    status: int | None = None
+    """An HTTP status named in the body, for errors that come under a 200."""
+    delay: float | None = None
+
+    def speaks_of(self, words: re.Pattern[str]) -> bool:
+        return any(words.search(word) for word in self.words)
+
+
+def classify(response: WireResponse, *, now: float) -> ProviderError:
+    """The error a response tells. Never raises."""
+    told = _told(_json(response.body))
+    kind = _kind(response.status, told)
+    stated = hints.stated_retry_after(response.headers, now=now)
+    if stated is None and kind is RateLimitedError:
+        stated = hints.retry_after(response.headers, now=now)
+    return _error(kind, told, response, retry_after=stated)
+
+
+def error_in_answer(payload: Any, head: WireHead, usage: Usage | None = None) -> ProviderError:
+    """The error that the body, or an event, of a 2xx response tells. Its headers say nothing about when to retry."""
+    told = _told(payload)
+    error = _error(_kind(told.status or head.status, told), told, head, retry_after=None)
+    error.usage = usage
+    return error
+
+
+def tells_error(payload: Any) -> bool:
+    """True for a body that is an error in one of the envelopes, and no answer."""
+    fields = fields_of(payload)
+    if fields.get("error"):
+        return True
+    return not fields.get("choices") and (fields.get("object") == "error" or fields.get("type") == "error")
+
+
+def request_id_of(head: WireHead) -> str | None:
+    """The provider's name for the exchange."""
+    return next((found for name in _REQUEST_ID_HEADERS if (found := head.header(name))), None)
+
+
+def _error(kind: _Kind, told: _Told, head: WireHead, *, retry_after: float | None) -> ProviderError:
+    if retry_after is None:
+        retry_after = told.delay if told.delay is not None else hints.retry_in_words(told.sentence)
+    retry = (head.header("x-should-retry") or "").strip().lower()
+    return kind(
+        told.sentence[:_LONGEST_SENTENCE] or f"{kind.says} (HTTP {head.status}, without a sentence of its own)",
+        status=head.status,
+        code=told.code,
+        should_retry={"true": True, "false": False}.get(retry),
+        retry_after=retry_after,
+        request_id=request_id_of(head),
+    )
+
+
+def _kind(status: int, told: _Told) -> _Kind:
+    """The order matters: what can be done nothing about comes before what a status alone says."""
+    sentence = told.sentence[:4000].lower()
+    if told.speaks_of(_FILTER_WORDS):
+        return ContentFilteredError
+    if told.speaks_of(_CONTEXT_WORDS) or _CONTEXT_PHRASES.search(sentence):
+        return ContextLengthError
+    # Google says "exceeded your current quota" of a minute's rate too, but then it says when to come back.
+    if told.delay is None and (told.speaks_of(_QUOTA_WORDS) or _QUOTA_PHRASES.search(sentence)):
+        return QuotaExhaustedError
+    if status in (400, 403, 404) or status < 300:
+        if told.speaks_of(_MODEL_WORDS) or _MODEL_PHRASES.search(sentence):
+            return ModelNotFoundError
+        if told.speaks_of(_KEY_WORDS) or _KEY_PHRASES.search(sentence):
+            return AuthenticationError
+    if told.speaks_of(_OVERLOAD_WORDS) or (status in (429, 500) and "overloaded" in sentence):
+        return OverloadedError
+    return _kind_by_status(status, told, sentence)
+
+
+def _kind_by_status(status: int, told: _Told, sentence: str) -> _Kind:
+    if status == 413 and told.speaks_of(_RATE_WORDS):
+        # Groq: more tokens in one request than a minute may have.
+        return RateLimitedError
+    if status >= 500:
+        return _BY_STATUS.get(status, ServerError)
+    if status >= 400:
+        return _BY_STATUS.get(status, InvalidRequestError)
+    if status >= 300:
+        # A redirect is never followed: the key would go elsewhere.
+        return ProviderError
+    return _kind_by_words(told, sentence)
+
+
+def _kind_by_words(told: _Told, sentence: str) -> _Kind:
+    """For an error that names no status."""
+    if told.speaks_of(_RATE_WORDS) or "rate limit" in sentence:
+        return RateLimitedError
+    if told.speaks_of(_PERMISSION_WORDS):
+        return PermissionDeniedError
+    if told.speaks_of(_REQUEST_WORDS):
+        return InvalidRequestError
+    return OverloadedError if "overloaded" in sentence else ServerError
+
+
+def _told(payload: Any) -> _Told:
+    """Reads `{"error": {...}}`, `{"error": "..."}`, flat bodies, FastAPI's `detail`, and any of them in a list."""
+    if is_list(payload):
+        items = items_of(payload)
+        return _told(items[0]) if len(items) == 1 else _Told()
+    if isinstance(payload, str):
+        return _Told(_line(payload))
+    fields = fields_of(payload)
+    error = fields.get("error")
+    inner = fields_of(error) if is_object(error) else fields
+    sentence = error if isinstance(error, str) else _sentence(inner)
+    innermost = fields_of(inner.get("innererror"))
+    told = [_word(inner.get(name)) for name in ("code", "type", "status")] + [_word(innermost.get("code"))]
+    words = [word for word in told if word]
+    return _Told(
+        sentence=_line(sentence),
+        code=words[0] if words else None,
+        words=tuple(word.lower() for word in words),
+        status=_status(inner),
+        delay=hints.retry_delay(inner.get("details")),
+    )
+
+
+def _sentence(fields: dict[str, Any]) -> str:
+    """The provider's sentence. OpenRouter hides the true one in `metadata.raw`."""
+    for name in ("message", "detail", "msg", "error_description", "title"):
+        value = fields.get(name)
+        if is_list(value):
+            # FastAPI's 422: a list of {"loc", "msg", "type"}.
+            value = next((item.get("msg") for item in objects_in(value)), None)
+        if isinstance(value, str) and value.strip():
+            raw = fields_of(fields.get("metadata")).get("raw")
+            return f"{value}: {raw}" if isinstance(raw, str) and raw.strip() else value
+    return ""
+
+
+def _status(fields: dict[str, Any]) -> int | None:
+    for name in ("status_code", "status", "code", "raw_status_code"):
+        value = fields.get(name)
+        number = int(value) if isinstance(value, str) and len(value) == 3 and value.isdecimal() else value
+        if isinstance(number, int) and 400 <= number < 600:
+            return number
+    return None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
+def _word(told: Any) -> str:
+    return str(told)[:200] if isinstance(told, str | int) and not isinstance(told, bool) else ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text[:8000].split())

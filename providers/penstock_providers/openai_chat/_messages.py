@@ -1,0 +1,134 @@
+"""Messages as Chat Completions spells them.
+
+Not here: the rest of the body (`_encode`). Parts bound to another wire family are left out; what this wire cannot
+say is refused with UnsendableRequestError.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable
+from typing import Any, TypeAlias, assert_never
+
+from penstock.errors import UnsendableRequestError
+from penstock.types import (
+    ChatRequest,
+    Image,
+    Message,
+    Part,
+    ProviderPart,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
+from penstock_providers.openai_chat._read import FAMILY
+from penstock_providers.openai_chat._reasoning import reasoning_fields
+
+__all__ = ["wire_messages"]
+
+Json: TypeAlias = dict[str, Any]
+
+
+def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
+    """The list `messages`; `reasoning` tells whether reasoning of this wire goes back."""
+    wired: list[Json] = []
+    if request.system is not None:
+        system = request.system if isinstance(request.system, Message) else Message.system(request.system)
+        wired += _message(system, reasoning=reasoning)
+    for message in request.messages:
+        wired += _message(message, reasoning=reasoning)
+    return wired
+
+
+def _message(message: Message, *, reasoning: bool) -> Iterable[Json]:
+    """Tool results are messages of their own here, and must directly follow the calls: they come first."""
+    yield from (_result(part) for part in message.content if isinstance(part, ToolResult))
+    rest = tuple(part for part in message.content if not isinstance(part, ToolResult))
+    if message.role == "assistant":
+        yield _assistant(message, rest, reasoning=reasoning)
+    elif rest:
+        yield {"role": message.role, "content": _content(rest, message.role)} | _named(message)
+
+
+def _named(message: Message) -> Json:
+    return {"name": message.name} if message.name else {}
+
+
+def _result(result: ToolResult) -> Json:
+    if any(isinstance(part, Image) for part in result.content):
+        raise UnsendableRequestError("a tool result with an image cannot be sent over Chat Completions; send text")
+    return {"role": "tool", "tool_call_id": result.call_id, "content": result.text}
+
+
+def _assistant(message: Message, parts: tuple[Part, ...], *, reasoning: bool) -> Json:
+    wired: Json = {"role": "assistant"}
+    content = tuple(part for part in parts if not isinstance(part, Thinking | ToolCall | Refusal))
+    calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
+    refusal = "".join(part.text for part in parts if isinstance(part, Refusal))
+    said = _content(content, "assistant")
+    if said or not calls:
+        # A message that neither says nor calls anything still needs its content, and a refusal stands beside null.
+        wired["content"] = said or (None if refusal else "")
+    if refusal:
+        wired["refusal"] = refusal
+    if calls:
+        wired["tool_calls"] = calls
+    for part in parts:
+        if isinstance(part, ProviderPart) and part.family == FAMILY and "type" not in part.data:
+            wired |= _audio_by_id(part.data)
+    if reasoning:
+        wired |= reasoning_fields(part for part in parts if isinstance(part, Thinking) and part.family == FAMILY)
+    return wired | _named(message)
+
+
+def _audio_by_id(fields: Json) -> Json:
+    """Audio the model spoke goes back by its id alone: the wire takes no more."""
+    match fields:
+        case {"audio": {"id": str(id)}}:
+            return {**fields, "audio": {"id": id}}
+        case _:
+            return fields
+
+
+def _call(call: ToolCall) -> Json:
+    if call.kind == "custom":
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.raw_arguments}}
+    function = {"name": call.name, "arguments": call.wire_arguments()}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _content(parts: tuple[Part, ...], role: str) -> str | list[Json]:
+    """Text alone as a string, which every imitator takes; else the list of parts."""
+    wired = [part for part in (_part(part, role) for part in parts) if part is not None]
+    if all(part.keys() == {"type", "text"} and part["type"] == "text" for part in wired) and len(wired) <= 1:
+        return str(wired[0]["text"]) if wired else ""
+    return wired
+
+
+def _part(part: Part, role: str) -> Json | None:
+    match part:
+        case Text(text=text):
+            return {"type": "text", "text": text}
+        case Image():
+            return {"type": "image_url", "image_url": _image(part)}
+        case ProviderPart(family=family, data=data):
+            return data if family == FAMILY and "type" in data else None
+        case Thinking():
+            return None
+        case Refusal(text=text):
+            return {"type": "refusal", "refusal": text}
+        case ToolCall():
+            raise UnsendableRequestError(f"a {role} message holds a tool call; only assistant messages may")
+        case ToolResult():
+            return None  # sent before, as a message of its own
+    assert_never(part)
+
+
+def _image(image: Image) -> Json:
+    if image.data is not None:
+        url = f"data:{image.media_type};base64,{b64encode(image.data).decode()}"
+    else:
+        url = image.url or ""
+    return {"url": url} if image.detail is None else {"url": url, "detail": image.detail}

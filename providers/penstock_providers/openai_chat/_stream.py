@@ -1,0 +1,170 @@
+"""A streamed Chat Completions response, from bytes to deltas.
+
+Not here: server-sent events (`penstock.policy.sse`), what the chunks add up to (`_read`).
+
+The stream is whole once a `finish_reason` came. `[DONE]` alone is not enough: gateways are known to end a dead
+upstream's stream with it, while no server that was recorded leaves the reason out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.abc import StreamDecoder
+from penstock.errors import CallError, MalformedResponseError, StreamBrokenError
+from penstock.policy.sse import EventTooLongError, SseEvent, SseParser
+from penstock.types import Chunk, Completion, UsageUpdate, WireHead
+from penstock_providers.openai_chat._errors import error_in_answer, request_id_of, tells_error
+from penstock_providers.openai_chat._read import AnswerReader
+from penstock_providers.openai_chat._wire import Answer, parse_answer, parse_json
+
+__all__ = ["ChatDecoder"]
+
+_WHITESPACE = b"\xef\xbb\xbf \t\r\n"
+_LARGEST_BODY = 1_048_576
+
+
+class ChatDecoder(StreamDecoder):
+    """Reads one stream.
+
+    An error does not swallow what came before it in the same read: `feed` gives the chunks, and raises when it is
+    called next, or `close` does; `done` is true meanwhile.
+    """
+
+    def __init__(self, head: WireHead) -> None:
+        self._head = head
+        self._events = SseParser()
+        self._reader = AnswerReader(whole=False)
+        self._done = False
+        self._failure: CallError | None = None
+        self._begun = False
+        self._body: bytearray | None = None
+        self._count = 0
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        """The chunks that `data` completes."""
+        if self._failure is not None:
+            raise self._failure
+        if self._done or not self._is_event_stream(data):
+            return []
+        chunks: list[Chunk] = []
+        try:
+            for event in self._events.feed(data):
+                chunks += self._take(event)
+        except EventTooLongError as error:
+            self._fail(self._malformed(str(error)), chunks)
+        except CallError as error:
+            self._fail(error, chunks)
+        return chunks
+
+    def close(self) -> None:
+        """The bytes have ended."""
+        if self._failure is not None:
+            raise self._failure
+        if self._body is not None:
+            raise self._error_in_body(bytes(self._body))
+        for event in self._events.close():
+            self._take_unfinished(event)
+        if not self._reader.finished:
+            raise StreamBrokenError(
+                f"the stream ended after {self._count} chunks without a finish_reason",
+                partial=self._reader.message().text,
+                usage=self._reader.usage,
+                request_id=request_id_of(self._head),
+            )
+
+    @property
+    def completion(self) -> Completion:
+        """The answer so far."""
+        return self._reader.completion(request_id=request_id_of(self._head))
+
+    @property
+    def done(self) -> bool:
+        """True after `[DONE]`, and after an error."""
+        return self._done
+
+    def _fail(self, error: CallError, chunks: list[Chunk]) -> None:
+        self._failure, self._done = error, True
+        if not chunks:
+            raise error
+
+    def _take(self, event: SseEvent) -> list[Chunk]:
+        data = event.data.strip()
+        if self._done or not data:
+            return []
+        if data == "[DONE]":
+            self._done = True
+            return []
+        self._count += 1
+        answer = self._parse(event.name, data)
+        return [] if answer is None else self._reader.take(answer)
+
+    def _parse(self, name: str, data: str) -> Answer | None:
+        """The event as a chunk; None for events of a kind that is not known. Raises the error it tells."""
+        what = f"chunk {self._count} of the stream"
+        try:
+            answer = None if name == "error" else parse_answer(data, what)
+        except MalformedResponseError as error:
+            if name in ("", "message"):
+                raise self._malformed(str(error)) from error
+            return None
+        if answer is None or answer.error:
+            raise error_in_answer(_payload(data), self._head, self._reader.usage)
+        if answer.choices is None and tells_error(_payload(data)):
+            raise error_in_answer(_payload(data), self._head, self._reader.usage)
+        return answer
+
+    def _take_unfinished(self, event: SseEvent) -> None:
+        """An event that lacks only its closing blank line. It counts where it says nothing that must be delivered.
+
+        `close` has no chunks to give: a piece of the answer here would be in the whole and never have been shown.
+        Cut JSON is what a broken stream looks like; whether it is one, the finish reason decides.
+        """
+        try:
+            if self._done or _speaks(parse_answer(event.data.strip(), "")):
+                return
+        except MalformedResponseError:
+            if event.name != "error" and event.data.strip() != "[DONE]":
+                return
+        self._take(event)
+
+    def _is_event_stream(self, data: bytes) -> bool:
+        """False once the body has turned out to be one JSON document; raises for HTML."""
+        if not self._begun:
+            start = data.lstrip(_WHITESPACE)[:1]
+            self._begun = bool(start)
+            if start == b"<":
+                self._fail(self._malformed("an HTML page came instead of a stream"), [])
+            if start in (b"{", b"["):
+                self._body = bytearray()
+        if self._body is None:
+            return True
+        self._body += data
+        if len(self._body) > _LARGEST_BODY:
+            self._fail(self._malformed("one JSON document came instead of a stream"), [])
+        return False
+
+    def _error_in_body(self, body: bytes) -> CallError:
+        """Some servers answer with an error in a plain body, under a 200 that promised a stream."""
+        try:
+            payload = parse_json(body, "the body")
+        except MalformedResponseError as error:
+            return self._malformed(f"{error}, and no event stream")
+        if tells_error(payload):
+            return error_in_answer(payload, self._head)
+        return self._malformed("one JSON document came instead of a stream")
+
+    def _malformed(self, says: str) -> MalformedResponseError:
+        return MalformedResponseError(says, usage=self._reader.usage, request_id=request_id_of(self._head))
+
+
+def _payload(data: str) -> Any:
+    try:
+        return parse_json(data, "")
+    except MalformedResponseError:
+        return data
+
+
+def _speaks(answer: Answer) -> bool:
+    """True where the chunk would give deltas."""
+    return any(not isinstance(chunk, UsageUpdate) for chunk in AnswerReader(whole=False).take(answer))

@@ -1,0 +1,79 @@
+"""Token counts of Chat Completions and its imitators, normalised.
+
+Not here: where in a response they stand (`_read`). Counts that cannot be right are no counts: unknown usage is charged
+at its bound, wrong usage would be charged as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from penstock.types import Usage
+
+__all__ = ["read_usage"]
+
+
+class _InputDetails(Struct, frozen=True):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutputDetails(Struct, frozen=True):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(Struct, frozen=True):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek's older name."""
+    cached_tokens: int | None = None
+    """Moonshot's."""
+    cache_creation_input_tokens: int | None = None
+    """What gateways to Anthropic call `cache_write_tokens`."""
+
+
+def read_usage(told: Any) -> Usage | None:
+    """Usage as the wire has it; None where there is none, or none that can be right."""
+    if not isinstance(told, dict):
+        return None
+    try:
+        wire = msgspec.convert(told, _Usage)
+    except msgspec.ValidationError:
+        return None
+    if wire.prompt_tokens is None and wire.completion_tokens is None:
+        return None
+    return _normalised(wire)
+
+
+def _normalised(wire: _Usage) -> Usage | None:
+    input_details = wire.prompt_tokens_details or _InputDetails()
+    output_details = wire.completion_tokens_details or _OutputDetails()
+    given = wire.prompt_tokens or 0
+    written = wire.completion_tokens or 0
+    reasoning = output_details.reasoning_tokens or 0
+    cached = _first(input_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cached_tokens)
+    cache_write = _first(input_details.cache_write_tokens, wire.cache_creation_input_tokens)
+    if min(given, written, reasoning, cached, cache_write) < 0:
+        return None
+    if reasoning and wire.total_tokens == given + written + reasoning:
+        # xAI counts reasoning beside the answer, not within it; its total tells.
+        written += reasoning
+    return Usage(
+        input_tokens=given,
+        cached_input_tokens=min(cached, given),
+        cache_write_tokens=min(cache_write, given),
+        output_tokens=written,
+        reasoning_tokens=min(reasoning, written),
+        estimated=wire.prompt_tokens is None or wire.completion_tokens is None,
+    )
+
+
+def _first(*counts: int | None) -> int:
+    return next((count for count in counts if count is not None), 0)

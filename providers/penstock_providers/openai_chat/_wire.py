@@ -1,0 +1,100 @@
+"""The JSON of Chat Completions responses, as far as it is read; whatever else it holds is skipped.
+
+Only what must have one shape for the answer to be understood has a type here. Servers that imitate this wire differ in
+all the rest, and a usage or a citation in a strange shape must not cost the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from penstock.errors import MalformedResponseError
+
+__all__ = ["Answer", "Call", "Choice", "Custom", "Function", "Piece", "parse_answer", "parse_json"]
+
+
+class Function(Struct, frozen=True):
+    """A function's name and its arguments: JSON text, or (from some imitators) the object itself."""
+
+    name: str | None = None
+    arguments: Any = None
+
+
+class Custom(Struct, frozen=True):
+    """A custom tool's name and the free text it is given."""
+
+    name: str | None = None
+    input: str | None = None
+
+
+class Call(Struct, frozen=True):
+    """A tool call, or a piece of one. Some servers leave out `index`, some the `id`."""
+
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+    custom: Custom | None = None
+
+
+class Piece(Struct, frozen=True):
+    """A message, or what a stream adds to one."""
+
+    content: str | list[Any] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    tool_calls: list[Call] | None = None
+    function_call: Function | None = None
+    annotations: Any = None
+    audio: Any = None
+
+
+class Choice(Struct, frozen=True):
+    """One of the answers. `message` comes unstreamed, `delta` streamed (from Perplexity both)."""
+
+    index: int | None = None
+    message: Piece | None = None
+    delta: Piece | None = None
+    finish_reason: str | None = None
+    finish_details: Any = None
+    usage: Any = None
+
+
+class Answer(Struct, frozen=True):
+    """A whole response, or one chunk of a streamed one."""
+
+    id: Any = None
+    model: Any = None
+    choices: list[Choice] | None = None
+    usage: Any = None
+    error: Any = None
+    x_groq: Any = None
+    citations: Any = None
+    search_results: Any = None
+
+
+_chunk = msgspec.json.Decoder(Answer)
+
+
+def parse_json(data: bytes | str, what: str) -> Any:
+    """Foreign JSON. Raises MalformedResponseError naming `what`; a byte order mark is overlooked."""
+    text = data.removeprefix(b"\xef\xbb\xbf") if isinstance(data, bytes) else data
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise MalformedResponseError(f"{what} is not JSON") from error
+
+
+def parse_answer(data: str | object, what: str) -> Answer:
+    """A chunk's text, or a parsed body, as an Answer. Raises MalformedResponseError naming `what`."""
+    try:
+        return _chunk.decode(data) if isinstance(data, str) else msgspec.convert(data, Answer)
+    except msgspec.ValidationError as error:
+        # The reason names fields and types, never contents.
+        raise MalformedResponseError(f"{what} is no Chat Completions answer: {error}") from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise MalformedResponseError(f"{what} is not JSON") from error
