@@ -76,6 +76,9 @@ class Price(Struct, frozen=True, kw_only=True):
     """None: as cache_write."""
     as_of: str = ""
     """The day the figures were taken, ISO 8601."""
+    long: Price | None = None
+    """What all tokens of a request cost whose input is above `long_above` tokens; None: the same."""
+    long_above: int = 0
 
 
 class Target(Struct, frozen=True, kw_only=True):
