@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.policy.money import cost, dearest_input, nano_for, nano_from_usd, usd, usd_in_words
+from penstock.policy.holds import Amount, Line
+from penstock.policy.money import cost, dearest_input, dearest_output, nano_for, nano_from_usd, usd, usd_in_words
 from penstock.types import Price, Usage
 
 tokens = st.integers(0, 10**7)
@@ -121,20 +122,49 @@ def test_counts_that_contradict_one_another_never_make_it_cheaper(usage: Usage) 
     assert total >= nano_for(usage.input_tokens, 300_000_000)
 
 
-sheets = st.builds(
-    Price,
-    input=prices,
-    output=st.just(0),
-    cached_input=prices | st.none(),
-    cache_write=prices | st.none(),
-    cache_write_1h=prices | st.none(),
-)
+def priced(long: st.SearchStrategy[Price | None]) -> st.SearchStrategy[Price]:
+    return st.builds(
+        Price,
+        input=prices,
+        output=prices,
+        cached_input=prices | st.none(),
+        cache_write=prices | st.none(),
+        cache_write_1h=prices | st.none(),
+        long=long,
+        long_above=tokens,
+    )
 
 
-@given(tokens, tokens, tokens, sheets)
-def test_no_usage_of_an_input_costs_more_than_its_dearest(plain: int, cached: int, write: int, sheet: Price) -> None:
+sheets = priced(st.none() | priced(st.none()))
+
+
+@given(tokens, tokens, tokens, tokens, sheets)
+def test_no_usage_costs_more_than_the_dearest_line_for_it(
+    plain: int, cached: int, write: int, output: int, sheet: Price
+) -> None:
     total = plain + cached + write
     usage = Usage(
-        input_tokens=total, cached_input_tokens=cached, cache_write_tokens=write, cache_write_1h_tokens=write // 2
+        input_tokens=total,
+        cached_input_tokens=cached,
+        cache_write_tokens=write,
+        cache_write_1h_tokens=write // 2,
+        output_tokens=output,
     )
-    assert cost(usage, sheet) <= nano_for(total, dearest_input(sheet))
+    bound = Line.at_price(total, sheet, output).amount_at(output)
+    assert cost(usage, sheet) <= bound.nano_usd
+    assert usage.total_tokens == bound.tokens
+    # A bound is no less of a bound where less comes in than it allows.
+    assert cost(Usage(input_tokens=plain, output_tokens=output), sheet) <= bound.nano_usd
+
+
+def test_a_long_prompt_makes_every_token_dearer() -> None:
+    sheet = Price(input=1_000_000, output=1_000_000, long=Price(input=2_000_000, output=3_000_000), long_above=100)
+    assert cost(Usage(input_tokens=100, output_tokens=10), sheet) == 110
+    assert cost(Usage(input_tokens=101, output_tokens=10), sheet) == 232
+    assert (dearest_input(sheet, 100), dearest_output(sheet, 100)) == (1_000_000, 1_000_000)
+    assert (dearest_input(sheet, 101), dearest_output(sheet, 101)) == (2_000_000, 3_000_000)
+    assert (dearest_input(sheet), dearest_output(sheet)) == (2_000_000, 3_000_000)
+
+
+def test_a_target_without_a_price_costs_tokens_only() -> None:
+    assert Line.at_price(10, None, 5).amount_at(5) == Amount(15, 0)

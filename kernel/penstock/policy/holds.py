@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from penstock.policy.money import TOKENS_PER_PRICE, nano_for, usd_in_words
+from penstock.policy.money import TOKENS_PER_PRICE, dearest_input, dearest_output, nano_for, usd_in_words
+from penstock.types import Price
 
 __all__ = [
     "NOTHING",
@@ -75,6 +76,14 @@ class Line:
     def __attrs_post_init__(self) -> None:
         if min(self.input_tokens, self.input_nano_usd, self.output_nano_per_million, self.max_output) < 0:
             raise ValueError("no figure of a line is negative")
+
+    @classmethod
+    def at_price(cls, input_tokens: int, price: Price | None, max_output: int) -> Line:
+        """The line of a target with that price, at its dearest; without a price it costs tokens only."""
+        if price is None:
+            return cls(input_tokens, 0, 0, max_output)
+        input_nano_usd = nano_for(input_tokens, dearest_input(price, input_tokens))
+        return cls(input_tokens, input_nano_usd, dearest_output(price, input_tokens), max_output)
 
     def amount_at(self, output: int) -> Amount:
         """The cost where so many output tokens are allowed."""

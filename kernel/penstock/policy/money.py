@@ -14,6 +14,7 @@ __all__ = [
     "TOKENS_PER_PRICE",
     "cost",
     "dearest_input",
+    "dearest_output",
     "nano_for",
     "nano_from_usd",
     "usd",
@@ -64,11 +65,13 @@ def nano_for(tokens: int, nano_per_million: int) -> int:
 
 
 def cost(usage: Usage, price: Price) -> int:
-    """What the usage costs in nano-USD; the sum is rounded up, once.
+    """What the usage of one exchange costs in nano-USD; the sum is rounded up, once.
 
     Counts that contradict one another (more read from the cache than came in) are charged as they stand: no part of
     a sum is ever negative, so that one wrong count cannot hide another.
     """
+    if price.long is not None and usage.input_tokens > price.long_above:
+        return cost(usage, price.long)
     write = max(usage.cache_write_tokens, usage.cache_write_1h_tokens)
     plain = max(usage.input_tokens - usage.cached_input_tokens - write, 0)
     output = max(usage.output_tokens, usage.reasoning_tokens)
@@ -82,9 +85,27 @@ def cost(usage: Usage, price: Price) -> int:
     return nano_for(total, 1)
 
 
-def dearest_input(price: Price) -> int:
-    """Nano-USD per million input tokens, where it is not known yet what the prompt cache will do with them."""
-    return max(price.input, _cached_input(price), _cache_write(price), _cache_write_1h(price))
+def dearest_input(price: Price, input_tokens: int | None = None) -> int:
+    """The most that a million input tokens can cost, in nano-USD: nobody knows yet what the prompt cache will do.
+
+    `input_tokens` is the bound of the input: where it is not above what counts as long, the prompt cannot be long.
+    """
+    return max(
+        max(sheet.input, _cached_input(sheet), _cache_write(sheet), _cache_write_1h(sheet))
+        for sheet in _possible(price, input_tokens)
+    )
+
+
+def dearest_output(price: Price, input_tokens: int | None = None) -> int:
+    """The most that a million output tokens can cost, in nano-USD; `input_tokens` as for the input."""
+    return max(sheet.output for sheet in _possible(price, input_tokens))
+
+
+def _possible(price: Price, input_tokens: int | None) -> list[Price]:
+    """The prices that may come to apply to a request of at most so many input tokens."""
+    if price.long is None or (input_tokens is not None and input_tokens <= price.long_above):
+        return [price]
+    return [price, *_possible(price.long, input_tokens)]
 
 
 def _cached_input(price: Price) -> int:
