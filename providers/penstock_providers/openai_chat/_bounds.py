@@ -25,6 +25,7 @@ _SILENT = frozenset(
     {
         "audio",
         "frequency_penalty",
+        "include_reasoning",
         "logit_bias",
         "logprobs",
         "max_completion_tokens",
@@ -40,7 +41,9 @@ _SILENT = frozenset(
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
+        "reasoning",
         "reasoning_effort",
+        "reasoning_format",
         "repetition_penalty",
         "safety_identifier",
         "seed",
@@ -50,9 +53,11 @@ _SILENT = frozenset(
         "stream",
         "stream_options",
         "temperature",
+        "thinking",
         "top_k",
         "top_logprobs",
         "top_p",
+        "usage",
         "user",
         "verbosity",
     }
@@ -63,7 +68,7 @@ _TOOL_KINDS = frozenset({"function", "custom"})
 
 def input_bound(body: dict[str, Any], model: Model, hidden_tokens: int) -> int | None:
     """Input tokens the server will not exceed; None where the body asks for something without a bound."""
-    if not body.keys() <= _PROMPT | _SILENT or not _bounded_tools(body.get("tools")):
+    if model.searches or not body.keys() <= _PROMPT | _SILENT or not _bounded_tools(body.get("tools")):
         return None
     messages = _messages(body.get("messages"))
     if messages is None:

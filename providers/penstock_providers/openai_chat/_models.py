@@ -53,6 +53,8 @@ class Model:
     parallel_tools: bool = True
     vision: bool = True
     seed: bool = True
+    searches: bool = False
+    """It reads the web on its own: nobody knows how much that brings into the prompt."""
     image_tokens: int = _DEAREST_IMAGE
     """The most input tokens one image can cost."""
 
@@ -128,6 +130,8 @@ _MODELS: dict[str, Model] = {
     "gpt-4o": _GPT_4O,
     "gpt-4o-2024-05-13": attrs.evolve(_GPT_4O, max_output=4_096, json_schema=False),
     "gpt-4o-mini": attrs.evolve(_GPT_4O, image_tokens=_TILES_4O_MINI),
+    "gpt-4o-search": attrs.evolve(_GPT_4O, searches=True, vision=False),
+    "gpt-4o-mini-search": attrs.evolve(_GPT_4O, searches=True, vision=False),
     "gpt-4o-audio": attrs.evolve(_GPT_4O, json_schema=False, vision=False),
     "gpt-4o-mini-audio": attrs.evolve(_GPT_4O, json_schema=False, vision=False),
     "gpt-audio": attrs.evolve(_GPT_4O, json_schema=False, vision=False),
@@ -146,6 +150,7 @@ _MODELS: dict[str, Model] = {
     "gpt-5-mini": attrs.evolve(_GPT_5, image_tokens=_PATCHES_MINI),
     "gpt-5-nano": attrs.evolve(_GPT_5, image_tokens=_PATCHES_NANO),
     "gpt-5-chat": _GPT_5_CHAT,
+    "gpt-5-search": attrs.evolve(_GPT_5, searches=True),
     "gpt-5.1": _GPT_51,
     "gpt-5.1-chat": _GPT_5_CHAT,
     "gpt-5.2": _GPT_51,
@@ -157,6 +162,7 @@ _MODELS: dict[str, Model] = {
     "gpt-5.4-nano": attrs.evolve(_GPT_51, image_tokens=_ORIGINAL_NANO),
     "gpt-5.5": _GPT_54,
     "gpt-5.6": _GPT_56,
+    "compound": attrs.evolve(_UNKNOWN, searches=True),  # Groq's systems of models with tools of their own
 }
 
 

@@ -130,8 +130,10 @@ class AnswerReader:
         return _cited(message, self._sources)
 
     def _finish_reason(self) -> str:
-        reason = _FINISH.get(self._reason.lower(), self._reason)
-        if self._refused and reason != "content_filter":
+        """Empty while the wire has not told it; a whole body without one is whole all the same."""
+        told = self._reason or ("stop" if self._whole else "")
+        reason = _FINISH.get(told.lower(), told)
+        if self._refused and reason not in ("", "content_filter"):
             return "refusal"
         # Forced calls end in "stop" at OpenAI too, and Gemini's imitation knows nothing else: the content decides.
         return "tool_calls" if reason == "stop" and self._calls.any else reason
