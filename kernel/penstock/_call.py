@@ -312,7 +312,7 @@ class _Run:
             probe=permit.probe,
         )
         span = self.call.span.attempt(target.name, running.number)
-        self.exchange = exchange = Exchange(engine.transport, target, engine.clock.wall)
+        self.exchange = exchange = Exchange(target, engine.clock.wall)
         completion: Completion | None = None
         error: CallError | None = None
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
-import httpx
 import trio
 
 from penstock._budgeting import BudgetRules
@@ -33,7 +32,6 @@ class Engine:
     """Begins the ids of its calls."""
     config: Config
     clock: Clock
-    transport: httpx.AsyncBaseTransport
     targets: TargetBook
     accounts: AccountTree
     rules: BudgetRules

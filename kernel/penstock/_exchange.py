@@ -63,7 +63,6 @@ _Error = TypeVar("_Error", bound=CallError)
 class Exchange:
     """One attempt at one target. After it ended, in whatever way, its fields tell how far it came."""
 
-    transport: httpx.AsyncBaseTransport
     live: LiveTarget
     wall: Callable[[], float]
     first_token_at: float | None = None
@@ -195,7 +194,7 @@ class Exchange:
                 f"{self.target}: the request has a URL or header that HTTP cannot carry ({type(error).__name__})"
             ) from None
         try:
-            return await self.transport.handle_async_request(request)
+            return await self.live.provider.transport.handle_async_request(request)
         except Exception as error:
             raise translated(error, self.target) from error
 

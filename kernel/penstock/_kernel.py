@@ -25,6 +25,7 @@ import trio
 from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
 from penstock._config import Config
+from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
 from penstock._events import (
@@ -106,7 +107,7 @@ class OpenKernel:
     ) -> None:
         self._given = config
         self._transport = transport
-        self._own_transport: httpx.AsyncBaseTransport | None = None
+        self._own_transports: dict[int, httpx.AsyncBaseTransport] = {}
         self._plugins = plugins
         self._nursery_manager = trio.open_nursery()
         self._actors_done: list[trio.Event] = []
@@ -118,13 +119,13 @@ class OpenKernel:
     async def __aenter__(self) -> Kernel:
         _check_loop()
         config = self._config()
-        host = PluginHost(config.plugins, plugins=self._plugins)
+        host = PluginHost(config.plugins, self._plugins)
+        ready = ready_providers(config, host)
         nursery = await self._nursery_manager.__aenter__()
         try:
             clock = Clock()
-            providers = {
-                name: await self._open_provider(config, host, name, clock, nursery) for name in config.providers
-            }
+            most = config.kernel.max_in_flight
+            providers = {name: await self._open_provider(each, most, clock, nursery) for name, each in ready.items()}
             self._engine = self._assemble(config, host, providers, clock, nursery)
         except BaseException:
             nursery.cancel_scope.cancel()
@@ -156,14 +157,25 @@ class OpenKernel:
     # Start
 
     async def _open_provider(
-        self, config: Config, host: PluginHost, name: str, clock: Clock, nursery: trio.Nursery
+        self, ready: ReadyProvider, max_in_flight: int, clock: Clock, nursery: trio.Nursery
     ) -> LiveProvider:
-        provider = config.providers[name]
-        spec = host.provider_spec(provider.kind)
-        options = host.provider_options(provider)
-        tools = PluginTools(name=name, wall=clock.wall, logger=logger.getChild(f"plugins.{provider.kind}"))
-        codec = await nursery.start(self._hold_provider, name, spec.open(options, tools))
-        return LiveProvider(name, codec, provider.secrets[0] if provider.secrets else None)
+        name, kind = ready.config.name, ready.config.kind
+        tools = PluginTools(name=name, wall=clock.wall, logger=logger.getChild(f"plugins.{kind}"))
+        try:
+            opening = ready.spec.open(ready.options, tools)
+        except Exception as error:
+            raise PluginLoadError(f"the plugin of provider {name!r} failed to open: {type(error).__name__}") from error
+        codec = await nursery.start(self._hold_provider, name, opening)
+        connections = ready.config.max_connections or max_in_flight
+        return LiveProvider(name, codec, ready.secret, self._transport_for(connections))
+
+    def _transport_for(self, connections: int) -> httpx.AsyncBaseTransport:
+        """The one handed in; else one of our own for all providers that may have so many connections."""
+        if self._transport is not None:
+            return self._transport
+        if connections not in self._own_transports:
+            self._own_transports[connections] = default_transport(max_connections=connections)
+        return self._own_transports[connections]
 
     async def _hold_provider(
         self,
@@ -186,7 +198,9 @@ class OpenKernel:
                     scope.deadline = trio.current_time() + CLOSING_PLUGINS
         except Exception as error:
             if not opened:
-                raise PluginLoadError(f"the plugin of provider {name!r} failed to open: {error!r}") from error
+                raise PluginLoadError(
+                    f"the plugin of provider {name!r} failed to open: {type(error).__name__}"
+                ) from error
             # It had done its work: what breaks while it closes is told, and harms nobody else.
             logger.warning("the plugin of provider %s broke while it closed: %s", name, type(error).__name__)
         finally:
@@ -220,14 +234,10 @@ class OpenKernel:
             settings = CacheSettings(config.cache.memory_bytes, config.cache.ttl)
             cache, cache_inbox, cache_ref = open_cache_actor(settings, clock, slots=slots)
             actors.append((cache, cache_inbox))
-        transport = self._transport
-        if transport is None:
-            transport = self._own_transport = default_transport(max_connections=slots)
         engine = Engine(
             name=f"{secrets.randbits(32):08x}",
             config=config,
             clock=clock,
-            transport=transport,
             targets=TargetBook(config, providers, host.price),
             accounts=AccountTree(config.budget.accounts),
             rules=BudgetRules(
@@ -291,8 +301,8 @@ class OpenKernel:
         self._stop_plugins.set()
         for done in self._plugins_done:
             await done.wait()
-        if self._own_transport is not None:
-            await self._own_transport.aclose()
+        for transport in self._own_transports.values():
+            await transport.aclose()
         engine.events.close()
 
 

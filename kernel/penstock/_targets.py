@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import attrs
+import httpx
 
 from penstock._config import Config, TargetConfig
 from penstock._secrets import Secret
@@ -31,6 +32,7 @@ class LiveProvider:
     name: str
     codec: Provider
     secret: Secret | None
+    transport: httpx.AsyncBaseTransport
 
 
 @attrs.frozen(eq=False)

@@ -1,0 +1,103 @@
+"""The laws of `penstock.abc`, as functions that take makers: run them against your own implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from penstock.abc import Provider, StreamDecoder
+from penstock.errors import CallError, ProviderError
+from penstock.types import ChatRequest, Chunk, Completion, Target, WireHead, WireResponse
+
+__all__ = ["BrokenLawError", "check_provider"]
+
+SECRET = "sk-the-canary-of-check-provider"  # noqa: S105 - it is looked for in places where no secret may be
+GARBAGE = (b"", b"{}", b"null", b"[1]", b"\xff\xfe", b"<html>bad gateway</html>", b'{"error": 7}', b'{"error": {}}')
+
+
+class BrokenLawError(AssertionError):
+    """A law does not hold; the message says which, and where."""
+
+
+def check_provider(
+    make: Callable[[], Provider],
+    *,
+    target: Target,
+    requests: Iterable[ChatRequest] = (ChatRequest("hello"),),
+    responses: Iterable[WireResponse] = (),
+    streams: Iterable[tuple[WireHead, bytes]] = (),
+) -> None:
+    """Checks a provider against its laws. `responses` and `streams` are recordings of whole, good answers.
+
+    Raises BrokenLawError where one does not hold.
+    """
+    for request in requests:
+        _check_request(make, request, target)
+    _check_classify(make())
+    for response in responses:
+        if make().decode(response) != make().decode(response):
+            raise BrokenLawError("decode: equal responses must give equal completions")
+    for head, body in streams:
+        _check_stream(make, head, body)
+
+
+def _check_request(make: Callable[[], Provider], request: ChatRequest, target: Target) -> None:
+    for stream in (False, True):
+        first = make().encode(request, target, stream=stream, now=1_000.0)
+        if make().encode(request, target, stream=stream, now=1_000.0) != first:
+            raise BrokenLawError("encode: equal arguments must give equal requests")
+        authorized = make().authorize(first, SECRET, now=1_000.0)
+        if authorized.body != first.body and SECRET.encode() in authorized.body:
+            raise BrokenLawError("authorize: a credential belongs in a header, not in the body")
+        if SECRET in repr(authorized):
+            raise BrokenLawError("authorize: the repr of a request must not show its credential")
+    bound = make().input_bound(request, target)
+    if bound is not None and bound < 1:
+        raise BrokenLawError("input_bound: every request has at least one token; None says that no bound exists")
+
+
+def _check_classify(provider: Provider) -> None:
+    for status in (400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 529):
+        for body in GARBAGE:
+            error = provider.classify(WireResponse(status, (), body), now=1_000.0)
+            if not isinstance(error, ProviderError):  # pyright: ignore[reportUnnecessaryIsInstance] - a plugin may
+                raise BrokenLawError(f"classify: status {status} gave {type(error).__name__}, not a ProviderError")
+    if provider.classify(WireResponse(429, (("retry-after", "7"),), b""), now=1_000.0).retry_after != 7.0:
+        raise BrokenLawError("classify: retry-after: 7 on a 429 must be told as 7 seconds")
+
+
+@attrs.frozen
+class _Seen:
+    chunks: list[Chunk]
+    completion: Completion | None
+    error: type[CallError] | None
+
+
+def _check_stream(make: Callable[[], Provider], head: WireHead, body: bytes) -> None:
+    whole = _fed(make().decoder(head), [body])
+    if whole.error is not None:
+        raise BrokenLawError(f"decoder: a whole recorded stream ended in {whole.error.__name__}")
+    for at in range(1, len(body)):
+        split = _fed(make().decoder(head), [body[:at], body[at:]])
+        if _joined(split) != _joined(whole):
+            raise BrokenLawError(f"decoder: split at byte {at}, the stream reads differently")
+    cut = _fed(make().decoder(head), [body[: len(body) // 2]])
+    if cut.error is None:
+        raise BrokenLawError("decoder: a stream cut in the middle must not look complete")
+
+
+def _fed(decoder: StreamDecoder, pieces: Iterable[bytes]) -> _Seen:
+    chunks: list[Chunk] = []
+    try:
+        for piece in pieces:
+            chunks.extend(decoder.feed(piece))
+        decoder.close()
+    except CallError as error:
+        return _Seen(chunks, None, type(error))
+    return _Seen(chunks, decoder.completion, None)
+
+
+def _joined(seen: _Seen) -> tuple[object, ...]:
+    """What may not depend on how the bytes were split: the whole answer, and the chunks in their order."""
+    return seen.completion, seen.error, [repr(chunk) for chunk in seen.chunks]
