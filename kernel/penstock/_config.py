@@ -1,0 +1,321 @@
+"""The configuration as values: frozen, checked, and free of anything that could leak when printed.
+
+Not here: how a TOML file becomes these values (`_config_load`), and what only plugins know (`_config_providers`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from penstock._nearest import did_you_mean
+from penstock._secrets import Secret
+from penstock.errors import NoRouteError
+from penstock.policy.accounts import AccountSpec
+from penstock.policy.breaker import BreakerSettings
+from penstock.types import Price
+
+__all__ = [
+    "LATER",
+    "NOT_IN_A_FILE",
+    "BudgetConfig",
+    "CacheConfig",
+    "CacheWhen",
+    "Config",
+    "Defaults",
+    "KernelSettings",
+    "LedgerConfig",
+    "PluginsConfig",
+    "ProviderConfig",
+    "RouteConfig",
+    "Stage",
+    "TargetConfig",
+    "Timeouts",
+]
+
+NOT_IN_A_FILE = "penstock_not_in_a_file"
+"""In the metadata of a field: no table can set it."""
+LATER = "penstock_later"
+"""In the metadata of a field: values that are known, but whose guard this version does not have."""
+STORES_LATER = ("sqlite", "redis")
+
+CacheWhen: TypeAlias = Literal["deterministic", "always", "never"]
+DEFAULT_ROUTE = "default"
+
+
+def more_than_zero(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    """An attrs validator: a number that is finite and more than 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{attribute.name} must be more than 0 and finite")
+
+
+def at_least_one(_: object, attribute: attrs.Attribute[Any], value: int) -> None:
+    """An attrs validator: a whole number from 1 on."""
+    if value < 1:
+        raise ValueError(f"{attribute.name} must be at least 1")
+
+
+def _keys_only(value: Mapping[str, object] | None) -> str:
+    # Headers, parameters and options may hold what nobody shall read in a log.
+    return "None" if value is None else "{" + ", ".join(f"{key}: ..." for key in value) + "}"
+
+
+@attrs.frozen(kw_only=True)
+class KernelSettings:
+    """Limits of the whole process."""
+
+    max_in_flight: int = attrs.field(default=512, validator=at_least_one)
+    """Calls at once; more wait."""
+    grace: float = attrs.field(default=10.0, validator=more_than_zero)
+    """Seconds for calls in flight at shutdown."""
+    timeout: float = attrs.field(default=600.0, validator=more_than_zero)
+    """Seconds for a call where neither it, its route nor its caller's scope names any."""
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """The timeouts of one attempt, in seconds."""
+
+    connect: float = attrs.field(default=5.0, validator=more_than_zero)
+    write: float = attrs.field(default=30.0, validator=more_than_zero)
+    first_token: float = attrs.field(default=30.0, validator=more_than_zero)
+    idle: float = attrs.field(default=30.0, validator=more_than_zero)
+    total: float = attrs.field(default=600.0, validator=more_than_zero)
+    given: frozenset[str] = attrs.field(default=frozenset[str](), repr=False, metadata={NOT_IN_A_FILE: True})
+    """The names of those that the configuration itself states."""
+
+    def for_thinking(self) -> Timeouts:
+        """The same for a model that thinks before it speaks: longer silences, where none are configured."""
+        return attrs.evolve(
+            self,
+            first_token=self.first_token if "first_token" in self.given else 300.0,
+            idle=self.idle if "idle" in self.given else 120.0,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class ProviderConfig:
+    """An API family with credentials. `options` is what its plugin takes; it is structured when the plugin opens."""
+
+    name: str
+    kind: str
+    """The name of the plugin's entry point."""
+    secrets: tuple[Secret, ...] = ()
+    """Empty: it needs none."""
+    max_connections: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_one))
+    """None: as many as calls may be in flight."""
+    options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
+    breaker: BreakerSettings | None = None
+    deferred: bool = False
+    """True where its kind was not known yet when the configuration was read: a plugin handed in may bring it."""
+
+
+@attrs.frozen(kw_only=True)
+class TargetConfig:
+    """One (provider, model)."""
+
+    name: str
+    provider: str
+    model: str
+    timeouts: Timeouts = Timeouts()
+    params: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
+    """Body fields, merged under the request's own."""
+    headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=_keys_only)
+    """Names in lower case."""
+    price: Price | None = None
+    """None: what the price plugins know."""
+    default_max_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_one))
+    breaker: BreakerSettings | None = None
+
+
+@attrs.frozen
+class Stage:
+    """A target of a route and how often it may be tried."""
+
+    target: str
+    """The name of a target, or provider/model."""
+    attempts: int = attrs.field(default=3, validator=at_least_one)
+
+
+@attrs.frozen(kw_only=True)
+class RouteConfig:
+    """A named cascade of targets."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(more_than_zero))
+    commit: Literal["first_content"] = attrs.field(
+        default="first_content", metadata={LATER: ("buffer", "whole", "continue", "restart")}
+    )
+    """When a stream is first shown to the consumer."""
+    on_content_filter: Literal["fail", "next"] = "fail"
+    cache: CacheWhen | None = None
+    """None: as [cache] says."""
+
+
+@attrs.frozen(kw_only=True)
+class Defaults:
+    """What every target starts from, the undeclared ones too."""
+
+    timeouts: Timeouts = Timeouts()
+    params: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
+    headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=_keys_only)
+
+
+@attrs.frozen(kw_only=True)
+class BudgetConfig:
+    """The tree of accounts, and what happens where something about a call's cost is not known."""
+
+    accounts: tuple[AccountSpec, ...] = ()
+    on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
+    on_unknown_bound: Literal["deny", "estimate"] = "deny"
+    hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
+    """Seconds a call waits for other calls' holds to settle."""
+    min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
+    """A budget never caps an answer below this: it refuses."""
+
+
+@attrs.frozen(kw_only=True)
+class LedgerConfig:
+    """Where spending is kept."""
+
+    store: Literal["memory"] = attrs.field(default="memory", metadata={LATER: STORES_LATER})
+
+
+@attrs.frozen(kw_only=True)
+class CacheConfig:
+    """Where and when answers are kept."""
+
+    store: Literal["memory"] = attrs.field(default="memory", metadata={LATER: STORES_LATER})
+    ttl: float = attrs.field(default=3600.0, validator=more_than_zero)
+    """Seconds."""
+    when: CacheWhen = "deterministic"
+    memory_bytes: int = attrs.field(default=67_108_864, validator=at_least_one)
+
+
+@attrs.frozen(kw_only=True)
+class PluginsConfig:
+    """Which installed plugins may be used, and their own options by the name of their entry point."""
+
+    discover: bool = True
+    """False: none of third parties."""
+    allow: tuple[str, ...] | None = None
+    """Names of entry points or distributions. None: all that are installed."""
+    options: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], repr=_keys_only)
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """Everything `open_kernel` needs to know. Printing it shows no credential."""
+
+    kernel: KernelSettings = KernelSettings()
+    providers: dict[str, ProviderConfig] = attrs.field(factory=dict[str, ProviderConfig])
+    targets: dict[str, TargetConfig] = attrs.field(factory=dict[str, TargetConfig])
+    """The declared ones; `resolve_target` knows the others."""
+    routes: dict[str, RouteConfig] = attrs.field(factory=dict[str, RouteConfig])
+    defaults: Defaults = Defaults()
+    breaker: BreakerSettings = attrs.field(factory=BreakerSettings)
+    budget: BudgetConfig = BudgetConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    cache: CacheConfig | None = None
+    """None: no cache, and no call waits for another's answer."""
+    plugins: PluginsConfig = PluginsConfig()
+    source: Path | None = None
+    """The file it was read from."""
+
+    @classmethod
+    def load(cls, path: str | Path, *, environ: Mapping[str, str] | None = None) -> Config:
+        """Reads a TOML file. Raises ConfigError with every mistake in it."""
+        from penstock._config_file import read_toml  # noqa: PLC0415  # heavy: only where a file is read
+        from penstock._config_load import load_mapping  # noqa: PLC0415  # imports cattrs
+
+        file = Path(path)
+        return load_mapping(read_toml(file), source=file, environ=environ)
+
+    @classmethod
+    def from_dict(
+        cls,
+        mapping: Mapping[str, Any],
+        *,
+        source: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Config:
+        """The same from a dict of the same shape; `api_key` may be a callable. `environ` defaults to os.environ."""
+        from penstock._config_load import load_mapping  # noqa: PLC0415  # imports cattrs
+
+        return load_mapping(mapping, source=source, environ=environ)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Config:
+        """The file that PENSTOCK_CONFIG names, else a cascade over the providers whose keys are in the environment."""
+        from penstock._default_models import config_from_environment  # noqa: PLC0415  # as above
+
+        return config_from_environment(environ)
+
+    @classmethod
+    def cascade(
+        cls,
+        stages: Iterable[tuple[str, str, int]],
+        *,
+        per_day_usd: float | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Config:
+        """A default route over (provider, model, attempts), keys from the environment; days are of UTC."""
+        cascade = [{"target": f"{provider}/{model}", "attempts": attempts} for provider, model, attempts in stages]
+        mapping: dict[str, Any] = {"routes": {DEFAULT_ROUTE: {"cascade": cascade}}}
+        if per_day_usd is not None:
+            mapping["budget"] = {"limits": [{"per": "day", "usd": per_day_usd}]}
+        return cls.from_dict(mapping, environ=environ)
+
+    def route(self, name: str | None = None) -> RouteConfig:
+        """The route of that name; without one `default`, or the only one there is. Raises NoRouteError."""
+        if name is None:
+            if DEFAULT_ROUTE not in self.routes and len(self.routes) == 1:
+                return next(iter(self.routes.values()))
+            name = DEFAULT_ROUTE
+        found = self.routes.get(name)
+        if found is None:
+            raise NoRouteError(f"there is no route named {name!r}{did_you_mean(name, self.routes)}")
+        return found
+
+    def resolve_target(self, name: str) -> TargetConfig:
+        """The target of that name, else provider/model, split at the first slash. Raises NoRouteError."""
+        declared = self.targets.get(name)
+        if declared is not None:
+            return declared
+        provider, slash, model = name.partition("/")
+        if not (slash and model):
+            raise NoRouteError(f"there is no target named {name!r}{did_you_mean(name, self.targets)}")
+        if provider not in self.providers:
+            raise NoRouteError(
+                f"no provider named {provider!r} is configured for {name!r}{did_you_mean(provider, self.providers)}"
+            )
+        defaults = self.defaults
+        return TargetConfig(
+            name=name,
+            provider=provider,
+            model=model,
+            timeouts=defaults.timeouts,
+            params=dict(defaults.params),
+            headers=dict(defaults.headers),
+        )
+
+    def breaker_settings(self, scope: str) -> BreakerSettings:
+        """What holds for a scope such as "target:sonnet", "provider:openai" or "key:openai/0".
+
+        A provider's own settings hold for its keys and its targets too, a target's for it alone.
+        """
+        kind, _, name = scope.partition(":")
+        if kind == "target":
+            target = self.targets.get(name)
+            if target and target.breaker:
+                return target.breaker
+            provider = target.provider if target else name.partition("/")[0]
+        else:
+            provider = name.rpartition("/")[0] if kind == "key" else name
+        found = self.providers.get(provider)
+        return (found and found.breaker) or self.breaker

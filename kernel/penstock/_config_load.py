@@ -1,0 +1,313 @@
+"""A mapping of tables to a Config: every table read, every reference between them checked, all mistakes told at once.
+
+Not here: the shapes of the tables (`_config_tables`), the file (`_config_file`), and what plugins know of their
+options (`_config_providers`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import attrs
+
+from penstock._config import (
+    BudgetConfig,
+    CacheConfig,
+    Config,
+    Defaults,
+    KernelSettings,
+    LedgerConfig,
+    PluginsConfig,
+    ProviderConfig,
+    RouteConfig,
+    TargetConfig,
+    Timeouts,
+)
+from penstock._config_mistakes import Mistakes, join, plain, shown
+from penstock._config_plugins import read_plugins
+from penstock._config_providers import KERNEL_KEYS, read_keys, settle_provider
+from penstock._config_tables import (
+    AccountTable,
+    BudgetTable,
+    DefaultsTable,
+    ProviderTable,
+    RouteCacheTable,
+    RouteTable,
+    TargetTable,
+    tables_reader,
+)
+from penstock._discovery import PluginHost
+from penstock._nearest import did_you_mean
+from penstock.errors import ConfigError
+from penstock.policy.accounts import AccountSpec, check_path
+from penstock.policy.breaker import BreakerSettings
+
+__all__ = ["load_mapping"]
+
+T = TypeVar("T")
+
+SECTIONS = (
+    "kernel",
+    "providers",
+    "targets",
+    "routes",
+    "defaults",
+    "breaker",
+    "budget",
+    "accounts",
+    "ledger",
+    "cache",
+    "plugins",
+)
+SECTIONS_LATER = frozenset({"telemetry", "hedging", "hedge", "gateway", "retry_budget", "validators", "rehearsal"})
+NO_STORE = 'without it the store is sqlite, which is not available in this version; say store = "memory"'
+LONGEST_NAME = 200
+
+
+def load_mapping(
+    mapping: object,
+    *,
+    source: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    host_for: Callable[[PluginsConfig], PluginHost] = PluginHost,
+) -> Config:
+    """The configuration that the mapping says. Raises ConfigError with every mistake in it."""
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"a configuration is a table, not {type(mapping).__name__}")
+    mistakes = Mistakes()
+    tables = plain(cast("Mapping[object, object]", mapping), mistakes)
+    environ = os.environ if environ is None else environ
+    loading = _Loading(tables, mistakes, environ, source.parent if source else Path())
+    config = loading.config(host_for)
+    mistakes.end(str(source) if source else None)
+    return attrs.evolve(config, source=source)
+
+
+@attrs.define
+class _Loading:
+    tables: dict[str, Any]
+    mistakes: Mistakes
+    environ: Mapping[str, str]
+    folder: Path
+
+    def config(self, host_for: Callable[[PluginsConfig], PluginHost]) -> Config:
+        """What the tables say; to be thrown away where there are mistakes."""
+        for key in self.tables:
+            if key in SECTIONS_LATER:
+                self.mistakes.add(join("", key), "is not available in this version")
+            elif key not in SECTIONS:
+                self.mistakes.add(join("", key), f"is unknown{did_you_mean(key, SECTIONS)}")
+        breaker = self._value(BreakerSettings, "breaker") or BreakerSettings()
+        defaults = self._defaults()
+        plugins, host = read_plugins(self._section("plugins"), host_for, self.mistakes)
+        providers = self._providers(breaker)
+        config = Config(
+            kernel=self._value(KernelSettings, "kernel") or KernelSettings(),
+            targets=self._targets(defaults, providers, breaker, host),
+            routes=self._routes(providers, host),
+            defaults=defaults,
+            breaker=breaker,
+            budget=self._budget(),
+            ledger=self._ledger(),
+            cache=self._cache(),
+            plugins=plugins,
+        )
+        settled: dict[str, ProviderConfig] = {}
+        for name, provider in providers.items():
+            ready = settle_provider(provider, plugins.options, host, self.mistakes, environ=self.environ)
+            settled[name] = ready.config if ready else provider
+        return attrs.evolve(config, providers=settled)
+
+    def _providers(self, breaker: BreakerSettings) -> dict[str, ProviderConfig]:
+        providers: dict[str, ProviderConfig] = {}
+        for name, path, table in self._named("providers"):
+            if "/" in name:
+                self.mistakes.add(path, "a provider's name holds no slash: provider/model is split at the first one")
+            own = {key: table[key] for key in KERNEL_KEYS if key in table and key != "api_key"}
+            read = self._read(ProviderTable, own, path)
+            secrets = read_keys(table, path, self.environ, self.folder, self.mistakes)
+            providers[name] = ProviderConfig(
+                name=name,
+                kind=(read and read.kind) or name,
+                secrets=secrets,
+                max_connections=read.max_connections if read else None,
+                options={key: value for key, value in table.items() if key not in KERNEL_KEYS},
+                breaker=_overlaid(breaker, read.breaker if read else None, own.get("breaker")),
+                deferred=True,
+            )
+        return providers
+
+    def _targets(
+        self,
+        defaults: Defaults,
+        providers: dict[str, ProviderConfig],
+        breaker: BreakerSettings,
+        host: PluginHost,
+    ) -> dict[str, TargetConfig]:
+        targets: dict[str, TargetConfig] = {}
+        for name, path, table in self._named("targets"):
+            read = self._read(TargetTable, table, path)
+            # What a table refers to is checked even where something else in it is wrong.
+            if isinstance(table.get("provider"), str):
+                self._use_provider(table["provider"], join(path, "provider"), providers, host)
+            if read is None:
+                continue
+            provider = providers.get(read.provider)
+            base = (provider and provider.breaker) or breaker
+            targets[name] = TargetConfig(
+                name=name,
+                provider=read.provider,
+                model=read.model,
+                timeouts=_merged_timeouts(defaults.timeouts, read.timeouts, table.get("timeouts")),
+                params={**defaults.params, **read.params},
+                headers={**defaults.headers, **_lower(read.headers)},
+                price=read.price,
+                default_max_tokens=read.default_max_tokens,
+                breaker=_overlaid(base, read.breaker, table.get("breaker")),
+            )
+        return targets
+
+    def _routes(self, providers: dict[str, ProviderConfig], host: PluginHost) -> dict[str, RouteConfig]:
+        routes: dict[str, RouteConfig] = {}
+        for name, path, table in self._named("routes"):
+            read = self._read(RouteTable, table, path)
+            self._use_targets(table.get("cascade"), join(path, "cascade"), providers, host)
+            if read is None:
+                continue
+            cache = read.cache.when if isinstance(read.cache, RouteCacheTable) else read.cache
+            if cache not in {None, "never"} and "cache" not in self.tables:
+                self.mistakes.add(join(path, "cache"), "there is no [cache] table, so nothing is ever cached")
+            routes[name] = RouteConfig(
+                name=name,
+                stages=read.cascade,
+                timeout=read.timeout,
+                commit=read.commit,
+                on_content_filter=read.on_content_filter,
+                cache=cache,
+            )
+        return routes
+
+    def _use_targets(self, cascade: object, path: str, providers: dict[str, ProviderConfig], host: PluginHost) -> None:
+        stages = cast("list[object]", cascade) if isinstance(cascade, list) else []
+        seen: set[str] = set()
+        for place, stage in enumerate(stages):
+            target = cast("dict[str, object]", stage).get("target") if isinstance(stage, dict) else stage
+            if not isinstance(target, str):
+                continue
+            self._use_target(target, join(path, place), providers, host)
+            if target in seen:
+                self.mistakes.add(join(path, place), f"{shown(target)} is listed twice; raise its attempts")
+            seen.add(target)
+
+    def _use_target(self, target: str, path: str, providers: dict[str, ProviderConfig], host: PluginHost) -> None:
+        declared = self._section("targets")
+        if target in declared:
+            return
+        provider, slash, model = target.partition("/")
+        if not (slash and provider and model):
+            says = f"{shown(target)}: there is no target of that name, and it is not provider/model"
+            self.mistakes.add(path, says + did_you_mean(target, declared))
+        else:
+            self._use_provider(provider, path, providers, host)
+
+    def _use_provider(self, name: str, path: str, providers: dict[str, ProviderConfig], host: PluginHost) -> None:
+        """A provider that is not declared exists where its name is a kind: its key comes from the environment."""
+        if name in providers or name in self._section("providers"):
+            return
+        if name in host.kinds():
+            providers[name] = ProviderConfig(name=name, kind=name, deferred=True)
+            return
+        known = {*self._section("providers"), *host.kinds()}
+        self.mistakes.add(path, f"{shown(name)}: there is no provider of that name{did_you_mean(name, known)}")
+
+    def _defaults(self) -> Defaults:
+        table = self._section("defaults")
+        read = self._read(DefaultsTable, table, "defaults")
+        if read is None:
+            return Defaults()
+        timeouts = _merged_timeouts(Timeouts(), read.timeouts, table.get("timeouts"))
+        return Defaults(timeouts=timeouts, params=read.params, headers=_lower(read.headers))
+
+    def _budget(self) -> BudgetConfig:
+        root = self._value(BudgetTable, "budget") or BudgetTable()
+        accounts = [_account("", root)] if (root.limits, root.soft, root.tenant) != ((), None, None) else []
+        for name, path, table in self._named("accounts", check_name=False):
+            read = self._read(AccountTable, table, path)
+            try:
+                check_path(name)
+            except ValueError as error:
+                self.mistakes.add(path, str(error))
+                continue
+            if not name:
+                self.mistakes.add(path, "the root account is [budget]")
+            elif read is not None:
+                accounts.append(_account(name, read))
+        return BudgetConfig(
+            accounts=tuple(accounts),
+            on_unknown_price=root.on_unknown_price,
+            on_unknown_bound=root.on_unknown_bound,
+            hold_wait=root.hold_wait,
+            min_output_tokens=root.min_output_tokens,
+        )
+
+    def _ledger(self) -> LedgerConfig:
+        return self._store(LedgerConfig, "ledger") or LedgerConfig()
+
+    def _cache(self) -> CacheConfig | None:
+        return self._store(CacheConfig, "cache")
+
+    def _store(self, cls: type[T], section: str) -> T | None:
+        if section not in self.tables:
+            return None
+        if "store" not in self._section(section):
+            self.mistakes.add(join(section, "store"), NO_STORE)
+        return self._value(cls, section)
+
+    def _value(self, cls: type[T], section: str) -> T | None:
+        return self._read(cls, self._section(section), section)
+
+    def _read(self, cls: type[T], table: object, path: str) -> T | None:
+        return tables_reader().read(cls, table, path, self.mistakes)
+
+    def _section(self, name: str) -> dict[str, Any]:
+        table = self.tables.get(name, {})
+        if isinstance(table, dict):
+            return cast("dict[str, Any]", table)
+        self.mistakes.add(name, f"{shown(table, name)}: must be a table")
+        return {}
+
+    def _named(self, section: str, *, check_name: bool = True) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        for name, table in self._section(section).items():
+            path = join(section, name)
+            if check_name and not (name and name == name.strip() and name.isprintable() and len(name) <= LONGEST_NAME):
+                self.mistakes.add(path, f"{shown(name)} cannot be a name: printable, at most {LONGEST_NAME} characters")
+            if isinstance(table, dict):
+                yield name, path, cast("dict[str, Any]", table)
+            else:
+                self.mistakes.add(path, f"{shown(table, path)}: must be a table")
+
+
+def _account(path: str, table: AccountTable) -> AccountSpec:
+    return AccountSpec(path=path, limits=table.limits, soft=table.soft, tenant=table.tenant)
+
+
+def _merged_timeouts(base: Timeouts, own: Timeouts | None, table: Mapping[str, Any] | None) -> Timeouts:
+    if own is None or not table:
+        return base
+    stated = {name: getattr(own, name) for name in table}
+    return attrs.evolve(base, **stated, given=base.given | frozenset(stated))
+
+
+def _overlaid(
+    base: BreakerSettings, own: BreakerSettings | None, table: Mapping[str, Any] | None
+) -> BreakerSettings | None:
+    if own is None or not table:
+        return None
+    return attrs.evolve(base, **{name: getattr(own, name) for name in table})
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}

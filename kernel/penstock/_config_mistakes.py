@@ -1,0 +1,114 @@
+"""Mistakes in a configuration: collected with their paths, told all at once, never showing what is secret.
+
+Not here: what is right and wrong (`_config_load`, `_config_providers` and the values themselves).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from penstock.errors import ConfigError, ConfigMistake
+
+__all__ = ["Mistakes", "WrongError", "join", "plain", "shown"]
+
+DEEPEST = 32
+"""No configuration is nested deeper; a value that holds itself is."""
+LONGEST_SHOWN = 60
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_SECRET = re.compile(
+    r"key|secret|(?<!first_)token(?!s)|password|passwd|credential|auth|header|cookie|signature", re.IGNORECASE
+)
+_USERINFO = re.compile(r"//[^/@\s]*@")
+
+
+class WrongError(ValueError):
+    """One value is wrong: `says` what, and what would be right. Who raises it need not know the path."""
+
+    def __init__(self, value: object, says: str) -> None:
+        super().__init__(says)
+        self.value = value
+        self.says = says
+
+
+class Mistakes:
+    """Collects mistakes in the order they are found."""
+
+    def __init__(self) -> None:
+        self._found: list[ConfigMistake] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, path: str, says: str) -> None:
+        """One more; told once, however often it is found."""
+        mistake = ConfigMistake(path, says)
+        if str(mistake) not in {str(known) for known in self._found}:
+            self._found.append(mistake)
+
+    def wrong(self, path: str, wrong: WrongError) -> None:
+        """One more, with the value where it may be shown."""
+        self.add(path, f"{shown(wrong.value, path)}: {wrong.says}")
+
+    def end(self, source: str | None) -> None:
+        """Raises ConfigError if there was any."""
+        if self._found:
+            raise ConfigError(self._found, source=source)
+
+
+def join(path: str, key: str | int) -> str:
+    """The path of a value in the table or array at `path`."""
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    name = key if _BARE.fullmatch(key) and len(key) <= LONGEST_SHOWN else _quoted(key)
+    return f"{path}.{name}" if path else name
+
+
+def shown(value: object, path: str = "") -> str:
+    """The value as an error may show it. What a secret's path names is told by its type alone."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case None:
+            return "nothing"
+        case dict():
+            return "a table"
+        case list():
+            return "an array"
+        case _ if _SECRET.search(".".join(path.rsplit(".", 2)[-2:])):
+            return f"<{type(value).__name__}>"
+        case str():
+            return _quoted(_USERINFO.sub("//...@", value))
+        case int() if value.bit_length() > 200:
+            return "a number of very many digits"
+        case int() | float():
+            return repr(value)
+        case _:
+            return f"<{type(value).__name__}>"
+
+
+def plain(value: object, mistakes: Mistakes, path: str = "", depth: int = 0) -> Any:
+    """The same made of dicts with string keys, lists and scalars, copied, so that nobody else can change it."""
+    if depth > DEEPEST:
+        mistakes.add(path, f"is nested deeper than {DEEPEST} levels")
+        return None
+    if isinstance(value, Mapping):
+        table = cast("Mapping[object, object]", value)
+        copied: dict[str, Any] = {}
+        for key, item in table.items():
+            if isinstance(key, str):
+                copied[key] = plain(item, mistakes, join(path, key), depth + 1)
+            else:
+                mistakes.add(path, f"{shown(key)} is no name: the keys of a table are strings")
+        return copied
+    if isinstance(value, list | tuple):
+        items = cast("list[object] | tuple[object, ...]", value)
+        return [plain(item, mistakes, join(path, place), depth + 1) for place, item in enumerate(items)]
+    return value
+
+
+def _quoted(text: str) -> str:
+    # repr escapes what would break a line or cannot be printed.
+    quoted = repr(text[:LONGEST_SHOWN])[1:-1]
+    return f'"{quoted}..."' if len(text) > LONGEST_SHOWN else f'"{quoted}"'

@@ -1,0 +1,330 @@
+"""Tables to attrs values, by cattrs: strict about types, and telling every mistake with its path.
+
+Not here: which tables there are (`_config_tables`). Imported only when a configuration is read, for cattrs is heavy.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from decimal import Decimal
+from functools import partial
+from typing import Any, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
+
+import attrs
+from cattrs import Converter
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn, override
+
+from penstock._config import LATER, NOT_IN_A_FILE
+from penstock._config_mistakes import Mistakes, WrongError, join, shown
+from penstock._nearest import did_you_mean, nearest, one_of
+from penstock.policy.money import nano_from_usd
+
+__all__ = ["NanoUsd", "Reader", "make_converter", "plain_reader"]
+
+T = TypeVar("T")
+
+NanoUsd = NewType("NanoUsd", int)
+"""A figure in USD in the file, whole nano-USD once it is read."""
+LARGEST = 2**63 - 1
+LONGEST_SENTENCE = 300
+_SEQUENCES: dict[object, Callable[[list[Any]], Any]] = {
+    tuple: tuple,
+    list: list,
+    Sequence: tuple,
+    set: set,
+    frozenset: frozenset,
+    AbstractSet: frozenset,
+}
+
+
+@attrs.frozen
+class Reader:
+    """Makes values of tables. `keys_later` are, per class, keys that are known but not built in this version."""
+
+    converter: Converter
+    keys_later: Mapping[type, frozenset[str]] = attrs.field(factory=dict[type, frozenset[str]])
+
+    def read(
+        self,
+        cls: type[T],
+        table: object,
+        path: str,
+        mistakes: Mistakes,
+        *,
+        origin: Callable[[str], str] | None = None,
+    ) -> T | None:
+        """The value of the table at `path`; None where it has mistakes, which then are in `mistakes`.
+
+        `origin` tells the path of each key, where the table was put together from several.
+        """
+        try:
+            return self.converter.structure(table, cls)
+        except Exception as error:  # noqa: BLE001  # the validators of foreign option classes may raise anything
+            for where, says in self._told(error, path, table, cls, origin or partial(join, path)):
+                mistakes.add(where, says)
+            return None
+
+    def _told(
+        self, error: Exception, path: str, value: object, cls: type, place: Callable[[Any], str] | None = None
+    ) -> Iterator[tuple[str, str]]:
+        place = place or partial(join, path)
+        match error:
+            case ClassValidationError():
+                inside, others = error.group_exceptions()
+                for inner, note in inside:
+                    yield from self._told(inner, place(note.name), _item(value, note.name), error.cl)
+                for inner in others:
+                    yield from self._told(inner, path, value, error.cl, place)
+            case IterableValidationError():
+                items, others = error.group_exceptions()
+                for inner, item in items:
+                    # str has a method `index` too, which hides the field from type checkers.
+                    at: Any = item.index
+                    yield from self._told(inner, place(at), _item(value, at), cls)
+                for inner in others:
+                    yield from self._told(inner, path, value, cls)
+            case ForbiddenExtraKeysError():
+                for key in sorted(error.extra_fields):
+                    yield place(key), self._unknown(key, error.cl)
+            case KeyError():
+                yield path, "is missing"
+            case _:
+                what = (
+                    "" if isinstance(value, dict) and not isinstance(error, WrongError) else f"{shown(value, path)}: "
+                )
+                yield path, what + _sentence(error, value)
+
+    def _unknown(self, key: str, cls: type) -> str:
+        if key in self.keys_later.get(cls, ()):
+            return "is not available in this version"
+        return f"is unknown{did_you_mean(key, [field.name for field in _fields(cls)])}"
+
+
+@functools.cache
+def plain_reader() -> Reader:
+    """A reader that knows no tables of ours: for the options of plugins."""
+    return Reader(make_converter())
+
+
+def make_converter() -> Converter:
+    """A converter that takes nothing for what it is not: no number from a string, no array from a string."""
+    converter = Converter(forbid_extra_keys=True, detailed_validation=True)
+    for kind, hook in _SCALARS.items():
+        converter.register_structure_hook(kind, hook)
+    converter.register_structure_hook_func(_is_nano_usd, _nano_usd)
+    converter.register_structure_hook_func(_is_literal, _literal)
+    converter.register_structure_hook_factory(_is_sequence, lambda kind: _sequence_hook(kind, converter))
+    converter.register_structure_hook_factory(_is_table, lambda kind: _table_hook(kind, converter))
+    converter.register_structure_hook_factory(_is_union, lambda kind: _union_hook(kind, converter))
+    converter.register_structure_hook_factory(attrs.has, lambda cls: _attrs_hook(cls, converter))
+    return converter
+
+
+def _bool(value: object, _: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise WrongError(value, "must be true or false")
+
+
+def _int(value: object, _: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise WrongError(value, "must be a whole number")
+    if not -LARGEST <= value <= LARGEST:
+        raise WrongError(value, "is too large")
+    return value
+
+
+def _float(value: object, _: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise WrongError(value, "must be a number")
+    if not -LARGEST <= value <= LARGEST:
+        raise WrongError(value, "must be a finite number" if isinstance(value, float) else "is too large")
+    return float(value)
+
+
+def _str(value: object, _: object) -> str:
+    if not isinstance(value, str):
+        raise WrongError(value, "must be a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise WrongError(value, "must be text that Unicode can encode") from None
+    return value
+
+
+_SCALARS: dict[type, Callable[[object, object], Any]] = {bool: _bool, int: _int, float: _float, str: _str}
+
+
+def _is_nano_usd(kind: Any) -> bool:
+    return kind is NanoUsd
+
+
+def _nano_usd(value: object, _: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise WrongError(value, "must be an amount in USD")
+    try:
+        return nano_from_usd(value)
+    except ValueError:
+        raise WrongError(value, "must be an amount in USD: finite, not negative, less than 10**18") from None
+
+
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
+def _literal(value: object, kind: object) -> object:
+    choices = get_args(kind)
+    for choice in choices:
+        if type(choice) is type(value) and choice == value:
+            return value
+    names = [str(choice) for choice in choices]
+    near = nearest(value, names) if isinstance(value, str) else None
+    raise WrongError(value, f"must be one of {one_of(names)}" + (f"; did you mean {near!r}?" if near else ""))
+
+
+def _is_sequence(kind: object) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return len(arguments) == 2 and arguments[1] is ...
+    return origin in _SEQUENCES
+
+
+def _sequence_hook(kind: object, converter: Converter) -> Callable[[object, object], Any]:
+    make, element = _SEQUENCES[get_origin(kind)], get_args(kind)[0]
+
+    def read(value: object, _: object) -> Any:
+        if not isinstance(value, list):
+            raise WrongError(value, "must be an array")
+        return make(_each(enumerate(cast("list[object]", value)), element, converter))
+
+    return read
+
+
+def _is_table(kind: object) -> bool:
+    return kind is dict or get_origin(kind) in {dict, Mapping}
+
+
+def _table_hook(kind: object, converter: Converter) -> Callable[[object, object], Any]:
+    element = (get_args(kind) or (str, Any))[1]
+
+    def read(value: object, _: object) -> Any:
+        if not isinstance(value, dict):
+            raise WrongError(value, "must be a table")
+        table = cast("dict[str, object]", value)
+        return dict(zip(table, _each(table.items(), element, converter), strict=True))
+
+    return read
+
+
+def _each(items: Iterable[tuple[int | str, object]], element: Any, converter: Converter) -> list[Any]:
+    structured: list[Any] = []
+    errors: list[Exception] = []
+    for place, item in items:
+        try:
+            structured.append(converter.structure(item, element))
+        except Exception as error:  # noqa: BLE001  # gathered, each with its place, and raised together
+            error.add_note(IterableValidationNote("", place, element))
+            errors.append(error)
+    if errors:
+        raise IterableValidationError("", errors, cast("type", element))
+    return structured
+
+
+def _is_union(kind: object) -> bool:
+    return get_origin(kind) in {Union, types.UnionType}
+
+
+def _union_hook(kind: object, converter: Converter) -> Callable[[object, object], Any]:
+    members = [member for member in get_args(kind) if member is not type(None)]
+    optional = len(members) < len(get_args(kind))
+
+    def read(value: object, _: object) -> Any:
+        if value is None and optional:
+            return None
+        errors: list[Exception] = []
+        for member in members:
+            try:
+                return converter.structure(value, member)
+            except Exception as error:  # noqa: BLE001  # the next member may take it; else all are told
+                errors.append(error)
+        # A group tells of mistakes inside the value: then it is of the right kind for that member.
+        inside = [error for error in errors if isinstance(error, ExceptionGroup)]
+        if len(errors) == 1 or inside:
+            raise (inside or errors)[0]
+        raise WrongError(value, ", or ".join(_sentence(error, value) for error in errors))
+
+    return read
+
+
+def _attrs_hook(cls: type, converter: Converter) -> Callable[[object, object], Any]:
+    attrs.resolve_types(cls)
+    known = {field.name for field in _fields(cls)}
+    overrides: dict[str, Any] = {
+        field.name: override(struct_hook=_field_hook(field, converter)) if field.name in known else override(omit=True)
+        for field in attrs.fields(cls)
+        if field.init
+    }
+    whole: Callable[[Any, Any], Any] = make_dict_structure_fn(cls, converter, True, **overrides)
+
+    def read(value: object, kind: object) -> Any:
+        if not isinstance(value, dict):
+            raise WrongError(value, "must be a table")
+        return whole(value, kind)
+
+    return read
+
+
+def _fields(cls: type) -> list[attrs.Attribute[Any]]:
+    """The fields that a table can set."""
+    return [field for field in attrs.fields(cls) if field.init and NOT_IN_A_FILE not in field.metadata]
+
+
+def _field_hook(field: attrs.Attribute[Any], converter: Converter) -> Callable[[object, object], Any]:
+    later: Sequence[str] = field.metadata.get(LATER, ())
+
+    def read(value: object, _: object) -> Any:
+        if later and (isinstance(value, dict) or value in later):
+            raise WrongError(value, "is not available in this version")
+        structured = converter.structure(value, field.type) if field.type else value
+        if field.converter is None and field.validator is not None:
+            _validate(field, value, structured)
+        return structured
+
+    return read
+
+
+def _validate(field: attrs.Attribute[Any], value: object, structured: object) -> None:
+    # Before there is an instance, so that every mistake of a table is told and not only the first.
+    try:
+        cast("Callable[[object, object, object], None]", field.validator)(None, field, structured)
+    except (ValueError, TypeError) as error:
+        raise WrongError(value, _sentence(error, value)) from None
+    except AttributeError:
+        # A validator that looks at the instance: it runs when there is one.
+        return
+
+
+def _sentence(error: Exception, value: object) -> str:
+    if isinstance(error, WrongError):
+        return error.says
+    # attrs adds objects after its sentence, and the value at its end: neither is for a user's eyes.
+    first = error.args[0] if error.args else ""
+    says = first[:LONGEST_SENTENCE] if isinstance(first, str) and first else type(error).__name__
+    if isinstance(value, float | str) or (isinstance(value, int) and abs(value) <= LARGEST):
+        says = re.sub(rf"\s*[:(]\s*(got )?{re.escape(repr(value))}\)?$", "", says)
+    return says
+
+
+def _item(value: object, key: int | str) -> object:
+    match value:
+        case dict():
+            return cast("dict[str, object]", value).get(str(key))
+        case list() if isinstance(key, int):
+            return cast("list[object]", value)[key]
+        case _:
+            return None

@@ -1,0 +1,248 @@
+"""The tables of the file where their shape differs from the values made of them, and what they cannot say yet.
+
+A key that the design knows and this version does not build is refused by name, never taken in silence.
+Not here: how the tables refer to each other (`_config_load`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Sized
+from typing import Any, Literal
+from zoneinfo import available_timezones
+
+import attrs
+
+from penstock._config import (
+    LATER,
+    CacheConfig,
+    CacheWhen,
+    KernelSettings,
+    LedgerConfig,
+    Stage,
+    Timeouts,
+    at_least_one,
+    more_than_zero,
+)
+from penstock._config_mistakes import WrongError
+from penstock._config_structure import NanoUsd, Reader, make_converter
+from penstock._nearest import nearest
+from penstock.policy.accounts import Limit
+from penstock.policy.breaker import BreakerSettings
+from penstock.policy.window import Per, check_zone
+from penstock.types import Price
+
+__all__ = [
+    "AccountTable",
+    "BudgetTable",
+    "DefaultsTable",
+    "ProviderTable",
+    "RouteTable",
+    "TargetTable",
+    "tables_reader",
+]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SENDABLE = re.compile(r"[\x20-\x7e\t]*")
+FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-encoding", "expect"})
+"""Headers that say how the body travels: the transport's own."""
+
+
+def sendable_headers(_: object, attribute: attrs.Attribute[Any], headers: dict[str, str]) -> None:
+    """An attrs validator: names and values that HTTP can carry, none of them twice."""
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name[:60]!r} is not the name of a header")
+        if name.lower() in FRAMING:
+            raise ValueError(f"the header {name} is the transport's own")
+        if not _SENDABLE.fullmatch(value):
+            raise ValueError(f"the value of {name} holds a line break or a character that is not plain ASCII")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError(f"{attribute.name} names a header twice: upper and lower case are the same")
+
+
+def sendable_json(_: object, attribute: attrs.Attribute[Any], params: dict[str, Any]) -> None:
+    """An attrs validator: what JSON can say."""
+    try:
+        json.dumps(params, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = "text that is not Unicode" if isinstance(error, UnicodeError) else str(error)
+        raise ValueError(f"{attribute.name} cannot be sent as JSON: {reason[:100]}") from None
+
+
+def not_empty(_: object, attribute: attrs.Attribute[Any], value: Sized) -> None:
+    """An attrs validator."""
+    if not value:
+        raise ValueError(f"{attribute.name} must not be empty")
+
+
+def a_zone(_: object, __: object, name: str) -> None:
+    """An attrs validator: a time zone of the IANA database."""
+    try:
+        check_zone(name)
+    except ValueError as error:
+        near = nearest(name, available_timezones())
+        raise ValueError(
+            "is not a time zone of the IANA database" + (f"; did you mean {near!r}?" if near else ".")
+        ) from error
+
+
+def a_share(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    """An attrs validator."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{attribute.name} is a share of the limit: more than 0, at most 1")
+
+
+_positive_or_none = attrs.validators.optional(at_least_one)
+_amount_or_none = attrs.validators.optional(more_than_zero)
+_seconds_or_none = attrs.validators.optional(more_than_zero)
+_share_or_none = attrs.validators.optional(a_share)
+
+
+@attrs.frozen(kw_only=True)
+class ProviderTable:
+    """What of [providers.*] is the kernel's; everything else is the plugin's."""
+
+    kind: str | None = None
+    max_connections: int | None = attrs.field(default=None, validator=_positive_or_none)
+    breaker: BreakerSettings | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PriceTable:
+    """USD per million tokens."""
+
+    input: NanoUsd
+    output: NanoUsd
+    cached_input: NanoUsd | None = None
+    cache_write: NanoUsd | None = None
+    cache_write_1h: NanoUsd | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TargetTable:
+    """[targets.*]."""
+
+    provider: str
+    model: str = attrs.field(validator=not_empty)
+    timeouts: Timeouts | None = None
+    params: dict[str, Any] = attrs.field(factory=dict[str, Any], validator=sendable_json)
+    headers: dict[str, str] = attrs.field(factory=dict[str, str], validator=sendable_headers)
+    price: Price | None = None
+    default_max_tokens: int | None = attrs.field(default=None, validator=_positive_or_none)
+    breaker: BreakerSettings | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DefaultsTable:
+    """[defaults]."""
+
+    timeouts: Timeouts | None = None
+    params: dict[str, Any] = attrs.field(factory=dict[str, Any], validator=sendable_json)
+    headers: dict[str, str] = attrs.field(factory=dict[str, str], validator=sendable_headers)
+
+
+@attrs.frozen(kw_only=True)
+class RouteCacheTable:
+    """`cache` of a route, spelled out."""
+
+    when: CacheWhen
+
+
+@attrs.frozen(kw_only=True)
+class RouteTable:
+    """[routes.*]."""
+
+    cascade: tuple[Stage, ...] = attrs.field(validator=not_empty)
+    timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
+    commit: Literal["first_content"] = attrs.field(
+        default="first_content", metadata={LATER: ("buffer", "whole", "continue", "restart")}
+    )
+    on_content_filter: Literal["fail", "next"] = "fail"
+    cache: CacheWhen | RouteCacheTable | None = None
+
+
+@attrs.frozen(kw_only=True)
+class LimitTable:
+    """One of `limits`."""
+
+    per: Literal["request", "minute", "hour", "day", "month"]
+    usd: NanoUsd | None = attrs.field(default=None, validator=_amount_or_none)
+    tokens: int | None = attrs.field(default=None, validator=_positive_or_none)
+    input_tokens: int | None = attrs.field(default=None, validator=_positive_or_none)
+    output_tokens: int | None = attrs.field(default=None, validator=_positive_or_none)
+    timezone: str = attrs.field(default="UTC", validator=a_zone)
+    rolling: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class AccountTable:
+    """[accounts.*]."""
+
+    limits: tuple[Limit, ...] = ()
+    soft: float | None = attrs.field(default=None, validator=_share_or_none)
+    tenant: str | None = attrs.field(default=None, validator=attrs.validators.optional(not_empty))
+
+
+@attrs.frozen(kw_only=True)
+class BudgetTable(AccountTable):
+    """[budget]: the root account, and what holds for all."""
+
+    on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
+    on_unknown_bound: Literal["deny", "estimate"] = "deny"
+    hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
+    min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
+
+
+_ACCOUNT_LATER = frozenset({"bound", "unknown_usage", "lease", "degrade", "retry_money"})
+KEYS_LATER: dict[type, frozenset[str]] = {
+    KernelSettings: frozenset({"max_wait", "upstream_stream", "on_unsupported", "on_all_open", "on_leave", "hedge"}),
+    Timeouts: frozenset({"throughput", "min_throughput"}),
+    TargetTable: frozenset({"limits", "hedge", "on_unsupported", "upstream_stream", "tokenizer", "min_throughput"}),
+    DefaultsTable: frozenset({"limits", "hedge", "on_unsupported", "upstream_stream"}),
+    RouteTable: frozenset({"hedge", "on_all_open", "on_unsupported", "max_wait", "sticky", "strategy", "validators"}),
+    BreakerSettings: frozenset({"on_all_open"}),
+    LimitTable: frozenset({"bound", "soft"}),
+    AccountTable: _ACCOUNT_LATER,
+    BudgetTable: _ACCOUNT_LATER | {"on_store_down"},
+    LedgerConfig: frozenset({"path", "url", "lease", "synchronous", "on_store_down"}),
+    CacheConfig: frozenset({"path", "url", "stale_while_revalidate", "stale_if_error"}),
+}
+
+
+@functools.cache
+def tables_reader() -> Reader:
+    """Reads all tables of ours."""
+    converter = make_converter()
+    stage, limit, price = (converter.get_structure_hook(cls) for cls in (Stage, LimitTable, PriceTable))
+
+    def read_stage(value: object, _: object) -> Stage:
+        return Stage(value) if isinstance(value, str) else stage(value, Stage)
+
+    def read_limit(value: object, _: object) -> Limit:
+        return _limit(limit(value, LimitTable), value)
+
+    def read_price(value: object, _: object) -> Price:
+        return Price(**attrs.asdict(price(value, PriceTable)))
+
+    converter.register_structure_hook(Stage, read_stage)
+    converter.register_structure_hook(Limit, read_limit)
+    converter.register_structure_hook(Price, read_price)
+    return Reader(converter, KEYS_LATER)
+
+
+def _limit(table: LimitTable, value: object) -> Limit:
+    try:
+        return Limit(
+            per=Per(table.per),
+            tokens=table.tokens,
+            nano_usd=table.usd,
+            input_tokens=table.input_tokens,
+            output_tokens=table.output_tokens,
+            timezone=table.timezone,
+            rolling=table.rolling,
+        )
+    except ValueError as error:
+        raise WrongError(value, str(error)) from None

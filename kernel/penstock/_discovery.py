@@ -1,0 +1,284 @@
+"""Plugins: found by their entry points, loaded behind guards, and asked through typed methods.
+
+One broken plugin is reported and the rest works. Not here: what they open (the kernel does that), and their options
+(`_config_providers`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, cast
+
+import attrs
+import pluggy
+
+from penstock import hookspecs
+from penstock._config import PluginsConfig
+from penstock._installed import EntryPoints, Group, Installed, PluginInfo, installed_plugins
+from penstock.errors import PluginError, PluginLoadError, PluginVersionError
+from penstock.hookspecs import PLUGIN_API, PROJECT, ProviderSpec
+from penstock.types import Price
+
+__all__ = ["PluginHost", "PluginInfo"]
+
+logger = logging.getLogger("penstock")
+
+ALWAYS = frozenset({"prices"})
+"""Plugins of penstock's own that no configuration needs to name."""
+LONGEST_REASON = 300
+
+
+@attrs.define(eq=False)
+class _Loaded:
+    info: PluginInfo
+    plugin: object
+    rank: int
+    """Of several that know an answer the highest rank decides: the program's own over third parties over penstock's."""
+    specs: tuple[ProviderSpec, ...] = ()
+
+
+class PluginHost:
+    """The plugins of one kernel.
+
+    Laws: only what is asked for is imported; what goes wrong in a plugin is kept in `problems`, logged once, and never
+    raised but to who asks for that very plugin; penstock's own names cannot be taken by what is merely installed.
+    What the program hands in as `plugins` is used in any case, and before everything else.
+    """
+
+    def __init__(
+        self,
+        settings: PluginsConfig | None = None,
+        plugins: Sequence[object] = (),
+        *,
+        entry_points: EntryPoints | None = None,
+    ) -> None:
+        self._settings = settings or PluginsConfig()
+        self._manager = _manager()
+        self._loaded: dict[str, _Loaded] = {}
+        self._problems: list[PluginError] = []
+        self._reported: set[str] = set()
+        self._plugins_loaded = False
+        self._installed = installed_plugins(
+            discover=self._settings.discover, allow=self._settings.allow, entry_points=entry_points
+        )
+        for each in self._installed:
+            if each.info.problem:
+                self._report(each.info.problem)
+        self._program = [self._take(plugin, number) for number, plugin in enumerate(plugins)]
+
+    @property
+    def problems(self) -> tuple[PluginError, ...]:
+        """What went wrong so far, in order."""
+        return tuple(self._problems)
+
+    def list_plugins(self) -> tuple[PluginInfo, ...]:
+        """Everything that is installed or handed in. Imports nothing."""
+        return (*(each.info for each in self._installed), *self._program)
+
+    def kinds(self) -> frozenset[str]:
+        """The names a provider's `kind` may have, broken ones too."""
+        usable = {each.info.name for each in self._installed if _is_usable(each, "providers")}
+        return frozenset(usable | {spec.name for loaded in self._loaded.values() for spec in loaded.specs})
+
+    def plugin_names(self) -> frozenset[str]:
+        """The names that `[plugins.*]` may have."""
+        usable = {each.info.name for each in self._installed if _is_usable(each, "plugins")}
+        return self.kinds() | usable | {info.name for info in self._program}
+
+    def provider_spec(self, kind: str) -> ProviderSpec:
+        """The spec of that kind. Raises PluginError that says what is wrong with its plugin."""
+        found = self._spec(kind)
+        if found is None:
+            self._load_named(kind, "providers")
+            found = self._spec(kind)
+        if found is None:
+            raise PluginLoadError(f"no plugin offers a provider named {kind!r}")
+        return found
+
+    def load_plugins(self) -> None:
+        """Loads what is not a provider and is enabled: prices, and what `[plugins]` names."""
+        if self._plugins_loaded:
+            return
+        self._plugins_loaded = True
+        named = set(self._settings.options) | set(self._settings.allow or ())
+        for each in self._installed:
+            wanted = each.info.name in ALWAYS if each.own else each.named_by(named)
+            if _is_usable(each, "plugins") and (wanted or each.info.name in self._settings.options):
+                self._load(each)
+
+    def load_plugin(self, name: str) -> None:
+        """Loads the plugin of that name. Raises PluginError that says what is wrong with it."""
+        self._load_named(name, "plugins")
+
+    def price(self, model: str) -> Price | None:
+        """What the first plugin that knows the model says. One that fails is passed over."""
+        self.load_plugins()
+        for implementation in self._implementations("penstock_price"):
+            loaded = self._loaded[implementation.plugin_name]
+            given = (model,) if implementation.argnames else ()
+            try:
+                answer = _guarded(partial(implementation.function, *given), f"{loaded.info}: its penstock_price failed")
+            except PluginError as problem:
+                self._report_once(implementation.plugin_name, problem)
+                continue
+            if isinstance(answer, Price):
+                return answer
+            if answer is not None:
+                says = f"{loaded.info}: its penstock_price returned {type(answer).__name__}, not a Price"
+                self._report_once(implementation.plugin_name, PluginLoadError(says))
+        return None
+
+    def _spec(self, kind: str) -> ProviderSpec | None:
+        for loaded in sorted(self._loaded.values(), key=lambda loaded: -loaded.rank):
+            for spec in loaded.specs:
+                if spec.name == kind:
+                    return spec
+        return None
+
+    def _load_named(self, name: str, group: Group) -> None:
+        namesakes = [each for each in self._installed if each.info.group == group and each.info.name == name]
+        usable = [each for each in namesakes if each.info.status in {"installed", "loaded", "broken"}]
+        for each in usable:
+            self._load(each)
+            if each.info.problem:
+                raise each.info.problem
+            return
+        for each in namesakes:
+            raise each.info.problem or PluginLoadError(f"{each.info} is kept out by [plugins] discover or allow")
+
+    def _load(self, each: Installed) -> None:
+        if each.info.status != "installed":
+            return
+        try:
+            self._load_bare(each)
+        except PluginError as problem:
+            self._forget(_key(each.info))
+            each.now("broken", problem)
+            self._report(problem)
+        else:
+            each.now("loaded")
+
+    def _load_bare(self, each: Installed) -> None:
+        plugin = _guarded(each.entry_point.load, f"{each.info} cannot be imported")
+        specs = self._register(each.info, plugin, rank=0 if each.own else 1)
+        if each.info.group == "providers" and each.info.name not in {spec.name for spec in specs}:
+            offers = ", ".join(spec.name for spec in specs) or "none"
+            raise PluginLoadError(f"{each.info} offers no provider of that name (it offers: {offers})")
+
+    def _take(self, plugin: object, number: int) -> PluginInfo:
+        name = str(getattr(plugin, "__name__", None) or type(plugin).__name__)
+        info = PluginInfo(name=name, group="program", distribution="given by the program", version="", status="loaded")
+        if any(loaded.plugin is plugin for loaded in self._loaded.values()):
+            return info
+        try:
+            self._register(info, plugin, rank=2, key=f"program/{number}")
+        except PluginError as problem:
+            self._report(problem)
+            return attrs.evolve(info, status="broken", problem=problem)
+        return info
+
+    def _register(
+        self, info: PluginInfo, plugin: object, *, rank: int, key: str | None = None
+    ) -> tuple[ProviderSpec, ...]:
+        for known in self._loaded.values():
+            if known.plugin is plugin:
+                return known.specs
+        _guarded(partial(_rehearse, plugin), f"{info} does not fit penstock's hooks")
+        key = key or _key(info)
+        self._manager.register(plugin, key)
+        loaded = self._loaded[key] = _Loaded(info, plugin, rank)
+        try:
+            loaded.specs = self._specs(loaded)
+        except PluginError:
+            self._forget(key)
+            raise
+        return loaded.specs
+
+    def _forget(self, key: str) -> None:
+        if self._loaded.pop(key, None):
+            self._manager.unregister(name=key)
+
+    def _specs(self, loaded: _Loaded) -> tuple[ProviderSpec, ...]:
+        specs: list[ProviderSpec] = []
+        for implementation in self._implementations("penstock_providers"):
+            if implementation.plugin is loaded.plugin:
+                answer = _guarded(implementation.function, f"{loaded.info}: its penstock_providers failed")
+                if not isinstance(answer, list | tuple):
+                    raise PluginLoadError(f"{loaded.info}: its penstock_providers returned no list of specs")
+                specs += [_checked(spec, loaded.info) for spec in cast("Sequence[object]", answer)]
+        return tuple(specs)
+
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        # pluggy calls the last one first; its order (tryfirst and trylast too) holds within a rank.
+        in_order = caller.get_hookimpls()[::-1]
+        return sorted(in_order, key=lambda each: -self._loaded[each.plugin_name].rank)
+
+    def _report(self, problem: PluginError) -> None:
+        self._problems.append(problem)
+        logger.warning("plugin: %s", problem)
+
+    def _report_once(self, key: str, problem: PluginError) -> None:
+        # Models are named by callers: a hook that fails for each of them must not fill the list and the log.
+        if key not in self._reported:
+            self._reported.add(key)
+            self._report(problem)
+
+
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _rehearse(plugin: object) -> None:
+    """Registers the plugin where it can do no harm. Raises what is wrong with its hooks."""
+    manager = _manager()
+    manager.register(plugin)
+    manager.check_pending()
+    for caller in manager.get_hookcallers(plugin) or ():
+        for implementation in caller.get_hookimpls():
+            if implementation.hookwrapper or implementation.wrapper:
+                raise TypeError(f"its {caller.name} is a wrapper, which penstock's hooks do not take")
+
+
+def _guarded(act: Callable[[], Any], says: str) -> Any:
+    """What `act` returns; whatever it raises, `sys.exit` too, becomes a PluginLoadError."""
+    try:
+        return act()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # SystemExit too: a plugin that exits must not end the process.
+        raise PluginLoadError(f"{says}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        words = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001  # even the text of a foreign exception is foreign code
+        words = ""
+    return f"{type(error).__name__}: {words[:LONGEST_REASON]}" if words else type(error).__name__
+
+
+def _checked(spec: object, info: PluginInfo) -> ProviderSpec:
+    if not isinstance(spec, ProviderSpec):
+        raise PluginLoadError(f"{info}: its penstock_providers returned {type(spec).__name__}, not a ProviderSpec")
+    if spec.api_version != PLUGIN_API:
+        raise PluginVersionError(
+            f"{info}: its provider {spec.name!r} is written for version {spec.api_version!r} of the plugin interface;"
+            f" this penstock has version {PLUGIN_API}"
+        )
+    if not (spec.options is type(None) or attrs.has(spec.options)):
+        raise PluginLoadError(f"{info}: the options of its provider {spec.name!r} are no attrs class")
+    return spec
+
+
+def _key(info: PluginInfo) -> str:
+    return f"{info.group}/{info.name}"
+
+
+def _is_usable(each: Installed, group: Group) -> bool:
+    return each.info.group == group and each.info.status in {"installed", "loaded", "broken"}

@@ -1,0 +1,48 @@
+"""Names for error messages: what there is, and which of them was probably meant.
+
+Pure. Not here: how a mistake is collected and told (`_config_mistakes`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["did_you_mean", "is_slip", "nearest", "one_of"]
+
+LONGEST_NAME = 200
+"""difflib takes quadratic time, and nobody misspells a name of this length."""
+MOST_NAMES = 20
+CERTAIN = 0.8
+
+
+def nearest(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The name that is most like `name`, None where none is."""
+    if len(name) > LONGEST_NAME:
+        return None
+    folded = {known.casefold(): known for known in names}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=cutoff)
+    return folded[found[0]] if found else None
+
+
+def is_slip(name: str, names: Iterable[str]) -> bool:
+    """True where `name` is surely meant to be one of `names`, and not one that a program will bring along.
+
+    A name that holds a known one ("my-openai") was made up on purpose.
+    """
+    near = nearest(name, names, cutoff=CERTAIN)
+    return near is not None and near not in name
+
+
+def one_of(names: Iterable[str]) -> str:
+    """The names in a row, shortened where there are very many."""
+    known = sorted(names)
+    shown = ", ".join(known[:MOST_NAMES])
+    return f"{shown} and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else shown or "none"
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """What to add to the sentence that `name` is unknown: the nearest name and all valid ones."""
+    known = list(names)
+    near = nearest(name, known)
+    return f"{f'; did you mean {near!r}?' if near else ';'} valid: {one_of(known)}"

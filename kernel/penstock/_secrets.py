@@ -1,0 +1,211 @@
+"""Credentials: where they come from, and a value that holds one without ever showing it.
+
+Not here: how a credential goes into a request (`Provider.authorize`), and which one a provider takes (configuration).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn, Protocol, Self, TypeAlias
+
+from penstock.errors import ConfigError
+
+__all__ = ["BadSecretError", "Secret", "open_secret"]
+
+logger = logging.getLogger("penstock")
+
+MOST_BYTES = 65_536
+"""No key is longer; what is longer is the wrong file."""
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_SHELL = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
+_FileMark: TypeAlias = tuple[int, int, int]
+
+
+class BadSecretError(ValueError):
+    """Says what is wrong with a credential or its source, never the credential."""
+
+
+class _Source(Protocol):
+    """Where a credential comes from. Raises BadSecretError where there is none that can be sent."""
+
+    described: str
+
+    def current(self) -> str: ...
+
+    def again(self) -> str: ...
+
+
+class Secret:
+    """A credential. Only `reveal` gives it; printing, comparing, copying and pickling do not.
+
+    Laws: a key in a file is read again when the file has changed; where the new content is no key, the last good one
+    stays, with a warning. Two secrets are equal only if they are the same object.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+
+    def reveal(self) -> str:
+        """The credential as it is now. Raises ConfigError where a callable gives none that can be sent."""
+        try:
+            return self._source.current()
+        except BadSecretError as error:
+            raise ConfigError(f"the key from {self._source.described} cannot be used: {error}") from None
+
+    def refresh(self) -> bool:
+        """Reads it again, for a provider has refused it. True where it is another one than before."""
+        try:
+            before = self._source.current()
+            return self._source.again() != before
+        except BadSecretError as error:
+            logger.warning("the key from %s cannot be read again: %s", self._source.described, error)
+            return False
+
+    def __repr__(self) -> str:
+        return f"Secret({self._source.described})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled: it would leave the process")
+
+
+class _Literal:
+    described = "the configuration itself"
+
+    def __init__(self, key: str) -> None:
+        self._key = _checked(key)
+
+    def current(self) -> str:
+        return self._key
+
+    def again(self) -> str:
+        return self._key
+
+
+class _Variable:
+    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+        self.described = f"env:{name}"
+        self._name = name
+        self._environ = environ
+        self._key = self.again()
+
+    def current(self) -> str:
+        return self._key
+
+    def again(self) -> str:
+        value = self._environ.get(self._name)
+        if not value:
+            state = "is not set" if value is None else "is empty"
+            raise BadSecretError(f"the environment variable {self._name} {state}")
+        self._key = _checked(value, f"the value of {self._name}")
+        return self._key
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        self.described = f"file:{path}"
+        self._path = path
+        self._mark: _FileMark | None = None
+        self._key = self.again()
+
+    def current(self) -> str:
+        mark = self._look()
+        if mark is None or mark == self._mark:
+            return self._key
+        try:
+            return self.again()
+        except BadSecretError as error:
+            self._mark = mark
+            logger.warning("%s has changed, but the key read before stays in use: %s", self.described, error)
+            return self._key
+
+    def again(self) -> str:
+        # The mark is taken first: a file that is written between the two is then read once more.
+        mark = self._look()
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a path"
+            raise BadSecretError(f"the file {self._path} cannot be read: {reason}") from None
+        if len(content) > MOST_BYTES:
+            raise BadSecretError(f"the file {self._path} is longer than any key")
+        # Editors and `echo` end a file with a newline: that is not part of the key.
+        self._key = _checked(content.decode("utf-8", "replace").strip(), f"the content of {self._path}")
+        self._mark = mark
+        return self._key
+
+    def _look(self) -> _FileMark | None:
+        try:
+            found = self._path.stat()
+        except (OSError, ValueError):
+            return None
+        return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+class _Callable:
+    """Asked each time, for it may know of rotation; so it must be quick."""
+
+    described = "a callable"
+
+    def __init__(self, give: Callable[[], object]) -> None:
+        self._give = give
+
+    def current(self) -> str:
+        try:
+            key = self._give()
+        except Exception as error:  # noqa: BLE001  # foreign code: whatever it raises is told by name
+            # Its message is not ours to show: it may hold what it was made from.
+            raise BadSecretError(f"the callable raised {type(error).__name__}") from None
+        if not isinstance(key, str):
+            raise BadSecretError(f"the callable returned {type(key).__name__}, not a string")
+        return _checked(key, "what the callable returned")
+
+    def again(self) -> str:
+        return self.current()
+
+
+def open_secret(source: object, *, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Secret:
+    """The secret from "env:NAME", "file:PATH" (relative to `folder`), the key itself, or a callable that gives it.
+
+    Raises BadSecretError that says what to do.
+    """
+    if isinstance(source, Secret):
+        return source
+    if callable(source):
+        return Secret(_Callable(source))
+    if not isinstance(source, str):
+        raise BadSecretError('a key is a string: "env:NAME", "file:PATH" or the key itself')
+    scheme, _, rest = source.partition(":")
+    if scheme == "env":
+        if not rest or "=" in rest or "\0" in rest:
+            raise BadSecretError('after "env:" comes the name of an environment variable')
+        return Secret(_Variable(rest, os.environ if environ is None else environ))
+    if scheme == "file":
+        if not rest:
+            raise BadSecretError('after "file:" comes the path of a file')
+        return Secret(_File((folder or Path()) / Path(rest)))
+    if variable := _SHELL.fullmatch(source):
+        raise BadSecretError(f'variables are not expanded here; say "env:{variable[1]}"')
+    return Secret(_Literal(source))
+
+
+def _checked(key: str, what: str = "the key") -> str:
+    if not key:
+        raise BadSecretError(f"{what} is empty")
+    if any(character.isspace() for character in key):
+        raise BadSecretError(f"{what} holds a space or a line break, which no key does")
+    if not _VISIBLE.fullmatch(key):
+        raise BadSecretError(f"{what} holds a character that cannot be sent in a header: keys are plain ASCII")
+    return key
