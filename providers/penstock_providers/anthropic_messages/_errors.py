@@ -121,10 +121,10 @@ def read_error(body: bytes) -> ErrorDetail:
 
 
 def _kind(status: int | None, detail: ErrorDetail) -> type[ProviderError]:
-    named = _BY_TYPE.get(detail.type)
+    # A full server says so under `api_error` and 500, too.
+    named = OverloadedError if detail.message.strip().lower() == "overloaded" else _BY_TYPE.get(detail.type)
     if status is not None and status >= 500:
-        overloaded = named is OverloadedError or detail.message.strip().lower() == "overloaded"
-        return OverloadedError if overloaded else _BY_STATUS.get(status, ServerError)
+        return named if named is OverloadedError else _BY_STATUS.get(status, ServerError)
     if status not in (401, 404):
         told = QuotaExhaustedError if named is QuotaExhaustedError else _told(detail)
         if told is not None:

@@ -102,7 +102,7 @@ class AnthropicStreamDecoder(StreamDecoder):
                 self._take(event, [])
         except MalformedResponseError:
             pass  # the last event was cut, and below that is said in the right words
-        if self._done or (self._stop_reason is not None and not self._open):
+        if self._is_whole():
             return
         if self._started is None:
             self._raise_what_came_instead()
@@ -121,7 +121,7 @@ class AnthropicStreamDecoder(StreamDecoder):
         started = self._started
         return Completion(
             message=message,
-            finish_reason="error" if self._stop_reason is None else finish_reason(self._stop_reason, message),
+            finish_reason=finish_reason(self._stop_reason or "", message) if self._is_whole() else "error",
             usage=self._known_usage(),
             model="" if started is None else started.message.model,
             id="" if started is None else started.message.id,
@@ -132,6 +132,9 @@ class AnthropicStreamDecoder(StreamDecoder):
     def done(self) -> bool:
         """True once `message_stop` was read."""
         return self._done
+
+    def _is_whole(self) -> bool:
+        return self._done or (self._stop_reason is not None and not self._open)
 
     def _known_usage(self) -> Usage | None:
         return None if self._usage is None else usage_of(self._usage)
