@@ -101,10 +101,14 @@ def _call(call: ToolCall) -> Json:
 
 def _content(parts: tuple[Part, ...], role: str) -> str | list[Json]:
     """Text alone as a string, which every imitator takes; else the list of parts."""
-    wired = [part for part in (_part(part, role) for part in parts) if part is not None]
-    if all(part.keys() == {"type", "text"} and part["type"] == "text" for part in wired) and len(wired) <= 1:
-        return str(wired[0]["text"]) if wired else ""
-    return wired
+    sent = [(part, wired) for part in parts if (wired := _part(part, role)) is not None]
+    match sent:
+        case []:
+            return ""
+        case [(Text(text=text), _)]:
+            return text
+        case _:
+            return [wired for _, wired in sent]
 
 
 def _part(part: Part, role: str) -> Json | None:
