@@ -5,13 +5,13 @@ Not here: how a TOML file becomes these values (`_config_load`), and what only p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from penstock._config_checks import LATER, NOT_IN_A_FILE, at_least_one, more_than_zero
 from penstock._nearest import did_you_mean
 from penstock._secrets import Secret
 from penstock.errors import NoRouteError
@@ -20,8 +20,6 @@ from penstock.policy.breaker import BreakerSettings
 from penstock.types import Price
 
 __all__ = [
-    "LATER",
-    "NOT_IN_A_FILE",
     "BudgetConfig",
     "CacheConfig",
     "CacheWhen",
@@ -37,26 +35,10 @@ __all__ = [
     "Timeouts",
 ]
 
-NOT_IN_A_FILE = "penstock_not_in_a_file"
-"""In the metadata of a field: no table can set it."""
-LATER = "penstock_later"
-"""In the metadata of a field: values that are known, but whose guard this version does not have."""
 STORES_LATER = ("sqlite", "redis")
 
 CacheWhen: TypeAlias = Literal["deterministic", "always", "never"]
 DEFAULT_ROUTE = "default"
-
-
-def more_than_zero(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    """An attrs validator: a number that is finite and more than 0."""
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{attribute.name} must be more than 0 and finite")
-
-
-def at_least_one(_: object, attribute: attrs.Attribute[Any], value: int) -> None:
-    """An attrs validator: a whole number from 1 on."""
-    if value < 1:
-        raise ValueError(f"{attribute.name} must be at least 1")
 
 
 def _keys_only(value: Mapping[str, object] | None) -> str:

@@ -29,6 +29,7 @@ from penstock._config import (
 from penstock._config_mistakes import Mistakes, join, plain, shown
 from penstock._config_plugins import read_plugins
 from penstock._config_providers import KERNEL_KEYS, read_keys, settle_provider
+from penstock._config_references import References
 from penstock._config_tables import (
     AccountTable,
     BudgetTable,
@@ -104,10 +105,11 @@ class _Loading:
         defaults = self._defaults()
         plugins, host = read_plugins(self._section("plugins"), host_for, self.mistakes)
         providers = self._providers(breaker)
+        references = References(self._section("providers"), self._section("targets"), host.kinds(), self.mistakes)
         config = Config(
             kernel=self._value(KernelSettings, "kernel") or KernelSettings(),
-            targets=self._targets(defaults, providers, breaker, host),
-            routes=self._routes(providers, host),
+            targets=self._targets(defaults, providers, breaker, references),
+            routes=self._routes(references),
             defaults=defaults,
             breaker=breaker,
             budget=self._budget(),
@@ -116,6 +118,8 @@ class _Loading:
             plugins=plugins,
         )
         settled: dict[str, ProviderConfig] = {}
+        for name in references.undeclared:
+            providers[name] = ProviderConfig(name=name, kind=name, deferred=True)
         for name, provider in providers.items():
             ready = settle_provider(provider, plugins.options, host, self.mistakes, environ=self.environ)
             settled[name] = ready.config if ready else provider
@@ -145,14 +149,14 @@ class _Loading:
         defaults: Defaults,
         providers: dict[str, ProviderConfig],
         breaker: BreakerSettings,
-        host: PluginHost,
+        references: References,
     ) -> dict[str, TargetConfig]:
         targets: dict[str, TargetConfig] = {}
         for name, path, table in self._named("targets"):
             read = self._read(TargetTable, table, path)
             # What a table refers to is checked even where something else in it is wrong.
             if isinstance(table.get("provider"), str):
-                self._use_provider(table["provider"], join(path, "provider"), providers, host)
+                references.provider(table["provider"], join(path, "provider"))
             if read is None:
                 continue
             provider = providers.get(read.provider)
@@ -170,11 +174,11 @@ class _Loading:
             )
         return targets
 
-    def _routes(self, providers: dict[str, ProviderConfig], host: PluginHost) -> dict[str, RouteConfig]:
+    def _routes(self, references: References) -> dict[str, RouteConfig]:
         routes: dict[str, RouteConfig] = {}
         for name, path, table in self._named("routes"):
             read = self._read(RouteTable, table, path)
-            self._use_targets(table.get("cascade"), join(path, "cascade"), providers, host)
+            references.cascade(table.get("cascade"), join(path, "cascade"))
             if read is None:
                 continue
             cache = read.cache.when if isinstance(read.cache, RouteCacheTable) else read.cache
@@ -189,39 +193,6 @@ class _Loading:
                 cache=cache,
             )
         return routes
-
-    def _use_targets(self, cascade: object, path: str, providers: dict[str, ProviderConfig], host: PluginHost) -> None:
-        stages = cast("list[object]", cascade) if isinstance(cascade, list) else []
-        seen: set[str] = set()
-        for place, stage in enumerate(stages):
-            target = cast("dict[str, object]", stage).get("target") if isinstance(stage, dict) else stage
-            if not isinstance(target, str):
-                continue
-            self._use_target(target, join(path, place), providers, host)
-            if target in seen:
-                self.mistakes.add(join(path, place), f"{shown(target)} is listed twice; raise its attempts")
-            seen.add(target)
-
-    def _use_target(self, target: str, path: str, providers: dict[str, ProviderConfig], host: PluginHost) -> None:
-        declared = self._section("targets")
-        if target in declared:
-            return
-        provider, slash, model = target.partition("/")
-        if not (slash and provider and model):
-            says = f"{shown(target)}: there is no target of that name, and it is not provider/model"
-            self.mistakes.add(path, says + did_you_mean(target, declared))
-        else:
-            self._use_provider(provider, path, providers, host)
-
-    def _use_provider(self, name: str, path: str, providers: dict[str, ProviderConfig], host: PluginHost) -> None:
-        """A provider that is not declared exists where its name is a kind: its key comes from the environment."""
-        if name in providers or name in self._section("providers"):
-            return
-        if name in host.kinds():
-            providers[name] = ProviderConfig(name=name, kind=name, deferred=True)
-            return
-        known = {*self._section("providers"), *host.kinds()}
-        self.mistakes.add(path, f"{shown(name)}: there is no provider of that name{did_you_mean(name, known)}")
 
     def _defaults(self) -> Defaults:
         table = self._section("defaults")

@@ -163,7 +163,8 @@ def _options(provider: ProviderConfig, shared: Mapping[str, Any], spec: Provider
             mistakes.add(origin(key), f"is unknown: the kind {provider.kind!r} takes no options")
         return None
     reader = attrs.evolve(plain_reader(), keys_later={spec.options: OPTIONS_LATER})
-    return reader.read(spec.options, table, path, mistakes, origin=origin)
+    options: Any = reader.read(cast("Any", spec.options), table, path, mistakes, origin=origin)
+    return options
 
 
 def _check_url(url: object, path: str, mistakes: Mistakes) -> None:

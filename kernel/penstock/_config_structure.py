@@ -10,27 +10,31 @@ import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
 from functools import partial
-from typing import Any, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, TypeAlias, TypeVar, Union, cast, get_args, get_origin
 
 import attrs
 from cattrs import Converter
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError, IterableValidationNote
+from cattrs.errors import (
+    BaseValidationError,
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    IterableValidationNote,
+)
 from cattrs.gen import make_dict_structure_fn, override
 
-from penstock._config import LATER, NOT_IN_A_FILE
+from penstock._config_checks import LATER, NOT_IN_A_FILE
+from penstock._config_hooks import LARGEST, SCALARS, is_literal, is_nano_usd, read_literal, read_nano_usd
 from penstock._config_mistakes import Mistakes, WrongError, join, shown
-from penstock._nearest import did_you_mean, nearest, one_of
-from penstock.policy.money import nano_from_usd
+from penstock._nearest import did_you_mean
 
-__all__ = ["NanoUsd", "Reader", "make_converter", "plain_reader"]
+__all__ = ["Reader", "make_converter", "plain_reader"]
 
 T = TypeVar("T")
+_Hook: TypeAlias = Callable[[Any, Any], Any]
+_HookMaker: TypeAlias = Callable[[Converter, Any], _Hook]
 
-NanoUsd = NewType("NanoUsd", int)
-"""A figure in USD in the file, whole nano-USD once it is read."""
-LARGEST = 2**63 - 1
 LONGEST_SENTENCE = 300
 _SEQUENCES: dict[object, Callable[[list[Any]], Any]] = {
     tuple: tuple,
@@ -114,77 +118,19 @@ def plain_reader() -> Reader:
 def make_converter() -> Converter:
     """A converter that takes nothing for what it is not: no number from a string, no array from a string."""
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
-    for kind, hook in _SCALARS.items():
+    for kind, hook in SCALARS.items():
         converter.register_structure_hook(kind, hook)
-    converter.register_structure_hook_func(_is_nano_usd, _nano_usd)
-    converter.register_structure_hook_func(_is_literal, _literal)
-    converter.register_structure_hook_factory(_is_sequence, lambda kind: _sequence_hook(kind, converter))
-    converter.register_structure_hook_factory(_is_table, lambda kind: _table_hook(kind, converter))
-    converter.register_structure_hook_factory(_is_union, lambda kind: _union_hook(kind, converter))
-    converter.register_structure_hook_factory(attrs.has, lambda cls: _attrs_hook(cls, converter))
+    converter.register_structure_hook_func(is_nano_usd, read_nano_usd)
+    converter.register_structure_hook_func(is_literal, read_literal)
+    factories: list[tuple[Callable[[Any], bool], _HookMaker]] = [
+        (_is_sequence, _sequence_hook),
+        (_is_table, _table_hook),
+        (_is_union, _union_hook),
+        (attrs.has, _attrs_hook),
+    ]
+    for fits, make_hook in factories:
+        converter.register_structure_hook_factory(fits, partial(make_hook, converter))
     return converter
-
-
-def _bool(value: object, _: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise WrongError(value, "must be true or false")
-
-
-def _int(value: object, _: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise WrongError(value, "must be a whole number")
-    if not -LARGEST <= value <= LARGEST:
-        raise WrongError(value, "is too large")
-    return value
-
-
-def _float(value: object, _: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise WrongError(value, "must be a number")
-    if not -LARGEST <= value <= LARGEST:
-        raise WrongError(value, "must be a finite number" if isinstance(value, float) else "is too large")
-    return float(value)
-
-
-def _str(value: object, _: object) -> str:
-    if not isinstance(value, str):
-        raise WrongError(value, "must be a string")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise WrongError(value, "must be text that Unicode can encode") from None
-    return value
-
-
-_SCALARS: dict[type, Callable[[object, object], Any]] = {bool: _bool, int: _int, float: _float, str: _str}
-
-
-def _is_nano_usd(kind: Any) -> bool:
-    return kind is NanoUsd
-
-
-def _nano_usd(value: object, _: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise WrongError(value, "must be an amount in USD")
-    try:
-        return nano_from_usd(value)
-    except ValueError:
-        raise WrongError(value, "must be an amount in USD: finite, not negative, less than 10**18") from None
-
-
-def _is_literal(kind: Any) -> bool:
-    return get_origin(kind) is Literal
-
-
-def _literal(value: object, kind: object) -> object:
-    choices = get_args(kind)
-    for choice in choices:
-        if type(choice) is type(value) and choice == value:
-            return value
-    names = [str(choice) for choice in choices]
-    near = nearest(value, names) if isinstance(value, str) else None
-    raise WrongError(value, f"must be one of {one_of(names)}" + (f"; did you mean {near!r}?" if near else ""))
 
 
 def _is_sequence(kind: object) -> bool:
@@ -194,7 +140,7 @@ def _is_sequence(kind: object) -> bool:
     return origin in _SEQUENCES
 
 
-def _sequence_hook(kind: object, converter: Converter) -> Callable[[object, object], Any]:
+def _sequence_hook(converter: Converter, kind: Any) -> _Hook:
     make, element = _SEQUENCES[get_origin(kind)], get_args(kind)[0]
 
     def read(value: object, _: object) -> Any:
@@ -209,7 +155,7 @@ def _is_table(kind: object) -> bool:
     return kind is dict or get_origin(kind) in {dict, Mapping}
 
 
-def _table_hook(kind: object, converter: Converter) -> Callable[[object, object], Any]:
+def _table_hook(converter: Converter, kind: Any) -> _Hook:
     element = (get_args(kind) or (str, Any))[1]
 
     def read(value: object, _: object) -> Any:
@@ -231,7 +177,7 @@ def _each(items: Iterable[tuple[int | str, object]], element: Any, converter: Co
             error.add_note(IterableValidationNote("", place, element))
             errors.append(error)
     if errors:
-        raise IterableValidationError("", errors, cast("type", element))
+        raise IterableValidationError("", errors, element)  # pyright: ignore[reportCallIssue]  # its __new__ takes three
     return structured
 
 
@@ -239,7 +185,7 @@ def _is_union(kind: object) -> bool:
     return get_origin(kind) in {Union, types.UnionType}
 
 
-def _union_hook(kind: object, converter: Converter) -> Callable[[object, object], Any]:
+def _union_hook(converter: Converter, kind: Any) -> _Hook:
     members = [member for member in get_args(kind) if member is not type(None)]
     optional = len(members) < len(get_args(kind))
 
@@ -253,7 +199,7 @@ def _union_hook(kind: object, converter: Converter) -> Callable[[object, object]
             except Exception as error:  # noqa: BLE001  # the next member may take it; else all are told
                 errors.append(error)
         # A group tells of mistakes inside the value: then it is of the right kind for that member.
-        inside = [error for error in errors if isinstance(error, ExceptionGroup)]
+        inside = [error for error in errors if isinstance(error, BaseValidationError)]
         if len(errors) == 1 or inside:
             raise (inside or errors)[0]
         raise WrongError(value, ", or ".join(_sentence(error, value) for error in errors))
@@ -261,11 +207,11 @@ def _union_hook(kind: object, converter: Converter) -> Callable[[object, object]
     return read
 
 
-def _attrs_hook(cls: type, converter: Converter) -> Callable[[object, object], Any]:
+def _attrs_hook(converter: Converter, cls: Any) -> _Hook:
     attrs.resolve_types(cls)
     known = {field.name for field in _fields(cls)}
     overrides: dict[str, Any] = {
-        field.name: override(struct_hook=_field_hook(field, converter)) if field.name in known else override(omit=True)
+        field.name: override(struct_hook=_field_hook(converter, field)) if field.name in known else override(omit=True)
         for field in attrs.fields(cls)
         if field.init
     }
@@ -274,7 +220,7 @@ def _attrs_hook(cls: type, converter: Converter) -> Callable[[object, object], A
     def read(value: object, kind: object) -> Any:
         if not isinstance(value, dict):
             raise WrongError(value, "must be a table")
-        return whole(value, kind)
+        return whole(cast("dict[str, Any]", value), kind)
 
     return read
 
@@ -284,13 +230,13 @@ def _fields(cls: type) -> list[attrs.Attribute[Any]]:
     return [field for field in attrs.fields(cls) if field.init and NOT_IN_A_FILE not in field.metadata]
 
 
-def _field_hook(field: attrs.Attribute[Any], converter: Converter) -> Callable[[object, object], Any]:
+def _field_hook(converter: Converter, field: attrs.Attribute[Any]) -> _Hook:
     later: Sequence[str] = field.metadata.get(LATER, ())
 
     def read(value: object, _: object) -> Any:
         if later and (isinstance(value, dict) or value in later):
-            raise WrongError(value, "is not available in this version")
-        structured = converter.structure(value, field.type) if field.type else value
+            raise WrongError(cast("object", value), "is not available in this version")
+        structured: Any = converter.structure(value, cast("Any", field.type)) if field.type else value
         if field.converter is None and field.validator is not None:
             _validate(field, value, structured)
         return structured

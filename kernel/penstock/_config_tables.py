@@ -7,31 +7,34 @@ Not here: how the tables refer to each other (`_config_load`).
 from __future__ import annotations
 
 import functools
-import json
-import re
-from collections.abc import Sized
 from typing import Any, Literal
-from zoneinfo import available_timezones
 
 import attrs
 
 from penstock._config import (
-    LATER,
     CacheConfig,
     CacheWhen,
     KernelSettings,
     LedgerConfig,
     Stage,
     Timeouts,
+)
+from penstock._config_checks import (
+    LATER,
+    a_share,
+    a_zone,
     at_least_one,
     more_than_zero,
+    not_empty,
+    sendable_headers,
+    sendable_json,
 )
+from penstock._config_hooks import NanoUsd
 from penstock._config_mistakes import WrongError
-from penstock._config_structure import NanoUsd, Reader, make_converter
-from penstock._nearest import nearest
+from penstock._config_structure import Reader, make_converter
 from penstock.policy.accounts import Limit
 from penstock.policy.breaker import BreakerSettings
-from penstock.policy.window import Per, check_zone
+from penstock.policy.window import Per
 from penstock.types import Price
 
 __all__ = [
@@ -43,57 +46,6 @@ __all__ = [
     "TargetTable",
     "tables_reader",
 ]
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SENDABLE = re.compile(r"[\x20-\x7e\t]*")
-FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-encoding", "expect"})
-"""Headers that say how the body travels: the transport's own."""
-
-
-def sendable_headers(_: object, attribute: attrs.Attribute[Any], headers: dict[str, str]) -> None:
-    """An attrs validator: names and values that HTTP can carry, none of them twice."""
-    for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name[:60]!r} is not the name of a header")
-        if name.lower() in FRAMING:
-            raise ValueError(f"the header {name} is the transport's own")
-        if not _SENDABLE.fullmatch(value):
-            raise ValueError(f"the value of {name} holds a line break or a character that is not plain ASCII")
-    if len({name.lower() for name in headers}) < len(headers):
-        raise ValueError(f"{attribute.name} names a header twice: upper and lower case are the same")
-
-
-def sendable_json(_: object, attribute: attrs.Attribute[Any], params: dict[str, Any]) -> None:
-    """An attrs validator: what JSON can say."""
-    try:
-        json.dumps(params, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = "text that is not Unicode" if isinstance(error, UnicodeError) else str(error)
-        raise ValueError(f"{attribute.name} cannot be sent as JSON: {reason[:100]}") from None
-
-
-def not_empty(_: object, attribute: attrs.Attribute[Any], value: Sized) -> None:
-    """An attrs validator."""
-    if not value:
-        raise ValueError(f"{attribute.name} must not be empty")
-
-
-def a_zone(_: object, __: object, name: str) -> None:
-    """An attrs validator: a time zone of the IANA database."""
-    try:
-        check_zone(name)
-    except ValueError as error:
-        near = nearest(name, available_timezones())
-        raise ValueError(
-            "is not a time zone of the IANA database" + (f"; did you mean {near!r}?" if near else ".")
-        ) from error
-
-
-def a_share(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    """An attrs validator."""
-    if not 0 < value <= 1:
-        raise ValueError(f"{attribute.name} is a share of the limit: more than 0, at most 1")
-
 
 _positive_or_none = attrs.validators.optional(at_least_one)
 _amount_or_none = attrs.validators.optional(more_than_zero)

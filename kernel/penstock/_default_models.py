@@ -18,7 +18,7 @@ __all__ = ["AS_OF", "DEFAULT_MODELS", "DefaultModels", "config_from_environment"
 
 logger = logging.getLogger("penstock")
 
-AS_OF = "2025-11-01"
+AS_OF = "2026-10-26"
 """The day the table was made. Models come and go: who depends on one names it."""
 
 
@@ -33,7 +33,7 @@ class DefaultModels:
 
 
 DEFAULT_MODELS = (
-    DefaultModels("ANTHROPIC_API_KEY", "anthropic", "claude-sonnet-4-5-20250929", "claude-haiku-4-5-20251001"),
+    DefaultModels("ANTHROPIC_API_KEY", "anthropic", "claude-sonnet-4-6", "claude-haiku-4-5"),
     DefaultModels("OPENAI_API_KEY", "openai", "gpt-4.1", "gpt-4.1-mini"),
 )
 CONFIG_VARIABLE = "PENSTOCK_CONFIG"

@@ -1,0 +1,96 @@
+"""What a single value of the configuration may be: attrs validators, and marks on fields for who reads files.
+
+Not here: types (`_config_structure`), and values that must fit one another (`_config_load`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sized
+from typing import Any
+from zoneinfo import available_timezones
+
+import attrs
+
+from penstock._nearest import nearest
+from penstock.policy.window import check_zone
+
+__all__ = [
+    "LATER",
+    "NOT_IN_A_FILE",
+    "a_share",
+    "a_zone",
+    "at_least_one",
+    "more_than_zero",
+    "not_empty",
+    "sendable_headers",
+    "sendable_json",
+]
+
+NOT_IN_A_FILE = "penstock_not_in_a_file"
+"""In the metadata of a field: no table can set it."""
+LATER = "penstock_later"
+"""In the metadata of a field: values that are known, but whose guard this version does not have."""
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SENDABLE = re.compile(r"[\x20-\x7e\t]*")
+FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-encoding", "expect"})
+"""Headers that say how the body travels: the transport's own."""
+
+
+def more_than_zero(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    """An attrs validator: a number that is finite and more than 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{attribute.name} must be more than 0 and finite")
+
+
+def at_least_one(_: object, attribute: attrs.Attribute[Any], value: int) -> None:
+    """An attrs validator: a whole number from 1 on."""
+    if value < 1:
+        raise ValueError(f"{attribute.name} must be at least 1")
+
+
+def sendable_headers(_: object, attribute: attrs.Attribute[Any], headers: dict[str, str]) -> None:
+    """An attrs validator: names and values that HTTP can carry, none of them twice."""
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name[:60]!r} is not the name of a header")
+        if name.lower() in FRAMING:
+            raise ValueError(f"the header {name} is the transport's own")
+        if not _SENDABLE.fullmatch(value):
+            raise ValueError(f"the value of {name} holds a line break or a character that is not plain ASCII")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError(f"{attribute.name} names a header twice: upper and lower case are the same")
+
+
+def sendable_json(_: object, attribute: attrs.Attribute[Any], params: dict[str, Any]) -> None:
+    """An attrs validator: what JSON can say."""
+    try:
+        json.dumps(params, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = "text that is not Unicode" if isinstance(error, UnicodeError) else str(error)
+        raise ValueError(f"{attribute.name} cannot be sent as JSON: {reason[:100]}") from None
+
+
+def not_empty(_: object, attribute: attrs.Attribute[Any], value: Sized) -> None:
+    """An attrs validator."""
+    if not value:
+        raise ValueError(f"{attribute.name} must not be empty")
+
+
+def a_zone(_: object, __: object, name: str) -> None:
+    """An attrs validator: a time zone of the IANA database."""
+    try:
+        check_zone(name)
+    except ValueError as error:
+        near = nearest(name, available_timezones())
+        raise ValueError(
+            "is not a time zone of the IANA database" + (f"; did you mean {near!r}?" if near else ".")
+        ) from error
+
+
+def a_share(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    """An attrs validator."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{attribute.name} is a share of the limit: more than 0, at most 1")
