@@ -98,10 +98,7 @@ class Reader:
             case KeyError():
                 yield path, "is missing"
             case _:
-                what = (
-                    "" if isinstance(value, dict) and not isinstance(error, WrongError) else f"{shown(value, path)}: "
-                )
-                yield path, what + _sentence(error, value)
+                yield path, _says(error, path, value)
 
     def _unknown(self, key: str, cls: type) -> str:
         if key in self.keys_later.get(cls, ()):
@@ -230,13 +227,14 @@ def _fields(cls: type) -> list[attrs.Attribute[Any]]:
     return [field for field in attrs.fields(cls) if field.init and NOT_IN_A_FILE not in field.metadata]
 
 
-def _field_hook(converter: Converter, field: attrs.Attribute[Any]) -> _Hook:
+def _field_hook(converter: Converter, field: Any) -> _Hook:
     later: Sequence[str] = field.metadata.get(LATER, ())
 
-    def read(value: object, _: object) -> Any:
-        if later and (isinstance(value, dict) or value in later):
-            raise WrongError(cast("object", value), "is not available in this version")
-        structured: Any = converter.structure(value, cast("Any", field.type)) if field.type else value
+    def read(value: Any, _: object) -> Any:
+        is_later = later and (isinstance(value, dict) or value in later)
+        if is_later:
+            raise WrongError(value, "is not available in this version")
+        structured: Any = converter.structure(value, field.type) if field.type else value
         if field.converter is None and field.validator is not None:
             _validate(field, value, structured)
         return structured
@@ -253,6 +251,13 @@ def _validate(field: attrs.Attribute[Any], value: object, structured: object) ->
     except AttributeError:
         # A validator that looks at the instance: it runs when there is one.
         return
+
+
+def _says(error: Exception, path: str, value: Any) -> str:
+    sentence = _sentence(error, value)
+    # A table that is wrong as a whole needs no naming; a table where something else must be does.
+    told = f"{shown(value, path)}: {sentence}"
+    return sentence if isinstance(value, dict) and not isinstance(error, WrongError) else told
 
 
 def _sentence(error: Exception, value: object) -> str:
