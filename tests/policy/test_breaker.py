@@ -314,7 +314,7 @@ def test_an_admission_takes_all_its_permits_or_none() -> None:
     for _ in range(5):
         breakers.record(B, FAILED, 3.0, jitter=1.0)
     before = breakers.snapshot()
-    assert breakers.admit("p", [KEY, A, B], 6.0, lease=60) == Denied(B, "open", 8.0)
+    assert breakers.admit("denied", [KEY, A, B], 6.0, lease=60) == Denied(B, "open", 8.0)
     assert breakers.snapshot() == before
     assert breakers.admit("p", [KEY, A, B], 8.0, lease=60) == Admitted(probe=True)
     assert breakers.admit("q", [B], 8.0, lease=60) == Denied(B, "probing", 68.0)

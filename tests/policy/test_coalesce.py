@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from penstock.errors import CallError, InvalidRequestError
 from penstock.policy.coalesce import (
@@ -142,6 +142,7 @@ def test_statistics_count_what_became_of_followers() -> None:
 
 
 KEYS = ("k", "l")
+TIMES = (-1.0, 0.0, 1.0, 5.0, 9.0, 30.0)
 CALLS = tuple(f"call-{number}" for number in range(9))
 reasons = st.sampled_from(["cancelled", "deadline", "target_failed", "refused", "not_shareable"])
 
@@ -167,14 +168,25 @@ class FlightsMachine(RuleBasedStateMachine):
         self.told = 0
         self.left = 0
 
-    @rule(step=st.sampled_from([0.5, 4.0, 20.0]))
+    @initialize(key=st.sampled_from(KEYS), times=st.permutations([9.0, 30.0, 300.0, 301.0, 301.0]))
+    def start_with_a_flight(self, key: str, times: list[float]) -> None:
+        # Else most runs would spend their steps on getting calls together.
+        for call, time in zip(CALLS[:5], times, strict=True):
+            self.lookup(call, key, time, may_lead=True)
+
+    @rule(key=st.sampled_from(KEYS), reason=reasons)
+    def leader_vanishes(self, key: str, reason: GoneReason) -> None:
+        for row in [row for row in self.waiting if row.key == key and row.leads]:
+            self.vanish(row.call, reason, silently=False)
+
+    @rule(step=st.sampled_from([0.5, 0.5, 4.0, 20.0]))
     def wait(self, step: float) -> None:
         self.now += step
 
     @rule(
         call=st.sampled_from(CALLS),
         key=st.sampled_from(KEYS),
-        time=st.sampled_from([-1.0, 0.0, 1.0, 5.0, 9.0, 30.0]),
+        time=st.sampled_from(TIMES),
         may_lead=st.sampled_from([True, True, False]),
     )
     def lookup(self, call: str, key: str, time: float, *, may_lead: bool) -> None:
