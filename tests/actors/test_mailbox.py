@@ -277,5 +277,3 @@ def test_what_was_sent_before_the_end_is_still_handled() -> None:
         assert echo.seen == [{"x": 1}]
 
     run(main)
-
-
