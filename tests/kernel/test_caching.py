@@ -1,0 +1,231 @@
+"""Calls and the cache: who asks upstream, who waits, what is stored, and for whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+from worlds import ANSWER, GPT, SONNET, config, failing, good, run
+
+import penstock
+from penstock import errors
+from penstock.testing import Reply, ScriptedTransport, Silence
+
+
+def cached(**tables: Any) -> penstock.Config:
+    return config(cache={"store": "memory", "when": "always"}, **tables)
+
+
+def slow(seconds: float = 1.0) -> ScriptedTransport:
+    return ScriptedTransport(lambda request: Reply(json=good(request).json, delay=seconds))
+
+
+def test_the_same_request_is_answered_from_the_cache_and_costs_nothing() -> None:
+    async def main() -> None:
+        upstream = slow()
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            first = await kernel.complete("hello")
+            second = await kernel.complete("hello")
+            assert (first.cache, second.cache) == ("miss", "hit")
+            assert second.text == first.text
+            assert (second.cost, second.usage.total_tokens, second.attempts) == (0, 0, ())
+            assert len(upstream.requests) == 1
+
+    run(main)
+
+
+def test_without_a_cache_table_nothing_is_cached_or_shared() -> None:
+    async def main() -> None:
+        upstream = slow()
+        async with penstock.open_kernel(config(), transport=upstream) as kernel:
+            responses = [await kernel.complete("hello", temperature=0) for _ in range(2)]
+            assert [response.cache for response in responses] == ["off", "off"]
+            assert len(upstream.requests) == 2
+
+    run(main)
+
+
+def test_by_default_only_deterministic_requests_are_cached() -> None:
+    async def main() -> None:
+        upstream = slow()
+        settings = config(cache={"store": "memory"})
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            for temperature in (None, 0.7, 0.7, 0.0, 0.0):
+                last = await kernel.complete("hello", temperature=temperature)
+            assert last.cache == "hit"
+            assert len(upstream.requests) == 4
+
+    run(main)
+
+
+def test_two_tenants_never_share_an_answer() -> None:
+    async def main() -> None:
+        upstream = slow()
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            for account in ("one", "two", "one"):
+                last = await kernel.complete("hello", account=account)
+            assert last.cache == "hit"
+            assert len(upstream.requests) == 2
+
+    run(main)
+
+
+def test_a_subtree_that_names_a_tenant_shares() -> None:
+    async def main() -> None:
+        upstream = slow()
+        settings = cached(accounts={"team": {"tenant": "team"}})
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            for account in ("team/a", "team/b"):
+                await kernel.complete("hello", account=account)
+            assert len(upstream.requests) == 1
+
+    run(main)
+
+
+def test_stream_and_complete_share_entries() -> None:
+    async def main() -> None:
+        upstream = ScriptedTransport(lambda request: good(request))
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            async with kernel.stream("hello") as stream:
+                streamed = "".join([text async for text in stream.text()])
+            response = await kernel.complete("hello")
+            assert (response.cache, response.text) == ("hit", streamed)
+            async with kernel.stream("hello") as stream:
+                assert "".join([text async for text in stream.text()]) == streamed
+                assert stream.response.cache == "hit"
+            assert len(upstream.requests) == 1
+
+    run(main)
+
+
+def test_a_thousand_identical_calls_make_one_upstream_call() -> None:
+    async def main() -> None:
+        upstream = slow()
+        outcomes: list[str] = []
+        async with penstock.open_kernel(cached(kernel={"max_in_flight": 1_000}), transport=upstream) as kernel:
+
+            async def call() -> None:
+                outcomes.append((await kernel.complete("hello")).cache)
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(1_000):
+                    nursery.start_soon(call)
+            assert len(upstream.requests) == 1
+            assert outcomes.count("miss") == 1
+            assert outcomes.count("follower") == 999
+
+    run(main)
+
+
+def test_when_the_leader_is_cancelled_one_follower_takes_over() -> None:
+    async def main() -> None:
+        upstream = slow(10)
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            answers: list[str] = []
+
+            async def follow() -> None:
+                answers.append((await kernel.complete("hello")).text)
+
+            async with trio.open_nursery() as nursery:
+                with trio.move_on_after(5):
+                    async with trio.open_nursery() as leaders:
+                        leaders.start_soon(kernel.complete, "hello")
+                        await wait_all_tasks_blocked()
+                        for _ in range(20):
+                            nursery.start_soon(follow)
+            assert answers == [ANSWER] * 20
+            assert len(upstream.requests) == 2
+
+    run(main)
+
+
+def test_when_the_leader_falls_over_its_followers_go_with_it() -> None:
+    async def main() -> None:
+        upstream = failing(SONNET, answer=Reply(404, json={"error": {"type": "not_found_error", "message": "no"}}))
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            answers: list[str] = []
+
+            async def call() -> None:
+                answers.append((await kernel.complete("hello")).target)
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(50):
+                    nursery.start_soon(call)
+            assert answers == [GPT] * 50
+            assert len(upstream.requests) == 2, "one at the target that fails, one at the next"
+
+    run(main)
+
+
+def test_an_error_that_would_meet_every_follower_is_shared() -> None:
+    async def main() -> None:
+        bad = Reply(400, json={"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}, delay=1)
+        upstream = ScriptedTransport([bad])
+        failed: list[errors.CallError] = []
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+
+            async def call() -> None:
+                try:
+                    await kernel.complete("hello")
+                except errors.InvalidRequestError as error:
+                    failed.append(error)
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(10):
+                    nursery.start_soon(call)
+        assert len(failed) == 10
+        assert len({id(error) for error in failed}) == 10, "each raises its own"
+        assert len(upstream.requests) == 1
+
+    run(main)
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_truncated_and_filtered_answers_are_never_stored(finish: str) -> None:
+    def answer(request: httpx.Request) -> Reply:
+        body = good(request).json
+        body["choices"][0]["finish_reason"] = finish
+        return Reply(json=body)
+
+    async def main() -> None:
+        upstream = ScriptedTransport(answer)
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            for _ in range(2):
+                assert (await kernel.complete("hello", model=GPT)).cache == "miss"
+            assert len(upstream.requests) == 2
+
+    run(main)
+
+
+def test_an_answer_is_stored_under_the_target_that_gave_it() -> None:
+    async def main() -> None:
+        down = True
+
+        def answer(request: httpx.Request) -> Reply:
+            if down and b"sonnet" in request.content:
+                return Reply(404, json={"error": {"type": "not_found_error", "message": "no"}})
+            return good(request, "from " + ("gpt" if b"gpt" in request.content else "sonnet"))
+
+        upstream = ScriptedTransport(answer)
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            assert (await kernel.complete("hello")).text == "from gpt"
+            down = False
+            assert (await kernel.complete("hello")).text == "from sonnet"
+
+    run(main)
+
+
+def test_a_follower_keeps_its_own_deadline() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(cached(), transport=ScriptedTransport([Silence()])) as kernel:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(kernel.complete, "hello")
+                await wait_all_tasks_blocked()
+                with pytest.raises(errors.DeadlineExceededError):
+                    await kernel.complete("hello", timeout=3)
+                nursery.cancel_scope.cancel()
+
+    run(main)
