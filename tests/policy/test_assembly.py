@@ -6,7 +6,6 @@ import time
 
 import msgspec
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -228,4 +227,3 @@ def object_in(raw: str) -> dict[str, object] | None:
 
 
 TestAssemblyMachine = AssemblyMachine.TestCase
-TestAssemblyMachine.settings = settings(stateful_step_count=30, deadline=None)

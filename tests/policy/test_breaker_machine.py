@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 import attrs
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
@@ -333,4 +332,3 @@ class BreakersMachine(RuleBasedStateMachine):
 
 
 TestBreakersMachine = BreakersMachine.TestCase
-TestBreakersMachine.settings = settings(stateful_step_count=30, deadline=None)

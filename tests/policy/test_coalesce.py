@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -269,4 +268,3 @@ class FlightsMachine(RuleBasedStateMachine):
 
 
 TestFlightsMachine = FlightsMachine.TestCase
-TestFlightsMachine.settings = settings(stateful_step_count=30, deadline=None)

@@ -6,7 +6,6 @@ import tracemalloc
 
 import attrs
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -198,4 +197,3 @@ class EntriesMachine(RuleBasedStateMachine):
 
 
 TestEntriesMachine = EntriesMachine.TestCase
-TestEntriesMachine.settings = settings(stateful_step_count=30, deadline=None)
