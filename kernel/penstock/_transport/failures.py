@@ -1,0 +1,24 @@
+"""Errors of our transport beyond httpx's own, and what of h11's may be said."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+
+__all__ = ["ReusedConnectionClosed", "sentence"]
+
+
+class ReusedConnectionClosed(httpx.RemoteProtocolError):
+    """A connection that had served an exchange before was closed before any byte of this response.
+
+    The server closed it while it was idle; the request was most probably never read. Worth one more try at once.
+    """
+
+
+_QUOTED = re.compile(r":| b['\"]| '|\bbytearray\b")
+
+
+def sentence(error: Exception) -> str:
+    """What h11 says, up to where it quotes: headers hold credentials, and bodies hold answers."""
+    return _QUOTED.split(str(error), maxsplit=1)[0].strip()

@@ -1,0 +1,28 @@
+"""The timeouts of one request, as httpx hands them to a transport."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import httpx
+
+__all__ = ["Timeouts"]
+
+
+class Timeouts(NamedTuple):
+    """Seconds; infinite where there is none."""
+
+    connect: float = math.inf
+    """The lookup, the TCP connection and the TLS handshake together."""
+    read: float = math.inf
+    """The longest silence of the server. While a request is still being sent it does not run."""
+    write: float = math.inf
+    """The longest the server may leave 64 KiB of the request untaken."""
+    pool: float = math.inf
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> Timeouts:
+        """Those in `extensions["timeout"]`."""
+        given: dict[str, Any] = request.extensions.get("timeout") or {}
+        return cls(*(math.inf if (seconds := given.get(phase)) is None else seconds for phase in cls._fields))

@@ -1,0 +1,115 @@
+"""The socket under a connection, bare or below TLS. It knows bytes, not HTTP.
+
+Sending that fails is noted here and not raised: the peer may have answered first (413, 401), and what it said can still
+be read. trio's SSLStream would refuse to read once a send of its own had failed or had been cancelled.
+"""
+
+from __future__ import annotations
+
+import math
+
+import httpx
+import trio
+
+__all__ = ["MAX_READ", "TlsWire", "Wire"]
+
+MAX_READ = 16_384
+"""Bytes of one read: one TLS record, and the bound of what a slow consumer makes us hold per read."""
+
+_TLS_HEADER = 5
+_TLS_TYPES = frozenset({20, 21, 22, 23})  # change_cipher_spec, alert, handshake, application_data
+
+
+class Wire(trio.abc.Stream):
+    """One TCP stream. `failure` is set once sending has failed, timed out or was stopped; later sends do nothing."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._sending: trio.CancelScope | None = None
+        self.send_timeout = math.inf
+        self.failure: httpx.WriteError | httpx.WriteTimeout | None = None
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes lie here that nobody has asked for."""
+        return False
+
+    @property
+    def is_silent(self) -> bool:
+        """False if there is something to read: between exchanges that is the peer's close, or noise."""
+        return self._stream.socket.fileno() != -1 and not self._stream.socket.is_readable()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends all of it, or sets `failure`."""
+        if self.failure is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.CancelScope(deadline=trio.current_time() + self.send_timeout) as self._sending:
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.failure = httpx.WriteError("server closed connection while the request was being sent")
+        if self._sending.cancelled_caught and self.failure is None:
+            self.failure = httpx.WriteTimeout("the server did not take the request in time")
+        self._sending = None
+
+    def stop_sending(self) -> None:
+        """Sends no more: the peer has answered and does not want the rest."""
+        if self.failure is None:
+            self.failure = httpx.WriteError("the server answered before it had the whole request")
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """As the socket does."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """As the socket does."""
+        return await self._stream.receive_some(max_bytes or MAX_READ)
+
+    def close(self) -> None:
+        """Closes the socket at once, without a goodbye. Idempotent; who waits on it gets ClosedResourceError."""
+        self._stream.socket.close()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+
+class TlsWire(Wire):
+    """The socket below TLS: hands up one record at a time, so that no unread one hides in the TLS layer.
+
+    A response smuggled in behind the one asked for would otherwise answer the next request on this connection.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream)
+        self._buffer = bytearray()
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether records lie here that have not been handed up."""
+        return bool(self._buffer)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:  # noqa: ARG002 - records stay whole
+        """One record; at the end of the stream what there is of one."""
+        while (size := self._record_size()) is None:
+            data = await self._stream.receive_some(MAX_READ)
+            if not data:
+                size = len(self._buffer)
+                break
+            self._buffer += data
+        record = self._buffer[:size]
+        del self._buffer[:size]
+        return record
+
+    def _record_size(self) -> int | None:
+        """Bytes of the first record; None if it is not all here. What is not TLS goes up as it is."""
+        if self._buffer and self._buffer[0] not in _TLS_TYPES:
+            return len(self._buffer)
+        if len(self._buffer) < _TLS_HEADER:
+            return None
+        size = _TLS_HEADER + int.from_bytes(self._buffer[3:5], "big")
+        return size if len(self._buffer) >= size else None
