@@ -76,6 +76,7 @@ def test_the_recordings_hold_a_measure_of_the_hidden_preamble() -> None:
 
 @given(st.text(max_size=200), st.text(max_size=50), st.text(max_size=50))
 def test_every_byte_of_text_is_counted(said: str, system: str, described: str) -> None:
+    said, system = f"<{said}", f"<{system}"  # blank text is not sent
     texts = [said, system, described]
     request = ChatRequest(
         [

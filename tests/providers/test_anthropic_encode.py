@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 import msgspec
@@ -731,6 +732,8 @@ def test_default_max_tokens_of_the_target_is_what_the_answer_gets() -> None:
     assert encoded(ChatRequest("q"), to)["max_tokens"] == 2_000
     assert encoded(ChatRequest("q", thinking="low"), to)["max_tokens"] == 3_024
     assert encoded(ChatRequest("q", max_tokens=5), to)["max_tokens"] == 5
+    unthinking = target("claude-3-haiku-20240307", default_max_tokens=1_000)
+    assert encoded(ChatRequest("q", thinking="high"), unthinking)["max_tokens"] == 1_000
 
 
 def test_what_the_wire_cannot_say_is_refused_here() -> None:
@@ -745,3 +748,52 @@ def test_equal_requests_make_equal_bytes() -> None:
     for name, request in SAME.items():
         to = target(params={"metadata": {"b": 1, "a": 2}})
         assert CODEC.encode(request, to, stream=True, now=0) == CODEC.encode(request, to, stream=True, now=9), name
+
+
+some_text = st.sampled_from(["", " ", "a", "b\n"])
+own_thinking = st.builds(Thinking, some_text, st.none() | st.just("s"), family=st.sampled_from([FAMILY, "gemini", ""]))
+assistant_parts = st.one_of(
+    st.builds(Text, some_text, cache=st.none() | st.just("5m")),
+    st.builds(Refusal, some_text),
+    own_thinking,
+    st.just(ToolCall("c.1", "f", cache="1h")),
+    st.just(ProviderPart("openai-chat", {"type": "x"})),
+)
+user_parts = st.one_of(
+    st.builds(Text, some_text, cache=st.none() | st.just("1h")),
+    st.just(Image(url="https://x/y.png", cache="5m")),
+    st.builds(ToolResult, st.just("c.1"), some_text),
+)
+conversations = st.lists(
+    st.one_of(
+        st.builds(Message.system, some_text),
+        st.builds(Message.user, st.lists(user_parts, max_size=3)),
+        st.builds(Message.assistant, st.lists(assistant_parts, max_size=3)),
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@given(conversations)
+def test_every_conversation_becomes_one_the_wire_takes(messages: list[Message]) -> None:
+    body = encoded(ChatRequest(messages))
+    turns = body["messages"]
+    roles = [turn["role"] for turn in turns]
+    assert all(one != other for one, other in pairwise(roles))
+    for turn in turns:
+        assert turn["content"], "an empty turn is refused"
+        blocks = [{"type": "text", "text": turn["content"]}] if isinstance(turn["content"], str) else turn["content"]
+        kinds = [block["type"] == "tool_result" for block in blocks]
+        assert kinds == sorted(kinds, reverse=True)
+        assert all(block.get("text", "x").strip() for block in blocks), "a blank text block is refused"
+    if roles and roles[-1] == "assistant":
+        content = turns[-1]["content"]
+        last = content if isinstance(content, str) else content[-1].get("text", "")
+        assert last == last.rstrip()
+    assert msgspec.json.encode(body).count(b"cache_control") <= 4
+    said = [
+        part.text for message in messages for part in message.content if isinstance(part, Text) and part.text.strip()
+    ]
+    sent = msgspec.json.encode(body).decode()
+    assert all(text.strip() in sent for text in said)

@@ -153,6 +153,13 @@ def test_usage_told_again_replaces_what_was_told() -> None:
     assert [chunk for chunk in chunks if isinstance(chunk, UsageUpdate)][-1] == UsageUpdate(last)
 
 
+def test_what_is_kept_for_an_hour_is_never_more_than_what_was_written() -> None:
+    written = start(cache_creation_input_tokens=40, cache_creation={"ephemeral_1h_input_tokens": 30})
+    usage = closed(written, text(0, "a"), delta(cache_creation_input_tokens=9), END).completion.usage
+    assert usage is not None
+    assert (usage.cache_write_tokens, usage.cache_write_1h_tokens) == (9, 9)
+
+
 def test_usage_that_is_not_told_is_none_and_half_told_is_marked() -> None:
     bare = (
         event("message_start", message={"id": "m"})
@@ -311,6 +318,12 @@ def test_arguments_that_come_whole_with_the_start_are_taken() -> None:
     assert decoder.completion.message.tool_calls == (ToolCall("t", "f", {"x": 1}, '{"x":1}'),)
     assert ToolCallDelta(0, arguments='{"x":1}') in chunks
     assert decoder.completion.finish_reason == "tool_calls"  # though the wire said end_turn
+
+
+def test_arguments_that_come_both_ways_are_taken_once() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}
+    twice = block(0, use, {"type": "input_json_delta", "partial_json": '{"x": 1}'})
+    assert closed(start(), twice, delta("tool_use"), END).completion.message.tool_calls[0].raw_arguments == '{"x": 1}'
 
 
 @pytest.mark.parametrize(

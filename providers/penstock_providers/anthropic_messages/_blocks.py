@@ -49,7 +49,7 @@ def system_prompt(request: ChatRequest) -> str | list[Block] | None:
     texts = [part for part in parts if isinstance(part, Text)]
     if len(texts) < len(parts):
         raise UnsendableRequestError("a system prompt holds text only on this wire")
-    return _content([_text(text) for text in texts if text.text]) or None
+    return _content([_text(text) for text in texts if text.text.strip()]) or None
 
 
 def turns(request: ChatRequest) -> list[dict[str, Any]]:
@@ -90,12 +90,12 @@ def _message_blocks(message: Message) -> list[Block]:
 
 
 def _block(part: Part, role: str) -> Block | None:
-    """The block for a part; None for one that is empty here, or bound to another wire family."""
+    """The block for a part; None for what is bound to another wire family, and for blank text, which is refused."""
     match part:
         case Text():
-            return _text(part) if part.text else None
+            return _text(part) if part.text.strip() else None
         case Refusal():
-            return {"type": "text", "text": part.text} if part.text else None
+            return {"type": "text", "text": part.text} if part.text.strip() else None
         case Image():
             if role == "assistant":
                 raise UnsendableRequestError("an assistant message holds no images on this wire")
@@ -144,7 +144,7 @@ def _thinking(part: Thinking) -> Block | None:
 
 def _tool_result(part: ToolResult) -> Block:
     block: Block = {"type": "tool_result", "tool_use_id": _call_id(part.call_id)}
-    inner = [_image(item) if isinstance(item, Image) else _text(item) for item in part.content if item != Text("")]
+    inner = [shown for item in part.content if (shown := _block(item, "user")) is not None]
     if inner:
         block["content"] = _content(inner)
     if part.is_error:
@@ -175,9 +175,5 @@ def _results_first(blocks: Iterable[Block]) -> list[Block]:
 
 def _trim(blocks: list[Block]) -> None:
     """An answer to go on from must not end in white space: the provider refuses the request."""
-    last = blocks[-1]
-    if last.get("type") != "text":
-        return
-    blocks[-1] = last | {"text": last["text"].rstrip()}
-    if not blocks[-1]["text"]:
-        blocks.pop()
+    if blocks[-1]["type"] == "text":
+        blocks[-1] = blocks[-1] | {"text": blocks[-1]["text"].rstrip()}
