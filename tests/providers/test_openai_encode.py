@@ -67,7 +67,7 @@ class Written:
     request: ChatRequest
     model: str
     stream: bool = False
-    params: dict[str, Any] = attrs.field(factory=dict)
+    params: dict[str, Any] = attrs.field(factory=dict[str, Any])
     options: OpenAIChatOptions = attrs.field(factory=OpenAIChatOptions)
 
 
@@ -590,6 +590,34 @@ def test_what_this_wire_cannot_say_is_refused_before_it_is_sent() -> None:
         body(ChatRequest([Message.assistant([ToolCall("1", "f")]), ToolResult("1", [image])]))
     with pytest.raises(UnsendableRequestError, match="only assistant messages"):
         body(ChatRequest([Message.user([ToolCall("1", "f")])]))
+
+
+class NotJson:
+    pass
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ChatRequest("secret \ud800"),
+        ChatRequest("secret", extra={"openai": {"metadata": NotJson()}}),
+        ChatRequest("secret", extra={"openai": {"metadata": {NotJson(): 1}}}),
+    ],
+)
+def test_what_json_cannot_carry_is_refused_without_being_shown(request_: ChatRequest) -> None:
+    target = Target(name="t", provider="openai", model="gpt-4o")
+    with pytest.raises(UnsendableRequestError) as encoding:
+        encoded(request_, target)
+    with pytest.raises(UnsendableRequestError) as bounding:
+        OpenAIChat().input_bound(ChatRequest(request_.messages, extra=bounded(request_)), target)
+    for caught in (encoding, bounding):
+        assert "secret" not in str(caught.value)
+        assert "secret" not in repr(caught.value.__cause__)
+
+
+def bounded(request: ChatRequest) -> dict[str, dict[str, Any]]:
+    """The same oddities in a field whose text reaches the prompt, so that the bound must look at it."""
+    return {"openai": {"prediction": request.extra.get("openai", {}).get("metadata")}}
 
 
 @pytest.mark.parametrize(

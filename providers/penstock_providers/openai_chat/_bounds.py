@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from penstock_providers.openai_chat._foreign import fields_of, is_list, items_of
 from penstock_providers.openai_chat._models import Model
+from penstock_providers.openai_chat._wire import to_json
 
 __all__ = ["input_bound", "output_bound"]
 
@@ -75,7 +74,7 @@ def input_bound(body: dict[str, Any], model: Model, hidden_tokens: int) -> int |
         return None
     texts, images = messages
     text = {name: body[name] for name in sorted(_PROMPT & body.keys() - {"messages"})}
-    bound = len(msgspec.json.encode([texts, text])) + images * model.image_tokens + hidden_tokens
+    bound = len(to_json([texts, text])) + images * model.image_tokens + hidden_tokens
     return bound if model.context_window is None else min(bound, model.context_window)
 
 

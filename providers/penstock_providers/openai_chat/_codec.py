@@ -28,7 +28,7 @@ from penstock_providers.openai_chat._models import model_of
 from penstock_providers.openai_chat._options import OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY, AnswerReader
 from penstock_providers.openai_chat._stream import ChatDecoder
-from penstock_providers.openai_chat._wire import parse_answer, parse_json
+from penstock_providers.openai_chat._wire import as_answer, parse_json, to_json
 
 __all__ = ["OpenAIChat"]
 
@@ -46,7 +46,7 @@ class OpenAIChat(Provider):
         """The request without its credential."""
         del now
         body = wire_body(request, target, self._options, stream=stream)
-        return WireRequest("POST", self._options.url(target.model), self._headers(target, stream), _json(body))
+        return WireRequest("POST", self._options.url(target.model), self._headers(target, stream=stream), to_json(body))
 
     def authorize(self, wire: WireRequest, secret: str | None, *, now: float) -> WireRequest:
         """The same with the key; without one (local servers) it stays as it is."""
@@ -72,7 +72,7 @@ class OpenAIChat(Provider):
         payload = parse_json(response.body, "the response")
         if tells_error(payload):
             raise error_in_answer(payload, response)
-        answer = parse_answer(payload, "the response")
+        answer = as_answer(payload, "the response")
         if not answer.choices:
             raise MalformedResponseError("the response holds no choices", request_id=request_id_of(response))
         reader = AnswerReader(whole=True)
@@ -94,7 +94,7 @@ class OpenAIChat(Provider):
         """What the model can do."""
         return model_of(model).capabilities()
 
-    def _headers(self, target: Target, stream: bool) -> Headers:  # noqa: FBT001 - private, and read at its one call
+    def _headers(self, target: Target, *, stream: bool) -> Headers:
         headers = {
             "content-type": "application/json",
             "accept": "text/event-stream" if stream else "application/json",
@@ -104,7 +104,3 @@ class OpenAIChat(Provider):
         if self._options.project is not None:
             headers["openai-project"] = self._options.project
         return tuple((headers | {name.lower(): value for name, value in target.headers}).items())
-
-
-def _json(body: object) -> bytes:
-    return msgspec.json.encode(body)

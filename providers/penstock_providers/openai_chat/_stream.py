@@ -16,7 +16,7 @@ from penstock.policy.sse import EventTooLongError, SseEvent, SseParser
 from penstock.types import Chunk, Completion, UsageUpdate, WireHead
 from penstock_providers.openai_chat._errors import error_in_answer, request_id_of, tells_error
 from penstock_providers.openai_chat._read import AnswerReader
-from penstock_providers.openai_chat._wire import Answer, parse_answer, parse_json
+from penstock_providers.openai_chat._wire import Answer, parse_chunk, parse_json
 
 __all__ = ["ChatDecoder"]
 
@@ -103,7 +103,7 @@ class ChatDecoder(StreamDecoder):
         """The event as a chunk; None for events of a kind that is not known. Raises the error it tells."""
         what = f"chunk {self._count} of the stream"
         try:
-            answer = None if name == "error" else parse_answer(data, what)
+            answer = None if name == "error" else parse_chunk(data, what)
         except MalformedResponseError as error:
             if name in ("", "message"):
                 raise self._malformed(str(error)) from error
@@ -121,7 +121,7 @@ class ChatDecoder(StreamDecoder):
         Cut JSON is what a broken stream looks like; whether it is one, the finish reason decides.
         """
         try:
-            if self._done or _speaks(parse_answer(event.data.strip(), "")):
+            if self._done or _speaks(parse_chunk(event.data.strip(), "")):
                 return
         except MalformedResponseError:
             if event.name != "error" and event.data.strip() != "[DONE]":

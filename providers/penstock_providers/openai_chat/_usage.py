@@ -44,7 +44,7 @@ def read_usage(told: Any) -> Usage | None:
     if not isinstance(told, dict):
         return None
     try:
-        wire = msgspec.convert(told, _Usage)
+        wire = msgspec.convert(told, _Usage, strict=False)  # some count in 12.0
     except msgspec.ValidationError:
         return None
     if wire.prompt_tokens is None and wire.completion_tokens is None:

@@ -1,4 +1,4 @@
-"""The JSON of Chat Completions responses, as far as it is read; whatever else it holds is skipped.
+"""The JSON of Chat Completions: to bytes, and from them as far as it is read; whatever else they hold is skipped.
 
 Only what must have one shape for the answer to be understood has a type here. Servers that imitate this wire differ in
 all the rest, and a usage or a citation in a strange shape must not cost the answer.
@@ -11,9 +11,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from penstock.errors import MalformedResponseError
+from penstock.errors import MalformedResponseError, UnsendableRequestError
 
-__all__ = ["Answer", "Call", "Choice", "Custom", "Function", "Piece", "parse_answer", "parse_json"]
+__all__ = [
+    "Answer",
+    "Call",
+    "Choice",
+    "Custom",
+    "Function",
+    "Piece",
+    "as_answer",
+    "parse_chunk",
+    "parse_json",
+    "to_json",
+]
 
 
 class Function(Struct, frozen=True):
@@ -80,6 +91,17 @@ class Answer(Struct, frozen=True):
 _chunk = msgspec.json.Decoder(Answer)
 
 
+def to_json(value: Any) -> bytes:
+    """JSON in the order it is given in. Raises UnsendableRequestError for what JSON cannot carry."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # Not `from`: the exception holds the whole text.
+        raise UnsendableRequestError("the request holds text that is not valid Unicode (a lone surrogate)") from None
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UnsendableRequestError(f"the request holds a value that JSON cannot carry: {error}") from error
+
+
 def parse_json(data: bytes | str, what: str) -> Any:
     """Foreign JSON. Raises MalformedResponseError naming `what`; a byte order mark is overlooked."""
     text = data.removeprefix(b"\xef\xbb\xbf") if isinstance(data, bytes) else data
@@ -89,12 +111,24 @@ def parse_json(data: bytes | str, what: str) -> Any:
         raise MalformedResponseError(f"{what} is not JSON") from error
 
 
-def parse_answer(data: str | object, what: str) -> Answer:
-    """A chunk's text, or a parsed body, as an Answer. Raises MalformedResponseError naming `what`."""
+def parse_chunk(data: str, what: str) -> Answer:
+    """A chunk's text as an Answer. Raises MalformedResponseError naming `what`."""
     try:
-        return _chunk.decode(data) if isinstance(data, str) else msgspec.convert(data, Answer)
+        return _chunk.decode(data)
     except msgspec.ValidationError as error:
-        # The reason names fields and types, never contents.
-        raise MalformedResponseError(f"{what} is no Chat Completions answer: {error}") from error
+        raise _no_answer(what, error) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedResponseError(f"{what} is not JSON") from error
+
+
+def as_answer(payload: Any, what: str) -> Answer:
+    """A parsed body as an Answer. Raises MalformedResponseError naming `what`."""
+    try:
+        return msgspec.convert(payload, Answer)
+    except msgspec.ValidationError as error:
+        raise _no_answer(what, error) from error
+
+
+def _no_answer(what: str, error: msgspec.ValidationError) -> MalformedResponseError:
+    """The reason names fields and types, never contents."""
+    return MalformedResponseError(f"{what} is no Chat Completions answer: {error}")

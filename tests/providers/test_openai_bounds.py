@@ -1,0 +1,213 @@
+"""What a request can cost at most, what is known of models, and how the provider is offered."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.hookspecs import PLUGIN_API, PluginTools
+from penstock.types import ChatRequest, Image, Message, OutputSchema, Target, Text, Tool, ToolCall, ToolResult
+from penstock_providers.openai_chat import OpenAIChat, OpenAIChatOptions, penstock_providers
+
+NO_ALLOWANCE = OpenAIChat(OpenAIChatOptions(hidden_tokens=0))
+DEAREST = 2833 + 8 * 5667  # gpt-4o-mini: the dearest image of those that OpenAI publishes
+
+
+def target(model: str = "unknown", **params: Any) -> Target:
+    return Target(name="t", provider="openai", model=model, params=params)
+
+
+def bound(request: ChatRequest, model: str = "unknown", **params: Any) -> int | None:
+    return NO_ALLOWANCE.input_bound(request, target(model, **params))
+
+
+def of(*extra_parts: dict[str, Any], **extra: Any) -> ChatRequest:
+    if extra_parts:
+        extra["messages"] = [{"role": "user", "content": list(extra_parts)}]
+    return ChatRequest("-", extra={"openai": extra})
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=5), st.text(max_size=40), st.text(max_size=40))
+def test_the_bound_counts_every_byte_of_text_that_reaches_the_prompt(texts: list[str], system: str, tool: str) -> None:
+    request = ChatRequest(
+        [Message.user([Text(text) for text in texts])],
+        system=system or "-",
+        tools=[Tool("f", tool, {"type": "object", "description": tool})],
+        output=OutputSchema({"type": "object", "description": tool}, "answer"),
+    )
+    least = sum(len(text.encode(errors="replace")) for text in [*texts, system, tool, tool, tool])
+    told = bound(request)
+    assert told is not None
+    assert told >= least
+
+
+def test_more_text_never_lowers_the_bound() -> None:
+    bounds = [bound(ChatRequest("x" * size)) for size in (0, 1, 10, 100, 100_000)]
+    assert bounds == sorted(bounds, key=lambda told: told or 0)
+    assert len(set(bounds)) == 5
+
+
+def test_calls_and_results_count() -> None:
+    call = ToolCall("1", "f", {"x": "y" * 1000})
+    turns: list[Message | ToolResult] = [Message.user("-"), Message.assistant([call]), ToolResult("1", "z" * 1000)]
+    told = bound(ChatRequest(turns))
+    assert told is not None
+    assert told > 2000
+
+
+def test_the_allowance_is_added_and_the_window_caps() -> None:
+    request = ChatRequest("hello")
+    without = bound(request)
+    assert without is not None
+    assert OpenAIChat().input_bound(request, target()) == without + 2048
+    assert bound(ChatRequest("x" * 1_000_000), "gpt-4o") == 128_000
+    assert bound(ChatRequest("x" * 1_000_000), "gpt-3.5-turbo-0613") == 4_096
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [
+        ("gpt-4o", 1_445),
+        ("gpt-4o-mini", 48_169),
+        ("o3", 1_275),
+        ("gpt-4.1-nano", 3_779),
+        ("gpt-5-mini", 2_489),
+        ("unknown", DEAREST),
+    ],
+)
+def test_an_image_costs_the_published_maximum_whatever_its_size(model: str, tokens: int) -> None:
+    def with_images(*images: Image) -> int:
+        told = bound(ChatRequest([Message.user([Text("-"), *images])]), model)
+        assert told is not None
+        return told
+
+    small = Image(data=b"x", media_type="image/png")
+    large = Image(data=b"x" * 100_000, media_type="image/png")
+    linked = Image(url="https://example.com/" + "y" * 1_000)
+    assert with_images(small) == with_images(large) == with_images(linked)
+    assert with_images(small, large) - with_images(small) == tokens
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        of(web_search_options={}),
+        of(tools=[{"type": "web_search"}]),
+        of(tools=[{"type": "mcp", "server_url": "https://x"}]),
+        of(tools=[None]),
+        of(previous_response_id="r"),
+        of(plugins=[{"id": "web"}]),
+        of(a_field_of_tomorrow=1),
+        of({"type": "file", "file": {"file_data": "data:application/pdf;base64,QQ=="}}),
+        of({"type": "input_audio", "input_audio": {"data": "QQ==", "format": "wav"}}),
+        of({"type": "video_url", "video_url": {"url": "https://x"}}),
+        of({"no": "type"}),
+        of(messages=[{"role": "assistant", "audio": {"id": "a"}}]),
+    ],
+)
+def test_what_has_no_bound_is_said_to_have_none(request_: ChatRequest) -> None:
+    assert bound(request_) is None
+
+
+def test_a_target_can_make_a_request_unbounded_too() -> None:
+    assert bound(ChatRequest("-"), web_search_options={}) is None
+    assert bound(ChatRequest("-"), "gpt-4o-search-preview") is None
+    assert bound(ChatRequest("-"), "groq/compound") is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "model", "params", "tokens"),
+    [
+        (ChatRequest("-", max_tokens=50), "gpt-4o", {}, 50),
+        (ChatRequest("-", max_tokens=50), "o3", {}, 50),
+        (ChatRequest("-", max_tokens=50), "gpt-4o", {"n": 3}, 150),
+        (ChatRequest("-", max_tokens=50), "gpt-4o", {"max_tokens": 9_000}, 50),
+        (ChatRequest("-"), "gpt-4o", {"max_tokens": 9_000}, 9_000),
+        (ChatRequest("-", extra={"openai": {"n": 4}}), "gpt-4o", {"max_tokens": 10}, 40),
+        (ChatRequest("-", max_tokens=50, extra={"openai": {"max_tokens": 70}}), "gpt-4o", {}, 70),
+        (ChatRequest("-", max_tokens=50, extra={"openai": {"max_completion_tokens": 70}}), "gpt-4o", {}, 70),
+        (ChatRequest("-"), "gpt-4o", {}, 16_384),
+        (ChatRequest("-"), "gpt-4o", {"n": 2}, 32_768),
+        (ChatRequest("-"), "unknown", {}, None),
+        (ChatRequest("-", extra={"openai": {"max_tokens": None}}), "unknown", {}, None),
+    ],
+)
+def test_the_output_is_bounded_by_the_final_body(
+    request_: ChatRequest, model: str, params: dict[str, Any], tokens: int | None
+) -> None:
+    assert OpenAIChat().output_bound(request_, target(model, **params)) == tokens
+
+
+@pytest.mark.parametrize(
+    ("model", "window", "output", "reasoning", "schema"),
+    [
+        ("gpt-4o-2024-11-20", 128_000, 16_384, False, True),
+        ("gpt-4o-mini", 128_000, 16_384, False, True),
+        ("gpt-4.1-nano-2025-04-14", 1_047_576, 32_768, False, True),
+        ("gpt-4-turbo-2024-04-09", 128_000, 4_096, False, False),
+        ("gpt-4-0613", 8_192, 8_192, False, False),
+        ("gpt-4-32k-0613", 32_768, 32_768, False, False),
+        ("gpt-3.5-turbo-0125", 16_385, 4_096, False, False),
+        ("gpt-35-turbo", 16_385, 4_096, False, False),
+        ("o1-2024-12-17", 200_000, 100_000, True, True),
+        ("o3-mini", 200_000, 100_000, True, True),
+        ("o4-mini-2025-04-16", 200_000, 100_000, True, True),
+        ("gpt-5-2025-08-07", 400_000, 128_000, True, True),
+        ("gpt-5-chat-latest", 128_000, 16_384, False, True),
+        ("gpt-5.4-mini-2026-03-17", 400_000, 128_000, True, True),
+        ("gpt-5.2_2025-12-11", 400_000, 128_000, True, True),
+        ("ft:gpt-4o-mini-2024-07-18:org::abc", 128_000, 16_384, False, True),
+        ("openai/gpt-4o", 128_000, 16_384, False, True),
+        ("gpt-9.3", None, None, True, True),
+        ("gpt-5.99", None, None, True, True),
+        ("gpt-oss-120b", None, None, False, False),
+        ("llama-3.3-70b", None, None, False, False),
+        ("", None, None, False, False),
+    ],
+)
+def test_models_are_known_by_their_names(
+    model: str,
+    window: int | None,
+    output: int | None,
+    reasoning: bool,  # noqa: FBT001 - a row of the table
+    schema: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    told = OpenAIChat().capabilities(model)
+    assert (told.context_window, told.max_output, told.reasoning, told.json_schema) == (
+        window,
+        output,
+        reasoning,
+        schema,
+    )
+    assert not told.prefill
+
+
+@given(st.text(max_size=30))
+def test_any_name_is_answered(model: str) -> None:
+    OpenAIChat().capabilities(model)
+
+
+def test_the_hook_offers_the_provider_with_its_variables() -> None:
+    (spec,) = penstock_providers()
+    assert (spec.name, spec.key_variable, spec.url_variable, spec.api_version) == (
+        "openai",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        PLUGIN_API,
+    )
+    assert spec.options is OpenAIChatOptions
+
+    async def main() -> None:
+        tools = PluginTools("local", lambda: 0.0, logging.getLogger("penstock"))
+        async with spec.open(OpenAIChatOptions(base_url="http://localhost:8080/v1"), tools) as provider:
+            wire = provider.encode(ChatRequest("-"), target("m"), stream=False, now=0.0)
+            assert wire.url == "http://localhost:8080/v1/chat/completions"
+            assert msgspec.json.decode(wire.body)["model"] == "m"
+
+    trio.run(main)
