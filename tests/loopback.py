@@ -81,8 +81,13 @@ class Peer:
     async def say(self, data: bytes) -> None:
         await self.stream.send_all(data)
 
-    async def hang_up(self) -> None:
-        await self._tcp.aclose()
+    async def say_in_records(self, *pieces: bytes) -> None:
+        """Each piece in a TLS record of its own, and all of them in one write: the client reads them in one go."""
+        tcp = self._tcp.socket
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        for piece in pieces:
+            await self.say(piece)
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
     async def reset(self) -> None:
         """Closes so that the client sees a reset and not an end."""
@@ -150,7 +155,7 @@ async def loopback(script: Script, *, tls: ssl.SSLContext | None = None) -> Asyn
 
 def server_context(ca: trustme.CA, *names: str) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    ca.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(context)
+    ca.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(context)  # pyright: ignore[reportUnknownMemberType] # its union names PyOpenSSL, which is not here
     return context
 
 

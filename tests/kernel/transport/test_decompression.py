@@ -8,7 +8,6 @@ import zlib
 import httpx
 import pytest
 import trio
-import trio.testing
 from loopback import loopback, one_answer, saying
 
 from penstock._transport import Transport

@@ -7,7 +7,6 @@ from typing import cast
 import httpx
 import pytest
 import trio
-import trio.testing
 from loopback import OK, Asked, Loopback, Peer, chunked, fetch, forever, loopback, one_answer, post, read, saying
 
 from penstock._transport import Transport
