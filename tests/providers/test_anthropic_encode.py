@@ -110,6 +110,7 @@ ADDED = schema(**titled("integer", integer_a="Integer A", integer_b="Integer B",
     "title": "IntegerAdditionResponse",
     "additionalProperties": False,
 }
+ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 CITY = schema(city={"type": "string"}) | {"additionalProperties": False}
 RESULTS = "dd-trace-py--anthropic-anthropic_completion_tools_call_with_tool_result"
 NOVEL = "openinference--test_instrumentor"
@@ -657,10 +658,10 @@ def test_tool_choice(choice: str | None, parallel: bool | None, sent: dict[str, 
         ("claude-sonnet-4-5", "low", 1_000, (1_000, None, None)),
         ("claude-3-haiku-20240307", "high", None, (4_096, None, None)),
         # Both ways, then only the adaptive one.
-        ("claude-opus-4-6", "high", 4_096, (4_096, {"type": "adaptive"}, "high")),
+        ("claude-opus-4-6", "high", 4_096, (4_096, ADAPTIVE, "high")),
         ("claude-opus-4-6", 2_000, 4_096, (4_096, {"type": "enabled", "budget_tokens": 2_000}, None)),
-        ("claude-opus-4-7", 2_000, None, (10_192, {"type": "adaptive", "display": "summarized"}, "medium")),
-        ("claude-sonnet-5", 90_000, None, (98_192, {"type": "adaptive", "display": "summarized"}, "high")),
+        ("claude-opus-4-7", 2_000, None, (10_192, ADAPTIVE, "medium")),
+        ("claude-sonnet-5", 90_000, None, (98_192, ADAPTIVE, "high")),
         # Off: said only where silence would mean on.
         ("claude-sonnet-4-5", "off", None, (8_192, None, None)),
         ("claude-sonnet-5", "off", None, (8_192, {"type": "disabled"}, None)),
@@ -672,6 +673,27 @@ def test_tool_choice(choice: str | None, parallel: bool | None, sent: dict[str, 
 def test_thinking_and_max_tokens(model: str, thinking: Any, max_tokens: int | None, sent: tuple[Any, ...]) -> None:
     body = encoded(ChatRequest("q", thinking=thinking, max_tokens=max_tokens), target(model))
     assert (body["max_tokens"], body.get("thinking"), body.get("output_config", {}).get("effort")) == sent
+
+
+def test_a_budget_gives_way_where_the_provider_would_refuse_the_request() -> None:
+    def thinking(*messages: Message | ToolResult, model: str = "claude-sonnet-4-5", choice: str | None = None) -> Any:
+        asked = ChatRequest([Message.user("q"), *messages], thinking="low", tools=[WEATHER], tool_choice=choice)
+        return encoded(asked, target(model)).get("thinking")
+
+    budget = {"type": "enabled", "budget_tokens": 1_024}
+    call, result = ToolCall("1", "get_weather"), ToolResult("1", "x")
+    own, theirs = Thinking("t", "s", family=FAMILY), Thinking("t", family="openai-chat")
+    assert thinking() == budget
+    assert thinking(Message.assistant([own, call]), result) == budget
+    assert thinking(Message.assistant([Thinking("", redacted="r", family=FAMILY), call]), result) == budget
+    assert thinking(Message.assistant([theirs, call]), result) is None
+    assert thinking(Message.assistant("said"), Message.user("r")) == budget
+    assert thinking(Message.assistant("to go on from")) is None
+    assert thinking(choice="required") is None
+    assert thinking(choice="get_weather") is None
+    assert thinking(choice="none") == budget
+    # Adaptive thinking has no such rule.
+    assert thinking(Message.assistant([theirs, call]), result, model="claude-opus-4-6") == ADAPTIVE
 
 
 def test_a_level_beside_a_schema_shares_its_field() -> None:

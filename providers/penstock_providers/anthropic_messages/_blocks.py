@@ -170,10 +170,10 @@ def _content(blocks: list[Block]) -> str | list[Block]:
 
 
 def _results_first(blocks: Iterable[Block]) -> list[Block]:
-    return sorted(blocks, key=lambda block: block["type"] != "tool_result")
+    return sorted(blocks, key=lambda block: block.get("type") != "tool_result")
 
 
 def _trim(blocks: list[Block]) -> None:
     """An answer to go on from must not end in white space: the provider refuses the request."""
-    if blocks[-1]["type"] == "text":
+    if blocks[-1].get("type") == "text":
         blocks[-1] = blocks[-1] | {"text": blocks[-1]["text"].rstrip()}

@@ -11,7 +11,7 @@ from typing import Any
 from penstock.types import ChatRequest, Target, Tool
 from penstock_providers.anthropic_messages._blocks import Block, cache_mark, system_prompt, turns
 from penstock_providers.anthropic_messages._models import model_of
-from penstock_providers.anthropic_messages._thinking import allowance, room_for
+from penstock_providers.anthropic_messages._thinking import allowance, room_for, takes_budget
 from penstock_providers.anthropic_messages._wire import FAMILY, json_list, json_object
 
 __all__ = ["body_of"]
@@ -37,7 +37,8 @@ def body_of(request: ChatRequest, target: Target, *, stream: bool) -> dict[str, 
 
 
 def _own_fields(request: ChatRequest, target: Target) -> dict[str, Any]:
-    allowed = allowance(request, target)
+    spoken = turns(request)
+    allowed = allowance(request, target, budgets=takes_budget(request, spoken))
     output: dict[str, Any] = {} if allowed.effort is None else {"effort": allowed.effort}
     if request.output is not None:
         output["format"] = {"type": "json_schema", "schema": request.output.schema}
@@ -45,7 +46,7 @@ def _own_fields(request: ChatRequest, target: Target) -> dict[str, Any]:
         "model": target.model,
         "max_tokens": allowed.max_tokens,
         "system": system_prompt(request),
-        "messages": turns(request),
+        "messages": spoken,
         "tools": [_tool(tool) for tool in request.tools] or None,
         "tool_choice": _tool_choice(request),
         "thinking": allowed.thinking,

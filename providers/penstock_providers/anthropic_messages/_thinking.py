@@ -13,13 +13,16 @@ import attrs
 from penstock.types import ChatRequest, Target, ThinkingLevel
 from penstock_providers.anthropic_messages._models import Model, model_of
 
-__all__ = ["Allowance", "allowance", "room_for"]
+__all__ = ["Allowance", "allowance", "room_for", "takes_budget"]
 
 ANSWER_TOKENS = 8_192
 """What the answer gets where nobody says; the wire demands a figure. Only the oldest models write less."""
 SMALLEST_BUDGET = 1_024
 BUDGETS: dict[ThinkingLevel, int] = {"low": 1_024, "medium": 4_096, "high": 16_384}
 """The levels in tokens, for models that take budgets."""
+
+# Newer models show nothing of their thinking unless asked to.
+_ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 
 
 @attrs.frozen
@@ -31,9 +34,11 @@ class Allowance:
     effort: str | None = None
 
 
-def allowance(request: ChatRequest, target: Target) -> Allowance:
-    """What to send for `thinking` and `max_tokens` of the request, to the target's model."""
+def allowance(request: ChatRequest, target: Target, *, budgets: bool = True) -> Allowance:
+    """What to send for `thinking` and `max_tokens` of the request. Without `budgets`, thinking is adaptive or not."""
     model = model_of(target.model)
+    if not budgets and model.thinks in ("budget", "budget or adaptive"):
+        model = attrs.evolve(model, thinks="never" if model.thinks == "budget" else "adaptive")
     given = request.max_tokens or _whole_number(target.params.get("max_tokens"))
     match request.thinking:
         case None:
@@ -45,6 +50,24 @@ def allowance(request: ChatRequest, target: Target) -> Allowance:
             budget = BUDGETS[wish] if isinstance(wish, str) else wish
             max_tokens = given or _default(model, target, budget)
             return _thinking(model, wish, budget, max_tokens)
+
+
+def takes_budget(request: ChatRequest, turns: list[dict[str, Any]]) -> bool:
+    """Whether this conversation may go on with a thinking budget.
+
+    The provider refuses one beside a forced tool, and where the assistant's turn that is gone on with (its tools have
+    answered, or it is the last) does not begin with thinking: as after another provider's answer. Such a request is
+    better answered without thinking than not at all.
+    """
+    if request.tool_choice not in (None, "auto", "none"):
+        return False
+    spoken = next((turn for turn in reversed(turns) if turn["role"] == "assistant"), None)
+    if spoken is None:
+        return True
+    content: str | list[dict[str, Any]] = spoken["content"]
+    kinds = ["text"] if isinstance(content, str) else [block.get("type") for block in content]
+    goes_on = spoken is turns[-1] or "tool_use" in kinds
+    return not goes_on or kinds[0] in ("thinking", "redacted_thinking")
 
 
 def room_for(thinking: object, max_tokens: int, target: Target) -> int:
@@ -61,10 +84,9 @@ def _thinking(model: Model, wish: ThinkingLevel | int, budget: int, max_tokens: 
         case "never":
             return Allowance(max_tokens)
         case "adaptive":
-            # These models show nothing of their thinking unless asked to.
-            return Allowance(max_tokens, {"type": "adaptive", "display": "summarized"}, _effort(wish))
+            return Allowance(max_tokens, _ADAPTIVE, _effort(wish))
         case "budget or adaptive" if isinstance(wish, str):
-            return Allowance(max_tokens, {"type": "adaptive"}, wish)
+            return Allowance(max_tokens, _ADAPTIVE, wish)
         case "budget" | "budget or adaptive":
             # Where both do not fit, a quarter is left for the answer.
             fitting = budget if budget < max_tokens else max_tokens * 3 // 4
