@@ -188,6 +188,11 @@ def test_models_are_known_by_their_names(
     assert not told.prefill
 
 
+def test_a_server_that_reports_no_usage_in_streams_is_known_for_it() -> None:
+    assert OpenAIChat().capabilities("gpt-4o").stream_usage
+    assert not OpenAIChat(OpenAIChatOptions(stream_usage=False)).capabilities("gpt-4o").stream_usage
+
+
 @given(st.text(max_size=30))
 def test_any_name_is_answered(model: str) -> None:
     OpenAIChat().capabilities(model)

@@ -530,6 +530,18 @@ def test_tool_results_directly_follow_their_calls() -> None:
     ]
 
 
+def test_an_id_too_long_for_openai_is_shortened_alike_in_call_and_result() -> None:
+    long, other = "chatcmpl-tool-1b4c179a4d8c4d49b484d3a35f47ff3f", "chatcmpl-tool-1b4c179a4d8c4d49b484d3a35f47ff40"
+    calls = [ToolCall(long, "f"), ToolCall(other, "f"), ToolCall("x" * 40, "f")]
+    turns: list[Message | ToolResult] = [Message.user("-"), Message.assistant(calls), ToolResult(long, "1")]
+    _, assistant, result = body(ChatRequest(turns))["messages"]
+    sent = [call["id"] for call in assistant["tool_calls"]]
+    assert len(set(sent)) == 3
+    assert all(len(id) <= 40 for id in sent)
+    assert sent[2] == "x" * 40
+    assert result["tool_call_id"] == sent[0]
+
+
 def test_names_custom_calls_refusals_and_details_are_said() -> None:
     custom = ToolCall("1", "shell", raw_arguments="ls -l", kind="custom")
     request = ChatRequest(

@@ -91,8 +91,8 @@ class OpenAIChat(Provider):
         return classify(response, now=now)
 
     def capabilities(self, model: str) -> Capabilities:
-        """What the model can do."""
-        return model_of(model).capabilities()
+        """What the model can do, at this server."""
+        return msgspec.structs.replace(model_of(model).capabilities(), stream_usage=self._options.stream_usage)
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
         headers = {

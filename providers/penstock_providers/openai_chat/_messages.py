@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Any, TypeAlias, assert_never
 
 from penstock.errors import UnsendableRequestError
@@ -29,6 +30,8 @@ from penstock_providers.openai_chat._reasoning import reasoning_fields
 __all__ = ["wire_messages"]
 
 Json: TypeAlias = dict[str, Any]
+
+_LONGEST_ID = 40
 
 
 def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
@@ -59,7 +62,7 @@ def _named(message: Message) -> Json:
 def _result(result: ToolResult) -> Json:
     if any(isinstance(part, Image) for part in result.content):
         raise UnsendableRequestError("a tool result with an image cannot be sent over Chat Completions; send text")
-    return {"role": "tool", "tool_call_id": result.call_id, "content": result.text}
+    return {"role": "tool", "tool_call_id": _short(result.call_id), "content": result.text}
 
 
 def _assistant(message: Message, parts: tuple[Part, ...], *, reasoning: bool) -> Json:
@@ -93,10 +96,17 @@ def _audio_by_id(fields: Json) -> Json:
 
 
 def _call(call: ToolCall) -> Json:
+    id = _short(call.id)
     if call.kind == "custom":
-        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.raw_arguments}}
-    function = {"name": call.name, "arguments": call.wire_arguments()}
-    return {"id": call.id, "type": "function", "function": function}
+        return {"id": id, "type": "custom", "custom": {"name": call.name, "input": call.raw_arguments}}
+    return {"id": id, "type": "function", "function": {"name": call.name, "arguments": call.wire_arguments()}}
+
+
+def _short(id: str) -> str:
+    """The id of a call as OpenAI takes it: vLLM's are longer than the 40 characters it allows."""
+    if len(id) <= _LONGEST_ID:
+        return id
+    return f"call_{blake2b(id.encode(errors='replace'), digest_size=16).hexdigest()}"
 
 
 def _content(parts: tuple[Part, ...], role: str) -> str | list[Json]:

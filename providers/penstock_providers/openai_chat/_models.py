@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 import attrs
@@ -166,6 +167,7 @@ _MODELS: dict[str, Model] = {
 }
 
 
+@lru_cache(maxsize=1024)
 def model_of(name: str) -> Model:
     """What is known of a model. Fine-tuned (`ft:gpt-4o:...`) and routed (`openai/gpt-4o`) names are seen through."""
     bare = name.lower().removeprefix("ft:").rpartition("/")[2]

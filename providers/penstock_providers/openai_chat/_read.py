@@ -96,18 +96,19 @@ class AnswerReader:
         chunks: list[Chunk] = []
         self._model = self._model or text_of(answer.model)
         self._id = self._id or text_of(answer.id)
-        self._take_sources(answer)
-        groq = fields_of(answer.x_groq)
-        self._groq_id = self._groq_id or text_of(groq.get("id")) or None
-        told = answer.usage or groq.get("usage")
+        told = answer.usage
+        if answer.x_groq is not None:
+            groq = fields_of(answer.x_groq)
+            self._groq_id = self._groq_id or text_of(groq.get("id")) or None
+            told = told or groq.get("usage")
+        if answer.citations is not None or answer.search_results is not None:
+            self._take_sources(answer)
         for at, choice in enumerate(answer.choices or ()):
             if (at if choice.index is None else choice.index) == 0:
-                chunks += self._take_choice(choice)
+                self._take_choice(choice, chunks)
                 told = told or choice.usage
-        usage = read_usage(told)
-        if usage is not None and usage != self.usage:
-            self.usage = usage
-            chunks.append(UsageUpdate(usage))
+        if told:
+            self._take_usage(read_usage(told), chunks)
         return chunks
 
     def completion(self, *, request_id: str | None, raw: Any = None) -> Completion:
@@ -138,17 +139,23 @@ class AnswerReader:
         # Forced calls end in "stop" at OpenAI too, and Gemini's imitation knows nothing else: the content decides.
         return "tool_calls" if reason == "stop" and self._calls.any else reason
 
-    def _take_choice(self, choice: Choice) -> list[Chunk]:
+    def _take_usage(self, usage: Usage | None, chunks: list[Chunk]) -> None:
+        if usage is not None and usage != self.usage:
+            self.usage = usage
+            chunks.append(UsageUpdate(usage))
+
+    def _take_choice(self, choice: Choice, chunks: list[Chunk]) -> None:
         reason = choice.finish_reason or text_of(fields_of(choice.finish_details).get("type"))
         self._reason = reason or self._reason
         # Perplexity sends both: in streams the message repeats what came before, in whole bodies the delta is empty.
         piece = choice.message if self._whole else choice.delta
-        return [] if piece is None else self._take_piece(piece)
+        if piece is not None:
+            self._take_piece(piece, chunks)
 
-    def _take_piece(self, piece: Piece) -> list[Chunk]:
-        chunks: list[Chunk] = []
-        detailed = self._details.take(piece)
-        self._think(reasoning_text(piece) or detailed, chunks)
+    def _take_piece(self, piece: Piece, chunks: list[Chunk]) -> None:
+        if piece.reasoning_content or piece.reasoning or piece.reasoning_details:
+            detailed = self._details.take(piece)
+            self._think(reasoning_text(piece) or detailed, chunks)
         if isinstance(piece.content, str):
             self._say(piece.content, chunks)
         else:
@@ -158,14 +165,17 @@ class AnswerReader:
             self._refused = True
             self._assembly.text("refusal", piece.refusal, refusal=True)
             chunks.append(TextDelta(piece.refusal, refusal=True))
+        self._take_calls(piece, chunks)
+        for annotation in objects_in(piece.annotations):
+            self._assembly.cite("text", annotation)
+        if piece.audio is not None:
+            self._take_audio(fields_of(piece.audio))
+
+    def _take_calls(self, piece: Piece, chunks: list[Chunk]) -> None:
         for at, call in enumerate(piece.tool_calls or ()):
             chunks.append(self._take_call(call, at))
         if piece.function_call is not None:
             chunks.append(self._call("function_call", piece.function_call, None))
-        for annotation in objects_in(piece.annotations):
-            self._assembly.cite("text", annotation)
-        self._take_audio(fields_of(piece.audio))
-        return chunks
 
     def _take_part(self, part: dict[str, Any], chunks: list[Chunk]) -> None:
         """Mistral's lists of content: text and thinking; anything else is kept as it is."""
