@@ -62,14 +62,18 @@ def price_offers(
 ) -> list[Offer | CallError]:
     """For each target what an attempt costs at most, or why it may not be tried."""
     size = text_bytes(request)
+    # The output does not depend on what is asked: a codec need not encode long prompts to tell its bound.
+    skeleton = msgspec.structs.replace(request, messages=ANY_MESSAGES)
     money = any(limit.nano_usd is not None for spec in chain for limit in spec.limits)
     return [
-        _offer(request, target, chain, learned.get(target.name), rules, size=size, money=money) for target in targets
+        _offer(request, skeleton, target, chain, learned.get(target.name), rules, size=size, money=money)
+        for target in targets
     ]
 
 
-def _offer(
+def _offer(  # noqa: PLR0917 - one place where everything that decides an offer meets
     request: ChatRequest,
+    skeleton: ChatRequest,
     target: LiveTarget,
     chain: Sequence[AccountSpec],
     learned: Learned | None,
@@ -93,7 +97,7 @@ def _offer(
             ' money; give the target a price, or set on_unknown_price = "allow"'
         )
     input_tokens = (estimate if bound is None else bound) + learned.extra_allowance
-    fixed, choices = _output_of(request, target)
+    fixed, choices = _output_of(skeleton, target)
     outputs = output_range(
         requested=fixed,
         default_max_tokens=_least(target.wire.default_max_tokens, request_output_cap(chain)),
@@ -175,5 +179,6 @@ def _least(one: int | None, other: int | None) -> int | None:
 
 TOKENS_PER_BYTE = 0.25 * 1.1
 """Before anything was learned of a target: 4 bytes a token, and a margin of a tenth."""
+ANY_MESSAGES = (Message.user("?"),)
 PROBE = 65_536
 """Above the thinking budgets that a wire adds to small values of max_tokens."""

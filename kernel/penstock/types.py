@@ -11,6 +11,7 @@ from penstock._content import Text as Text
 from penstock._content import Thinking as Thinking
 from penstock._content import ToolCall as ToolCall
 from penstock._content import ToolResult as ToolResult
+from penstock._discreet import Discreet as Discreet
 from penstock._request import ChatRequest as ChatRequest
 from penstock._request import OutputSchema as OutputSchema
 from penstock._request import ThinkingLevel as ThinkingLevel
