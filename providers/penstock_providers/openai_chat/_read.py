@@ -67,7 +67,7 @@ _FINISH = {
 class AnswerReader:
     """Takes answers or chunks; gives the deltas in them, and the whole. The first choice is the answer.
 
-    Laws: a whole response and the chunks of its stream give equal completions; usage is taken from wherever it stands,
+    Laws: a whole response and the chunks of its stream give equal messages; usage is taken from wherever it stands,
     and the last that came is the one that counts.
     """
 
@@ -79,6 +79,7 @@ class AnswerReader:
         self._reason = ""
         self._refused = False
         self._audio: dict[str, Any] = {}
+        self._audio_pieces: dict[str, list[str]] = {}
         self._sources: list[dict[str, Any]] = []
         self._kept = 0
         self._model = ""
@@ -126,8 +127,9 @@ class AnswerReader:
     def message(self) -> Message:
         """The message so far."""
         message = with_details(self._assembly.message(), self._details.whole(), FAMILY)
-        if self._audio:
-            message = Message("assistant", (*message.content, ProviderPart(FAMILY, {"audio": dict(self._audio)})))
+        audio = self._audio | {name: "".join(pieces) for name, pieces in self._audio_pieces.items()}
+        if audio:
+            message = Message("assistant", (*message.content, ProviderPart(FAMILY, {"audio": audio})))
         return _cited(message, self._sources)
 
     def _finish_reason(self) -> str:
@@ -221,8 +223,10 @@ class AnswerReader:
 
     def _take_audio(self, audio: dict[str, Any]) -> None:
         for name, value in audio.items():
-            grows = name in ("data", "transcript") and isinstance(value, str)
-            self._audio[name] = self._audio.get(name, "") + value if grows else value
+            if name in ("data", "transcript") and isinstance(value, str):
+                self._audio_pieces.setdefault(name, []).append(value)
+            else:
+                self._audio[name] = value
 
     def _take_sources(self, answer: Answer) -> None:
         """Perplexity repeats its sources in every chunk: the last list counts."""
