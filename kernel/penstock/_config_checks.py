@@ -67,6 +67,7 @@ def sendable_headers(_: object, attribute: attrs.Attribute[Any], headers: dict[s
 def sendable_json(_: object, attribute: attrs.Attribute[Any], params: dict[str, Any]) -> None:
     """An attrs validator: what JSON can say."""
     try:
+        # Not by msgspec, with which the codecs write: it would make a string of a date, and null of NaN.
         json.dumps(params, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = "text that is not Unicode" if isinstance(error, UnicodeError) else str(error)

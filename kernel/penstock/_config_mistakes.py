@@ -33,28 +33,22 @@ class WrongError(ValueError):
 
 
 class Mistakes:
-    """Collects mistakes in the order they are found."""
+    """Collects mistakes in the order they are found: one for each path, for what else is wrong there follows."""
 
     def __init__(self) -> None:
-        self._found: list[ConfigMistake] = []
+        self._found: dict[str, ConfigMistake] = {}
 
     def __len__(self) -> int:
         return len(self._found)
 
     def add(self, path: str, says: str) -> None:
-        """One more; told once, however often it is found."""
-        mistake = ConfigMistake(path, says)
-        if str(mistake) not in {str(known) for known in self._found}:
-            self._found.append(mistake)
-
-    def wrong(self, path: str, wrong: WrongError) -> None:
-        """One more, with the value where it may be shown."""
-        self.add(path, f"{shown(wrong.value, path)}: {wrong.says}")
+        """One more, where nothing is known to be wrong yet."""
+        self._found.setdefault(path, ConfigMistake(path, says))
 
     def end(self, source: str | None) -> None:
         """Raises ConfigError if there was any."""
         if self._found:
-            raise ConfigError(self._found, source=source)
+            raise ConfigError(tuple(self._found.values()), source=source)
 
 
 def join(path: str, key: str | int) -> str:

@@ -51,8 +51,12 @@ class ReadyProvider:
 def ready_providers(
     config: Config, host: PluginHost, *, environ: Mapping[str, str] | None = None
 ) -> dict[str, ReadyProvider]:
-    """All providers of the configuration. Raises ConfigError where their plugins do not take what it says."""
+    """All providers of the configuration. Raises ConfigError where their plugins do not take what it says.
+
+    Loads all plugins that are enabled, so that none is imported in the middle of a call.
+    """
     mistakes = Mistakes()
+    host.load_plugins()
     ready: dict[str, ReadyProvider] = {}
     for name, provider in config.providers.items():
         settled = settle_provider(provider, config.plugins.options, host, mistakes, environ=environ)
@@ -180,8 +184,6 @@ def _check_url(url: object, path: str, mistakes: Mistakes) -> None:
         mistakes.add(path, f'{shown(url, path)}: must be a URL such as "https://api.example.com/v1"')
     elif parts.username is not None or parts.password is not None:
         mistakes.add(path, "must not hold a name or password; the key belongs into api_key")
-    elif parts.query or parts.fragment:
-        mistakes.add(path, f"{shown(url, path)}: must end with its path")
 
 
 def _no_such_kind(kind: str, host: PluginHost) -> str:

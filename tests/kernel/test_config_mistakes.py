@@ -1,0 +1,285 @@
+"""Every mistake is told by its path, with what is valid and what was probably meant; all of them at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from penstock._config import Config
+from penstock.errors import ConfigError
+
+ENVIRON = {"OPENAI_API_KEY": "sk-canary-openai", "ANTHROPIC_API_KEY": "sk-canary-anthropic"}
+
+
+def mistakes_in(mapping: object, environ: Mapping[str, str] = ENVIRON) -> dict[str, str]:
+    """What is wrong, by path."""
+    with pytest.raises(ConfigError) as caught:
+        Config.from_dict(mapping, environ=environ)  # type: ignore[arg-type]  # junk is the point
+    assert all(str(mistake) in str(caught.value) for mistake in caught.value.mistakes)
+    return {mistake.path: mistake.says for mistake in caught.value.mistakes}
+
+
+def target(**settings: Any) -> dict[str, Any]:
+    """A right target with settings over it."""
+    return {"targets": {"t": {"provider": "openai", "model": "m", **settings}}}
+
+
+def route(**settings: Any) -> dict[str, Any]:
+    """A right route with settings over it."""
+    return {"routes": {"default": {"cascade": ["openai/m"], **settings}}}
+
+
+def limit(**settings: Any) -> dict[str, Any]:
+    """A budget of one limit."""
+    return {"budget": {"limits": [settings]}}
+
+
+CASES: list[tuple[dict[str, Any], str, str]] = [
+    # Unknown keys, each with the nearest.
+    ({"kernle": {}}, "kernle", "did you mean 'kernel'"),
+    ({"kernel": {"max_inflight": 5}}, "kernel.max_inflight", "did you mean 'max_in_flight'"),
+    (target(timeouts={"idel": 5}), "targets.t.timeouts.idel", "did you mean 'idle'"),
+    (target(modle="m"), "targets.t.modle", "did you mean 'model'"),
+    (target(price={"input": 1, "output": 1, "cached": 1}), "targets.t.price.cached", "did you mean 'cached_input'"),
+    (route(timeuot=5), "routes.default.timeuot", "did you mean 'timeout'"),
+    (limit(per="day", usd=1, time_zone="UTC"), "budget.limits[0].time_zone", "did you mean 'timezone'"),
+    ({"breaker": {"failures": 5}}, "breaker.failures", "failures_in_a_row"),
+    ({"plugins": {"discovery": True}}, "plugins.discovery", "did you mean 'discover'"),
+    ({"providers": {"openai": {"organisation": "x"}}}, "providers.openai.organisation", "did you mean 'organization'"),
+    # Wrong types.
+    ({"kernel": []}, "kernel", "must be a table"),
+    ({"kernel": {"max_in_flight": "512"}}, "kernel.max_in_flight", '"512": must be a whole number'),
+    ({"kernel": {"max_in_flight": 5.5}}, "kernel.max_in_flight", "5.5: must be a whole number"),
+    ({"kernel": {"max_in_flight": True}}, "kernel.max_in_flight", "true: must be a whole number"),
+    ({"kernel": {"grace": "10"}}, "kernel.grace", "must be a number"),
+    ({"plugins": {"discover": "no"}}, "plugins.discover", "must be true or false"),
+    ({"plugins": {"allow": "penstock"}}, "plugins.allow", "must be an array"),
+    ({"plugins": {"allow": ["a", 5]}}, "plugins.allow[1]", "must be a string"),
+    ({"providers": {"openai": "key"}}, "providers.openai", "must be a table"),
+    ({"providers": {"openai": {"kind": 5}}}, "providers.openai.kind", "5: must be a string"),
+    (target(headers={"x-a": 5}), "targets.t.headers.x-a", "must be a string"),
+    (target(params=[]), "targets.t.params", "must be a table"),
+    (route(cascade="openai/m"), "routes.default.cascade", "must be an array"),
+    (route(cascade=[5]), "routes.default.cascade[0]", "must be a table"),
+    (route(cascade=[{"target": 5}]), "routes.default.cascade[0].target", "must be a string"),
+    (limit(per="day", tokens=1.5), "budget.limits[0].tokens", "must be a whole number"),
+    (limit(per="day", usd="20"), "budget.limits[0].usd", "must be an amount in USD"),
+    ({"budget": {"limits": {"per": "day"}}}, "budget.limits", "must be an array"),
+    # Zero, negative, not finite, too large.
+    ({"kernel": {"timeout": 0}}, "kernel.timeout", "more than 0"),
+    ({"kernel": {"grace": -1}}, "kernel.grace", "more than 0"),
+    ({"kernel": {"max_in_flight": 0}}, "kernel.max_in_flight", "at least 1"),
+    ({"kernel": {"max_in_flight": 10**30}}, "kernel.max_in_flight", "too large"),
+    ({"kernel": {"timeout": 10**400}}, "kernel.timeout", "too large"),
+    (target(timeouts={"first_token": 0}), "targets.t.timeouts.first_token", "0: first_token must be more than 0"),
+    (target(timeouts={"idle": float("nan")}), "targets.t.timeouts.idle", "must be a finite number"),
+    (target(timeouts={"total": float("inf")}), "targets.t.timeouts.total", "must be a finite number"),
+    (target(default_max_tokens=0), "targets.t.default_max_tokens", "at least 1"),
+    (target(price={"input": -1, "output": 1}), "targets.t.price.input", "not negative"),
+    (target(price={"input": 1, "output": float("nan")}), "targets.t.price.output", "finite"),
+    ({"providers": {"openai": {"max_connections": 0}}}, "providers.openai.max_connections", "at least 1"),
+    (route(timeout=0), "routes.default.timeout", "more than 0"),
+    (route(cascade=[{"target": "openai/m", "attempts": 0}]), "routes.default.cascade[0].attempts", "at least 1"),
+    (limit(per="day", usd=0), "budget.limits[0].usd", "more than 0"),
+    (limit(per="day", tokens=-5), "budget.limits[0].tokens", "at least 1"),
+    ({"budget": {"soft": 1.5}}, "budget.soft", "at most 1"),
+    ({"budget": {"hold_wait": 0}}, "budget.hold_wait", "more than 0"),
+    ({"budget": {"min_output_tokens": 0}}, "budget.min_output_tokens", "at least 1"),
+    ({"cache": {"store": "memory", "ttl": 0}}, "cache.ttl", "more than 0"),
+    ({"cache": {"store": "memory", "memory_bytes": -1}}, "cache.memory_bytes", "at least 1"),
+    ({"breaker": {"failure_ratio": 1.5}}, "breaker.failure_ratio", "1.5: "),
+    ({"breaker": {"window": 0}}, "breaker.window", "0: "),
+    (target(breaker={"failures_in_a_row": 0}), "targets.t.breaker.failures_in_a_row", "0: "),
+    ({"providers": {"openai": {"breaker": {"open_for": -1}}}}, "providers.openai.breaker.open_for", "-1: "),
+    # Missing.
+    ({"targets": {"t": {"model": "m"}}}, "targets.t.provider", "is missing"),
+    ({"targets": {"t": {"provider": "openai"}}}, "targets.t.model", "is missing"),
+    (target(model=""), "targets.t.model", "must not be empty"),
+    (target(price={"input": 1}), "targets.t.price.output", "is missing"),
+    ({"routes": {"r": {}}}, "routes.r.cascade", "is missing"),
+    (route(cascade=[]), "routes.default.cascade", "must not be empty"),
+    (route(cascade=[{"attempts": 2}]), "routes.default.cascade[0].target", "is missing"),
+    (limit(usd=1), "budget.limits[0].per", "is missing"),
+    (limit(per="day"), "budget.limits[0]", "at least one of tokens, usd"),
+    # Choices.
+    (route(on_content_filter="nxt"), "routes.default.on_content_filter", "did you mean 'next'"),
+    (route(commit="first"), "routes.default.commit", "must be one of first_content"),
+    (limit(per="dya", usd=1), "budget.limits[0].per", "did you mean 'day'"),
+    ({"budget": {"on_unknown_price": "denied"}}, "budget.on_unknown_price", "one of allow, cap, deny"),
+    ({"cache": {"store": "memory", "when": "sometimes"}}, "cache.when", "one of always, deterministic, never"),
+    ({"cache": {"store": "memroy"}}, "cache.store", "did you mean 'memory'"),
+    ({"ledger": {"store": "postgres"}}, "ledger.store", "one of memory"),
+    # References.
+    (target(provider="opneai"), "targets.t.provider", "did you mean 'openai'"),
+    (route(cascade=["antropic/m"]), "routes.default.cascade[0]", "did you mean 'anthropic'"),
+    (route(cascade=["nobody-knows/m"]), "routes.default.cascade[0]", "no provider of that name"),
+    (route(cascade=["sonnet"]), "routes.default.cascade[0]", "no target of that name"),
+    (route(cascade=["openai/"]), "routes.default.cascade[0]", "no target of that name"),
+    (target() | route(cascade=["tt"]), "routes.default.cascade[0]", "did you mean 't'"),
+    (route(cascade=["openai/m", "openai/m"]), "routes.default.cascade[1]", "listed twice"),
+    ({"providers": {"mine": {"kind": "opanai"}}}, "providers.mine.kind", "did you mean 'openai'"),
+    (route(cache="always"), "routes.default.cache", "there is no [cache] table"),
+    # Time zones and rules between the figures of a limit.
+    (limit(per="day", usd=1, timezone="Europe/Berln"), "budget.limits[0].timezone", "did you mean 'Europe/Berlin'"),
+    (limit(per="day", usd=1, timezone="Europe"), "budget.limits[0].timezone", "not a time zone"),
+    (limit(per="day", usd=1, timezone="../etc/passwd"), "budget.limits[0].timezone", "not a time zone"),
+    (limit(per="day", usd=1, timezone="\0"), "budget.limits[0].timezone", "not a time zone"),
+    (limit(per="day", input_tokens=5), "budget.limits[0]", "per request only"),
+    (limit(per="request", usd=1, rolling=True), "budget.limits[0]", "does not roll"),
+    # Names.
+    ({"providers": {"a/b": {"kind": "openai"}}}, 'providers."a/b"', "no slash"),
+    ({"targets": {"": {"provider": "openai", "model": "m"}}}, 'targets.""', "cannot be a name"),
+    ({"routes": {"a\nb": {"cascade": ["openai/m"]}}}, 'routes."a\\nb"', "cannot be a name"),
+    ({"accounts": {"": {}}}, 'accounts.""', "the root account is [budget]"),
+    ({"accounts": {"team//x": {}}}, 'accounts."team//x"', "not the path of an account"),
+    ({"accounts": {"team": {"limits": [{"per": "day", "usd": 0}]}}}, "accounts.team.limits[0].usd", "more than 0"),
+    # What is sent must be sendable.
+    (target(headers={"x a": "b"}), "targets.t.headers", "not the name of a header"),
+    (target(headers={"x-a": "b\r\nx-evil: 1"}), "targets.t.headers", "line break"),
+    (target(headers={"x-a": "\u00e9"}), "targets.t.headers", "plain ASCII"),
+    (target(headers={"X-A": "1", "x-a": "2"}), "targets.t.headers", "twice"),
+    (target(headers={"Content-Length": "5"}), "targets.t.headers", "transport's own"),
+    (target(params={"at": dt.date(2026, 1, 1)}), "targets.t.params", "cannot be sent as JSON"),
+    (target(params={"t": float("nan")}), "targets.t.params", "cannot be sent as JSON"),
+    (target(params={"t": "\ud800"}), "targets.t.params", "cannot be sent as JSON"),
+    ({"defaults": {"params": {"s": {1, 2}}}}, "defaults.params", "cannot be sent as JSON"),
+    # Addresses.
+    ({"providers": {"openai": {"base_url": "localhost:8080"}}}, "providers.openai.base_url", "must be a URL"),
+    ({"providers": {"openai": {"base_url": "ftp://x"}}}, "providers.openai.base_url", "must be a URL"),
+    ({"providers": {"openai": {"base_url": "http://x:99999"}}}, "providers.openai.base_url", "must be a URL"),
+    ({"providers": {"openai": {"base_url": "http://[::1"}}}, "providers.openai.base_url", "must be a URL"),
+    ({"providers": {"openai": {"base_url": "http://x/v1?a=b"}}}, "providers.openai.base_url", "no query"),
+    ({"providers": {"openai": {"base_url": "http://u:canary@x"}}}, "providers.openai.base_url", "api_key"),
+    ({"providers": {"openai": {"base_url": 5}}}, "providers.openai.base_url", "must be a string"),
+    # Keys.
+    ({"providers": {"openai": {"api_key": "env:NOT_SET"}}}, "providers.openai.api_key", "NOT_SET is not set"),
+    ({"providers": {"openai": {"api_key": "file:/nonexistent/key"}}}, "providers.openai.api_key", "cannot be read"),
+    ({"providers": {"openai": {"api_key": "sk-canary\n"}}}, "providers.openai.api_key", "line break"),
+    ({"providers": {"openai": {"api_key": 5}}}, "providers.openai.api_key", "a key is a string"),
+    ({"providers": {"openai": {"api_key": []}}}, "providers.openai.api_key", "at least one"),
+    ({"providers": {"openai": {"api_key": ["sk-1", ""]}}}, "providers.openai.api_key[1]", "empty"),
+]
+
+
+@pytest.mark.parametrize(("mapping", "path", "says"), CASES, ids=[path for _, path, _ in CASES])
+def test_a_mistake_is_told_at_its_path(mapping: dict[str, Any], path: str, says: str) -> None:
+    found = mistakes_in(mapping)
+    assert list(found) == [path]
+    assert says in found[path]
+    assert "canary" not in found[path]
+
+
+LATER: list[tuple[dict[str, Any], str]] = [
+    ({"telemetry": {"otlp": "http://localhost:4318"}}, "telemetry"),
+    (target(limits={"concurrency": 32, "rpm": 1000}), "targets.t.limits"),
+    ({"defaults": {"limits": {"tpm": 5}}}, "defaults.limits"),
+    (route(commit="whole"), "routes.default.commit"),
+    (route(commit={"buffer": 400}), "routes.default.commit"),
+    (route(hedge=True), "routes.default.hedge"),
+    ({"ledger": {"store": "sqlite"}}, "ledger.store"),
+    ({"ledger": {"store": "redis"}}, "ledger.store"),
+    ({"ledger": {"store": "memory", "path": "x.db"}}, "ledger.path"),
+    ({"ledger": {}}, "ledger.store"),
+    ({"cache": {"store": "redis"}}, "cache.store"),
+    ({"cache": {"ttl": 60}}, "cache.store"),
+    ({"cache": {"store": "memory", "stale_while_revalidate": 600}}, "cache.stale_while_revalidate"),
+    ({"cache": {"store": "memory", "stale_if_error": 600}}, "cache.stale_if_error"),
+    (limit(per="day", usd=1, bound="proof"), "budget.limits[0].bound"),
+    ({"budget": {"unknown_usage": "likely"}}, "budget.unknown_usage"),
+    ({"breaker": {"on_all_open": "fail"}}, "breaker.on_all_open"),
+    ({"providers": {"openai": {"http2": True}}}, "providers.openai.http2"),
+]
+
+
+@pytest.mark.parametrize(("mapping", "path"), LATER, ids=[path for _, path in LATER])
+def test_a_setting_whose_guard_is_not_built_is_refused_by_name(mapping: dict[str, Any], path: str) -> None:
+    found = mistakes_in(mapping)
+    assert list(found) == [path]
+    assert "not available in this version" in found[path]
+
+
+def test_all_mistakes_are_told_at_once_and_counted() -> None:
+    mapping = {
+        "kernel": {"grace": 0, "max_in_flight": "x", "tiemout": 1},
+        "targets": {"a": {"provider": "nobody-knows", "model": 5}, "b": {"provider": "openai", "modle": "m"}},
+        "routes": {"default": {"cascade": [{"target": "c", "attempts": 0}], "commit": "whole"}},
+        "budget": {"limits": [{"per": "day", "usd": -1}, {"per": "week", "usd": 1}]},
+    }
+    found = mistakes_in(mapping)
+    assert set(found) == {
+        "kernel.grace",
+        "kernel.max_in_flight",
+        "kernel.tiemout",
+        "targets.a.provider",
+        "targets.a.model",
+        "targets.b.model",
+        "targets.b.modle",
+        "routes.default.cascade[0]",
+        "routes.default.cascade[0].attempts",
+        "routes.default.commit",
+        "budget.limits[0].usd",
+        "budget.limits[1].per",
+    }
+    with pytest.raises(ConfigError, match=re.escape("12 mistakes in the configuration")):
+        Config.from_dict(mapping, environ=ENVIRON)
+
+
+def test_a_missing_key_says_what_to_set() -> None:
+    found = mistakes_in(route(), environ={})
+    assert list(found) == ["providers.openai.api_key"]
+    assert "OPENAI_API_KEY" in found["providers.openai.api_key"]
+    assert "env:" in found["providers.openai.api_key"]
+
+
+def test_two_providers_without_keys_are_two_mistakes() -> None:
+    found = mistakes_in(route(cascade=["openai/a", "anthropic/b"]), environ={})
+    assert set(found) == {"providers.openai.api_key", "providers.anthropic.api_key"}
+
+
+def test_an_environment_key_that_cannot_be_sent_is_not_shown() -> None:
+    found = mistakes_in(route(), environ={"OPENAI_API_KEY": "sk-canary two"})
+    assert "OPENAI_API_KEY" in found["providers.openai.api_key"]
+    assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize("junk", [None, 5, "text", [], [{}], b"x"])
+def test_what_is_no_mapping_is_no_configuration(junk: object) -> None:
+    with pytest.raises(ConfigError, match="a configuration is a table"):
+        Config.from_dict(junk, environ={})  # type: ignore[arg-type]  # junk is the point
+
+
+def test_keys_that_are_no_strings_are_told() -> None:
+    assert "the keys of a table are strings" in mistakes_in({"kernel": {5: 5}})["kernel"]
+    assert "the keys of a table are strings" in mistakes_in({None: {}})[""]
+
+
+def test_a_mapping_that_holds_itself_ends_in_a_mistake() -> None:
+    params: dict[str, Any] = {}
+    params["again"] = params
+    found = mistakes_in({"defaults": {"params": params}})
+    assert any("nested deeper" in says for says in found.values())
+
+
+def test_numbers_of_more_digits_than_python_prints_are_mistakes_like_others() -> None:
+    huge = 10**5000
+    assert "too large" in mistakes_in({"kernel": {"max_in_flight": huge}})["kernel.max_in_flight"]
+    assert "too large" in mistakes_in({"kernel": {"timeout": -huge}})["kernel.timeout"]
+    assert "amount" in mistakes_in(limit(per="day", usd=huge))["budget.limits[0].usd"]
+    assert "JSON" in mistakes_in(target(params={"seed": huge}))["targets.t.params"]
+    assert "is no name" in mistakes_in({"kernel": {huge: 1}})["kernel"]
+
+
+def test_values_are_shown_shortened_and_on_one_line() -> None:
+    found = mistakes_in(route(on_content_filter="a\nb" + "x" * 10_000))
+    assert len(found["routes.default.on_content_filter"]) < 200
+    assert "\n" not in found["routes.default.on_content_filter"]
+
+
+def test_the_source_is_named_in_front() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.from_dict({"x": 1}, source=None, environ={})
+    assert caught.value.source is None
