@@ -7,9 +7,12 @@ from importlib.metadata import entry_points
 
 import pluggy
 import trio
+from recorded import recordings
 
 from penstock import hookspecs
 from penstock.hookspecs import PluginTools, ProviderSpec
+from penstock.testing import check_provider
+from penstock.types import Target
 from penstock_providers.anthropic_messages import AnthropicMessages, AnthropicOptions
 
 
@@ -30,6 +33,17 @@ def test_the_entry_point_offers_one_provider() -> None:
     assert (spec.key_variable, spec.url_variable) == ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")
     assert spec.needs_key
     assert spec.api_version == hookspecs.PLUGIN_API
+
+
+def test_it_keeps_the_laws_of_providers() -> None:
+    answers = [recording for recording in recordings("anthropic-messages") if recording.response.status == 200]
+    shortest = min((recording for recording in answers if recording.streamed), key=lambda one: len(one.body_bytes()))
+    check_provider(
+        AnthropicMessages,
+        target=Target(name="t", provider="anthropic", model="claude-sonnet-4-20250514"),
+        responses=[recording.whole() for recording in answers if not recording.streamed],
+        streams=[(shortest.head(), shortest.body_bytes())],
+    )
 
 
 def test_what_it_opens_speaks_to_where_the_options_say() -> None:

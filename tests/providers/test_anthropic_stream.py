@@ -224,6 +224,7 @@ def test_an_error_in_the_stream_is_raised_as_what_it_is(type: str, message: str,
     "told",
     [
         b'data: {"error": {"type": "overloaded_error", "message": "m"}}\n\n',
+        b'event: error\ndata: {"error": {"type": "overloaded_error", "message": "m"}}\n\n',
         b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": null}}\n\n',
         b'{"type": "error", "error": {"type": "overloaded_error", "message": "m"}}',
         b'\n\n {"error": {"type": "overloaded_error"}}\n',
