@@ -295,6 +295,17 @@ def test_a_clock_that_goes_back_does_not_reopen_a_window() -> None:
     refused(reserve(ledger, "three", now=NOON))
 
 
+def test_what_is_reserved_on_a_clock_that_went_back_counts_in_the_latest_window() -> None:
+    ledger = Ledger([AccountSpec(path="", limits=(tokens_per_day(100),))])
+    yesterday = NOON - 86_400
+    reserve(ledger, "one", now=yesterday)
+    ledger.settle("one", Amount(100), yesterday)
+    assert ledger.snapshot(NOON)[""].windows[0].free_tokens == 100
+    granted(reserve(ledger, "two", now=yesterday))
+    # Else yesterday would have spent its limit twice, and today would not know of it.
+    refused(reserve(ledger, "three", now=NOON))
+
+
 def test_a_rolling_limit_is_kept_in_every_span_of_its_length() -> None:
     ledger = Ledger([AccountSpec(path="", limits=(Limit(per=Per.MINUTE, tokens=300, rolling=True),))])
     grants: list[float] = []
