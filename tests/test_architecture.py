@@ -84,4 +84,4 @@ def test_every_public_name_of_the_front_door_exists() -> None:
     for name in dir(penstock):
         assert getattr(penstock, name) is not None or name.startswith("__")
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        _ = penstock.nonsense  # type: ignore[attr-defined]
+        _ = penstock.nonsense

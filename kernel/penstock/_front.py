@@ -181,7 +181,7 @@ class Kernel:
         states = [unhealthy[scope].state for scope in target.scopes if scope in unhealthy]
         for worst in (BreakerState.ISOLATED, BreakerState.OPEN, BreakerState.HALF_OPEN):
             if worst in states:
-                return worst.value
+                return str(worst.value)
         return "cooling" if self._engine.unavailable((target,)) else "closed"
 
 

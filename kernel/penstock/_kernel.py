@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import httpx
 import trio
@@ -135,7 +136,7 @@ class OpenKernel:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> Literal[False]:
         assert self._engine is not None
         # Shielded: the end is orderly even where the body was cancelled. Every wait in it is bounded.
         with trio.CancelScope(shield=True):

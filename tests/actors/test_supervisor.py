@@ -65,7 +65,8 @@ def test_a_crash_fails_only_the_message_in_hand() -> None:
 
         async def ask(name: str, word: str) -> None:
             try:
-                answers[name] = await address.ask(Ask(word))
+                answer = await address.ask(Ask(word))
+                answers[name] = answer
             except ActorFailedError as error:
                 answers[name] = type(error.__cause__)
 

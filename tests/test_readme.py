@@ -1,0 +1,76 @@
+"""The README, executed: every snippet runs, every test it names exists, its commands are the ones that are run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import penstock
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+SNIPPETS = dict(re.findall(r"<!-- snippet: (\w+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
+SERVER = """
+import trio
+from penstock_plugins.rehearsal import Script, Upstream, serve
+async def main():
+    async with serve(Upstream(Script())) as server:
+        print(server.url, flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["example", "tools", "rehearse"])
+def test_a_snippet_of_the_readme_runs(name: str) -> None:
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        url = server.stdout.readline().strip()
+        environ = {
+            "OPENAI_API_KEY": "any",
+            "OPENAI_BASE_URL": f"{url}/v1",
+            "ANTHROPIC_API_KEY": "any",
+            "ANTHROPIC_BASE_URL": url,
+        }
+        snippet = [sys.executable, "-W", "error", "-c", SNIPPETS[name]]
+        result = subprocess.run(snippet, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        assert result.returncode == 0, result.stderr
+        if name == "example":
+            assert "refused here, nothing was sent" in result.stdout
+            assert "claude-sonnet-4-20250514 ok" in result.stdout
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+def test_the_configuration_of_the_readme_is_valid() -> None:
+    config = penstock.Config.from_dict(tomllib.loads(SNIPPETS["toml"]), environ={"ANTHROPIC_API_KEY": "any"})
+    assert [stage.target for stage in config.route().stages] == ["sonnet", "local/llama-3.3-70b"]
+
+
+def test_every_snippet_of_the_readme_is_tested() -> None:
+    assert set(SNIPPETS) == {"example", "tools", "toml", "rehearse"}
+    fenced = re.findall(r"^```(?:python|toml)$", README, re.MULTILINE)
+    assert len(fenced) == len(SNIPPETS)
+
+
+def test_every_promise_names_a_test_that_exists() -> None:
+    named = set(re.findall(r"`(tests/[\w/]+(?:\.py)?/?)(?:::(\w+))?`", README))
+    assert len(named) > 10
+    for file, test in named:
+        path = ROOT / file
+        assert path.exists(), file
+        if test:
+            assert f"def {test}(" in path.read_text(), f"{file} has no {test}"
+
+
+def test_the_readme_has_exactly_two_commands() -> None:
+    assert re.findall(r"<!-- command: (\w+) -->", README) == ["demo", "test"]
