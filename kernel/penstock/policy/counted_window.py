@@ -126,14 +126,14 @@ class CountedWindow:
 
         Where more was charged than there is, even nothing does not fit.
         """
-        return self._missing(need, self.spent if but_holds else self.spent + self.held)
+        return self._missing(need, self.spent, NOTHING if but_holds else self.held)
 
     def refills_at(self, need: Amount) -> float | None:
         """When `need` would fit, were all holds released and nothing else spent; None: never."""
         spent = self.spent
         for bucket in self.buckets:
             spent -= bucket.spent
-            if self._missing(need, spent) is None:
+            if self._missing(need, spent, NOTHING) is None:
                 return bucket.end
         return None
 
@@ -183,9 +183,13 @@ class CountedWindow:
             ends_at=self.buckets[0].end if self.buckets else None,
         )
 
-    def _missing(self, need: Amount, used: Amount) -> Amount | None:
-        tokens = 0 if self.limit_tokens is None else need.tokens - (self.limit_tokens - used.tokens)
-        nano_usd = 0 if self.limit_nano_usd is None else need.nano_usd - (self.limit_nano_usd - used.nano_usd)
+    def _missing(self, need: Amount, spent: Amount, held: Amount) -> Amount | None:
+        # Plain numbers: this is asked for every window of every waiting hold at every message.
+        tokens = nano_usd = 0
+        if self.limit_tokens is not None:
+            tokens = need.tokens + held.tokens + spent.tokens - self.limit_tokens
+        if self.limit_nano_usd is not None:
+            nano_usd = need.nano_usd + held.nano_usd + spent.nano_usd - self.limit_nano_usd
         return None if tokens <= 0 and nano_usd <= 0 else Amount(max(tokens, 0), max(nano_usd, 0))
 
     def _softly_exceeded(self) -> dict[str, str]:
