@@ -154,7 +154,7 @@ BROKEN = {
         "unknown hook 'penstock_provider'",
     ),
     "wrapper": (
-        "from penstock.hookspecs import hookimpl as h\n@h(wrapper=True)\ndef penstock_providers():\n    return (yield)\n",
+        "from penstock.hookspecs import hookimpl as h\n@h(wrapper=True)\ndef penstock_providers():\n    yield\n",
         "is a wrapper",
     ),
     "options-no-class": (PROVIDER_MODULE.replace("options=Options", "options=dict"), "are no attrs class"),
