@@ -360,6 +360,7 @@ class _Run:
         assert exchange is not None
         outcome = error.kind if error else "ok" if completion else "cancelled"
         usage = completion.usage if completion else exchange.usage
+        before = self.books.charged
         attempt = self.books.close(
             running,
             now=engine.clock.monotonic(),
@@ -375,7 +376,19 @@ class _Run:
         if self.call.chain and completion is not None and usage is not None:
             self.teach(stage, target, usage)
         if engine.events.heard:
-            engine.events.emit(AttemptEnded(self.call.id, target.name, running.number, outcome, attempt.duration))
+            charged = self.books.charged - before
+            engine.events.emit(
+                AttemptEnded(
+                    call_id=self.call.id,
+                    target=target.name,
+                    number=running.number,
+                    outcome=outcome,
+                    duration=attempt.duration,
+                    charged_tokens=charged.tokens,
+                    charged_nano_usd=charged.nano_usd,
+                    estimated=attempt.usage is not None and attempt.usage.estimated,
+                )
+            )
 
     def teach(self, stage: int, target: LiveTarget, usage: Usage) -> None:
         """What real usage says about bounds and estimates; only where an account needs them."""

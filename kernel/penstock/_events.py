@@ -33,13 +33,19 @@ class CallStarted(Struct, frozen=True, tag="call_started"):
 
 
 class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
-    """One upstream exchange is over. `outcome` is `ok`, `cancelled` or the kind of its error."""
+    """One upstream exchange is over. `outcome` is `ok`, `cancelled` or the kind of its error.
+
+    What is charged for it is its bill; where the provider told none, `estimated`, and the most it can come to.
+    """
 
     call_id: str
     target: str
     number: int
     outcome: str
     duration: float
+    charged_tokens: int = 0
+    charged_nano_usd: int = 0
+    estimated: bool = False
 
 
 class CallEnded(Struct, frozen=True, tag="call_ended"):
