@@ -1,6 +1,6 @@
 """The upstream of the benchmarks: a pre-rendered Chat Completions answer over keep-alive, as cheap as Python can.
 
-Run alone: `python benchmarks/upstream.py PORT_FILE [DELAY_SECONDS]`. It writes its port to the file and serves until killed.
+Run alone: `python benchmarks/upstream.py PORT_FILE [DELAY_SECONDS]`. It writes its port to the file and serves.
 It reads requests by `content-length` alone: it is an upstream for measuring clients, not an HTTP server.
 """
 

@@ -86,7 +86,9 @@ def anthropic_body(text: str = ANSWER) -> dict[str, Any]:
 
 def openai_chunks(text: str = ANSWER) -> list[bytes]:
     """The same as a stream, a piece a word."""
-    events = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}]
+    events: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
+    ]
     events += [
         {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in pieces(text)
     ]
@@ -97,7 +99,7 @@ def openai_chunks(text: str = ANSWER) -> list[bytes]:
 
 def anthropic_chunks(text: str = ANSWER) -> list[bytes]:
     """The same on the other wire."""
-    message = {**anthropic_body(), "content": [], "usage": {"input_tokens": 11, "output_tokens": 1}}
+    message: dict[str, Any] = {**anthropic_body(), "content": [], "usage": {"input_tokens": 11, "output_tokens": 1}}
     deltas = [
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
         for piece in pieces(text)

@@ -15,7 +15,7 @@ from penstock.errors import BudgetExceededError, CallError
 from penstock.policy.accounts import AccountSpec, check_request_limits, request_output_cap
 from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.budget import Amount, Line, Refused
-from penstock.policy.money import cost, dearest_input, nano_for
+from penstock.policy.money import cost
 from penstock.policy.routing import Learned
 from penstock.types import ChatRequest, Message, Text, ToolCall, ToolResult, Usage
 
@@ -108,12 +108,7 @@ def _offer(  # noqa: PLR0917 - one place where everything that decides an offer 
     )
     outputs = attrs.evolve(outputs, minimum=outputs.minimum * choices, maximum=outputs.maximum * choices)
     price = target.price
-    line = Line(
-        input_tokens,
-        0 if price is None else nano_for(input_tokens, dearest_input(price)),
-        0 if price is None else price.output,
-        outputs.maximum,
-    )
+    line = Line.at_price(input_tokens, price, outputs.maximum)
     least = Usage(input_tokens=estimate, output_tokens=outputs.minimum)
     refused = check_request_limits(
         chain, estimate, outputs.minimum, nano_usd=None if price is None else cost(least, price)

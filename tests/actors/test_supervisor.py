@@ -49,6 +49,10 @@ class Counter(Actor):
         self.stopped = error
 
 
+def nobody_hears(_name: str, _crash: Exception, _again: bool) -> None:  # noqa: FBT001 - the supervisor's signature
+    """A listener for tests that do not ask what was told."""
+
+
 def run(main: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
         with trio.fail_after(60):
@@ -63,6 +67,9 @@ def test_a_crash_fails_only_the_message_in_hand() -> None:
         crashes: list[tuple[str, bool]] = []
         answers: dict[str, object] = {}
 
+        def note(name: str, _crash: Exception, again: bool) -> None:  # noqa: FBT001 - the supervisor's signature
+            crashes.append((name, again))
+
         async def ask(name: str, word: str) -> None:
             try:
                 answer = await address.ask(Ask(word))
@@ -75,7 +82,7 @@ def test_a_crash_fails_only_the_message_in_hand() -> None:
                 nursery.start_soon(ask, name, word)
                 await wait_all_tasks_blocked()
             actor = Counter(RESTART)
-            nursery.start_soon(supervise, actor, inbox, lambda name, _crash, again: crashes.append((name, again)))
+            nursery.start_soon(supervise, actor, inbox, note)
             await wait_all_tasks_blocked()
             address.close()
         assert answers == {"1": 1, "2": ZeroDivisionError, "3": 1, "4": 2}
@@ -92,7 +99,7 @@ def test_a_fourth_crash_within_five_seconds_is_the_end() -> None:
         ended: list[Exception | None] = []
 
         async def live() -> None:
-            ended.append(await supervise(actor, inbox, lambda *_: None))
+            ended.append(await supervise(actor, inbox, nobody_hears))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(live)
@@ -112,7 +119,7 @@ def test_crashes_that_are_far_apart_never_end_an_actor() -> None:
     async def main() -> None:
         address, inbox = open_mailbox("counter", slots=8)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(supervise, Counter(RESTART), inbox, lambda *_: None)
+            nursery.start_soon(supervise, Counter(RESTART), inbox, nobody_hears)
             for _ in range(10):
                 with pytest.raises(ActorFailedError):
                     await address.ask(Ask("crash"))

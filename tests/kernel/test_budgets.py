@@ -137,7 +137,7 @@ def test_a_call_waits_for_holds_that_will_settle_instead_of_being_refused() -> N
 def test_a_parents_limit_holds_for_all_its_children() -> None:
     async def main() -> None:
         settings = config(accounts={"team": {"limits": [{"per": "day", "tokens": 20_000}]}})
-        upstream = ScriptedTransport(lambda request: good(request))
+        upstream = ScriptedTransport(good)
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
             for child in ("team/a", "team/b"):
                 await kernel.complete("hello", account=child, model=GPT)

@@ -89,7 +89,7 @@ def test_a_subtree_that_names_a_tenant_shares() -> None:
 
 def test_stream_and_complete_share_entries() -> None:
     async def main() -> None:
-        upstream = ScriptedTransport(lambda request: good(request))
+        upstream = ScriptedTransport(good)
         async with penstock.open_kernel(cached(), transport=upstream) as kernel:
             async with kernel.stream("hello") as stream:
                 streamed = "".join([text async for text in stream.text()])

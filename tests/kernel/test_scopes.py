@@ -15,7 +15,7 @@ from penstock import errors
 from penstock.testing import Reply, ScriptedTransport, Silence
 
 
-class Mine(Exception):
+class MineError(Exception):
     """The user's own."""
 
 
@@ -25,8 +25,8 @@ def healthy(pause: float = 0.0) -> ScriptedTransport:
 
 def test_the_bodys_own_exception_comes_out_as_it_is() -> None:
     async def main() -> None:
-        mine = Mine()
-        with pytest.raises(Mine) as caught:
+        mine = MineError()
+        with pytest.raises(MineError) as caught:
             async with penstock.open_kernel(config(), transport=healthy()) as kernel, kernel.stream("hello"):
                 raise mine
         assert caught.value is mine
@@ -36,7 +36,7 @@ def test_the_bodys_own_exception_comes_out_as_it_is() -> None:
 
 def test_the_bodys_own_group_comes_out_as_it_is() -> None:
     async def main() -> None:
-        mine = ExceptionGroup("mine", [Mine(), ValueError()])
+        mine = ExceptionGroup("mine", [MineError(), ValueError()])
         with pytest.raises(ExceptionGroup) as caught:
             async with penstock.open_kernel(config(), transport=healthy()) as kernel, kernel.stream("hello"):
                 raise mine

@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ pytestmark = [
 
 
 @contextmanager
-def upstream(chunks: int) -> Iterator[int]:
+def upstream(chunks: int) -> Generator[int, None, None]:
     """The upstream's port. It runs in a process of its own, so that this process's memory is the client's."""
     program = Path(__file__).parent.parent / "endless.py"
     server = subprocess.Popen([sys.executable, str(program), str(chunks)], stdout=subprocess.PIPE)
@@ -62,8 +62,9 @@ def resident() -> int:
 
 def sockets() -> int:
     """Open sockets of this process."""
-    links = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
-    return sum(link.is_symlink() and os.readlink(link).startswith("socket:") for link in links)
+    links = list(Path("/proc/self/fd").iterdir())
+    # The descriptor that listed the folder is gone by now.
+    return sum(link.is_symlink() and str(link.readlink()).startswith("socket:") for link in links)
 
 
 async def nothing_is_left(kernel: penstock.Kernel) -> None:
