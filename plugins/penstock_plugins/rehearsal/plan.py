@@ -1,0 +1,59 @@
+"""What a front does with one exchange, step by step: values, no sockets.
+
+Not here: why these steps (`sabotage`), and playing them (`socket_front`, `transport_front`). A plan says everything
+that can be seen on the wire, the silences too, so that both fronts show the same faults.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from penstock.types import Headers
+
+__all__ = ["Close", "Data", "End", "Hang", "Head", "Refuse", "Reset", "Step", "Wait"]
+
+
+class Head(Struct, frozen=True):
+    """Status line and headers are written."""
+
+    status: int
+    headers: Headers
+
+
+class Data(Struct, frozen=True):
+    """A piece of the body is written at once."""
+
+    data: bytes
+    output_tokens: int = 0
+    """How many tokens of the answer were paid for with this piece."""
+
+
+class Wait(Struct, frozen=True):
+    """Nothing happens for a while."""
+
+    seconds: float
+
+
+class Hang(Struct, frozen=True):
+    """Nothing happens ever again: until the client leaves, or the front is closed."""
+
+
+class End(Struct, frozen=True):
+    """The body ends as HTTP wants it to."""
+
+
+class Reset(Struct, frozen=True):
+    """The connection breaks: RST."""
+
+
+class Close(Struct, frozen=True):
+    """The connection is closed in order (FIN), whatever was promised before."""
+
+
+class Refuse(Struct, frozen=True):
+    """There was no connection. A socket that was accepted before the model was known is reset instead."""
+
+
+Step: TypeAlias = Head | Data | Wait | Hang | End | Reset | Close | Refuse
