@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from penstock._config_checks import LATER, NOT_IN_A_FILE, at_least_one, more_than_zero
-from penstock._nearest import did_you_mean
+from penstock._nearest import did_you_mean, quoted
 from penstock._secrets import Secret
 from penstock.errors import NoRouteError
 from penstock.policy.accounts import AccountSpec
@@ -261,7 +261,7 @@ class Config:
             name = DEFAULT_ROUTE
         found = self.routes.get(name)
         if found is None:
-            raise NoRouteError(f"there is no route named {name!r}{did_you_mean(name, self.routes)}")
+            raise NoRouteError(f"there is no route named {quoted(name)}{did_you_mean(name, self.routes)}")
         return found
 
     def resolve_target(self, name: str) -> TargetConfig:
@@ -271,11 +271,10 @@ class Config:
             return declared
         provider, slash, model = name.partition("/")
         if not (slash and model):
-            raise NoRouteError(f"there is no target named {name!r}{did_you_mean(name, self.targets)}")
+            raise NoRouteError(f"there is no target named {quoted(name)}{did_you_mean(name, self.targets)}")
         if provider not in self.providers:
-            raise NoRouteError(
-                f"no provider named {provider!r} is configured for {name!r}{did_you_mean(provider, self.providers)}"
-            )
+            says = f"no provider named {quoted(provider)} is configured for {quoted(name)}"
+            raise NoRouteError(says + did_you_mean(provider, self.providers))
         defaults = self.defaults
         return TargetConfig(
             name=name,

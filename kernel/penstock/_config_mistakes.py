@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from penstock.errors import ConfigError, ConfigMistake
 
-__all__ = ["Mistakes", "WrongError", "join", "plain", "shown"]
+__all__ = ["Mistakes", "WrongError", "is_secret", "join", "plain", "shown"]
 
 DEEPEST = 32
 """No configuration is nested deeper; a value that holds itself is."""
@@ -59,6 +59,11 @@ def join(path: str, key: str | int) -> str:
     return f"{path}.{name}" if path else name
 
 
+def is_secret(path: str) -> bool:
+    """True where the value at `path` may be one that nobody shall read in an error."""
+    return _SECRET.search(".".join(path.rsplit(".", 2)[-2:])) is not None
+
+
 def shown(value: object, path: str = "") -> str:
     """The value as an error may show it. What a secret's path names is told by its type alone."""
     match value:
@@ -70,7 +75,7 @@ def shown(value: object, path: str = "") -> str:
             return "a table"
         case list():
             return "an array"
-        case _ if _SECRET.search(".".join(path.rsplit(".", 2)[-2:])):
+        case _ if is_secret(path):
             return f"<{type(value).__name__}>"
         case str():
             return _quoted(_USERINFO.sub("//...@", value))

@@ -26,7 +26,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from penstock._config_checks import LATER, NOT_IN_A_FILE
 from penstock._config_hooks import LARGEST, SCALARS, is_literal, is_nano_usd, read_literal, read_nano_usd
-from penstock._config_mistakes import Mistakes, WrongError, join, shown
+from penstock._config_mistakes import Mistakes, WrongError, is_secret, join, shown
 from penstock._nearest import did_you_mean
 
 __all__ = ["Reader", "make_converter", "plain_reader"]
@@ -259,6 +259,8 @@ def _validate(field: attrs.Attribute[Any], value: object, structured: object) ->
 
 def _says(error: Exception, path: str, value: Any) -> str:
     sentence = _sentence(error, value)
+    if is_secret(path) and isinstance(value, str) and value and value in sentence:
+        sentence = "is not valid"
     # A table that is wrong as a whole needs no naming; a table where something else must be does.
     told = f"{shown(value, path)}: {sentence}"
     return sentence if isinstance(value, dict) and not isinstance(error, WrongError) else told

@@ -117,9 +117,10 @@ class PluginHost:
         self.load_plugins()
         for implementation in self._implementations("penstock_price"):
             loaded = self._loaded[implementation.plugin_name]
-            given = (model,) if implementation.argnames else ()
+            takes = (*implementation.argnames, *implementation.kwargnames)
+            ask = partial(implementation.function, model=model) if takes else implementation.function
             try:
-                answer = _guarded(partial(implementation.function, *given), f"{loaded.info}: its penstock_price failed")
+                answer = _guarded(ask, f"{loaded.info}: its penstock_price failed")
             except PluginError as problem:
                 self._report_once(implementation.plugin_name, problem)
                 continue

@@ -8,12 +8,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "is_slip", "nearest", "one_of"]
+__all__ = ["did_you_mean", "is_slip", "nearest", "one_of", "quoted"]
 
 LONGEST_NAME = 200
 """difflib takes quadratic time, and nobody misspells a name of this length."""
 MOST_NAMES = 20
 CERTAIN = 0.8
+
+
+def quoted(name: str) -> str:
+    """The name as a sentence can hold it: callers make up names of any length."""
+    return repr(name) if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]!r}..."
 
 
 def nearest(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:

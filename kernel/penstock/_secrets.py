@@ -133,6 +133,9 @@ class _File:
     def again(self) -> str:
         # The mark is taken first: a file that is written between the two is then read once more.
         mark = self._look()
+        if self._path.is_fifo():
+            # Opening one waits for whoever writes to it, and what was read once is gone.
+            raise BadSecretError(f"{self._path} is a pipe, which cannot be read again")
         try:
             with self._path.open("rb") as file:
                 content = file.read(MOST_BYTES + 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -334,3 +336,19 @@ def test_a_target_that_cannot_be_resolved_names_the_nearest(whole: Config, name:
 def test_an_unknown_route_names_the_nearest(whole: Config) -> None:
     with pytest.raises(NoRouteError, match="did you mean 'batch'"):
         whole.route("bach")
+
+
+def test_what_is_heavy_is_imported_only_when_a_configuration_is_read() -> None:
+    script = (
+        "import sys, penstock; heavy = {'cattrs', 'pluggy', 'zoneinfo._zoneinfo', 'penstock._discovery'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules);"
+        "penstock.Config; assert 'cattrs' not in sys.modules; penstock.Config.from_dict({});"
+        "assert 'cattrs' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_name_of_any_length_is_told_shortened(whole: Config) -> None:
+    with pytest.raises(NoRouteError) as caught:
+        whole.resolve_target("x" * 100_000)
+    assert len(str(caught.value)) < 1_000

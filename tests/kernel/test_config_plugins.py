@@ -106,6 +106,20 @@ def test_a_wrong_secret_option_is_not_shown() -> None:
     assert "67890" not in found["providers.acme.api_secret"]
 
 
+def test_a_validator_that_repeats_a_secret_is_not_quoted(tmp_path: Path) -> None:
+    source = PROVIDER_MODULE.replace("{kind}", "strict").replace("{variable}", "X")
+    source = source.replace(
+        'api_secret: str = ""', 'api_secret: str = attrs.field(default="a", validator=attrs.validators.in_("ab"))'
+    )
+    write_distribution(
+        tmp_path, "strict", entries={"providers": {"strict": "strict_module"}}, modules={"strict_module": source}
+    )
+    with installed(tmp_path):
+        found = mistakes_in({"providers": {"strict": {"api_key": KEY, "region": "eu", "api_secret": "canary-1"}}})
+    assert list(found) == ["providers.strict.api_secret"]
+    assert "canary" not in found["providers.strict.api_secret"]
+
+
 @pytest.mark.usefixtures("acme")
 def test_a_third_partys_kind_needs_no_table_where_the_environment_has_its_key() -> None:
     mapping = {"routes": {"default": {"cascade": ["acme/large"]}}, "plugins": {"acme": {"region": "eu"}}}

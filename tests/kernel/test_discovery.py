@@ -248,6 +248,22 @@ def test_a_price_plugin_that_fails_is_passed_over_and_reported_once(folder: Path
     ]
 
 
+def test_a_price_hook_may_take_its_argument_with_a_default_or_not_at_all() -> None:
+    class WithDefault:
+        @hookimpl
+        def penstock_price(self, model: str = "") -> Price | None:
+            return Price(input=len(model), output=0) if model == "four" else None
+
+    class Without:
+        @hookimpl
+        def penstock_price(self) -> Price | None:
+            return None
+
+    host = PluginHost(None, [WithDefault(), Without()])
+    assert input_price(host, "four") == 4
+    assert host.problems == ()
+
+
 def test_a_broken_price_plugin_leaves_penstocks_own(folder: Path) -> None:
     prices(folder, "bad", prefix="x", price=1, source="raise RuntimeError")
     host = PluginHost(enabled("bad"))

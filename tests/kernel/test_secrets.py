@@ -133,6 +133,12 @@ def test_a_folder_and_a_huge_file_are_no_keys(tmp_path: Path) -> None:
             open_secret(f"file:{path}")
 
 
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadSecretError, match="is a pipe"):
+        open_secret(f"file:{tmp_path / 'pipe'}")
+
+
 def test_a_callable_is_asked_each_time() -> None:
     keys = iter(["sk-1", "sk-2"])
     secret = open_secret(lambda: next(keys))
