@@ -16,6 +16,7 @@ import pluggy
 
 from penstock import hookspecs
 from penstock._config import PluginsConfig
+from penstock._events import Event
 from penstock._installed import EntryPoints, Group, Installed, PluginInfo, installed_plugins
 from penstock.errors import PluginError, PluginLoadError, PluginVersionError
 from penstock.hookspecs import PLUGIN_API, PROJECT, ProviderSpec
@@ -131,6 +132,17 @@ class PluginHost:
                 self._report_once(implementation.plugin_name, PluginLoadError(says))
         return None
 
+    def event_listeners(self) -> list[tuple[str, Callable[[Event], object]]]:
+        """Every `penstock_event` with the name of its plugin. They are called by who watches over them."""
+        self.load_plugins()
+        listeners: list[tuple[str, Callable[[Event], object]]] = []
+        for implementation in self._implementations("penstock_event"):
+            function = implementation.function
+            takes = (*implementation.argnames, *implementation.kwargnames)
+            listener = partial(_by_name, function) if takes else partial(_without, function)
+            listeners.append((str(self._loaded[implementation.plugin_name].info), listener))
+        return listeners
+
     def _spec(self, kind: str) -> ProviderSpec | None:
         for loaded in sorted(self._loaded.values(), key=lambda loaded: -loaded.rank):
             for spec in loaded.specs:
@@ -226,6 +238,14 @@ class PluginHost:
         if key not in self._reported:
             self._reported.add(key)
             self._report(problem)
+
+
+def _by_name(function: Callable[..., object], event: Event) -> object:
+    return function(event=event)
+
+
+def _without(function: Callable[[], object], _event: Event) -> object:
+    return function()
 
 
 def _manager() -> pluggy.PluginManager:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Self, TypeAlias
 
 import trio
@@ -178,11 +179,16 @@ class EventHub:
 
     def __init__(self) -> None:
         self._streams: list[EventStream] = []
+        self._tap: Callable[[Event], None] | None = None
 
     @property
     def heard(self) -> bool:
         """False while nobody listens: then an event need not be made."""
-        return bool(self._streams)
+        return bool(self._streams) or self._tap is not None
+
+    def tap(self, listener: Callable[[Event], None] | None) -> None:
+        """Who is called with every event, beside the streams. It must not raise."""
+        self._tap = listener
 
     def listen(self, size: int) -> EventStream:
         """A new listener that keeps at most `size` events."""
@@ -197,6 +203,8 @@ class EventHub:
 
     def emit(self, event: Event) -> None:
         """Tells every listener."""
+        if self._tap is not None:
+            self._tap(event)
         for stream in self._streams:
             stream.put(event)
 

@@ -29,6 +29,7 @@ from penstock._config import Config
 from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
+from penstock._event_plugins import EventPlugins
 from penstock._events import (
     ActorCrashed,
     BreakerChanged,
@@ -219,6 +220,8 @@ class OpenKernel:
     ) -> Engine:
         slots = config.kernel.max_in_flight
         events = EventHub()
+        if plugged := EventPlugins(host.event_listeners()):
+            events.tap(plugged)
         emit = events.emit
         router, router_inbox, router_ref = open_router(
             clock, slots=slots, on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic()))

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import pluggy
 
+from penstock._events import Event
 from penstock._wire import Price
 from penstock.abc import Provider
 
@@ -64,3 +65,10 @@ def penstock_providers() -> Sequence[ProviderSpec]:  # type: ignore[empty-body]
 @hookspec(firstresult=True)
 def penstock_price(model: str) -> Price | None:
     """The price of a model, None where it is not known here. The first plugin that knows one decides."""
+
+
+@hookspec
+def penstock_event(event: Event) -> None:
+    """Something happened. Called in the kernel's own loop: be quick. One that raises, or is slow again and again, is
+    not called any more.
+    """

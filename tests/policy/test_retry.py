@@ -18,16 +18,16 @@ def cascade(*stages: Stage, deadline: float = 600.0, on_filter: bool = False) ->
     return Cascade(stages, deadline=deadline, next_on_content_filter=on_filter)
 
 
-def fail(walk: Cascade, stage: int, kind: str, *, now: float = 0.0, hint: float | None = None, jitter: float = 0.0) -> None:
+def fail(
+    walk: Cascade, stage: int, kind: str, *, now: float = 0.0, hint: float | None = None, jitter: float = 0.0
+) -> None:
     walk.failed(stage, kind, now=now, jitter=jitter, retry_after=hint)
 
 
 def test_every_error_that_an_attempt_can_end_in_has_a_row() -> None:
     ends_the_call = {"error", "rejected", "budget_exceeded", "circuit_open", "overloaded_locally", "no_route"}
     ends_the_call |= {"exhausted", "output_invalid", "deadline_exceeded"}
-    kinds = {
-        kind.kind for name in errors.__all__ if issubclass(kind := getattr(errors, name), errors.CallError)
-    }
+    kinds = {kind.kind for name in errors.__all__ if issubclass(kind := getattr(errors, name), errors.CallError)}
     assert kinds - ends_the_call <= set(ACTIONS)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
-
-from typing_extensions import assert_type
+from typing import assert_type
 
 import penstock
 from penstock import ChatRequest, Chunk, Message, Text, Tool, ToolCall, Usage
