@@ -8,7 +8,19 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["PROVIDER_MODULE", "installed", "write_distribution"]
+from penstock._config import PluginsConfig
+from penstock._discovery import PluginHost
+
+__all__ = [
+    "PRICES_MODULE",
+    "PROVIDER_MODULE",
+    "enabled",
+    "input_price",
+    "install_prices",
+    "install_provider",
+    "installed",
+    "write_distribution",
+]
 
 PROVIDER_MODULE = """
 from contextlib import asynccontextmanager
@@ -29,6 +41,15 @@ async def open_it(options, tools):
 @hookimpl
 def penstock_providers():
     return [ProviderSpec(name="{kind}", open=open_it, options=Options, key_variable="{variable}")]
+"""
+
+PRICES_MODULE = """
+from penstock.hookspecs import hookimpl
+from penstock.types import Price
+
+@hookimpl
+def penstock_price(model):
+    return Price(input={price}, output={price}) if model.startswith("{prefix}") else None
 """
 
 
@@ -65,3 +86,28 @@ def installed(folder: Path) -> Generator[None]:
         for name in set(sys.modules) - before:
             if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
                 del sys.modules[name]
+
+
+def install_provider(folder: Path, kind: str, *, module: str | None = None, dist: str = "", source: str = "") -> None:
+    """Installs a provider plugin."""
+    module = module or f"module_of_{kind.replace('-', '_')}"
+    source = source or PROVIDER_MODULE.replace("{kind}", kind).replace("{variable}", "SOME_KEY")
+    write_distribution(folder, dist or f"dist-{kind}", entries={"providers": {kind: module}}, modules={module: source})
+
+
+def install_prices(folder: Path, name: str, *, prefix: str, price: int, source: str = PRICES_MODULE) -> None:
+    """Installs a price plugin."""
+    module = f"module_of_{name}"
+    source = source.replace("{prefix}", prefix).replace("{price}", str(price))
+    write_distribution(folder, f"dist-{name}", entries={"plugins": {name: module}}, modules={module: source})
+
+
+def enabled(*names: str) -> PluginsConfig:
+    """A configuration that names these plugins."""
+    return PluginsConfig(options={name: {} for name in names})
+
+
+def input_price(host: PluginHost, model: str) -> int | None:
+    """What a million input tokens cost, in nano-USD."""
+    price = host.price(model)
+    return None if price is None else price.input
