@@ -16,6 +16,7 @@ import trio
 
 from penstock._edge import translated
 from penstock._targets import LiveTarget
+from penstock._transport import decompressed
 from penstock.abc import Provider, StreamDecoder
 from penstock.errors import (
     AuthenticationError,
@@ -194,9 +195,11 @@ class Exchange:
                 f"{self.target}: the request has a URL or header that HTTP cannot carry ({type(error).__name__})"
             ) from None
         try:
-            return await self.live.provider.transport.handle_async_request(request)
+            response = await self.live.provider.transport.handle_async_request(request)
         except Exception as error:
             raise translated(error, self.target) from error
+        # Our own transport has done it; one that was handed in leaves a body as it came.
+        return decompressed(response, limit=MAX_BODY)
 
     def _head(self, response: httpx.Response) -> WireHead:
         head = WireHead(
