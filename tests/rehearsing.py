@@ -142,10 +142,9 @@ async def client_of(
             yield client
         assert transport.open_responses == 0
     else:
-        async with (
-            serve(upstream) as server,
-            httpx.AsyncClient(base_url=server.url, timeout=read_timeout, trust_env=False) as client,
-        ):
+        # The client first: it loads certificates for longer than some windows of time are open.
+        async with httpx.AsyncClient(timeout=read_timeout, trust_env=False) as client, serve(upstream) as server:
+            client.base_url = httpx.URL(server.url)
             yield client
     assert upstream.statistics().in_flight == 0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from penstock._discreet import Discreet
+from penstock.types import Discreet
 from penstock_plugins.rehearsal.chance import digest
 from penstock_plugins.rehearsal.script import WireName
 

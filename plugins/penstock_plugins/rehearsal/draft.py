@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from penstock._discreet import Discreet
+from penstock.types import Discreet
 from penstock_plugins.rehearsal.ask import Ask, tokens_of
 from penstock_plugins.rehearsal.chance import digest, draw
 from penstock_plugins.rehearsal.sample import instance

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from penstock._discreet import Discreet
+from penstock.types import Discreet
 from penstock.types import Headers
 from penstock_plugins.rehearsal.ask import Ask
 from penstock_plugins.rehearsal.script import WireName
