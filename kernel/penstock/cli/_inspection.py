@@ -1,0 +1,183 @@
+"""What a configuration comes to once its plugins have read it: the lines of `penstock check`. No key is in them.
+
+Not here: printing them (`_check`), and sending anything (`_live_check`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import attrs
+
+from penstock._config import Config, TargetConfig
+from penstock._config_providers import ReadyProvider, ready_providers
+from penstock._discovery import PluginHost
+from penstock.cli._words import dollars
+from penstock.policy.accounts import Limit, describe_limit
+from penstock.policy.money import usd
+from penstock.policy.window import Per
+from penstock.types import Price
+
+__all__ = ["AccountLine", "Inspection", "ProviderLine", "RouteLine", "TargetLine", "inspect", "target_names"]
+
+
+@attrs.frozen
+class ProviderLine:
+    """A provider, and where its key comes from."""
+
+    name: str
+    kind: str
+    address: str
+    key: str
+
+
+@attrs.frozen
+class TargetLine:
+    """A target of a route, or a declared one."""
+
+    name: str
+    provider: str
+    model: str
+    price: str
+    timeouts: str
+
+
+@attrs.frozen
+class RouteLine:
+    """A cascade in one line."""
+
+    name: str
+    cascade: str
+    timeout: str
+
+
+@attrs.frozen
+class AccountLine:
+    """An account and one of its limits."""
+
+    path: str
+    limit: str
+
+
+@attrs.frozen(kw_only=True)
+class Inspection:
+    """A configuration without mistakes. `warnings`: what may still surprise; `problems`: what is wrong with plugins."""
+
+    providers: tuple[ProviderLine, ...]
+    targets: tuple[TargetLine, ...]
+    routes: tuple[RouteLine, ...]
+    accounts: tuple[AccountLine, ...]
+    cache: str
+    warnings: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def inspect(config: Config) -> Inspection:
+    """Loads the plugins that the configuration enables. Raises ConfigError with everything they do not take."""
+    host = PluginHost(config.plugins)
+    ready = ready_providers(config, host)
+    targets = [config.resolve_target(name) for name in target_names(config)]
+    prices = {target.name: target.price or host.price(target.model) for target in targets}
+    return Inspection(
+        providers=tuple(_provider(each) for each in ready.values()),
+        targets=tuple(_target(target, prices[target.name]) for target in targets),
+        routes=tuple(_routes(config)),
+        accounts=tuple(_accounts(config)),
+        cache=_cache(config),
+        warnings=tuple(_warnings(config, prices)),
+        problems=tuple(str(problem) for problem in host.problems),
+    )
+
+
+def target_names(config: Config) -> list[str]:
+    """Every target there is a way to: those of routes in the order of their cascades, then the other declared ones."""
+    staged = (stage.target for route in config.routes.values() for stage in route.stages)
+    return list(dict.fromkeys([*staged, *config.targets]))
+
+
+def _provider(ready: ReadyProvider) -> ProviderLine:
+    secret = ready.secret
+    # Its repr says where a key comes from, and nothing more.
+    key = "none" if secret is None else repr(secret).removeprefix("Secret(").removesuffix(")")
+    return ProviderLine(ready.config.name, ready.config.kind, _address(ready.options), key)
+
+
+def _address(options: object) -> str:
+    url = getattr(options, "base_url", None)
+    if not isinstance(url, str) or not url:
+        return "-"
+    parts = urlsplit(url)
+    # A URL may hold a user, a password, or a key in its query: none of them is shown.
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _target(target: TargetConfig, price: Price | None) -> TargetLine:
+    timeouts = target.timeouts
+    return TargetLine(
+        name=target.name,
+        provider=target.provider,
+        model=target.model,
+        price="unknown" if price is None else f"{_usd(price.input)} / {_usd(price.output)}",
+        timeouts=f"{timeouts.connect:g} / {timeouts.first_token:g} / {timeouts.idle:g} / {timeouts.total:g}",
+    )
+
+
+def _usd(nano: int) -> str:
+    amount = usd(nano)
+    return f"${amount:.2f}" if amount == round(amount, 2) else dollars(amount)
+
+
+def _routes(config: Config) -> Iterator[RouteLine]:
+    for route in config.routes.values():
+        cascade = ", then ".join(f"{stage.target} ({stage.attempts}x)" for stage in route.stages)
+        timeout = route.timeout or config.kernel.timeout
+        yield RouteLine(route.name, cascade, f"{timeout:g} s")
+
+
+def _accounts(config: Config) -> Iterator[AccountLine]:
+    for spec in config.budget.accounts:
+        for limit in spec.limits:
+            for words in _limits(limit):
+                yield AccountLine(spec.path or "(all)", words)
+
+
+def _limits(limit: Limit) -> Iterator[str]:
+    if limit.tokens is not None or limit.nano_usd is not None:
+        yield describe_limit(limit.shape, tokens=limit.tokens, nano_usd=limit.nano_usd)
+    if limit.input_tokens is not None:
+        yield describe_limit(limit.shape, tokens=limit.input_tokens, kind="input ")
+    if limit.output_tokens is not None:
+        yield describe_limit(limit.shape, tokens=limit.output_tokens, kind="output ")
+
+
+def _cache(config: Config) -> str:
+    cache = config.cache
+    if cache is None:
+        return "none"
+    return f"in {cache.store}, {cache.memory_bytes / 2**20:,.0f} MiB, for {cache.ttl:g} s, when {cache.when}"
+
+
+def _warnings(config: Config, prices: dict[str, Price | None]) -> Iterator[str]:
+    money = [
+        spec.path or "the whole budget"
+        for spec in config.budget.accounts
+        if any(limit.nano_usd is not None for limit in spec.limits)
+    ]
+    unpriced = [name for name, price in prices.items() if price is None]
+    if money and unpriced and config.budget.on_unknown_price == "deny":
+        yield (
+            f"no price is known for {', '.join(unpriced)}: calls that {', '.join(money)} pays for will not go there"
+            " (give the target a price, or set budget.on_unknown_price)"
+        )
+    if config.ledger.store == "memory" and any(
+        limit.per in (Per.DAY, Per.MONTH) for spec in config.budget.accounts for limit in spec.limits
+    ):
+        yield "the ledger is kept in memory: what was spent is forgotten when the process ends"
+    if not config.routes:
+        yield "there is no route: every call has to name a model"
+    for provider in config.providers.values():
+        for secret in provider.secrets:
+            if repr(secret) == "Secret(the configuration itself)":
+                yield f"the key of {provider.name} stands in the configuration itself; env:NAME or file:PATH is safer"

@@ -1,0 +1,38 @@
+"""Figures and foreign text as a terminal should show them. Pure.
+
+Not here: tables and colours.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+__all__ = ["dollars", "plain", "seconds", "tokens"]
+
+# What moves a cursor, sets a title or rings a bell: everything of C0 and C1 but line breaks and tabs.
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in b"\n\t"}
+
+
+def plain(text: str) -> str:
+    """Text of others, harmless to a terminal: a model or a provider may write escape sequences."""
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
+
+
+def dollars(amount: Decimal | float | None) -> str:
+    """An amount of USD; small ones with as many digits as say something."""
+    if amount is None:
+        return "price unknown"
+    size = abs(float(amount))
+    if size == 0:
+        return "$0"
+    return f"${amount:,.2f}" if size >= 10 else f"${amount:.4f}" if size >= 0.01 else f"${amount:.6f}"
+
+
+def tokens(count: int) -> str:
+    """A count, with its thousands apart."""
+    return f"{count:,}"
+
+
+def seconds(span: float) -> str:
+    """A span of time."""
+    return f"{span * 1000:.0f} ms" if span < 1 else f"{span:.1f} s"
