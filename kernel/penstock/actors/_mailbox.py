@@ -255,6 +255,8 @@ class Inbox:
     def __init__(self, box: _Mailbox, receive: trio.MemoryReceiveChannel[Envelope]) -> None:
         self._box = box
         self._receive = receive
+        self._unopened: Envelope | None = None
+        """Received, and not yet looked at: a crash before that is not its fault, so it waits for the next start."""
         self._in_hand: Envelope | None = None
 
     async def serve(
@@ -270,15 +272,15 @@ class Inbox:
         both run without mail.
         """
         while True:
-            try:
-                envelope = await self._next(wake_at())
-            except trio.EndOfChannel:
-                break
+            if self._unopened is None:
+                try:
+                    self._unopened = await self._next(wake_at())
+                except trio.EndOfChannel:
+                    break
             if self._box.observations:
                 self._observe(observe)
-            while envelope is not None:
+            while (envelope := self._open_next()) is not None:
                 self._take(envelope, handle)
-                envelope = self._next_nowait()
             if self._box.observations:
                 self._observe(observe)
             drained()
@@ -291,7 +293,10 @@ class Inbox:
             return await self._receive.receive()
         return None
 
-    def _next_nowait(self) -> Envelope | None:
+    def _open_next(self) -> Envelope | None:
+        if self._unopened is not None:
+            envelope, self._unopened = self._unopened, None
+            return envelope
         try:
             return self._receive.receive_nowait()
         except (trio.WouldBlock, trio.EndOfChannel):
@@ -325,7 +330,6 @@ class Inbox:
 
     def fail_in_hand(self, error: ActorFailedError) -> None:
         """A crash fails only the message in hand; what is queued waits for the restarted actor."""
-        self._box.wake_sent = False
         envelope, self._in_hand = self._in_hand, None
         if envelope is not None and envelope.reply is not None:
             envelope.reply.fail(error)
@@ -337,7 +341,7 @@ class Inbox:
     def die(self, error: ActorFailedError) -> None:
         """Nobody will handle mail any more: every asker, queued or later, gets the error."""
         self._box.dead = error
-        while (envelope := self._next_nowait()) is not None:
+        while (envelope := self._open_next()) is not None:
             if envelope.frees_slot:
                 self._box.free.release()
             if envelope.reply is not None:
