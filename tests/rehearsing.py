@@ -6,7 +6,7 @@ Not here: penstock. What the upstream writes is read here with nothing but httpx
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias
 
@@ -134,7 +134,7 @@ def faulty(fault: Fault, **conditions: Any) -> Upstream:
 @asynccontextmanager
 async def client_of(
     front: Front, upstream: Upstream, *, read_timeout: float | None = None
-) -> AsyncIterator[httpx.AsyncClient]:
+) -> AsyncGenerator[httpx.AsyncClient]:
     """A client whose base URL is the upstream."""
     if front == "transport":
         transport = RehearsalTransport(upstream)

@@ -15,7 +15,16 @@ import msgspec
 from msgspec import Struct
 
 from penstock.types import Headers, WireRequest
-from penstock_plugins.rehearsal.ask import IMAGE_BYTES, Ask, BadRequest, ToolOffer, canonical, key_label, tokens_of
+from penstock_plugins.rehearsal.ask import (
+    IMAGE_BYTES,
+    Ask,
+    BadRequest,
+    ToolOffer,
+    canonical,
+    key_label,
+    object_in,
+    tokens_of,
+)
 from penstock_plugins.rehearsal.chance import digest
 from penstock_plugins.rehearsal.draft import Block, Draft
 from penstock_plugins.rehearsal.faults import EventKind
@@ -121,22 +130,22 @@ class AnthropicWire:
     def body(self, ask: Ask, draft: Draft, stamp: Stamp) -> bytes:
         """A `message`."""
         message = _message(ask, stamp) | {"content": [_block(block) for block in draft.blocks]} | _ending(draft)
-        usage = {"usage": _usage(draft.input_tokens, draft.output_tokens)} if draft.tells_usage else {}
+        usage = {"usage": _final_usage(draft) | {"service_tier": "standard"}} if draft.tells_usage else {}
         return msgspec.json.encode(message | usage)
 
     def stream(self, ask: Ask, draft: Draft, stamp: Stamp) -> tuple[Event, ...]:
         """From `message_start` to `message_stop`."""
-        opening = _message(ask, stamp) | {"content": [], "stop_reason": None, "stop_sequence": None}
+        opening: dict[str, Any] = _message(ask, stamp) | {"content": [], "stop_reason": None, "stop_sequence": None}
         if draft.tells_usage:
             # The output count of the opening is provisional: the last one replaces it.
-            opening["usage"] = _usage(draft.input_tokens, 1)
+            opening["usage"] = _usage(draft.input_tokens, 1) | {"service_tier": "standard"}
         events = [_event("message_start", kind="start", message=opening)]
         for index, block in enumerate(draft.blocks):
             events += _block_events(index, block)
         events.insert(2, _event("ping", kind="ping"))
         ending: dict[str, Any] = {"delta": _ending(draft)}
         if draft.tells_usage:
-            ending["usage"] = {"output_tokens": draft.output_tokens}
+            ending["usage"] = _final_usage(draft)
         return (*events, _event("message_delta", kind="finish", **ending), _event("message_stop", kind="end"))
 
     def hollow(self, ask: Ask) -> tuple[Event, ...]:
@@ -203,8 +212,12 @@ def _usage(input_tokens: int, output_tokens: int) -> dict[str, Any]:
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
         "output_tokens": output_tokens,
-        "service_tier": "standard",
     }
+
+
+def _final_usage(draft: Draft) -> dict[str, Any]:
+    thinking = {"output_tokens_details": {"thinking_tokens": draft.thinking_tokens}} if draft.thinking_tokens else {}
+    return _usage(draft.input_tokens, draft.output_tokens) | thinking
 
 
 def _block(block: Block) -> dict[str, Any]:
@@ -271,8 +284,8 @@ def _forced(choice: dict[str, Any] | None) -> str | None:
 
 def _schema(body: _Body) -> dict[str, Any] | None:
     match (body.output_config or {}).get("format") or body.output_format:
-        case {"type": "json_schema", "schema": dict(schema)}:
-            return cast("dict[str, Any]", schema)
+        case {"type": "json_schema", "schema": schema}:
+            return object_in(schema)
         case _:
             return None
 
@@ -293,8 +306,8 @@ def _text(content: Any) -> str:
     if not isinstance(content, list):
         return ""
     found: list[str] = []
-    for part in content:
-        match part:
+    for part in cast("list[object]", content):
+        match object_in(part):
             case {"type": "text", "text": str(text)}:
                 found.append(text)
             case {"type": "tool_result", "content": inner}:

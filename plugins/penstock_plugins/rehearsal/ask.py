@@ -6,7 +6,7 @@ text, divided by 4, rounded up. It is nobody's tokenizer, but everyone can check
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -14,7 +14,7 @@ from penstock.types import Discreet
 from penstock_plugins.rehearsal.chance import digest
 from penstock_plugins.rehearsal.script import WireName
 
-__all__ = ["IMAGE_BYTES", "Ask", "BadRequest", "ToolOffer", "canonical", "key_label", "tokens_of"]
+__all__ = ["IMAGE_BYTES", "Ask", "BadRequest", "ToolOffer", "canonical", "key_label", "object_in", "tokens_of"]
 
 IMAGE_BYTES = 1024
 """What an image counts for: 256 tokens, whatever it shows."""
@@ -67,6 +67,11 @@ def tokens_of(text_bytes: int) -> int:
 def key_label(secret: str) -> str:
     """A name for a key that does not tell it: `key-` and six hexadecimal digits."""
     return f"key-{digest(secret.encode())[:6]}" if secret else "no-key"
+
+
+def object_in(value: Any) -> dict[str, Any] | None:
+    """Foreign JSON, where it is an object."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def canonical(value: Any) -> bytes:

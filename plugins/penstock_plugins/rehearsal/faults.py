@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
 __all__ = [
+    "ALL",
     "ContextLength",
     "CutStream",
     "DuplicateChunks",
@@ -279,6 +280,9 @@ Fault: TypeAlias = (
     | IgnoreMaxTokens
     | NoUsage
 )
+
+ALL: tuple[type[Fault], ...] = get_args(Fault)
+"""Every kind there is."""
 
 
 def fault_name(fault: _Fault) -> str:

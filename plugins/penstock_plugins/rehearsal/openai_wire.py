@@ -7,13 +7,22 @@ penstock's codec for the same wire. Thinking is billed and not shown, as on the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from penstock.types import Headers, WireRequest
-from penstock_plugins.rehearsal.ask import IMAGE_BYTES, Ask, BadRequest, ToolOffer, canonical, key_label, tokens_of
+from penstock_plugins.rehearsal.ask import (
+    IMAGE_BYTES,
+    Ask,
+    BadRequest,
+    ToolOffer,
+    canonical,
+    key_label,
+    object_in,
+    tokens_of,
+)
 from penstock_plugins.rehearsal.chance import digest
 from penstock_plugins.rehearsal.draft import Block, Draft
 from penstock_plugins.rehearsal.faults import EventKind
@@ -275,8 +284,8 @@ def _forced(choice: str | dict[str, Any] | None) -> str | None:
 
 def _schema(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
     match wanted:
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
-            return cast("dict[str, Any]", schema)
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+            return object_in(schema)
         case {"type": "json_object"}:
             return {"type": "object", "properties": {"answer": {"type": "string"}}}
         case _:

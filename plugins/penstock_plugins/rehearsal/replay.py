@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from penstock.types import Discreet
-from penstock.types import Headers
+from penstock.types import Discreet, Headers
 from penstock_plugins.rehearsal.ask import Ask
+from penstock_plugins.rehearsal.faults import EventKind
 from penstock_plugins.rehearsal.script import WireName
 from penstock_plugins.rehearsal.wire import Event, Reply, Wire
 
@@ -52,7 +52,7 @@ def recorded_reply(replay: Replay, wire: Wire) -> Reply:
     if not kept.get("content-type", "").startswith("text/event-stream"):
         return Reply(replay.status, headers, (Event(replay.body, "content", replay.output_tokens),))
     found = [piece for piece in _EVENT.findall(replay.body) if piece]
-    kinds = [wire.kind_of(piece, first=index == 0) for index, piece in enumerate(found)]
+    kinds: list[EventKind] = [wire.kind_of(piece, first=index == 0) for index, piece in enumerate(found)]
     shares = _shares(replay.output_tokens, kinds.count("content"))
     events = tuple(
         Event(piece, kind, next(shares, 0) if kind == "content" else 0)

@@ -51,7 +51,8 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A pattern for the label of the caller's key (`key_label`)."""
     streamed: bool | None = None
     from_s: float = 0.0
-    until_s: float = math.inf
+    until_s: float | None = None
+    """None: to the end."""
     first: int = 1
     last: int | None = None
     """From the `first` to the `last` request to a model, both included."""
@@ -63,10 +64,15 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability is {self.probability}; it must be from 0 to 1")
-        if not 0 <= self.from_s < self.until_s:
+        if not 0 <= self.from_s < self.ends_s:
             raise ValueError(f"from_s is {self.from_s} and until_s is {self.until_s}; from_s must come first")
         if self.first < 1 or (self.last is not None and self.last < self.first):
             raise ValueError(f"first is {self.first} and last is {self.last}; requests are counted from 1")
+
+    @property
+    def ends_s(self) -> float:
+        """The end of its window."""
+        return math.inf if self.until_s is None else self.until_s
 
     @property
     def closes_port(self) -> bool:
@@ -77,7 +83,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def covers(self, elapsed_s: float) -> bool:
         """True inside the rule's window of time."""
-        return self.from_s <= elapsed_s < self.until_s
+        return self.from_s <= elapsed_s < self.ends_s
 
     def applies_to(self, sight: Sight) -> bool:
         """True where every condition but the chance is fulfilled."""
@@ -118,7 +124,7 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
 
     def next_change(self, elapsed_s: float) -> float:
         """When the port may next be opened or closed; infinity where it stays as it is."""
-        edges = (edge for rule in self.rules if rule.closes_port for edge in (rule.from_s, rule.until_s))
+        edges = (edge for rule in self.rules if rule.closes_port for edge in (rule.from_s, rule.ends_s))
         return min((edge for edge in edges if edge > elapsed_s), default=math.inf)
 
     def _strikes(self, index: int, rule: Rule, sight: Sight) -> bool:

@@ -165,7 +165,8 @@ class Exchange:
         self._account = None if ask is None else Account(ask.wire, ask.model, ask.key)
         self._streamed = ask is not None and ask.streamed
         self._observe = observe
-        self._fault = fault
+        self.fault = fault
+        """The name of the fault it meets, or None."""
         self._status: int | None = None
         self._ended = False
         self._closed = False
@@ -209,7 +210,7 @@ class Exchange:
             model="" if self._account is None else self._account.model,
             streamed=self._streamed,
             status=self._status,
-            fault=self._fault,
+            fault=self.fault,
             completed=self._ended,
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,

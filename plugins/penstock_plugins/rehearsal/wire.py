@@ -12,8 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from penstock.types import Discreet
-from penstock.types import Headers, WireRequest
+from penstock.types import Discreet, Headers, WireRequest
 from penstock_plugins.rehearsal.ask import Ask
 from penstock_plugins.rehearsal.draft import Draft
 from penstock_plugins.rehearsal.faults import EventKind, RateLimit
