@@ -51,7 +51,7 @@ class Asked:
 class Peer:
     """The server's side of one connection."""
 
-    def __init__(self, stream: trio.abc.Stream, tcp: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], tcp: trio.SocketStream) -> None:
         self.stream = stream
         self._tcp = tcp
         self._buffer = b""
@@ -77,6 +77,13 @@ class Peer:
                 return None
         body, self._buffer = self._buffer[:size], self._buffer[size:]
         return attrs.evolve(head, body=body)
+
+    async def drop(self, size: int) -> None:
+        """Reads so many bytes of a body and forgets them."""
+        size -= len(self._buffer)
+        self._buffer = b""
+        while size > 0 and (data := await self.stream.receive_some(1_000_000)):
+            size -= len(data)
 
     async def say(self, data: bytes) -> None:
         await self.stream.send_all(data)

@@ -25,10 +25,16 @@ class Decompressor:
     def __init__(self, encoding: str) -> None:
         self._gzip = encoding != "deflate"
         self._started = False
+        self._held = b""
         self._zlib = zlib.decompressobj(_GZIP if self._gzip else zlib.MAX_WBITS)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What the data becomes, in pieces of at most 64 KiB, each made when asked for."""
+        if not self._started:
+            # Two bytes tell zlib's format from bare deflate, and a read may bring one.
+            data = self._held = self._held + data
+            if len(data) < 2:
+                return
         while data:
             if self._zlib.eof:
                 if not self._gzip:
@@ -44,7 +50,7 @@ class Decompressor:
 
     def check_ended(self) -> None:
         """Raises unless the data ended where the encoding says so. Nothing at all is no compressed body."""
-        if self._started and not self._zlib.eof:
+        if (self._started or self._held) and not self._zlib.eof:
             raise httpx.DecodingError("the compressed body ends too early")
 
     def _decompress(self, data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from penstock._transport.connection import Connection
 from penstock._transport.lookup import Address, Lookup
 from penstock._transport.wire import TlsWire, Wire
 
-__all__ = ["Dialer", "Origin"]
+__all__ = ["Dialer", "Origin", "Race"]
 
 STAGGER_S = 0.25
 """RFC 8305: the next address is tried after this long, should the one before it not have answered."""
@@ -107,7 +107,7 @@ def _families_in_turn(addresses: Sequence[Address]) -> Sequence[Address]:
 async def _connect(addresses: Sequence[Address], port: int) -> trio.SocketStream:
     if len(addresses) == 1:
         return await _connect_to(addresses[0], port)
-    race = _Race(port)
+    race = Race(port)
     try:
         async with trio.open_nursery() as nursery:
             for address in addresses:
@@ -124,7 +124,7 @@ async def _connect(addresses: Sequence[Address], port: int) -> trio.SocketStream
     return race.winner
 
 
-class _Race:
+class Race:
     """Happy eyeballs: several addresses are tried at once, one wins, and no other socket stays open."""
 
     def __init__(self, port: int) -> None:
@@ -133,6 +133,7 @@ class _Race:
         self.failures: list[OSError] = []
 
     async def run(self, address: Address, failed: trio.Event, race: trio.CancelScope) -> None:
+        """Tries one address. Never raises OSError: `failures` has it, and `failed` lets the next one start."""
         try:
             stream = await _connect_to(address, self._port)
         except OSError as error:

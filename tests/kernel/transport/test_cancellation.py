@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, cast
@@ -15,6 +16,7 @@ import trustme
 from loopback import OK, Peer, fetch, forever, loopback, open_sockets, post, read, server_context
 
 from penstock._transport import Transport
+from penstock._transport.lookup import Address
 
 Story: TypeAlias = Callable[[Transport, str], Awaitable[None]]
 
@@ -64,6 +66,11 @@ async def a_name(transport: Transport, url: str) -> None:
     await one_exchange(transport, url.replace("127.0.0.1", "localhost"))
 
 
+def two_addresses(_host: str) -> tuple[Address, ...]:
+    """Nobody listens at the first one."""
+    return Address(socket.AF_INET6, "::1"), Address(socket.AF_INET, "127.0.0.1")
+
+
 async def script(peer: Peer) -> None:
     while (asked := await peer.asked()) is not None:
         if "/stream" not in asked.line:
@@ -83,7 +90,7 @@ def test_a_cancelled_call_leaves_nothing_behind(
 ) -> None:
     async def cancelled_at(step: int, url: str) -> bool:
         """Whether the story was over before that step."""
-        async with Transport(ca_file=ca_file, max_connections=1) as transport:
+        async with Transport(ca_file=ca_file, max_connections=1, resolve=two_addresses) as transport:
             scope = trio.CancelScope()
             instrument = CancelAt(step, scope, trio.lowlevel.current_task())
             trio.lowlevel.add_instrument(instrument)

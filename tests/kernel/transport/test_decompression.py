@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Callable
 
 import httpx
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from loopback import loopback, one_answer, saying
 
 from penstock._transport import Transport
+from penstock._transport.decompression import Decompressor
 
 
 def encoded(encoding: bytes, body: bytes) -> bytes:
@@ -75,3 +79,29 @@ def test_an_empty_body_needs_no_decompression() -> None:
 def test_a_bomb_or_a_broken_compression_is_an_error(encoding: bytes, body: bytes) -> None:
     with pytest.raises(httpx.DecodingError):
         one_answer(Transport(max_decompressed_bytes=1_000_000), encoded(encoding, body))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_bomb_is_made_piece_by_piece(encoding: str) -> None:
+    bomb = (gzip if encoding == "gzip" else zlib).compress(b"\0" * 3_000_000)
+    sizes = [len(piece) for piece in Decompressor(encoding).feed(bomb)]
+    assert sum(sizes) == 3_000_000
+    assert max(sizes) <= 65_536
+
+
+@given(
+    st.binary(max_size=2000),
+    st.lists(st.integers(1, 200), min_size=1),
+    st.sampled_from([gzip.compress, zlib.compress, bare_deflate]),
+)
+def test_it_does_not_matter_where_the_reads_cut(
+    data: bytes, cuts: list[int], compress: Callable[[bytes], bytes]
+) -> None:
+    compressed = compress(data)
+    decompressor = Decompressor("gzip" if compress is gzip.compress else "deflate")
+    plain = b""
+    for cut in [*cuts, len(compressed)]:
+        plain += b"".join(decompressor.feed(compressed[:cut]))
+        compressed = compressed[cut:]
+    decompressor.check_ended()
+    assert plain == data

@@ -139,3 +139,14 @@ def test_closing_the_transport_ends_what_is_under_way() -> None:
             assert transport.statistics().open == 0
 
     trio.run(main)
+
+
+def test_connections_to_an_origin_nobody_asks_any_more_are_closed() -> None:
+    async def main() -> None:
+        async with loopback(forever) as left, loopback(forever) as used, Transport(idle_expiry=0.0) as transport:
+            await fetch(transport, post(left.url))
+            await fetch(transport, post(used.url))
+            assert [numbers.origin for numbers in transport.statistics().origins] == [used.url]
+            await left.all_closed()
+
+    trio.run(main)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 
 import attrs
 import httpx
 import pytest
 import trio
 import trio.testing
-from loopback import SHORT, fetch, forever, loopback, post
+from loopback import SHORT, fetch, forever, loopback, open_sockets, post
 
 from penstock._transport import Transport
+from penstock._transport.dial import Race
 from penstock._transport.lookup import Address, Lookup
 
 HERE = (Address(socket.AF_INET, "127.0.0.1"),)
@@ -39,6 +42,11 @@ class Book:
         with self.lock:
             self.at_once -= 1
         return self.answer()
+
+
+LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="needs all of 127.0.0.0/8, and a full backlog that is silent"
+)
 
 
 def refuse() -> tuple[Address, ...]:
@@ -210,6 +218,7 @@ def test_a_hung_lookup_is_a_connect_timeout() -> None:
     trio.run(main)
 
 
+@LINUX
 @pytest.mark.parametrize(
     "addresses",
     [
@@ -233,6 +242,7 @@ def test_any_address_that_answers_will_do(addresses: tuple[str, ...]) -> None:
     trio.run(main)
 
 
+@LINUX
 def test_when_no_address_answers_it_is_a_connect_error() -> None:
     found = (Address(socket.AF_INET, "127.0.0.3"), Address(socket.AF_INET, "127.0.0.4"))
 
@@ -243,5 +253,75 @@ def test_when_no_address_answers_it_is_a_connect_error() -> None:
                 with pytest.raises(httpx.ConnectError, match="refused"):
                     await fetch(transport, post(url))
                 assert transport.statistics().open == 0
+
+    trio.run(main)
+
+
+@contextmanager
+def black_hole(port: int) -> Generator[None]:
+    """Something at 127.0.0.3 that never answers: its backlog is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.3", port))
+        listener.listen(0)
+        for _ in range(2):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.3", port))
+        yield
+
+
+@LINUX
+@pytest.mark.slow
+def test_an_address_that_hangs_delays_the_next_one_but_a_little_and_its_socket_is_closed() -> None:
+    hole, here = Address(socket.AF_INET, "127.0.0.3"), Address(socket.AF_INET, "127.0.0.1")
+
+    async def main() -> None:
+        async with loopback(forever) as server:
+            port = httpx.URL(server.url).port or 0
+            with black_hole(port):
+                before = open_sockets()
+                async with Transport(resolve=lambda _host: (hole, here, hole)) as transport:
+                    with trio.fail_after(2):
+                        assert await fetch(transport, post(f"http://api.example:{port}/")) == (200, b"ok")
+                    assert open_sockets() == before + 2  # one connection, both ends here
+                await server.all_closed()
+                assert open_sockets() == before
+
+    trio.run(main)
+
+
+@LINUX
+@pytest.mark.parametrize("times", [1, 3])
+def test_addresses_that_hang_are_a_connect_timeout_and_leave_no_socket(times: int) -> None:
+    hole = Address(socket.AF_INET, "127.0.0.3")
+
+    async def main() -> None:
+        async with loopback(forever) as server:
+            port = httpx.URL(server.url).port or 0
+            with black_hole(port):
+                before = open_sockets()
+                async with Transport(resolve=lambda _host: (hole,) * times) as transport:
+                    with pytest.raises(httpx.ConnectTimeout):
+                        await fetch(transport, post(f"http://api.example:{port}/", connect=SHORT))
+                    assert open_sockets() == before
+
+    trio.run(main)
+
+
+def test_when_two_addresses_answer_at_once_one_connection_is_closed() -> None:
+    async def main() -> None:
+        async with loopback(forever) as server:
+            before = open_sockets()
+            race = Race(httpx.URL(server.url).port or 0)
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(race.run, HERE[0], trio.Event(), nursery.cancel_scope)
+            assert race.winner is not None
+            await race.winner.aclose()
+            while server.connections < 2:
+                await trio.lowlevel.checkpoint()
+            await server.all_closed()
+            assert open_sockets() == before
 
     trio.run(main)

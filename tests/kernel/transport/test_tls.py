@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from functools import partial
 
 import httpx
 import pytest
@@ -12,6 +13,10 @@ import trustme
 from loopback import OK, SHORT, Loopback, Peer, Script, fetch, forever, loopback, post, saying, server_context
 
 from penstock._transport import Transport
+from penstock._transport.dial import Dialer, Origin
+from penstock._transport.lookup import Lookup
+from penstock._transport.timeouts import Timeouts
+from penstock._transport.trust import trust
 
 
 def over_tls(authority: trustme.CA, ca_file: str, script: Script, exchanges: int = 1) -> tuple[list[bytes], Loopback]:
@@ -40,6 +45,7 @@ def test_an_end_without_a_goodbye_is_an_end(authority: trustme.CA, ca_file: str)
     assert bodies == [b"until the end"]
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="no way here to send two records at once")
 def test_a_response_smuggled_into_the_next_record_answers_nobody(authority: trustme.CA, ca_file: str) -> None:
     async def script(peer: Peer) -> None:
         await peer.asked()
@@ -147,5 +153,31 @@ def test_a_handshake_that_hangs_is_a_connect_timeout(ca_file: str) -> None:
                 with pytest.raises(httpx.ConnectTimeout):
                     await fetch(transport, post(f"https://127.0.0.1:{listener.getsockname()[1]}/", connect=SHORT))
                 assert transport.statistics().open == 0
+
+    trio.run(main)
+
+
+def test_what_the_server_said_before_it_hung_up_is_read_after_sending_has_failed(
+    authority: trustme.CA, ca_file: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        assert isinstance(peer.stream, trio.SSLStream)
+        await peer.stream.do_handshake()
+        await peer.say(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\n")
+        await peer.say(b"no")
+        await peer.reset()
+
+    async def main() -> None:
+        context = server_context(authority)
+        dialer = Dialer(Lookup(), partial(trust, ca_file, {}), max_header_bytes=65_536)
+        async with loopback(script, tls=context) as server:
+            connection = await dialer.dial(Origin.of(httpx.URL(server.url)), 5.0)
+            await server.all_closed()
+            head = await connection.ask(post(server.url), b"{}", Timeouts(read=5.0))
+            assert head.status_code == 401
+            assert await connection.body(5.0) == b"no"
+            assert connection.ended
+            assert not connection.end_exchange()
+            connection.close()
 
     trio.run(main)
