@@ -40,7 +40,11 @@ def action_key(error: PenstockError) -> str:
     """The row of the error-action table for an error."""
     if isinstance(error, ConnectionLostError) and error.reused:
         return "reused_connection_closed"
-    return error.kind if isinstance(error, CallError) else "transport"
+    if not isinstance(error, CallError):
+        return "transport"
+    # A plugin's own class has a word of its own: the nearest known one among its parents decides.
+    parents = (parent for parent in type(error).__mro__ if issubclass(parent, CallError))
+    return next((parent.kind for parent in parents if parent.kind in ACTIONS), "codec")
 
 
 @attrs.define
@@ -130,10 +134,8 @@ class Books:
     @property
     def usage(self) -> Usage:
         """Of all attempts together."""
-        total = Usage()
-        for attempt in self.attempts:
-            total += attempt.usage or Usage()
-        return total
+        used = [attempt.usage for attempt in self.attempts if attempt.usage is not None]
+        return used[0] if len(used) == 1 else sum(used, Usage())
 
     @property
     def cost(self) -> Decimal | None:

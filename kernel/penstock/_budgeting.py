@@ -5,11 +5,12 @@ Not here: the ledger itself (`policy.budget`), and what an attempt did cost (`_b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import msgspec
 
+from penstock._edge import broken_codec
 from penstock._targets import LiveTarget
 from penstock.errors import BudgetExceededError, CallError
 from penstock.policy.accounts import AccountSpec, check_request_limits, request_output_cap
@@ -50,7 +51,9 @@ class Offer:
         """The request as it is sent: with `max_tokens` where the budget had to set it."""
         if not self.outputs.insert:
             return request
-        return msgspec.structs.replace(request, max_tokens=max(1, output // self.choices))
+        # The grant is for the whole cascade: a target that gives less than the most generous one is asked for less.
+        given = min(output, self.outputs.maximum)
+        return msgspec.structs.replace(request, max_tokens=max(1, given // self.choices))
 
 
 def price_offers(
@@ -65,10 +68,16 @@ def price_offers(
     # The output does not depend on what is asked: a codec need not encode long prompts to tell its bound.
     skeleton = msgspec.structs.replace(request, messages=ANY_MESSAGES)
     money = any(limit.nano_usd is not None for spec in chain for limit in spec.limits)
-    return [
-        _offer(request, skeleton, target, chain, learned.get(target.name), rules, size=size, money=money)
-        for target in targets
-    ]
+    offers: list[Offer | CallError] = []
+    for target in targets:
+        try:
+            offer = _offer(request, skeleton, target, chain, learned.get(target.name), rules, size=size, money=money)
+        except CallError as error:
+            # The codec cannot say, or broke: that target is passed over.
+            offers.append(error)
+        else:
+            offers.append(offer)
+    return offers
 
 
 def _offer(  # noqa: PLR0917 - one place where everything that decides an offer meets
@@ -85,7 +94,7 @@ def _offer(  # noqa: PLR0917 - one place where everything that decides an offer 
     learned = learned or Learned()
     estimate = max(1, round(size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
     codec = target.provider.codec
-    bound = codec.input_bound(request, target.wire)
+    bound = _told(target, lambda: codec.input_bound(request, target.wire))
     if bound is None and rules.on_unknown_bound == "deny":
         return BudgetExceededError(
             f"{target.name}: the request holds something whose input tokens have no bound, and an account on its path"
@@ -106,7 +115,8 @@ def _offer(  # noqa: PLR0917 - one place where everything that decides an offer 
         limited=True,
         min_output_tokens=rules.min_output_tokens,
     )
-    outputs = attrs.evolve(outputs, minimum=outputs.minimum * choices, maximum=outputs.maximum * choices)
+    if choices > 1:
+        outputs = OutputRange(outputs.minimum * choices, outputs.maximum * choices, insert=outputs.insert)
     price = target.price
     line = Line.at_price(input_tokens, price, outputs.maximum)
     least = Usage(input_tokens=estimate, output_tokens=outputs.minimum)
@@ -121,16 +131,34 @@ def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, in
 
     Asked of the codec with two values of max_tokens: what does not follow them is fixed elsewhere, by `extra`.
     """
-    codec = target.provider.codec
+
+    def bound(asked: ChatRequest) -> int | None:
+        return _told(target, lambda: target.provider.codec.output_bound(asked, target.wire))
+
     if request.max_tokens is not None:
-        return codec.output_bound(request, target.wire) or request.max_tokens, 1
-    low = codec.output_bound(msgspec.structs.replace(request, max_tokens=PROBE), target.wire)
-    high = codec.output_bound(msgspec.structs.replace(request, max_tokens=PROBE + 1), target.wire)
+        return bound(request) or request.max_tokens, 1
+    low = bound(msgspec.structs.replace(request, max_tokens=PROBE))
+    high = bound(msgspec.structs.replace(request, max_tokens=PROBE + 1))
     if low is None or high is None:
         return None, 1
     if low == high:
         return low, 1
     return None, max(1, high - low)
+
+
+def _told(target: LiveTarget, ask: Callable[[], object]) -> int | None:
+    """A bound as the codec tells it. The ledger must never see a figure that is none."""
+    try:
+        told = ask()
+    except CallError:
+        raise
+    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
+        failure = broken_codec(target.name, bug)
+    else:
+        if told is None or (isinstance(told, int) and told >= 0):
+            return told
+        failure = broken_codec(target.name, "a bound that is no number of tokens")
+    raise failure
 
 
 def refusal_error(refused: Refused) -> BudgetExceededError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -25,6 +26,7 @@ from penstock._health import Permit, admit, tell_health
 from penstock._hold import CallHold
 from penstock._targets import LiveTarget
 from penstock.errors import (
+    ActorFailedError,
     CallError,
     ContentFilteredError,
     DeadlineExceededError,
@@ -130,15 +132,20 @@ class _Run:
 
     async def to_the_end(self) -> ChatResponse:
         """The whole call, with whatever it owes paid on every way out."""
+        # Between entering a stream and its first step the kernel may have closed.
+        self.engine.check_taking_calls()
         scope = trio.CancelScope(deadline=self.call.deadline)
         self.engine.running.add(scope)
         outcome, target = "cancelled", None
         try:
-            with scope:
+            # An actor that comes to a request of ours only after the deadline says so: our scope is about to, too.
+            with scope, suppress(DeadlineExceededError):
                 await self.take_place()
                 response = await self.walk()
                 outcome, target = "ok", response.target
                 return response
+            # Where the caller's own time was up as well, the caller's scope is the one to tell.
+            await trio.lowlevel.checkpoint_if_cancelled()
             raise self.cut_short()
         except PenstockError as error:
             outcome = error.kind if isinstance(error, CallError) else type(error).__name__
@@ -203,8 +210,13 @@ class _Run:
             self.engine.events.emit(CallStarted(self.call.id, self.call.route, self.call.account))
 
     def cut_short(self) -> PenstockError:
-        """Our own scope was cancelled: by its deadline, or by a shutdown."""
-        if self.engine.closing and self.engine.clock.monotonic() < self.call.deadline:
+        """Our own scope was cancelled: by its deadline, by an actor that broke, or by a shutdown."""
+        in_time = self.engine.clock.monotonic() < self.call.deadline
+        if self.engine.failure is not None and in_time:
+            broken = ActorFailedError(*self.engine.failure.args)
+            broken.__cause__ = self.engine.failure.__cause__
+            return broken
+        if self.engine.closing and in_time:
             return KernelClosedError(f"call {self.call.id} was still running when the kernel was shut down")
         if not self.placed:
             full = OverloadedLocallyError(
@@ -228,6 +240,8 @@ class _Run:
         if self.placed:
             engine.places.release()
         call.span.end(outcome, target=target or "", attempts=len(books.attempts))
+        if not (engine.events.heard or logger.isEnabledFor(logging.INFO)):
+            return
         duration = engine.clock.monotonic() - self.started
         usage, cost = books.usage, books.cost
         logger.info(
@@ -323,6 +337,7 @@ class _Run:
                 completion = await exchange.streamed(request, self.pass_on)
             error = self.filtered(stage, completion)
         except CallError as failure:
+            failure.request_id = failure.request_id or exchange.request_id
             error = failure
         finally:
             self.report(stage, permit, running, completion, error)
@@ -337,7 +352,7 @@ class _Run:
 
     def filtered(self, stage: int, completion: Completion) -> CallError | None:
         """Where the route says so, an answer that was filtered or refused counts as a failure before commit."""
-        if not self.call.next_on_content_filter or self.committed or stage == len(self.call.stages) - 1:
+        if not self.call.next_on_content_filter or self.committed or not self.cascade.others_left(stage):
             return None
         match completion.finish_reason:
             case "content_filter":

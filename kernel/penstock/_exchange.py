@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import TypeVar, cast
 
 import attrs
 import httpx
+import msgspec
 import trio
 
-from penstock._edge import translated
+from penstock._edge import broken_codec, broken_transport, discreet
 from penstock._targets import LiveTarget
 from penstock._transport import decompressed
 from penstock.abc import Provider, StreamDecoder
 from penstock.errors import (
     AuthenticationError,
     CallError,
-    CodecFailedError,
     ConfigError,
     ConnectionLostError,
     MalformedResponseError,
-    ProviderError,
     StreamBrokenError,
     TotalTimeoutError,
     UnsendableRequestError,
@@ -36,6 +36,7 @@ from penstock.types import (
     Chunk,
     Completion,
     Finished,
+    Message,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
@@ -57,7 +58,6 @@ MAX_BODY = 67_108_864
 AFTER_THE_END = 1.0
 """Seconds for the HTTP body to end after the wire's own end; then the connection is not worth keeping."""
 _Result = TypeVar("_Result")
-_Error = TypeVar("_Error", bound=CallError)
 
 
 @attrs.define
@@ -93,18 +93,23 @@ class Exchange:
     @property
     def partial(self) -> str:
         """The text a stream has brought so far."""
-        return self._decoder.completion.message.text if self._decoder else ""
+        decoder = self._decoder
+        try:
+            return decoder.completion.message.text if decoder else ""
+        except Exception:  # noqa: BLE001 - a decoder that failed may not know any more; the failure itself is told
+            return ""
 
     async def whole(self, request: ChatRequest) -> Completion:
         """An unstreamed exchange. Connect, write and total timeouts apply."""
         wire = self._encode(request, stream=False)
         with trio.CancelScope(deadline=trio.current_time() + self.phases.total) as scope:
             response = await self._send(wire)
+            body: bytes | None = None
             try:
                 head = self._head(response)
                 body = await self._body(response)
             finally:
-                await _let_go(response)
+                await _let_go(response, read_to_its_end=body is not None)
             return self._decode(WireResponse(head.status, head.headers, body))
         assert scope.cancelled_caught
         raise TotalTimeoutError(f"{self.target} did not answer within {self.phases.total:g} s (total)")
@@ -124,7 +129,7 @@ class Exchange:
                 if not response.is_success:
                     body = await self._body(response)
                     raise self._classify(WireResponse(head.status, head.headers, body))
-                self._decoder = self._codec_call(self.codec.decoder, head)
+                self._decoder = self._codec_call(lambda: self.codec.decoder(head))
                 return await self._pump(response, self._decoder, deliver, watch, scope)
             finally:
                 await _let_go(response)
@@ -153,15 +158,19 @@ class Exchange:
                 await deliver(chunks)
                 watch.pause(trio.current_time() - now)
             scope.deadline = watch.deadline()
-            if decoder.done:
+            if self._codec_call(lambda: decoder.done):
+                # The answer is whole: no clock of this attempt may take it back.
+                scope.deadline = math.inf
                 await self._finish_reading(body)
                 break
         self._codec_call(decoder.close)
-        return decoder.completion
+        return self._completed(self._codec_call(lambda: decoder.completion))
 
     async def _finish_reading(self, body: AsyncIterator[bytes]) -> None:
         """Past the wire's own end comes only the end of the HTTP body: once read, the connection can be kept."""
-        with trio.move_on_after(AFTER_THE_END):
+        # A whole answer is not lost to the call's own deadline either: half of what is left of it is enough to spend.
+        left = trio.current_effective_deadline() - trio.current_time()
+        with trio.move_on_after(max(0.0, min(AFTER_THE_END, left / 2))):
             try:
                 while await self._read(body, StreamBrokenError) is not None:
                     pass
@@ -169,19 +178,20 @@ class Exchange:
                 return  # the answer is complete; only the connection is lost
 
     def _encode(self, request: ChatRequest, *, stream: bool) -> WireRequest:
-        wire = self._codec_call(self.codec.encode, request, self.live.wire, stream=stream, now=self.wall())
+        codec, now = self.codec, self.wall()
+        wire = self._told(lambda: codec.encode(request, self.live.wire, stream=stream, now=now), WireRequest)
         secret = self.live.provider.secret
         try:
             self._secret = None if secret is None else secret.reveal()
         except ConfigError as error:
             raise AuthenticationError(f"{self.target}: {error}") from None
-        return self._codec_call(self.codec.authorize, wire, self._secret, now=self.wall())
+        return self._told(lambda: codec.authorize(wire, self._secret, now=now), WireRequest)
 
     async def _send(self, wire: WireRequest) -> httpx.Response:
         try:
             request = httpx.Request(
                 wire.method,
-                wire.url,
+                _parsed(wire.url),
                 headers=list(wire.headers),
                 content=wire.body,
                 # Reading has no timeout there: the scope around it knows what is waited for, and until when.
@@ -196,10 +206,12 @@ class Exchange:
             ) from None
         try:
             response = await self.live.provider.transport.handle_async_request(request)
-        except Exception as error:
-            raise translated(error, self.target) from error
-        # Our own transport has done it; one that was handed in leaves a body as it came.
-        return decompressed(response, limit=MAX_BODY)
+        except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
+            failure = broken_transport(error, self.target)
+        else:
+            # Our own transport has done it; one that was handed in leaves a body as it came.
+            return decompressed(response, limit=MAX_BODY)
+        raise discreet(failure, self._secret)
 
     def _head(self, response: httpx.Response) -> WireHead:
         head = WireHead(
@@ -228,59 +240,71 @@ class Exchange:
             return await anext(body)
         except StopAsyncIteration:
             return None
-        except Exception as error:
-            ours = translated(error, self.target)
-            if isinstance(ours, ConnectionLostError):
-                # The head came: what is lost is the rest of an answer, not the provider.
-                raise cut(f"{self.target}: the response was cut: {ours}") from error
-            raise ours from error
+        except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
+            failure = broken_transport(error, self.target)
+        if isinstance(failure, ConnectionLostError):
+            # The head came: what is lost is the rest of an answer, not the provider.
+            lost = cut(f"{self.target}: the response was cut: {failure}").with_traceback(failure.__traceback__)
+            lost.__cause__ = failure.__cause__
+            failure = lost
+        raise discreet(failure, self._secret)
 
     def _decode(self, response: WireResponse) -> Completion:
         if not 200 <= response.status < 300:
             raise self._classify(response)
-        completion = self._codec_call(self.codec.decode, response)
+        return self._completed(self._codec_call(lambda: self.codec.decode(response)))
+
+    def _completed(self, told: object) -> Completion:
+        """What a codec read, where it is an answer at all."""
+        completion = self._told(lambda: told, Completion)
+        self._told(lambda: completion.message, Message)
         self.request_id = completion.request_id or self.request_id
-        return completion
+        usage = _credible(completion.usage)
+        return completion if usage is completion.usage else msgspec.structs.replace(completion, usage=usage)
 
-    def _classify(self, response: WireResponse) -> ProviderError:
-        try:
-            error = self.codec.classify(response, now=self.wall())
-        except Exception as bug:
-            raise self._codec_bug(bug) from bug
+    def _classify(self, response: WireResponse) -> CallError:
+        error = self._told(lambda: self.codec.classify(response, now=self.wall()), CallError)
         self.request_id = error.request_id or self.request_id
-        return self._scrubbed(error)
-
-    def _scrubbed(self, error: _Error) -> _Error:
-        """The error without our credential: providers do quote it."""
-        if self._secret and self._secret in str(error):
-            error.args = (str(error).replace(self._secret, "[key]"),)
-        return error
+        return discreet(error, self._secret)
 
     def _feed(self, decoder: StreamDecoder, data: bytes) -> list[Chunk]:
-        fed = self._codec_call(decoder.feed, data)
-        chunks: list[Chunk] = [chunk for chunk in fed if not isinstance(chunk, Finished)]
+        fed = self._told(lambda: decoder.feed(data), list)
+        chunks = [chunk for chunk in cast("list[Chunk]", fed) if not isinstance(chunk, Finished)]
         for chunk in chunks:
             match chunk:
                 case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
-                    self.streamed_bytes += len(text.encode())
+                    self.streamed_bytes += len(text.encode(errors="surrogatepass"))
                 case UsageUpdate():
-                    self.usage = chunk.usage
+                    self.usage = _credible(chunk.usage) or self.usage
                 case _:
                     pass
         return chunks
 
-    def _codec_call(self, function: Callable[..., _Result], *args: object, **kwargs: object) -> _Result:
+    def _codec_call(self, ask: Callable[[], _Result]) -> _Result:
+        failure: CallError
         try:
-            return function(*args, **kwargs)
+            return ask()
         except CallError as error:
-            raise self._scrubbed(error) from error.__cause__
-        except Exception as bug:
-            raise self._codec_bug(bug) from bug
+            failure = error
+        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us
+            failure = broken_codec(self.target, bug)
+        # Raised out here, so that no context holds what the bug said.
+        raise discreet(failure, self._secret)
 
-    def _codec_bug(self, bug: Exception) -> CodecFailedError:
-        return CodecFailedError(
-            f"the codec of {self.target} broke ({type(bug).__name__}): a bug in the provider plugin"
-        )
+    def _told(self, ask: Callable[[], object], kind: type[_Result]) -> _Result:
+        """What the codec says, where it is what its class promises."""
+        told = self._codec_call(ask)
+        if isinstance(told, kind):
+            return told
+        raise broken_codec(self.target, f"{type(told).__name__} in place of {kind.__name__}")
+
+
+def _credible(usage: object) -> Usage | None:
+    """Counts that cannot be right are no counts: unknown usage is charged at its bound, wrong usage as it is."""
+    if not isinstance(usage, Usage):
+        return None
+    counts = (getattr(usage, name) for name in usage.__struct_fields__)
+    return usage if all(isinstance(count, int) and count >= 0 for count in counts) else None
 
 
 def _bytes_of(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -288,10 +312,22 @@ def _bytes_of(response: httpx.Response) -> AsyncIterator[bytes]:
     return aiter(cast("httpx.AsyncByteStream", response.stream))
 
 
-async def _let_go(response: httpx.Response) -> None:
-    """Closes a response. Shielded: a transport that waits while closing must not lose its connection to a cancel."""
+async def _let_go(response: httpx.Response, *, read_to_its_end: bool = False) -> None:
+    """Closes a response. Shielded: a transport that waits while closing must not lose its connection to a cancel.
+
+    One that was read to its end has given its connection back already: there is nothing to lose.
+    """
+    if read_to_its_end:
+        await response.aclose()
+        return
     with trio.CancelScope(shield=True, deadline=trio.current_time() + AFTER_THE_END):
         await response.aclose()
+
+
+@lru_cache(maxsize=1_024)
+def _parsed(url: str) -> httpx.URL:
+    """Parsing costs more than the rest of a request; targets are few, and each has one URL."""
+    return httpx.URL(url)
 
 
 def _is_token(chunk: Chunk) -> bool:

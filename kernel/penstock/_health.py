@@ -57,7 +57,7 @@ def tell_health(
 
     Never raises, never waits: the permit comes back on every way out.
     """
-    verdicts = _verdicts(target, answered=answered, error=error)
+    verdicts = _verdicts(target, answered=answered, error=error, doubted=permit.id is not None)
     hint = error.retry_after if error else None
     if permit.id is not None:
         engine.breakers.give_back(permit.id, verdicts, retry_after=hint)
@@ -89,11 +89,14 @@ def _tell_failure(engine: Engine, target: LiveTarget, error: CallError) -> None:
             pass
 
 
-def _verdicts(target: LiveTarget, *, answered: bool, error: CallError | None) -> Mapping[str, Verdict]:
+def _verdicts(target: LiveTarget, *, answered: bool, error: CallError | None, doubted: bool) -> Mapping[str, Verdict]:
     """What the attempt says of each scope; of those left out it says nothing."""
     key, own, provider = target.scopes
+    if error is None and not answered:
+        return {}
     if error is None:
-        return dict.fromkeys(target.scopes, Verdict.OK) if answered else {}
+        # That its key is fine is worth saying only where it was in doubt: keys open by being refused, not by ratios.
+        return dict.fromkeys(target.scopes if doubted else (own, provider), Verdict.OK)
     match ACTIONS[action_key(error)].blame:
         case Blame.TARGET:
             return {own: Verdict.FAILED}

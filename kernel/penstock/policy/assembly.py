@@ -46,9 +46,10 @@ class _Block:
 
     kind: Literal["text", "refusal", "thinking", "tool_call", "whole"]
     text: _Growing = attrs.Factory(_Growing)
-    citations: list[dict[str, Any]] = attrs.Factory(list[dict[str, Any]])
-    details: list[dict[str, Any]] = attrs.Factory(list[dict[str, Any]])
-    signature: _Growing = attrs.Factory(_Growing)
+    # Made when they are needed: most parts are text and nothing else.
+    citations: list[dict[str, Any]] | None = None
+    details: list[dict[str, Any]] | None = None
+    signature: str = ""
     redacted: str | None = None
     family: str = ""
     id: str = ""
@@ -61,14 +62,14 @@ class _Block:
         text = self.text.getvalue()
         match self.kind:
             case "text":
-                return Text(text, citations=tuple(self.citations)) if text or self.citations else None
+                return Text(text, citations=tuple(self.citations or ())) if text or self.citations else None
             case "refusal":
                 return Refusal(text) if text else None
             case "thinking":
-                signature = self.signature.getvalue() or None
+                signature = self.signature or None
                 if not (text or signature or self.redacted or self.details):
                     return None
-                return Thinking(text, signature, self.redacted, self.family, tuple(self.details))
+                return Thinking(text, signature, self.redacted, self.family, tuple(self.details or ()))
             case "tool_call":
                 return ToolCall.parse(self.id, self.name, text, self.tool_kind)
             case "whole":
@@ -96,7 +97,9 @@ class Assembly:
 
     def cite(self, block: Hashable, citation: dict[str, Any]) -> None:
         """A source for the text of the block."""
-        self._block(block, "text").citations.append(citation)
+        grown = self._block(block, "text")
+        grown.citations = grown.citations or []
+        grown.citations.append(citation)
 
     def thinking(self, block: Hashable, text: str = "", *, signature: str = "", redacted: str | None = None) -> None:
         """More reasoning, or its signature, or its encrypted form."""
@@ -104,12 +107,14 @@ class Assembly:
         if text:
             grown.text.write(text)
         if signature:
-            grown.signature.write(signature)
+            grown.signature += signature
         grown.redacted = redacted or grown.redacted
 
     def thinking_detail(self, block: Hashable, detail: dict[str, Any]) -> None:
         """A piece of reasoning in the provider's own structure."""
-        self._block(block, "thinking").details.append(detail)
+        grown = self._block(block, "thinking")
+        grown.details = grown.details or []
+        grown.details.append(detail)
 
     def tool_call(
         self,
