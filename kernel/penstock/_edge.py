@@ -1,24 +1,93 @@
-"""The edge to HTTP: every exception a transport may raise, translated once into one of ours."""
+"""The edge to foreign code: whatever a transport or a codec may raise, translated once into one of ours.
+
+What foreign exceptions say may quote headers, prompts and answers: it goes no further where nobody can vouch for it.
+Then the place in the code and its traceback remain.
+"""
 
 from __future__ import annotations
+
+import math
+from pathlib import PurePath
 
 import httpx
 
 from penstock._transport import ReusedConnectionClosed
+from penstock._transport.failures import sentence
 from penstock.errors import (
     CallError,
+    CodecFailedError,
     ConnectError,
     ConnectionLostError,
     ConnectTimeoutError,
     IdleTimeoutError,
     MalformedResponseError,
+    ProviderError,
     UnsendableRequestError,
 )
 
-__all__ = ["translated"]
+__all__ = ["broken_codec", "broken_transport", "discreet", "translated"]
 
 CLOSED_BY_PEER = ("disconnected", "closed connection", "connection closed")
 """httpx's stock transport tells a connection that ended from a broken protocol by these words alone."""
+LEAST_OF_A_KEY = 8
+"""Characters: the beginning of a key that a shortened quotation may end in. Fewer tell nothing."""
+
+
+def broken_transport(error: Exception, target: str) -> CallError:
+    """Our error for what a transport raised, with its cause where what that says can be vouched for."""
+    ours = translated(error, target)
+    if ours is error:
+        return ours
+    if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ProtocolError):
+        ours.__cause__ = error
+        return ours
+    # Words of protocol errors quote the bytes they stumbled over; those of anything else can hold anything.
+    return ours.with_traceback(error.__traceback__)
+
+
+def broken_codec(target: str, bug: BaseException | str) -> CodecFailedError:
+    """Our error for a bug in a codec: where it broke, with the traceback, without its words."""
+    if isinstance(bug, str):
+        return CodecFailedError(f"the codec of {target} broke ({bug}): a bug in the provider plugin")
+    at = bug.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    code = at.tb_frame.f_code if at else None
+    where = f" in {code.co_name}, {PurePath(code.co_filename).name} line {at.tb_lineno}" if at and code else ""
+    says = f"the codec of {target} broke ({type(bug).__name__}{where}): a bug in the provider plugin"
+    return CodecFailedError(says).with_traceback(bug.__traceback__)
+
+
+def discreet(error: CallError, secret: str | None) -> CallError:
+    """The error fit to be shown: no credential in it, for providers do quote them, and no hint that is none."""
+    hint: object = error.retry_after
+    if not (isinstance(hint, int | float) and 0 <= hint < math.inf):
+        error.retry_after = None
+    if secret:
+        error.args = tuple(_without(secret, each) if isinstance(each, str) else each for each in error.args)
+        if isinstance(error, ProviderError):
+            error.code = error.code and _without(secret, error.code)
+        error.request_id = error.request_id and _without(secret, error.request_id)
+        if _quotes(error.__cause__, secret) or _quotes(error.__context__, secret):
+            error.__cause__ = error.__context__ = None
+    return error
+
+
+def _without(secret: str, text: str) -> str:
+    """The text without the secret, and without any longer beginning of it: quotations get shortened."""
+    if secret[:LEAST_OF_A_KEY] not in text:
+        return text
+    for end in range(len(secret), min(LEAST_OF_A_KEY, len(secret)) - 1, -1):
+        text = text.replace(secret[:end], "[key]")
+    return text
+
+
+def _quotes(error: BaseException | None, secret: str) -> bool:
+    while error is not None:
+        if secret[:LEAST_OF_A_KEY] in f"{error} {error.args!r}":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def translated(error: Exception, target: str) -> CallError:  # noqa: C901 - one case for each exception of httpx
@@ -35,7 +104,7 @@ def translated(error: Exception, target: str) -> CallError:  # noqa: C901 - one 
         case httpx.TimeoutException():
             return IdleTimeoutError(f"{target} fell silent")
         case httpx.RemoteProtocolError() if not any(word in str(error).lower() for word in CLOSED_BY_PEER):
-            return MalformedResponseError(f"{target} does not speak HTTP/1.1 as it should: {_words(error)}")
+            return MalformedResponseError(f"{target} does not speak HTTP/1.1 as it should: {sentence(error)}")
         case httpx.DecodingError():
             return MalformedResponseError(f"{target} sent a body that cannot be decompressed: {_words(error)}")
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError() | httpx.InvalidURL():

@@ -6,6 +6,7 @@ and what an exchange cost (`_books`).
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import lru_cache
@@ -19,6 +20,7 @@ import trio
 from penstock._edge import broken_codec, broken_transport, discreet
 from penstock._targets import LiveTarget
 from penstock._transport import decompressed
+from penstock._transport.body import Body
 from penstock.abc import Provider, StreamDecoder
 from penstock.errors import (
     AuthenticationError,
@@ -48,6 +50,8 @@ from penstock.types import (
 )
 
 __all__ = ["Exchange"]
+
+logger = logging.getLogger("penstock")
 
 MAX_ERROR_BODY = 1_048_576
 """An error's body is read to be understood, not kept: 1 MiB is a thousand times the largest recorded one."""
@@ -104,12 +108,11 @@ class Exchange:
         wire = self._encode(request, stream=False)
         with trio.CancelScope(deadline=trio.current_time() + self.phases.total) as scope:
             response = await self._send(wire)
-            body: bytes | None = None
             try:
                 head = self._head(response)
                 body = await self._body(response)
             finally:
-                await _let_go(response, read_to_its_end=body is not None)
+                await _let_go(response)
             return self._decode(WireResponse(head.status, head.headers, body))
         assert scope.cancelled_caught
         raise TotalTimeoutError(f"{self.target} did not answer within {self.phases.total:g} s (total)")
@@ -268,8 +271,8 @@ class Exchange:
         return discreet(error, self._secret)
 
     def _feed(self, decoder: StreamDecoder, data: bytes) -> list[Chunk]:
-        fed = self._told(lambda: decoder.feed(data), list)
-        chunks = [chunk for chunk in cast("list[Chunk]", fed) if not isinstance(chunk, Finished)]
+        fed = cast("list[Chunk]", self._told(lambda: decoder.feed(data), list))
+        chunks: list[Chunk] = [chunk for chunk in fed if not isinstance(chunk, Finished)]
         for chunk in chunks:
             match chunk:
                 case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
@@ -312,16 +315,19 @@ def _bytes_of(response: httpx.Response) -> AsyncIterator[bytes]:
     return aiter(cast("httpx.AsyncByteStream", response.stream))
 
 
-async def _let_go(response: httpx.Response, *, read_to_its_end: bool = False) -> None:
-    """Closes a response. Shielded: a transport that waits while closing must not lose its connection to a cancel.
+async def _let_go(response: httpx.Response) -> None:
+    """Closes a response. Never raises: the exchange is over, and how it ended is known.
 
-    One that was read to its end has given its connection back already: there is nothing to lose.
+    Shielded: a transport that waits while closing must lose neither its connection to a cancel nor us the answer.
     """
-    if read_to_its_end:
-        await response.aclose()
-        return
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + AFTER_THE_END):
-        await response.aclose()
+    try:
+        if isinstance(response.stream, Body):
+            await response.aclose()  # our own, which never waits
+            return
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + AFTER_THE_END):
+            await response.aclose()
+    except Exception as error:  # noqa: BLE001 - foreign code
+        logger.debug("a transport broke while it closed a response: %s", type(error).__name__)
 
 
 @lru_cache(maxsize=1_024)

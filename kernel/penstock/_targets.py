@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -15,6 +16,8 @@ from penstock.policy.stream_watch import Phases
 from penstock.types import Capabilities, Price, Target
 
 __all__ = ["LiveProvider", "LiveTarget", "TargetBook", "provider_scope"]
+
+logger = logging.getLogger("penstock")
 
 MOST_TARGETS = 10_000
 """Names of models can come from callers: beyond so many the oldest is forgotten, and made anew when asked for."""
@@ -96,7 +99,17 @@ class TargetBook:
                 idle=timeouts.idle,
                 total=timeouts.total,
             ),
-            capabilities=provider.codec.capabilities(config.model),
+            capabilities=_capabilities(provider, config.model),
             price=config.price or self._price(config.model),
             scopes=(key_scope(config.provider), target_scope(config.name), provider_scope(config.provider)),
         )
+
+
+def _capabilities(provider: LiveProvider, model: str) -> Capabilities:
+    """What the codec knows of the model; the cautious defaults where it breaks: the call itself will show how far."""
+    told: object = None
+    try:
+        told = provider.codec.capabilities(model)
+    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+        logger.error("the codec of provider %s broke on capabilities(): %s", provider.name, type(bug).__name__)  # noqa: TRY400
+    return told if isinstance(told, Capabilities) else Capabilities()
