@@ -132,14 +132,14 @@ class _Run:
 
     async def to_the_end(self) -> ChatResponse:
         """The whole call, with whatever it owes paid on every way out."""
-        # Between entering a stream and its first step the kernel may have closed.
-        self.engine.check_taking_calls()
         scope = trio.CancelScope(deadline=self.call.deadline)
         self.engine.running.add(scope)
         outcome, target = "cancelled", None
         try:
             # An actor that comes to a request of ours only after the deadline says so: our scope is about to, too.
             with scope, suppress(DeadlineExceededError):
+                # Between entering a stream and its first step the kernel may have closed.
+                self.engine.check_taking_calls()
                 await self.take_place()
                 response = await self.walk()
                 outcome, target = "ok", response.target

@@ -17,6 +17,7 @@ from penstock.actors.breaker_registry import BreakerRef
 from penstock.actors.budget_keeper import BudgetRef
 from penstock.actors.cache_actor import CacheRef
 from penstock.actors.router import RouterRef
+from penstock.errors import ActorFailedError, KernelClosedError
 from penstock.policy.accounts import AccountTree
 from penstock.policy.breaker import BreakerState
 from penstock.telemetry import Telemetry
@@ -49,6 +50,8 @@ class Engine:
     """The scopes of the calls in flight: what a shutdown cancels when its grace is over."""
     dead: list[str] = attrs.Factory(list[str])
     """Actors that are over for good: a bug, after which the kernel takes calls only to fail them."""
+    failure: ActorFailedError | None = None
+    """The first of their crashes."""
     closing: bool = False
     calls: int = 0
     """Counted up for the ids of calls."""
@@ -58,6 +61,20 @@ class Engine:
     def in_flight(self) -> int:
         """Calls that have a place."""
         return self.config.kernel.max_in_flight - self.places.value
+
+    def fail(self, actor: str, error: ActorFailedError) -> None:
+        """An actor is over for good: calls in flight end with its error, and later ones are not taken."""
+        self.dead.append(actor)
+        self.failure = self.failure or error
+        for scope in tuple(self.running):
+            scope.cancel()
+
+    def check_taking_calls(self) -> None:
+        """Raises KernelClosedError or ActorFailedError where no call can be taken any more."""
+        if self.closing:
+            raise KernelClosedError("the kernel is shut down or shutting down; it takes no new calls")
+        if self.failure is not None:
+            raise ActorFailedError(*self.failure.args) from self.failure.__cause__
 
     def ended(self, scope: trio.CancelScope) -> None:
         """A call is over."""

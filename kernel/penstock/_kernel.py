@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, cast
 
 import httpx
 import trio
@@ -91,7 +91,8 @@ def _check_loop() -> None:
     except RuntimeError:
         asyncio = sys.modules.get("asyncio")
         try:
-            asyncio and asyncio.get_running_loop()
+            if asyncio:
+                asyncio.get_running_loop()
         except RuntimeError:
             asyncio = None
         where = "under asyncio" if asyncio else "where no event loop is running"
@@ -115,7 +116,6 @@ class OpenKernel:
         self._actors_done: list[trio.Event] = []
         self._stop_plugins = trio.Event()
         self._plugins_done: list[trio.Event] = []
-        self._fatal: Exception | None = None
         self._engine: Engine | None = None
 
     async def __aenter__(self) -> Kernel:
@@ -143,8 +143,9 @@ class OpenKernel:
         with trio.CancelScope(shield=True):
             await self._shut_down(self._engine, grace=0.0 if error else self._engine.config.kernel.grace)
         await self._nursery_manager.__aexit__(None, None, None)
-        if self._fatal is not None and error is None:
-            raise self._fatal from self._fatal.__cause__
+        failure = self._engine.failure
+        if failure is not None and error is None:
+            raise failure from failure.__cause__
         return False
 
     def _config(self) -> Config:
@@ -193,6 +194,8 @@ class OpenKernel:
         try:
             with trio.CancelScope(deadline=trio.current_time() + OPENING_PLUGIN) as scope:
                 async with opening as codec:
+                    if not isinstance(cast("object", codec), Provider):
+                        raise TypeError(f"{type(codec).__name__} is no Provider")  # noqa: TRY301 - as all that fails here
                     opened = True
                     scope.deadline = float("inf")
                     task_status.started(codec)
@@ -275,8 +278,7 @@ class OpenKernel:
                     lambda name, crash, again: engine.events.emit(ActorCrashed(name, type(crash).__name__, again)),
                 )
                 if error is not None:
-                    engine.dead.append(actor.name)
-                    self._fatal = error
+                    engine.fail(actor.name, error)
             finally:
                 done.set()
 

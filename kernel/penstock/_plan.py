@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import attrs
@@ -14,13 +14,33 @@ from penstock._call import Call
 from penstock._config import CacheWhen, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
-from penstock.errors import ConfigError, ConfigMistake, KernelClosedError, UnsendableRequestError
+from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
 from penstock.policy.retry import Stage
-from penstock.types import ChatRequest, Message, ThinkingLevel, Tool, ToolResult, check_request
+from penstock.types import (
+    ChatRequest,
+    Image,
+    Message,
+    Part,
+    Text,
+    ThinkingLevel,
+    Tool,
+    ToolResult,
+    check_request,
+)
 
 __all__ = ["CallOptions", "make_call", "make_request"]
 
 AskedFor = str | Sequence[Message | ToolResult | Mapping[str, Any]] | ChatRequest
+TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "model": (str, "a str"),
+    "system": ((str, Message), "a str or a Message"),
+    "max_tokens": (int, "a whole number"),
+    "temperature": ((int, float), "a number"),
+    "top_p": ((int, float), "a number"),
+    "seed": (int, "a whole number"),
+    "thinking": ((str, int), "off, low, medium, high or a number of tokens"),
+}
+"""The fields of a request that hold a single value."""
 ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
 
@@ -67,15 +87,53 @@ def make_request(
     changes = {name: value for name, value in named.items() if value is not None}
     if changes:
         request = msgspec.structs.replace(request, **changes)
+    wrong = [*_wrong_types(request), *_wrong_text(request)]
+    if wrong:
+        raise UnsendableRequestError("the request cannot be sent: " + "; ".join(wrong))
     check_request(request)
     return request
 
 
+def _wrong_types(request: ChatRequest) -> Iterable[str]:
+    """What is not of the type that its annotation names: Python lets it pass, and every codec would stumble."""
+    for name, (kinds, says) in TYPES.items():
+        value = getattr(request, name)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            yield f"{name} is of type {type(value).__name__}; it must be {says}"
+
+
+def _wrong_text(request: ChatRequest) -> Iterable[str]:
+    """What JSON cannot carry: halves of a character, as they come of cutting text, and Python's own objects."""
+    places: dict[str, object] = {f"messages[{at}]": message for at, message in enumerate(request.messages)}
+    places |= {f"tools[{at}] ({tool.name!r})": tool for at, tool in enumerate(request.tools)}
+    places |= {"system": request.system, "stop": request.stop, "output": request.output, "extra": request.extra}
+    for where, value in places.items():
+        if not value or (isinstance(value, Message) and all(map(_is_plain, value.content))):
+            continue
+        try:
+            msgspec.json.encode(value)
+        except UnicodeEncodeError:
+            yield f"{where} holds half a character (a lone surrogate), which no text on a wire can have"
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            yield f"{where} holds something that JSON cannot carry ({type(error).__name__})"
+
+
+def _is_plain(part: Part) -> bool:
+    """True where nothing needs to be tried: nearly always, and at no cost."""
+    match part:
+        case Text(text=text, citations=()):
+            return text.isascii()
+        case Image(url=None):
+            return True
+        case _:
+            return False
+
+
 def make_call(engine: Engine, request: ChatRequest, options: CallOptions) -> Call:
     """Everything that is decided before the first hop. Raises ConfigError, NoRouteError or KernelClosedError."""
-    if engine.closing:
-        raise KernelClosedError("the kernel is shut down or shutting down; it takes no new calls")
+    engine.check_taking_calls()
     _refuse_what_is_not_built(options)
+    _check_types(options)
     route = _route(engine, request, options)
     targets = tuple(engine.targets.target(stage.target) for stage in route.stages)
     account = options.account or ""
@@ -124,6 +182,8 @@ def _chain(engine: Engine, account: str) -> tuple[Any, ...]:
 def _timeout(engine: Engine, route: RouteConfig, options: CallOptions) -> float:
     """Seconds: the earlier of the caller's and the route's; the kernel's where neither, nor a scope, names any."""
     given = options.timeout
+    if given is not None and not isinstance(cast("object", given), int | float):
+        raise UnsendableRequestError(f"timeout is of type {type(given).__name__}; it must be a number of seconds")
     if given is not None and not given > 0:
         raise UnsendableRequestError(f"timeout is {given}; it must be more than 0 seconds")
     named = [seconds for seconds in (given, route.timeout) if seconds is not None]
@@ -149,6 +209,13 @@ def _refuse_what_is_not_built(options: CallOptions) -> None:
     for name in ("priority", "sticky"):
         if getattr(options, name) is not None:
             raise _mistake(name, "is not available in this version")
+
+
+def _check_types(options: CallOptions) -> None:
+    for name in ("route", "account", "cache"):
+        value = getattr(options, name)
+        if value is not None and not isinstance(value, str):
+            raise _mistake(name, f"is of type {type(value).__name__}; it must be a str")
 
 
 def _mistake(path: str, says: str) -> ConfigError:

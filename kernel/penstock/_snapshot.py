@@ -38,7 +38,7 @@ class KernelSnapshot:
     cache: CacheStatistics | None
     """None where no cache is configured."""
     actors: Mapping[str, MailStatistics]
-    _later: Callable[[], Awaitable[KernelSnapshot]] = attrs.field(eq=False, repr=False)
+    _later: Callable[[], Awaitable[KernelSnapshot]] = attrs.field(eq=False, repr=False, alias="later")
 
     def __await__(self) -> Generator[Any, Any, KernelSnapshot]:
         return self._later().__await__()

@@ -73,7 +73,9 @@ class Actor(ABC):
         """The actor is over: answers everyone it had promised an answer."""
 
 
-async def supervise(actor: Actor, inbox: Inbox, on_crash: Callable[[str, Exception, bool], None]) -> Exception | None:
+async def supervise(
+    actor: Actor, inbox: Inbox, on_crash: Callable[[str, Exception, bool], None]
+) -> ActorFailedError | None:
     """Runs `actor` until it ends. Returns None, or the error of the crash that ended it for good; never raises it.
 
     `on_crash` hears of every crash: the actor's name, the error, and whether it starts again.
