@@ -102,6 +102,8 @@ class Heard:
     response: httpx.Response | None = None
     body: bytes = b""
     error: httpx.TransportError | None = None
+    gave_up: bool = False
+    """It was silent for too long."""
     head_after_s: float = 0.0
     pieces: list[tuple[float, bytes]] = attrs.Factory(list[tuple[float, bytes]])
     """Every piece with the seconds since the request."""
@@ -150,10 +152,10 @@ async def client_of(
 
 
 async def listen(client: httpx.AsyncClient, wire: Wire, body: dict[str, Any], *, give_up_s: float = 60.0) -> Heard:
-    """Asks, and hears what comes; a silence longer than `give_up_s` ends it."""
+    """Asks, and hears what comes; after `give_up_s` it is left."""
     heard = Heard()
     started = trio.current_time()
-    with trio.move_on_after(give_up_s):
+    with trio.move_on_after(give_up_s) as patience:
         try:
             async with client.stream("POST", wire.path, json=body, headers=wire.headers) as response:
                 heard.response = response
@@ -163,6 +165,7 @@ async def listen(client: httpx.AsyncClient, wire: Wire, body: dict[str, Any], *,
                     heard.body += piece
         except httpx.TransportError as error:
             heard.error = error
+    heard.gave_up = patience.cancelled_caught
     return heard
 
 

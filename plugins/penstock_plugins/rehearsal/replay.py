@@ -13,7 +13,7 @@ from penstock.types import Discreet, Headers
 from penstock_plugins.rehearsal.ask import Ask
 from penstock_plugins.rehearsal.faults import EventKind
 from penstock_plugins.rehearsal.script import WireName
-from penstock_plugins.rehearsal.wire import Event, Reply, Wire
+from penstock_plugins.rehearsal.wire import Event, Reply, Wire, pieces_of
 
 __all__ = ["Replay", "recorded_reply"]
 
@@ -46,11 +46,11 @@ class Replay(Discreet, frozen=True, kw_only=True):
 
 
 def recorded_reply(replay: Replay, wire: Wire) -> Reply:
-    """The recording as a response: a stream falls into its events, anything else stays one piece."""
+    """The recording as a response: a stream falls into its events, anything else into pieces."""
     headers = tuple((name.lower(), value) for name, value in replay.headers if name.lower() not in _FRAMING)
     kept = dict(headers)
     if not kept.get("content-type", "").startswith("text/event-stream"):
-        return Reply(replay.status, headers, (Event(replay.body, "content", replay.output_tokens),))
+        return Reply(replay.status, headers, pieces_of(replay.body, replay.output_tokens))
     found = [piece for piece in _EVENT.findall(replay.body) if piece]
     kinds: list[EventKind] = [wire.kind_of(piece, first=index == 0) for index, piece in enumerate(found)]
     shares = _shares(replay.output_tokens, kinds.count("content"))

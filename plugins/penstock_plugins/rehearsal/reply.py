@@ -16,13 +16,11 @@ from penstock_plugins.rehearsal.ask import Ask
 from penstock_plugins.rehearsal.bombs import gzip_bomb, header_bomb
 from penstock_plugins.rehearsal.draft import Draft, make_draft
 from penstock_plugins.rehearsal.faults import Fault
-from penstock_plugins.rehearsal.wire import Event, Reply, Stamp, Trouble, Wire, retry_headers
+from penstock_plugins.rehearsal.wire import Event, Reply, Stamp, Trouble, Wire, pieces_of, retry_headers
 
 __all__ = ["Scene", "dated", "make_reply"]
 
 _PAGE = b"<html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1><hr>rehearsal</body></html>\n"
-_PIECES = 8
-"""What is sent at once leaves in so many pieces, so that there is a middle in which things go wrong."""
 _BOMB_PIECE = 16_384
 
 _TROUBLES: dict[type[object], Trouble] = {
@@ -115,14 +113,8 @@ def _own(draft: Draft, scene: Scene) -> Reply:
     if scene.ask.streamed:
         return Reply(200, _headers(scene), scene.wire.stream(scene.ask, draft, scene.stamp), streamed=True)
     body = scene.wire.body(scene.ask, draft, scene.stamp)
-    size = max(1, -(-len(body) // _PIECES))
-    pieces = [body[start : start + size] for start in range(0, len(body), size)]
-    # All of it was generated before the first byte could be sent.
-    tokens = [draft.output_tokens, *([0] * (len(pieces) - 1))]
-    events = [Event(piece, "content", count) for piece, count in zip(pieces, tokens, strict=True)]
-    events[-1] = structs.replace(events[-1], kind="end")
     chunks = sum(len(block.fragments) for block in draft.blocks)
-    return Reply(200, _headers(scene), tuple(events), chunks_before=chunks)
+    return Reply(200, _headers(scene), pieces_of(body, draft.output_tokens), chunks_before=chunks)
 
 
 def _headers(scene: Scene) -> Headers:

@@ -23,6 +23,7 @@ from penstock_plugins.rehearsal.upstream import LARGEST_BODY, Exchange, Upstream
 __all__ = ["SocketConnection", "reset"]
 
 _READ = 65_536
+_PATIENCE_S = 1.0
 _Stream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
 
 
@@ -77,7 +78,7 @@ class SocketConnection:
         while True:
             match self._http.next_event():
                 case h11.Request() as head:
-                    pass
+                    _check_length(head)
                 case h11.Data(data=data):
                     body += data
                     if len(body) > LARGEST_BODY:
@@ -103,6 +104,14 @@ class SocketConnection:
                 h11.Response(status_code=status, headers=[("content-length", "0"), ("connection", "close")])
             )
             await self._send(h11.EndOfMessage())
+            await self._hear_out()
+
+    async def _hear_out(self) -> None:
+        """Closing over unread bytes would reset the connection, and with it take back the answer."""
+        with trio.move_on_after(_PATIENCE_S):
+            await self._socket.send_eof()
+            while await self._socket.receive_some(_READ):
+                pass
 
     async def _play(self, exchange: Exchange) -> None:
         """The plan, until it is over or the client leaves."""
@@ -151,6 +160,13 @@ class SocketConnection:
         data = self._http.send(event)
         if data:
             await self._stream.send_all(data)
+
+
+def _check_length(head: h11.Request) -> None:
+    """A body that is announced as too large need not be read to be refused."""
+    length = next((value for name, value in head.headers if name == b"content-length"), b"0")
+    if int(length) > LARGEST_BODY:
+        raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)
 
 
 def _value(head: h11.Request, body: bytes) -> WireRequest:

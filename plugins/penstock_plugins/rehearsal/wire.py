@@ -18,7 +18,7 @@ from penstock_plugins.rehearsal.draft import Draft
 from penstock_plugins.rehearsal.faults import EventKind, RateLimit
 from penstock_plugins.rehearsal.script import WireName
 
-__all__ = ["Event", "Reply", "Stamp", "Trouble", "Wire", "header", "retry_headers", "sse"]
+__all__ = ["Event", "Reply", "Stamp", "Trouble", "Wire", "header", "pieces_of", "retry_headers", "sse"]
 
 Trouble: TypeAlias = Literal[
     "rate_limit",
@@ -36,6 +36,9 @@ Trouble: TypeAlias = Literal[
     "too_large",
 ]
 """What an error response is about."""
+
+
+_PIECES = 8
 
 
 class Stamp(Struct, frozen=True):
@@ -135,6 +138,23 @@ def sse(payload: bytes, event: str | None = None) -> bytes:
     """One server-sent event."""
     name = b"" if event is None else b"event: %s\n" % event.encode()
     return b"%sdata: %s\n\n" % (name, payload)
+
+
+def pieces_of(body: bytes, output_tokens: int) -> tuple[Event, ...]:
+    """A body that is sent at once, in pieces: so there is a middle in which things can go wrong.
+
+    All tokens are the first piece's: all of it was generated before the first byte could be sent.
+    """
+    size = max(1, -(-len(body) // _PIECES))
+    starts = range(0, len(body), size)
+    return tuple(
+        Event(
+            body[start : start + size],
+            "end" if start == starts[-1] else "content",
+            output_tokens if start == 0 else 0,
+        )
+        for start in starts
+    )
 
 
 def retry_headers(fault: RateLimit, wire: Wire, stamp: Stamp) -> Headers:
