@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from penstock._response import Attempt, Usage
@@ -94,6 +94,16 @@ class PenstockError(Exception):
     """The base of all of them."""
 
 
+class Told(TypedDict, total=False):
+    """What every CallError can tell, as keywords."""
+
+    attempts: Sequence[Attempt]
+    retry_after: float | None
+    usage: Usage | None
+    cost: Decimal | None
+    request_id: str | None
+
+
 class CallError(PenstockError):
     """A call that did not end in a response.
 
@@ -107,22 +117,15 @@ class CallError(PenstockError):
     """The name of this error in attempts, logs and metrics: the key of the error-action table."""
     says: ClassVar[str] = "the call failed"
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        attempts: Sequence[Attempt] = (),
-        retry_after: float | None = None,
-        usage: Usage | None = None,
-        cost: Decimal | None = None,
-        request_id: str | None = None,
-    ) -> None:
+    def __init__(self, message: str = "", **told: Unpack[Told]) -> None:
         super().__init__(message or self.says)
-        self.attempts: tuple[Attempt, ...] = tuple(attempts)
-        self.retry_after = retry_after
-        self.usage = usage
-        self.cost = cost
-        self.request_id = request_id
+        self.attempts: tuple[Attempt, ...] = tuple(told.get("attempts", ()))
+        self.retry_after = told.get("retry_after")
+        self.usage = told.get("usage")
+        self.cost = told.get("cost")
+        self.request_id = told.get("request_id")
+        if unknown := told.keys() - Told.__annotations__:
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unknown))}")
 
 
 class RejectedError(CallError):
@@ -143,15 +146,9 @@ class BudgetExceededError(RejectedError):
         message: str = "",
         *,
         account: str = "",
-        attempts: Sequence[Attempt] = (),
-        retry_after: float | None = None,
-        usage: Usage | None = None,
-        cost: Decimal | None = None,
-        request_id: str | None = None,
+        **told: Unpack[Told],
     ) -> None:
-        super().__init__(
-            message, attempts=attempts, retry_after=retry_after, usage=usage, cost=cost, request_id=request_id
-        )
+        super().__init__(message, **told)
         self.account = account
 
 
@@ -189,15 +186,9 @@ class ProviderError(CallError):
         status: int | None = None,
         code: str | None = None,
         should_retry: bool | None = None,
-        attempts: Sequence[Attempt] = (),
-        retry_after: float | None = None,
-        usage: Usage | None = None,
-        cost: Decimal | None = None,
-        request_id: str | None = None,
+        **told: Unpack[Told],
     ) -> None:
-        super().__init__(
-            message, attempts=attempts, retry_after=retry_after, usage=usage, cost=cost, request_id=request_id
-        )
+        super().__init__(message, **told)
         self.status = status
         self.code = code
         self.should_retry = should_retry
@@ -327,15 +318,9 @@ class StreamBrokenError(TransportError):
         message: str = "",
         *,
         partial: str = "",
-        attempts: Sequence[Attempt] = (),
-        retry_after: float | None = None,
-        usage: Usage | None = None,
-        cost: Decimal | None = None,
-        request_id: str | None = None,
+        **told: Unpack[Told],
     ) -> None:
-        super().__init__(
-            message, attempts=attempts, retry_after=retry_after, usage=usage, cost=cost, request_id=request_id
-        )
+        super().__init__(message, **told)
         self.partial = partial
 
 
@@ -399,15 +384,9 @@ class CascadeExhaustedError(CallError):
         message: str = "",
         *,
         errors: Sequence[CallError] = (),
-        attempts: Sequence[Attempt] = (),
-        retry_after: float | None = None,
-        usage: Usage | None = None,
-        cost: Decimal | None = None,
-        request_id: str | None = None,
+        **told: Unpack[Told],
     ) -> None:
-        super().__init__(
-            message, attempts=attempts, retry_after=retry_after, usage=usage, cost=cost, request_id=request_id
-        )
+        super().__init__(message, **told)
         self.errors: tuple[CallError, ...] = tuple(errors)
 
 

@@ -100,7 +100,7 @@ async def check(kernel: penstock.Kernel, upstream: Upstream, case: Expected, *, 
     except errors.StreamBrokenError as error:
         attempts, partial = error.attempts, error.partial
     else:
-        attempts, partial = response.attempts, None
+        attempts, partial = response.attempts, ""
         assert response.text
         assert attempts[-1].outcome == "ok"
         if outcome == "ok":

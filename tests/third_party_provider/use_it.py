@@ -2,7 +2,7 @@
 
 Run in an environment that holds penstock and acme-penstock, and nothing of their sources on the path.
 """
-# ruff: noqa: T201  # what it prints is what its test reads
+# what it prints is what its test reads
 
 from __future__ import annotations
 
