@@ -7,6 +7,7 @@ is never sent does not split the cache.
 from __future__ import annotations
 
 import hashlib
+from typing import Any, cast
 
 import msgspec
 
@@ -22,12 +23,19 @@ NOT_THE_QUESTION = ("metadata", "safety_identifier", "user")
 
 def cache_key(wire: WireRequest, *, significant_headers: frozenset[str], tenant: str) -> str:
     """A key over method, URL, canonical body, significant headers and tenant, encoded without ambiguity."""
-    try:
-        body = msgspec.json.decode(wire.body) if wire.body else None
-    except msgspec.DecodeError:
-        body = wire.body  # a wire that is not JSON: its bytes are canonical enough
-    if isinstance(body, dict):
-        body = {name: value for name, value in body.items() if name not in NOT_THE_QUESTION}
+    body = _question(wire.body)
     headers = sorted((name, value) for name, value in wire.headers if name in significant_headers)
     parts = (SCHEMA_VERSION, wire.method, wire.url, body, headers, tenant)
     return hashlib.blake2b(msgspec.json.encode(parts, order="deterministic"), digest_size=32).hexdigest()
+
+
+def _question(body: bytes) -> object:
+    """What is asked: the body without the fields that only say who asks."""
+    try:
+        parsed: object = msgspec.json.decode(body) if body else None
+    except msgspec.DecodeError:
+        return body  # a wire that is not JSON: its bytes are canonical enough
+    if not isinstance(parsed, dict):
+        return parsed
+    fields = cast("dict[str, Any]", parsed)
+    return {name: value for name, value in fields.items() if name not in NOT_THE_QUESTION}
