@@ -44,6 +44,8 @@ __all__ = [
     "ServerFailure",
     "SilentAfterHead",
     "SilentBeforeHead",
+    "SlowConnect",
+    "SlowUpload",
     "SplitUtf8",
     "Stall",
     "Trickle",
@@ -137,6 +139,18 @@ class ResetConnection(_Fault, frozen=True):
     at: Literal["before_head", "after_head", "mid_body"] = "before_head"
     after_chunks: int = 3
     abrupt: bool = True
+
+
+class SlowConnect(_Fault, frozen=True):
+    """The connection takes long, or for ever, to come about. In memory only: a socket is silent before the head."""
+
+    for_s: float | None = None
+
+
+class SlowUpload(_Fault, frozen=True):
+    """The request is read late, or never. In memory only: a socket is silent before the head."""
+
+    for_s: float | None = None
 
 
 class SilentBeforeHead(_Fault, frozen=True):
@@ -261,6 +275,8 @@ Fault: TypeAlias = (
     | FilteredAnswer
     | Refused
     | ResetConnection
+    | SlowConnect
+    | SlowUpload
     | SilentBeforeHead
     | SilentAfterHead
     | LateFirstToken

@@ -10,9 +10,22 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from penstock._discreet import Discreet
 from penstock.types import Headers
 
-__all__ = ["Close", "Data", "End", "Hang", "Head", "Refuse", "Reset", "Step", "Wait"]
+__all__ = ["Close", "Connect", "Data", "End", "Hang", "Head", "Refuse", "Reset", "Step", "Upload", "Wait"]
+
+
+class Connect(Struct, frozen=True):
+    """The connection takes so long to come about; None: it never does. A socket that was accepted is silent instead."""
+
+    seconds: float | None
+
+
+class Upload(Struct, frozen=True):
+    """The request takes so long to be read; None: it never is. A socket it was read from is silent instead."""
+
+    seconds: float | None
 
 
 class Head(Struct, frozen=True):
@@ -22,7 +35,7 @@ class Head(Struct, frozen=True):
     headers: Headers
 
 
-class Data(Struct, frozen=True):
+class Data(Discreet, frozen=True):
     """A piece of the body is written at once."""
 
     data: bytes
@@ -56,4 +69,4 @@ class Refuse(Struct, frozen=True):
     """There was no connection. A socket that was accepted before the model was known is reset instead."""
 
 
-Step: TypeAlias = Head | Data | Wait | Hang | End | Reset | Close | Refuse
+Step: TypeAlias = Connect | Upload | Head | Data | Wait | Hang | End | Reset | Close | Refuse

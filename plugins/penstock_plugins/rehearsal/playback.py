@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from penstock_plugins.rehearsal.plan import Data, Hang, Head, Step, Wait
+from penstock_plugins.rehearsal.plan import Connect, Data, Hang, Head, Step, Upload, Wait
 from penstock_plugins.rehearsal.upstream import Exchange
 
 __all__ = ["Playback"]
@@ -60,6 +60,8 @@ class Playback:
                     self._at += seconds
                 case Hang():
                     self._at = math.inf
+                case Connect() | Upload():
+                    self._exchange.did(step)
                 case _ if self._unread and self._unread + _size(step) > self._window:
                     self._full = True
                     return

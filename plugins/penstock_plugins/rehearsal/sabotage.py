@@ -13,7 +13,7 @@ from msgspec import Struct
 from penstock.types import Headers
 from penstock_plugins.rehearsal import faults
 from penstock_plugins.rehearsal.faults import EventKind, Fault
-from penstock_plugins.rehearsal.plan import Close, Data, End, Hang, Head, Refuse, Reset, Step, Wait
+from penstock_plugins.rehearsal.plan import Close, Connect, Data, End, Hang, Head, Refuse, Reset, Step, Upload, Wait
 from penstock_plugins.rehearsal.reply import Scene, make_reply
 from penstock_plugins.rehearsal.wire import Reply, sse
 
@@ -55,6 +55,7 @@ def make_plan(fault: Fault | None, scene: Scene) -> Plan:
         case _:
             pass
     reply = make_reply(fault, scene)
+    opening = _opening(fault)
     before = _pause(scene.first_s + sum(scene.chunk_s(number) for number in range(1, reply.chunks_before)))
     if isinstance(fault, faults.SilentBeforeHead):
         before = (*before, _silence(fault.for_s))
@@ -63,7 +64,18 @@ def make_plan(fault: Fault | None, scene: Scene) -> Plan:
     struck = tuple(_strike(fault, groups, scene))
     length = None if reply.streamed or (End() in struck and _length(struck) != _length(body)) else _length(body)
     # What is refused (4xx) costs nothing; an error of theirs may come after the work was done.
-    return Plan((*before, _head(reply, length), *struck), billed=not 400 <= reply.status < 500)
+    return Plan((*opening, *before, _head(reply, length), *struck), billed=not 400 <= reply.status < 500)
+
+
+def _opening(fault: Fault | None) -> tuple[Step, ...]:
+    """What is slow before the request was read."""
+    match fault:
+        case faults.SlowConnect(for_s=for_s):
+            return (Connect(for_s),)
+        case faults.SlowUpload(for_s=for_s):
+            return (Upload(for_s),)
+        case _:
+            return ()
 
 
 def _groups(reply: Reply, scene: Scene) -> list[_Group]:

@@ -6,6 +6,7 @@ leave, so that a hang ends when nobody waits for it any more.
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import struct
@@ -17,7 +18,7 @@ import h11
 import trio
 
 from penstock.types import WireRequest
-from penstock_plugins.rehearsal.plan import Close, Data, End, Hang, Head, Refuse, Reset, Step, Wait
+from penstock_plugins.rehearsal.plan import Close, Connect, Data, End, Hang, Head, Refuse, Reset, Step, Upload, Wait
 from penstock_plugins.rehearsal.upstream import LARGEST_BODY, Exchange, Upstream
 
 __all__ = ["SocketConnection", "reset"]
@@ -145,8 +146,8 @@ class SocketConnection:
                 await self._send(h11.Response(status_code=status, headers=list(headers)))
             case Data(data=data):
                 await self._send(h11.Data(data=data))
-            case Wait(seconds=seconds):
-                await trio.sleep(seconds)
+            case Wait(seconds=seconds) | Connect(seconds=seconds) | Upload(seconds=seconds):
+                await trio.sleep(math.inf if seconds is None else seconds)
             case Hang():
                 await trio.sleep_forever()
             case End():

@@ -1,7 +1,7 @@
 """The upstream as an httpx transport, in memory: for virtual time, where no server can be.
 
 Not here: sockets. It raises what a real transport raises. Answers come as they are on the wire: each piece for itself,
-not decompressed. There is no upload to wait for and no pool, so the write and pool timeouts never fire.
+not decompressed. There is no pool, so the pool timeout never fires; connecting and uploading take time by fault only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import httpx
 import trio
 
 from penstock.types import WireRequest
-from penstock_plugins.rehearsal.plan import Close, Data, End, Head, Refuse, Reset
+from penstock_plugins.rehearsal.plan import Close, Connect, Data, End, Head, Refuse, Reset, Step, Upload
 from penstock_plugins.rehearsal.playback import Playback
 from penstock_plugins.rehearsal.upstream import Upstream
 
@@ -50,7 +50,12 @@ class RehearsalTransport(httpx.AsyncBaseTransport):
         if self.upstream.port_is_closed(now):
             raise httpx.ConnectError("connection refused", request=request)
         exchange = self.upstream.receive(_value(request, body), now=now, wall=self._wall(now))
-        playback = Playback(exchange, now=now, window=self._window)
+        try:
+            await _reach(exchange.steps[0], request)
+        except BaseException:
+            exchange.close()
+            raise
+        playback = Playback(exchange, now=trio.current_time(), window=self._window)
         stream = _Stream(self, request, playback)
         self.open_responses += 1
         try:
@@ -94,8 +99,7 @@ class _Stream(httpx.AsyncByteStream):
         self._playback = playback
         self._open = True
         self._ended = False
-        timeouts = cast("Mapping[str, float | None]", request.extensions.get("timeout") or {})
-        self._read_timeout = timeouts.get("read")
+        self._read_timeout = _limits(request).get("read")
 
     async def head(self) -> Head:
         """The head, or what comes in its place."""
@@ -152,6 +156,31 @@ class _Stream(httpx.AsyncByteStream):
             if now >= patience:
                 raise httpx.ReadTimeout("the upstream sent nothing", request=self._request)
             await trio.sleep_until(min(self._playback.next_at, patience))
+
+
+async def _reach(step: Step, request: httpx.Request) -> None:
+    """The time until the request was read, where a fault makes it take any."""
+    limits = _limits(request)
+    match step:
+        case Connect(seconds=seconds):
+            if await _outlasts(seconds, limits.get("connect")):
+                raise httpx.ConnectTimeout("no connection came about", request=request)
+        case Upload(seconds=seconds):
+            if await _outlasts(seconds, limits.get("write")):
+                raise httpx.WriteTimeout("the upstream does not read the request", request=request)
+        case _:
+            pass
+
+
+async def _outlasts(seconds: float | None, limit: float | None) -> bool:
+    """Waits so long, but not beyond the limit; True where the limit came first."""
+    takes = math.inf if seconds is None else seconds
+    await trio.sleep(takes if limit is None else min(takes, limit))
+    return limit is not None and limit < takes
+
+
+def _limits(request: httpx.Request) -> Mapping[str, float | None]:
+    return cast("Mapping[str, float | None]", request.extensions.get("timeout") or {})
 
 
 def _value(request: httpx.Request, body: bytes) -> WireRequest:

@@ -19,7 +19,7 @@ from penstock_plugins.rehearsal.faults import fault_name
 from penstock_plugins.rehearsal.latency import Latency
 from penstock_plugins.rehearsal.ledger import Account, Ledger, Served, Statistics
 from penstock_plugins.rehearsal.openai_wire import OpenAIWire
-from penstock_plugins.rehearsal.plan import Data, End, Head, Step
+from penstock_plugins.rehearsal.plan import Connect, Data, End, Head, Step, Upload
 from penstock_plugins.rehearsal.replay import Replay, recorded_reply
 from penstock_plugins.rehearsal.reply import Scene, dated
 from penstock_plugins.rehearsal.sabotage import Plan, error_plan, make_plan
@@ -170,15 +170,19 @@ class Exchange:
         self._status: int | None = None
         self._ended = False
         self._closed = False
+        self._billed = plan.billed
         self._input_tokens = ask.input_tokens if ask is not None and plan.billed else 0
         self._output_tokens = 0
         if fault is not None:
             ledger.count_fault(fault)
-        self._book(Served(requests=1, refused=0 if plan.billed else 1, input_tokens=self._input_tokens))
+        if not isinstance(self.steps[0], Connect | Upload):
+            self._was_read()
 
     def did(self, step: Step) -> None:
         """The step is on its way to the client."""
         match step:
+            case Connect() | Upload():
+                self._was_read()
             case Head(status=status):
                 self._status = status
                 self._ledger.count_status(status)
@@ -199,6 +203,9 @@ class Exchange:
         self._ledger.leave()
         if self._observe is not None:
             self._observe(self._seen())
+
+    def _was_read(self) -> None:
+        self._book(Served(requests=1, refused=0 if self._billed else 1, input_tokens=self._input_tokens))
 
     def _book(self, more: Served) -> None:
         if self._account is not None:

@@ -28,6 +28,8 @@ COUNTABLE: tuple[Fault, ...] = (
     faults.ResetConnection(at="after_head", abrupt=False),
     faults.ResetConnection(at="mid_body", after_chunks=2),
     faults.SilentBeforeHead(for_s=3),
+    faults.SlowConnect(for_s=3),
+    faults.SlowUpload(for_s=3),
     faults.SilentAfterHead(for_s=3),
     faults.LateFirstToken(by_s=3),
     faults.Stall(after_chunks=2),

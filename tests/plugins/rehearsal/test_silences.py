@@ -13,7 +13,7 @@ import rehearsing
 import trio
 from rehearsing import Anthropic, Front, Heard, OpenAI, Wire, ask, client_of, faulty, listen, play, tokens
 
-from penstock_plugins.rehearsal import Fault, Latency, RehearsalTransport, Rule, Script, Upstream, faults
+from penstock_plugins.rehearsal import Fault, Latency, RehearsalTransport, Rule, Script, Served, Upstream, faults
 
 fronts = pytest.mark.parametrize("front", rehearsing.FRONTS)
 wires = pytest.mark.parametrize("wire", [OpenAI(), Anthropic()], ids=["openai", "anthropic"])
@@ -207,6 +207,37 @@ def test_jitter_varies_the_latency_within_its_bounds_and_by_the_seed() -> None:
         assert max(first) - min(first) > 3
 
     play("transport", story)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(faults.SlowConnect(), httpx.ConnectTimeout), (faults.SlowUpload(), httpx.WriteTimeout)],
+    ids=["connect", "upload"],
+)
+def test_what_never_arrived_ends_in_its_own_timeout_and_costs_nothing(
+    fault: Fault, error: type[httpx.TimeoutException]
+) -> None:
+    upstream = faulty(fault)
+    heard = ask("transport", upstream, OpenAI(), OpenAI().body(), read_timeout=5)
+    assert type(heard.error) is error
+    assert upstream.statistics().served() == Served()
+
+
+@pytest.mark.parametrize("fault", [faults.SlowConnect(for_s=3), faults.SlowUpload(for_s=3)], ids=["connect", "upload"])
+def test_what_arrives_late_is_answered_and_billed(fault: Fault) -> None:
+    upstream = faulty(fault)
+    heard = ask("transport", upstream, OpenAI(), OpenAI().body("1234567"), read_timeout=5)
+    assert heard.status == 200
+    assert heard.head_after_s == pytest.approx(3)
+    assert upstream.statistics().served().input_tokens == 2
+
+
+@pytest.mark.parametrize("fault", [faults.SlowConnect(), faults.SlowUpload()], ids=["connect", "upload"])
+def test_a_socket_shows_as_silence_what_it_cannot_show(fault: Fault) -> None:
+    upstream = faulty(fault)
+    heard = ask("socket", upstream, OpenAI(), OpenAI().body(), read_timeout=0.1)
+    assert isinstance(heard.error, httpx.ReadTimeout)
+    assert upstream.statistics().served() == Served()
 
 
 READ_TIMEOUTS: list[Fault] = [faults.SilentBeforeHead(), faults.SilentAfterHead(), faults.Stall()]
