@@ -6,6 +6,7 @@ Not here: who owns entries and flights (`actors.cache_actor`).
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any, TypeAlias
 
 import attrs
@@ -33,6 +34,8 @@ from penstock.types import (
 )
 
 __all__ = ["CallCache", "GoElsewhere", "StoredAnswer", "replayed"]
+
+logger = logging.getLogger("penstock")
 
 WHOLE = frozenset({"stop", "tool_calls"})
 """Only these are stored: a truncated, refused or filtered answer is not what was asked for."""
@@ -84,9 +87,9 @@ class CallCache:
         codec = target.provider.codec
         try:
             wire = codec.encode(request, target.wire, stream=False, now=wall)
-        except Exception:  # noqa: BLE001 - the attempt will meet the same, and say what it is
+            key = cache_key(wire, significant_headers=codec.significant_headers, tenant=self.tenant)
+        except (Exception, SystemExit):  # noqa: BLE001 - the attempt will meet the same, and say what it is
             return None
-        key = cache_key(wire, significant_headers=codec.significant_headers, tenant=self.tenant)
         lookup_id = f"{self.call_id}/{stage}"
         self._flight = (stage, lookup_id, key)
         self.outcome = "miss"
@@ -95,6 +98,8 @@ class CallCache:
                 lookup_id, key, may_lead=self.may_lead, deadline=self.deadline, context=self.context
             )
         except CallError as shared:
+            if shared.kind not in SHARED:
+                raise  # of the mailbox: our time is up
             self.end(gone="target_failed")
             return copy.copy(shared)  # each follower raises, and signs, its own
         if not isinstance(found, Hit):
@@ -111,7 +116,13 @@ class CallCache:
         if capped or completion.finish_reason not in WHOLE:
             self.end(gone="not_shareable")
             return
-        self.end(value=msgspec.msgpack.encode(_stored(completion, target)))
+        try:
+            value = msgspec.msgpack.encode(_stored(completion, target))
+        except Exception as error:  # noqa: BLE001 - whatever an answer holds that cannot be stored, it is an answer
+            logger.warning("an answer of %s cannot be stored: %s", target, type(error).__name__)
+            self.end(gone="not_shareable")
+        else:
+            self.end(value=value)
 
     def failed(self, error: CallError) -> None:
         """Ends the flight where its followers would meet the same error."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 import trio
@@ -44,8 +44,8 @@ class Engine:
     telemetry: Telemetry
     places: trio.Semaphore
     """`max_in_flight` of them, given out in the order of asking."""
-    problems: tuple[str, ...] = ()
-    """Plugins that could not be used."""
+    problems: Callable[[], tuple[str, ...]] = tuple
+    """Plugins that could not be used, as far as is known by now."""
     running: set[trio.CancelScope] = attrs.Factory(set[trio.CancelScope])
     """The scopes of the calls in flight: what a shutdown cancels when its grace is over."""
     dead: list[str] = attrs.Factory(list[str])

@@ -13,6 +13,7 @@ from penstock._events import EventStream
 from penstock._plan import AskedFor, CallOptions, make_call, make_request
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
+from penstock.errors import ConfigError, ConfigMistake, NoRouteError
 from penstock.policy.breaker import BreakerState
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
 
@@ -172,7 +173,7 @@ class Kernel:
             closing=engine.closing,
             in_flight=engine.in_flight,
             targets={name: self._state_of(name) for name in names},
-            problems=(*engine.problems, *(f"the {name} is over" for name in engine.dead)),
+            problems=(*engine.problems(), *(f"the {name} is over" for name in engine.dead)),
         )
 
     def _state_of(self, name: str) -> str:
@@ -192,12 +193,28 @@ class BreakerControls:
         self._engine = engine
 
     async def isolate(self, scope: str) -> None:
-        """Nobody is let through until `close`."""
+        """Nobody is let through until `close`. Raises ConfigError where there is no such scope."""
+        self._check(scope)
         await self._engine.breakers.isolate(scope)
 
     async def close(self, scope: str) -> None:
-        """Everybody is let through again."""
+        """Everybody is let through again. Raises ConfigError where there is no such scope."""
+        self._check(scope)
         await self._engine.breakers.close_circuit(scope)
+
+    def _check(self, scope: str) -> None:
+        """A mistyped scope would be isolated without a word, and calls go on."""
+        config, (kind, _, name) = self._engine.config, scope.partition(":")
+        provider = name.rpartition("/")[0] if kind == "key" else name
+        if kind == "target":
+            try:
+                config.resolve_target(name)
+            except NoRouteError as error:
+                raise ConfigError([ConfigMistake("scope", f"{scope!r}: {error}")]) from None
+        elif kind not in ("provider", "key") or provider not in config.providers:
+            providers = ", ".join(sorted(config.providers))
+            says = f"{scope!r} is none; valid are target:NAME, provider:NAME, key:NAME/0; the providers: {providers}"
+            raise ConfigError([ConfigMistake("scope", says)])
 
     def states(self) -> Mapping[str, str]:
         """Every scope that is not closed, with its state."""

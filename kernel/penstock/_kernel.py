@@ -260,7 +260,7 @@ class OpenKernel:
             events=events,
             telemetry=NO_TELEMETRY,
             places=trio.Semaphore(slots, max_value=slots),
-            problems=tuple(str(problem) for problem in host.problems),
+            problems=lambda: tuple(str(problem) for problem in host.problems),
         )
         for actor, inbox in actors:
             self._start_actor(nursery, engine, actor, inbox)
