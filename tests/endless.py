@@ -22,7 +22,10 @@ def _event(delta: dict[str, object], finish: str | None = None) -> bytes:
 
 
 CHUNK = _event({"content": TEXT})
-END = _event({}, "stop") + b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}\n\ndata: [DONE]\n\n'
+END = (
+    _event({}, "stop")
+    + b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}\n\ndata: [DONE]\n\n'
+)
 MESSAGE = {"role": "assistant", "content": TEXT}
 WHOLE = json.dumps(
     {

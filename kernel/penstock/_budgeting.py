@@ -67,11 +67,22 @@ def price_offers(
     size = text_bytes(request)
     # The output does not depend on what is asked: a codec need not encode long prompts to tell its bound.
     skeleton = msgspec.structs.replace(request, messages=ANY_MESSAGES)
+    output_cap = request_output_cap(chain)
     money = any(limit.nano_usd is not None for spec in chain for limit in spec.limits)
     offers: list[Offer | CallError] = []
     for target in targets:
         try:
-            offer = _offer(request, skeleton, target, chain, learned.get(target.name), rules, size=size, money=money)
+            offer = _offer(
+                request,
+                skeleton,
+                target,
+                chain,
+                learned.get(target.name),
+                rules,
+                size=size,
+                money=money,
+                output_cap=output_cap,
+            )
         except CallError as error:
             # The codec cannot say, or broke: that target is passed over.
             offers.append(error)
@@ -90,6 +101,7 @@ def _offer(  # noqa: PLR0917 - one place where everything that decides an offer 
     *,
     size: int,
     money: bool,
+    output_cap: int | None,
 ) -> Offer | CallError:
     learned = learned or Learned()
     estimate = max(1, round(size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
@@ -109,7 +121,7 @@ def _offer(  # noqa: PLR0917 - one place where everything that decides an offer 
     fixed, choices = _output_of(skeleton, target)
     outputs = output_range(
         requested=fixed,
-        default_max_tokens=_least(target.wire.default_max_tokens, request_output_cap(chain)),
+        default_max_tokens=_least(target.wire.default_max_tokens, output_cap),
         model_max=target.capabilities.max_output,
         thinking=request.thinking not in (None, "off"),
         limited=True,

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from penstock.types import ChatRequest, Message, Text
 from penstock_providers.openai_chat._foreign import fields_of, is_list, items_of
 from penstock_providers.openai_chat._models import Model
 from penstock_providers.openai_chat._wire import to_json
 
-__all__ = ["input_bound", "output_bound"]
+__all__ = ["input_bound", "output_bound", "plain_input_bound"]
 
 # Fields whose text reaches the prompt.
 _PROMPT = frozenset({"messages", "tools", "functions", "response_format", "tool_choice", "function_call", "prediction"})
@@ -61,6 +62,8 @@ _SILENT = frozenset(
         "verbosity",
     }
 )
+_AROUND_A_MESSAGE = 32
+"""Bytes of JSON around the text of a message: its role and its name, more than the tokens that mark them."""
 _TEXT_PARTS = frozenset({"text", "refusal"})
 _TOOL_KINDS = frozenset({"function", "custom"})
 
@@ -75,6 +78,29 @@ def input_bound(body: dict[str, Any], model: Model, hidden_tokens: int) -> int |
     texts, images = messages
     text = {name: body[name] for name in sorted(_PROMPT & body.keys() - {"messages"})}
     bound = len(to_json([texts, text])) + images * model.image_tokens + hidden_tokens
+    return bound if model.context_window is None else min(bound, model.context_window)
+
+
+def plain_input_bound(request: ChatRequest, model: Model, hidden_tokens: int) -> int | None:
+    """The same for a request of text alone, without making its body; None where it is anything else."""
+    if request.extra or request.tools or request.output is not None or model.searches:
+        return None
+    size = 0
+    messages = request.messages
+    match request.system:
+        case str(text):
+            size += _AROUND_A_MESSAGE + len(text.encode())
+        case Message() as system:
+            messages = (system, *messages)
+        case None:
+            pass
+    for message in messages:
+        size += _AROUND_A_MESSAGE + len((message.name or "").encode())
+        for part in message.content:
+            if not isinstance(part, Text):
+                return None
+            size += len(part.text.encode())
+    bound = size + hidden_tokens
     return bound if model.context_window is None else min(bound, model.context_window)
 
 

@@ -59,8 +59,13 @@ class OpenAIChat(Provider):
 
     def input_bound(self, request: ChatRequest, target: Target) -> int | None:
         """Bytes of everything that reaches the prompt, images at their dearest, and the allowance."""
+        model = model_of(target.model)
+        if not target.params:
+            plain = _bounds.plain_input_bound(request, model, self._options.hidden_tokens)
+            if plain is not None:
+                return plain
         body = wire_body(request, target, self._options, stream=False)
-        return _bounds.input_bound(body, model_of(target.model), self._options.hidden_tokens)
+        return _bounds.input_bound(body, model, self._options.hidden_tokens)
 
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         """The limit in the final body, times its choices; without one the model's own."""
