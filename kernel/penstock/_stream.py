@@ -13,7 +13,7 @@ from penstock._call import Call, run_call
 from penstock._engine import Engine
 from penstock.actors.stream_pump import PumpStatistics, StreamRef, open_stream_pump
 from penstock.errors import KernelError
-from penstock.types import ChatResponse, Chunk, TextDelta
+from penstock.types import ChatResponse, Chunk, Finished, TextDelta
 
 __all__ = ["ChatStream", "OpenStream"]
 
@@ -34,11 +34,14 @@ class ChatStream:
     async def __anext__(self) -> Chunk:
         if self._ready:
             await trio.lowlevel.checkpoint_if_cancelled()
-            return self._ready.popleft()
-        batch = await self._ref.next_batch()
-        if batch is None:
-            raise StopAsyncIteration
-        self._ready.extend(batch)
+        else:
+            batch = await self._ref.next_batch()
+            if batch is None:
+                raise StopAsyncIteration
+            self._ready.extend(batch)
+        if isinstance(self._ready[0], Finished):
+            # Whoever has seen the last chunk may ask for the response: the pump is about to leave it.
+            await self._ref.settled()
         return self._ready.popleft()
 
     def text(self) -> AsyncIterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 from msgspec import Struct
 
-from penstock.errors import KernelClosedError
+from penstock.errors import KernelClosedError, KernelError
 from penstock.types import ChatResponse, Chunk
 
 __all__ = ["PumpStatistics", "StreamPump", "StreamRef", "open_stream_pump"]
@@ -93,6 +93,12 @@ class StreamRef:
             if self._slot.response is None:
                 raise KernelClosedError("the stream was ended before its call was") from None
             return None
+        except trio.ClosedResourceError:
+            raise KernelError("the stream has been left: it is read inside its `async with` block") from None
+
+    async def settled(self) -> None:
+        """Waits until the call is over, after its last chunk has come."""
+        await self._finished.wait()
 
     @property
     def response(self) -> ChatResponse | None:
