@@ -77,7 +77,7 @@ class Exchange:
     streamed_bytes: int = 0
     """UTF-8 bytes of text, thinking and arguments that came."""
     _decoder: StreamDecoder | None = None
-    _secret: str | None = None
+    _secret: str | None = attrs.field(default=None, repr=False)
 
     @property
     def target(self) -> str:

@@ -181,6 +181,8 @@ class _Progress:
     spent: bool = False
     last_resort: bool = False
     """It timed out: it waits until no other target is left."""
+    patient: bool = False
+    """A rate limit: what everyone knows of it is what this call waits for."""
     second_chance: bool = True
     """A malformed answer may be asked for once more."""
     fresh_connection: bool = True
@@ -224,7 +226,9 @@ class Cascade:
         """The stage that failed last keeps its turn while its wait is short."""
         if self._staying is None or self._staying not in ready:
             return None
-        at = ready[self._staying]
+        at, progress = ready[self._staying], self._progress[self._staying]
+        if at > max(now, progress.not_before) and not progress.patient:
+            return None  # it is worse than this call knew: its circuit has opened, and others need not wait for it
         if at <= now:
             return Try(self._staying)
         if at - now <= self._settings.max_wait and at < self._deadline:
@@ -232,9 +236,13 @@ class Cascade:
         return None
 
     def _choose(self, now: float, ready: Mapping[int, float]) -> Step:
-        """The first stage that can go now, else the one that can go first; those that timed out come last."""
+        """The first stage that can go now, else the one that can go first; those that timed out come last.
+
+        They come all the same where every other one is out of reach for longer than a call waits.
+        """
         first_choice = {stage: at for stage, at in ready.items() if not self._progress[stage].last_resort}
-        for choice in (first_choice, ready):
+        in_reach = {stage: at for stage, at in first_choice.items() if at <= now + self._settings.max_wait}
+        for choice in (in_reach, ready):
             for stage, at in choice.items():
                 if at <= now:
                     return Try(stage)
@@ -268,6 +276,7 @@ class Cascade:
             progress.spent = True
         wait = max(backoff(progress.failures, self._settings, jitter), retry_after or 0.0)
         progress.not_before = max(progress.not_before, now + wait)
+        progress.patient = action.same is Same.WAIT
         self._judge_same(stage, action.same, forbidden=should_retry is False)
         self._judge_next(stage, action.next)
 

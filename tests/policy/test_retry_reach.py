@@ -1,0 +1,47 @@
+"""The cascade where targets are out of reach: whom a call waits for, and whom it leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.policy.retry import Cascade, Stage, Stop, Try, Wait
+
+TWO = (Stage("a", 3), Stage("b", 2))
+
+
+def failed(kind: str, *, hint: float | None = None, deadline: float = 600.0) -> Cascade:
+    walk = Cascade(TWO, deadline=deadline)
+    assert walk.next(0.0) == Try(0)
+    walk.failed(0, kind, now=0.0, jitter=1.0, retry_after=hint)
+    return walk
+
+
+@pytest.mark.parametrize("kind", ["server_error", "overloaded", "connect", "connection_lost", "malformed"])
+def test_a_target_whose_circuit_opened_meanwhile_is_left_at_once(kind: str) -> None:
+    assert failed(kind).next(0.5, {0: 4.5}) == Try(1)
+
+
+def test_a_back_off_alone_is_waited_for() -> None:
+    walk = failed("server_error")
+    assert walk.next(0.0) == Wait(0.5, 0)
+    assert walk.next(0.0, {0: 0.5}) == Wait(0.5, 0)
+
+
+def test_a_short_cool_down_of_a_rate_limit_is_waited_for_though_everyone_knows_of_it() -> None:
+    assert failed("rate_limited", hint=2.0).next(0.0, {0: 2.5}) == Wait(2.5, 0)
+
+
+def test_with_nobody_else_in_reach_an_open_circuit_is_waited_for_after_all() -> None:
+    assert failed("server_error").next(0.0, {0: 4.5, 1: 400.0}) == Wait(4.5, 0)
+
+
+def test_a_target_that_timed_out_goes_before_a_wait_that_is_longer_than_a_call_waits() -> None:
+    walk = failed("first_token_timeout")
+    assert walk.next(0.5, {1: 5.5}) == Wait(5.5, 1), "within max_wait the other one is waited for"
+    assert walk.next(0.5, {1: 300.0}) == Try(0)
+    assert walk.next(0.0, {1: 300.0}) == Wait(0.5, 0)
+
+
+def test_beyond_the_deadline_nobody_is_waited_for() -> None:
+    walk = failed("server_error", deadline=3.0)
+    assert walk.next(0.0, {0: 4.5, 1: 4.0}) == Stop("no_time", 4.0)
