@@ -118,14 +118,30 @@ class Heard:
 
     @property
     def events(self) -> list[Any]:
-        """The JSON of every event; `[DONE]` as the string."""
-        lines = [line.removeprefix("data: ") for line in self.body.decode().split("\n") if line.startswith("data: ")]
+        """The JSON of every event that came whole; `[DONE]` as the string."""
+        whole = self.body[: self.body.rfind(b"\n\n") + 2].decode()
+        lines = [line.removeprefix("data: ") for line in whole.split("\n") if line.startswith("data: ")]
         return ["[DONE]" if line == "[DONE]" else json.loads(line) for line in lines]
 
     @property
     def objects(self) -> list[Any]:
         """The events that are JSON."""
         return [event for event in self.events if event != "[DONE]"]
+
+
+class Upload(httpx.AsyncByteStream):
+    """A body in one piece. httpx's own is a generator, which is left open where the connection breaks meanwhile."""
+
+    def __init__(self, body: bytes) -> None:
+        self._pieces = [body]
+
+    def __aiter__(self) -> Upload:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._pieces:
+            raise StopAsyncIteration
+        return self._pieces.pop()
 
 
 def faulty(fault: Fault, **conditions: Any) -> Upstream:
@@ -157,12 +173,16 @@ async def listen(client: httpx.AsyncClient, wire: Wire, body: dict[str, Any], *,
     started = trio.current_time()
     with trio.move_on_after(give_up_s) as patience:
         try:
-            async with client.stream("POST", wire.path, json=body, headers=wire.headers) as response:
-                heard.response = response
-                heard.head_after_s = trio.current_time() - started
-                async for piece in response.aiter_raw():
+            request = client.build_request("POST", wire.path, json=body, headers=wire.headers)
+            request.stream = Upload(request.content)
+            heard.response = await client.send(request, stream=True)
+            heard.head_after_s = trio.current_time() - started
+            try:
+                async for piece in heard.response.aiter_raw():
                     heard.pieces.append((trio.current_time() - started, piece))
                     heard.body += piece
+            finally:
+                await heard.response.aclose()
         except httpx.TransportError as error:
             heard.error = error
     heard.gave_up = patience.cancelled_caught

@@ -141,6 +141,9 @@ def test_a_tool_is_called_when_a_directive_or_the_choice_says_so(
 ) -> None:
     heard = ask("transport", Upstream(), wire, wire.body(prompt, **tools(wire, choice)))
     assert called(wire, heard) == [(name, FULFILLED) for name in expected]
+    if expected:
+        arguments = json.dumps(FULFILLED, ensure_ascii=False, separators=(",", ":"))
+        assert wire.usage(heard.json)[1] == tokens(expected[0] + arguments)
 
 
 @wires
@@ -222,7 +225,12 @@ SSE = (
     b'event: message_stop\r\ndata: {"type":"message_stop"}\r\n\r\n'
 )
 RECORDED = Replay(
-    headers=(("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked"), ("request-id", "req_1")),
+    headers=(
+        ("Content-Type", "text/event-stream"),
+        ("Transfer-Encoding", "chunked"),
+        ("request-id", "req_1"),
+        ("Content-Encoding", "gzip"),
+    ),
     body=SSE,
     model="claude-*",
     streamed=True,
@@ -237,6 +245,7 @@ def test_a_recording_is_played_byte_for_byte_where_it_fits(front: Front) -> None
     heard = ask(front, upstream, wire, wire.body(stream=True))
     assert heard.response is not None
     assert (heard.body, heard.response.headers["request-id"]) == (SSE, "req_1")
+    assert "content-encoding" not in heard.response.headers, "the body was recorded unpacked"
     assert upstream.statistics().served().output_tokens == 7
     assert ask(front, upstream, wire, wire.body()).json["type"] == "message"
 

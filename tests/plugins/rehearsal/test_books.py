@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rehearsing import Anthropic, Front, Heard, OpenAI, Wire, client_of, listen, play, tokens
 
+from penstock.types import WireRequest
 from penstock_plugins.rehearsal import Fault, Latency, Rule, Script, Served, Statistics, Upstream, faults, key_label
 
 fronts = pytest.mark.parametrize("front", rehearsing.FRONTS)
@@ -43,6 +44,8 @@ COUNTABLE: tuple[Fault, ...] = (
     faults.FilteredAnswer(),
     faults.NoUsage(),
     faults.SplitUtf8(),
+    faults.Trickle(bytes_per_s=100),
+    faults.Trickle(bytes_per_s=2_000),
     faults.EmptyBody(),
     faults.DuplicateChunks(kind="finish"),
 )
@@ -149,6 +152,9 @@ def test_what_is_in_flight_is_known_at_any_time(front: Front) -> None:
     assert (during[0].in_flight, during[0].most_in_flight) == (3, 3)
     after = upstream.statistics()
     assert (after.in_flight, after.most_in_flight) == (0, 3)
+    upstream.receive(WireRequest("GET", "/", (), b""), now=0.0, wall=0.0)
+    one_more = upstream.statistics()
+    assert (one_more.in_flight, one_more.most_in_flight) == (1, 3)
 
 
 def test_a_request_that_cannot_be_understood_is_in_nobodys_account() -> None:

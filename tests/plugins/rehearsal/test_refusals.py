@@ -8,7 +8,8 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 import rehearsing
-from rehearsing import Anthropic, Front, OpenAI, Wire, ask, faulty
+import trio
+from rehearsing import Anthropic, Front, OpenAI, Wire, ask, client_of, faulty, listen, play
 
 from penstock_plugins.rehearsal import Fault, faults
 
@@ -76,6 +77,24 @@ def test_a_date_to_come_back_at_is_never_too_early(front: Front, wire: Wire) -> 
     assert heard.response is not None
     moment = parsedate_to_datetime(heard.response.headers["retry-after"]).timestamp()
     assert before + 30 <= moment <= time.time() + 31
+
+
+def test_dates_go_with_virtual_time() -> None:
+    wire, upstream = OpenAI(), faulty(faults.RateLimit(hint="date", after_s=30))
+    dates: list[float] = []
+
+    async def story() -> None:
+        async with client_of("transport", upstream) as client:
+            for _ in range(2):
+                heard = await listen(client, wire, wire.body())
+                assert heard.response is not None
+                for name in ("date", "retry-after"):
+                    dates.append(parsedate_to_datetime(heard.response.headers[name]).timestamp())
+                await trio.sleep(1000)
+
+    play("transport", story)
+    assert dates[2] - dates[0] == pytest.approx(1000, abs=1)
+    assert dates[3] - dates[1] == pytest.approx(1000, abs=1)
 
 
 @fronts

@@ -204,7 +204,8 @@ def test_jitter_varies_the_latency_within_its_bounds_and_by_the_seed() -> None:
         assert first == pytest.approx(again)
         assert first != pytest.approx(other)
         assert all(5 <= seconds <= 15 for seconds in first)
-        assert max(first) - min(first) > 3
+        assert min(first) < 8
+        assert max(first) > 12
 
     play("transport", story)
 
