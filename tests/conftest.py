@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("soak", max_examples=2_000, stateful_step_count=100, deadline=None)
 settings.load_profile("soak" if os.environ.get("PENSTOCK_SOAK") else "quick")
+
+# A shell that starts a program in the background has it ignore Ctrl-C, and its children inherit that: the tests of
+# what Ctrl-C does would hang.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
