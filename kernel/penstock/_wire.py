@@ -81,8 +81,10 @@ class Price(Struct, frozen=True, kw_only=True):
     long_above: int = 0
 
 
-class Target(Struct, frozen=True, kw_only=True):
+class Target(Discreet, frozen=True, kw_only=True):
     """One (provider, model) as a codec sees it. `params` are body fields merged under the request's own."""
+
+    shown = frozenset({"name", "provider", "model"})
 
     name: str
     provider: str
