@@ -25,7 +25,7 @@ from penstock.errors import (
     UnsendableRequestError,
 )
 
-__all__ = ["broken_codec", "broken_transport", "discreet", "translated"]
+__all__ = ["broken_codec", "broken_transport", "discreet", "translated", "without_secret"]
 
 CLOSED_BY_PEER = ("disconnected", "closed connection", "connection closed")
 """httpx's stock transport tells a connection that ended from a broken protocol by these words alone."""
@@ -64,18 +64,18 @@ def discreet(error: CallError, secret: str | None) -> CallError:
     if not (isinstance(hint, int | float) and 0 <= hint < math.inf):
         error.retry_after = None
     if secret:
-        error.args = tuple(_without(secret, each) if isinstance(each, str) else each for each in error.args)
+        error.args = tuple(without_secret(each, secret) if isinstance(each, str) else each for each in error.args)
         if isinstance(error, ProviderError):
-            error.code = error.code and _without(secret, error.code)
-        error.request_id = error.request_id and _without(secret, error.request_id)
+            error.code = error.code and without_secret(error.code, secret)
+        error.request_id = error.request_id and without_secret(error.request_id, secret)
         if _quotes(error.__cause__, secret) or _quotes(error.__context__, secret):
             error.__cause__ = error.__context__ = None
     return error
 
 
-def _without(secret: str, text: str) -> str:
+def without_secret(text: str, secret: str | None) -> str:
     """The text without the secret, and without any longer beginning of it: quotations get shortened."""
-    if secret[:LEAST_OF_A_KEY] not in text:
+    if not secret or secret[:LEAST_OF_A_KEY] not in text:
         return text
     for end in range(len(secret), min(LEAST_OF_A_KEY, len(secret)) - 1, -1):
         text = text.replace(secret[:end], "[key]")

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 import trio
 
-from penstock._edge import broken_codec, broken_transport, discreet
+from penstock._edge import broken_codec, broken_transport, discreet, without_secret
 from penstock._targets import LiveTarget
 from penstock._transport import decompressed
 from penstock._transport.body import Body
@@ -221,7 +221,7 @@ class Exchange:
             response.status_code,
             tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw),
         )
-        self.request_id = head.header("x-request-id") or head.header("request-id")
+        self._is_named(head.header("x-request-id") or head.header("request-id"))
         return head
 
     async def _body(self, response: httpx.Response) -> bytes:
@@ -261,14 +261,19 @@ class Exchange:
         """What a codec read, where it is an answer at all."""
         completion = self._told(lambda: told, Completion)
         self._told(lambda: completion.message, Message)
-        self.request_id = completion.request_id or self.request_id
+        self._is_named(completion.request_id)
         usage = _credible(completion.usage)
         return completion if usage is completion.usage else msgspec.structs.replace(completion, usage=usage)
 
     def _classify(self, response: WireResponse) -> CallError:
         error = self._told(lambda: self.codec.classify(response, now=self.wall()), CallError)
-        self.request_id = error.request_id or self.request_id
-        return discreet(error, self._secret)
+        discreet(error, self._secret)
+        self._is_named(error.request_id)
+        return error
+
+    def _is_named(self, request_id: str | None) -> None:
+        if request_id:
+            self.request_id = without_secret(request_id, self._secret)
 
     def _feed(self, decoder: StreamDecoder, data: bytes) -> list[Chunk]:
         fed = cast("list[Chunk]", self._told(lambda: decoder.feed(data), list))

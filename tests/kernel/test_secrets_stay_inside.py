@@ -1,0 +1,346 @@
+"""Canaries for key, prompt and answer, pushed through every way a call can go: none comes out where it must not.
+
+The key comes out nowhere. Prompt and answer come out in the content of a response and as the partial text of an error,
+and there alone. A provider that itself quotes the prompt in its own sentence is quoted; one that quotes the key is not.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import httpx
+import msgspec
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+from worlds import GPT, HAIKU, KEY, SONNET, config, good, is_stream, openai_chunks, run
+
+import penstock
+from penstock import errors, types
+from penstock.testing import Answer, Broken, Reply, ScriptedTransport, Silence
+from penstock_providers.openai_chat import OpenAIChat
+
+PROMPT = "canary-of-the-prompt-7d1e"
+ANSWER = "canary-of-the-answer-93ab"
+
+
+def quoting(message: str) -> dict[str, Any]:
+    """An error body that both wires understand."""
+    return {"type": "error", "error": {"type": "invalid_request_error", "message": message, "code": message[:200]}}
+
+
+def told_early(message: bytes, request: httpx.Request) -> Reply:
+    """The same inside a 200, as an event where a stream was asked for."""
+    if not is_stream(request):
+        return Reply(body=message)
+    return Reply(chunks=[b"event: error\ndata: " + message + b"\n\n"])
+
+
+def cut(request: httpx.Request) -> Reply:
+    """The answer begins, and breaks off."""
+    if is_stream(request):
+        return Reply(
+            chunks=[*good(request, ANSWER).chunks[:4], httpx.RemoteProtocolError(f"illegal chunk: b'{ANSWER}'")]
+        )
+    return Reply(chunks=[msgspec.json.encode(good(request, ANSWER).json)[:-30]])
+
+
+STATUSES = (400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 503, 529)
+KEY_AT_THE_CUT = [f"{'word ' * at}{KEY}" for at in range(30, 110, 3)]
+UPSTREAMS: dict[str, Answer | Callable[[httpx.Request], Answer]] = {
+    **{f"{status} quotes the key": Reply(status, json=quoting(f"Incorrect API key: {KEY}.")) for status in STATUSES},
+    "the key in plain text": Reply(401, body=f"bad key {KEY}".encode()),
+    "the key in HTML": Reply(502, body=f"<html><title>{KEY}</title>{KEY}</html>".encode()),
+    "the key in the id of the request": Reply(
+        500, json=quoting("boom"), headers=[("x-request-id", KEY), ("request-id", KEY)]
+    ),
+    "an error in a 200 quotes the key": lambda request: told_early(msgspec.json.encode(quoting(f"bad {KEY}")), request),
+    "a broken error in a 200 quotes the key": lambda request: told_early(f'{{"error": {KEY}'.encode(), request),
+    "HTML that holds the answer": Reply(200, body=f"<html>{ANSWER}</html>".encode()),
+    "JSON of another shape": Reply(200, json={"text": ANSWER, "choices": ANSWER, "content": ANSWER, "usage": ANSWER}),
+    "broken JSON": Reply(200, body=b'{"choices": [{"message": {"content": "' + ANSWER.encode() + b'"'),
+    "a cut answer": cut,
+    "refused": Broken(httpx.ConnectError(f"refused, with {KEY}")),
+    "reset": Broken(httpx.ReadError(f"reset, with {KEY}")),
+    "a protocol error that quotes bytes": Broken(
+        httpx.RemoteProtocolError(f"illegal chunk header: bytearray(b'{ANSWER} {KEY}')")
+    ),
+    "a header that cannot be sent": Broken(httpx.LocalProtocolError(f"Illegal header value b'Bearer {KEY}'")),
+    "a transport with a bug": Broken(RuntimeError(f"{KEY} {PROMPT} {ANSWER}")),
+    "silence": Silence(),
+    "a deadline": Reply(200, body=ANSWER.encode(), delay=1_000.0),
+}
+
+
+@attrs.define
+class Seen:
+    """Everything that came out, by where."""
+
+    texts: dict[str, str] = attrs.Factory(dict[str, str])
+
+    def add(self, where: str, value: object) -> None:
+        self.texts[f"{where} {len(self.texts)}"] = f"{value!r}\n{value}"
+
+    def add_error(self, error: BaseException) -> None:
+        self.texts[f"traceback {len(self.texts)}"] = "".join(traceback.format_exception(error))
+        for each in chain(error):
+            self.add("error", each)
+            self.add("args", each.args)
+            fields = {name: value for name, value in vars(each).items() if name not in ("partial", "last_output")}
+            self.add("fields", fields)
+            self.add("attempts", [attempt.error for attempt in getattr(each, "attempts", ())])
+
+    def check(self, *markers: str) -> None:
+        for where, text in self.texts.items():
+            for marker in markers:
+                assert marker not in text, f"{where} shows {marker}: {text[:2_000]}"
+
+
+def chain(error: BaseException | None) -> Iterable[BaseException]:
+    """The error, what it was raised from, and what each of its attempts ended in."""
+    while error is not None:
+        yield error
+        for attempt in getattr(error, "attempts", ()):
+            if attempt.error is not None and attempt.error is not error:
+                yield attempt.error
+                if attempt.error.__cause__ is not None:
+                    yield attempt.error.__cause__
+        error = error.__cause__
+
+
+async def drive(upstream: httpx.AsyncBaseTransport, seen: Seen, settings: penstock.Config, **options: Any) -> None:
+    """One call and one stream, and everything that shows of them."""
+    async with penstock.open_kernel(settings, transport=upstream) as kernel:
+        events = kernel.events()
+        request = penstock.ChatRequest(PROMPT)
+        seen.add("kernel", kernel)
+        seen.add("request", request)
+        try:
+            seen.add("response", repr(await kernel.complete(request, timeout=900, **options)))
+        except errors.PenstockError as error:
+            seen.add_error(error)
+        try:
+            async with kernel.stream(request, timeout=900, **options) as stream:
+                async for chunk in stream:
+                    seen.add("chunk", chunk)
+                seen.add("response", stream.response)
+                seen.add("message", stream.response.message)
+                seen.add("attempts", stream.response.attempts)
+        except errors.PenstockError as error:
+            seen.add_error(error)
+        seen.add("snapshot", await kernel.snapshot())
+        seen.add("health", kernel.health())
+        seen.add("events", events.take())
+        seen.add("statistics", kernel.snapshot().actors)
+        engine: Any = kernel._engine  # pyright: ignore[reportPrivateUsage] - what a debugger would print of it
+        seen.add("engine", engine)
+
+
+@pytest.mark.parametrize("route", ["default", "alone"])
+@pytest.mark.parametrize("name", UPSTREAMS)
+def test_no_way_to_fail_shows_the_key_the_prompt_or_the_answer(
+    name: str, route: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answer = UPSTREAMS[name]
+    seen = Seen()
+    settings = config(
+        routes={"alone": {"cascade": [GPT]}},
+        budget={"limits": [{"per": "day", "usd": 1_000}]},
+        cache={"store": "memory", "when": "always"},
+    )
+    run(lambda: drive(ScriptedTransport(answer if callable(answer) else [answer]), seen, settings, route=route))
+    seen.texts["log"] = caplog.text
+    seen.check(KEY, PROMPT, ANSWER)
+
+
+@pytest.mark.parametrize("message", KEY_AT_THE_CUT, ids=lambda message: str(len(message)))
+@pytest.mark.parametrize("target", [SONNET, GPT])
+def test_a_sentence_that_was_shortened_inside_the_key_shows_no_piece_of_it(target: str, message: str) -> None:
+    async def main() -> None:
+        upstream = ScriptedTransport([Reply(400, json=quoting(message))])
+        async with penstock.open_kernel(config(), transport=upstream) as kernel:
+            with pytest.raises(errors.InvalidRequestError) as caught:
+                await kernel.complete("hello", model=target)
+            assert KEY[:12] not in f"{caught.value} {caught.value.code}"
+
+    run(main)
+
+
+def test_a_provider_that_echoes_the_key_is_quoted_with_a_mark_in_its_place() -> None:
+    async def main() -> None:
+        upstream = ScriptedTransport([Reply(401, json=quoting(f"Incorrect API key provided: {KEY}. See the docs."))])
+        async with penstock.open_kernel(config(), transport=upstream) as kernel:
+            with pytest.raises(errors.AuthenticationError, match=r"provided: \[key\]\. See the docs"):
+                await kernel.complete("hello", model=GPT)
+
+    run(main)
+
+
+def test_good_answers_show_in_their_content_alone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    seen = Seen()
+    settings = config(cache={"store": "memory", "when": "always"}, budget={"limits": [{"per": "day", "usd": 1_000}]})
+
+    async def main() -> None:
+        upstream = ScriptedTransport(lambda request: good(request, ANSWER))
+        for _ in range(2):
+            await drive(upstream, seen, settings)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            assert (await kernel.complete(PROMPT)).text == ANSWER
+
+    run(main)
+    seen.texts["log"] = caplog.text
+    seen.check(KEY, PROMPT, ANSWER)
+
+
+def test_a_stream_that_breaks_after_it_was_shown_tells_its_text_as_partial_and_nowhere_else() -> None:
+    seen = Seen()
+
+    async def main() -> None:
+        broken = Reply(chunks=[*openai_chunks(ANSWER)[:-2], httpx.RemoteProtocolError(f"illegal chunk: b'{ANSWER}'")])
+        async with penstock.open_kernel(config(), transport=ScriptedTransport([broken])) as kernel:
+            with pytest.raises(errors.StreamBrokenError) as caught:
+                async with kernel.stream(PROMPT, model=GPT) as stream:
+                    async for _ in stream:
+                        pass
+            assert caught.value.partial == ANSWER
+            seen.texts["error"] = f"{caught.value!r} {caught.value} {caught.value.args}"
+
+    run(main)
+    seen.check(KEY, PROMPT, ANSWER)
+
+
+def test_refusals_of_ours_show_nothing_either(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    seen = Seen()
+    asks: Sequence[Mapping[str, Any]] = [
+        {"model": "nowhere"},
+        {"route": "nowhere"},
+        {"max_tokens": 0},
+        {"thinking": 0},
+        {"timeout": -1},
+        {"account": "/"},
+        {"cache": "sometimes"},
+        {"tools": [penstock.Tool("f", PROMPT, {"a": object()})]},
+        {"max_tokens": 10_000_000},
+    ]
+
+    async def main() -> None:
+        settings = config(budget={"limits": [{"per": "day", "tokens": 100_000}]}, kernel={"max_in_flight": 1})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport([Silence()])) as kernel:
+            for options in asks:
+                with pytest.raises(errors.PenstockError) as caught:
+                    await kernel.complete(PROMPT, **options)
+                seen.add_error(caught.value)
+            with pytest.raises(errors.PenstockError) as caught:
+                await kernel.complete([{"role": "user", "content": [{"type": "text", "text": f"{PROMPT}\ud800"}]}])
+            seen.add_error(caught.value)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail, kernel, seen, 5.0)
+                await wait_all_tasks_blocked()
+                nursery.start_soon(fail, kernel, seen, 2.0)
+        with pytest.raises(errors.KernelClosedError) as caught:
+            await kernel.complete(PROMPT)
+        seen.add_error(caught.value)
+
+    run(main)
+    seen.texts["log"] = caplog.text
+    seen.check(KEY, PROMPT)
+
+
+async def fail(kernel: penstock.Kernel, seen: Seen, seconds: float) -> None:
+    with pytest.raises(errors.CallError) as caught:
+        await kernel.complete(PROMPT, timeout=seconds)
+    seen.add_error(caught.value)
+
+
+def test_every_public_value_that_holds_one_tells_its_shape_and_not_its_content() -> None:
+    codec = OpenAIChat()
+    settings = config(
+        targets={
+            "mine": {"provider": "openai", "model": "gpt-4o", "headers": {"x-mine": KEY}, "params": {"user": PROMPT}}
+        }
+    )
+    declared = settings.resolve_target("mine")
+    target = types.Target(
+        name="t", provider="openai", model="gpt-4o", headers=(("x-mine", KEY),), params={"user": PROMPT}
+    )
+    request = penstock.ChatRequest(
+        [
+            penstock.Message.user(
+                [penstock.Text(PROMPT), penstock.Image(data=PROMPT.encode(), media_type="image/png")]
+            ),
+            penstock.Message.assistant(
+                [penstock.ToolCall.parse("c", "f", f'{{"a": "{PROMPT}"}}'), penstock.Thinking(PROMPT)]
+            ),
+            penstock.ToolResult("c", PROMPT),
+        ],
+        system=PROMPT,
+        stop=PROMPT,
+        tools=[penstock.Tool("f", PROMPT, {"type": "object", "description": PROMPT})],
+        output={"type": "json_schema", "json_schema": {"name": "n", "schema": {"description": PROMPT}}},
+        extra={"openai": {"user": PROMPT}},
+    )
+    wire = codec.authorize(codec.encode(request, target, stream=False, now=0.0), KEY, now=0.0)
+    message = penstock.Message.assistant(ANSWER)
+    completion = types.Completion(message=message, finish_reason="stop", raw={"text": ANSWER})
+    response = penstock.ChatResponse(
+        message=message,
+        finish_reason="stop",
+        usage=penstock.Usage(),
+        cost=None,
+        model="m",
+        target="t",
+        route="r",
+        raw={"text": ANSWER},
+        metadata={"about": PROMPT},
+    )
+    values: list[object] = [
+        *(settings, settings.providers, declared, target, request, *request.messages, *request.messages[0].content),
+        *(*request.messages[1].content, *request.tools, request.output, wire, message, completion, response),
+        *(penstock.TextDelta(ANSWER), penstock.ThinkingDelta(ANSWER), penstock.ToolCallDelta(0, "c", "f", ANSWER)),
+        *(types.WireResponse(200, (("authorization", KEY),), ANSWER.encode()), types.WireHead(200, (("a", KEY),))),
+        penstock.ProviderPart("openai", {"text": ANSWER}),
+    ]
+    seen = Seen()
+    for value in values:
+        seen.add(type(value).__name__, value)
+        seen.add(type(value).__name__, [value])
+    seen.check(KEY, PROMPT, ANSWER)
+
+
+def test_a_key_that_was_rotated_while_a_call_ran_stays_inside_as_well() -> None:
+    async def main() -> None:
+        seen = Seen()
+        upstream = ScriptedTransport(lambda request: Reply(401, json=quoting(request.headers["authorization"])))
+        keys = iter(["sk-first-canary-0001", "sk-second-canary-0002", "sk-third-canary-0003"])
+        settings = penstock.Config.from_dict(
+            {"providers": {"openai": {"api_key": lambda: next(keys)}}, "routes": {"default": {"cascade": [GPT]}}},
+            environ={},
+        )
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            with pytest.raises(errors.AuthenticationError) as caught:
+                await kernel.complete(PROMPT)
+            seen.add_error(caught.value)
+        seen.check("sk-first", "sk-second", "sk-third")
+
+    run(main)
+
+
+def test_errors_stay_discreet_when_they_are_copied() -> None:
+    async def main() -> None:
+        upstream = ScriptedTransport([Reply(400, json=quoting(KEY))])
+        async with penstock.open_kernel(config(), transport=upstream) as kernel:
+            with pytest.raises(errors.InvalidRequestError) as caught:
+                await kernel.complete(PROMPT, model=HAIKU)
+            seen = Seen()
+            seen.add_error(copy.copy(caught.value))
+            seen.check(KEY, PROMPT)
+
+    run(main)
