@@ -19,7 +19,8 @@ from penstock._kernel import open_kernel
 from penstock.cli._answer_json import chunk_line, error_line, finished_line, response_line
 from penstock.cli._exits import OK, exit_code
 from penstock.cli._prompt import read_prompt
-from penstock.cli._screen import AnswerWriter, tell
+from penstock.cli._screen import AnswerWriter
+from penstock.cli._tell import tell
 from penstock.cli._words import dollars, seconds, tokens
 from penstock.errors import PenstockError
 from penstock.types import ChatResponse, Finished, TextDelta

@@ -13,7 +13,8 @@ from penstock._config import Config
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._inspection import Inspection, inspect, target_names
 from penstock.cli._live_check import LiveLine, try_targets
-from penstock.cli._screen import make_console, make_table, tell
+from penstock.cli._screen import make_console, make_table
+from penstock.cli._tell import tell
 from penstock.cli._words import plain
 
 __all__ = ["check"]

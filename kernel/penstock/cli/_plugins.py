@@ -13,7 +13,8 @@ from penstock._config import Config, PluginsConfig
 from penstock._discovery import PluginHost, PluginInfo
 from penstock._installed import OWN_DISTRIBUTION
 from penstock.cli._exits import FAILED, OK
-from penstock.cli._screen import make_console, make_table, tell
+from penstock.cli._screen import make_console, make_table
+from penstock.cli._tell import tell
 from penstock.cli._words import plain
 from penstock.errors import PluginError
 

@@ -16,7 +16,7 @@ import click
 import penstock
 from penstock._nearest import nearest
 from penstock.cli._exits import BROKEN_PIPE, FAILED, INTERRUPTED, OK, USAGE, exit_code
-from penstock.cli._screen import tell
+from penstock.cli._tell import tell
 from penstock.errors import PenstockError
 
 __all__ = ["run"]

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._rehearsals import NAMES, load_script
-from penstock.cli._screen import make_console, make_table, tell
+from penstock.cli._screen import make_console, make_table
+from penstock.cli._tell import tell
 from penstock.cli._words import plain, tokens
 from penstock_plugins.rehearsal import Latency, Script, Seen, Statistics, Upstream, serve
 

@@ -1,4 +1,4 @@
-"""Where the command writes: sentences to stderr, tables to stdout, answers to stdout without holding up the loop.
+"""Where the command writes to stdout: tables, and answers without holding up the loop.
 
 Not here: what they say. Colours follow NO_COLOR, and a terminal that can show none gets none.
 """
@@ -8,22 +8,16 @@ from __future__ import annotations
 import os
 import sys
 
-import click
 import trio
 from rich.console import Console
 from rich.table import Table
 
 from penstock.cli._words import plain
 
-__all__ = ["AnswerWriter", "make_console", "make_table", "tell"]
+__all__ = ["AnswerWriter", "make_console", "make_table"]
 
 PIPED_WIDTH = 120
 """Columns of a table that is read by no terminal: nothing is to be folded there."""
-
-
-def tell(sentence: str) -> None:
-    """One message to whoever runs the command."""
-    click.echo(f"penstock: {plain(sentence)}", err=True)
 
 
 def make_console() -> Console:

@@ -44,7 +44,7 @@ def demo(*, calls: int, seed: int, concurrency: int, speed: float) -> int:
 
     \b
     Exit codes:
-      0  every call is accounted for, every answer is whole, nothing was served that is not booked
+      0  every call accounted for, every answer whole, everything served is booked
       1  not so
     """  # noqa: D301 - click reads the escape
     scenario = make_scenario(calls=calls, seed=seed, concurrency=concurrency, speed=speed)
