@@ -27,9 +27,12 @@ __all__ = [
     "Wire",
     "ask",
     "client_of",
+    "encoded",
     "faulty",
     "listen",
     "play",
+    "raw",
+    "talk",
     "tokens",
 ]
 
@@ -218,3 +221,28 @@ def ask(
 def tokens(text: str) -> int:
     """The rule the upstream states: bytes by four, rounded up."""
     return (len(text.encode()) + 3) // 4
+
+
+async def talk(port: int, sent: bytes, *, enough: bytes = b"") -> bytes:
+    """Sends bytes and hears everything until the server closes, or until `enough` was heard."""
+    heard = b""
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        with trio.fail_after(5):
+            await stream.send_all(sent)
+            while not enough or enough not in heard:
+                piece = await stream.receive_some(65_536)
+                if not piece:
+                    break
+                heard += bytes(piece)
+    return heard
+
+
+def raw(body: bytes = b"{}", *, headers: str = "", path: str = "/v1/chat/completions") -> bytes:
+    """A request as bytes, with its length."""
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
+    return head.encode() + body
+
+
+def encoded(value: Any) -> bytes:
+    """JSON as httpx sends it."""
+    return httpx.Request("POST", "http://x", json=value).content
