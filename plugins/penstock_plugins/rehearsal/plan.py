@@ -10,8 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from penstock._discreet import Discreet
-from penstock.types import Headers
+from penstock.types import Discreet, Headers
 
 __all__ = ["Close", "Connect", "Data", "End", "Hang", "Head", "Refuse", "Reset", "Step", "Upload", "Wait"]
 
