@@ -112,6 +112,7 @@ class OpenKernel:
         self._transport = transport
         self._own_transports: dict[int, httpx.AsyncBaseTransport] = {}
         self._plugins = plugins
+        self._entered = False
         self._nursery_manager = trio.open_nursery()
         self._actors_done: list[trio.Event] = []
         self._stop_plugins = trio.Event()
@@ -120,6 +121,9 @@ class OpenKernel:
 
     async def __aenter__(self) -> Kernel:
         _check_loop()
+        if self._entered:
+            raise KernelError("a kernel is opened once; call open_kernel again")
+        self._entered = True
         config = self._config()
         host = PluginHost(config.plugins, self._plugins)
         ready = ready_providers(config, host)
@@ -130,10 +134,22 @@ class OpenKernel:
             providers = {name: await self._open_provider(each, most, clock, nursery) for name, each in ready.items()}
             self._engine = self._assemble(config, host, providers, clock, nursery)
         except BaseException:
+            # Opened plugins are shielded: they are told to stop, the others are cancelled.
+            self._stop_plugins.set()
             nursery.cancel_scope.cancel()
-            await self._nursery_manager.__aexit__(None, None, None)
+            await self._close_nursery()
             raise
         return Kernel(self._engine, nursery)
+
+    async def _close_nursery(self) -> None:
+        """Ends the nursery. What came out of a task of it (Ctrl-C does) is raised bare, never in a group of ours."""
+        try:
+            await self._nursery_manager.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            told = group.split(trio.Cancelled)[1]
+            if told is None:
+                raise
+            raise _first_leaf(told) from None
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -142,7 +158,7 @@ class OpenKernel:
         # Shielded: the end is orderly even where the body was cancelled. Every wait in it is bounded.
         with trio.CancelScope(shield=True):
             await self._shut_down(self._engine, grace=0.0 if error else self._engine.config.kernel.grace)
-        await self._nursery_manager.__aexit__(None, None, None)
+        await self._close_nursery()
         failure = self._engine.failure
         if failure is not None and error is None:
             raise failure from failure.__cause__
@@ -187,7 +203,11 @@ class OpenKernel:
         *,
         task_status: trio.TaskStatus[Provider] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Keeps what a plugin opened, in a task of its own: its scopes stay out of the user's."""
+        """Keeps what a plugin opened, in a task of its own: its scopes stay out of the user's.
+
+        Shielded once it is open, like the actors: a cancel from outside ends the body first, and calls that the body
+        still makes while it cleans up find everything in its place.
+        """
         done = trio.Event()
         self._plugins_done.append(done)
         opened = False
@@ -196,7 +216,7 @@ class OpenKernel:
                 async with opening as codec:
                     if not isinstance(cast("object", codec), Provider):
                         raise TypeError(f"{type(codec).__name__} is no Provider")  # noqa: TRY301 - as all that fails here
-                    opened = True
+                    opened = scope.shield = True
                     scope.deadline = float("inf")
                     task_status.started(codec)
                     await self._stop_plugins.wait()
@@ -272,13 +292,15 @@ class OpenKernel:
 
         async def live() -> None:
             try:
-                error = await supervise(
-                    actor,
-                    inbox,
-                    lambda name, crash, again: engine.events.emit(ActorCrashed(name, type(crash).__name__, again)),
-                )
-                if error is not None:
-                    engine.fail(actor.name, error)
+                # Only the shutdown ends an actor, by closing its Refs: asks of a body that cleans up must not hang.
+                with trio.CancelScope(shield=True):
+                    error = await supervise(
+                        actor,
+                        inbox,
+                        lambda name, crash, again: engine.events.emit(ActorCrashed(name, type(crash).__name__, again)),
+                    )
+                    if error is not None:
+                        engine.fail(actor.name, error)
             finally:
                 done.set()
 
@@ -310,6 +332,13 @@ class OpenKernel:
         for transport in self._own_transports.values():
             await transport.aclose()
         engine.events.close()
+
+
+def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
+    return first
 
 
 def _cooling(cool: routing.CoolDown, now: float) -> CoolingDown:

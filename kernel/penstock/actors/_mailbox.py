@@ -19,7 +19,13 @@ import outcome
 import trio
 from msgspec import Struct
 
-from penstock.errors import ActorFailedError, DeadlineExceededError, KernelClosedError, KernelError
+from penstock.errors import (
+    ActorFailedError,
+    DeadlineExceededError,
+    KernelClosedError,
+    KernelError,
+    OverloadedLocallyError,
+)
 
 __all__ = ["Address", "Envelope", "Inbox", "MailStatistics", "Reply", "Request", "open_mailbox"]
 
@@ -120,6 +126,8 @@ class _Mailbox:
         self.owing: set[str] = set()
         self.observation_keys = observation_keys
         self.observations: dict[Any, Any] = {}
+        self.aside: list[Envelope] = []
+        """Requests that take no slot: handled before the queue, and flushes, answered after it."""
         self.wake_sent = False
         self.closed = False
         self.dead: ActorFailedError | None = None
@@ -127,7 +135,9 @@ class _Mailbox:
 
 
 WAKE = object()
-"""Sent once when observations wait and the actor may be asleep."""
+"""Sent once when observations or requests aside wait and the actor may be asleep."""
+MAX_ASIDE = 256
+"""Onlookers (snapshots, breakers by hand) that may wait for one actor at once: people and dashboards, not calls."""
 
 
 class Address:
@@ -208,16 +218,34 @@ class Address:
             return
         box.observed += 1
         box.observations[key] = fold(before)
-        if wake and not box.wake_sent:
+        if wake:
+            self._wake()
+
+    async def ask_aside(self, message: Request[R]) -> R:
+        """An ask for people and for those who look on: it takes no slot, so that a full kernel can still be seen.
+
+        At most `MAX_ASIDE` may wait at once; more raise OverloadedLocallyError.
+        """
+        self._check_alive()
+        if len(self._box.aside) >= MAX_ASIDE:
+            raise OverloadedLocallyError(f"{self._box.name}: {MAX_ASIDE} requests of onlookers wait already")
+        reply = Reply[R]()
+        self._box.aside.append(Envelope(message, reply))
+        self._wake()
+        return await reply.wait()
+
+    def _wake(self) -> None:
+        box = self._box
+        if not box.wake_sent:
             box.wake_sent = True
             try:
                 self._send.send_nowait(Envelope(WAKE))
-            except trio.BrokenResourceError:
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 box.lost += 1
 
     async def flush(self) -> None:
         """Waits until the actor has handled everything sent before, and published it."""
-        await self.ask(_Flush())
+        await self.ask_aside(_Flush())
 
     def close(self) -> None:
         """No more mail: the actor handles what is queued and ends."""
@@ -258,6 +286,7 @@ class Inbox:
         self._unopened: Envelope | None = None
         """Received, and not yet looked at: a crash before that is not its fault, so it waits for the next start."""
         self._in_hand: Envelope | None = None
+        self._flushes: list[Reply[None]] = []
 
     async def serve(
         self,
@@ -281,10 +310,13 @@ class Inbox:
                 self._observe(observe)
             while (envelope := self._open_next()) is not None:
                 self._take(envelope, handle)
+            self._take_aside(handle)
             if self._box.observations:
                 self._observe(observe)
             drained()
+            self._answer_flushes()
         self._observe(observe)
+        self._fail_aside(KernelClosedError(f"{self._box.name} is closed: the kernel has been shut down"))
 
     async def _next(self, wake_at: float | None) -> Envelope | None:
         if wake_at is None:
@@ -302,6 +334,28 @@ class Inbox:
         except (trio.WouldBlock, trio.EndOfChannel):
             return None
 
+    def _take_aside(self, handle: Callable[[Envelope], None]) -> None:
+        box = self._box
+        while box.aside:
+            envelope = box.aside.pop(0)
+            if isinstance(envelope.message, _Flush):
+                assert envelope.reply is not None
+                self._flushes.append(envelope.reply)
+            else:
+                self._take(envelope, handle)
+
+    def _answer_flushes(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        for reply in flushes:
+            reply.answer(None)
+
+    def _fail_aside(self, error: KernelError) -> None:
+        waiting = [*self._flushes, *(envelope.reply for envelope in self._box.aside if envelope.reply is not None)]
+        self._flushes = []
+        self._box.aside.clear()
+        for reply in waiting:
+            reply.fail(type(error)(*error.args))
+
     def _take(self, envelope: Envelope, handle: Callable[[Envelope], None]) -> None:
         box = self._box
         if envelope.message is WAKE:
@@ -313,10 +367,6 @@ class Inbox:
         if reply is not None and (reply.abandoned or envelope.deadline <= trio.current_time()):
             box.dropped += 1
             reply.fail(DeadlineExceededError(f"the call's time was up before {box.name} came to it"))
-            return
-        if isinstance(envelope.message, _Flush):
-            assert reply is not None
-            reply.answer(None)
             return
         self._in_hand = envelope
         handle(envelope)
@@ -346,6 +396,7 @@ class Inbox:
                 self._box.free.release()
             if envelope.reply is not None:
                 envelope.reply.fail(ActorFailedError(*error.args))
+        self._fail_aside(error)
         self._receive.close()
         self._release_owing()
 

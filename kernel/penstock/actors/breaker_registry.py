@@ -175,11 +175,11 @@ class BreakerRef:
 
     async def isolate(self, scope: str) -> None:
         """Opens a circuit by hand, until it is closed by hand."""
-        await self._address.ask(_ByHand(scope, isolate=True))
+        await self._address.ask_aside(_ByHand(scope, isolate=True))
 
     async def close_circuit(self, scope: str) -> None:
         """Closes a circuit by hand."""
-        await self._address.ask(_ByHand(scope, isolate=False))
+        await self._address.ask_aside(_ByHand(scope, isolate=False))
 
     async def flush(self) -> None:
         """Waits until everything told before is handled."""

@@ -51,7 +51,8 @@ class StreamPump:
         self._send = send
         self._slot = slot
         self._finished = finished
-        self.scope = trio.CancelScope()
+        # Shielded: whoever opened the stream ends it, by leaving it; a cancel from outside reaches that task first.
+        self.scope = trio.CancelScope(shield=True)
         self.batches = 0
         self.chunks = 0
 
