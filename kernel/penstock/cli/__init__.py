@@ -18,6 +18,10 @@ def main() -> NoReturn:
     """Runs the command with the arguments of the process, and exits."""
     if any(find_spec(package) is None for package in NEEDS):
         sys.exit("The penstock command needs its extra: pip install 'penstock[cli]'")
-    from penstock.cli._program import run  # noqa: PLC0415  # it imports click
+    try:
+        from penstock.cli._program import run  # noqa: PLC0415  # it imports click
 
-    sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        # While it was still importing, or about to exit.
+        sys.exit(130)

@@ -125,7 +125,7 @@ def make_books(**changes: object) -> Books:
         elapsed=3.0,
         tally=tally,
         ledger=Amount(230, 2_350_000),
-        accounts={},
+        accounts={BATCH: (2_350_000, 2_350_000)},
         served={"sonnet": Served(input_tokens=20, output_tokens=40), "gpt": Served(), "haiku": Served()},
         events_missed=0,
     )
@@ -156,6 +156,7 @@ def test_a_verdict_adds_up_both_ledgers() -> None:
         ({"tally": Tally(1, 4, 1.0)}, "not every call"),
         ({"ledger": Amount(231, 2_350_000)}, "tokens are not the sum"),
         ({"ledger": Amount(230, 2_350_001)}, "money is not the sum"),
+        ({"accounts": {BATCH: (2, 1)}}, "team/batch spent more than its limit"),
         ({"events_missed": 1}, "1 events were lost"),
         ({"served": {name: Served(input_tokens=100) for name in TARGETS}}, "counted more than was booked"),
     ],

@@ -29,6 +29,7 @@ def report(console: Console, scenario: Scenario, books: Books, verdict: Verdict)
     console.print()
     console.print(_ledgers(verdict))
     console.print(Text(_explanation(verdict), "dim"), width=min(console.width, WIDTH))
+    console.print(Text(_spending(books)))
     console.print()
     for complaint in verdict.complaints:
         console.print(Text(f"WRONG: {complaint}.", "bold red"))
@@ -79,6 +80,11 @@ def _explanation(verdict: Verdict) -> str:
         f" {whole.unbilled} attempts ended without a bill (5xx, silence, cut streams): for each of them the most"
         " that it can have cost is booked, so booked is never less than served."
     )
+
+
+def _spending(books: Books) -> str:
+    spent = (f"{path} ${usd(nano):.4f} of ${usd(limit):.4f}" for path, (nano, limit) in books.accounts.items())
+    return f"Budgets: {', '.join(spent)}."
 
 
 def _praise(books: Books, verdict: Verdict) -> str:

@@ -70,6 +70,7 @@ def judge(books: Books) -> Verdict:
         (not whole.covered, "the upstream counted more than was booked"),
         (whole.booked_tokens != books.ledger.tokens, "the budget's tokens are not the sum of the attempts"),
         (whole.booked_nano != books.ledger.nano_usd, "the budget's money is not the sum of the attempts"),
+        *((spent > limit, f"{path} spent more than its limit") for path, (spent, limit) in books.accounts.items()),
         (books.events_missed > 0, f"{books.events_missed} events were lost"),
     ]
     return Verdict(
