@@ -5,7 +5,6 @@ Not here: who owns entries and flights (`actors.cache_actor`).
 
 from __future__ import annotations
 
-import copy
 import logging
 from typing import Any, TypeAlias
 
@@ -16,7 +15,7 @@ from msgspec import Struct
 from penstock._config import CacheWhen
 from penstock._targets import LiveTarget
 from penstock.actors.cache_actor import CacheRef, Hit, Leads
-from penstock.errors import CallError
+from penstock.errors import CallError, replica
 from penstock.policy.cache_key import cache_key
 from penstock.policy.coalesce import GoneReason
 from penstock.types import (
@@ -76,19 +75,15 @@ class CallCache:
     outcome: CacheOutcome = "off"
     _flight: tuple[int, str, str] | None = None
     """Stage, lookup id and key of the lookup whose end is owed."""
+    _peeked: set[int] = attrs.Factory(set[int])
 
     async def look_up(self, stage: int, target: LiveTarget, request: ChatRequest, wall: float) -> LookedUp:
         """An answer, what became of the flight that was joined, or None: go and ask the target."""
         if self._flight is not None and self._flight[0] == stage:
             return None  # another attempt at the same target: the flight is led already
         self.end(gone="target_failed")
-        if self.ref is None or not self._wanted(request, target):
-            return None
-        codec = target.provider.codec
-        try:
-            wire = codec.encode(request, target.wire, stream=False, now=wall)
-            key = cache_key(wire, significant_headers=codec.significant_headers, tenant=self.tenant)
-        except (Exception, SystemExit):  # noqa: BLE001 - the attempt will meet the same, and say what it is
+        key = self._key(target, request, wall)
+        if self.ref is None or key is None:
             return None
         lookup_id = f"{self.call_id}/{stage}"
         self._flight = (stage, lookup_id, key)
@@ -101,13 +96,38 @@ class CallCache:
             if shared.kind not in SHARED:
                 raise  # of the mailbox: our time is up
             self.end(gone="target_failed")
-            return copy.copy(shared)  # each follower raises, and signs, its own
+            return replica(shared)  # each follower raises, and signs, its own
         if not isinstance(found, Hit):
             passed_on = isinstance(found, Leads) and found.after == "target_failed"
             return GoElsewhere() if passed_on else None
         self.outcome = "follower" if found.follower else "hit"
         self.end(gone="not_shareable")
         return msgspec.msgpack.decode(found.value, type=StoredAnswer)
+
+    async def peek(self, stage: int, target: LiveTarget, request: ChatRequest, wall: float) -> StoredAnswer | None:
+        """An answer of a target that cannot be asked now, once for each stage. Joins and leads no flight."""
+        if stage in self._peeked:
+            return None
+        self._peeked.add(stage)
+        key = self._key(target, request, wall)
+        if self.ref is None or key is None:
+            return None
+        value = await self.ref.peek(key, deadline=self.deadline, context=self.context)
+        if value is None:
+            return None
+        self.outcome = "hit"
+        return msgspec.msgpack.decode(value, type=StoredAnswer)
+
+    def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> str | None:
+        """None: not to be cached, or the codec cannot say it; the attempt will meet the same, and say what it is."""
+        if self.ref is None or not self._wanted(request, target):
+            return None
+        codec = target.provider.codec
+        try:
+            wire = codec.encode(request, target.wire, stream=False, now=wall)
+            return cache_key(wire, significant_headers=codec.significant_headers, tenant=self.tenant)
+        except (Exception, SystemExit):  # noqa: BLE001 - foreign code; see above
+            return None
 
     def keep(self, completion: Completion, target: str, *, capped: bool) -> None:
         """Ends the flight with a whole answer: stored and shared where it is one that was asked for."""
@@ -127,7 +147,7 @@ class CallCache:
     def failed(self, error: CallError) -> None:
         """Ends the flight where its followers would meet the same error."""
         if error.kind in SHARED:
-            self.end(error=copy.copy(error))
+            self.end(error=replica(error))
 
     def end(
         self, *, value: bytes | None = None, error: CallError | None = None, gone: GoneReason = "cancelled"

@@ -20,7 +20,7 @@ from penstock.policy.money import cost
 from penstock.policy.routing import Learned
 from penstock.types import ChatRequest, Message, Text, ToolCall, ToolResult, Usage
 
-__all__ = ["BudgetRules", "Offer", "price_offers", "refusal_error", "text_bytes"]
+__all__ = ["BudgetRules", "Offer", "is_text", "price_offers", "refusal_error", "text_bytes"]
 
 
 @attrs.frozen
@@ -42,6 +42,10 @@ class Offer:
     choices: int
     """Answers asked for at once: each may use the whole of `max_tokens`."""
     input_estimate: int
+    proven_input: int | None
+    """The codec's own bound of the input; None where there is none, and the line stands on the estimate."""
+    uncapped_output: int
+    """What `outputs.maximum` would be without an account's limit per request."""
 
     def bound(self, output: int) -> Amount:
         """The most that one attempt costs with so much output allowed."""
@@ -135,7 +139,15 @@ def _offer(  # noqa: PLR0917 - one place where everything that decides an offer 
     refused = check_request_limits(
         chain, estimate, outputs.minimum, nano_usd=None if price is None else cost(least, price)
     )
-    return refusal_error(refused) if refused else Offer(line, outputs, choices, estimate)
+    if refused:
+        return refusal_error(refused)
+    uncapped = outputs.maximum if output_cap is None else max(outputs.maximum, _uncapped(target) * choices)
+    return Offer(line, outputs, choices, estimate, bound, uncapped)
+
+
+def _uncapped(target: LiveTarget) -> int:
+    """What an answer might have been given where no account limited it."""
+    return target.wire.default_max_tokens or target.capabilities.max_output or 0
 
 
 def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, int]:
@@ -191,6 +203,16 @@ def text_bytes(request: ChatRequest) -> int:
     for tool in request.tools:
         size += len(tool.name) + len(tool.description.encode()) + len(msgspec.json.encode(tool.parameters))
     return size + (len(msgspec.json.encode(request.output.schema)) if request.output else 0)
+
+
+def is_text(request: ChatRequest) -> bool:
+    """True where everything in the messages is text, or arguments and results of tools."""
+    parts = (part for message in request.messages for part in message.content)
+    return all(
+        isinstance(part, Text | ToolCall)
+        or (isinstance(part, ToolResult) and all(isinstance(held, Text) for held in part.content))
+        for part in parts
+    )
 
 
 def _message_bytes(message: Message) -> int:

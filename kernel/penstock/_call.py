@@ -17,7 +17,7 @@ import trio
 
 from penstock._answers import CallCache, GoElsewhere, StoredAnswer, replayed
 from penstock._books import Books, Running, action_key
-from penstock._budgeting import price_offers, text_bytes
+from penstock._budgeting import is_text, price_offers, text_bytes
 from penstock._config import CacheWhen
 from penstock._engine import Engine
 from penstock._events import AttemptEnded, CallEnded, CallStarted
@@ -39,7 +39,7 @@ from penstock.errors import (
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.breaker import Denied
 from penstock.policy.coalesce import GoneReason
-from penstock.policy.retry import ACTIONS, Cascade, Stage, Stop, Try, Wait
+from penstock.policy.retry import ACTIONS, Cascade, Stage, Step, Stop, Try, Wait
 from penstock.telemetry import CallSpan
 from penstock.types import (
     ChatRequest,
@@ -146,9 +146,12 @@ class _Run:
                 return response
             # Where the caller's own time was up as well, the caller's scope is the one to tell.
             await trio.lowlevel.checkpoint_if_cancelled()
-            raise self.cut_short()
+            raise self.cut_short()  # noqa: TRY301 - told of below like whatever else ends a call
         except PenstockError as error:
             outcome = error.kind if isinstance(error, CallError) else type(error).__name__
+            raise
+        except Exception as bug:
+            outcome = type(bug).__name__
             raise
         finally:
             self.engine.ended(scope)
@@ -159,7 +162,11 @@ class _Run:
         clock = self.engine.clock
         while True:
             now = clock.monotonic()
-            match self.cascade.next(now, self.unavailable()):
+            blocked = self.unavailable()
+            step = self.cascade.next(now, blocked)
+            if blocked and (stored := await self.stored_for(blocked, step)) is not None:
+                return await self.replay(stored)
+            match step:
                 case Stop() as stop:
                     raise self.books.verdict(stop, now)
                 case Wait(until=until, stage=stage):
@@ -170,6 +177,17 @@ class _Run:
                     response = await self.visit(stage)
                     if response is not None:
                         return response
+
+    async def stored_for(self, blocked: Mapping[int, float], step: Step) -> StoredAnswer | None:
+        """A stored answer of a target that would be passed over because it is unhealthy: that does not matter then."""
+        last = step.stage if isinstance(step, Try) else len(self.call.targets)
+        for stage in sorted(blocked):
+            if stage < last:
+                target = self.call.targets[stage]
+                stored = await self.cache.peek(stage, target, self.call.request, self.engine.clock.wall())
+                if stored is not None:
+                    return stored
+        return None
 
     async def visit(self, stage: int) -> ChatResponse | None:
         """One stage, hop by hop: a response, or None to go on with the cascade."""
@@ -185,9 +203,11 @@ class _Run:
             self.cascade.give_up(stage)
             return None
         if self.call.chain and await self.cover(stage) is not None:
+            self.cache.end(gone="refused")  # for a reason of this call's own: others may well go there
             return None
         permit = await self.admit(stage, target)
         if permit is None:
+            self.cache.end(gone="refused")
             return None
         completion = await self.attempt(stage, target, permit)
         if completion is None:
@@ -329,6 +349,7 @@ class _Run:
         self.exchange = exchange = Exchange(target, engine.clock.wall)
         completion: Completion | None = None
         error: CallError | None = None
+        filtered = False
         try:
             request = self.hold.request(stage, self.call.request)
             if self.deliver is None:
@@ -336,6 +357,7 @@ class _Run:
             else:
                 completion = await exchange.streamed(request, self.pass_on)
             error = self.filtered(stage, completion)
+            filtered = error is not None
         except CallError as failure:
             failure.request_id = failure.request_id or exchange.request_id
             error = failure
@@ -347,7 +369,7 @@ class _Run:
         if self.committed:
             raise self.broken(error, exchange) from error
         self.held_back.clear()
-        self.note_failure(stage, error)
+        self.note_failure(stage, error, of_this_call=filtered)
         return None
 
     def filtered(self, stage: int, completion: Completion) -> CallError | None:
@@ -407,21 +429,26 @@ class _Run:
 
     def teach(self, stage: int, target: LiveTarget, usage: Usage) -> None:
         """What real usage says about bounds and estimates; only where an account needs them."""
+        bound = self.hold.input_bound(stage)
         self.engine.router.used(
             target.name,
-            text_bytes=text_bytes(self.call.request),
-            bound=self.hold.input_bound(stage),
+            # Media, and what a server adds by itself, say nothing about how text turns into tokens.
+            text_bytes=text_bytes(self.call.request) if bound is not None and is_text(self.call.request) else 0,
             input_tokens=usage.input_tokens,
+            excess=0 if bound is None else usage.input_tokens - bound,
         )
 
-    def note_failure(self, stage: int, error: CallError) -> None:
-        """Tells the cascade, and whoever must act."""
+    def note_failure(self, stage: int, error: CallError, *, of_this_call: bool = False) -> None:
+        """Tells the cascade, and whoever must act. `of_this_call`: another call might not take it for a failure."""
         kind = action_key(error)
         target = self.call.targets[stage]
         if ACTIONS[kind].loud:
             logger.error("target %s: %s; someone has to act", target.name, error.kind)
         self.books.note(error)
-        self.cache.failed(error)
+        if of_this_call:
+            self.cache.end(gone="not_shareable")
+        else:
+            self.cache.failed(error)
         self.call.span.event("attempt_failed", target=target.name, kind=kind)
         self.cascade.failed(
             stage,

@@ -153,7 +153,7 @@ class BudgetConfig:
     """The tree of accounts, and what happens where something about a call's cost is not known."""
 
     accounts: tuple[AccountSpec, ...] = ()
-    on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
+    on_unknown_price: Literal["deny", "allow"] = "deny"
     on_unknown_bound: Literal["deny", "estimate"] = "deny"
     hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
     """Seconds a call waits for other calls' holds to settle."""

@@ -142,7 +142,7 @@ class AccountTable:
 class BudgetTable(AccountTable):
     """[budget]: the root account, and what holds for all."""
 
-    on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
+    on_unknown_price: Literal["deny", "allow"] = attrs.field(default="deny", metadata={LATER: ("cap",)})
     on_unknown_bound: Literal["deny", "estimate"] = "deny"
     hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)

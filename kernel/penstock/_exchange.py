@@ -27,7 +27,9 @@ from penstock.errors import (
     CallError,
     ConfigError,
     ConnectionLostError,
+    InvalidRequestError,
     MalformedResponseError,
+    ServerError,
     StreamBrokenError,
     TotalTimeoutError,
     UnsendableRequestError,
@@ -59,6 +61,8 @@ MAX_BODY = 67_108_864
 """64 MiB: a whole answer with images in base64 stays far below."""
 
 
+NAMED_STATUSES = frozenset({400, 401, 403, 404, 413, 422})
+"""Statuses that mean what they say, whatever `x-should-retry` adds."""
 AFTER_THE_END = 1.0
 """Seconds for the HTTP body to end after the wire's own end; then the connection is not worth keeping."""
 _Result = TypeVar("_Result")
@@ -214,7 +218,7 @@ class Exchange:
         else:
             # Our own transport has done it; one that was handed in leaves a body as it came.
             return decompressed(response, limit=MAX_BODY)
-        raise discreet(failure, self._secret)
+        raise self._discreet(failure)
 
     def _head(self, response: httpx.Response) -> WireHead:
         head = WireHead(
@@ -250,7 +254,7 @@ class Exchange:
             lost = cut(f"{self.target}: the response was cut: {failure}").with_traceback(failure.__traceback__)
             lost.__cause__ = failure.__cause__
             failure = lost
-        raise discreet(failure, self._secret)
+        raise self._discreet(failure)
 
     def _decode(self, response: WireResponse) -> Completion:
         if not 200 <= response.status < 300:
@@ -267,8 +271,13 @@ class Exchange:
 
     def _classify(self, response: WireResponse) -> CallError:
         error = self._told(lambda: self.codec.classify(response, now=self.wall()), CallError)
-        discreet(error, self._secret)
+        self._discreet(error)
         self._is_named(error.request_id)
+        if type(error) is InvalidRequestError and error.should_retry and error.status not in NAMED_STATUSES:
+            # A status that no row of the table names, and a server that asks for another try.
+            error = ServerError(
+                str(error), status=error.status, code=error.code, should_retry=True, retry_after=error.retry_after
+            )
         return error
 
     def _is_named(self, request_id: str | None) -> None:
@@ -297,7 +306,10 @@ class Exchange:
         except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us
             failure = broken_codec(self.target, bug)
         # Raised out here, so that no context holds what the bug said.
-        raise discreet(failure, self._secret)
+        raise self._discreet(failure)
+
+    def _discreet(self, error: CallError) -> CallError:
+        return discreet(error, self._secret, self.target)
 
     def _told(self, ask: Callable[[], object], kind: type[_Result]) -> _Result:
         """What the codec says, where it is what its class promises."""

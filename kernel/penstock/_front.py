@@ -120,7 +120,7 @@ class Kernel:
             tools=tools,
             thinking=thinking,
         )
-        return OpenStream(self._engine, self._nursery, lambda: make_call(self._engine, chat, options))
+        return OpenStream(self._engine, self._nursery, lambda: make_call(self._engine, chat, options, streamed=True))
 
     def with_options(
         self,

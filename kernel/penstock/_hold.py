@@ -59,16 +59,16 @@ class CallHold:
         return None if offer is None or self.granted is None else offer.bound(self.granted.output_tokens)
 
     def input_bound(self, stage: int) -> int | None:
-        """The input part of it, in tokens."""
+        """The codec's own bound of the input, in tokens, without what was learned of the target."""
         offer = self.offer(stage)
-        return None if offer is None else offer.line.input_tokens
+        return None if offer is None else offer.proven_input
 
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""
         offer = self.offer(stage)
         if offer is None or self.granted is None or finish_reason != "length":
             return False
-        return offer.outputs.insert and self.granted.output_tokens < offer.outputs.maximum
+        return offer.outputs.insert and self.granted.output_tokens < offer.uncapped_output
 
     def settle(self) -> None:
         """Replaces the hold by what was charged. Never raises, never waits."""

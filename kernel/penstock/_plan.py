@@ -129,7 +129,7 @@ def _is_plain(part: Part) -> bool:
             return False
 
 
-def make_call(engine: Engine, request: ChatRequest, options: CallOptions) -> Call:
+def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, streamed: bool = False) -> Call:
     """Everything that is decided before the first hop. Raises ConfigError, NoRouteError or KernelClosedError."""
     engine.check_taking_calls()
     _refuse_what_is_not_built(options)
@@ -154,7 +154,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions) -> Cal
         chain=chain,
         tenant=engine.accounts.tenant_of(account),
         cache_when=_cache_when(engine, route, options),
-        deadline=now + _timeout(engine, route, options),
+        deadline=now + _timeout(engine, route, options, streamed=streamed),
         horizon=trio.current_effective_deadline(),
         next_on_content_filter=route.on_content_filter == "next",
         span=engine.telemetry.call(call_id, route.name, account),
@@ -179,7 +179,7 @@ def _chain(engine: Engine, account: str) -> tuple[Any, ...]:
     return chain if any(spec.limits for spec in chain) else ()
 
 
-def _timeout(engine: Engine, route: RouteConfig, options: CallOptions) -> float:
+def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, streamed: bool) -> float:
     """Seconds: the earlier of the caller's and the route's; the kernel's where neither, nor a scope, names any."""
     given = options.timeout
     if given is not None and not isinstance(cast("object", given), int | float):
@@ -189,7 +189,8 @@ def _timeout(engine: Engine, route: RouteConfig, options: CallOptions) -> float:
     named = [seconds for seconds in (given, route.timeout) if seconds is not None]
     if named:
         return min(named)
-    scoped = trio.current_effective_deadline() < math.inf
+    # A stream outlives the scope it was opened in where its consumer goes on elsewhere: it keeps a deadline of its own.
+    scoped = not streamed and trio.current_effective_deadline() < math.inf
     return math.inf if scoped else engine.config.kernel.timeout
 
 

@@ -128,6 +128,15 @@ class CallError(PenstockError):
             raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unknown))}")
 
 
+def replica(error: CallError) -> CallError:
+    """Another of the same, for another call to raise and sign. Its constructor is not called: a plugin's may differ."""
+    copied: CallError = type(error).__new__(type(error))
+    copied.args = error.args
+    copied.__dict__.update(error.__dict__)
+    copied.__cause__ = error.__cause__
+    return copied
+
+
 class RejectedError(CallError):
     """This process refused: nothing was sent, nothing was spent."""
 

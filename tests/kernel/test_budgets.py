@@ -241,3 +241,35 @@ def test_a_stream_left_early_is_charged_with_its_bound() -> None:
             assert held == 0
 
     run(main)
+
+
+def test_a_guess_where_no_bound_exists_teaches_no_allowance() -> None:
+    def answer(request: httpx.Request) -> Reply:
+        body = good(request).json
+        body["usage"] = {"prompt_tokens": 5_000, "completion_tokens": 3, "total_tokens": 5_003}
+        return Reply(json=body)
+
+    async def main() -> None:
+        settings = limited({"per": "day", "tokens": MILLION}, on_unknown_bound="estimate")
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+            searching = penstock.ChatRequest("hello", model=GPT, extra={"openai": {"web_search_options": {}}})
+            for _ in range(20):
+                await kernel.complete(searching)
+            await kernel.snapshot()
+            assert kernel._engine.router.snapshot.learned == {}  # pyright: ignore[reportPrivateUsage] - nothing shows it
+
+    run(main)
+
+
+def test_a_cap_of_the_account_that_ended_the_answer_is_told() -> None:
+    def answer(request: httpx.Request) -> Reply:
+        body = good(request).json
+        body["choices"][0]["finish_reason"] = "length"
+        return Reply(json=body)
+
+    async def main() -> None:
+        settings = limited({"per": "request", "output_tokens": 2_000})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+            assert (await kernel.complete("hello", model=GPT)).capped_by == "budget"
+
+    run(main)

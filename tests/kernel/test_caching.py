@@ -231,3 +231,65 @@ def test_a_follower_keeps_its_own_deadline() -> None:
                 nursery.cancel_scope.cancel()
 
     run(main)
+
+
+def test_a_stored_answer_is_served_while_its_target_is_out_of_use() -> None:
+    async def main() -> None:
+        upstream = slow()
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            await kernel.complete("hello", model=GPT)
+            await kernel.breakers.isolate(f"target:{GPT}")
+            again = await kernel.complete("hello", model=GPT)
+            assert (again.cache, again.attempts) == ("hit", ())
+            async with kernel.stream("hello", model=GPT) as stream:
+                assert "".join([text async for text in stream.text()]) == ANSWER
+            with pytest.raises(errors.CircuitOpenError):
+                await kernel.complete("something else", model=GPT)
+            assert len(upstream.requests) == 1
+
+    run(main)
+
+
+def test_a_failure_that_only_the_leaders_route_calls_one_is_not_shared() -> None:
+    def answer(request: httpx.Request) -> Reply:
+        body = good(request).json
+        if b"gpt" in request.content:
+            body["choices"][0]["finish_reason"] = "content_filter"
+        return Reply(json=body, delay=1.0)
+
+    async def main() -> None:
+        routes = {"strict": {"cascade": [GPT, SONNET], "on_content_filter": "next"}, "plain": {"cascade": [GPT]}}
+        async with penstock.open_kernel(cached(routes=routes), transport=ScriptedTransport(answer)) as kernel:
+            targets: dict[str, tuple[str, str]] = {}
+
+            async def call(route: str) -> None:
+                response = await kernel.complete("hello", route=route)
+                targets[route] = (response.target, response.finish_reason)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call, "strict")
+                await wait_all_tasks_blocked()
+                nursery.start_soon(call, "plain")
+            assert targets == {"strict": (SONNET, "stop"), "plain": (GPT, "content_filter")}
+
+    run(main)
+
+
+def test_a_leader_that_may_not_pay_sends_nobody_away() -> None:
+    async def main() -> None:
+        tables = {
+            "routes": {"default": {"cascade": ["openai/no-price", GPT]}},
+            "accounts": {"s": {"tenant": "s"}, "s/a": {"limits": [{"per": "day", "usd": 5}]}},
+        }
+        async with penstock.open_kernel(cached(**tables), transport=slow()) as kernel:
+            targets: dict[str, str] = {}
+
+            async def call(account: str) -> None:
+                targets[account] = (await kernel.complete("hello", account=account)).target
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call, "s/a")
+                nursery.start_soon(call, "s/b")
+            assert targets == {"s/a": GPT, "s/b": "openai/no-price"}
+
+    run(main)

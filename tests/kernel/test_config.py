@@ -70,7 +70,7 @@ limits = [
   { per = "minute", tokens = 10_000, rolling = true },
 ]
 soft = 0.8
-on_unknown_price = "cap"
+on_unknown_price = "allow"
 on_unknown_bound = "estimate"
 hold_wait = 2
 min_output_tokens = 256
@@ -132,7 +132,7 @@ def test_the_budget_is_a_tree_with_exact_money(whole: Config) -> None:
     assert (minute.per, minute.tokens, minute.rolling) == (Per.MINUTE, 10_000, True)
     assert search.limits[1].output_tokens == 2_000
     assert users.limits[0].nano_usd == 1
-    assert whole.budget.on_unknown_price == "cap"
+    assert whole.budget.on_unknown_price == "allow"
     assert whole.budget.on_unknown_bound == "estimate"
     assert (whole.budget.hold_wait, whole.budget.min_output_tokens) == (2.0, 256)
 

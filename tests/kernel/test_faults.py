@@ -191,3 +191,26 @@ async def nothing_is_left(kernel: penstock.Kernel, upstream: ScriptedTransport) 
         assert (actor.slots_in_use, actor.queued, actor.lost, actor.stray) == (0, 0, 0, 0)
     for account in snapshot.accounts.values():
         assert all(window.held.tokens == 0 for window in account.windows)
+
+
+@pytest.mark.parametrize("status", [405, 418, 499])
+def test_a_status_of_no_row_is_tried_again_where_the_server_asks_for_it(status: int) -> None:
+    async def main() -> None:
+        odd = Reply(status, json={"error": {"message": "odd"}}, headers=[("x-should-retry", "true")])
+        upstream = failing(SONNET, answer=odd)
+        async with penstock.open_kernel(config(), transport=upstream) as kernel:
+            response = await kernel.complete("hello")
+            assert [attempt.outcome for attempt in response.attempts] == ["server_error"] * 3 + ["ok"]
+
+    run(main)
+
+
+def test_a_plugins_own_error_class_can_be_shared_without_its_constructor() -> None:
+    class TheirsError(errors.InvalidRequestError):
+        def __init__(self, code: int, words: str) -> None:
+            super().__init__(f"{code}: {words}")
+
+    theirs = TheirsError(7, "no")
+    copied = errors.replica(theirs)
+    assert copied is not theirs
+    assert (type(copied), str(copied)) == (TheirsError, "7: no")

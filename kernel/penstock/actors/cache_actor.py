@@ -69,6 +69,10 @@ class _Lookup(Request[Found], frozen=True):
     deadline: float
 
 
+class _Peek(Request["bytes | None"], frozen=True):
+    key: str
+
+
 class _End(Struct, frozen=True):
     """The one message owed for a lookup: what came of it. `value` is stored, where there is one."""
 
@@ -108,6 +112,10 @@ class CacheActor(Actor):
                 self._lookup(message, envelope.reply)
             case _End():
                 self._end(message)
+            case _Peek(key=key):
+                assert envelope.reply is not None
+                entry = self._entries.get(key, self._clock.wall())
+                envelope.reply.answer(None if entry is None else entry.value)
             case _:
                 raise TypeError(f"cache_actor takes no {type(message).__name__}")
 
@@ -196,6 +204,10 @@ class CacheRef:
         """
         message = _Lookup(lookup_id, key, may_lead, deadline)
         return await self._address.ask(message, owes=lookup_id, deadline=deadline, context=context)
+
+    async def peek(self, key: str, *, deadline: float, context: object = None) -> bytes | None:
+        """An answer that is stored already. Joins no flight and owes nothing."""
+        return await self._address.ask(_Peek(key), deadline=deadline, context=context)
 
     def end(
         self,

@@ -17,6 +17,10 @@ from penstock.policy.routing import CoolDown, Learned, Routing
 __all__ = ["RouteSnapshot", "Router", "RouterRef", "open_router"]
 
 
+TOGETHER = 16
+"""Exchanges whose usage is learned from together."""
+
+
 class RouteSnapshot(Struct, frozen=True):
     """What is known of the targets. Absent from `cooling`: may be tried. Absent from `learned`: nothing learned yet."""
 
@@ -39,9 +43,12 @@ class _Limited:
 
 @attrs.frozen
 class _Used:
+    """Of one exchange, or of several together."""
+
     text_bytes: int
-    bound: int | None
     input_tokens: int
+    excess: int
+    exchanges: int = 1
 
 
 @attrs.frozen
@@ -53,26 +60,29 @@ _Observation = _Limited | _Used | _Answered
 
 
 def _with(seen: _Observation) -> Callable[[dict[type, _Observation] | None], dict[type, _Observation]]:
-    """Adds to what waits: at most one of each sort, the longest hint and the usage that exceeds its bound most."""
+    """Adds to what waits: one of each sort, usage summed up, of hints the longest."""
 
     def fold(before: dict[type, _Observation] | None) -> dict[type, _Observation]:
         kept = before or {}
-        old = kept.get(type(seen))
-        if old is None or _weight(seen) >= _weight(old):
-            kept[type(seen)] = seen
+        kept[type(seen)] = _together(kept.get(type(seen)), seen)
         return kept
 
     return fold
 
 
-def _weight(seen: _Observation) -> float:
-    match seen:
-        case _Limited(retry_after=retry_after):
-            return retry_after or 0.0
-        case _Used(bound=bound, input_tokens=tokens):
-            return 0.0 if bound is None else max(0.0, tokens - bound)
-        case _Answered():
-            return 0.0
+def _together(old: _Observation | None, new: _Observation) -> _Observation:
+    match old, new:
+        case _Used(), _Used():
+            return _Used(
+                old.text_bytes + new.text_bytes,
+                old.input_tokens + new.input_tokens,
+                max(old.excess, new.excess),
+                old.exchanges + new.exchanges,
+            )
+        case _Limited(), _Limited():
+            return max(old, new, key=lambda limited: limited.retry_after or 0.0)
+        case _:
+            return new
 
 
 class Router(Actor):
@@ -104,9 +114,11 @@ class Router(Actor):
                             self._on_cool_down(cooled)
                     case _Answered():
                         self._core.answered(scope, now)
-                    case _Used(text_bytes=text_bytes, bound=bound, input_tokens=tokens):
+                    case _Used():
                         target = scope.removeprefix("used:")
-                        self._core.used(target, text_bytes=text_bytes, bound=bound, input_tokens=tokens)
+                        self._core.used(
+                            target, text_bytes=seen.text_bytes, input_tokens=seen.input_tokens, excess=seen.excess
+                        )
 
     def drained(self) -> None:
         """Publishes if anything changed."""
@@ -130,6 +142,7 @@ class RouterRef:
     def __init__(self, address: Address, cell: _Cell) -> None:
         self._address = address
         self._cell = cell
+        self._told = 0
 
     @property
     def snapshot(self) -> RouteSnapshot:
@@ -146,10 +159,12 @@ class RouterRef:
         """A scope that had been cooling answers again. Never raises."""
         self._address.observe(scope, _with(_Answered()), wake=True)
 
-    def used(self, target: str, *, text_bytes: int, bound: int | None, input_tokens: int) -> None:
-        """Real usage of one exchange. Never raises."""
-        breaks_bound = bound is not None and input_tokens > bound
-        self._address.observe(f"used:{target}", _with(_Used(text_bytes, bound, input_tokens)), wake=breaks_bound)
+    def used(self, target: str, *, text_bytes: int, input_tokens: int, excess: int) -> None:
+        """Real usage of one exchange; `text_bytes` 0 where it says nothing about text. Never raises."""
+        self._told += 1
+        seen = _Used(text_bytes, input_tokens if text_bytes else 0, excess)
+        # An exceeded bound matters at once. The ratio does not: so many exchanges together cost one waking.
+        self._address.observe(f"used:{target}", _with(seen), wake=excess > 0 or self._told % TOGETHER == 0)
 
     async def flush(self) -> None:
         """Waits until everything told before is handled."""

@@ -97,7 +97,8 @@ ACTIONS: Mapping[str, Action] = {
     "connect_timeout": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER, billed=False),
     "connection_lost": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
     "transport": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
-    "reused_connection_closed": Action(Same.AT_ONCE, Next.YES, billed=False),
+    # That nothing was read is likely, not certain: it costs its bound until somebody says otherwise.
+    "reused_connection_closed": Action(Same.AT_ONCE, Next.YES),
     "timeout": _TIMEOUT,
     "first_token_timeout": _TIMEOUT,
     "idle_timeout": _TIMEOUT,

@@ -95,11 +95,19 @@ class Routing:
             if reason == "quota_exhausted"
             else (self._settings.rate_base, self._settings.rate_cap)
         )
-        own = min(cap, base * 2.0 ** min(in_a_row - 1, 30)) * (0.5 + jitter / 2)
-        until = now + (own if retry_after is None else retry_after)
+        own = min(cap, base * 2.0 ** min(in_a_row - 1, 30))
+        if reason == "quota_exhausted":
+            # Nothing a server says about seconds fills an account; a little jitter upward spreads those who come back.
+            wait = max(own * (1 + jitter / 10), retry_after or 0.0)
+        else:
+            wait = own * (0.5 + jitter / 2) if retry_after is None else retry_after
+        until = now + wait
         if before and until <= before.until:
             return None
+        self._cooling.pop(scope, None)
         self._cooling[scope] = _Cooling(until, reason, in_a_row)
+        if len(self._cooling) > MOST_SCOPES:
+            del self._cooling[next(iter(self._cooling))]
         self.version += 1
         return CoolDown(scope, until, reason)
 
@@ -110,17 +118,29 @@ class Routing:
             del self._cooling[scope]
             self.version += 1
 
-    def used(self, target: str, *, text_bytes: int, bound: int | None, input_tokens: int) -> None:
-        """Real input usage of one exchange, beside the bytes of its text and the bound it was given."""
+    def used(self, target: str, *, text_bytes: int, input_tokens: int, excess: int = 0) -> None:
+        """Real input usage of exchanges, beside the bytes of their text.
+
+        `excess` is the most by which one of them exceeded its codec's own bound, whatever was learned before; 0 or less
+        where none did. A ratio that moves by less than a fiftieth is not worth telling everyone.
+        """
         learned = self._learned.get(target, Learned())
-        extra = learned.extra_allowance
-        if bound is not None and input_tokens > bound:
-            extra += input_tokens - bound
-        self._estimate.learn(target, input_bytes=text_bytes, input_tokens=input_tokens)
-        now_known = Learned(extra, self._estimate.tokens(target, RATIO_BYTES) / RATIO_BYTES)
-        if now_known != learned:
-            self._learned[target] = now_known
-            self.version += 1
+        extra = max(learned.extra_allowance, excess)
+        ratio = learned.tokens_per_byte
+        if text_bytes:
+            self._estimate.learn(target, input_bytes=text_bytes, input_tokens=input_tokens)
+            seen = self._estimate.tokens(target, RATIO_BYTES) / RATIO_BYTES
+            ratio = seen if ratio is None or abs(seen - ratio) > ratio / 50 else ratio
+        self._learn(target, Learned(extra, ratio))
+
+    def _learn(self, target: str, learned: Learned) -> None:
+        if learned == self._learned.get(target, Learned()):
+            return
+        self._learned.pop(target, None)
+        self._learned[target] = learned
+        if len(self._learned) > MOST_SCOPES:
+            del self._learned[next(iter(self._learned))]
+        self.version += 1
 
     def cooling(self) -> Mapping[str, CoolDown]:
         """Every cool-down that was not answered since, by scope; ones that are over are left for `answered`."""
@@ -131,5 +151,7 @@ class Routing:
         return dict(self._learned)
 
 
+MOST_SCOPES = 4_096
+"""Names of targets can come from callers: beyond so many, the oldest is forgotten."""
 RATIO_BYTES = 1_000_000
 """So many bytes are asked about to learn the ratio: rounding up to a token then hides nothing."""
