@@ -29,6 +29,8 @@ __all__ = ["broken_codec", "broken_transport", "discreet", "translated", "withou
 
 CLOSED_BY_PEER = ("disconnected", "closed connection", "connection closed")
 """httpx's stock transport tells a connection that ended from a broken protocol by these words alone."""
+HALF_A_HEAD = "peer unexpectedly closed connection"
+"""What h11 says where something came, and then the end, but no whole head: servers of other protocols do that."""
 LEAST_OF_A_KEY = 8
 """Characters: the beginning of a key that a shortened quotation may end in. Fewer tell nothing."""
 
@@ -58,11 +60,15 @@ def broken_codec(target: str, bug: BaseException | str) -> CodecFailedError:
     return CodecFailedError(says).with_traceback(bug.__traceback__)
 
 
-def discreet(error: CallError, secret: str | None) -> CallError:
-    """The error fit to be shown: no credential in it, for providers do quote them, and no hint that is none."""
+def discreet(error: CallError, secret: str | None, target: str) -> CallError:
+    """The error fit to be shown: it names its target, holds no credential (providers quote them) and no false hint."""
     hint: object = error.retry_after
     if not (isinstance(hint, int | float) and 0 <= hint < math.inf):
         error.retry_after = None
+    words = str(error)
+    if target not in words:
+        # Codecs do not know their target's name.
+        error.args = (f"{target}: {words}",)
     if secret:
         error.args = tuple(without_secret(each, secret) if isinstance(each, str) else each for each in error.args)
         if isinstance(error, ProviderError):
@@ -105,6 +111,11 @@ def translated(error: Exception, target: str) -> CallError:  # noqa: C901 - one 
             return IdleTimeoutError(f"{target} fell silent")
         case httpx.RemoteProtocolError() if not any(word in str(error).lower() for word in CLOSED_BY_PEER):
             return MalformedResponseError(f"{target} does not speak HTTP/1.1 as it should: {sentence(error)}")
+        case httpx.RemoteProtocolError() if HALF_A_HEAD in str(error):
+            return ConnectionLostError(
+                f"the connection to {target} was lost: the server hung up before a whole HTTP/1.1 head had come;"
+                " is it an HTTP server that listens there?"
+            )
         case httpx.DecodingError():
             return MalformedResponseError(f"{target} sent a body that cannot be decompressed: {_words(error)}")
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError() | httpx.InvalidURL():
