@@ -125,3 +125,48 @@ def test_a_full_mailbox_has_room_for_a_wake_up_after_every_crash() -> None:
         assert address.statistics().slots_in_use == 0
 
     run(lambda: with_actor(Fragile(RESTART, breaks=3), talk))
+
+
+class CrashesAside(Fragile):
+    """Breaks on one word, and once when it has drained its mail."""
+
+    def __init__(self, *, drains: int = 0) -> None:
+        super().__init__(RESTART, breaks=0)
+        self.drains = drains
+
+    def handle(self, envelope: Envelope) -> None:
+        if envelope.message == Ask("crash"):
+            raise ZeroDivisionError("a bug")
+        super().handle(envelope)
+
+    def drained(self) -> None:
+        if self.drains:
+            self.drains -= 1
+            raise ZeroDivisionError("a bug")
+
+
+def test_onlookers_behind_one_that_crashes_the_actor_are_answered_after_the_restart() -> None:
+    answers: dict[str, str] = {}
+
+    async def talk(address: Address) -> None:
+        async def look(word: str) -> None:
+            try:
+                answers[word] = await address.ask_aside(Ask(word))
+            except ActorFailedError:
+                answers[word] = "failed"
+
+        async with trio.open_nursery() as nursery:
+            for word in ("crash", "one", "two"):
+                nursery.start_soon(look, word)
+            nursery.start_soon(address.flush)
+
+    run(lambda: with_actor(CrashesAside(), talk))
+    assert answers == {"crash": "failed", "one": "heard", "two": "heard"}
+
+
+def test_a_flush_that_meets_a_crash_is_answered_after_the_restart() -> None:
+    async def talk(address: Address) -> None:
+        await address.flush()
+        assert address.statistics().restarts == 1
+
+    run(lambda: with_actor(CrashesAside(drains=1), talk))

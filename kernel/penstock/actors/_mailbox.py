@@ -301,7 +301,8 @@ class Inbox:
         both run without mail.
         """
         while True:
-            if self._unopened is None:
+            # Requests aside that a crash left behind bring no mail that would wake us.
+            if self._unopened is None and not self._box.aside and not self._flushes:
                 try:
                     self._unopened = await self._next(wake_at())
                 except trio.EndOfChannel:
