@@ -124,7 +124,7 @@ class Books:
         if usage is not None:
             output = max(usage.output_tokens, lower_bound_tokens(streamed_bytes))
             return _as_guess(usage, output)
-        if outcome in NEVER_ANSWERED:
+        if outcome in NEVER_ANSWERED and not streamed_bytes:
             return Usage(estimated=True)
         # Four bytes a token, as for input that nothing was learned about yet.
         return Usage(

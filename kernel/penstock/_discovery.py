@@ -181,6 +181,8 @@ class PluginHost:
             raise PluginLoadError(f"{each.info} offers no provider of that name (it offers: {offers})")
 
     def _take(self, plugin: object, number: int) -> PluginInfo:
+        if isinstance(plugin, ProviderSpec):
+            plugin = _Offer(plugin)
         name = str(getattr(plugin, "__name__", None) or type(plugin).__name__)
         info = PluginInfo(name=name, group="program", distribution="given by the program", version="", status="loaded")
         if any(loaded.plugin is plugin for loaded in self._loaded.values()):
@@ -246,6 +248,18 @@ def _by_name(function: Callable[..., object], event: Event) -> object:
 
 def _without(function: Callable[[], object], _event: Event) -> object:
     return function()
+
+
+class _Offer:
+    """A spec that the program hands in without a plugin around it."""
+
+    def __init__(self, spec: ProviderSpec) -> None:
+        self._spec = spec
+        self.__name__ = spec.name
+
+    @hookspecs.hookimpl
+    def penstock_providers(self) -> Sequence[ProviderSpec]:
+        return (self._spec,)
 
 
 def _manager() -> pluggy.PluginManager:

@@ -63,6 +63,8 @@ MAX_BODY = 67_108_864
 
 NAMED_STATUSES = frozenset({400, 401, 403, 404, 413, 422})
 """Statuses that mean what they say, whatever `x-should-retry` adds."""
+OUR_HEADERS = (("accept-encoding", "identity"), ("user-agent", "penstock"))
+"""A compressed stream comes in lumps; a whole answer is small beside the time it takes to be made."""
 AFTER_THE_END = 1.0
 """Seconds for the HTTP body to end after the wire's own end; then the connection is not worth keeping."""
 _Result = TypeVar("_Result")
@@ -165,7 +167,7 @@ class Exchange:
                 await deliver(chunks)
                 watch.pause(trio.current_time() - now)
             scope.deadline = watch.deadline()
-            if self._codec_call(lambda: decoder.done):
+            if self._codec_call(lambda: getattr(decoder, "done", False)):
                 # The answer is whole: no clock of this attempt may take it back.
                 scope.deadline = math.inf
                 await self._finish_reading(body)
@@ -199,7 +201,7 @@ class Exchange:
             request = httpx.Request(
                 wire.method,
                 _parsed(wire.url),
-                headers=list(wire.headers),
+                headers=_headers(wire),
                 content=wire.body,
                 # Reading has no timeout there: the scope around it knows what is waited for, and until when.
                 extensions={
@@ -345,6 +347,12 @@ async def _let_go(response: httpx.Response) -> None:
             await response.aclose()
     except Exception as error:  # noqa: BLE001 - foreign code
         logger.debug("a transport broke while it closed a response: %s", type(error).__name__)
+
+
+def _headers(wire: WireRequest) -> list[tuple[str, str]]:
+    """The codec's headers, and ours where it names none."""
+    named = {name.lower() for name, _ in wire.headers}
+    return [*wire.headers, *(header for header in OUR_HEADERS if header[0] not in named)]
 
 
 @lru_cache(maxsize=1_024)

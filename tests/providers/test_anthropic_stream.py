@@ -237,7 +237,7 @@ def test_an_error_is_known_in_every_dress(told: bytes) -> None:
 
 def test_an_error_event_that_is_no_json_is_an_error_all_the_same() -> None:
     with pytest.raises(ServerError, match="upstream gave up"):
-        fed(start(), b"event: error\ndata: upstream gave up\n\n")
+        closed(start(), b"event: error\ndata: upstream gave up\n\n")
 
 
 @pytest.mark.parametrize(
@@ -411,3 +411,20 @@ def test_a_streamed_answer_equals_the_same_answer_whole(
 
 
 EMPTY_THINKING = (Thinking("", family="anthropic-messages"),)
+
+
+def test_what_came_before_an_error_in_the_same_read_is_delivered_however_the_bytes_are_split() -> None:
+    body = start() + block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "so far"})
+    body += b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"x"}}\n\n'
+    for at in (0, len(body) // 2, len(body)):
+        decoder = CODEC.decoder(HEAD)
+        text = "".join(
+            chunk.text
+            for piece in (body[:at], body[at:])
+            if not decoder.done
+            for chunk in decoder.feed(piece)
+            if isinstance(chunk, TextDelta)
+        )
+        with pytest.raises(OverloadedError):
+            decoder.close()
+        assert text == "so far"

@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 
 from penstock.abc import StreamDecoder
-from penstock.errors import MalformedResponseError, StreamBrokenError
+from penstock.errors import CallError, MalformedResponseError, StreamBrokenError
 from penstock.policy.sse import EventTooLongError, SseEvent, SseParser
 from penstock.types import Chunk, Completion, Usage, UsageUpdate, WireHead
 from penstock_providers.anthropic_messages._errors import error_in_answer
@@ -53,9 +53,12 @@ class AnthropicStreamDecoder(StreamDecoder):
         self._usage: UsageBody | None = None
         self._stop_reason: str | None = None
         self._done = False
+        self._failure: CallError | None = None
 
     def feed(self, data: bytes) -> list[Chunk]:
         """The chunks that `data` completes."""
+        if self._failure is not None:
+            raise self._failure
         if self._done:
             return []
         if self._started is None and len(self._preface) < _PREFACE:
@@ -66,11 +69,20 @@ class AnthropicStreamDecoder(StreamDecoder):
             raise MalformedResponseError(str(error)) from None
         chunks: list[Chunk] = []
         for event in events:
-            self._take(event, chunks)
+            try:
+                self._take(event, chunks)
+            except CallError as failure:
+                if not chunks:
+                    raise
+                # What came before it in the same read is delivered first: how the bytes are split must change nothing.
+                self._failure = failure
+                break
         return chunks
 
     def close(self) -> None:
         """The bytes have ended. Raises what they came to, where that is no whole answer."""
+        if self._failure is not None:
+            raise self._failure
         try:
             for event in [] if self._done else self._parser.close():
                 self._take(event, [])
@@ -104,10 +116,12 @@ class AnthropicStreamDecoder(StreamDecoder):
 
     @property
     def done(self) -> bool:
-        """True once `message_stop` was read."""
-        return self._done
+        """True once `message_stop` was read, or an error that `close` will raise."""
+        return self._done or self._failure is not None
 
     def _is_whole(self) -> bool:
+        if self._failure is not None:
+            return False
         return self._done or (self._stop_reason is not None and self._blocks.all_stopped)
 
     def _known_usage(self) -> Usage | None:
