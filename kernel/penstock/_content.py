@@ -82,10 +82,15 @@ class ToolCall(Discreet, frozen=True, tag="tool_call"):
         """Reads the arguments as the wire carries them; an empty string means none."""
         return cls(id, name, _json_object(raw) or {}, raw, kind)
 
+    def __post_init__(self) -> None:
+        if self.raw_arguments and not self.arguments and self.kind == "function":
+            msgspec.structs.force_setattr(self, "arguments", _json_object(self.raw_arguments) or {})
+
     @property
     def malformed(self) -> bool:
-        """True where the model wrote arguments that are not a JSON object."""
-        return self.kind == "function" and bool(self.raw_arguments.strip()) and _json_object(self.raw_arguments) is None
+        """True where the model wrote arguments that are not a JSON object; nothing and `null` mean none."""
+        empty = self.kind != "function" or self.raw_arguments.strip() in ("", "null")
+        return not empty and _json_object(self.raw_arguments) is None
 
     def wire_arguments(self) -> str:
         """The arguments as JSON text: what the model wrote, or `arguments` encoded."""

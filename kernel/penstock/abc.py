@@ -1,4 +1,4 @@
-"""What outsiders implement: Provider and its StreamDecoder, CacheStore, LedgerStore, Validator.
+"""What outsiders implement: Provider and its StreamDecoder.
 
 Every class states its laws; `penstock.testing` checks them against any implementation.
 """
