@@ -125,7 +125,9 @@ class CallCache:
         codec = target.provider.codec
         try:
             wire = codec.encode(request, target.wire, stream=False, now=wall)
-            return cache_key(wire, significant_headers=codec.significant_headers, tenant=self.tenant)
+            return cache_key(
+                wire, family=codec.family, significant_headers=codec.significant_headers, tenant=self.tenant
+            )
         except (Exception, SystemExit):  # noqa: BLE001 - foreign code; see above
             return None
 
