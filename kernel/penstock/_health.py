@@ -39,13 +39,14 @@ async def admit(
     guarded = frozenset(scope for scope in target.scopes if scope in engine.breakers.snapshot)
     if not guarded:
         return NO_PERMIT
-    answer: Admitted | Denied | None = None
+    admitted = False
     try:
         answer = await engine.breakers.admit(
             permit_id, target.scopes, lease=target.phases.total + FINISHING, deadline=deadline, context=context
         )
+        admitted = isinstance(answer, Admitted)
     finally:
-        if not isinstance(answer, Admitted):
+        if not admitted:
             engine.breakers.give_back(permit_id, {})
     return Permit(permit_id, guarded, answer.probe) if isinstance(answer, Admitted) else answer
 

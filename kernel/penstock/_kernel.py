@@ -335,9 +335,9 @@ class OpenKernel:
 
 
 def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
+    first = group.exceptions[0]
+    if isinstance(first, BaseExceptionGroup):
+        return _first_leaf(first)  # pyright: ignore[reportUnknownArgumentType] - whatever is in a group is an exception
     return first
 
 

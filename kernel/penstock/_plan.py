@@ -41,6 +41,7 @@ TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "thinking": ((str, int), "off, low, medium, high or a number of tokens"),
 }
 """The fields of a request that hold a single value."""
+CACHE_WHEN: Mapping[str, CacheWhen] = {"always": "always", "deterministic": "deterministic", "never": "never"}
 ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
 
@@ -196,9 +197,10 @@ def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, stream
 
 def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> CacheWhen:
     if options.cache is not None:
-        if options.cache not in ("always", "deterministic", "never"):
+        when = CACHE_WHEN.get(options.cache)
+        if when is None:
             raise _mistake("cache", f"{options.cache!r} is not available; valid are always, deterministic and never")
-        return cast("CacheWhen", options.cache)
+        return when
     if route.cache is not None:
         return route.cache
     return engine.config.cache.when if engine.config.cache else "never"

@@ -56,11 +56,15 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     trio.run(bounded, clock=MockClock(autojump_threshold=0))
 
 
+def nobody_hears(_name: str, _crash: Exception, _again: bool) -> None:  # noqa: FBT001 - the supervisor's signature
+    """A listener for tests that do not ask what was told."""
+
+
 async def with_actor(actor: Fragile, talk: Callable[[Address], Awaitable[None]]) -> None:
     address, inbox = open_mailbox("fragile", slots=2)
 
     async def live(inbox: Inbox) -> None:
-        await supervise(actor, inbox, lambda *_: None)
+        await supervise(actor, inbox, nobody_hears)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(live, inbox)
