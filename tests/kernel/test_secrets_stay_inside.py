@@ -51,7 +51,7 @@ def cut(request: httpx.Request) -> Reply:
 
 
 STATUSES = (400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 503, 529)
-KEY_AT_THE_CUT = [f"{'word ' * at}{KEY}" for at in range(30, 110, 3)]
+KEY_AT_THE_CUT = [f"{'word ' * at}{KEY}" for at in range(88, 104)]
 UPSTREAMS: dict[str, Answer | Callable[[httpx.Request], Answer]] = {
     **{f"{status} quotes the key": Reply(status, json=quoting(f"Incorrect API key: {KEY}.")) for status in STATUSES},
     "the key in plain text": Reply(401, body=f"bad key {KEY}".encode()),
