@@ -174,6 +174,9 @@ class Books:
         if stop.ready_at == float("inf"):
             return self.signed(CircuitOpenError("every target of the route is isolated by hand; close it to go on"))
         wait = max(0.0, stop.ready_at - now)
+        if stop.reason == "all_open":
+            says = f"the circuit of every target of the route is open; the first may be tried in {wait:.1f} s"
+            return self.signed(CircuitOpenError(f'{says}, and all_open = "fail" waits for none', retry_after=wait))
         return self.signed(
             CircuitOpenError(
                 f"every target of the route is failing or cooling down; the first may be tried in {wait:.1f} s,"

@@ -19,7 +19,7 @@ from penstock._answers import CallCache, GoElsewhere, StoredAnswer, replayed
 from penstock._books import Books, Running, action_key
 from penstock._budgeting import is_text, price_offers, text_bytes
 from penstock._config import CacheWhen
-from penstock._engine import Engine
+from penstock._engine import Engine, later
 from penstock._events import AttemptEnded, CallEnded, CallStarted
 from penstock._exchange import Exchange
 from penstock._health import Permit, admit, tell_health
@@ -39,7 +39,7 @@ from penstock.errors import (
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.breaker import Denied
 from penstock.policy.coalesce import GoneReason
-from penstock.policy.retry import ACTIONS, Cascade, Stage, Step, Stop, Try, Wait
+from penstock.policy.retry import ACTIONS, AllOpen, Cascade, Stage, Step, Stop, Try, Wait
 from penstock.telemetry import CallSpan
 from penstock.types import (
     ChatRequest,
@@ -88,6 +88,7 @@ class Call:
     horizon: float
     """The caller's own deadline: nothing is begun that could not end before it."""
     next_on_content_filter: bool
+    all_open: AllOpen
     span: CallSpan
     metadata: Mapping[str, Any] | None = None
 
@@ -106,7 +107,10 @@ class _Run:
         self.deliver = deliver
         self.books = Books()
         self.cascade = Cascade(
-            call.stages, deadline=min(call.deadline, call.horizon), next_on_content_filter=call.next_on_content_filter
+            call.stages,
+            deadline=min(call.deadline, call.horizon),
+            next_on_content_filter=call.next_on_content_filter,
+            all_open=call.all_open,
         )
         context = call.span.context
         self.cache = CallCache(
@@ -159,11 +163,13 @@ class _Run:
 
     async def walk(self) -> ChatResponse:
         """Stage by stage, as the cascade says."""
-        clock = self.engine.clock
+        engine, clock = self.engine, self.engine.clock
+        scopes = {scope for target in self.call.targets for scope in target.scopes}
         while True:
             now = clock.monotonic()
-            blocked = self.unavailable()
-            step = self.cascade.next(now, blocked)
+            cooling, opened = engine.cooling(self.call.targets), self.opened()
+            blocked = later(cooling, opened)
+            step = self.cascade.next(now, cooling, opened=opened)
             if blocked and (stored := await self.stored_for(blocked, step)) is not None:
                 return await self.replay(stored)
             match step:
@@ -171,10 +177,11 @@ class _Run:
                     raise self.books.verdict(stop, now)
                 case Wait(until=until, stage=stage):
                     self.call.span.event("wait", target=self.call.targets[stage].name, seconds=until - now)
-                    await trio.sleep_until(until)
+                    if await engine.breakers.eased(scopes, until):
+                        self.denied.clear()  # what this call was told no longer holds
                     self.books.waited += clock.monotonic() - now
-                case Try(stage=stage):
-                    response = await self.visit(stage)
+                case Try(stage=stage, ignoring=ignoring):
+                    response = await self.visit(stage, ignoring=ignoring)
                     if response is not None:
                         return response
 
@@ -189,7 +196,7 @@ class _Run:
                     return stored
         return None
 
-    async def visit(self, stage: int) -> ChatResponse | None:
+    async def visit(self, stage: int, *, ignoring: bool) -> ChatResponse | None:
         """One stage, hop by hop: a response, or None to go on with the cascade."""
         target = self.call.targets[stage]
         # A filter that looks at requests belongs here, before the cache.
@@ -205,7 +212,7 @@ class _Run:
         if self.call.chain and await self.cover(stage) is not None:
             self.cache.end(gone="refused")  # for a reason of this call's own: others may well go there
             return None
-        permit = await self.admit(stage, target)
+        permit = await self.admit(stage, target, ignoring=ignoring)
         if permit is None:
             self.cache.end(gone="refused")
             return None
@@ -294,13 +301,9 @@ class _Run:
 
     # The hops
 
-    def unavailable(self) -> Mapping[int, float]:
-        """Stages that may not be tried yet: by what everyone knows, and by what this call was told."""
-        blocked = self.engine.unavailable(self.call.targets)
-        if not self.denied:
-            return blocked
-        stages = {*blocked, *self.denied}
-        return {stage: max(blocked.get(stage, 0.0), self.denied.get(stage, 0.0)) for stage in stages}
+    def opened(self) -> Mapping[int, float]:
+        """Stages whose circuit lets nobody pass yet: by what everyone knows, and by what this call was told."""
+        return later(self.engine.opened(self.call.targets), self.denied)
 
     async def cover(self, stage: int) -> CallError | None:
         """Money and tokens for one more attempt; the first time, what each stage may cost is worked out."""
@@ -314,7 +317,7 @@ class _Run:
                     self.books.refusals.append(offer)
         return await self.hold.cover(stage)
 
-    async def admit(self, stage: int, target: LiveTarget) -> Permit | None:
+    async def admit(self, stage: int, target: LiveTarget, *, ignoring: bool) -> Permit | None:
         """Leave to try the target; None where a breaker says no, and from when on is noted."""
         self.permits += 1
         answer = await admit(
@@ -323,6 +326,7 @@ class _Run:
             f"{self.call.id}.{self.permits}",
             deadline=self.call.deadline,
             context=self.call.span.context,
+            ignoring=ignoring,
         )
         if isinstance(answer, Denied):
             soon = self.engine.clock.monotonic() + PROBING_POLL

@@ -17,6 +17,7 @@ from penstock._secrets import Secret
 from penstock.errors import NoRouteError
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.retry import AllOpen
 from penstock.types import Price
 
 __all__ = [
@@ -137,6 +138,8 @@ class RouteConfig:
     on_content_filter: Literal["fail", "next"] = "fail"
     cache: CacheWhen | None = None
     """None: as [cache] says."""
+    all_open: AllOpen | None = None
+    """None: as [breaker] says."""
 
 
 @attrs.frozen(kw_only=True)
@@ -201,6 +204,8 @@ class Config:
     routes: dict[str, RouteConfig] = attrs.field(factory=dict[str, RouteConfig])
     defaults: Defaults = Defaults()
     breaker: BreakerSettings = attrs.field(factory=BreakerSettings)
+    all_open: AllOpen = "soonest"
+    """`all_open` of [breaker]: what a call does where every circuit it could pass is open."""
     budget: BudgetConfig = BudgetConfig()
     ledger: LedgerConfig = LedgerConfig()
     cache: CacheConfig | None = None

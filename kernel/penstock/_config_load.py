@@ -32,6 +32,7 @@ from penstock._config_providers import KERNEL_KEYS, read_keys, settle_provider
 from penstock._config_references import References
 from penstock._config_tables import (
     AccountTable,
+    BreakerTable,
     BudgetTable,
     DefaultsTable,
     ProviderTable,
@@ -101,7 +102,8 @@ class _Loading:
                 self.mistakes.add(join("", key), "is not available in this version")
             elif key not in SECTIONS:
                 self.mistakes.add(join("", key), f"is unknown{did_you_mean(key, SECTIONS)}")
-        breaker = self._value(BreakerSettings, "breaker") or BreakerSettings()
+        root = self._value(BreakerTable, "breaker") or BreakerTable()
+        breaker = BreakerSettings(**{field.name: getattr(root, field.name) for field in attrs.fields(BreakerSettings)})
         defaults = self._defaults()
         plugins, host = read_plugins(self._section("plugins"), host_for, self.mistakes)
         providers = self._providers(breaker)
@@ -112,6 +114,7 @@ class _Loading:
             routes=self._routes(references),
             defaults=defaults,
             breaker=breaker,
+            all_open=root.all_open,
             budget=self._budget(),
             ledger=self._ledger(),
             cache=self._cache(),
@@ -191,6 +194,7 @@ class _Loading:
                 commit=read.commit,
                 on_content_filter=read.on_content_filter,
                 cache=cache,
+                all_open=read.all_open,
             )
         return routes
 

@@ -34,11 +34,13 @@ from penstock._config_mistakes import WrongError
 from penstock._config_structure import Reader, make_converter
 from penstock.policy.accounts import Limit
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.retry import AllOpen
 from penstock.policy.window import Per
 from penstock.types import Price
 
 __all__ = [
     "AccountTable",
+    "BreakerTable",
     "BudgetTable",
     "DefaultsTable",
     "ProviderTable",
@@ -114,6 +116,14 @@ class RouteTable:
     )
     on_content_filter: Literal["fail", "next"] = "fail"
     cache: CacheWhen | RouteCacheTable | None = None
+    all_open: AllOpen | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BreakerTable(BreakerSettings):
+    """[breaker]: what each breaker starts from, and what calls do where none lets them pass."""
+
+    all_open: AllOpen = "soonest"
 
 
 @attrs.frozen(kw_only=True)
@@ -150,12 +160,11 @@ class BudgetTable(AccountTable):
 
 _ACCOUNT_LATER = frozenset({"bound", "unknown_usage", "lease", "degrade", "retry_money"})
 KEYS_LATER: dict[type, frozenset[str]] = {
-    KernelSettings: frozenset({"max_wait", "upstream_stream", "on_unsupported", "on_all_open", "on_leave", "hedge"}),
+    KernelSettings: frozenset({"max_wait", "upstream_stream", "on_unsupported", "on_leave", "hedge"}),
     Timeouts: frozenset({"throughput", "min_throughput"}),
     TargetTable: frozenset({"limits", "hedge", "on_unsupported", "upstream_stream", "tokenizer", "min_throughput"}),
     DefaultsTable: frozenset({"limits", "hedge", "on_unsupported", "upstream_stream"}),
-    RouteTable: frozenset({"hedge", "on_all_open", "on_unsupported", "max_wait", "sticky", "strategy", "validators"}),
-    BreakerSettings: frozenset({"on_all_open"}),
+    RouteTable: frozenset({"hedge", "on_unsupported", "max_wait", "sticky", "strategy", "validators"}),
     LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,
     BudgetTable: _ACCOUNT_LATER | {"on_store_down"},

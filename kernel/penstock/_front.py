@@ -13,8 +13,10 @@ from penstock._events import EventStream
 from penstock._plan import AskedFor, CallOptions, make_call, make_request
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
+from penstock._targets import provider_scope
 from penstock.errors import ConfigError, ConfigMistake, NoRouteError
-from penstock.policy.breaker import BreakerState
+from penstock.policy.breaker import BreakerState, ScopeState
+from penstock.policy.routing import key_scope
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
 
 __all__ = ["BreakerControls", "Kernel"]
@@ -192,13 +194,25 @@ class BreakerControls:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    async def states(self) -> Mapping[str, ScopeState]:
+        """Every breaker: those of the configured targets, keys and providers, and of whatever calls have touched.
+
+        What calls have told so far is in it. Without waiting, `snapshot().breakers` shows those that are not closed.
+        """
+        config = self._engine.config
+        stages = [stage.target for route in config.routes.values() for stage in route.stages]
+        targets = [self._engine.targets.target(name) for name in dict.fromkeys([*config.targets, *stages])]
+        scopes = [scope for target in targets for scope in target.scopes]
+        scopes += [scope for name in config.providers for scope in (key_scope(name), provider_scope(name))]
+        return await self._engine.breakers.states(dict.fromkeys(scopes))
+
     async def isolate(self, scope: str) -> None:
         """Nobody is let through until `close`. Raises ConfigError where there is no such scope."""
         self._check(scope)
         await self._engine.breakers.isolate(scope)
 
     async def close(self, scope: str) -> None:
-        """Everybody is let through again. Raises ConfigError where there is no such scope."""
+        """Everybody is let through again, calls that wait for it at once. Raises ConfigError for an unknown scope."""
         self._check(scope)
         await self._engine.breakers.close_circuit(scope)
 
@@ -215,7 +229,3 @@ class BreakerControls:
             providers = ", ".join(sorted(config.providers))
             says = f"{scope!r} is none; valid are target:NAME, provider:NAME, key:NAME/0; the providers: {providers}"
             raise ConfigError([ConfigMistake("scope", says)])
-
-    def states(self) -> Mapping[str, str]:
-        """Every scope that is not closed, with its state."""
-        return {scope: health.state.value for scope, health in self._engine.breakers.snapshot.items()}

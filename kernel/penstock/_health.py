@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -9,7 +10,7 @@ import attrs
 from penstock._books import action_key
 from penstock._engine import Engine
 from penstock._targets import LiveTarget
-from penstock.errors import CallError
+from penstock.errors import AttemptTimeoutError, CallError
 from penstock.policy.breaker import Admitted, Denied, Verdict
 from penstock.policy.retry import ACTIONS, Blame, Cools
 
@@ -26,19 +27,27 @@ class Permit:
     id: str | None
     guarded: frozenset[str]
     probe: bool
+    silent: bool = False
+    """The probe is of a scope known to keep callers waiting: it should be hedged."""
+    began: float = math.inf
+    """When it was given (monotonic): a breaker that closed since hears nothing of the attempt."""
 
 
 NO_PERMIT = Permit(None, frozenset(), probe=False)
-"""Everything is closed: nobody has to be asked."""
+"""Nobody had to be asked."""
 
 
 async def admit(
-    engine: Engine, target: LiveTarget, permit_id: str, *, deadline: float, context: object
+    engine: Engine, target: LiveTarget, permit_id: str, *, deadline: float, context: object, ignoring: bool = False
 ) -> Permit | Denied:
-    """One joint admission over key, target and provider, where any of them is not closed."""
+    """One joint admission over key, target and provider, where any of them is not closed.
+
+    `ignoring`: the route tries open targets where all are open (`all_open = "ignore"`), and needs no leave for it.
+    """
+    now = engine.clock.monotonic()
     guarded = frozenset(scope for scope in target.scopes if scope in engine.breakers.snapshot)
-    if not guarded:
-        return NO_PERMIT
+    if ignoring or not guarded:
+        return attrs.evolve(NO_PERMIT, began=now)
     admitted = False
     try:
         answer = await engine.breakers.admit(
@@ -48,23 +57,33 @@ async def admit(
     finally:
         if not admitted:
             engine.breakers.give_back(permit_id, {})
-    return Permit(permit_id, guarded, answer.probe) if isinstance(answer, Admitted) else answer
+    if isinstance(answer, Denied):
+        return answer
+    return Permit(permit_id, guarded, answer.probe, answer.silent, now)
 
 
 def tell_health(
-    engine: Engine, target: LiveTarget, permit: Permit, call_id: str, *, answered: bool, error: CallError | None
+    engine: Engine,
+    target: LiveTarget,
+    permit: Permit,
+    call_id: str,
+    *,
+    answered: bool,
+    error: CallError | None,
+    slow: bool = False,
 ) -> None:
     """Tells breakers and router how an attempt went: `answered`, failed with `error`, or neither (the caller left).
 
-    Never raises, never waits: the permit comes back on every way out.
+    `slow`: it answered, but its first token came so late that this counts against the target. Never raises, never
+    waits: the permit comes back on every way out.
     """
-    verdicts = _verdicts(target, answered=answered, error=error, doubted=permit.id is not None)
+    verdicts = _verdicts(target, answered=answered, error=error, slow=slow, doubted=permit.id is not None)
     hint = error.retry_after if error else None
     if permit.id is not None:
         engine.breakers.give_back(permit.id, verdicts, retry_after=hint)
     for scope, verdict in verdicts.items():
         if scope not in permit.guarded:
-            engine.breakers.record(scope, verdict, call_id=call_id, retry_after=hint)
+            engine.breakers.record(scope, verdict, call_id=call_id, retry_after=hint, began=permit.began)
     if error is not None:
         _tell_failure(engine, target, error)
     elif answered:
@@ -90,19 +109,24 @@ def _tell_failure(engine: Engine, target: LiveTarget, error: CallError) -> None:
             pass
 
 
-def _verdicts(target: LiveTarget, *, answered: bool, error: CallError | None, doubted: bool) -> Mapping[str, Verdict]:
+def _verdicts(
+    target: LiveTarget, *, answered: bool, error: CallError | None, slow: bool, doubted: bool
+) -> Mapping[str, Verdict]:
     """What the attempt says of each scope; of those left out it says nothing."""
     key, own, provider = target.scopes
     if error is None and not answered:
         return {}
     if error is None:
         # That its key is fine is worth saying only where it was in doubt: keys open by being refused, not by ratios.
-        return dict.fromkeys(target.scopes if doubted else (own, provider), Verdict.OK)
+        fine = dict.fromkeys(target.scopes if doubted else (own, provider), Verdict.OK)
+        return {**fine, own: Verdict.SLOW} if slow else fine
+    failed = Verdict.TIMED_OUT if isinstance(error, AttemptTimeoutError) else Verdict.FAILED
     match ACTIONS[action_key(error)].blame:
         case Blame.TARGET:
-            return {own: Verdict.FAILED}
+            return {own: failed}
         case Blame.PROVIDER:
-            return {provider: Verdict.FAILED}
+            # Of the target as well: an outage that mixes resets with 5xx is one row of failures, not two short ones.
+            return {own: failed, provider: failed}
         case Blame.KEY:
             return {key: Verdict.FAILED, provider: Verdict.OK}
         case Blame.NOBODY:

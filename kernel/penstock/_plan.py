@@ -158,6 +158,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         deadline=now + _timeout(engine, route, options, streamed=streamed),
         horizon=trio.current_effective_deadline(),
         next_on_content_filter=route.on_content_filter == "next",
+        all_open=route.all_open or engine.config.all_open,
         span=engine.telemetry.call(call_id, route.name, account),
         metadata=options.metadata,
     )

@@ -54,6 +54,7 @@ cache = "never"
 [routes.batch]
 cascade = ["anthropic/claude-3-haiku-20240307"]
 cache = { when = "always" }
+all_open = "ignore"
 
 [defaults]
 timeouts = { write = 11, total = 99 }
@@ -63,6 +64,7 @@ headers = { x-app = "demo" }
 [breaker]
 failures_in_a_row = 3
 slow_ratio = 0.25
+all_open = "fail"
 
 [budget]
 limits = [
@@ -188,6 +190,11 @@ def test_breakers_inherit_from_provider_and_root(whole: Config) -> None:
     assert of("target:never-heard-of") == (3, 0.25, 5.0)
 
 
+def test_what_calls_do_where_all_breakers_are_open_is_of_the_kernel_and_of_each_route(whole: Config) -> None:
+    assert whole.all_open == "fail"
+    assert {route.all_open for route in whole.routes.values()} == {None, "ignore"}
+
+
 def test_an_empty_configuration_has_the_documented_defaults() -> None:
     config = Config.from_dict({}, environ={})
     assert (config.kernel.max_in_flight, config.kernel.grace, config.kernel.timeout) == (512, 10.0, 600.0)
@@ -204,6 +211,7 @@ def test_an_empty_configuration_has_the_documented_defaults() -> None:
     assert (config.budget.on_unknown_price, config.budget.on_unknown_bound) == ("deny", "deny")
     assert (config.budget.hold_wait, config.budget.min_output_tokens, config.budget.accounts) == (5.0, 1024, ())
     assert config.breaker.failures_in_a_row == 5
+    assert config.all_open == "soonest"
 
 
 def test_what_was_read_does_not_change_with_the_mapping() -> None:

@@ -106,6 +106,12 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     (limit(usd=1), "budget.limits[0].per", "is missing"),
     (limit(per="day"), "budget.limits[0]", "at least one of tokens, usd"),
     # Choices.
+    ({"breaker": {"all_open": "wait"}}, "breaker.all_open", "must be one of fail, ignore, soonest"),
+    ({"breaker": {"on_all_open": "fail"}}, "breaker.on_all_open", "did you mean 'all_open'"),
+    (route(all_open="ignored"), "routes.default.all_open", "did you mean 'ignore'"),
+    (route(all_open=False), "routes.default.all_open", "must be one of"),
+    (target(breaker={"all_open": "fail"}), "targets.t.breaker.all_open", "is unknown"),
+    ({"providers": {"openai": {"breaker": {"all_open": "fail"}}}}, "providers.openai.breaker.all_open", "is unknown"),
     (route(on_content_filter="nxt"), "routes.default.on_content_filter", "did you mean 'next'"),
     (route(commit="first"), "routes.default.commit", "must be one of first_content"),
     (limit(per="dya", usd=1), "budget.limits[0].per", "did you mean 'day'"),
@@ -191,7 +197,6 @@ LATER: list[tuple[dict[str, Any], str]] = [
     ({"cache": {"store": "memory", "stale_if_error": 600}}, "cache.stale_if_error"),
     (limit(per="day", usd=1, bound="proof"), "budget.limits[0].bound"),
     ({"budget": {"unknown_usage": "likely"}}, "budget.unknown_usage"),
-    ({"breaker": {"on_all_open": "fail"}}, "breaker.on_all_open"),
     ({"providers": {"openai": {"http2": True}}}, "providers.openai.http2"),
 ]
 

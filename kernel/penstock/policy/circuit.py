@@ -69,6 +69,9 @@ class ScopeHealth:
     open_until: float
     permits_left: int
     cause: Cause
+    silent: bool = False
+    """It is known to keep callers waiting, so that a probe of it should be hedged. True where slowness opened it, where
+    at least half of the failures that did were timeouts, or where a probe of it timed out since; until it closes."""
 
 
 @attrs.define
@@ -106,7 +109,7 @@ class Circuit:
     """The breaker of one scope.
 
     Laws: only probes move it while it is half-open, only time while it is open; its time is extended, never shortened;
-    every permit comes back, by `give_back` or by its lease.
+    every permit comes back, by `give_back` or by its lease; once closed it hears nothing of what began before.
     """
 
     def __init__(self, settings: BreakerSettings) -> None:
@@ -114,7 +117,9 @@ class Circuit:
         self._state = BreakerState.CLOSED
         self._tally = Tally()
         self._cause: Cause = "by_hand"
+        self._silent = False
         self._open_until = -math.inf
+        self._closed_at = -math.inf
         self._opened = 0
         """Times it opened since it was last known healthy."""
         self._probing = _Probing()
@@ -130,7 +135,17 @@ class Circuit:
         if self._state is BreakerState.CLOSED:
             return None
         left = self._probing.permits_left if self._state is BreakerState.HALF_OPEN else 0
-        return ScopeHealth(self._state, self._open_until, left, self._cause)
+        return ScopeHealth(self._state, self._open_until, left, self._cause, self._silent)
+
+    @property
+    def silent(self) -> bool:
+        """See `ScopeHealth.silent`; False while closed."""
+        return self._silent
+
+    @property
+    def closed_at(self) -> float:
+        """When it closed last; minus infinity where it never was anything else."""
+        return self._closed_at
 
     def counts(self, now: float) -> Counts:
         """Results within the window."""
@@ -169,12 +184,14 @@ class Circuit:
         match verdict:
             case Verdict.NEUTRAL:
                 return None
-            case Verdict.SLOW if self._cause == "slow_ratio":
+            case Verdict.SLOW if self._silent:
+                # Whoever kept callers waiting is not well again while it still does.
                 return self._open("probe_failed", now, jitter, hint)
-            case Verdict.FAILED:
+            case Verdict.FAILED | Verdict.TIMED_OUT:
+                self._silent = self._silent or verdict is Verdict.TIMED_OUT
                 return self._open("probe_failed", now, jitter, hint)
             case Verdict.OK | Verdict.SLOW:
-                return self._probe_answered()
+                return self._probe_answered(now)
 
     def expire(self, now: float) -> None:
         """Takes back the permits whose lease has ended."""
@@ -196,7 +213,10 @@ class Circuit:
                 if tally.answered:
                     self._opened = 0
                 cause = self._judge(tally, now)
-                return self._open(cause, now, jitter, self._tally.not_before - now) if cause else None
+                if cause is None:
+                    return None
+                self._silent = self._was_silent(cause, now)
+                return self._open(cause, now, jitter, self._tally.not_before - now)
             case BreakerState.OPEN:
                 # Late: they began before it opened. The server's word on when to come again counts, nothing else.
                 self._open_until = max(self._open_until, tally.not_before)
@@ -208,10 +228,11 @@ class Circuit:
         """The provider does not accept this key."""
         match self._state:
             case BreakerState.CLOSED | BreakerState.HALF_OPEN:
+                self._silent = False
                 return self._open("key_refused", now, jitter, hint)
             case BreakerState.OPEN:
                 # Calls that were under way together were refused for the same reason: longer, but not doubled.
-                self._cause = "key_refused"
+                self._cause, self._silent = "key_refused", False
                 self._open_until = max(self._open_until, self._time_to_open(now, jitter, hint))
                 return None
             case BreakerState.ISOLATED:
@@ -221,15 +242,15 @@ class Circuit:
         """Nobody passes until `close`."""
         moved = self._state is not BreakerState.ISOLATED
         self._state, self._cause, self._open_until = BreakerState.ISOLATED, "by_hand", math.inf
-        self._probing = _Probing()
+        self._silent, self._probing = False, _Probing()
         return "by_hand" if moved else None
 
-    def close(self, reason: Literal["by_hand", "probes_answered"] = "by_hand") -> Reason | None:
+    def close(self, now: float, reason: Literal["by_hand", "probes_answered"] = "by_hand") -> Reason | None:
         """Everyone passes. By hand it is no proof of health: if it opens again, it does so for longer."""
         if self._state is BreakerState.CLOSED:
             return None
-        self._state, self._open_until = BreakerState.CLOSED, -math.inf
-        self._tally, self._probing = Tally(), _Probing()
+        self._state, self._open_until, self._closed_at = BreakerState.CLOSED, -math.inf, now
+        self._silent, self._tally, self._probing = False, Tally(), _Probing()
         if reason == "probes_answered":
             self._opened = 0
         return reason
@@ -240,10 +261,10 @@ class Circuit:
         counts = tally.counts(now, settings.window)
         telling = counts.total >= settings.window_calls
         if news.failed:
-            failures, calls = tally.row(settings.max_gap)
+            row = tally.row(settings.max_gap)
             # Whoever sets one failure in a row means one, not one of two calls.
             enough = min(settings.min_calls_in_a_row, settings.failures_in_a_row)
-            if failures >= settings.failures_in_a_row and calls >= enough:
+            if row.failures >= settings.failures_in_a_row and row.calls >= enough:
                 return "failures_in_a_row"
             calls = tally.failing_calls(now, settings.window)
             if (
@@ -256,13 +277,26 @@ class Circuit:
             return "slow_ratio"
         return None
 
-    def _probe_answered(self) -> Reason | None:
+    def _was_silent(self, cause: Cause, now: float) -> bool:
+        match cause:
+            case "failures_in_a_row":
+                row = self._tally.row(self.settings.max_gap)
+                return 2 * row.timed_out >= row.failures
+            case "failure_ratio":
+                counts = self._tally.counts(now, self.settings.window)
+                return 2 * counts.timed_out >= counts.failed
+            case "slow_ratio":
+                return True
+            case "key_refused" | "by_hand":
+                return False
+
+    def _probe_answered(self, now: float) -> Reason | None:
         probing = self._probing
         probing.answered += 1
         if probing.answered < PROBES[probing.stage]:
             return None
         if probing.stage + 1 == len(PROBES):
-            return self.close("probes_answered")
+            return self.close(now, "probes_answered")
         probing.stage += 1
         probing.answered = 0
         return None
