@@ -34,6 +34,7 @@ from penstock._config_mistakes import WrongError
 from penstock._config_structure import Reader, make_converter
 from penstock.policy.accounts import Limit
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.policy.window import Per
 from penstock.types import Price
 
@@ -60,6 +61,7 @@ class ProviderTable:
     kind: str | None = None
     max_connections: int | None = attrs.field(default=None, validator=_positive_or_none)
     breaker: BreakerSettings | None = None
+    retry_budget: RetryBudgetSettings | None = None
 
 
 @attrs.frozen(kw_only=True)
