@@ -18,6 +18,7 @@ from penstock.errors import NoRouteError
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.retry import AllOpen
+from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.types import Price
 
 __all__ = [
@@ -93,6 +94,7 @@ class ProviderConfig:
     """None: as many as calls may be in flight."""
     options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
     breaker: BreakerSettings | None = None
+    retry_budget: RetryBudgetSettings | None = None
     deferred: bool = False
     """True where its kind was not known yet when the configuration was read: a plugin handed in may bring it."""
 
@@ -206,6 +208,7 @@ class Config:
     breaker: BreakerSettings = attrs.field(factory=BreakerSettings)
     all_open: AllOpen = "soonest"
     """`all_open` of [breaker]: what a call does where every circuit it could pass is open."""
+    retry_budget: RetryBudgetSettings = attrs.field(factory=RetryBudgetSettings)
     budget: BudgetConfig = BudgetConfig()
     ledger: LedgerConfig = LedgerConfig()
     cache: CacheConfig | None = None
@@ -305,3 +308,8 @@ class Config:
             provider = name.rpartition("/")[0] if kind == "key" else name
         found = self.providers.get(provider)
         return (found and found.breaker) or self.breaker
+
+    def retry_budget_settings(self, provider: str) -> RetryBudgetSettings:
+        """What holds for a provider: its own, else those of all."""
+        found = self.providers.get(provider)
+        return (found and found.retry_budget) or self.retry_budget

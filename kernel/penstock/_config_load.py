@@ -46,10 +46,12 @@ from penstock._nearest import did_you_mean
 from penstock.errors import ConfigError
 from penstock.policy.accounts import AccountSpec, check_path
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.retry_budget import RetryBudgetSettings
 
 __all__ = ["load_mapping"]
 
 T = TypeVar("T")
+Settings = TypeVar("Settings", BreakerSettings, RetryBudgetSettings)
 
 SECTIONS = (
     "kernel",
@@ -58,13 +60,14 @@ SECTIONS = (
     "routes",
     "defaults",
     "breaker",
+    "retry_budget",
     "budget",
     "accounts",
     "ledger",
     "cache",
     "plugins",
 )
-SECTIONS_LATER = frozenset({"telemetry", "hedging", "hedge", "gateway", "retry_budget", "validators", "rehearsal"})
+SECTIONS_LATER = frozenset({"telemetry", "hedging", "hedge", "gateway", "validators", "rehearsal"})
 NO_STORE = 'without it the store is sqlite, which is not available in this version; say store = "memory"'
 LONGEST_NAME = 200
 
@@ -104,9 +107,10 @@ class _Loading:
                 self.mistakes.add(join("", key), f"is unknown{did_you_mean(key, SECTIONS)}")
         root = self._value(BreakerTable, "breaker") or BreakerTable()
         breaker = BreakerSettings(**{field.name: getattr(root, field.name) for field in attrs.fields(BreakerSettings)})
+        retry_budget = self._value(RetryBudgetSettings, "retry_budget") or RetryBudgetSettings()
         defaults = self._defaults()
         plugins, host = read_plugins(self._section("plugins"), host_for, self.mistakes)
-        providers = self._providers(breaker)
+        providers = self._providers(breaker, retry_budget)
         references = References(self._section("providers"), self._section("targets"), host.kinds(), self.mistakes)
         config = Config(
             kernel=self._value(KernelSettings, "kernel") or KernelSettings(),
@@ -115,6 +119,7 @@ class _Loading:
             defaults=defaults,
             breaker=breaker,
             all_open=root.all_open,
+            retry_budget=retry_budget,
             budget=self._budget(),
             ledger=self._ledger(),
             cache=self._cache(),
@@ -128,7 +133,7 @@ class _Loading:
             settled[name] = ready.config if ready else provider
         return attrs.evolve(config, providers=settled)
 
-    def _providers(self, breaker: BreakerSettings) -> dict[str, ProviderConfig]:
+    def _providers(self, breaker: BreakerSettings, retry_budget: RetryBudgetSettings) -> dict[str, ProviderConfig]:
         providers: dict[str, ProviderConfig] = {}
         for name, path, table in self._named("providers"):
             if "/" in name:
@@ -143,6 +148,7 @@ class _Loading:
                 max_connections=read.max_connections if read else None,
                 options={key: value for key, value in table.items() if key not in KERNEL_KEYS},
                 breaker=_overlaid(breaker, read.breaker if read else None, own.get("breaker")),
+                retry_budget=_overlaid(retry_budget, read.retry_budget if read else None, own.get("retry_budget")),
                 deferred=True,
             )
         return providers
@@ -276,9 +282,7 @@ def _merged_timeouts(base: Timeouts, own: Timeouts | None, table: Mapping[str, A
     return attrs.evolve(base, **stated, given=base.given | frozenset(stated))
 
 
-def _overlaid(
-    base: BreakerSettings, own: BreakerSettings | None, table: Mapping[str, Any] | None
-) -> BreakerSettings | None:
+def _overlaid(base: Settings, own: Settings | None, table: Mapping[str, Any] | None) -> Settings | None:
     if own is None or not table:
         return None
     return attrs.evolve(base, **{name: getattr(own, name) for name in table})

@@ -35,6 +35,7 @@ from penstock._config_structure import Reader, make_converter
 from penstock.policy.accounts import Limit
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.retry import AllOpen
+from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.policy.window import Per
 from penstock.types import Price
 
@@ -62,6 +63,7 @@ class ProviderTable:
     kind: str | None = None
     max_connections: int | None = attrs.field(default=None, validator=_positive_or_none)
     breaker: BreakerSettings | None = None
+    retry_budget: RetryBudgetSettings | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -86,11 +86,6 @@ def tell_health(
             engine.breakers.record(scope, verdict, call_id=call_id, retry_after=hint, began=permit.began)
     if error is not None:
         _tell_failure(engine, target, error)
-    elif answered:
-        cooling = engine.router.snapshot.cooling
-        for scope in target.scopes if cooling else ():
-            if scope in cooling:
-                engine.router.answered(scope)
 
 
 def _tell_failure(engine: Engine, target: LiveTarget, error: CallError) -> None:

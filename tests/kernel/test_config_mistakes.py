@@ -48,6 +48,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     (route(timeuot=5), "routes.default.timeuot", "did you mean 'timeout'"),
     (limit(per="day", usd=1, time_zone="UTC"), "budget.limits[0].time_zone", "did you mean 'timezone'"),
     ({"breaker": {"failures": 5}}, "breaker.failures", "failures_in_a_row"),
+    ({"retry_budget": {"rato": 0.5}}, "retry_budget.rato", "did you mean 'ratio'"),
     ({"plugins": {"discovery": True}}, "plugins.discovery", "did you mean 'discover'"),
     ({"providers": {"openai": {"organisation": "x"}}}, "providers.openai.organisation", "did you mean 'organization'"),
     # Wrong types.
@@ -95,6 +96,15 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"breaker": {"window": 0}}, "breaker.window", "0: "),
     (target(breaker={"failures_in_a_row": 0}), "targets.t.breaker.failures_in_a_row", "0: "),
     ({"providers": {"openai": {"breaker": {"open_for": -1}}}}, "providers.openai.breaker.open_for", "-1: "),
+    ({"retry_budget": {"floor": -1}}, "retry_budget.floor", "-1: "),
+    ({"retry_budget": {"floor": 2.5}}, "retry_budget.floor", "must be a whole number"),
+    ({"retry_budget": {"ratio": -0.1}}, "retry_budget.ratio", "-0.1: "),
+    ({"retry_budget": {"window": 0}}, "retry_budget.window", "0: "),
+    ({"retry_budget": {"window": 3600}}, "retry_budget.window", "3600: "),
+    ({"retry_budget": {"money_ratio": -1}}, "retry_budget.money_ratio", "-1: "),
+    ({"retry_budget": []}, "retry_budget", "must be a table"),
+    ({"providers": {"openai": {"retry_budget": {"ratio": 11}}}}, "providers.openai.retry_budget.ratio", "11: "),
+    ({"providers": {"openai": {"retry_budget": {"flor": 1}}}}, "providers.openai.retry_budget.flor", "'floor'"),
     # Missing.
     ({"targets": {"t": {"model": "m"}}}, "targets.t.provider", "is missing"),
     ({"targets": {"t": {"provider": "openai"}}}, "targets.t.model", "is missing"),

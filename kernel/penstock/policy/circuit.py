@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import attrs
 from attrs import validators
 
+from penstock.policy.permits import Permits
 from penstock.policy.tally import MAX_FAILURES, MAX_SECONDS, Counts, Tally, Verdict
 
 __all__ = ["BreakerSettings", "BreakerState", "Cause", "Circuit", "Reason", "ScopeHealth"]
@@ -74,37 +75,6 @@ class ScopeHealth:
     at least half of the failures that did were timeouts, or where a probe of it timed out since; until it closes."""
 
 
-@attrs.define
-class _Probing:
-    """One half-open period. What was leased in another one is unknown here."""
-
-    stage: int = 0
-    answered: int = 0
-    leases: dict[str, float] = attrs.Factory(dict[str, float])
-    overdue: dict[str, None] = attrs.Factory(dict[str, None])
-    """Permits that came back by time while their probe still ran: what it says in the end counts all the same, else
-    a healthy target whose answers take longer than a lease would never close."""
-
-    @property
-    def permits_left(self) -> int:
-        return max(0, PROBES[self.stage] - self.answered - len(self.leases))
-
-    def returned(self, permit_id: str) -> bool:
-        """Takes the permit back; False where it is none of this period's."""
-        if permit_id in self.leases:
-            del self.leases[permit_id]
-            return True
-        if permit_id in self.overdue:
-            del self.overdue[permit_id]
-            return True
-        return False
-
-
-PROBES = (1, 2, 4)
-"""Probes at once: all of a stage must be answered before the next; after the last the breaker closes."""
-MAX_OVERDUE = 64
-
-
 class Circuit:
     """The breaker of one scope.
 
@@ -122,7 +92,7 @@ class Circuit:
         self._closed_at = -math.inf
         self._opened = 0
         """Times it opened since it was last known healthy."""
-        self._probing = _Probing()
+        self._probing = Permits()
 
     @property
     def state(self) -> BreakerState:
@@ -134,7 +104,7 @@ class Circuit:
         """None while closed."""
         if self._state is BreakerState.CLOSED:
             return None
-        left = self._probing.permits_left if self._state is BreakerState.HALF_OPEN else 0
+        left = self._probing.left if self._state is BreakerState.HALF_OPEN else 0
         return ScopeHealth(self._state, self._open_until, left, self._cause, self._silent)
 
     @property
@@ -159,8 +129,7 @@ class Circuit:
             case BreakerState.OPEN:
                 return self._open_until if now < self._open_until else None
             case BreakerState.HALF_OPEN:
-                leases = self._probing.leases
-                return None if permit_id in leases or self._probing.permits_left else min(leases.values())
+                return self._probing.blocked_until(permit_id)
             case BreakerState.ISOLATED:
                 return math.inf
 
@@ -169,10 +138,9 @@ class Circuit:
         moved: Reason | None = None
         if self._state is BreakerState.OPEN:
             self._state = BreakerState.HALF_OPEN
-            self._probing = _Probing()
+            self._probing = Permits()
             moved = "time_over"
-        self._probing.overdue.pop(permit_id, None)
-        self._probing.leases.setdefault(permit_id, until)
+        self._probing.take(permit_id, until)
         return moved
 
     def give_back(
@@ -191,15 +159,11 @@ class Circuit:
                 self._silent = self._silent or verdict is Verdict.TIMED_OUT
                 return self._open("probe_failed", now, jitter, hint)
             case Verdict.OK | Verdict.SLOW:
-                return self._probe_answered(now)
+                return self.close(now, "probes_answered") if self._probing.answer() else None
 
     def expire(self, now: float) -> None:
         """Takes back the permits whose lease has ended."""
-        for permit_id in [id for id, until in self._probing.leases.items() if until <= now]:
-            del self._probing.leases[permit_id]
-            self._probing.overdue[permit_id] = None
-        while len(self._probing.overdue) > MAX_OVERDUE:
-            del self._probing.overdue[next(iter(self._probing.overdue))]
+        self._probing.expire(now)
 
     def lease_ends(self) -> Iterator[float]:
         """When the permits that are out come back by themselves."""
@@ -242,7 +206,7 @@ class Circuit:
         """Nobody passes until `close`."""
         moved = self._state is not BreakerState.ISOLATED
         self._state, self._cause, self._open_until = BreakerState.ISOLATED, "by_hand", math.inf
-        self._silent, self._probing = False, _Probing()
+        self._silent, self._probing = False, Permits()
         return "by_hand" if moved else None
 
     def close(self, now: float, reason: Literal["by_hand", "probes_answered"] = "by_hand") -> Reason | None:
@@ -250,7 +214,7 @@ class Circuit:
         if self._state is BreakerState.CLOSED:
             return None
         self._state, self._open_until, self._closed_at = BreakerState.CLOSED, -math.inf, now
-        self._silent, self._tally, self._probing = False, Tally(), _Probing()
+        self._silent, self._tally, self._probing = False, Tally(), Permits()
         if reason == "probes_answered":
             self._opened = 0
         return reason
@@ -290,24 +254,13 @@ class Circuit:
             case "key_refused" | "by_hand":
                 return False
 
-    def _probe_answered(self, now: float) -> Reason | None:
-        probing = self._probing
-        probing.answered += 1
-        if probing.answered < PROBES[probing.stage]:
-            return None
-        if probing.stage + 1 == len(PROBES):
-            return self.close(now, "probes_answered")
-        probing.stage += 1
-        probing.answered = 0
-        return None
-
     def _open(self, reason: Cause | Literal["probe_failed"], now: float, jitter: float, hint: float | None) -> Reason:
         if reason != "probe_failed":
             self._cause = reason
         self._opened += 1
         self._open_until = max(self._open_until, self._time_to_open(now, jitter, hint))
         self._state = BreakerState.OPEN
-        self._probing = _Probing()
+        self._probing = Permits()
         return reason
 
     def _time_to_open(self, now: float, jitter: float, hint: float | None) -> float:
