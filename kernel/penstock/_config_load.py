@@ -179,6 +179,7 @@ class _Loading:
                 headers={**defaults.headers, **_lower(read.headers)},
                 price=read.price,
                 default_max_tokens=read.default_max_tokens,
+                upstream_stream=read.upstream_stream or defaults.upstream_stream,
                 breaker=_overlaid(base, read.breaker, table.get("breaker")),
             )
         return targets
@@ -198,6 +199,7 @@ class _Loading:
                 stages=read.cascade,
                 timeout=read.timeout,
                 commit=read.commit,
+                on_leave=read.on_leave,
                 on_content_filter=read.on_content_filter,
                 cache=cache,
                 all_open=read.all_open,
@@ -210,7 +212,12 @@ class _Loading:
         if read is None:
             return Defaults()
         timeouts = _merged_timeouts(Timeouts(), read.timeouts, table.get("timeouts"))
-        return Defaults(timeouts=timeouts, params=read.params, headers=_lower(read.headers))
+        return Defaults(
+            timeouts=timeouts,
+            params=read.params,
+            headers=_lower(read.headers),
+            upstream_stream=read.upstream_stream,
+        )
 
     def _budget(self) -> BudgetConfig:
         root = self._value(BudgetTable, "budget") or BudgetTable()

@@ -25,6 +25,10 @@ from penstock.telemetry import Telemetry
 __all__ = ["Engine", "later"]
 
 
+MOST_DRAINS = 32
+"""Streams that may go on without a consumer at once; one more is cancelled: an exact bill is worth no pile of them."""
+
+
 @attrs.define(eq=False)
 class Engine:
     """Shared by all calls. It is made by the kernel and changes only when the kernel stops."""
@@ -44,6 +48,8 @@ class Engine:
     telemetry: Telemetry
     places: trio.Semaphore
     """`max_in_flight` of them, given out in the order of asking."""
+    drains: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(MOST_DRAINS, max_value=MOST_DRAINS))
+    """Places of streams that go on upstream after their consumers have left."""
     problems: Callable[[], tuple[str, ...]] = tuple
     """Plugins that could not be used, as far as is known by now."""
     running: set[trio.CancelScope] = attrs.Factory(set[trio.CancelScope])

@@ -16,6 +16,7 @@ from penstock._stream import OpenStream
 from penstock._targets import provider_scope
 from penstock.errors import ConfigError, ConfigMistake, NoRouteError
 from penstock.policy.breaker import BreakerState, ScopeState
+from penstock.policy.commit import Commit
 from penstock.policy.routing import key_scope
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
 
@@ -52,7 +53,7 @@ class Kernel:
         account: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the contract's word; it becomes a scope at once
         cache: str | None = None,
-        commit: str | None = None,
+        commit: str | Commit | None = None,
         priority: object = None,
         sticky: object = None,
         metadata: Mapping[str, Any] | None = None,
@@ -93,15 +94,18 @@ class Kernel:
         account: str | None = None,
         timeout: float | None = None,
         cache: str | None = None,
-        commit: str | None = None,
+        commit: str | Commit | None = None,
+        on_leave: str | None = None,
         priority: object = None,
         sticky: object = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> OpenStream:
         """The same, as chunks while they come: `async with kernel.stream("...") as stream: async for chunk in stream`.
 
-        Failures before the first token are met as in `complete`, unseen; after it a stream that breaks raises
-        StreamBrokenError with what had come. Leaving the block ends the call upstream.
+        `commit` says when the stream is first shown, and what becomes of one that breaks afterwards: `penstock.Commit`.
+        By default failures before the first token are met as in `complete`, unseen; after it a stream that breaks
+        raises StreamBrokenError with what had come. Leaving the block ends the call upstream; with `on_leave="drain"`
+        the attempt under way is read to its end, for 30 s at most, so that its bill is exact.
         """
         options = CallOptions(
             route=route,
@@ -109,6 +113,7 @@ class Kernel:
             timeout=timeout,
             cache=cache,
             commit=commit,
+            on_leave=on_leave,
             priority=priority,
             sticky=sticky,
             metadata=metadata,
@@ -131,10 +136,20 @@ class Kernel:
         account: str | None = None,
         timeout: float | None = None,
         cache: str | None = None,
+        commit: str | Commit | None = None,
+        on_leave: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Kernel:
         """A view of the same kernel with other defaults for its calls."""
-        options = CallOptions(route=route, account=account, timeout=timeout, cache=cache, metadata=metadata)
+        options = CallOptions(
+            route=route,
+            account=account,
+            timeout=timeout,
+            cache=cache,
+            commit=commit,
+            on_leave=on_leave,
+            metadata=metadata,
+        )
         return Kernel(self._engine, self._nursery, options.over(self._options))
 
     @property

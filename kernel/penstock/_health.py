@@ -11,6 +11,7 @@ from penstock._books import action_key
 from penstock._engine import Engine
 from penstock._targets import LiveTarget
 from penstock.errors import AttemptTimeoutError, CallError
+from penstock.policy import cooling
 from penstock.policy.breaker import Admitted, Denied, Verdict
 from penstock.policy.retry import ACTIONS, Blame, Cools
 
@@ -29,6 +30,8 @@ class Permit:
     probe: bool
     silent: bool = False
     """The probe is of a scope known to keep callers waiting: it should be hedged."""
+    thawing: bool = False
+    """It holds a permit of a cool-down that is over, too."""
     began: float = math.inf
     """When it was given (monotonic): a breaker that closed since hears nothing of the attempt."""
 
@@ -39,6 +42,26 @@ NO_PERMIT = Permit(None, frozenset(), probe=False)
 
 async def admit(
     engine: Engine, target: LiveTarget, permit_id: str, *, deadline: float, context: object, ignoring: bool = False
+) -> Permit | Denied | cooling.Denied:
+    """Leave of everyone whom it concerns: the router, where the target comes out of a cool-down, then the breakers."""
+    if engine.router.snapshot.cooling.keys().isdisjoint(target.scopes):
+        return await _pass_breakers(engine, target, permit_id, deadline=deadline, context=context, ignoring=ignoring)
+    permit: Permit | Denied | None = None
+    try:
+        thawed = await engine.router.admit(
+            permit_id, target.scopes, lease=_lease(target), deadline=deadline, context=context
+        )
+        if isinstance(thawed, cooling.Denied):
+            return thawed
+        permit = await _pass_breakers(engine, target, permit_id, deadline=deadline, context=context, ignoring=ignoring)
+        return attrs.evolve(permit, id=permit_id, thawing=True) if isinstance(permit, Permit) else permit
+    finally:
+        if not isinstance(permit, Permit):
+            engine.router.give_back(permit_id, "nothing")
+
+
+async def _pass_breakers(
+    engine: Engine, target: LiveTarget, permit_id: str, *, deadline: float, context: object, ignoring: bool
 ) -> Permit | Denied:
     """One joint admission over key, target and provider, where any of them is not closed.
 
@@ -51,7 +74,7 @@ async def admit(
     admitted = False
     try:
         answer = await engine.breakers.admit(
-            permit_id, target.scopes, lease=target.phases.total + FINISHING, deadline=deadline, context=context
+            permit_id, target.scopes, lease=_lease(target), deadline=deadline, context=context
         )
         admitted = isinstance(answer, Admitted)
     finally:
@@ -59,7 +82,11 @@ async def admit(
             engine.breakers.give_back(permit_id, {})
     if isinstance(answer, Denied):
         return answer
-    return Permit(permit_id, guarded, answer.probe, answer.silent, now)
+    return Permit(permit_id, guarded, answer.probe, answer.silent, began=now)
+
+
+def _lease(target: LiveTarget) -> float:
+    return target.phases.total + FINISHING
 
 
 def tell_health(
@@ -74,18 +101,22 @@ def tell_health(
 ) -> None:
     """Tells breakers and router how an attempt went: `answered`, failed with `error`, or neither (the caller left).
 
-    `slow`: it answered, but its first token came so late that this counts against the target. Never raises, never
-    waits: the permit comes back on every way out.
+    `slow`: its first token came so late, or another attempt was so much faster, that this counts against the target.
+    Never raises, never waits: the permit comes back on every way out.
     """
-    verdicts = _verdicts(target, answered=answered, error=error, slow=slow, doubted=permit.id is not None)
+    verdicts = _verdicts(target, answered=answered, error=error, slow=slow, doubted=bool(permit.guarded))
     hint = error.retry_after if error else None
-    if permit.id is not None:
+    if permit.id is not None and permit.guarded:
         engine.breakers.give_back(permit.id, verdicts, retry_after=hint)
     for scope, verdict in verdicts.items():
         if scope not in permit.guarded:
             engine.breakers.record(scope, verdict, call_id=call_id, retry_after=hint, began=permit.began)
+    limited = False
     if error is not None:
         _tell_failure(engine, target, error)
+        limited = ACTIONS[action_key(error)].cools is not Cools.NOTHING
+    if permit.thawing and permit.id is not None:
+        engine.router.give_back(permit.id, "answered" if answered else "limited" if limited else "nothing")
 
 
 def _tell_failure(engine: Engine, target: LiveTarget, error: CallError) -> None:
@@ -110,7 +141,7 @@ def _verdicts(
     """What the attempt says of each scope; of those left out it says nothing."""
     key, own, provider = target.scopes
     if error is None and not answered:
-        return {}
+        return {own: Verdict.SLOW} if slow else {}
     if error is None:
         # That its key is fine is worth saying only where it was in doubt: keys open by being refused, not by ratios.
         fine = dict.fromkeys(target.scopes if doubted else (own, provider), Verdict.OK)

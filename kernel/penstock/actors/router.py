@@ -227,7 +227,7 @@ class RouterRef:
         context: object = None,
     ) -> Withdrawn | Suppressed:
         """Leave for a fallback's first attempt, which costs money alone. Where no money cap is set nobody is asked."""
-        if not self._caps_money(provider):
+        if not self.caps_money(provider):
             return Withdrawn(provider, self._clock.monotonic())
         message = _Withdraw(provider, nano_usd, hold_nano_usd, money_only=True)
         return await self._address.ask(message, deadline=deadline, context=context)
@@ -245,7 +245,7 @@ class RouterRef:
 
     def settled(self, provider: str, nano_usd: int, granted: Withdrawn | None = None) -> None:
         """What an attempt was charged, with the receipt of its withdrawal if it had one. Never raises."""
-        if not self._caps_money(provider):
+        if not self.caps_money(provider):
             return
         now = self._clock.monotonic()
 
@@ -256,7 +256,8 @@ class RouterRef:
 
         self._address.observe(f"provider:{provider}", fold, wake=False)
 
-    def _caps_money(self, provider: str) -> bool:
+    def caps_money(self, provider: str) -> bool:
+        """True where retries, fallbacks and hedges have a limit in money there."""
         return self._retry_budget_for(provider).money_ratio is not None
 
     # What was seen

@@ -294,8 +294,11 @@ class Cascade:
         jitter: float,
         retry_after: float | None = None,
         should_retry: bool | None = None,
-    ) -> None:
-        """An attempt at `stage` ended in an error of `kind`. `jitter` in [0, 1]; `retry_after` in seconds."""
+    ) -> bool:
+        """An attempt at `stage` ended in an error of `kind`. `jitter` in [0, 1]; `retry_after` in seconds.
+
+        False where it counts as no attempt: a connection that had been closed while idle is replaced once.
+        """
         action = ACTIONS[kind]
         progress = self._progress[stage]
         self._staying = None
@@ -303,7 +306,7 @@ class Cascade:
             if progress.fresh_connection:
                 progress.fresh_connection = False
                 self._staying = stage
-                return
+                return False
             action = ACTIONS["connection_lost"]
         progress.failures += 1
         if progress.failures >= self._stages[stage].attempts:
@@ -313,6 +316,7 @@ class Cascade:
         progress.patient = action.same is Same.WAIT
         self._judge_same(stage, action.same, forbidden=should_retry is False)
         self._judge_next(stage, action.next)
+        return True
 
     def others_left(self, stage: int) -> bool:
         """True where a stage other than this one may still be tried."""
