@@ -95,7 +95,9 @@ class Retries(RuleBasedStateMachine):
             self.story[provider].extras.append(extra)
             self.receipts.append((answer, extra))
             return
-        assert not ((not call or self.calls_fit(provider, strict=True)) and self.money_fits(provider, spare, hold, strict=True))
+        assert not (
+            (not call or self.calls_fit(provider, strict=True)) and self.money_fits(provider, spare, hold, strict=True)
+        )
         self.a_refusal_keeps_its_word(provider, cost, hold, answer, call=call)
 
     def a_refusal_keeps_its_word(
