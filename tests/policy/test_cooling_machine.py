@@ -156,6 +156,14 @@ class CoolDownsMachine(RuleBasedStateMachine):
     def a_permit_comes_back(self, permit: str, verdict: PermitVerdict) -> None:
         self.give_back(permit, verdict)
 
+    @rule(permit=permits, hint=hints, back=st.booleans())
+    def a_probe_meets_the_limit_again(self, permit: str, hint: float | None, back: bool) -> None:  # noqa: FBT001 - drawn
+        for scope in [scope for scope, story in self.story.items() if permit in story.out]:
+            self.a_limit_is_met(scope, hint, 1.0, empty=False)
+            self.a_cool_down_ends(scope)
+        if back:
+            self.give_back(permit, "limited")
+
     @rule(permit=permits, verdict=verdicts)
     def a_permit_comes_back_and_may_come_again(self, permit: str, verdict: PermitVerdict) -> None:
         self.give_back(permit, verdict)
