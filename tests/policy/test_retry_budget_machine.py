@@ -17,7 +17,9 @@ SETTINGS = {
     "b": RetryBudgetSettings(floor=4, ratio=0.25, window=6.0, money_ratio=0.1),
 }
 providers = st.sampled_from(PROVIDERS)
-money = st.integers(0, 1_000)
+money = st.sampled_from([0, 1, 10, 1_000])
+costs = st.sampled_from([None, 0, 1, 10, 100])
+holds = st.sampled_from([None, 0, 1, 10])
 
 
 @attrs.define
@@ -82,8 +84,12 @@ class Retries(RuleBasedStateMachine):
         self.budget.settled(provider, nano_usd, self.now)
         self.story[provider].settled.append((self.now, nano_usd))
 
-    @rule(provider=providers, cost=st.none() | money, hold=st.none() | st.integers(0, 200), call=st.booleans())
-    def one_more_attempt(self, provider: str, cost: int | None, hold: int | None, call: bool) -> None:  # noqa: FBT001 - drawn
+    @rule(provider=providers, cost=costs, hold=holds, call=st.booleans(), times=st.integers(1, 12))
+    def some_more_attempts(self, provider: str, cost: int | None, hold: int | None, call: bool, times: int) -> None:  # noqa: FBT001 - drawn
+        for _ in range(times):
+            self.one_more_attempt(provider, cost, hold, call=call)
+
+    def one_more_attempt(self, provider: str, cost: int | None, hold: int | None, *, call: bool) -> None:
         self.tell(provider)
         ask = self.budget.withdraw if call else self.budget.spend
         answer = ask(provider, self.now, nano_usd=cost, hold_nano_usd=hold)
@@ -118,15 +124,13 @@ class Retries(RuleBasedStateMachine):
             assert isinstance(again, Suppressed) or not still
             assert still or isinstance(again, Withdrawn) or again.reason != answer.reason
 
-    @rule(data=st.data(), nano_usd=money)
-    def an_extra_attempt_is_charged(self, data: st.DataObject, nano_usd: int) -> None:
-        if not self.receipts:
-            return
-        receipt, extra = self.receipts.pop(data.draw(st.integers(0, len(self.receipts) - 1)))
-        self.budget.settled(receipt.provider, nano_usd, self.now, receipt)
-        story = self.story[receipt.provider]
-        story.settled.append((self.now, nano_usd))
-        extra.cost = nano_usd
+    @rule(nano_usd=money, count=st.integers(1, 12))
+    def extra_attempts_are_charged(self, nano_usd: int, count: int) -> None:
+        for receipt, extra in self.receipts[-count:]:
+            self.budget.settled(receipt.provider, nano_usd, self.now, receipt)
+            self.story[receipt.provider].settled.append((self.now, nano_usd))
+            extra.cost = nano_usd
+        del self.receipts[-count:]
 
     def calls_fit(self, provider: str, *, strict: bool) -> bool:
         """One more within the window; `strict`: even where the slice at its edge counts against it."""

@@ -29,6 +29,11 @@ FIRST_TOKENS_KEPT = 100
 """First-token times of a target that wait for the router: no more of them count anyway."""
 
 
+ASKS_OF_A_CALL = 3
+"""A call may hold the permit of a probe and of its hedge, and ask for one more thing meanwhile: it never waits for room
+that only its own end would make."""
+
+
 class RouteSnapshot(Struct, frozen=True):
     """What is known of the targets.
 
@@ -319,8 +324,8 @@ def open_router(
     on_cool_down: Callable[[CoolDown], None],
     retry_budget_for: Callable[[str], RetryBudgetSettings] = lambda _: RetryBudgetSettings(),
 ) -> tuple[Router, Inbox, RouterRef]:
-    """A router, the inbox for its supervisor, and the Ref for everyone else. Retry budgets are set by provider."""
-    address, inbox = open_mailbox(Router.name, slots=slots)
+    """A router, the inbox for its supervisor, and the Ref for everyone else. `slots`: calls that may be in flight."""
+    address, inbox = open_mailbox(Router.name, slots=ASKS_OF_A_CALL * slots)
     cell = _Cell(RouteSnapshot({}, {}))
     router = Router(retry_budget_for, cell, clock, on_cool_down)
     return router, inbox, RouterRef(address, cell, clock, retry_budget_for)
