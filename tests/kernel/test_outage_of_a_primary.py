@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import cycle
 
 import attrs
@@ -238,7 +239,7 @@ def test_a_half_open_probe_cancelled_at_any_await_gives_its_permit_back(*, strea
         return not cancel.scope.cancelled_caught
 
     nth = 1
-    while not run(lambda: once(nth)):
+    while not run(partial(once, nth)):
         nth += 1
         assert nth < 500
     assert nth > 5

@@ -215,7 +215,7 @@ class BreakersMachine(RuleBasedStateMachine):
         lasted=st.sampled_from([0.0, 0.0, 3.0, 30.0]),
     )
     def record(
-        self, scope: str, verdict: Verdict, jitter: float, hint: float | None, call: str | None, lasted: float = 0.0
+        self, scope: str, verdict: Verdict, jitter: float, hint: float | None, call: str | None, *, lasted: float = 0.0
     ) -> None:
         began = self.now - lasted
         self.breakers.record(scope, verdict, self.now, jitter=jitter, retry_after=hint, call=call, began=began)
