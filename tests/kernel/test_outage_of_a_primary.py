@@ -246,6 +246,37 @@ def test_a_half_open_probe_cancelled_at_any_await_gives_its_permit_back(*, strea
     assert probes > 1, "some were cancelled while the probe was under way"
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        wrong("invalid_request_error", "what?"),
+        wrong("invalid_request_error", "too long", code="context_length_exceeded"),
+        Reply(429, json={"error": {"message": "slow"}}, headers=[("retry-after", "1")]),
+        Reply(404, json={"error": {"message": "no", "code": "model_not_found"}}),
+    ],
+)
+def test_a_probe_that_fails_for_no_fault_of_the_target_gives_its_permit_back(answer: Reply) -> None:
+    script: list[Answer] = [BOOM, answer]
+
+    async def main() -> None:
+        settings = config(
+            routes={"default": {"cascade": [{"target": GPT, "attempts": 1}]}},
+            breaker={"failures_in_a_row": 1, "min_calls_in_a_row": 1},
+        )
+        upstream = ScriptedTransport(lambda request: script.pop(0) if script else good(request))
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            for _ in range(2):
+                with pytest.raises(errors.CallError):
+                    await kernel.complete("opens it, and then probes it")
+                await kernel.snapshot()
+                await trio.sleep(6)
+            assert not script
+            assert (await kernel.snapshot()).breakers[f"target:{GPT}"].permits_left == 1
+            assert (await kernel.complete("the next probe")).attempts[0].probe
+
+    run(main)
+
+
 def test_calls_that_began_before_a_breaker_closed_do_not_trip_it_when_they_fail_at_last() -> None:
     down = [True]
 
