@@ -120,7 +120,7 @@ PROVIDER_ERRORS = [
 def test_an_error_is_met_as_if_the_provider_had_answered_it(
     asking: App, error: errors.ProviderError, status: int
 ) -> None:
-    config = {
+    config: dict[str, Any] = {
         "providers": {"openai": {}},
         "routes": {"default": {"cascade": [{"target": "openai/gpt-4o", "attempts": 1}]}},
     }
@@ -226,7 +226,11 @@ def test_a_broken_function_among_the_answers_reaches_the_test() -> None:
 
     with pytest.raises(AssertionError, match="be brief"):
         AnsweredKernel([looks, "never asked"]).run(ask)
-    numbers: Any = [lambda _: 42]
+
+    def number(request: ChatRequest) -> int:
+        return len(request.messages)
+
+    numbers: Any = [number]
     with pytest.raises(TypeError, match="of type int"):
         AnsweredKernel(numbers).run(ask)
 

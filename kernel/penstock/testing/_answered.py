@@ -19,7 +19,7 @@ from penstock.types import ChatRequest
 
 __all__ = ["AnsweredKernel", "PenstockKernel"]
 
-ONE_TARGET = {"providers": {"test": {}}, "routes": {"default": {"cascade": ["test/model"]}}}
+ONE_TARGET: dict[str, Any] = {"providers": {"test": {}}, "routes": {"default": {"cascade": ["test/model"]}}}
 
 
 class AnsweredKernel(StagedKernel):

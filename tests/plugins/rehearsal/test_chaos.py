@@ -16,7 +16,7 @@ from trio.testing import MockClock
 import penstock
 from penstock import errors
 from penstock.testing.chaos import Chaos, ChaosKernel, Exchanged
-from penstock_plugins.rehearsal import Latency, faults
+from penstock_plugins.rehearsal import Fault, Latency, faults
 from penstock_plugins.rehearsal.words import WORDS
 
 THIRD_PARTY = Path(__file__).parents[2] / "third_party_provider"
@@ -83,6 +83,13 @@ def test_two_providers_of_one_model_do_not_share_their_faults() -> None:
     assert other.run(ask).target == SONNET
 
 
+def test_the_first_requests_are_counted_for_each_provider_of_a_model() -> None:
+    plan = Chaos().at(SONNET, "wrong_key").at(MINI, "server_error").at(GPT, "server_error", first=1)
+    run = plan.against(OWN)
+    assert run.run(ask).target == GPT
+    assert [exchanged.fault for exchanged in run.exchanges if exchanged.target == GPT] == ["server_failure", None]
+
+
 def test_a_provider_is_struck_with_all_its_targets() -> None:
     run = Chaos().at("anthropic", "permission_denied").at("mirror", "refused").against(OWN)
     assert run.run(ask).target == GPT
@@ -134,7 +141,13 @@ async def in_a_crowd(kernel: penstock.Kernel) -> list[tuple[int, str]]:
 
 
 def mixed(seed: int) -> Chaos:
-    some = ["server_error", "cut_stream", "reset_connection", faults.RateLimit(hint="date"), "silence"]
+    some: list[str | Fault] = [
+        "server_error",
+        "cut_stream",
+        "reset_connection",
+        faults.RateLimit(hint="date"),
+        "silence",
+    ]
     return Chaos(seed, latency=Latency(first_s=0.2, jitter=0.5)).share(0.3, some).at(SONNET, "quota", first=3)
 
 
@@ -281,7 +294,7 @@ def test_an_app_may_open_the_kernel_by_itself() -> None:
 def test_a_provider_of_a_wire_unknown_to_the_upstream_is_struck_too(
     asking: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(THIRD_PARTY))
+    monkeypatch.setattr(sys, "path", [str(THIRD_PARTY), *sys.path])
     import acme_penstock
 
     tables = {
