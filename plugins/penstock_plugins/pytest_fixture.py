@@ -4,8 +4,9 @@
         kernel = penstock_kernel(answers=[RateLimitedError(retry_after=2), "yes"])
         assert kernel.run(my_app) == "yes"
 
-It lies here because pytest imports it at every start: this package is empty, and penstock itself is imported only for a
-test that asks for the fixture, after whatever measures coverage has begun.
+Its type, for annotations, is `penstock.testing.PenstockKernel`. It lies here because pytest imports it at every start:
+this package is empty, and penstock itself is imported only for a test that asks for the fixture, after whatever
+measures coverage has begun.
 """
 
 from __future__ import annotations

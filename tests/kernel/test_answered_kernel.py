@@ -208,6 +208,32 @@ def test_running_out_of_answers_lists_every_attempt(asking: App) -> None:
     assert len(staged.asked) == 3, "the call is not tried again, at any target"
 
 
+def test_attempts_at_once_are_told_apart_in_the_list() -> None:
+    async def slowly(_: ChatRequest) -> str:
+        await trio.sleep(1)
+        return "slow"
+
+    async def app(kernel: penstock.Kernel) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, kernel)
+            await trio.sleep(0.5)
+            with pytest.raises(errors.ServerError):
+                await kernel.complete("quick")
+        await kernel.complete("one too many")
+
+    config: dict[str, Any] = {
+        "providers": {"openai": {}},
+        "routes": {"default": {"cascade": [{"target": "openai/gpt-4o", "attempts": 1}]}},
+    }
+    with pytest.raises(OutOfAnswersError) as caught:
+        AnsweredKernel([slowly, errors.ServerError()], config=config).run(app)
+    assert [line.partition(": ")[2] for line in str(caught.value).splitlines()[1:]] == [
+        "an answer",
+        "ServerError",
+        "no answer left",
+    ]
+
+
 def test_an_app_that_swallows_errors_does_not_hide_that_answers_ran_out() -> None:
     async def app(kernel: penstock.Kernel) -> str:
         try:
@@ -342,3 +368,12 @@ def test_a_request_that_the_real_wire_cannot_carry_is_refused_here_too() -> None
     with pytest.raises(errors.CallError):
         staged.run(app)
     assert staged.asked == ()
+
+
+def test_who_stands_in_for_a_codec_stands_in_for_all_of_it() -> None:
+    """A method that a provider may override must not fall back to its default here."""
+    from penstock.abc import Provider
+    from penstock.testing import _understudy
+
+    asked = {name for name, member in vars(Provider).items() if callable(member) and not name.startswith("_")}
+    assert asked <= set(vars(_understudy._Understudy)), "pass the new ones on to the real codec, or to the voice"

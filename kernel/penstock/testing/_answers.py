@@ -86,6 +86,7 @@ class Script:
         self._answers = [] if callable(answers) else list(answers)
         for place, answer in enumerate(self._answers):
             _check(answer, f"answers[{place}]")
+        # All of them are kept: a test wants to see them, and ends.
         self.asked: list[Asked] = []
         self._played: list[str] = []
         self._errors: dict[int, ProviderError] = {}
@@ -108,7 +109,7 @@ class Script:
             self.failure = self.failure or failure
             # No row of the cascade tries this one again, at whichever target.
             played = InvalidRequestError("the test has no answer for this attempt: see what its end raises", status=400)
-        self._played[-1] = _name(played)
+        self._played[number - 1] = _name(played)
         if isinstance(played, ProviderError):
             self._errors[number] = played
         return number, played

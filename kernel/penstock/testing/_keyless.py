@@ -64,11 +64,11 @@ def _undeclared(tables: Mapping[str, Any]) -> set[str]:
     """Kinds that are used without a table of their own: their key would come from the environment."""
     from penstock._discovery import PluginHost  # noqa: PLC0415  # the scan of entry points is heavy
 
-    return set(_texts(tables)) & PluginHost().kinds()
+    return {*_texts(tables.get("routes")), *_texts(tables.get("targets"))} & PluginHost().kinds()
 
 
 def _texts(value: object) -> list[str]:
-    """What may name a provider: every text in routes and targets, up to its first slash."""
+    """What may name a provider: every text, up to its first slash."""
     match value:
         case str():
             return [value.partition("/")[0]]

@@ -56,7 +56,8 @@ class StagedKernel:
     def run(self, app: Callable[Concatenate[Kernel, P], Awaitable[T]], /, *args: P.args, **keywords: P.kwargs) -> T:
         """What `await app(kernel, ...)` returns, in a loop of its own whose clock jumps over every wait.
 
-        Raises what the app raises, and what `check` raises.
+        An app that waits for something outside the loop (a thread, a process, a socket of its own) needs a real clock:
+        there, use `async with`. Raises what the app raises, and what `check` raises.
         """
         if trio.lowlevel.in_trio_run():
             raise KernelError("run() starts a loop, and there is one already: use `async with` in a test that is async")

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 import penstock
@@ -200,6 +202,16 @@ def test_a_share_of_all_requests_is_struck_by_each_fault_alike(words: list[str])
     counts = dict(run.ledger.faults).values()
     assert len(counts) == len(words)
     assert all(abs(count / total - 0.3 / len(words)) < 0.04 for count in counts)
+
+
+@given(share=st.floats(0, 1), words=st.lists(st.sampled_from(sorted(WORDS)), min_size=1, max_size=9))
+def test_each_of_several_faults_takes_its_part_of_the_share(share: float, words: list[str]) -> None:
+    run = Chaos().share(share, words).against(OWN)
+    spared = 1.0
+    for rule in run.upstream.script.rules:
+        assert spared * rule.probability == pytest.approx(share / len(words))
+        spared *= 1 - rule.probability
+    assert spared == pytest.approx(1 - share)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
