@@ -159,7 +159,7 @@ def _sentences(explanation: Explanation) -> Iterator[str]:
 def _silence(explanation: Explanation, first: StageExplanation) -> str:
     if explanation.deadline is not None and first.silent >= explanation.deadline:
         return "Where that one takes the request and says nothing, the whole call's time is gone."
-    return f"Where that one takes the request and says nothing, the next target begins after {first.silent:g} s."
+    return f"Where that one takes the request and says nothing, it is left after {first.silent:g} s."
 
 
 def _time(explanation: Explanation) -> str:
