@@ -163,7 +163,8 @@ def test_a_target_that_asked_for_time_is_cooling() -> None:
     upstream = failing(SONNET, answer=Reply(429, json=RATE, headers=[("retry-after", "60")]))
     explanation = explained(config(), upstream=upstream, before=fail_once(wait=10.0))
     primary = stage_of(explanation, SONNET).when
-    assert (primary.reason, primary.scope, primary.ready_in) == ("cooling", f"target:{SONNET}", pytest.approx(50.0))
+    assert (primary.reason, primary.scope) == ("cooling", f"target:{SONNET}")
+    assert primary.ready_in == pytest.approx(50.0)
     assert primary.says == "in 50.0 s: cooling (rate limited)"
     assert (explanation.first, explanation.starts_in) == (GPT, 0.0)
 
@@ -171,7 +172,8 @@ def test_a_target_that_asked_for_time_is_cooling() -> None:
 def test_a_short_wait_for_the_only_target_is_told() -> None:
     upstream = failing(SONNET, answer=Reply(429, json=RATE, headers=[("retry-after", "60")]))
     explanation = explained(config(routes=ALONE), upstream=upstream, before=fail_once(wait=57.0))
-    assert (explanation.first, explanation.starts_in) == (SONNET, pytest.approx(3.0))
+    assert explanation.first == SONNET
+    assert explanation.starts_in == pytest.approx(3.0)
 
 
 def test_a_wait_beyond_the_deadline_leaves_nobody_to_be_tried() -> None:
