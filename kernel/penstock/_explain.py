@@ -48,6 +48,7 @@ class _Foreseen:
     spending: Spending
     when: When
     case: StageCase
+    phases: Phases
     streamed: bool
     looked_up: bool
 
@@ -104,6 +105,7 @@ def _deadline(
 def _stages(engine: Engine, call: Call, now: float, *, stream: bool) -> list[_Foreseen]:
     cache = CallCache(engine.cache, call.id, call.tenant, call.cache_when, call.deadline, may_lead=False, context=None)
     return [
+        # The one place that says who is asked for a stream: whoever wants one gets one, and nobody else.
         _foreseen(engine, call, cache, stage, target, spending, now, streamed=stream)
         for stage, target, spending in zip(call.stages, call.targets, spendings(engine, call), strict=True)
     ]
@@ -120,7 +122,7 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
     *,
     streamed: bool,
 ) -> _Foreseen:
-    wall = engine.clock.wall()
+    wall, phases = engine.clock.wall(), target.phases
     allowed, dearest = stage.attempts, spending.amount
     found = when(engine, target, now)
     if spending.refused is not None:
@@ -137,7 +139,8 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
         target=target,
         spending=spending,
         when=found,
-        case=StageCase(allowed=allowed, longest=_longest(target.phases, streamed=streamed), dearest=dearest),
+        case=StageCase(allowed=allowed, longest=_longest(phases, streamed=streamed), dearest=dearest),
+        phases=phases,
         streamed=streamed,
         looked_up=cache.would_look_up(target, call.request, wall),
     )
@@ -154,7 +157,7 @@ def _silent(phases: Phases, *, streamed: bool) -> float:
 
 
 def _explained(seen: _Foreseen) -> StageExplanation:
-    phases, spending = seen.target.phases, seen.spending
+    phases, spending = seen.phases, seen.spending
     amount = seen.case.dearest
     return StageExplanation(
         target=seen.target.name,
