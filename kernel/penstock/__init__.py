@@ -89,6 +89,8 @@ if TYPE_CHECKING:
     from penstock._config import Config as Config
     from penstock._events import Event as Event
     from penstock._events import EventStream as EventStream
+    from penstock._explanation import Explanation as Explanation
+    from penstock._explanation import StageExplanation as StageExplanation
     from penstock._front import Kernel as Kernel
     from penstock._kernel import open_kernel as open_kernel
     from penstock._snapshot import Health as Health
@@ -103,9 +105,11 @@ _LAZY = {
     "Config": "penstock._config",
     "Event": "penstock._events",
     "EventStream": "penstock._events",
+    "Explanation": "penstock._explanation",
     "Health": "penstock._snapshot",
     "Kernel": "penstock._front",
     "KernelSnapshot": "penstock._snapshot",
+    "StageExplanation": "penstock._explanation",
     "hookimpl": "penstock.hookspecs",
     "open_kernel": "penstock._kernel",
 }

@@ -118,6 +118,10 @@ class CallCache:
         self.outcome = "hit"
         return msgspec.msgpack.decode(value, type=StoredAnswer)
 
+    def would_look_up(self, target: LiveTarget, request: ChatRequest, wall: float) -> bool:
+        """True where a call that comes to the target asks the cache first. Asks nobody."""
+        return self._key(target, request, wall) is not None
+
     def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> str | None:
         """None: not to be cached, or the codec cannot say it; the attempt will meet the same, and say what it is."""
         if self.ref is None or not self._wanted(request, target):

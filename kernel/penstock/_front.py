@@ -10,6 +10,8 @@ import trio
 from penstock._call import run_call
 from penstock._engine import Engine
 from penstock._events import EventStream
+from penstock._explain import explain
+from penstock._explanation import Explanation
 from penstock._plan import AskedFor, CallOptions, make_call, make_request
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
@@ -128,6 +130,53 @@ class Kernel:
             thinking=thinking,
         )
         return OpenStream(self._engine, self._nursery, lambda: make_call(self._engine, chat, options, streamed=True))
+
+    def explain(
+        self,
+        request: AskedFor,
+        *,
+        stream: bool = False,
+        system: str | Message | None = None,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        thinking: ThinkingLevel | int | None = None,
+        route: str | None = None,
+        account: str | None = None,
+        timeout: float | None = None,
+        cache: str | None = None,
+        commit: str | None = None,
+        priority: object = None,
+        sticky: object = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Explanation:
+        """What `complete`, or with `stream` a stream, would do with the same: whom it would ask, when and how often,
+        and what that takes at most in seconds, tokens and money.
+
+        Nothing is sent, and no actor is asked. Raises what making the call would raise: ConfigError, NoRouteError,
+        UnsendableRequestError, KernelClosedError. What happened in the end stands in `response.attempts`.
+        """
+        chat = make_request(
+            request,
+            system=system,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            tools=tools,
+            thinking=thinking,
+        )
+        options = CallOptions(
+            route=route,
+            account=account,
+            timeout=timeout,
+            cache=cache,
+            commit=commit,
+            priority=priority,
+            sticky=sticky,
+            metadata=metadata,
+        )
+        return explain(self._engine, chat, options.over(self._options), stream=stream)
 
     def with_options(
         self,

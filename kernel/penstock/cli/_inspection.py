@@ -14,7 +14,7 @@ from penstock._config import Config, TargetConfig
 from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._discovery import PluginHost
 from penstock.cli._words import dollars
-from penstock.policy.accounts import Limit, describe_limit
+from penstock.policy.accounts import limits_in_words
 from penstock.policy.money import usd
 from penstock.policy.window import Per
 from penstock.types import Price
@@ -139,17 +139,8 @@ def _routes(config: Config) -> Iterator[RouteLine]:
 def _accounts(config: Config) -> Iterator[AccountLine]:
     for spec in config.budget.accounts:
         for limit in spec.limits:
-            for words in _limits(limit):
+            for words in limits_in_words(limit):
                 yield AccountLine(spec.path or "(all)", words)
-
-
-def _limits(limit: Limit) -> Iterator[str]:
-    if limit.tokens is not None or limit.nano_usd is not None:
-        yield describe_limit(limit.shape, tokens=limit.tokens, nano_usd=limit.nano_usd)
-    if limit.input_tokens is not None:
-        yield describe_limit(limit.shape, tokens=limit.input_tokens, kind="input ")
-    if limit.output_tokens is not None:
-        yield describe_limit(limit.shape, tokens=limit.output_tokens, kind="output ")
 
 
 def _cache(config: Config) -> str:

@@ -32,6 +32,7 @@ COMMANDS = {
     "ask": _Entry("penstock.cli._ask", "ask", "Ask once; the answer goes to stdout."),
     "check": _Entry("penstock.cli._check", "check", "Check a configuration; tell all mistakes at once."),
     "demo": _Entry("penstock.cli._demo", "demo", "Watch calls survive an outage, without keys or network."),
+    "explain": _Entry("penstock.cli._explain", "explain", "Tell what a call would do and cost; nothing is sent."),
     "plugins": _Entry("penstock.cli._plugins", "plugins", "List what is installed, and what is wrong with it."),
     "rehearse": _Entry("penstock.cli._rehearse", "rehearse", "Be a provider with outages, for your app to survive."),
 }
@@ -103,6 +104,7 @@ def program() -> None:
     Examples:
       penstock demo
       penstock ask "Name the moons of Mars."
+      penstock explain "Name the moons of Mars."
       penstock check penstock.toml --live
       penstock rehearse --script outage
     """  # noqa: D301 - click reads the escape

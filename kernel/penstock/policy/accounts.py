@@ -22,6 +22,7 @@ __all__ = [
     "check_path",
     "check_request_limits",
     "describe_limit",
+    "limits_in_words",
     "path_and_parents",
     "request_output_cap",
 ]
@@ -173,6 +174,16 @@ def describe_limit(shape: Shape, *, tokens: int | None = None, nano_usd: int | N
         figures.append(f"{tokens} {kind}tokens")
     details = "" if per is Per.REQUEST else f" ({'rolling' if rolling else zone})"
     return f"{' and '.join(figures)} per {per.value}{details}"
+
+
+def limits_in_words(limit: Limit) -> Iterator[str]:
+    """Everything that one limit says, a figure of its own for each kind of tokens."""
+    if limit.tokens is not None or limit.nano_usd is not None:
+        yield describe_limit(limit.shape, tokens=limit.tokens, nano_usd=limit.nano_usd)
+    if limit.input_tokens is not None:
+        yield describe_limit(limit.shape, tokens=limit.input_tokens, kind="input ")
+    if limit.output_tokens is not None:
+        yield describe_limit(limit.shape, tokens=limit.output_tokens, kind="output ")
 
 
 @attrs.frozen

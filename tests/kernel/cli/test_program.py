@@ -12,7 +12,7 @@ import penstock
 from penstock import errors
 from penstock.cli._exits import exit_code
 
-COMMANDS = ("ask", "check", "demo", "plugins", "rehearse")
+COMMANDS = ("ask", "check", "demo", "explain", "plugins", "rehearse")
 
 
 @pytest.mark.slow

@@ -1,0 +1,218 @@
+"""What would become of a call, found out without making it: nothing is sent, no actor is asked, nothing is changed.
+
+It reads what a call reads (configuration, snapshots, codecs) through the code that a call uses, so that the two cannot
+tell different stories. Not here: the values (`_explanation`), one attempt (`_foreseen`), the arithmetic of the worst
+case (`policy.worst_case`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from penstock._answers import CallCache
+from penstock._books import action_key
+from penstock._call import Call
+from penstock._engine import Engine
+from penstock._exchange import AFTER_THE_END
+from penstock._explanation import (
+    AccountExplanation,
+    AttemptTimeouts,
+    DeadlineSource,
+    Explanation,
+    StageExplanation,
+    When,
+)
+from penstock._foreseen import Spending, blocked_for, refusal, spendings, unsendable, when
+from penstock._plan import CallOptions, make_call
+from penstock._targets import LiveTarget
+from penstock.policy.accounts import limits_in_words, path_and_parents
+from penstock.policy.holds import NOTHING
+from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Same, Stage, Try, Wait
+from penstock.policy.stream_watch import Phases
+from penstock.policy.worst_case import StageCase, worst_case
+from penstock.telemetry import NO_TELEMETRY
+from penstock.types import ChatRequest
+
+__all__ = ["explain"]
+
+
+@attrs.frozen(kw_only=True)
+class _Foreseen:
+    """One stage as it stands."""
+
+    stage: Stage
+    target: LiveTarget
+    spending: Spending
+    when: When
+    case: StageCase
+    phases: Phases
+    streamed: bool
+    looked_up: bool
+
+
+def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, stream: bool) -> Explanation:
+    """What `complete`, or with `stream` a stream, would do now. Raises what making the call would raise."""
+    now = engine.clock.monotonic()
+    # The very plan of a call, but without its span, and counted by nobody.
+    call = make_call(attrs.evolve(engine, telemetry=NO_TELEMETRY), request, options, streamed=stream)
+    deadline, source = _deadline(engine, call, options, now, stream=stream)
+    stages = _stages(engine, call, now, stream=stream)
+    worst = worst_case([seen.case for seen in stages], deadline=deadline)
+    priced = all(seen.spending.priced for seen in stages if seen.case.attempts)
+    first, starts_in = _beginning(call, stages, now)
+    return Explanation(
+        route=call.route,
+        account=call.account,
+        accounts=tuple(_accounts(engine, call.account)),
+        stages=tuple(_explained(seen) for seen in stages),
+        first=first,
+        starts_in=starts_in,
+        cache="off" if engine.cache is None else call.cache_when,
+        deadline=_finite(deadline),
+        deadline_from=source,
+        max_wait=RetrySettings().max_wait,
+        attempts=worst.attempts,
+        seconds=_finite(worst.seconds),
+        trying=worst.trying,
+        tokens=None if worst.total is None else worst.total.tokens,
+        nano_usd=worst.total.nano_usd if worst.total and priced else None,
+        dearest_nano_usd=worst.dearest.nano_usd if worst.dearest and priced else None,
+    )
+
+
+def _deadline(
+    engine: Engine, call: Call, options: CallOptions, now: float, *, stream: bool
+) -> tuple[float, DeadlineSource]:
+    """Seconds until the call is over, and who says so: the earliest of those who name any."""
+    route = engine.config.routes.get(call.route)
+    named: dict[DeadlineSource, float] = {}
+    if options.timeout is not None:
+        named["argument"] = options.timeout
+    if route is not None and route.timeout is not None:
+        named["route"] = route.timeout
+    if not stream and call.horizon < math.inf:
+        # A stream may outlive the scope it is opened in.
+        named["scope"] = call.horizon - now
+    if not named:
+        return engine.config.kernel.timeout, "kernel"
+    source = min(named, key=lambda source: named[source])
+    return max(0.0, named[source]), source
+
+
+def _stages(engine: Engine, call: Call, now: float, *, stream: bool) -> list[_Foreseen]:
+    cache = CallCache(engine.cache, call.id, call.tenant, call.cache_when, call.deadline, may_lead=False, context=None)
+    return [
+        # The one place that says who is asked for a stream: whoever wants one gets one, and nobody else.
+        _foreseen(engine, call, cache, stage, target, spending, now, streamed=stream)
+        for stage, target, spending in zip(call.stages, call.targets, spendings(engine, call), strict=True)
+    ]
+
+
+def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a stage meets
+    engine: Engine,
+    call: Call,
+    cache: CallCache,
+    stage: Stage,
+    target: LiveTarget,
+    spending: Spending,
+    now: float,
+    *,
+    streamed: bool,
+) -> _Foreseen:
+    wall, phases = engine.clock.wall(), target.phases
+    allowed, dearest = stage.attempts, spending.amount
+    found = when(engine, target, now)
+    if spending.refused is not None:
+        # Passed over before anything is tried. Whatever else rules a target out for this request belongs here.
+        found, allowed = refusal(target, spending.refused), 0
+    elif (error := unsendable(target, spending.sent, streamed=streamed, wall=wall)) is not None:
+        found = refusal(target, error)
+        action = ACTIONS[action_key(error)]
+        # It is an attempt all the same, which ends before anything is sent.
+        allowed = 1 if action.same is Same.NEVER else allowed
+        dearest = dearest if action.billed else NOTHING
+    return _Foreseen(
+        stage=stage,
+        target=target,
+        spending=spending,
+        when=found,
+        case=StageCase(allowed=allowed, longest=_longest(phases, streamed=streamed), dearest=dearest),
+        phases=phases,
+        streamed=streamed,
+        looked_up=cache.would_look_up(target, call.request, wall),
+    )
+
+
+def _longest(phases: Phases, *, streamed: bool) -> float:
+    """Seconds of one attempt: its total timeout, and what a stream's connection gets to end after its answer has."""
+    return phases.total + (AFTER_THE_END if streamed else 0.0)
+
+
+def _silent(phases: Phases, *, streamed: bool) -> float:
+    """Seconds that an attempt takes where the request is taken and nothing is said."""
+    return min(phases.first_token, phases.total) if streamed else phases.total
+
+
+def _explained(seen: _Foreseen) -> StageExplanation:
+    phases, spending = seen.phases, seen.spending
+    amount = seen.case.dearest
+    return StageExplanation(
+        target=seen.target.name,
+        provider=seen.target.provider.name,
+        model=seen.target.wire.model,
+        when=seen.when,
+        allowed=seen.stage.attempts,
+        attempts=seen.case.attempts,
+        streamed=seen.streamed,
+        timeouts=AttemptTimeouts(
+            connect=phases.connect,
+            write=phases.write,
+            first_token=phases.first_token if seen.streamed else None,
+            idle=phases.idle if seen.streamed else None,
+            total=phases.total,
+        ),
+        longest_attempt=seen.case.longest,
+        silent=_silent(phases, streamed=seen.streamed),
+        unreachable=seen.case.unreachable(phases.connect),
+        looked_up=seen.looked_up,
+        input_tokens=spending.input,
+        likely_input_tokens=spending.likely_input,
+        output_tokens=spending.output,
+        nano_usd=amount.nano_usd if amount is not None and spending.priced else None,
+    )
+
+
+def _beginning(call: Call, stages: Sequence[_Foreseen], now: float) -> tuple[str | None, float | None]:
+    """The first target to be tried, and in how many seconds: what the cascade itself says, as things are."""
+    cascade = Cascade(call.stages, deadline=min(call.deadline, call.horizon))
+    for stage, seen in enumerate(stages):
+        if seen.spending.refused is not None:
+            cascade.give_up(stage)
+    blocked = {stage: now + wait for stage, seen in enumerate(stages) if (wait := _blocked(seen)) > 0}
+    match cascade.next(now, blocked):
+        case Try(stage=stage):
+            return call.targets[stage].name, 0.0
+        case Wait(until=until, stage=stage):
+            return call.targets[stage].name, until - now
+        case _:
+            return None, None
+
+
+def _blocked(seen: _Foreseen) -> float:
+    # A request that its codec cannot say fails at once: that is no wait.
+    return 0.0 if seen.when.reason == "unsendable" else blocked_for(seen.when)
+
+
+def _accounts(engine: Engine, account: str) -> Iterator[AccountExplanation]:
+    for path in path_and_parents(account):
+        spec = engine.accounts.spec_of(path)
+        if spec is not None and spec.limits:
+            words = tuple(words for limit in spec.limits for words in limits_in_words(limit))
+            yield AccountExplanation(account=path, limits=words)
+
+
+def _finite(seconds: float) -> float | None:
+    return seconds if seconds < math.inf else None

@@ -1,0 +1,159 @@
+"""What can be known of one attempt before it is made: when it may begin, what it costs at most, whether it can be said.
+
+Not here: the whole call (`_explain`). Nothing here sends, asks an actor, or changes anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import attrs
+
+from penstock._budgeting import BudgetRules, Offer, price_offers
+from penstock._call import PROBING_POLL, Call
+from penstock._edge import broken_codec, discreet
+from penstock._engine import Engine
+from penstock._explanation import Reason, When
+from penstock._targets import LiveTarget
+from penstock.errors import BudgetExceededError, CallError
+from penstock.policy.breaker import BreakerState, ScopeHealth
+from penstock.policy.holds import Amount, Line
+from penstock.policy.routing import CoolDown
+from penstock.types import ChatRequest, WireRequest
+
+__all__ = ["Spending", "blocked_for", "refusal", "spendings", "unsendable", "when"]
+
+UNLIMITED = BudgetRules(on_unknown_price="allow", on_unknown_bound="estimate")
+"""Where no account on the path has a limit, nothing is refused for want of a price or a bound."""
+
+
+@attrs.frozen(kw_only=True)
+class Spending:
+    """What one attempt may use at most."""
+
+    sent: ChatRequest
+    """The request as the budget lets it go out."""
+    likely_input: int
+    input: int | None
+    """Tokens; None: nothing bounds them. So for the output."""
+    output: int | None
+    amount: Amount | None
+    """None where one of them has no bound. Without a price its money is 0."""
+    priced: bool
+    refused: CallError | None = None
+    """Why the budget lets no attempt be made, whatever is left in its accounts."""
+
+
+def spendings(engine: Engine, call: Call) -> list[Spending]:
+    """For each stage of a call."""
+    learned = engine.router.snapshot.learned
+    rules = engine.rules if call.chain else UNLIMITED
+    offers = price_offers(call.request, call.targets, call.chain, learned, rules)
+    return [_spending(call, target, offer) for target, offer in zip(call.targets, offers, strict=True)]
+
+
+def _spending(call: Call, target: LiveTarget, offer: Offer | CallError) -> Spending:
+    priced = target.price is not None
+    if not isinstance(offer, Offer):
+        # Without a limit nobody asks the codec for bounds: what broke here shows where the request is encoded.
+        refused = offer if call.chain else None
+        return Spending(
+            sent=call.request, likely_input=0, input=None, output=None, amount=None, priced=priced, refused=refused
+        )
+    reads = None if offer.proven_input is None else offer.line.input_tokens
+    # Without a limit nothing is inserted: what the wire request itself allows is the bound, if it has one.
+    writes = offer.outputs.maximum if call.chain else _output_bound(call.request, target)
+    amount = None
+    if reads is not None and writes is not None:
+        amount = Line.at_price(reads, target.price, writes).amount_at(writes)
+    return Spending(
+        sent=offer.request(call.request, offer.outputs.maximum) if call.chain else call.request,
+        likely_input=offer.input_estimate,
+        input=reads,
+        output=writes,
+        amount=amount,
+        priced=priced,
+    )
+
+
+def _output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
+    told: object = None
+    try:
+        told = target.provider.codec.output_bound(request, target.wire)
+    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+        return None
+    return told if isinstance(told, int) and told >= 0 else None
+
+
+def refusal(target: LiveTarget, error: CallError) -> When:
+    """Never: the budget, or the target's codec, rules it out for this request."""
+    reason: Reason = "budget" if isinstance(error, BudgetExceededError) else "unsendable"
+    return When(reason=reason, ready_in=None, says=f"never: {_words(target, error)}")
+
+
+def unsendable(target: LiveTarget, request: ChatRequest, *, streamed: bool, wall: float) -> CallError | None:
+    """What the codec would raise instead of a wire request."""
+    codec = target.provider.codec
+    try:
+        wire: object = codec.encode(request, target.wire, stream=streamed, now=wall)
+    except CallError as error:
+        return discreet(error, None, target.name)
+    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
+        return broken_codec(target.name, bug)
+    return None if isinstance(wire, WireRequest) else broken_codec(target.name, f"{type(wire).__name__} for a request")
+
+
+def when(engine: Engine, target: LiveTarget, now: float) -> When:
+    """When a target may be tried, by what everyone knows: whatever stands in the way longest says why."""
+    found = [*_cooling(engine, target, now), *_unhealthy(engine, target, now)]
+    ready = When(reason="ready", ready_in=0.0, says="now")
+    return max(found, key=_hindrance, default=ready)
+
+
+def blocked_for(found: When) -> float:
+    """Seconds in which nobody may try it; infinite: never. Where others probe, until a call asks again."""
+    if found.reason == "probing":
+        return PROBING_POLL
+    return math.inf if found.ready_in is None else found.ready_in
+
+
+def _hindrance(found: When) -> tuple[float, bool]:
+    return blocked_for(found), found.reason == "probe"
+
+
+def _cooling(engine: Engine, target: LiveTarget, now: float) -> Iterator[When]:
+    known = engine.router.snapshot.cooling
+    cools = (known[scope] for scope in target.scopes if scope in known)
+    return (_cools(cool, now) for cool in cools if cool.until > now)
+
+
+def _cools(cool: CoolDown, now: float) -> When:
+    left = cool.until - now
+    says = f"in {left:.1f} s: cooling ({cool.reason.replace('_', ' ')})"
+    return When(reason="cooling", ready_in=left, says=says, scope=cool.scope)
+
+
+def _unhealthy(engine: Engine, target: LiveTarget, now: float) -> Iterator[When]:
+    known = engine.breakers.snapshot
+    return (_breaks(scope, known[scope], now) for scope in target.scopes if scope in known)
+
+
+def _breaks(scope: str, health: ScopeHealth, now: float) -> When:
+    left = health.open_until - now
+    match health.state:
+        case BreakerState.ISOLATED:
+            return When(reason="isolated", ready_in=None, says="never: isolated by hand", scope=scope)
+        case BreakerState.OPEN if left > 0:
+            says = f"in {left:.1f} s: circuit open ({health.cause.replace('_', ' ')})"
+            return When(reason="circuit_open", ready_in=left, says=says, scope=scope)
+        case BreakerState.HALF_OPEN if not health.permits_left:
+            says = "once a probe under way has ended: circuit half open"
+            return When(reason="probing", ready_in=None, says=says, scope=scope)
+        case _:
+            says = f"now, as a probe: circuit half open (was {health.cause.replace('_', ' ')})"
+            return When(reason="probe", ready_in=0.0, says=says, scope=scope)
+
+
+def _words(target: LiveTarget, error: CallError) -> str:
+    return str(error).removeprefix(f"{target.name}: ")

@@ -1,0 +1,120 @@
+"""The most that a call can come to, before it is made: attempts, seconds, tokens and money of a whole cascade.
+
+Not here: where the figures of one attempt come from (timeouts, `bound`, `money`), and the walk itself (`retry`). Every
+figure is an upper bound of what `retry.Cascade` can be driven to; what may make a call end earlier (a deadline that
+leaves no time, a retry budget, an open circuit) only makes it less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from penstock.policy.holds import NOTHING, Amount
+from penstock.policy.retry import RetrySettings, backoff
+
+__all__ = ["FRESH_CONNECTIONS", "StageCase", "WorstCase", "worst_case"]
+
+FRESH_CONNECTIONS = 1
+"""An attempt whose kept connection turns out to be dead is made again on a fresh one, once for each stage, and counts
+as none of the stage's own (`retry.Same.AT_ONCE`)."""
+
+
+@attrs.frozen(kw_only=True)
+class StageCase:
+    """What one stage can come to, as its parts."""
+
+    allowed: int
+    """Attempts as configured."""
+    longest: float
+    """Seconds of its longest attempt."""
+    dearest: Amount | None
+    """Of one attempt, at most; None where nothing bounds it."""
+
+    @property
+    def attempts(self) -> int:
+        """Attempts at most: those allowed, and one more where a kept connection was dead. 0 where none may be made."""
+        return self.allowed + FRESH_CONNECTIONS if self.allowed else 0
+
+    @property
+    def trying(self) -> float:
+        """Seconds of all its attempts, each at its longest."""
+        return self.attempts * self.longest if self.attempts else 0.0
+
+    def waits(self, settings: RetrySettings, longest_hint: float = 0.0) -> Iterator[float]:
+        """Seconds of each wait that its failures can bring, at its longest.
+
+        One comes after each failure but the last, and is the longer of the back-off and what the server asks for.
+        """
+        for failures in range(1, self.allowed):
+            yield max(backoff(failures, settings, 1.0), longest_hint)
+
+    def unreachable(self, connect: float, settings: RetrySettings | None = None) -> float:
+        """Seconds until the next stage begins where every connection is let hang: each attempt its connect timeout."""
+        return self.allowed * min(connect, self.longest) + sum(self.waits(settings or RetrySettings()))
+
+
+@attrs.frozen(kw_only=True)
+class WorstCase:
+    """What a whole call can come to."""
+
+    attempts: int
+    trying: float
+    """Seconds of attempts and back-offs at their longest, where nobody asks the call to wait. At most the deadline."""
+    seconds: float
+    """Seconds of the call, whatever happens: at most the deadline; infinite where there is neither."""
+    total: Amount | None
+    """Of all attempts together; None where one that may be made has no bound."""
+    dearest: Amount | None
+    """Of the dearest single attempt, each unit for itself; None likewise."""
+
+
+def worst_case(
+    stages: Sequence[StageCase],
+    *,
+    deadline: float = math.inf,
+    longest_hint: float = math.inf,
+    elsewhere: float = math.inf,
+    settings: RetrySettings | None = None,
+) -> WorstCase:
+    """The bounds of a call over these stages.
+
+    `deadline` is in seconds from the call's start. `longest_hint`: what a server may ask for before the same target is
+    tried again; nothing bounds it but the deadline. `elsewhere`: what others may make the call wait in all, beside its
+    own failures: a place in the kernel, another call's answer or hold, a cool-down, an open circuit; likewise.
+    """
+    settings = settings or RetrySettings()
+    trying = sum(stage.trying for stage in stages)
+    backing_off = sum(wait for stage in stages for wait in stage.waits(settings))
+    waiting = sum(wait for stage in stages for wait in stage.waits(settings, longest_hint))
+    return WorstCase(
+        attempts=sum(stage.attempts for stage in stages),
+        trying=min(deadline, trying + backing_off),
+        seconds=min(deadline, trying + waiting + elsewhere),
+        total=_total(stages),
+        dearest=_dearest(stages),
+    )
+
+
+def _total(stages: Sequence[StageCase]) -> Amount | None:
+    total = NOTHING
+    for stage in stages:
+        if not stage.attempts:
+            continue
+        if stage.dearest is None:
+            return None
+        total += Amount(stage.attempts * stage.dearest.tokens, stage.attempts * stage.dearest.nano_usd)
+    return total
+
+
+def _dearest(stages: Sequence[StageCase]) -> Amount | None:
+    dearest = NOTHING
+    for stage in stages:
+        if not stage.attempts:
+            continue
+        if stage.dearest is None:
+            return None
+        dearest = dearest.at_least(stage.dearest)
+    return dearest
