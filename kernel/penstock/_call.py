@@ -22,6 +22,7 @@ from penstock._config import CacheWhen
 from penstock._engine import Engine
 from penstock._events import AttemptEnded, CallEnded, CallStarted
 from penstock._exchange import Exchange
+from penstock._fitting import CallFitting
 from penstock._health import Permit, admit, tell_health
 from penstock._hold import CallHold
 from penstock._targets import LiveTarget
@@ -32,13 +33,16 @@ from penstock.errors import (
     DeadlineExceededError,
     KernelClosedError,
     OverloadedLocallyError,
+    ParameterDemandedError,
     PenstockError,
     RefusedError,
     StreamBrokenError,
+    UnsupportedParameterError,
 )
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.breaker import Denied
 from penstock.policy.coalesce import GoneReason
+from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry import ACTIONS, Cascade, Stage, Step, Stop, Try, Wait
 from penstock.telemetry import CallSpan
 from penstock.types import (
@@ -88,6 +92,7 @@ class Call:
     horizon: float
     """The caller's own deadline: nothing is begun that could not end before it."""
     next_on_content_filter: bool
+    on_unsupported: UnsupportedRules
     span: CallSpan
     metadata: Mapping[str, Any] | None = None
 
@@ -108,6 +113,7 @@ class _Run:
         self.cascade = Cascade(
             call.stages, deadline=min(call.deadline, call.horizon), next_on_content_filter=call.next_on_content_filter
         )
+        self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
         context = call.span.context
         self.cache = CallCache(
             engine.cache, call.id, call.tenant, call.cache_when, call.deadline, deliver is None, context
@@ -184,7 +190,10 @@ class _Run:
         for stage in sorted(blocked):
             if stage < last:
                 target = self.call.targets[stage]
-                stored = await self.cache.peek(stage, target, self.call.request, self.engine.clock.wall())
+                request = self.fitting.foreseen(stage, target)
+                if isinstance(request, CallError):
+                    continue
+                stored = await self.cache.peek(stage, target, request, self.engine.clock.wall())
                 if stored is not None:
                     return stored
         return None
@@ -192,8 +201,12 @@ class _Run:
     async def visit(self, stage: int) -> ChatResponse | None:
         """One stage, hop by hop: a response, or None to go on with the cascade."""
         target = self.call.targets[stage]
+        request = self.fitting.request_for(stage, target)
+        if isinstance(request, CallError):
+            self.pass_over(stage, request)
+            return None
         # A filter that looks at requests belongs here, before the cache.
-        found = await self.cache.look_up(stage, target, self.call.request, self.engine.clock.wall())
+        found = await self.cache.look_up(stage, target, request, self.engine.clock.wall())
         if isinstance(found, StoredAnswer):
             return await self.replay(found)
         if isinstance(found, CallError):
@@ -209,7 +222,7 @@ class _Run:
         if permit is None:
             self.cache.end(gone="refused")
             return None
-        completion = await self.attempt(stage, target, permit)
+        completion = await self.attempt(stage, target, permit, request)
         if completion is None:
             return None
         # A filter that looks at answers belongs here, after decode.
@@ -306,12 +319,13 @@ class _Run:
         """Money and tokens for one more attempt; the first time, what each stage may cost is worked out."""
         if not self.hold.offers:
             learned = self.engine.router.snapshot.learned
-            offers = price_offers(self.call.request, self.call.targets, self.call.chain, learned, self.engine.rules)
+            requests = [self.fitting.foreseen(at, target) for at, target in enumerate(self.call.targets)]
+            offers = price_offers(requests, self.call.targets, self.call.chain, learned, self.engine.rules)
             self.hold.offers = offers
             for refused, offer in enumerate(offers):
-                if isinstance(offer, CallError):
-                    self.cascade.give_up(refused)
-                    self.books.refusals.append(offer)
+                # What is demanded of a target ends the call when that target comes up, not before.
+                if isinstance(offer, CallError) and not isinstance(offer, ParameterDemandedError):
+                    self.refuse(refused, offer)
         return await self.hold.cover(stage)
 
     async def admit(self, stage: int, target: LiveTarget) -> Permit | None:
@@ -331,7 +345,7 @@ class _Run:
         self.denied.pop(stage, None)
         return answer
 
-    async def attempt(self, stage: int, target: LiveTarget, permit: Permit) -> Completion | None:
+    async def attempt(self, stage: int, target: LiveTarget, permit: Permit, request: ChatRequest) -> Completion | None:
         """One exchange, and everyone told how it went. None where it failed and the cascade may go on."""
         engine = self.engine
         waited, self.books.waited = self.books.waited, 0.0
@@ -339,7 +353,7 @@ class _Run:
             target=target,
             number=len(self.books.attempts) + 1,
             bound=self.hold.bound(stage),
-            request=self.call.request,
+            request=request,
             started_wall=engine.clock.wall(),
             started=engine.clock.monotonic(),
             waited=waited,
@@ -351,7 +365,7 @@ class _Run:
         error: CallError | None = None
         filtered = False
         try:
-            request = self.hold.request(stage, self.call.request)
+            request = self.hold.request(stage, request)
             if self.deliver is None:
                 completion = await exchange.whole(request)
             else:
@@ -411,7 +425,7 @@ class _Run:
         )
         tell_health(engine, target, permit, self.call.id, answered=completion is not None, error=error)
         if self.call.chain and completion is not None and usage is not None:
-            self.teach(stage, target, usage)
+            self.teach(stage, target, running.request, usage)
         if engine.events.heard:
             charged = self.books.charged - before
             engine.events.emit(
@@ -427,16 +441,29 @@ class _Run:
                 )
             )
 
-    def teach(self, stage: int, target: LiveTarget, usage: Usage) -> None:
+    def teach(self, stage: int, target: LiveTarget, request: ChatRequest, usage: Usage) -> None:
         """What real usage says about bounds and estimates; only where an account needs them."""
         bound = self.hold.input_bound(stage)
         self.engine.router.used(
             target.name,
             # Media, and what a server adds by itself, say nothing about how text turns into tokens.
-            text_bytes=text_bytes(self.call.request) if bound is not None and is_text(self.call.request) else 0,
+            text_bytes=text_bytes(request) if bound is not None and is_text(request) else 0,
             input_tokens=usage.input_tokens,
             excess=0 if bound is None else usage.input_tokens - bound,
         )
+
+    def pass_over(self, stage: int, error: CallError) -> None:
+        """The target cannot be asked this: another may be, where the rule for what it cannot take does not end it."""
+        if isinstance(error, UnsupportedParameterError) and not isinstance(error, ParameterDemandedError):
+            self.refuse(stage, error)
+        else:
+            self.note_failure(stage, error)
+
+    def refuse(self, stage: int, error: CallError) -> None:
+        """The stage is out of the question for this call."""
+        self.cascade.give_up(stage)
+        if error not in self.books.refusals:
+            self.books.refusals.append(error)
 
     def note_failure(self, stage: int, error: CallError, *, of_this_call: bool = False) -> None:
         """Tells the cascade, and whoever must act. `of_this_call`: another call might not take it for a failure."""

@@ -17,6 +17,7 @@ from penstock._secrets import Secret
 from penstock.errors import NoRouteError
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.fitting import UnsupportedRules
 from penstock.types import Price
 
 __all__ = [
@@ -137,15 +138,19 @@ class RouteConfig:
     on_content_filter: Literal["fail", "next"] = "fail"
     cache: CacheWhen | None = None
     """None: as [cache] says."""
+    on_unsupported: UnsupportedRules = attrs.field(factory=UnsupportedRules)
+    """What happens to a parameter that a target cannot take."""
 
 
 @attrs.frozen(kw_only=True)
 class Defaults:
-    """What every target starts from, the undeclared ones too."""
+    """What every target and route starts from, the undeclared ones too."""
 
     timeouts: Timeouts = Timeouts()
     params: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
     headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=_keys_only)
+    on_unsupported: UnsupportedRules = attrs.field(factory=UnsupportedRules)
+    """For routes, and for calls that name a model instead."""
 
 
 @attrs.frozen(kw_only=True)

@@ -39,12 +39,14 @@ from penstock._config_tables import (
     RouteTable,
     TargetTable,
     tables_reader,
+    unsupported_rules,
 )
 from penstock._discovery import PluginHost
 from penstock._nearest import did_you_mean
 from penstock.errors import ConfigError
 from penstock.policy.accounts import AccountSpec, check_path
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.fitting import UnsupportedRules
 
 __all__ = ["load_mapping"]
 
@@ -109,7 +111,7 @@ class _Loading:
         config = Config(
             kernel=self._value(KernelSettings, "kernel") or KernelSettings(),
             targets=self._targets(defaults, providers, breaker, references),
-            routes=self._routes(references),
+            routes=self._routes(defaults, references),
             defaults=defaults,
             breaker=breaker,
             budget=self._budget(),
@@ -174,7 +176,7 @@ class _Loading:
             )
         return targets
 
-    def _routes(self, references: References) -> dict[str, RouteConfig]:
+    def _routes(self, defaults: Defaults, references: References) -> dict[str, RouteConfig]:
         routes: dict[str, RouteConfig] = {}
         for name, path, table in self._named("routes"):
             read = self._read(RouteTable, table, path)
@@ -191,6 +193,7 @@ class _Loading:
                 commit=read.commit,
                 on_content_filter=read.on_content_filter,
                 cache=cache,
+                on_unsupported=unsupported_rules(defaults.on_unsupported, read.on_unsupported),
             )
         return routes
 
@@ -200,7 +203,12 @@ class _Loading:
         if read is None:
             return Defaults()
         timeouts = _merged_timeouts(Timeouts(), read.timeouts, table.get("timeouts"))
-        return Defaults(timeouts=timeouts, params=read.params, headers=_lower(read.headers))
+        return Defaults(
+            timeouts=timeouts,
+            params=read.params,
+            headers=_lower(read.headers),
+            on_unsupported=unsupported_rules(UnsupportedRules(), read.on_unsupported),
+        )
 
     def _budget(self) -> BudgetConfig:
         root = self._value(BudgetTable, "budget") or BudgetTable()

@@ -34,6 +34,7 @@ from penstock._config_mistakes import WrongError
 from penstock._config_structure import Reader, make_converter
 from penstock.policy.accounts import Limit
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.fitting import Rule, UnsupportedRules
 from penstock.policy.window import Per
 from penstock.types import Price
 
@@ -44,7 +45,9 @@ __all__ = [
     "ProviderTable",
     "RouteTable",
     "TargetTable",
+    "UnsupportedTable",
     "tables_reader",
+    "unsupported_rules",
 ]
 
 _positive_or_none = attrs.validators.optional(at_least_one)
@@ -88,12 +91,41 @@ class TargetTable:
 
 
 @attrs.frozen(kw_only=True)
+class UnsupportedTable:
+    """`on_unsupported`, parameter by parameter. None: as it is elsewhere."""
+
+    tools: Rule | None = None
+    vision: Rule | None = None
+    schema: Rule | None = None
+    thinking: Rule | None = None
+    tool_choice: Rule | None = None
+    parallel_tool_calls: Rule | None = None
+    temperature: Rule | None = None
+    top_p: Rule | None = None
+    stop: Rule | None = None
+    seed: Rule | None = None
+
+
+def unsupported_rules(base: UnsupportedRules, own: Rule | UnsupportedTable | None) -> UnsupportedRules:
+    """What holds where `own` lies over `base`: a word is for every parameter, a table for those it names."""
+    match own:
+        case None:
+            return base
+        case UnsupportedTable():
+            named = {name: rule for name, rule in attrs.asdict(own).items() if rule is not None}
+            return attrs.evolve(base, **named)
+        case rule:
+            return UnsupportedRules.all(rule)
+
+
+@attrs.frozen(kw_only=True)
 class DefaultsTable:
     """[defaults]."""
 
     timeouts: Timeouts | None = None
     params: dict[str, Any] = attrs.field(factory=dict[str, Any], validator=sendable_json)
     headers: dict[str, str] = attrs.field(factory=dict[str, str], validator=sendable_headers)
+    on_unsupported: Rule | UnsupportedTable | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -114,6 +146,7 @@ class RouteTable:
     )
     on_content_filter: Literal["fail", "next"] = "fail"
     cache: CacheWhen | RouteCacheTable | None = None
+    on_unsupported: Rule | UnsupportedTable | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -153,8 +186,8 @@ KEYS_LATER: dict[type, frozenset[str]] = {
     KernelSettings: frozenset({"max_wait", "upstream_stream", "on_unsupported", "on_all_open", "on_leave", "hedge"}),
     Timeouts: frozenset({"throughput", "min_throughput"}),
     TargetTable: frozenset({"limits", "hedge", "on_unsupported", "upstream_stream", "tokenizer", "min_throughput"}),
-    DefaultsTable: frozenset({"limits", "hedge", "on_unsupported", "upstream_stream"}),
-    RouteTable: frozenset({"hedge", "on_all_open", "on_unsupported", "max_wait", "sticky", "strategy", "validators"}),
+    DefaultsTable: frozenset({"limits", "hedge", "upstream_stream"}),
+    RouteTable: frozenset({"hedge", "on_all_open", "max_wait", "sticky", "strategy", "validators"}),
     BreakerSettings: frozenset({"on_all_open"}),
     LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,

@@ -24,14 +24,13 @@ from penstock.types import (
     ToolCall,
     ToolResult,
 )
+from penstock_providers.openai_chat._models import LONGEST_ID
 from penstock_providers.openai_chat._read import FAMILY
 from penstock_providers.openai_chat._reasoning import reasoning_fields
 
 __all__ = ["wire_messages"]
 
 Json: TypeAlias = dict[str, Any]
-
-_LONGEST_ID = 40
 
 
 def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
@@ -104,7 +103,7 @@ def _call(call: ToolCall) -> Json:
 
 def _short(id: str) -> str:
     """The id of a call as OpenAI takes it: vLLM's are longer than the 40 characters it allows."""
-    if len(id) <= _LONGEST_ID:
+    if len(id) <= LONGEST_ID:
         return id
     return f"call_{blake2b(id.encode(errors='replace'), digest_size=16).hexdigest()}"
 
