@@ -111,23 +111,34 @@ def fit(
         return unfit
     fitted, dropped = _without(request, refused)
     fitted, left_out = _with_parts_taken(fitted, held, capabilities, family, dropped)
-    if unsupported is not None:
-        said = unsupported(fitted)
-        more = [name for name in PARAMETERS if name in said and name not in dropped and _asks(fitted, held, name)]
+    # What was dropped may leave room for something else that is refused: a target's own thinking, say.
+    while more := _refused_by_codec(fitted, held, unsupported, dropped):
         unfit = _judged(more, rules)
         if unfit is not None:
             return unfit
-        if more:
-            fitted, also = _without(fitted, more)
-            dropped |= also
-            if also & {"tools", "vision"}:
-                fitted, rest = _with_parts_taken(fitted, held_in(fitted), capabilities, family, dropped)
-                left_out += rest
+        fitted, also = _without(fitted, more)
+        dropped |= also
+        if also & {"tools", "vision"}:
+            fitted, rest = _with_parts_taken(fitted, held_in(fitted), capabilities, family, dropped)
+            left_out += rest
     if all(message.role == "system" for message in fitted.messages):
         missing = tuple(name for name in PARAMETERS if name in dropped)
         return Unfit(missing, "next", "could be sent nothing of the conversation")
     fitted = _with_own_extra(fitted, family, provider)
     return Fitted(fitted, tuple(name for name in PARAMETERS if name in dropped), left_out)
+
+
+def _refused_by_codec(
+    request: ChatRequest,
+    held: Held,
+    unsupported: Callable[[ChatRequest], Collection[str]] | None,
+    dropped: Collection[str],
+) -> list[str]:
+    """What the codec names of the parameters that are still there."""
+    if unsupported is None:
+        return []
+    said = unsupported(request)
+    return [name for name in PARAMETERS if name in said and name not in dropped and _asks(request, held, name)]
 
 
 def _asks(request: ChatRequest, held: Held, name: str) -> bool:
