@@ -365,7 +365,7 @@ class _Run:
         error: CallError | None = None
         filtered = False
         try:
-            request = self.hold.request(stage, request)
+            request = self.fitting.capped(stage, target, self.hold.request(stage, request))
             if self.deliver is None:
                 completion = await exchange.whole(request)
             else:

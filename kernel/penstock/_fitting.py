@@ -33,17 +33,17 @@ class CallFitting:
     events: EventHub
     _fitted: dict[int, Fitted | CallError] = attrs.Factory(dict[int, Fitted | CallError])
     """By stage: a route has no more entries than that."""
-    _told: set[str] = attrs.Factory(set[str])
-    """Targets of which it was told what they are asked without. A route may come to one twice."""
+    _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = attrs.Factory(
+        set[tuple[str, tuple[str, ...], tuple[str, ...]]]
+    )
+    """What was told of which target. A route may come to one twice."""
 
     def request_for(self, stage: int, target: LiveTarget) -> ChatRequest | CallError:
         """What the target is asked, or why it is not. The first time it is told what was left out. Never raises."""
         fitted = self._fit(stage, target)
         if isinstance(fitted, CallError):
             return fitted
-        if (fitted.dropped or fitted.left_out) and target.name not in self._told:
-            self._told.add(target.name)
-            self._tell(target.name, fitted)
+        self._tell(target.name, fitted)
         return fitted.request
 
     def foreseen(self, stage: int, target: LiveTarget) -> ChatRequest | CallError:
@@ -51,24 +51,38 @@ class CallFitting:
         fitted = self._fit(stage, target)
         return fitted if isinstance(fitted, CallError) else fitted.request
 
+    def capped(self, stage: int, target: LiveTarget, request: ChatRequest) -> ChatRequest:
+        """The fitted request after the budget set `max_tokens` in it: that may leave no room to think.
+
+        Raises a CallError where the rule for what is left out now says so.
+        """
+        fitted = self._fit(stage, target)
+        if isinstance(fitted, CallError) or request is fitted.request:
+            return request
+        made = self._made(target, request)
+        if isinstance(made, CallError):
+            raise made
+        self._tell(target.name, made)
+        return made.request
+
     def _fit(self, stage: int, target: LiveTarget) -> Fitted | CallError:
         found = self._fitted.get(stage)
         if found is None:
-            found = self._fitted[stage] = self._made(target)
+            found = self._fitted[stage] = self._made(target, self.request)
         return found
 
-    def _made(self, target: LiveTarget) -> Fitted | CallError:
+    def _made(self, target: LiveTarget, request: ChatRequest) -> Fitted | CallError:
         codec = target.provider.codec
 
-        def unsupported(request: ChatRequest) -> Collection[str]:
-            told: object = codec.unsupported(request, target.wire)
+        def unsupported(asked: ChatRequest) -> Collection[str]:
+            told: object = codec.unsupported(asked, target.wire)
             if not isinstance(told, frozenset | set):
                 raise TypeError
             return cast("Collection[str]", told)
 
         try:
             fitted = fit(
-                self.request,
+                request,
                 target.capabilities,
                 codec.family,
                 target.wire.provider,
@@ -86,6 +100,10 @@ class CallFitting:
         return fitted
 
     def _tell(self, target: str, fitted: Fitted) -> None:
+        news = (target, fitted.dropped, fitted.left_out)
+        if not (fitted.dropped or fitted.left_out) or news in self._told:
+            return
+        self._told.add(news)
         kinds = tuple(dict.fromkeys(fitted.left_out))
         logger.debug(
             "call %s: %s is asked without %s", self.call_id, target, ", ".join(dict.fromkeys(fitted.dropped + kinds))

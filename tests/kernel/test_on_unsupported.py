@@ -122,6 +122,31 @@ def test_what_is_left_out_does_not_split_the_cache_and_nothing_passes_for_determ
     run(main)
 
 
+def test_a_cap_of_the_budget_that_leaves_no_room_to_think_is_told() -> None:
+    """Anthropic counts thinking inside `max_tokens`, and takes no budget under 1,024 tokens."""
+    account = {"limits": [{"per": "request", "output_tokens": 1_000}]}
+
+    async def main() -> None:
+        upstream = healthy()
+        for rule in ("drop", "fail"):
+            settings = config(budget=account, defaults={"on_unsupported": {"thinking": rule}})
+            async with penstock.open_kernel(settings, transport=upstream) as kernel:
+                with kernel.events() as events:
+                    if rule == "fail":
+                        with pytest.raises(errors.ParameterDemandedError, match="cannot take this thinking"):
+                            await kernel.complete("q", thinking="low", model=SONNET)
+                    else:
+                        await kernel.complete("q", thinking="low", model=SONNET)
+                        (dropped,) = told(events.take(), ParametersDropped)
+                        assert isinstance(dropped, ParametersDropped)
+                        assert dropped.parameters == ("thinking",)
+        (sent,) = bodies(upstream)
+        assert sent["max_tokens"] == 1_000
+        assert "thinking" not in sent
+
+    run(main)
+
+
 # Next
 
 
