@@ -22,7 +22,7 @@ from penstock._config import CacheWhen
 from penstock._engine import Engine
 from penstock._events import AttemptEnded, CallEnded, CallStarted
 from penstock._exchange import Exchange
-from penstock._fitting import CallFitting
+from penstock._fitting import CallFitting, with_signer
 from penstock._health import Permit, admit, tell_health
 from penstock._hold import CallHold
 from penstock._targets import LiveTarget
@@ -370,6 +370,7 @@ class _Run:
                 completion = await exchange.whole(request)
             else:
                 completion = await exchange.streamed(request, self.pass_on)
+            completion = with_signer(completion, target.wire.model)
             error = self.filtered(stage, completion)
             filtered = error is not None
         except CallError as failure:

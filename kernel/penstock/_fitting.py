@@ -10,15 +10,16 @@ from collections.abc import Collection
 from typing import cast
 
 import attrs
+import msgspec
 
 from penstock._edge import broken_codec
 from penstock._events import EventHub, ParametersDropped, PartsLeftOut
 from penstock._targets import LiveTarget
 from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
 from penstock.policy.fitting import Fitted, Unfit, UnsupportedRules, fit
-from penstock.types import ChatRequest
+from penstock.types import ChatRequest, Completion, Message, Thinking
 
-__all__ = ["CallFitting"]
+__all__ = ["CallFitting", "with_signer"]
 
 logger = logging.getLogger("penstock")
 
@@ -87,6 +88,7 @@ class CallFitting:
                 codec.family,
                 target.wire.provider,
                 self.rules,
+                model=target.wire.model,
                 unsupported=unsupported,
             )
         except CallError as error:
@@ -114,3 +116,15 @@ class CallFitting:
             self.events.emit(ParametersDropped(self.call_id, target, fitted.dropped))
         if kinds:
             self.events.emit(PartsLeftOut(self.call_id, target, kinds, len(fitted.left_out)))
+
+
+def with_signer(completion: Completion, model: str) -> Completion:
+    """The answer with its thinking marked as the model's: another model of the same wire refuses the signature."""
+    message = completion.message
+    if not any(isinstance(part, Thinking) for part in message.content):
+        return completion
+    content = tuple(
+        msgspec.structs.replace(part, model=model) if isinstance(part, Thinking) and not part.model else part
+        for part in message.content
+    )
+    return msgspec.structs.replace(completion, message=Message(message.role, content, message.name))

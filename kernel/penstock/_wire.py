@@ -104,7 +104,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     thinking: bool = True
     """It can be asked to think."""
     thinking_parts: Literal["any", "signed", "none"] = "any"
-    """Which thinking of its own wire family goes back to it."""
+    """Which thinking of its own wire family goes back to it. Signed is what the same model signed."""
     citations: str | None = ""
     """How the types of the citations end that go back to it with their text; None: none do."""
     tool_call_id: ToolCallIdForm | None = None

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pytest
 from recorded import Recording, recordings
-from worlds import GPT, SONNET, config, good, model_of, openai_body, run
+from worlds import GPT, SONNET, anthropic_body, config, good, model_of, openai_body, run
 
 import penstock
 from penstock import ChatRequest, Image, Message, Text, Thinking, Tool, ToolResult
@@ -191,5 +191,30 @@ def test_a_conversation_that_moved_is_the_same_question_the_next_time() -> None:
         async with penstock.open_kernel(settings, transport=ScriptedTransport(good)) as kernel:
             asked = [await kernel.complete(messages, model=SONNET, tools=TOOLS) for _ in range(2)]
             assert [response.cache for response in asked] == ["miss", "hit"]
+
+    run(main)
+
+
+def test_thinking_that_one_model_signed_is_not_sent_to_another_of_its_wire() -> None:
+    async def main() -> None:
+        upstream = ScriptedTransport([replayed(MCP), Reply(json=anthropic_body())])
+        messages = [Message.user("q")]
+        async with penstock.open_kernel(config(), transport=upstream) as kernel:
+            response = await kernel.complete(messages, model=SONNET, thinking="low")
+            messages += [response.message, Message.user("r")]
+            with kernel.events() as events:
+                await kernel.complete(messages, model=SONNET)
+                assert not [event for event in events.take() if isinstance(event, PartsLeftOut)]
+                await kernel.complete(messages, model="anthropic/claude-opus-4-5")
+                (told,) = [event for event in events.take() if isinstance(event, PartsLeftOut)]
+        assert (told.target, told.kinds, told.parts) == ("anthropic/claude-opus-4-5", ("thinking",), 1)
+        kinds = [
+            [block["type"] for block in sent(upstream, model)["messages"][1]["content"]]
+            for model in ("claude-sonnet-4-20250514", "claude-opus-4-5")
+        ]
+        assert kinds == [
+            ["thinking", "mcp_tool_use", "mcp_tool_result", "text"],
+            ["mcp_tool_use", "mcp_tool_result", "text"],
+        ]
 
     run(main)

@@ -219,6 +219,18 @@ def test_thinking_goes_back_where_it_is_taken_and_signed_where_that_is_demanded(
     assert fitted(redacted, thinking_parts="signed").request is redacted
 
 
+@pytest.mark.parametrize(("signer", "target", "left"), [("a", "b", 2), ("a", "a", 0), ("", "b", 0), ("a", "", 0)])
+def test_signed_thinking_goes_back_to_the_model_that_signed_it(signer: str, target: str, left: int) -> None:
+    """Anthropic answers 400 "Invalid signature in thinking block" to another of its models as well."""
+    signed = [Thinking("hm", "sig", family=OURS, model=signer), Thinking("", redacted="x", family=OURS, model=signer)]
+    asked = ChatRequest([Message.user("q"), Message.assistant([*signed, Text("a")]), Message.user("r")])
+    made = fit(asked, Capabilities(thinking_parts="signed"), OURS, "mine", UnsupportedRules(), model=target)
+    assert isinstance(made, Fitted)
+    assert made.left_out == ("thinking",) * left
+    unsigned = fit(asked, Capabilities(), OURS, "mine", UnsupportedRules(), model=target)
+    assert unsigned == Fitted(asked)
+
+
 @pytest.mark.parametrize(("ending", "left"), [("", 0), ("_location", 0), (None, 1), ("_citation", 1)])
 def test_citations_go_back_to_who_knows_their_types(ending: str | None, left: int) -> None:
     made = fitted(EVERYTHING, citations=ending)

@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.policy.foreign_parts import Held, Taken, held_in, without_foreign_parts
 from penstock.policy.tool_ids import remapped
-from penstock.types import Capabilities, ChatRequest
+from penstock.types import Capabilities, ChatRequest, ToolCallIdForm
 
 __all__ = ["PARAMETERS", "Fitted", "Rule", "Unfit", "UnsupportedRules", "fit"]
 
@@ -96,11 +96,13 @@ def fit(
     provider: str,
     rules: UnsupportedRules,
     *,
+    model: str = "",
     unsupported: Callable[[ChatRequest], Collection[str]] | None = None,
 ) -> Fitted | Unfit:
     """The request made to fit a model of that wire `family` behind the provider of that name.
 
-    `unsupported` is asked, with the request as it is by then, what else the target cannot take of it.
+    `model` is compared with who signed thinking. `unsupported` is asked, with the request as it is by then, what else
+    the target cannot take of it.
     Laws: what fits is returned as it is; the result depends on the arguments alone; what is fitted fits, and fitting
     it again changes nothing.
     """
@@ -109,8 +111,9 @@ def fit(
     unfit = _judged(refused, rules)
     if unfit is not None:
         return unfit
+    taken = Taken.by(capabilities, family, model)
     fitted, dropped = _without(request, refused)
-    fitted, left_out = _with_parts_taken(fitted, held, capabilities, family, dropped)
+    fitted, left_out = _with_parts_taken(fitted, held, taken, capabilities.tool_call_id, dropped)
     # What was dropped may leave room for something else that is refused: a target's own thinking, say.
     while more := _refused_by_codec(fitted, held, unsupported, dropped):
         unfit = _judged(more, rules)
@@ -119,7 +122,7 @@ def fit(
         fitted, also = _without(fitted, more)
         dropped |= also
         if also & {"tools", "vision"}:
-            fitted, rest = _with_parts_taken(fitted, held_in(fitted), capabilities, family, dropped)
+            fitted, rest = _with_parts_taken(fitted, held_in(fitted), taken, capabilities.tool_call_id, dropped)
             left_out += rest
     if all(message.role == "system" for message in fitted.messages):
         missing = tuple(name for name in PARAMETERS if name in dropped)
@@ -210,16 +213,14 @@ def _without(request: ChatRequest, names: Iterable[str]) -> tuple[ChatRequest, f
 
 
 def _with_parts_taken(
-    request: ChatRequest, held: Held, capabilities: Capabilities, family: str, dropped: Collection[str]
+    request: ChatRequest, held: Held, taken: Taken, form: ToolCallIdForm | None, dropped: Collection[str]
 ) -> tuple[ChatRequest, tuple[str, ...]]:
-    form = capabilities.tool_call_id
     ids = remapped(held.call_ids, form) if form is not None and held.call_ids else {}
     if not (ids or held.bound or (held.images and "vision" in dropped) or (held.call_ids and "tools" in dropped)):
         return request, ()
-    taken = attrs.evolve(
-        Taken.by(capabilities, family), images="vision" not in dropped, tools="tools" not in dropped, ids=ids
+    return without_foreign_parts(
+        request, attrs.evolve(taken, images="vision" not in dropped, tools="tools" not in dropped, ids=ids)
     )
-    return without_foreign_parts(request, taken)
 
 
 def _with_own_extra(request: ChatRequest, family: str, provider: str) -> ChatRequest:

@@ -34,6 +34,8 @@ class Taken:
     """What the target takes of a conversation."""
 
     family: str
+    model: str = ""
+    """The target's; a signature of another is refused. Empty: not known."""
     thinking: Literal["any", "signed", "none"] = "any"
     citations: str | None = ""
     images: bool = True
@@ -42,9 +44,9 @@ class Taken:
     """New ids of tool calls, by the old ones."""
 
     @classmethod
-    def by(cls, capabilities: Capabilities, family: str) -> Taken:
+    def by(cls, capabilities: Capabilities, family: str, model: str) -> Taken:
         """What a model takes that may be given images and tools."""
-        return cls(family, capabilities.thinking_parts, capabilities.citations)
+        return cls(family, model, capabilities.thinking_parts, capabilities.citations)
 
 
 @attrs.frozen
@@ -159,8 +161,11 @@ def _text(text: Text, taken: Taken, left_out: list[Kind]) -> Text:
 def _takes_thinking(part: Thinking, taken: Taken) -> bool:
     if part.family != taken.family or taken.thinking == "none":
         return False
+    if taken.thinking == "any":
+        return True
     # A signature may have been cut off with the stream that was to bring it.
-    return taken.thinking == "any" or bool(part.signature) or part.redacted is not None
+    same_model = not (part.model and taken.model) or part.model == taken.model
+    return same_model and (bool(part.signature) or part.redacted is not None)
 
 
 def _result(result: ToolResult, taken: Taken, left_out: list[Kind]) -> ToolResult:
