@@ -44,6 +44,7 @@ from penstock.errors import NoRouteError as NoRouteError
 from penstock.errors import OutputInvalidError as OutputInvalidError
 from penstock.errors import OverloadedError as OverloadedError
 from penstock.errors import OverloadedLocallyError as OverloadedLocallyError
+from penstock.errors import ParameterDemandedError as ParameterDemandedError
 from penstock.errors import PenstockError as PenstockError
 from penstock.errors import PermissionDeniedError as PermissionDeniedError
 from penstock.errors import PluginError as PluginError
@@ -60,6 +61,7 @@ from penstock.errors import TooSlowError as TooSlowError
 from penstock.errors import TotalTimeoutError as TotalTimeoutError
 from penstock.errors import TransportError as TransportError
 from penstock.errors import UnsendableRequestError as UnsendableRequestError
+from penstock.errors import UnsupportedParameterError as UnsupportedParameterError
 from penstock.policy.commit import Commit as Commit
 from penstock.types import Attempt as Attempt
 from penstock.types import Capabilities as Capabilities

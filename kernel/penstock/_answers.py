@@ -21,18 +21,12 @@ from penstock.policy.coalesce import GoneReason
 from penstock.types import (
     CacheOutcome,
     ChatRequest,
-    Chunk,
     Completion,
     Message,
-    Text,
-    TextDelta,
-    Thinking,
-    ThinkingDelta,
-    ToolCallDelta,
     Usage,
 )
 
-__all__ = ["CallCache", "GoElsewhere", "StoredAnswer", "replayed"]
+__all__ = ["CallCache", "GoElsewhere", "StoredAnswer"]
 
 logger = logging.getLogger("penstock")
 
@@ -178,19 +172,3 @@ def _stored(completion: Completion, target: str) -> StoredAnswer:
     return StoredAnswer(
         completion.message, completion.finish_reason, completion.usage, completion.model, target, completion.id
     )
-
-
-def replayed(message: Message) -> list[Chunk]:
-    """A stored answer as a stream would have delivered it."""
-    chunks: list[Chunk] = []
-    for part in message.content:
-        match part:
-            case Text(text=text):
-                chunks.append(TextDelta(text))
-            case Thinking(text=text) if text:
-                chunks.append(ThinkingDelta(text))
-            case _:
-                pass
-    for index, call in enumerate(message.tool_calls):
-        chunks.append(ToolCallDelta(index, call.id, call.name, call.raw_arguments))
-    return chunks

@@ -14,6 +14,7 @@ from penstock._config import CacheWhen, OnLeave
 from penstock._targets import LiveTarget
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.commit import FIRST_CONTENT, Commit
+from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry import AllOpen, Stage
 from penstock.telemetry import CallSpan
 from penstock.types import ChatRequest
@@ -40,6 +41,7 @@ class Call:
     """The caller's own deadline: nothing is begun that could not end before it."""
     next_on_content_filter: bool
     all_open: AllOpen
+    on_unsupported: UnsupportedRules
     span: CallSpan
     commit: Commit = FIRST_CONTENT
     """Where nobody watches, only whether it goes on from a prefix matters: nothing is shown before the end."""

@@ -58,7 +58,7 @@ class AttemptRun:
     target: LiveTarget
     permit: Permit
     request: ChatRequest
-    """As it goes to the codec."""
+    """Before the budget has its say."""
     streamed: bool
     """Upstream: whether the consumer sees a stream is another matter."""
     begin: Begin

@@ -23,6 +23,7 @@ from penstock.errors import (
     ConnectionLostError,
     NoRouteError,
     PenstockError,
+    UnsupportedParameterError,
 )
 from penstock.policy.bound import lower_bound_tokens
 from penstock.policy.budget import Amount
@@ -196,7 +197,7 @@ class Books:
     def _untried(self, stop: Stop, now: float) -> CallError:
         if self.refusals:
             budget = [refusal for refusal in self.refusals if isinstance(refusal, BudgetExceededError)]
-            return self.signed((budget or self.refusals)[-1])
+            return self.signed(budget[-1] if budget else _together(self.refusals))
         if stop.ready_at is None:
             return self.signed(NoRouteError("the route has no target that may take the call"))
         if stop.ready_at == float("inf"):
@@ -219,6 +220,15 @@ class Books:
         error.usage = self.usage
         error.cost = self.cost
         return error
+
+
+def _together(refusals: Sequence[CallError]) -> CallError:
+    """The last of them; one that names them all where no target can take what is asked."""
+    unfit = [refusal for refusal in refusals if isinstance(refusal, UnsupportedParameterError)]
+    if len(unfit) < 2 or len(unfit) < len(refusals):
+        return refusals[-1]
+    parameters = dict.fromkeys(name for refusal in unfit for name in refusal.parameters)
+    return UnsupportedParameterError("; ".join(map(str, unfit)), parameters=tuple(parameters))
 
 
 def _as_guess(usage: Usage, output_tokens: int) -> Usage:

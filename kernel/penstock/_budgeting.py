@@ -61,29 +61,30 @@ class Offer:
 
 
 def price_offers(
-    request: ChatRequest,
+    requests: Sequence[ChatRequest | CallError],
     targets: Sequence[LiveTarget],
     chain: Sequence[AccountSpec],
     learned: Mapping[str, Learned],
     rules: BudgetRules,
 ) -> list[Offer | CallError]:
-    """For each target what an attempt costs at most, or why it may not be tried."""
-    size = text_bytes(request)
-    # The output does not depend on what is asked: a codec need not encode long prompts to tell its bound.
-    skeleton = msgspec.structs.replace(request, messages=ANY_MESSAGES)
+    """For each target what an attempt costs at most, or why it may not be tried.
+
+    `requests` are what each target is asked, fitted to it; an error where it cannot be.
+    """
     output_cap = request_output_cap(chain)
     money = any(limit.nano_usd is not None for spec in chain for limit in spec.limits)
     offers: list[Offer | CallError] = []
-    for target in targets:
+    for request, target in zip(requests, targets, strict=True):
+        if isinstance(request, CallError):
+            offers.append(request)
+            continue
         try:
             offer = _offer(
                 request,
-                skeleton,
                 target,
                 chain,
                 learned.get(target.name),
                 rules,
-                size=size,
                 money=money,
                 output_cap=output_cap,
             )
@@ -95,20 +96,18 @@ def price_offers(
     return offers
 
 
-def _offer(  # noqa: PLR0917 - one place where everything that decides an offer meets
+def _offer(
     request: ChatRequest,
-    skeleton: ChatRequest,
     target: LiveTarget,
     chain: Sequence[AccountSpec],
     learned: Learned | None,
     rules: BudgetRules,
     *,
-    size: int,
     money: bool,
     output_cap: int | None,
 ) -> Offer | CallError:
     learned = learned or Learned()
-    estimate = max(1, round(size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
+    estimate = max(1, round(text_bytes(request) * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
     codec = target.provider.codec
     bound = _told(target, lambda: codec.input_bound(request, target.wire))
     if bound is None and rules.on_unknown_bound == "deny":
@@ -122,7 +121,8 @@ def _offer(  # noqa: PLR0917 - one place where everything that decides an offer 
             ' money; give the target a price, or set on_unknown_price = "allow"'
         )
     input_tokens = (estimate if bound is None else bound) + learned.extra_allowance
-    fixed, choices = _output_of(skeleton, target)
+    # The output does not depend on what is asked: a codec need not encode long prompts to tell its bound.
+    fixed, choices = _output_of(msgspec.structs.replace(request, messages=ANY_MESSAGES), target)
     outputs = output_range(
         requested=fixed,
         default_max_tokens=_least(target.wire.default_max_tokens, output_cap),

@@ -16,22 +16,32 @@ from functools import partial
 
 import trio
 
-from penstock._answers import CallCache, GoElsewhere, StoredAnswer, replayed
+from penstock._answers import CallCache, GoElsewhere, StoredAnswer
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race
 from penstock._books import Books, action_key
 from penstock._budgeting import price_offers
 from penstock._ending import GONE_AFTER, ConsumerLeft, Ended, cut_short, tell_end, tell_start
 from penstock._engine import Engine, later
+from penstock._fitting import CallFitting
 from penstock._health import Permit, admit, tell_health
 from penstock._hold import CallHold
 from penstock._retry_leave import RetryLeave
 from penstock._targets import LiveTarget
 from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
-from penstock.errors import BudgetExceededError, CallError, DeadlineExceededError, PenstockError, StreamBrokenError
+from penstock.errors import (
+    BudgetExceededError,
+    CallError,
+    DeadlineExceededError,
+    ParameterDemandedError,
+    PenstockError,
+    StreamBrokenError,
+    UnsupportedParameterError,
+)
 from penstock.policy.breaker import Denied
 from penstock.policy.commit import Begin, Continue
+from penstock.policy.replay import replayed
 from penstock.policy.retry import ACTIONS, Cascade, Step, Stop, Try, Wait
 from penstock.policy.retry_budget import Suppressed
 from penstock.types import ChatRequest, ChatResponse, Completion, Finished
@@ -66,6 +76,7 @@ class _Run:
             next_on_content_filter=call.next_on_content_filter,
             all_open=call.all_open,
         )
+        self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
         context = call.span.context
         self.cache = CallCache(
             engine.cache, call.id, call.tenant, call.cache_when, call.deadline, consumer is None, context
@@ -80,7 +91,7 @@ class _Run:
             engine.clock.wall,
             self.books,
         )
-        self.leave = RetryLeave(engine, call, self.hold)
+        self.leave = RetryLeave(engine, call, self.hold, self.fitting)
         self.trials = Trials(
             engine=engine,
             call=call,
@@ -88,6 +99,7 @@ class _Run:
             hold=self.hold,
             consumer=consumer,
             others_left=self.cascade.others_left,
+            fitting=self.fitting,
             leave=self.leave,
             elsewhere=self.elsewhere,
         )
@@ -186,8 +198,12 @@ class _Run:
     async def visit(self, stage: int, *, ignoring: bool) -> ChatResponse | None:
         """One stage, hop by hop: a response, or None to go on with the cascade."""
         target, begin = self.call.targets[stage], self.trials.begin_at(stage)
+        fitted = self.fitting.request_for(stage, target)
+        if isinstance(fitted, CallError):
+            self.pass_over(stage, fitted)
+            return None
         # A filter that looks at requests belongs here, before the cache.
-        asked = self.trials.asked(begin, self.call.request)
+        asked = self.trials.asked(begin, fitted)
         if not self.trials.showing.committed:
             found = await self.cache.look_up(stage, target, asked, self.engine.clock.wall())
             if isinstance(found, StoredAnswer):
@@ -229,7 +245,10 @@ class _Run:
         for stage in sorted(blocked):
             if stage < last:
                 target = self.call.targets[stage]
-                stored = await self.cache.peek(stage, target, self.call.request, self.engine.clock.wall())
+                request = self.fitting.foreseen(stage, target)
+                if isinstance(request, CallError):
+                    continue
+                stored = await self.cache.peek(stage, target, request, self.engine.clock.wall())
                 if stored is not None:
                     return stored
         return None
@@ -241,13 +260,14 @@ class _Run:
             price_offers, chain=call.chain, learned=self.engine.router.snapshot.learned, rules=self.engine.rules
         )
         if not self.hold.offers:
-            self.hold.offers = offers = price(call.request, call.targets)
+            requests = [self.fitting.foreseen(at, target) for at, target in enumerate(call.targets)]
+            self.hold.offers = offers = price(requests, call.targets)
             for refused, offer in enumerate(offers):
-                if isinstance(offer, CallError):
-                    self.cascade.give_up(refused)
-                    self.books.refusals.append(offer)
+                # What is demanded of a target ends the call when that target comes up, not before.
+                if isinstance(offer, CallError) and not isinstance(offer, ParameterDemandedError):
+                    self.refuse(refused, offer)
         if isinstance(begin, Continue):
-            self.hold.offer_anew(stage, price(asked, call.targets[stage : stage + 1])[0])
+            self.hold.offer_anew(stage, price([asked], call.targets[stage : stage + 1])[0])
         return await self.hold.cover(stage)
 
     async def admit(self, stage: int, target: LiveTarget, *, ignoring: bool) -> Permit | None:
@@ -310,7 +330,10 @@ class _Run:
         if other is None:
             return None
         target, begin = self.call.targets[other], self.trials.begin_at(other)
-        asked = self.trials.asked(begin, self.call.request)
+        fitted = self.fitting.request_for(other, target)
+        if isinstance(fitted, CallError):
+            return None
+        asked = self.trials.asked(begin, fitted)
         try:
             if self.call.chain and await self.cover(other, begin, asked) is not None:
                 return None
@@ -344,6 +367,19 @@ class _Run:
         elif trials.shown is attempt:
             trials.showing.lost()
         self.note_failure(stage, error, of_this_call=attempt.filtered)
+
+    def pass_over(self, stage: int, error: CallError) -> None:
+        """The target cannot be asked this: another may be, where the rule for what it cannot take does not end it."""
+        if isinstance(error, UnsupportedParameterError) and not isinstance(error, ParameterDemandedError):
+            self.refuse(stage, error)
+        else:
+            self.note_failure(stage, error)
+
+    def refuse(self, stage: int, error: CallError) -> None:
+        """The stage is out of the question for this call."""
+        self.cascade.give_up(stage)
+        if error not in self.books.refusals:
+            self.books.refusals.append(error)
 
     def note_failure(self, stage: int, error: CallError, *, of_this_call: bool = False) -> None:
         """Tells the cascade, and whoever must act. `of_this_call`: another call might not take it for a failure."""

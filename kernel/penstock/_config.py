@@ -18,6 +18,7 @@ from penstock.errors import NoRouteError
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.commit import FIRST_CONTENT, Commit
+from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry import AllOpen
 from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.policy.upstream_stream import UpstreamStream
@@ -152,16 +153,20 @@ class RouteConfig:
     """None: as [cache] says."""
     all_open: AllOpen | None = None
     """None: as [breaker] says."""
+    on_unsupported: UnsupportedRules = attrs.field(factory=UnsupportedRules)
+    """What happens to a parameter that a target cannot take."""
 
 
 @attrs.frozen(kw_only=True)
 class Defaults:
-    """What every target starts from, the undeclared ones too."""
+    """What every target and route starts from, the undeclared ones too."""
 
     timeouts: Timeouts = Timeouts()
     params: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
     headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=_keys_only)
     upstream_stream: UpstreamStream = "auto"
+    on_unsupported: UnsupportedRules = attrs.field(factory=UnsupportedRules)
+    """For routes, and for calls that name a model instead."""
 
 
 @attrs.frozen(kw_only=True)

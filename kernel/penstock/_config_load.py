@@ -40,12 +40,14 @@ from penstock._config_tables import (
     RouteTable,
     TargetTable,
     tables_reader,
+    unsupported_rules,
 )
 from penstock._discovery import PluginHost
 from penstock._nearest import did_you_mean
 from penstock.errors import ConfigError
 from penstock.policy.accounts import AccountSpec, check_path
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry_budget import RetryBudgetSettings
 
 __all__ = ["load_mapping"]
@@ -115,7 +117,7 @@ class _Loading:
         config = Config(
             kernel=self._value(KernelSettings, "kernel") or KernelSettings(),
             targets=self._targets(defaults, providers, breaker, references),
-            routes=self._routes(references),
+            routes=self._routes(defaults, references),
             defaults=defaults,
             breaker=breaker,
             all_open=root.all_open,
@@ -184,7 +186,7 @@ class _Loading:
             )
         return targets
 
-    def _routes(self, references: References) -> dict[str, RouteConfig]:
+    def _routes(self, defaults: Defaults, references: References) -> dict[str, RouteConfig]:
         routes: dict[str, RouteConfig] = {}
         for name, path, table in self._named("routes"):
             read = self._read(RouteTable, table, path)
@@ -203,6 +205,7 @@ class _Loading:
                 on_content_filter=read.on_content_filter,
                 cache=cache,
                 all_open=read.all_open,
+                on_unsupported=unsupported_rules(defaults.on_unsupported, read.on_unsupported),
             )
         return routes
 
@@ -217,6 +220,7 @@ class _Loading:
             params=read.params,
             headers=_lower(read.headers),
             upstream_stream=read.upstream_stream,
+            on_unsupported=unsupported_rules(UnsupportedRules(), read.on_unsupported),
         )
 
     def _budget(self) -> BudgetConfig:

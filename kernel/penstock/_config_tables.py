@@ -36,6 +36,7 @@ from penstock._config_structure import Reader, make_converter
 from penstock.policy.accounts import Limit
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.commit import FIRST_CONTENT, Commit, CommitName
+from penstock.policy.fitting import Rule, UnsupportedRules
 from penstock.policy.retry import AllOpen
 from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.policy.upstream_stream import UpstreamStream
@@ -50,7 +51,9 @@ __all__ = [
     "ProviderTable",
     "RouteTable",
     "TargetTable",
+    "UnsupportedTable",
     "tables_reader",
+    "unsupported_rules",
 ]
 
 _positive_or_none = attrs.validators.optional(at_least_one)
@@ -96,6 +99,34 @@ class TargetTable:
 
 
 @attrs.frozen(kw_only=True)
+class UnsupportedTable:
+    """`on_unsupported`, parameter by parameter. None: as it is elsewhere."""
+
+    tools: Rule | None = None
+    vision: Rule | None = None
+    schema: Rule | None = None
+    thinking: Rule | None = None
+    tool_choice: Rule | None = None
+    parallel_tool_calls: Rule | None = None
+    temperature: Rule | None = None
+    top_p: Rule | None = None
+    stop: Rule | None = None
+    seed: Rule | None = None
+
+
+def unsupported_rules(base: UnsupportedRules, own: Rule | UnsupportedTable | None) -> UnsupportedRules:
+    """What holds where `own` lies over `base`: a word is for every parameter, a table for those it names."""
+    match own:
+        case None:
+            return base
+        case UnsupportedTable():
+            named = {name: rule for name, rule in attrs.asdict(own).items() if rule is not None}
+            return attrs.evolve(base, **named)
+        case rule:
+            return UnsupportedRules.all(rule)
+
+
+@attrs.frozen(kw_only=True)
 class DefaultsTable:
     """[defaults]."""
 
@@ -103,6 +134,7 @@ class DefaultsTable:
     params: dict[str, Any] = attrs.field(factory=dict[str, Any], validator=sendable_json)
     headers: dict[str, str] = attrs.field(factory=dict[str, str], validator=sendable_headers)
     upstream_stream: UpstreamStream = "auto"
+    on_unsupported: Rule | UnsupportedTable | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -131,6 +163,7 @@ class RouteTable:
     on_content_filter: Literal["fail", "next"] = "fail"
     cache: CacheWhen | RouteCacheTable | None = None
     all_open: AllOpen | None = None
+    on_unsupported: Rule | UnsupportedTable | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -176,8 +209,8 @@ _ACCOUNT_LATER = frozenset({"bound", "unknown_usage", "lease", "degrade", "retry
 KEYS_LATER: dict[type, frozenset[str]] = {
     KernelSettings: frozenset({"max_wait", "on_unsupported", "hedge"}),
     TargetTable: frozenset({"limits", "hedge", "on_unsupported", "tokenizer"}),
-    DefaultsTable: frozenset({"limits", "hedge", "on_unsupported"}),
-    RouteTable: frozenset({"hedge", "on_unsupported", "max_wait", "sticky", "strategy", "validators"}),
+    DefaultsTable: frozenset({"limits", "hedge"}),
+    RouteTable: frozenset({"hedge", "max_wait", "sticky", "strategy", "validators"}),
     LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,
     BudgetTable: _ACCOUNT_LATER | {"on_store_down"},

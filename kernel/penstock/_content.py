@@ -62,6 +62,8 @@ class Thinking(Discreet, frozen=True, tag="thinking"):
     family: str = ""
     details: tuple[dict[str, Any], ...] = ()
     """Structured reasoning as the provider spelled it (OpenRouter's `reasoning_details`)."""
+    model: str = ""
+    """The model that made it, as its target names it: signatures are bound to it. Set by the kernel; empty: unknown."""
 
 
 class ToolCall(Discreet, frozen=True, tag="tool_call"):

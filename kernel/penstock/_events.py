@@ -21,6 +21,8 @@ __all__ = [
     "Event",
     "EventHub",
     "EventStream",
+    "ParametersDropped",
+    "PartsLeftOut",
     "RetrySuppressed",
     "Shutdown",
 ]
@@ -48,6 +50,26 @@ class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
     charged_tokens: int = 0
     charged_nano_usd: int = 0
     estimated: bool = False
+
+
+class ParametersDropped(Struct, frozen=True, tag="parameters_dropped"):
+    """A target was asked without parameters that it cannot take, by the names that `on_unsupported` uses."""
+
+    call_id: str
+    target: str
+    parameters: tuple[str, ...]
+
+
+class PartsLeftOut(Struct, frozen=True, tag="parts_left_out"):
+    """A target was given the conversation without parts that it cannot take: how many, and of which kinds.
+
+    Kinds: `thinking`, `provider_part` and `citations` of another wire family; `image`, `tool_call`, `tool_result`.
+    """
+
+    call_id: str
+    target: str
+    kinds: tuple[str, ...]
+    parts: int
 
 
 class CallEnded(Struct, frozen=True, tag="call_ended"):
@@ -127,6 +149,8 @@ class Shutdown(Struct, frozen=True, tag="shutdown"):
 
 Event: TypeAlias = (
     CallStarted
+    | ParametersDropped
+    | PartsLeftOut
     | AttemptEnded
     | CallEnded
     | BreakerChanged

@@ -35,6 +35,7 @@ from penstock.errors import (
     UnsendableRequestError,
 )
 from penstock.policy.commit import is_token
+from penstock.policy.replay import replayed
 from penstock.policy.stream_watch import Phases, StreamWatch
 from penstock.types import (
     ChatRequest,
@@ -136,12 +137,27 @@ class Exchange:
                 if not response.is_success:
                     body = await self._body(response)
                     raise self._classify(WireResponse(head.status, head.headers, body))
+                if _is_whole(head):
+                    return await self._take_whole(head, response, deliver)
                 self._decoder = self._codec_call(lambda: self.codec.decoder(head))
                 return await self._pump(response, self._decoder, deliver, watch, scope)
             finally:
                 await _let_go(response)
         assert scope.cancelled_caught
         raise watch.error(self.target)
+
+    async def _take_whole(
+        self, head: WireHead, response: httpx.Response, deliver: Callable[[Sequence[Chunk]], Awaitable[None]]
+    ) -> Completion:
+        """Some servers know no streams, and send the whole answer in spite of what was asked."""
+        body = await self._body(response, StreamBrokenError)
+        if not body.strip():
+            raise StreamBrokenError(f"{self.target}: the response ended before it began")
+        completion = self._decode(WireResponse(head.status, head.headers, body))
+        if chunks := replayed(completion.message):
+            self.first_token_at = trio.current_time()
+            await deliver(chunks)
+        return completion
 
     async def _pump(
         self,
@@ -230,12 +246,14 @@ class Exchange:
         self._is_named(head.header("x-request-id") or head.header("request-id"))
         return head
 
-    async def _body(self, response: httpx.Response) -> bytes:
+    async def _body(
+        self, response: httpx.Response, cut: type[MalformedResponseError | StreamBrokenError] = MalformedResponseError
+    ) -> bytes:
         limit = MAX_BODY if response.is_success else MAX_ERROR_BODY
         pieces: list[bytes] = []
         size = 0
         body = _bytes_of(response)
-        while (data := await self._read(body, MalformedResponseError)) is not None:
+        while (data := await self._read(body, cut)) is not None:
             pieces.append(data)
             size += len(data)
             if size > limit:
@@ -347,6 +365,10 @@ async def _let_go(response: httpx.Response) -> None:
             await response.aclose()
     except Exception as error:  # noqa: BLE001 - foreign code
         logger.debug("a transport broke while it closed a response: %s", type(error).__name__)
+
+
+def _is_whole(head: WireHead) -> bool:
+    return (head.header("content-type") or "").partition(";")[0].strip().lower() == "application/json"
 
 
 def _headers(wire: WireRequest) -> list[tuple[str, str]]:

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from penstock._answers import CallCache
+from penstock._asked import Call
 from penstock._books import action_key
-from penstock._call import Call
 from penstock._engine import Engine
 from penstock._exchange import AFTER_THE_END
 from penstock._explanation import (
@@ -32,6 +32,7 @@ from penstock.policy.accounts import limits_in_words, path_and_parents
 from penstock.policy.holds import NOTHING
 from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Same, Stage, Try, Wait
 from penstock.policy.stream_watch import Phases
+from penstock.policy.upstream_stream import streams_upstream
 from penstock.policy.worst_case import StageCase, worst_case
 from penstock.telemetry import NO_TELEMETRY
 from penstock.types import ChatRequest
@@ -105,15 +106,21 @@ def _deadline(
 def _stages(engine: Engine, call: Call, now: float, *, stream: bool) -> list[_Foreseen]:
     cache = CallCache(engine.cache, call.id, call.tenant, call.cache_when, call.deadline, may_lead=False, context=None)
     return [
-        # The one place that says who is asked for a stream: whoever wants one gets one, and nobody else.
-        _foreseen(engine, call, cache, stage, target, spending, now, streamed=stream)
+        _foreseen(
+            engine,
+            cache,
+            stage,
+            target,
+            spending,
+            now,
+            streamed=stream or streams_upstream(spending.asked, target.capabilities, target.upstream_stream),
+        )
         for stage, target, spending in zip(call.stages, call.targets, spendings(engine, call), strict=True)
     ]
 
 
 def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a stage meets
     engine: Engine,
-    call: Call,
     cache: CallCache,
     stage: Stage,
     target: LiveTarget,
@@ -122,7 +129,7 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
     *,
     streamed: bool,
 ) -> _Foreseen:
-    wall, phases = engine.clock.wall(), target.phases
+    wall, phases = engine.clock.wall(), target.phases_for(spending.asked)
     allowed, dearest = stage.attempts, spending.amount
     found = when(engine, target, now)
     if spending.refused is not None:
@@ -142,7 +149,7 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
         case=StageCase(allowed=allowed, longest=_longest(phases, streamed=streamed), dearest=dearest),
         phases=phases,
         streamed=streamed,
-        looked_up=cache.would_look_up(target, call.request, wall),
+        looked_up=cache.would_look_up(target, spending.asked, wall),
     )
 
 

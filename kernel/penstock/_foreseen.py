@@ -10,13 +10,15 @@ from collections.abc import Iterator
 
 import attrs
 
+from penstock._asked import Call
 from penstock._budgeting import BudgetRules, Offer, price_offers
-from penstock._call import PROBING_POLL, Call
+from penstock._call import PROBING_POLL
 from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
 from penstock._explanation import Reason, When
+from penstock._fitting import CallFitting
 from penstock._targets import LiveTarget
-from penstock.errors import BudgetExceededError, CallError
+from penstock.errors import BudgetExceededError, CallError, UnsupportedParameterError
 from penstock.policy.breaker import BreakerState, ScopeHealth
 from penstock.policy.holds import Amount, Line
 from penstock.policy.routing import CoolDown
@@ -32,6 +34,8 @@ UNLIMITED = BudgetRules(on_unknown_price="allow", on_unknown_bound="estimate")
 class Spending:
     """What one attempt may use at most."""
 
+    asked: ChatRequest
+    """The request fitted to the target."""
     sent: ChatRequest
     """The request as the budget lets it go out."""
     likely_input: int
@@ -49,26 +53,50 @@ def spendings(engine: Engine, call: Call) -> list[Spending]:
     """For each stage of a call."""
     learned = engine.router.snapshot.learned
     rules = engine.rules if call.chain else UNLIMITED
-    offers = price_offers(call.request, call.targets, call.chain, learned, rules)
-    return [_spending(call, target, offer) for target, offer in zip(call.targets, offers, strict=True)]
+    fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
+    requests = [fitting.foreseen(stage, target) for stage, target in enumerate(call.targets)]
+    offers = price_offers(requests, call.targets, call.chain, learned, rules)
+    return [
+        _spending(call, target, request, offer)
+        for target, request, offer in zip(call.targets, requests, offers, strict=True)
+    ]
 
 
-def _spending(call: Call, target: LiveTarget, offer: Offer | CallError) -> Spending:
+def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, offer: Offer | CallError) -> Spending:
     priced = target.price is not None
+    if isinstance(request, CallError):
+        return Spending(
+            asked=call.request,
+            sent=call.request,
+            likely_input=0,
+            input=None,
+            output=None,
+            amount=None,
+            priced=priced,
+            refused=request,
+        )
     if not isinstance(offer, Offer):
         # Without a limit nobody asks the codec for bounds: what broke here shows where the request is encoded.
         refused = offer if call.chain else None
         return Spending(
-            sent=call.request, likely_input=0, input=None, output=None, amount=None, priced=priced, refused=refused
+            asked=request,
+            sent=request,
+            likely_input=0,
+            input=None,
+            output=None,
+            amount=None,
+            priced=priced,
+            refused=refused,
         )
     reads = None if offer.proven_input is None else offer.line.input_tokens
     # Without a limit nothing is inserted: what the wire request itself allows is the bound, if it has one.
-    writes = offer.outputs.maximum if call.chain else _output_bound(call.request, target)
+    writes = offer.outputs.maximum if call.chain else _output_bound(request, target)
     amount = None
     if reads is not None and writes is not None:
         amount = Line.at_price(reads, target.price, writes).amount_at(writes)
     return Spending(
-        sent=offer.request(call.request, offer.outputs.maximum) if call.chain else call.request,
+        asked=request,
+        sent=offer.request(request, offer.outputs.maximum) if call.chain else request,
         likely_input=offer.input_estimate,
         input=reads,
         output=writes,
@@ -88,7 +116,11 @@ def _output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
 
 def refusal(target: LiveTarget, error: CallError) -> When:
     """Never: the budget, or the target's codec, rules it out for this request."""
-    reason: Reason = "budget" if isinstance(error, BudgetExceededError) else "unsendable"
+    reason: Reason = "unsendable"
+    if isinstance(error, BudgetExceededError):
+        reason = "budget"
+    elif isinstance(error, UnsupportedParameterError):
+        reason = "unfit"
     return When(reason=reason, ready_in=None, says=f"never: {_words(target, error)}")
 
 

@@ -141,6 +141,7 @@ def _verdicts(
     """What the attempt says of each scope; of those left out it says nothing."""
     key, own, provider = target.scopes
     if error is None and not answered:
+        # Left without an answer: that says something only where another attempt was there first.
         return {own: Verdict.SLOW} if slow else {}
     if error is None:
         # That its key is fine is worth saying only where it was in doubt: keys open by being refused, not by ratios.

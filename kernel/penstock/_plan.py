@@ -162,6 +162,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         horizon=trio.current_effective_deadline(),
         next_on_content_filter=route.on_content_filter == "next",
         all_open=route.all_open or engine.config.all_open,
+        on_unsupported=route.on_unsupported,
         span=engine.telemetry.call(call_id, route.name, account),
         commit=commit or route.commit,
         on_leave=_on_leave(options) or route.on_leave or engine.config.kernel.on_leave,
@@ -194,7 +195,8 @@ def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteC
     if options.route is not None:
         raise _mistake("model", f"model {request.model!r} and route {options.route!r} are both given; give one of them")
     stage = ConfigStage(request.model, ATTEMPTS_BY_MODEL)
-    return RouteConfig(name=f"model:{request.model}", stages=(stage,))
+    rules = engine.config.defaults.on_unsupported
+    return RouteConfig(name=f"model:{request.model}", stages=(stage,), on_unsupported=rules)
 
 
 def _chain(engine: Engine, account: str) -> tuple[Any, ...]:

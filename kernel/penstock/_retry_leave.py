@@ -11,6 +11,7 @@ from penstock._asked import Call
 from penstock._budgeting import Offer, price_offers
 from penstock._engine import Engine
 from penstock._events import RetrySuppressed
+from penstock._fitting import CallFitting
 from penstock._hold import CallHold
 from penstock.policy.holds import Amount
 from penstock.policy.retry import ACTIONS, Blame, Cools
@@ -26,6 +27,7 @@ class RetryLeave:
     engine: Engine
     call: Call
     hold: CallHold
+    fitting: CallFitting
     _asked: set[str] = attrs.Factory(set[str])
     """Providers that this call has made an attempt at."""
     _failed: set[str] = attrs.Factory(set[str])
@@ -86,8 +88,9 @@ class RetryLeave:
         """
         if not self.engine.router.caps_money(provider):
             return None, None
+        requests = [self.fitting.foreseen(at, target) for at, target in enumerate(self.call.targets)]
         offers = self.hold.offers or price_offers(
-            self.call.request,
+            requests,
             self.call.targets,
             self.call.chain,
             self.engine.router.snapshot.learned,

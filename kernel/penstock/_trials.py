@@ -18,6 +18,7 @@ from penstock._budgeting import is_text, text_bytes
 from penstock._engine import Engine
 from penstock._events import AttemptEnded
 from penstock._exchange import Exchange
+from penstock._fitting import CallFitting, with_signer
 from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
 from penstock._retry_leave import RetryLeave
@@ -44,6 +45,7 @@ class Trials:
     """None: nobody watches; the answer is returned whole."""
     others_left: Callable[[int], bool]
     """Whether a stage other than this one may still be tried in this call."""
+    fitting: CallFitting
     leave: RetryLeave
     elsewhere: Callable[[int], int | None]
     """One that could be tried right now."""
@@ -101,7 +103,7 @@ class Trials:
             stage=stage,
             target=target,
             permit=permit,
-            request=self.hold.request(stage, asked),
+            request=asked,
             streamed=self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream),
             begin=begin,
             running=running,
@@ -117,11 +119,14 @@ class Trials:
     async def alone(self, attempt: AttemptRun) -> None:
         """Runs one attempt to its end. Its errors stay in it."""
         try:
-            exchange = attempt.exchange
+            exchange, target = attempt.exchange, attempt.target
+            request = self.hold.request(attempt.stage, attempt.request)
+            request = self.fitting.capped(attempt.stage, target, request)
             if attempt.streamed:
-                completion = await exchange.streamed(attempt.request, partial(self.pass_on, attempt))
+                completion = await exchange.streamed(request, partial(self.pass_on, attempt))
             else:
-                completion = await exchange.whole(attempt.request)
+                completion = await exchange.whole(request)
+            completion = with_signer(completion, target.wire.model)
             if attempt.race.claim(attempt):
                 attempt.completion = completion
                 attempt.error = self.filtered(attempt.stage, completion)

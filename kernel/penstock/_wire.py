@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
 from penstock._discreet import Discreet
 
-__all__ = ["Capabilities", "Headers", "Price", "Target", "WireHead", "WireRequest", "WireResponse"]
+__all__ = [
+    "Capabilities",
+    "Headers",
+    "Price",
+    "Target",
+    "ToolCallIdForm",
+    "WireHead",
+    "WireRequest",
+    "WireResponse",
+]
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Names in lower case, in the order they are sent or came."""
@@ -47,15 +56,59 @@ class WireResponse(WireHead, frozen=True):
     body: bytes = b""
 
 
+SHORTEST_LIMIT = 8
+"""Letters and digits: 62**8 names are enough for the calls of any conversation."""
+
+
+class ToolCallIdForm(Struct, frozen=True, kw_only=True):
+    """What a wire demands of the ids of tool calls. ASCII letters and digits are taken by all.
+
+    Raises ValueError where `longest` is below 8, or below `shortest`: the ids of a conversation must stay apart.
+    """
+
+    symbols: str | None = None
+    """The other characters that are taken; None: any."""
+    shortest: int = 1
+    """Characters."""
+    longest: int | None = None
+    """Characters; None: no limit is known."""
+
+    def __post_init__(self) -> None:
+        if self.longest is not None and self.longest < max(self.shortest, SHORTEST_LIMIT):
+            raise ValueError(f"longest must be at least {SHORTEST_LIMIT}, and not below shortest")
+
+
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """What a model can do, as far as its codec knows. None: not known."""
+    """What a model can do and what it takes, as far as its codec knows. None: not known.
+
+    What is False here is not sent: the kernel leaves it out and tells so, or passes over the target, as the route's
+    `on_unsupported` says. What depends on the rest of a request is the codec's to say (`Provider.unsupported`).
+    """
 
     prefill: bool = False
-    json_schema: bool = False
+    json_schema: bool | None = None
     tools: bool = True
     parallel_tools: bool = True
+    """It may call several tools at once."""
+    parallel_tool_calls: bool = True
+    """It takes the parameter of that name, which some models refuse whatever its value."""
     vision: bool = True
-    seed: bool = False
+    seed: bool | None = None
+    temperature: bool = True
+    """It takes another temperature than 1."""
+    highest_temperature: float | None = None
+    """None: not known. A higher one is not taken."""
+    top_p: bool = True
+    """It takes another top_p than 1."""
+    stop: bool = True
+    thinking: bool = True
+    """It can be asked to think."""
+    thinking_parts: Literal["any", "signed", "none"] = "any"
+    """Which thinking of its own wire family goes back to it. Signed is what the same model signed."""
+    citations: str | None = ""
+    """How the types of the citations end that go back to it with their text; None: none do."""
+    tool_call_id: ToolCallIdForm | None = None
+    """None: any id is taken."""
     stream_usage: bool = True
     reasoning: bool = False
     """It may think silently before the first token."""

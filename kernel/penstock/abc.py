@@ -92,6 +92,16 @@ class Provider(ABC):
     def classify(self, response: WireResponse, *, now: float) -> ProviderError:
         """The error that a response other than 2xx tells. Never raises, whatever the body holds. `now` is Unix time."""
 
+    def unsupported(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        """The request's own parameters that this target cannot take beside the others, or not with these values.
+
+        For what does not follow from `capabilities` alone: a temperature beside thinking, thinking beside a forced
+        tool. Words as in `on_unsupported`: seed, top_p, temperature, stop, thinking, parallel_tool_calls, tool_choice,
+        tools, vision, schema. Law: a parameter that `encode` leaves out is named here or denied by `capabilities`.
+        """
+        del request, target
+        return frozenset()
+
     @abstractmethod
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do; careful guesses for models it does not know."""

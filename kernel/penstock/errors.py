@@ -8,6 +8,8 @@
     |  |  +- OverloadedLocallyError    this process is full: shed load
     |  |  +- NoRouteError              no such route or target, or none of its targets may take the request
     |  |  +- UnsendableRequestError    the request itself is wrong (it is an InvalidRequestError too)
+    |  |     +- UnsupportedParameterError  no target can take a parameter: .parameters
+    |  |        +- ParameterDemandedError     the same where on_unsupported says "fail"
     |  +- ProviderError             they answered: .status .code .should_retry
     |  |  +- RateLimitedError  QuotaExhaustedError  OverloadedError  ServerError
     |  |  +- AuthenticationError  PermissionDeniedError  ModelNotFoundError
@@ -71,6 +73,7 @@ __all__ = [
     "OutputInvalidError",
     "OverloadedError",
     "OverloadedLocallyError",
+    "ParameterDemandedError",
     "PenstockError",
     "PermissionDeniedError",
     "PluginError",
@@ -87,6 +90,7 @@ __all__ = [
     "TotalTimeoutError",
     "TransportError",
     "UnsendableRequestError",
+    "UnsupportedParameterError",
 ]
 
 
@@ -264,6 +268,27 @@ class UnsendableRequestError(RejectedError, InvalidRequestError):
 
     kind = "unsendable"
     says = "the request cannot be sent"
+
+
+class UnsupportedParameterError(UnsendableRequestError):
+    """A target cannot take what is asked, and it may not be left out: the target is passed over.
+
+    `parameters` are named as in `on_unsupported`.
+    """
+
+    kind = "unsupported"
+    says = "the target cannot take a parameter of the request"
+
+    def __init__(self, message: str = "", *, parameters: Sequence[str] = (), **told: Unpack[Told]) -> None:
+        super().__init__(message, **told)
+        self.parameters: tuple[str, ...] = tuple(parameters)
+
+
+class ParameterDemandedError(UnsupportedParameterError):
+    """The same for a parameter with `on_unsupported = "fail"`: no other target is asked."""
+
+    kind = "parameter_demanded"
+    says = "a target came up that cannot take a parameter which is demanded"
 
 
 class ContextLengthError(ProviderError):

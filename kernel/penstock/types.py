@@ -34,6 +34,7 @@ from penstock._wire import Capabilities as Capabilities
 from penstock._wire import Headers as Headers
 from penstock._wire import Price as Price
 from penstock._wire import Target as Target
+from penstock._wire import ToolCallIdForm as ToolCallIdForm
 from penstock._wire import WireHead as WireHead
 from penstock._wire import WireRequest as WireRequest
 from penstock._wire import WireResponse as WireResponse

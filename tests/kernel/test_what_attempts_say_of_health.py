@@ -82,9 +82,13 @@ def test_an_answer_is_told_of_target_and_provider_and_a_slow_one_is_the_target_s
     assert counts(told(answered=True, slow=True)) == (Counts(slow=1), Counts(ok=1), NONE)
 
 
-def test_slow_says_nothing_of_an_attempt_that_failed_or_was_left() -> None:
+def test_slow_says_nothing_of_an_attempt_that_failed() -> None:
     assert counts(told(error=errors.ServerError(), slow=True)) == (Counts(failed=1), NONE, NONE)
-    assert counts(told(slow=True)) == (NONE, NONE, NONE)
+
+
+def test_an_attempt_that_another_overtook_is_slow_and_one_that_was_left_says_nothing() -> None:
+    assert counts(told(slow=True)) == (Counts(slow=1), NONE, NONE)
+    assert counts(told()) == (NONE, NONE, NONE)
 
 
 def test_half_of_eight_slow_answers_open_the_target_and_its_probe_is_to_be_hedged() -> None:

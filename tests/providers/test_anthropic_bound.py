@@ -172,7 +172,7 @@ def test_the_output_bound_is_what_the_body_allows() -> None:
         (("claude-opus-4-6", "claude-sonnet-4-6", "anthropic/claude-opus-4-8"), 1_000_000, 128_000, False, True),
         (("claude-sonnet-5", "claude-fable-5", "claude-sonnet-5-5@20261001"), 1_000_000, 128_000, False, True),
         (("claude-sonnet-9", "claude-2.9"), None, None, False, True),
-        (("glm-5", "my-gateway-model"), None, None, False, False),
+        (("glm-5", "my-gateway-model"), None, None, False, None),
     ],
 )
 def test_capabilities_by_model_however_it_is_spelled(
@@ -180,7 +180,7 @@ def test_capabilities_by_model_however_it_is_spelled(
     window: int | None,
     most: int | None,
     prefill: bool,  # noqa: FBT001 - a table's column
-    schema: bool,  # noqa: FBT001 - a table's column
+    schema: bool | None,  # noqa: FBT001 - a table's column
 ) -> None:
     for model in spellings:
         can = CODEC.capabilities(model)

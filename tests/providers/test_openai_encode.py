@@ -596,10 +596,34 @@ def test_reasoning_goes_back_as_it_came_but_never_to_openai(thinking: Thinking, 
     assert body(request, options=OpenAIChatOptions(azure=True, base_url="https://x.example"))["messages"][1] == said
 
 
+def test_images_in_tool_results_are_shown_by_the_user_after_the_last_result() -> None:
+    image, other = Image(url="https://a/b.png"), Image(url="https://a/c.png")
+    calls = Message.assistant([ToolCall("1", "f"), ToolCall("2", "f")])
+    results: list[Message | ToolResult] = [ToolResult("1", [Text("see"), image]), ToolResult("2", [other])]
+
+    def shown(*after: Message) -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = body(ChatRequest([Message.user("q"), calls, *results, *after]))["messages"]
+        return sent[2:]
+
+    answers = [
+        {"role": "tool", "tool_call_id": "1", "content": "see"},
+        {"role": "tool", "tool_call_id": "2", "content": ""},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What tool call 1 shows:"},
+                {"type": "image_url", "image_url": {"url": "https://a/b.png"}},
+                {"type": "text", "text": "What tool call 2 shows:"},
+                {"type": "image_url", "image_url": {"url": "https://a/c.png"}},
+            ],
+        },
+    ]
+    assert shown() == answers
+    assert shown(Message.user("and?")) == [*answers, {"role": "user", "content": "and?"}]
+    assert shown(Message.assistant("so")) == [*answers, {"role": "assistant", "content": "so"}]
+
+
 def test_what_this_wire_cannot_say_is_refused_before_it_is_sent() -> None:
-    image = Image(url="https://a/b.png")
-    with pytest.raises(UnsendableRequestError, match="tool result with an image"):
-        body(ChatRequest([Message.assistant([ToolCall("1", "f")]), ToolResult("1", [image])]))
     with pytest.raises(UnsendableRequestError, match="only assistant messages"):
         body(ChatRequest([Message.user([ToolCall("1", "f")])]))
 

@@ -115,6 +115,8 @@ ACTIONS: Mapping[str, Action] = {
     "model_not_found": Action(Same.NEVER, Next.YES, loud=True, billed=False),
     "invalid_request": Action(Same.NEVER, Next.NEVER, billed=False),
     "unsendable": Action(Same.NEVER, Next.YES, billed=False),
+    "unsupported": Action(Same.NEVER, Next.YES, billed=False),
+    "parameter_demanded": Action(Same.NEVER, Next.NEVER, billed=False),
     "codec": Action(Same.NEVER, Next.YES, loud=True),
 }
 """Every kind of error an attempt can end in. Kinds that end the call itself (its deadline, its budget) are not here."""

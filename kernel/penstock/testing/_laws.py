@@ -52,6 +52,9 @@ def _check_request(make: Callable[[], Provider], request: ChatRequest, target: T
             raise BrokenLawError("authorize: a credential belongs in a header, not in the body")
         if SECRET in repr(authorized):
             raise BrokenLawError("authorize: the repr of a request must not show its credential")
+    unsupported: object = make().unsupported(request, target)
+    if not isinstance(unsupported, frozenset) or unsupported != make().unsupported(request, target):
+        raise BrokenLawError("unsupported: a frozenset of names, equal for equal arguments")
     bound = make().input_bound(request, target)
     if bound is not None and bound < 1:
         raise BrokenLawError("input_bound: every request has at least one token; None says that no bound exists")

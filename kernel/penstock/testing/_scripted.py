@@ -18,7 +18,10 @@ __all__ = ["Answer", "Broken", "Reply", "ScriptedTransport", "Silence"]
 
 @attrs.frozen
 class Reply:
-    """A response. `json` is encoded; `chunks` come one by one, `pause` seconds apart, and may end in an exception."""
+    """A response. `json` is encoded, with the header that says so; `body` is sent as it is.
+
+    `chunks` come one by one, `pause` seconds apart, and may end in an exception.
+    """
 
     status: int = 200
     json: Any = None
@@ -65,7 +68,7 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
             case Reply() as reply:
                 await trio.sleep(reply.delay)
                 self.open += 1
-                return httpx.Response(reply.status, headers=list(reply.headers), stream=_Body(self, reply))
+                return httpx.Response(reply.status, headers=_headers(reply), stream=_Body(self, reply))
             case Broken(error=error, delay=delay):
                 await trio.sleep(delay)
                 raise error
@@ -75,6 +78,14 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Nothing to close."""
+
+
+def _headers(reply: Reply) -> list[tuple[str, str]]:
+    """Its own, and what a server says of JSON, where they do not."""
+    headers = list(reply.headers)
+    if reply.json is not None and all(name.lower() != "content-type" for name, _ in headers):
+        headers.append(("content-type", "application/json"))
+    return headers
 
 
 def _in_order(answers: Iterable[Answer]) -> Callable[[httpx.Request], Answer]:

@@ -102,6 +102,9 @@ class _Understudy(Provider):
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         return self._real.output_bound(request, target)
 
+    def unsupported(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        return self._real.unsupported(request, target)
+
     def decode(self, response: WireResponse) -> Completion:
         return self._voice.decode(response)
 

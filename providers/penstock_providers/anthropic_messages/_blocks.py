@@ -24,6 +24,7 @@ from penstock.types import (
     ToolCall,
     ToolResult,
 )
+from penstock_providers.anthropic_messages._models import CITATIONS
 from penstock_providers.anthropic_messages._wire import FAMILY
 
 __all__ = ["Block", "cache_mark", "system_prompt", "turns"]
@@ -117,7 +118,7 @@ def _block(part: Part, role: str) -> Block | None:
 def _text(part: Text) -> Block:
     block: Block = {"type": "text", "text": part.text}
     # Citations carry no family: those of other wires have other types.
-    if part.citations and all(str(citation.get("type")).endswith("_location") for citation in part.citations):
+    if part.citations and all(str(citation.get("type")).endswith(CITATIONS) for citation in part.citations):
         block["citations"] = list(part.citations)
     return block | cache_mark(part.cache)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from penstock.types import ChatRequest, Target, Tool
 from penstock_providers.anthropic_messages._blocks import Block, cache_mark, system_prompt, turns
-from penstock_providers.anthropic_messages._models import model_of
+from penstock_providers.anthropic_messages._models import HIGHEST_TEMPERATURE, model_of
 from penstock_providers.anthropic_messages._thinking import allowance, room_for, takes_budget
 from penstock_providers.anthropic_messages._wire import FAMILY, json_list, json_object
 
-__all__ = ["body_of"]
+__all__ = ["body_of", "unsupported"]
 
 MOST_CACHE_MARKS = 4
 """The provider refuses a request with more."""
@@ -25,7 +25,7 @@ def body_of(request: ChatRequest, target: Target, *, stream: bool) -> dict[str, 
     """The whole body. The target's params lie under the request's own fields, `extra` lies over everything."""
     params = {name: value for name, value in target.params.items() if name != "thinking" or request.thinking is None}
     body = _merged(params, _own_fields(request, target))
-    extras = [request.extra.get(name, {}) for name in dict.fromkeys((FAMILY, "anthropic", target.provider))]
+    extras = _extras(request, target)
     for extra in extras:
         body = _merged(body, extra)
     body = _without_idle_sampling(body, target, kept={name for extra in extras for name in extra})
@@ -34,6 +34,33 @@ def body_of(request: ChatRequest, target: Target, *, stream: bool) -> dict[str, 
     if not body.get("tools") and "mcp_servers" not in body:
         body.pop("tool_choice", None)  # without tools the provider refuses it
     return body | ({"stream": True} if stream else {})
+
+
+def unsupported(request: ChatRequest, target: Target) -> frozenset[str]:
+    """What `body_of` leaves out for what else the request says, and what the provider refuses side by side.
+
+    Sampling beside thinking, thinking beside a forced tool or where it cannot be taken up again, both kinds of
+    sampling at once, a choice among no tools.
+    """
+    names = set[str]()
+    extras = _extras(request, target)
+    thinking: object = target.params.get("thinking")
+    if request.thinking is not None:
+        model = model_of(target.model)
+        thinking = allowance(request, target, budgets=takes_budget(request, turns(request))).thinking
+        silent = thinking is None
+        if silent and (request.thinking != "off" or model.thinks_unasked):
+            names.add("thinking")
+    for extra in extras:
+        thinking = extra.get("thinking", thinking)
+    if not _takes_sampling(target, thinking):
+        names |= {"temperature", "top_p"}
+    elif request.temperature is not None and model_of(target.model).one_of_sampling:
+        names.add("top_p")
+    given_tools = request.tools or any("tools" in fields for fields in (target.params, *extras))
+    if request.tool_choice not in (None, "auto", "none") and not given_tools:
+        names.add("tool_choice")
+    return frozenset(names)
 
 
 def _own_fields(request: ChatRequest, target: Target) -> dict[str, Any]:
@@ -52,8 +79,7 @@ def _own_fields(request: ChatRequest, target: Target) -> dict[str, Any]:
         "thinking": allowed.thinking,
         "output_config": output or None,
         "stop_sequences": list(request.stop) or None,
-        # The wire's range ends at 1; other families go to 2.
-        "temperature": None if request.temperature is None else min(request.temperature, 1.0),
+        "temperature": None if request.temperature is None else min(request.temperature, HIGHEST_TEMPERATURE),
         "top_p": request.top_p,
     }
     _limit_cache_marks(fields)
@@ -91,10 +117,19 @@ def _without_idle_sampling(body: dict[str, Any], target: Target, *, kept: Collec
 
     What stands in `extra` is `kept`: who writes there speaks to this provider.
     """
-    thinking = json_object(body.get("thinking")) or {}
-    if model_of(target.model).sampling and thinking.get("type") not in ("enabled", "adaptive"):
+    if _takes_sampling(target, body.get("thinking")):
         return body
     return {name: value for name, value in body.items() if name not in _SAMPLING or name in kept}
+
+
+def _takes_sampling(target: Target, thinking: object) -> bool:
+    kind = (json_object(thinking) or {}).get("type")
+    return model_of(target.model).sampling and kind not in ("enabled", "adaptive")
+
+
+def _extras(request: ChatRequest, target: Target) -> list[dict[str, Any]]:
+    """What the request adds for this wire, the most particular name last."""
+    return [request.extra.get(name, {}) for name in dict.fromkeys((FAMILY, "anthropic", target.provider))]
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from penstock.types import (
     WireRequest,
     WireResponse,
 )
-from penstock_providers.anthropic_messages._body import body_of
+from penstock_providers.anthropic_messages._body import body_of, unsupported
 from penstock_providers.anthropic_messages._bound import input_bound_of, output_bound_of
 from penstock_providers.anthropic_messages._errors import error_in_answer, error_of
 from penstock_providers.anthropic_messages._models import capabilities_of, model_of
@@ -33,8 +33,8 @@ __all__ = ["AnthropicMessages"]
 class AnthropicMessages(Provider):
     """Speaks the Messages wire to Anthropic, and to whoever speaks it at another `base_url`.
 
-    `seed` has no place on this wire and is left out. `temperature` ends at 1 here, and is left out beside thinking
-    and for models that take none.
+    Used without a kernel it leaves out what cannot be taken: `seed` has no place on this wire; `temperature` ends at 1
+    here, and is left out beside thinking and for models that take none; thinking is left out where the model has none.
     """
 
     options: AnthropicOptions = attrs.Factory(AnthropicOptions)
@@ -92,6 +92,10 @@ class AnthropicMessages(Provider):
     def classify(self, response: WireResponse, *, now: float) -> ProviderError:
         """The error that a response other than 2xx tells."""
         return error_of(response, now=now)
+
+    def unsupported(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        """What the model cannot take beside the rest of the request."""
+        return unsupported(request, target)
 
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do."""

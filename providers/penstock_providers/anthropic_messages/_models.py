@@ -10,9 +10,16 @@ from typing import Literal
 
 import attrs
 
-from penstock.types import Capabilities
+from penstock.types import Capabilities, ToolCallIdForm
 
-__all__ = ["Model", "capabilities_of", "model_of"]
+__all__ = ["CITATIONS", "HIGHEST_TEMPERATURE", "Model", "capabilities_of", "model_of"]
+
+IDS = ToolCallIdForm(symbols="_-")
+"""The wire answers 400 to others: "String should match pattern '^[a-zA-Z0-9_-]+$'". It names no length."""
+CITATIONS = "_location"
+"""How the types of all its citations end."""
+HIGHEST_TEMPERATURE = 1.0
+"""The wire's range ends there; other families go to 2."""
 
 Thinks = Literal["never", "budget", "budget or adaptive", "adaptive"]
 """How thinking is asked for: `budget` with a number of tokens, `adaptive` with an effort."""
@@ -31,8 +38,10 @@ class Model:
     thinks_unasked: bool = False
     sampling: bool = True
     """It takes temperature and top_p; newer models answer 400 to any but the defaults."""
+    one_of_sampling: bool = False
+    """It takes either of them: "`temperature` and `top_p` cannot both be specified for this model"."""
     prefill: bool = True
-    json_schema: bool = False
+    json_schema: bool | None = False
     tools: bool = True
     vision: bool = True
     image_tokens: int = 1_800
@@ -43,8 +52,9 @@ _CLAUDE_2 = Model(max_output=4_096, thinks="never", tools=False, vision=False)
 _CLAUDE_3 = Model(max_output=4_096, thinks="never")
 _CLAUDE_3_5 = Model(max_output=8_192, thinks="never")
 _OPUS_4 = Model(max_output=32_000)
-_CLAUDE_4_5 = Model(json_schema=True)
-_CLAUDE_4_6 = Model(1_000_000, 128_000, "budget or adaptive", prefill=False, json_schema=True)
+_OPUS_4_1 = attrs.evolve(_OPUS_4, one_of_sampling=True)
+_CLAUDE_4_5 = Model(one_of_sampling=True, json_schema=True)
+_CLAUDE_4_6 = Model(1_000_000, 128_000, "budget or adaptive", one_of_sampling=True, prefill=False, json_schema=True)
 _CLAUDE_4_7 = attrs.evolve(_CLAUDE_4_6, thinks="adaptive", sampling=False, image_tokens=5_000)  # 2576 pixels: 4,784
 _CLAUDE_5 = attrs.evolve(_CLAUDE_4_7, quiet="disabled", thinks_unasked=True)
 _CLAUDE_5_ALWAYS = attrs.evolve(_CLAUDE_5, quiet="omit")
@@ -63,7 +73,7 @@ _MODELS = {
     "claude-3-7-sonnet": Model(),
     "claude-sonnet-4": Model(),
     "claude-opus-4": _OPUS_4,
-    "claude-opus-4-1": _OPUS_4,
+    "claude-opus-4-1": _OPUS_4_1,
     "claude-sonnet-4-5": _CLAUDE_4_5,
     "claude-haiku-4-5": _CLAUDE_4_5,
     "claude-opus-4-5": _CLAUDE_4_5,
@@ -84,7 +94,7 @@ _MODELS = {
 # A Claude that is not listed is newer than this table: it is spoken to as the newest are.
 _NEWER = attrs.evolve(_CLAUDE_5_ALWAYS, context_window=None, max_output=None)
 # Anything else behind this wire is another vendor's: the wire's oldest ways, and no promises.
-_FOREIGN = Model(None, None, prefill=False, image_tokens=5_000)
+_FOREIGN = Model(None, None, prefill=False, json_schema=None, image_tokens=5_000)
 
 # Bedrock's `eu.anthropic.` before the name; after it a date, `-latest`, Bedrock's version, or Anthropic's alias `-0`.
 _SPELLING = re.compile(r"(?:.*[./])?(claude-.+?)(?:[-@]20\d{6}|-latest|@latest|@default|-0)?(?:-v\d+)?(?::\d+)?")
@@ -108,6 +118,13 @@ def capabilities_of(name: str) -> Capabilities:
         parallel_tools=model.tools,
         vision=model.vision,
         seed=False,
+        temperature=model.sampling,
+        highest_temperature=HIGHEST_TEMPERATURE,
+        top_p=model.sampling,
+        thinking=model.thinks != "never",
+        thinking_parts="signed",
+        citations=CITATIONS,
+        tool_call_id=IDS,
         stream_usage=True,
         reasoning=model.thinks_unasked,
         context_window=model.context_window,

@@ -22,9 +22,9 @@ from penstock.types import (
     WireResponse,
 )
 from penstock_providers.openai_chat import _bounds
-from penstock_providers.openai_chat._encode import wire_body
+from penstock_providers.openai_chat._encode import unsupported, wire_body
 from penstock_providers.openai_chat._errors import classify, error_in_answer, request_id_of, tells_error
-from penstock_providers.openai_chat._models import model_of
+from penstock_providers.openai_chat._models import MISTRAL_IDS, is_mistral, model_of
 from penstock_providers.openai_chat._options import OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY, AnswerReader
 from penstock_providers.openai_chat._stream import ChatDecoder
@@ -34,7 +34,11 @@ __all__ = ["OpenAIChat"]
 
 
 class OpenAIChat(Provider):
-    """The codec, for one server."""
+    """The codec, for one server.
+
+    Used without a kernel it leaves out what the model cannot take: `temperature`, `top_p` and `stop` of reasoning
+    models, `thinking` of others, parts bound to another wire.
+    """
 
     family: ClassVar[str] = FAMILY
     significant_headers = frozenset({"openai-beta"})
@@ -98,9 +102,19 @@ class OpenAIChat(Provider):
         """The error of a response other than 2xx."""
         return classify(response, now=now)
 
+    def unsupported(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        """What the model cannot take beside the rest of the request."""
+        return unsupported(request, target)
+
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do, at this server."""
-        return msgspec.structs.replace(model_of(model).capabilities(), stream_usage=self._options.stream_usage)
+        known = model_of(model).capabilities()
+        return msgspec.structs.replace(
+            known,
+            stream_usage=self._options.stream_usage,
+            thinking_parts="any" if self._options.sends_reasoning else "none",
+            tool_call_id=MISTRAL_IDS if self._options.is_mistral or is_mistral(model) else known.tool_call_id,
+        )
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
         headers = {

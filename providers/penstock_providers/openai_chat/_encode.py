@@ -16,7 +16,7 @@ from penstock_providers.openai_chat._models import Model, model_of
 from penstock_providers.openai_chat._options import OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY
 
-__all__ = ["PROVIDER", "wire_body"]
+__all__ = ["PROVIDER", "unsupported", "wire_body"]
 
 Json: TypeAlias = dict[str, Any]
 
@@ -50,10 +50,27 @@ def wire_body(request: ChatRequest, target: Target, options: OpenAIChatOptions, 
     return merged
 
 
-def _sampling(request: ChatRequest, model: Model) -> Json:
-    """What reasoning models reject is left out: an answer with other sampling is better than none."""
+def unsupported(request: ChatRequest, target: Target) -> frozenset[str]:
+    """What `wire_body` leaves out for what else the request says: sampling beside reasoning, and a wish to think."""
+    model = model_of(target.model)
+    names = set[str]()
+    if _fixed_sampling(request, model):
+        names |= {"temperature", "top_p"}
+    wish = request.thinking
+    idle = wish == "off" and model.known and not model.reasoning
+    if wish is not None and not idle and _effort(wish, model) is None:
+        names.add("thinking")
+    return frozenset(names)
+
+
+def _fixed_sampling(request: ChatRequest, model: Model) -> bool:
     thinks = request.thinking not in (None, "off")
-    fixed = model.fixed_sampling == "always" or (model.fixed_sampling == "while reasoning" and thinks)
+    return model.fixed_sampling == "always" or (model.fixed_sampling == "while reasoning" and thinks)
+
+
+def _sampling(request: ChatRequest, model: Model) -> Json:
+    """What reasoning models reject is left out, for who uses the codec alone; the kernel has told of it by then."""
+    fixed = _fixed_sampling(request, model)
     fields: Json = {}
     if request.temperature is not None and (request.temperature == 1 or not fixed):
         fields["temperature"] = request.temperature
@@ -105,7 +122,7 @@ def _effort(thinking: str | int | None, model: Model) -> str | None:
 
     A model that is not known is sent a level, but not "off": what switches reasoning off differs by server.
     """
-    if thinking is None or (model.context_window is not None and not model.reasoning):
+    if thinking is None or (model.known and not model.reasoning):
         return None
     if thinking == "off":
         return model.effort_off

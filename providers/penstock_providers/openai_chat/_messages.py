@@ -24,6 +24,7 @@ from penstock.types import (
     ToolCall,
     ToolResult,
 )
+from penstock_providers.openai_chat._models import LONGEST_ID
 from penstock_providers.openai_chat._read import FAMILY
 from penstock_providers.openai_chat._reasoning import reasoning_fields
 
@@ -31,28 +32,35 @@ __all__ = ["wire_messages"]
 
 Json: TypeAlias = dict[str, Any]
 
-_LONGEST_ID = 40
-
 
 def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
-    """The list `messages`; `reasoning` tells whether reasoning of this wire goes back."""
+    """The list `messages`; `reasoning` tells whether reasoning of this wire goes back.
+
+    Tool results are messages of their own here, and must directly follow the calls: they come first in their turn.
+    They hold text alone: images in them are shown by the user after the last of them.
+    """
     wired: list[Json] = []
+    shown: list[Json] = []
+    for message in _all_messages(request):
+        results = [part for part in message.content if isinstance(part, ToolResult)]
+        rest = tuple(part for part in message.content if not isinstance(part, ToolResult))
+        wired += map(_result, results)
+        for result in results:
+            shown += _images_of(result)
+        if (rest or message.role == "assistant") and shown:
+            wired.append({"role": "user", "content": shown})
+            shown = []
+        if message.role == "assistant":
+            wired.append(_assistant(message, rest, reasoning=reasoning))
+        elif rest:
+            wired.append({"role": message.role, "content": _content(rest, message.role)} | _named(message))
+    return [*wired, {"role": "user", "content": shown}] if shown else wired
+
+
+def _all_messages(request: ChatRequest) -> Iterable[Message]:
     if request.system is not None:
-        system = request.system if isinstance(request.system, Message) else Message.system(request.system)
-        wired += _message(system, reasoning=reasoning)
-    for message in request.messages:
-        wired += _message(message, reasoning=reasoning)
-    return wired
-
-
-def _message(message: Message, *, reasoning: bool) -> Iterable[Json]:
-    """Tool results are messages of their own here, and must directly follow the calls: they come first."""
-    yield from (_result(part) for part in message.content if isinstance(part, ToolResult))
-    rest = tuple(part for part in message.content if not isinstance(part, ToolResult))
-    if message.role == "assistant":
-        yield _assistant(message, rest, reasoning=reasoning)
-    elif rest:
-        yield {"role": message.role, "content": _content(rest, message.role)} | _named(message)
+        yield request.system if isinstance(request.system, Message) else Message.system(request.system)
+    yield from request.messages
 
 
 def _named(message: Message) -> Json:
@@ -60,9 +68,16 @@ def _named(message: Message) -> Json:
 
 
 def _result(result: ToolResult) -> Json:
-    if any(isinstance(part, Image) for part in result.content):
-        raise UnsendableRequestError("a tool result with an image cannot be sent over Chat Completions; send text")
     return {"role": "tool", "tool_call_id": _short(result.call_id), "content": result.text}
+
+
+def _images_of(result: ToolResult) -> Iterable[Json]:
+    """What a tool showed, with a word on which call it was: several may have been answered at once."""
+    images = [part for part in result.content if isinstance(part, Image)]
+    if images:
+        yield {"type": "text", "text": f"What tool call {_short(result.call_id)} shows:"}
+    for image in images:
+        yield {"type": "image_url", "image_url": _image(image)}
 
 
 def _assistant(message: Message, parts: tuple[Part, ...], *, reasoning: bool) -> Json:
@@ -104,7 +119,7 @@ def _call(call: ToolCall) -> Json:
 
 def _short(id: str) -> str:
     """The id of a call as OpenAI takes it: vLLM's are longer than the 40 characters it allows."""
-    if len(id) <= _LONGEST_ID:
+    if len(id) <= LONGEST_ID:
         return id
     return f"call_{blake2b(id.encode(errors='replace'), digest_size=16).hexdigest()}"
 

@@ -1,9 +1,9 @@
 """What OpenAI's models can do, as data.
 
 Sources: OpenAI's model pages (windows, output limits), its guide to images and vision (tokens per image) and its
-reasoning guide (parameters that reasoning models reject), as of 2026-11. A model that is not here gets careful guesses:
-no limits, no schema mode, the dearest image. A longer name wins over a shorter one, and a name matches whole words
-only: `gpt-5.9` is not taken for `gpt-5`.
+reasoning guide (parameters that reasoning models reject), as of 2026-11. A model that is not here gets careful
+guesses: no limits, nothing promised of schemas and seeds, the dearest image. A longer name wins over a shorter one, and
+a name matches whole words only: `gpt-5.9` is not taken for `gpt-5`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ from typing import Literal
 
 import attrs
 
-from penstock.types import Capabilities
+from penstock.types import Capabilities, ToolCallIdForm
 
-__all__ = ["Model", "model_of"]
+__all__ = ["LONGEST_ID", "MISTRAL_IDS", "Model", "is_mistral", "model_of"]
+
+LONGEST_ID = 40
+"""Characters; OpenAI answers 400 `string_above_max_length` to a longer id of a tool call. vLLM's are longer."""
+IDS = ToolCallIdForm(longest=LONGEST_ID)
+MISTRAL_IDS = ToolCallIdForm(symbols="", shortest=9, longest=9)
+"""Mistral, and the chat templates of its models, take exactly nine letters and digits."""
 
 # Tokens of the largest image at the most detail.
 # By tiles: a base and up to 8 tiles of 512 px, since images are scaled into 2048 x 768.
@@ -49,34 +55,51 @@ class Model:
     fixed_sampling: Literal["always", "while reasoning", "never"] = "never"
     """When it rejects every `temperature` and `top_p` but 1."""
     takes_stop: bool = True
-    json_schema: bool = True
+    json_schema: bool | None = True
     tools: bool = True
     parallel_tools: bool = True
+    takes_parallel: bool = True
+    """It takes `parallel_tool_calls`; the o series answers 400, whatever the value."""
     vision: bool = True
-    seed: bool = True
+    seed: bool | None = True
     searches: bool = False
     """It reads the web on its own: nobody knows how much that brings into the prompt."""
     image_tokens: int = _DEAREST_IMAGE
     """The most input tokens one image can cost."""
 
+    @property
+    def known(self) -> bool:
+        """False for guesses about names that are not in the table."""
+        return self.context_window is not None
+
     def capabilities(self) -> Capabilities:
         """The same in the kernel's words."""
+        sampling = self.fixed_sampling != "always"
         return Capabilities(
             json_schema=self.json_schema,
             tools=self.tools,
             parallel_tools=self.parallel_tools,
+            parallel_tool_calls=self.takes_parallel,
             vision=self.vision,
             seed=self.seed,
+            temperature=sampling,
+            top_p=sampling,
+            stop=self.takes_stop,
+            thinking=self.reasoning or not self.known,
+            citations=None,
+            tool_call_id=IDS,
             reasoning=self.reasoning,
             context_window=self.context_window,
             max_output=self.max_output,
         )
 
 
-_UNKNOWN = Model(json_schema=False, seed=False)
+_UNKNOWN = Model(json_schema=None, seed=None)
 _UNKNOWN_REASONING = Model(reasoning=True, fixed_sampling="while reasoning", takes_stop=False)
 """A successor of the reasoning models: what all of them have in common."""
 _SUCCESSOR = re.compile(r"(?:gpt-(?:[5-9]|[1-9][0-9])|o[1-9])(?:[.-]|$)")
+
+_MISTRAL = re.compile(r"(?:open-)?(?:mistral|mixtral|ministral|magistral|codestral|devstral|pixtral|voxtral)\b")
 
 _GPT_35 = Model(context_window=16_385, max_output=4_096, json_schema=False, vision=False)
 _GPT_35_0613 = attrs.evolve(_GPT_35, context_window=4_096, parallel_tools=False, seed=False)
@@ -93,6 +116,7 @@ _O = Model(
     effort_off="low",
     fixed_sampling="always",
     parallel_tools=False,
+    takes_parallel=False,
     image_tokens=_TILES_O,
 )
 _O1_PREVIEW = attrs.evolve(
@@ -165,6 +189,11 @@ _MODELS: dict[str, Model] = {
     "gpt-5.6": _GPT_56,
     "compound": attrs.evolve(_UNKNOWN, searches=True),  # Groq's systems of models with tools of their own
 }
+
+
+def is_mistral(name: str) -> bool:
+    """Whether the model is one of Mistral's, on whatever server: nine letters and digits are taken everywhere."""
+    return _MISTRAL.match(name.lower().rpartition("/")[2]) is not None
 
 
 @lru_cache(maxsize=1024)

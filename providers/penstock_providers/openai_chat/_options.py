@@ -11,6 +11,7 @@ __all__ = ["OpenAIChatOptions"]
 
 DEFAULT_HIDDEN_TOKENS = 2048
 OPENAI_HOST = "api.openai.com"
+MISTRAL_HOST = "api.mistral.ai"
 
 
 def _http_url(_options: object, _field: object, value: str) -> None:
@@ -56,6 +57,11 @@ class OpenAIChatOptions:
         if self.send_reasoning is not None:
             return self.send_reasoning
         return not self.azure and urlsplit(self.base_url).hostname != OPENAI_HOST
+
+    @property
+    def is_mistral(self) -> bool:
+        """True for Mistral's own server, whatever its models are called."""
+        return urlsplit(self.base_url).hostname == MISTRAL_HOST
 
     def url(self, model: str) -> str:
         """Where a request for the model is posted."""

@@ -1,0 +1,130 @@
+"""One call and what its targets can take: the request fitted to each of them once, and what was left out, told once.
+
+Not here: what fits (`policy.fitting`), and what a target can take (its codec).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import cast
+
+import attrs
+import msgspec
+
+from penstock._edge import broken_codec
+from penstock._events import EventHub, ParametersDropped, PartsLeftOut
+from penstock._targets import LiveTarget
+from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
+from penstock.policy.fitting import Fitted, Unfit, UnsupportedRules, fit
+from penstock.types import ChatRequest, Completion, Message, Thinking
+
+__all__ = ["CallFitting", "with_signer"]
+
+logger = logging.getLogger("penstock")
+
+
+@attrs.define(eq=False)
+class CallFitting:
+    """The requests of one call, one for each stage of its route."""
+
+    call_id: str
+    request: ChatRequest
+    rules: UnsupportedRules
+    events: EventHub
+    _fitted: dict[int, Fitted | CallError] = attrs.Factory(dict[int, Fitted | CallError])
+    """By stage: a route has no more entries than that."""
+    _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = attrs.Factory(
+        set[tuple[str, tuple[str, ...], tuple[str, ...]]]
+    )
+    """What was told of which target. A route may come to one twice."""
+
+    def request_for(self, stage: int, target: LiveTarget) -> ChatRequest | CallError:
+        """What the target is asked, or why it is not. The first time it is told what was left out. Never raises."""
+        fitted = self._fit(stage, target)
+        if isinstance(fitted, CallError):
+            return fitted
+        self._tell(target.name, fitted)
+        return fitted.request
+
+    def foreseen(self, stage: int, target: LiveTarget) -> ChatRequest | CallError:
+        """The same without telling: what a target would be asked, should the call come to it."""
+        fitted = self._fit(stage, target)
+        return fitted if isinstance(fitted, CallError) else fitted.request
+
+    def capped(self, stage: int, target: LiveTarget, request: ChatRequest) -> ChatRequest:
+        """The fitted request after the budget set `max_tokens` in it: that may leave no room to think.
+
+        Raises a CallError where the rule for what is left out now says so.
+        """
+        fitted = self._fit(stage, target)
+        if isinstance(fitted, CallError) or request is fitted.request:
+            return request
+        made = self._made(target, request)
+        if isinstance(made, CallError):
+            raise made
+        self._tell(target.name, made)
+        return made.request
+
+    def _fit(self, stage: int, target: LiveTarget) -> Fitted | CallError:
+        found = self._fitted.get(stage)
+        if found is None:
+            found = self._fitted[stage] = self._made(target, self.request)
+        return found
+
+    def _made(self, target: LiveTarget, request: ChatRequest) -> Fitted | CallError:
+        codec = target.provider.codec
+
+        def unsupported(asked: ChatRequest) -> Collection[str]:
+            told: object = codec.unsupported(asked, target.wire)
+            if not isinstance(told, frozenset | set):
+                raise TypeError
+            return cast("Collection[str]", told)
+
+        try:
+            fitted = fit(
+                request,
+                target.capabilities,
+                codec.family,
+                target.wire.provider,
+                self.rules,
+                model=target.wire.model,
+                unsupported=unsupported,
+            )
+        except CallError as error:
+            return error
+        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; fit itself calls nothing that fails
+            return broken_codec(target.name, bug)
+        if isinstance(fitted, Unfit):
+            kind = UnsupportedParameterError if fitted.rule == "next" else ParameterDemandedError
+            says = f'{target.name} {fitted.says}; on_unsupported = "{fitted.rule}"'
+            return kind(says, parameters=fitted.parameters)
+        return fitted
+
+    def _tell(self, target: str, fitted: Fitted) -> None:
+        news = (target, fitted.dropped, fitted.left_out)
+        if not (fitted.dropped or fitted.left_out) or news in self._told:
+            return
+        self._told.add(news)
+        kinds = tuple(dict.fromkeys(fitted.left_out))
+        logger.debug(
+            "call %s: %s is asked without %s", self.call_id, target, ", ".join(dict.fromkeys(fitted.dropped + kinds))
+        )
+        if not self.events.heard:
+            return
+        if fitted.dropped:
+            self.events.emit(ParametersDropped(self.call_id, target, fitted.dropped))
+        if kinds:
+            self.events.emit(PartsLeftOut(self.call_id, target, kinds, len(fitted.left_out)))
+
+
+def with_signer(completion: Completion, model: str) -> Completion:
+    """The answer with its thinking marked as the model's: another model of the same wire refuses the signature."""
+    message = completion.message
+    if not any(isinstance(part, Thinking) for part in message.content):
+        return completion
+    content = tuple(
+        msgspec.structs.replace(part, model=model) if isinstance(part, Thinking) and not part.model else part
+        for part in message.content
+    )
+    return msgspec.structs.replace(completion, message=Message(message.role, content, message.name))
