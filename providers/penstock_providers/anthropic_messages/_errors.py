@@ -6,7 +6,6 @@ Not here: what is done about them (the error-action table of the kernel).
 from __future__ import annotations
 
 import re
-from typing import cast
 
 import attrs
 import msgspec
@@ -26,7 +25,7 @@ from penstock.errors import (
 )
 from penstock.policy import hints
 from penstock.types import Usage, WireHead, WireResponse
-from penstock_providers.anthropic_messages._wire import UNREADABLE, json_object
+from penstock_providers.anthropic_messages._wire import UNREADABLE, json_list, json_object
 
 __all__ = ["ErrorDetail", "error_in_answer", "error_of", "read_error"]
 
@@ -167,10 +166,9 @@ def _sentence(kind: type[ProviderError], message: str, where: str) -> str:
 
 def _detail(body: object) -> ErrorDetail:
     """`{"error": {"type", "message", "details"}, "request_id"}`, and what gateways make of it."""
-    if isinstance(body, list) and len(body) == 1:  # pyright: ignore[reportUnknownArgumentType]
-        # Vertex wraps the errors of its streams in a list.
-        body = cast("list[object]", body)[0]
-    fields = json_object(body) or {}
+    # Vertex wraps the errors of its streams in a list.
+    items = json_list(body) or [body]
+    fields = json_object(items[0]) or {}
     error = json_object(fields.get("error")) or fields
     code = (json_object(error.get("details")) or {}).get("error_code")
     sentences = (_string(error.get(name)) for name in ("message", "Message", "error", "detail"))
