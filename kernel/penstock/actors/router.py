@@ -27,8 +27,6 @@ TOGETHER = 16
 """So many observations of what can wait cost one waking."""
 FIRST_TOKENS_KEPT = 100
 """First-token times of a target that wait for the router: no more of them count anyway."""
-
-
 ASKS_OF_A_CALL = 3
 """A call may hold the permit of a probe and of its hedge, and ask for one more thing meanwhile: it never waits for room
 that only its own end would make."""

@@ -41,6 +41,10 @@ _EPOCH_S = 1e9
 _EPOCH_MS = 1e11
 
 
+MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after")
+"""Headers that name a wait in milliseconds: of OpenAI and Azure, of Azure's gateways, of AWS."""
+
+
 def parse_duration(text: str) -> float | None:
     """Seconds of a duration as Go writes it (`6ms`, `17.379s`, `2m59.56s`); None for anything else."""
     text = text.strip()
@@ -66,12 +70,12 @@ def parse_moment(text: str, *, now: float) -> float | None:
 
 
 def stated_retry_after(headers: Headers, *, now: float) -> float | None:
-    """What `retry-after-ms`, `x-amz-retry-after` (milliseconds both) or `retry-after` states, in seconds.
+    """What a header of `MILLISECONDS` or `retry-after` states, in seconds.
 
     Azure sends `retry-after-ms: 0` beside `retry-after: 1`: a zero says nothing, and the next header is asked.
     """
     told = dict(headers)
-    for name in ("retry-after-ms", "x-amz-retry-after"):
+    for name in MILLISECONDS:
         value = told.get(name, "").strip()
         if _NUMBER.fullmatch(value) and float(value) > 0:
             return float(value) / 1000

@@ -23,9 +23,9 @@ from penstock.errors import (
     RateLimitedError,
     ServerError,
 )
-from penstock.policy.hints import retry_after
+from penstock.policy import hints
 from penstock.types import Usage, WireHead, WireResponse
-from penstock_providers.anthropic_messages._wire import UNREADABLE, json_object
+from penstock_providers.anthropic_messages._wire import UNREADABLE, json_list, json_object
 
 __all__ = ["ErrorDetail", "error_in_answer", "error_of", "read_error"]
 
@@ -73,6 +73,7 @@ _BAD_KEY = re.compile(r"^invalid (?:x-)?api.?key", re.IGNORECASE)
 # `error.details.error_code`, sent since late 2026.
 _QUOTA_CODE = re.compile(r"spend_limit_reached|billing_unavailable")
 _CONTEXT_CODE = re.compile(r"request_body_too_large")
+_SHOULD_RETRY = {"true": True, "false": False}
 
 
 @attrs.frozen
@@ -83,21 +84,32 @@ class ErrorDetail:
     message: str = ""
     code: str = ""
     request_id: str | None = None
+    delay: float | None = None
+    """Seconds to wait, where the body says so: Vertex has no header for it."""
 
 
 def error_of(response: WireResponse, *, now: float) -> ProviderError:
     """The error a response other than 2xx tells. Never raises."""
     detail = read_error(response.body)
     kind = _kind(response.status, detail)
+    # What is no error says nothing about retries: a 200 may carry `retry-after` too.
+    hinting = response.status >= 400
     return kind(
         _sentence(kind, detail.message, f"HTTP {response.status}"),
         status=response.status,
         code=detail.code or detail.type or None,
-        should_retry={"true": True, "false": False}.get((response.header("x-should-retry") or "").lower()),
-        # A 2xx may carry `retry-after` too, and there it means nothing.
-        retry_after=retry_after(response.headers, now=now) if response.status >= 400 else None,
+        should_retry=_SHOULD_RETRY.get((response.header("x-should-retry") or "").lower()) if hinting else None,
+        retry_after=_hint(kind, detail, response, now) if hinting else None,
         request_id=response.header("request-id") or detail.request_id,
     )
+
+
+def _hint(kind: type[ProviderError], detail: ErrorDetail, response: WireResponse, now: float) -> float | None:
+    """Seconds until the server wants to be asked again: by its headers, else by its body."""
+    # A reset says when a rate is there again, and nothing about other errors.
+    read = hints.retry_after if kind is RateLimitedError else hints.stated_retry_after
+    stated = read(response.headers, now=now)
+    return detail.delay if stated is None else stated
 
 
 def error_in_answer(body: object, head: WireHead, usage: Usage | None = None) -> ProviderError:
@@ -108,6 +120,7 @@ def error_in_answer(body: object, head: WireHead, usage: Usage | None = None) ->
         _sentence(kind, detail.message, "an error inside the answer"),
         code=detail.code or detail.type or None,
         usage=usage,
+        retry_after=detail.delay,
         request_id=head.header("request-id") or detail.request_id,
     )
 
@@ -153,15 +166,20 @@ def _sentence(kind: type[ProviderError], message: str, where: str) -> str:
 
 def _detail(body: object) -> ErrorDetail:
     """`{"error": {"type", "message", "details"}, "request_id"}`, and what gateways make of it."""
-    fields = json_object(body) or {}
+    # Vertex wraps the errors of its streams in a list.
+    items = json_list(body) or [body]
+    fields = json_object(items[0]) or {}
     error = json_object(fields.get("error")) or fields
     code = (json_object(error.get("details")) or {}).get("error_code")
     sentences = (_string(error.get(name)) for name in ("message", "Message", "error", "detail"))
+    message = next(filter(None, sentences), "")
+    delay = hints.retry_delay(error.get("details"))
     return ErrorDetail(
         type=_string(error.get("type")),
-        message=next(filter(None, sentences), ""),
+        message=message,
         code=_string(code),
         request_id=_string(fields.get("request_id")) or None,
+        delay=hints.retry_in_words(message) if delay is None else delay,
     )
 
 

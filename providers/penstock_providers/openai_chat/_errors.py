@@ -25,12 +25,13 @@ from penstock.errors import (
     ServerError,
 )
 from penstock.policy import hints
-from penstock.types import Usage, WireHead, WireResponse
+from penstock.types import Headers, Usage, WireHead, WireResponse
 from penstock_providers.openai_chat._foreign import fields_of, is_list, is_object, items_of, objects_in
 
 __all__ = ["classify", "error_in_answer", "request_id_of", "tells_error"]
 
 _LONGEST_SENTENCE = 500
+_FIRST_ERROR = 400
 _REQUEST_ID_HEADERS = (
     "x-request-id",
     "apim-request-id",
@@ -107,6 +108,8 @@ class _Told(NamedTuple):
     status: int | None = None
     """An HTTP status named in the body, for errors that come under a 200."""
     delay: float | None = None
+    headers: Headers = ()
+    """Those of an upstream, where the body repeats them."""
 
     def speaks_of(self, words: re.Pattern[str]) -> bool:
         return any(words.search(word) for word in self.words)
@@ -116,10 +119,19 @@ def classify(response: WireResponse, *, now: float) -> ProviderError:
     """The error a response tells. Never raises."""
     told = _told(_json(response.body))
     kind = _kind(response.status, told)
-    stated = hints.stated_retry_after(response.headers, now=now)
-    if stated is None and kind is RateLimitedError:
-        stated = hints.retry_after(response.headers, now=now)
+    # What is no error says nothing about retries: Anthropic, Together and others send `retry-after` with a 200.
+    stated = _hint(kind, told, response, now) if response.status >= _FIRST_ERROR else None
     return _error(kind, told, response, retry_after=stated)
+
+
+def _hint(kind: _Kind, told: _Told, response: WireResponse, now: float) -> float | None:
+    """What headers say. A reset says when a rate is there again, and nothing about other errors."""
+    read = hints.retry_after if kind is RateLimitedError else hints.stated_retry_after
+    for headers in (response.headers, told.headers):
+        seconds = read(headers, now=now)
+        if seconds is not None:
+            return seconds
+    return None
 
 
 def error_in_answer(payload: Any, head: WireHead, usage: Usage | None = None) -> ProviderError:
@@ -146,7 +158,7 @@ def request_id_of(head: WireHead) -> str | None:
 def _error(kind: _Kind, told: _Told, head: WireHead, *, retry_after: float | None) -> ProviderError:
     if retry_after is None:
         retry_after = told.delay if told.delay is not None else hints.retry_in_words(told.sentence)
-    retry = (head.header("x-should-retry") or "").strip().lower()
+    retry = (head.header("x-should-retry") or "").strip().lower() if head.status >= _FIRST_ERROR else ""
     return kind(
         told.sentence[:_LONGEST_SENTENCE] or f"{kind.says} (HTTP {head.status}, without a sentence of its own)",
         status=head.status,
@@ -214,27 +226,43 @@ def _told(payload: Any) -> _Told:
     inner = fields_of(error) if is_object(error) else fields
     sentence = error if isinstance(error, str) else _sentence(inner)
     innermost = fields_of(inner.get("innererror"))
+    metadata = fields_of(inner.get("metadata"))
+    cause = _cause(metadata.get("raw"))
     told = [_word(inner.get(name)) for name in ("code", "type", "status")] + [_word(innermost.get("code"))]
     words = [word for word in told if word]
+    delay = hints.retry_delay(inner.get("details"))
     return _Told(
-        sentence=_line(sentence),
+        sentence=_line(f"{sentence}: {cause.sentence}" if sentence and cause.sentence else sentence or cause.sentence),
         code=words[0] if words else None,
-        words=tuple(word.lower() for word in words),
+        words=(*(word.lower() for word in words), *cause.words),
         status=_status(inner),
-        delay=hints.retry_delay(inner.get("details")),
+        delay=cause.delay if delay is None else delay,
+        headers=(*_headers(metadata.get("headers")), *cause.headers),
     )
 
 
+def _cause(raw: Any) -> _Told:
+    """OpenRouter hides the true cause in `metadata.raw`: a sentence, or an upstream's body, most often in a string."""
+    if not isinstance(raw, str):
+        return _told(raw) if is_object(raw) else _Told()
+    body = _json(raw.encode(errors="replace"))
+    return _told(body) if is_object(body) or is_list(body) else _Told(_line(raw))
+
+
+def _headers(told: Any) -> Headers:
+    """OpenRouter repeats its rate-limit headers in `metadata.headers`, also where a gateway drops them."""
+    return tuple((name.lower(), _word(value)) for name, value in fields_of(told).items())
+
+
 def _sentence(fields: dict[str, Any]) -> str:
-    """The provider's sentence. OpenRouter hides the true one in `metadata.raw`."""
+    """The provider's sentence."""
     for name in ("message", "detail", "msg", "error_description", "title"):
         value = fields.get(name)
         if is_list(value):
             # FastAPI's 422: a list of {"loc", "msg", "type"}.
             value = next((item.get("msg") for item in objects_in(value)), None)
         if isinstance(value, str) and value.strip():
-            raw = fields_of(fields.get("metadata")).get("raw")
-            return f"{value}: {raw}" if isinstance(raw, str) and raw.strip() else value
+            return value
     return ""
 
 
