@@ -76,7 +76,7 @@ class CallFitting:
         codec = target.provider.codec
 
         def unsupported(asked: ChatRequest) -> Collection[str]:
-            told: object = codec.unsupported(asked, target.wire)
+            told = cast("object", codec.unsupported(asked, target.wire))
             if not isinstance(told, frozenset | set):
                 raise TypeError
             return cast("Collection[str]", told)

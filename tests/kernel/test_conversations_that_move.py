@@ -60,7 +60,11 @@ def test_what_began_at_anthropic_goes_on_at_openai() -> None:
     """Signed thinking, server tools, a tool that answered with an image: then Anthropic is down."""
     call = {"type": "tool_use", "id": "toolu_01A", "name": "get_weather", "input": {"city": "Oslo"}}
     thought = next(block for block in blocks_of(MCP) if block["type"] == "thinking")
-    asks = {**msgspec.json.decode(MCP.body_bytes()), "content": [thought, call], "stop_reason": "tool_use"}
+    asks: dict[str, Any] = {
+        **msgspec.json.decode(MCP.body_bytes()),
+        "content": [thought, call],
+        "stop_reason": "tool_use",
+    }
     answers: Iterator[Reply] = iter([replayed(MCP), replayed(FETCH), Reply(json=asks)])
 
     def answer(request: httpx.Request) -> Reply:

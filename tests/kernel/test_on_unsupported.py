@@ -277,12 +277,12 @@ class Telling(Breaking):
 def test_a_codec_that_breaks_costs_its_own_target_and_no_more(codec: type[Breaking]) -> None:
     async def main() -> None:
         async with penstock.open_kernel(route(GPT, SONNET), transport=healthy()) as kernel:
-            live = kernel._engine.targets.target(GPT)
+            live = kernel._engine.targets.target(GPT)  # pyright: ignore[reportPrivateUsage]
             object.__setattr__(live.provider, "codec", codec())
             response = await kernel.complete(ChatRequest("q", seed=1))
             assert response.target == SONNET
             with pytest.raises(errors.CodecFailedError) as caught:
-                await kernel.complete("q", model=GPT)
+                await kernel.complete(ChatRequest("q", model=GPT, seed=1))
             assert "CANARY" not in str(caught.value)
 
     run(main)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.abc import Provider
@@ -107,6 +107,7 @@ def said(request: ChatRequest, body: dict[str, Any], model: str) -> dict[str, bo
 
 
 @given(REQUESTS, st.sampled_from(sorted(MODELS)), st.sampled_from([{}, {"thinking": {"type": "enabled"}}]))
+@example(ChatRequest("q", top_p=0.5, thinking=500), "claude-haiku-4-5", {"thinking": {"type": "enabled"}})
 def test_what_was_not_dropped_stands_in_the_body(request: ChatRequest, model: str, params: dict[str, Any]) -> None:
     codec = MODELS[model]
     if codec is OPENAI:

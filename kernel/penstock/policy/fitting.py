@@ -5,7 +5,7 @@ Not here: what a codec makes of the request (`Provider.encode`), and who tells o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -35,6 +35,9 @@ PARAMETERS: dict[str, str] = {
 """What of a request a target may be unable to take, by the names that `on_unsupported` uses, in words for an error."""
 
 
+NOTHING = frozenset[str]()
+
+
 @attrs.frozen(kw_only=True)
 class UnsupportedRules:
     """`on_unsupported`: what to do with a parameter that a target cannot take.
@@ -57,7 +60,8 @@ class UnsupportedRules:
     @classmethod
     def all(cls, rule: Rule) -> UnsupportedRules:
         """One rule for everything."""
-        return cls(**dict.fromkeys(PARAMETERS, rule))
+        everything: dict[str, Rule] = dict.fromkeys(PARAMETERS, rule)
+        return cls(**everything)
 
     def of(self, parameter: str) -> Rule:
         """The rule for a parameter."""
@@ -107,7 +111,8 @@ def fit(
     it again changes nothing.
     """
     held = held_in(request)
-    refused = [name for name in PARAMETERS if _asks(request, held, name) and not _takes(capabilities, request, name)]
+    asked = _asked(request, held)
+    refused = [name for name in asked if not _takes(capabilities, request, name)]
     unfit = _judged(refused, rules)
     if unfit is not None:
         return unfit
@@ -115,7 +120,11 @@ def fit(
     fitted, dropped = _without(request, refused)
     fitted, left_out = _with_parts_taken(fitted, held, taken, capabilities.tool_call_id, dropped)
     # What was dropped may leave room for something else that is refused: a target's own thinking, say.
-    while more := _refused_by_codec(fitted, held, unsupported, dropped):
+    while unsupported is not None and (left := [name for name in asked if name not in dropped]):
+        said = unsupported(fitted)
+        more = [name for name in left if name in said]
+        if not more:
+            break
         unfit = _judged(more, rules)
         if unfit is not None:
             return unfit
@@ -124,43 +133,31 @@ def fit(
         if also & {"tools", "vision"}:
             fitted, rest = _with_parts_taken(fitted, held_in(fitted), taken, capabilities.tool_call_id, dropped)
             left_out += rest
-    if all(message.role == "system" for message in fitted.messages):
+    if fitted is not request and all(message.role == "system" for message in fitted.messages):
         missing = tuple(name for name in PARAMETERS if name in dropped)
         return Unfit(missing, "next", "could be sent nothing of the conversation")
     fitted = _with_own_extra(fitted, family, provider)
-    return Fitted(fitted, tuple(name for name in PARAMETERS if name in dropped), left_out)
+    return Fitted(fitted, tuple(name for name in PARAMETERS if name in dropped) if dropped else (), left_out)
 
 
-def _refused_by_codec(
-    request: ChatRequest,
-    held: Held,
-    unsupported: Callable[[ChatRequest], Collection[str]] | None,
-    dropped: Collection[str],
-) -> list[str]:
-    """What the codec names of the parameters that are still there."""
-    if unsupported is None:
-        return []
-    said = unsupported(request)
-    return [name for name in PARAMETERS if name in said and name not in dropped and _asks(request, held, name)]
+def _asked(request: ChatRequest, held: Held) -> list[str]:
+    """What the request asks for, in the order of `PARAMETERS`.
 
-
-def _asks(request: ChatRequest, held: Held, name: str) -> bool:
-    """Whether the request asks for it. A temperature or top_p of 1 is what every model does by itself."""
-    match name:
-        case "tools":
-            return bool(request.tools or held.call_ids)
-        case "vision":
-            return held.images
-        case "schema":
-            return request.output is not None
-        case "temperature":
-            return request.temperature not in (None, 1)
-        case "top_p":
-            return request.top_p not in (None, 1)
-        case "stop":
-            return bool(request.stop)
-        case _:
-            return getattr(request, name) is not None
+    A temperature or top_p of 1 is what every model does by itself.
+    """
+    asks = {
+        "tools": request.tools or held.call_ids,
+        "vision": held.images,
+        "schema": request.output is not None,
+        "thinking": request.thinking is not None,
+        "tool_choice": request.tool_choice is not None,
+        "parallel_tool_calls": request.parallel_tool_calls is not None,
+        "temperature": request.temperature not in (None, 1),
+        "top_p": request.top_p not in (None, 1),
+        "stop": request.stop,
+        "seed": request.seed is not None,
+    }
+    return [name for name, asked in asks.items() if asked]
 
 
 def _takes(capabilities: Capabilities, request: ChatRequest, name: str) -> bool:
@@ -180,22 +177,23 @@ def _takes(capabilities: Capabilities, request: ChatRequest, name: str) -> bool:
             return bool(getattr(capabilities, name))
 
 
-def _judged(refused: Iterable[str], rules: UnsupportedRules) -> Unfit | None:
+def _judged(refused: Collection[str], rules: UnsupportedRules) -> Unfit | None:
     """Who is passed over fails nothing: `next` goes before `fail`."""
-    names = tuple(refused)
-    passed_over = tuple(name for name in names if rules.of(name) == "next")
-    failing = tuple(name for name in names if rules.of(name) == "fail")
-    if passed_over:
-        return Unfit(passed_over, "next", _says(passed_over))
-    return Unfit(failing, "fail", _says(failing)) if failing else None
+    for rule in ("next", "fail"):
+        names = tuple(name for name in refused if rules.of(name) == rule)
+        if names:
+            return Unfit(names, rule, _says(names))
+    return None
 
 
 def _says(parameters: Collection[str]) -> str:
     return f"cannot take {', '.join(PARAMETERS[name] for name in parameters)} ({', '.join(parameters)})"
 
 
-def _without(request: ChatRequest, names: Iterable[str]) -> tuple[ChatRequest, frozenset[str]]:
+def _without(request: ChatRequest, names: Collection[str]) -> tuple[ChatRequest, frozenset[str]]:
     """The request without these parameters, and what went with them. Parts of messages are not touched here."""
+    if not names:
+        return request, NOTHING
     dropped = set(names)
     if "tools" in dropped:
         # They say how tools are used.
@@ -225,5 +223,7 @@ def _with_parts_taken(
 
 def _with_own_extra(request: ChatRequest, family: str, provider: str) -> ChatRequest:
     """`extra` is keyed by provider or family: what is meant for others goes to nobody else, and changes no key."""
+    if not request.extra:
+        return request
     own = {name: fields for name, fields in request.extra.items() if name in (family, provider)}
     return request if len(own) == len(request.extra) else msgspec.structs.replace(request, extra=own)

@@ -5,7 +5,7 @@ Not here: the request's parameters, and what to do where one is refused (`fittin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import attrs
@@ -67,22 +67,24 @@ def held_in(request: ChatRequest) -> Held:
     """What the messages hold. Nearly always it is text alone, and that costs next to nothing."""
     call_ids: list[str] = []
     images = bound = False
-    for part in _parts(request):
-        match part:
-            case Text(citations=citations):
-                bound = bound or bool(citations)
-            case Image():
-                images = True
-            case ToolCall(id=id):
-                call_ids.append(id)
-            case ToolResult(call_id=id, content=content):
-                call_ids.append(id)
-                images = images or any(isinstance(shown, Image) for shown in content)
-                bound = bound or any(isinstance(shown, Text) and shown.citations for shown in content)
-            case Thinking() | ProviderPart():
-                bound = True
-            case _:
-                pass
+    messages = (request.system, *request.messages) if isinstance(request.system, Message) else request.messages
+    for message in messages:
+        for part in message.content:
+            match part:
+                case Text():
+                    bound = bound or bool(part.citations)
+                case Image():
+                    images = True
+                case ToolCall(id=id):
+                    call_ids.append(id)
+                case ToolResult(call_id=id, content=content):
+                    call_ids.append(id)
+                    images = images or any(isinstance(shown, Image) for shown in content)
+                    bound = bound or any(isinstance(shown, Text) and shown.citations for shown in content)
+                case Thinking() | ProviderPart():
+                    bound = True
+                case _:
+                    pass
     return Held(tuple(call_ids), images, bound) if call_ids or images or bound else PLAIN
 
 
@@ -105,13 +107,6 @@ def without_foreign_parts(request: ChatRequest, taken: Taken) -> tuple[ChatReque
         if system is not request.system:
             changes["system"] = system if system.content else None
     return (msgspec.structs.replace(request, **changes) if changes else request), tuple(left_out)
-
-
-def _parts(request: ChatRequest) -> Iterator[Part]:
-    if isinstance(request.system, Message):
-        yield from request.system.content
-    for message in request.messages:
-        yield from message.content
 
 
 def _refitted(message: Message, taken: Taken, left_out: list[Kind]) -> Message:

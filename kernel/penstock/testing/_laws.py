@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import attrs
 
@@ -52,7 +53,7 @@ def _check_request(make: Callable[[], Provider], request: ChatRequest, target: T
             raise BrokenLawError("authorize: a credential belongs in a header, not in the body")
         if SECRET in repr(authorized):
             raise BrokenLawError("authorize: the repr of a request must not show its credential")
-    unsupported: object = make().unsupported(request, target)
+    unsupported = cast("object", make().unsupported(request, target))
     if not isinstance(unsupported, frozenset) or unsupported != make().unsupported(request, target):
         raise BrokenLawError("unsupported: a frozenset of names, equal for equal arguments")
     bound = make().input_bound(request, target)

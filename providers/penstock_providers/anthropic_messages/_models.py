@@ -6,6 +6,7 @@ Not here: prices (the price plugins), and what is made of these facts (`_thinkin
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 import attrs
@@ -100,6 +101,7 @@ _FOREIGN = Model(None, None, prefill=False, json_schema=None, image_tokens=5_000
 _SPELLING = re.compile(r"(?:.*[./])?(claude-.+?)(?:[-@]20\d{6}|-latest|@latest|@default|-0)?(?:-v\d+)?(?::\d+)?")
 
 
+@lru_cache(maxsize=1024)
 def model_of(name: str) -> Model:
     """What is known of the model, however Anthropic, Vertex AI or Bedrock spell its name."""
     spelled = _SPELLING.fullmatch(name.lower())
