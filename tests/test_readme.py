@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -51,13 +52,24 @@ def test_a_snippet_of_the_readme_runs(name: str) -> None:
         server.stdout.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["answers", "chaos"])
+def test_a_test_of_the_readme_passes_under_plain_pytest(name: str, tmp_path: Path) -> None:
+    (tmp_path / "test_app.py").write_text(SNIPPETS[name])
+    kept = {variable: value for variable, value in os.environ.items() if variable in {"PATH", "PYTHONPATH"}}
+    snippet = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "test_app.py"]
+    result = subprocess.run(snippet, cwd=tmp_path, env=kept, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 passed" in result.stdout
+
+
 def test_the_configuration_of_the_readme_is_valid() -> None:
     config = penstock.Config.from_dict(tomllib.loads(SNIPPETS["toml"]), environ={"ANTHROPIC_API_KEY": "any"})
     assert [stage.target for stage in config.route().stages] == ["sonnet", "local/llama-3.3-70b"]
 
 
 def test_every_snippet_of_the_readme_is_tested() -> None:
-    assert set(SNIPPETS) == {"example", "tools", "explain", "toml", "rehearse"}
+    assert set(SNIPPETS) == {"example", "tools", "explain", "toml", "rehearse", "answers", "chaos"}
     fenced = re.findall(r"^```(?:python|toml)$", README, re.MULTILINE)
     assert len(fenced) == len(SNIPPETS)
 

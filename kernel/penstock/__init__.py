@@ -60,6 +60,7 @@ from penstock.errors import TooSlowError as TooSlowError
 from penstock.errors import TotalTimeoutError as TotalTimeoutError
 from penstock.errors import TransportError as TransportError
 from penstock.errors import UnsendableRequestError as UnsendableRequestError
+from penstock.policy.commit import Commit as Commit
 from penstock.types import Attempt as Attempt
 from penstock.types import Capabilities as Capabilities
 from penstock.types import ChatRequest as ChatRequest

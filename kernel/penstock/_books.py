@@ -6,6 +6,7 @@ and it is never below what the provider can bill. They differ only where the pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -28,6 +29,7 @@ from penstock.policy.budget import Amount
 from penstock.policy.holds import NOTHING
 from penstock.policy.money import cost, usd
 from penstock.policy.retry import ACTIONS, Stop
+from penstock.policy.retry_budget import Suppressed, Withdrawn
 from penstock.types import Attempt, ChatRequest, Usage
 
 __all__ = ["Books", "Running", "action_key"]
@@ -60,6 +62,9 @@ class Running:
     started: float
     waited: float
     probe: bool = False
+    hedge: bool = False
+    withdrawn: Withdrawn | None = None
+    """The receipt of the retry budget, where it needed leave."""
 
 
 @attrs.define
@@ -72,8 +77,20 @@ class Books:
     """Why stages were passed over without an attempt."""
     charged: Amount = NOTHING
     estimated: bool = False
+    suppressed: Suppressed | None = None
+    """Why an attempt that the cascade would have made was not made."""
     waited: float = 0.0
     """Since the last attempt."""
+    begun: int = 0
+    """Attempts so far, the ones under way among them."""
+    under_way: Amount = NOTHING
+    """What the attempts that are not over yet can cost at most."""
+
+    def begin(self, bound: Amount | None) -> int:
+        """An attempt begins that can cost so much at most. Returns its number, from 1."""
+        self.begun += 1
+        self.under_way += bound or NOTHING
+        return self.begun
 
     def close(
         self,
@@ -89,6 +106,7 @@ class Books:
         request_id: str | None = None,
     ) -> Attempt:
         """The attempt is over. `usage` is what the provider reported, the whole of it where `complete`."""
+        self.under_way -= running.bound or NOTHING
         unbilled = error is not None and not ACTIONS[action_key(error)].billed
         known = unbilled or (complete and usage is not None)
         likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()
@@ -110,6 +128,7 @@ class Books:
             first_token=None if first_token is None else first_token - running.started,
             usage=likely,
             cost=None if likely_cost is None else usd(likely_cost),
+            hedge=running.hedge,
             probe=running.probe,
             provider_request_id=request_id,
         )
@@ -153,6 +172,8 @@ class Books:
         if not self.errors:
             return self._untried(stop, now)
         last = self.errors[-1]
+        if self.suppressed is not None:
+            self._suppress(last, self.suppressed, now)
         if len(tried) <= 1:
             return self.signed(last)
         causes = "; ".join(f"{attempt.target}: {attempt.outcome}" for attempt in self.attempts)
@@ -165,6 +186,13 @@ class Books:
         exhausted.__cause__ = last
         return self.signed(exhausted)
 
+    @staticmethod
+    def _suppress(error: CallError, suppressed: Suppressed, now: float) -> None:
+        """The error says as well why it was not tried again."""
+        error.args = (f"{error}; not tried again: {suppressed.says}",)
+        if math.isfinite(suppressed.retry_at):
+            error.retry_after = max(error.retry_after or 0.0, suppressed.retry_at - now)
+
     def _untried(self, stop: Stop, now: float) -> CallError:
         if self.refusals:
             budget = [refusal for refusal in self.refusals if isinstance(refusal, BudgetExceededError)]
@@ -174,6 +202,9 @@ class Books:
         if stop.ready_at == float("inf"):
             return self.signed(CircuitOpenError("every target of the route is isolated by hand; close it to go on"))
         wait = max(0.0, stop.ready_at - now)
+        if stop.reason == "all_open":
+            says = f"the circuit of every target of the route is open; the first may be tried in {wait:.1f} s"
+            return self.signed(CircuitOpenError(f'{says}, and all_open = "fail" waits for none', retry_after=wait))
         return self.signed(
             CircuitOpenError(
                 f"every target of the route is failing or cooling down; the first may be tried in {wait:.1f} s,"

@@ -6,7 +6,10 @@ import time
 
 import trio
 
-__all__ = ["Clock"]
+__all__ = ["MOCK_WALL_ANCHOR", "Clock"]
+
+MOCK_WALL_ANCHOR: trio.lowlevel.RunVar[float] = trio.lowlevel.RunVar("penstock.mock_wall_anchor")
+"""Unix time at which a mock clock stands at 0, where a test says so: two runs then see the same days and dates."""
 
 
 class Clock:
@@ -15,7 +18,8 @@ class Clock:
     def __init__(self) -> None:
         # Only a mock clock can be jumped. A real one must follow the machine's wall clock, steps and all.
         self._mocked = hasattr(trio.lowlevel.current_clock(), "jump")
-        self._anchor = time.time() - trio.current_time()
+        today = time.time() - trio.current_time()
+        self._anchor = MOCK_WALL_ANCHOR.get(today) if self._mocked else today
 
     def monotonic(self) -> float:
         """Seconds that never jump back; only differences mean anything."""

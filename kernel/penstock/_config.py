@@ -17,6 +17,10 @@ from penstock._secrets import Secret
 from penstock.errors import NoRouteError
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.commit import FIRST_CONTENT, Commit
+from penstock.policy.retry import AllOpen
+from penstock.policy.retry_budget import RetryBudgetSettings
+from penstock.policy.upstream_stream import UpstreamStream
 from penstock.types import Price
 
 __all__ = [
@@ -27,6 +31,7 @@ __all__ = [
     "Defaults",
     "KernelSettings",
     "LedgerConfig",
+    "OnLeave",
     "PluginsConfig",
     "ProviderConfig",
     "RouteConfig",
@@ -37,6 +42,7 @@ __all__ = [
 
 STORES_LATER = ("sqlite", "redis")
 
+OnLeave: TypeAlias = Literal["cancel", "drain"]
 CacheWhen: TypeAlias = Literal["deterministic", "always", "never"]
 DEFAULT_ROUTE = "default"
 
@@ -56,6 +62,8 @@ class KernelSettings:
     """Seconds for calls in flight at shutdown."""
     timeout: float = attrs.field(default=600.0, validator=more_than_zero)
     """Seconds for a call where neither it, its route nor its caller's scope names any."""
+    on_leave: OnLeave = "cancel"
+    """What becomes of a stream whose consumer leaves: ended, or read on without it, for an exact bill."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +75,8 @@ class Timeouts:
     first_token: float = attrs.field(default=30.0, validator=more_than_zero)
     idle: float = attrs.field(default=30.0, validator=more_than_zero)
     total: float = attrs.field(default=600.0, validator=more_than_zero)
+    min_throughput: float | None = attrs.field(default=None, validator=attrs.validators.optional(more_than_zero))
+    """UTF-8 bytes of output a second, over ten seconds, once the first token came; None: any will do."""
     given: frozenset[str] = attrs.field(default=frozenset[str](), repr=False, metadata={NOT_IN_A_FILE: True})
     """The names of those that the configuration itself states."""
 
@@ -92,6 +102,7 @@ class ProviderConfig:
     """None: as many as calls may be in flight."""
     options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
     breaker: BreakerSettings | None = None
+    retry_budget: RetryBudgetSettings | None = None
     deferred: bool = False
     """True where its kind was not known yet when the configuration was read: a plugin handed in may bring it."""
 
@@ -111,6 +122,8 @@ class TargetConfig:
     price: Price | None = None
     """None: what the price plugins know."""
     default_max_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_one))
+    upstream_stream: UpstreamStream = "auto"
+    """Whether answers that are wanted whole are streamed upstream: `auto` where they may take long."""
     breaker: BreakerSettings | None = None
 
 
@@ -130,13 +143,15 @@ class RouteConfig:
     name: str
     stages: tuple[Stage, ...]
     timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(more_than_zero))
-    commit: Literal["first_content"] = attrs.field(
-        default="first_content", metadata={LATER: ("buffer", "whole", "continue", "restart")}
-    )
-    """When a stream is first shown to the consumer."""
+    commit: Commit = FIRST_CONTENT
+    """When a stream is first shown to the consumer, and what follows where it breaks afterwards."""
+    on_leave: OnLeave | None = None
+    """What becomes of a stream whose consumer leaves; None: as [kernel] says."""
     on_content_filter: Literal["fail", "next"] = "fail"
     cache: CacheWhen | None = None
     """None: as [cache] says."""
+    all_open: AllOpen | None = None
+    """None: as [breaker] says."""
 
 
 @attrs.frozen(kw_only=True)
@@ -146,6 +161,7 @@ class Defaults:
     timeouts: Timeouts = Timeouts()
     params: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
     headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=_keys_only)
+    upstream_stream: UpstreamStream = "auto"
 
 
 @attrs.frozen(kw_only=True)
@@ -201,6 +217,9 @@ class Config:
     routes: dict[str, RouteConfig] = attrs.field(factory=dict[str, RouteConfig])
     defaults: Defaults = Defaults()
     breaker: BreakerSettings = attrs.field(factory=BreakerSettings)
+    all_open: AllOpen = "soonest"
+    """`all_open` of [breaker]: what a call does where every circuit it could pass is open."""
+    retry_budget: RetryBudgetSettings = attrs.field(factory=RetryBudgetSettings)
     budget: BudgetConfig = BudgetConfig()
     ledger: LedgerConfig = LedgerConfig()
     cache: CacheConfig | None = None
@@ -283,6 +302,7 @@ class Config:
             timeouts=defaults.timeouts,
             params=dict(defaults.params),
             headers=dict(defaults.headers),
+            upstream_stream=defaults.upstream_stream,
         )
 
     def breaker_settings(self, scope: str) -> BreakerSettings:
@@ -300,3 +320,8 @@ class Config:
             provider = name.rpartition("/")[0] if kind == "key" else name
         found = self.providers.get(provider)
         return (found and found.breaker) or self.breaker
+
+    def retry_budget_settings(self, provider: str) -> RetryBudgetSettings:
+        """What holds for a provider: its own, else those of all."""
+        found = self.providers.get(provider)
+        return (found and found.retry_budget) or self.retry_budget

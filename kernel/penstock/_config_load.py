@@ -32,6 +32,7 @@ from penstock._config_providers import KERNEL_KEYS, read_keys, settle_provider
 from penstock._config_references import References
 from penstock._config_tables import (
     AccountTable,
+    BreakerTable,
     BudgetTable,
     DefaultsTable,
     ProviderTable,
@@ -45,10 +46,12 @@ from penstock._nearest import did_you_mean
 from penstock.errors import ConfigError
 from penstock.policy.accounts import AccountSpec, check_path
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.retry_budget import RetryBudgetSettings
 
 __all__ = ["load_mapping"]
 
 T = TypeVar("T")
+Settings = TypeVar("Settings", BreakerSettings, RetryBudgetSettings)
 
 SECTIONS = (
     "kernel",
@@ -57,13 +60,14 @@ SECTIONS = (
     "routes",
     "defaults",
     "breaker",
+    "retry_budget",
     "budget",
     "accounts",
     "ledger",
     "cache",
     "plugins",
 )
-SECTIONS_LATER = frozenset({"telemetry", "hedging", "hedge", "gateway", "retry_budget", "validators", "rehearsal"})
+SECTIONS_LATER = frozenset({"telemetry", "hedging", "hedge", "gateway", "validators", "rehearsal"})
 NO_STORE = 'without it the store is sqlite, which is not available in this version; say store = "memory"'
 LONGEST_NAME = 200
 
@@ -101,10 +105,12 @@ class _Loading:
                 self.mistakes.add(join("", key), "is not available in this version")
             elif key not in SECTIONS:
                 self.mistakes.add(join("", key), f"is unknown{did_you_mean(key, SECTIONS)}")
-        breaker = self._value(BreakerSettings, "breaker") or BreakerSettings()
+        root = self._value(BreakerTable, "breaker") or BreakerTable()
+        breaker = BreakerSettings(**{field.name: getattr(root, field.name) for field in attrs.fields(BreakerSettings)})
+        retry_budget = self._value(RetryBudgetSettings, "retry_budget") or RetryBudgetSettings()
         defaults = self._defaults()
         plugins, host = read_plugins(self._section("plugins"), host_for, self.mistakes)
-        providers = self._providers(breaker)
+        providers = self._providers(breaker, retry_budget)
         references = References(self._section("providers"), self._section("targets"), host.kinds(), self.mistakes)
         config = Config(
             kernel=self._value(KernelSettings, "kernel") or KernelSettings(),
@@ -112,6 +118,8 @@ class _Loading:
             routes=self._routes(references),
             defaults=defaults,
             breaker=breaker,
+            all_open=root.all_open,
+            retry_budget=retry_budget,
             budget=self._budget(),
             ledger=self._ledger(),
             cache=self._cache(),
@@ -125,7 +133,7 @@ class _Loading:
             settled[name] = ready.config if ready else provider
         return attrs.evolve(config, providers=settled)
 
-    def _providers(self, breaker: BreakerSettings) -> dict[str, ProviderConfig]:
+    def _providers(self, breaker: BreakerSettings, retry_budget: RetryBudgetSettings) -> dict[str, ProviderConfig]:
         providers: dict[str, ProviderConfig] = {}
         for name, path, table in self._named("providers"):
             if "/" in name:
@@ -140,6 +148,7 @@ class _Loading:
                 max_connections=read.max_connections if read else None,
                 options={key: value for key, value in table.items() if key not in KERNEL_KEYS},
                 breaker=_overlaid(breaker, read.breaker if read else None, own.get("breaker")),
+                retry_budget=_overlaid(retry_budget, read.retry_budget if read else None, own.get("retry_budget")),
                 deferred=True,
             )
         return providers
@@ -170,6 +179,7 @@ class _Loading:
                 headers={**defaults.headers, **_lower(read.headers)},
                 price=read.price,
                 default_max_tokens=read.default_max_tokens,
+                upstream_stream=read.upstream_stream or defaults.upstream_stream,
                 breaker=_overlaid(base, read.breaker, table.get("breaker")),
             )
         return targets
@@ -189,8 +199,10 @@ class _Loading:
                 stages=read.cascade,
                 timeout=read.timeout,
                 commit=read.commit,
+                on_leave=read.on_leave,
                 on_content_filter=read.on_content_filter,
                 cache=cache,
+                all_open=read.all_open,
             )
         return routes
 
@@ -200,7 +212,12 @@ class _Loading:
         if read is None:
             return Defaults()
         timeouts = _merged_timeouts(Timeouts(), read.timeouts, table.get("timeouts"))
-        return Defaults(timeouts=timeouts, params=read.params, headers=_lower(read.headers))
+        return Defaults(
+            timeouts=timeouts,
+            params=read.params,
+            headers=_lower(read.headers),
+            upstream_stream=read.upstream_stream,
+        )
 
     def _budget(self) -> BudgetConfig:
         root = self._value(BudgetTable, "budget") or BudgetTable()
@@ -272,9 +289,7 @@ def _merged_timeouts(base: Timeouts, own: Timeouts | None, table: Mapping[str, A
     return attrs.evolve(base, **stated, given=base.given | frozenset(stated))
 
 
-def _overlaid(
-    base: BreakerSettings, own: BreakerSettings | None, table: Mapping[str, Any] | None
-) -> BreakerSettings | None:
+def _overlaid(base: Settings, own: Settings | None, table: Mapping[str, Any] | None) -> Settings | None:
     if own is None or not table:
         return None
     return attrs.evolve(base, **{name: getattr(own, name) for name in table})

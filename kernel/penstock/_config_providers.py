@@ -30,7 +30,7 @@ logger = logging.getLogger("penstock")
 
 OPTIONS_LATER = frozenset({"limits", "proxy", "http2", "ca_file", "trust_env"})
 """Keys of [providers.*] that are the kernel's, once they are built; a plugin may have options of these names."""
-KERNEL_KEYS = ("kind", "api_key", "max_connections", "breaker")
+KERNEL_KEYS = ("kind", "api_key", "max_connections", "breaker", "retry_budget")
 
 
 @attrs.frozen

@@ -16,6 +16,7 @@ from penstock._config import (
     CacheWhen,
     KernelSettings,
     LedgerConfig,
+    OnLeave,
     Stage,
     Timeouts,
 )
@@ -34,11 +35,16 @@ from penstock._config_mistakes import WrongError
 from penstock._config_structure import Reader, make_converter
 from penstock.policy.accounts import Limit
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.commit import FIRST_CONTENT, Commit, CommitName
+from penstock.policy.retry import AllOpen
+from penstock.policy.retry_budget import RetryBudgetSettings
+from penstock.policy.upstream_stream import UpstreamStream
 from penstock.policy.window import Per
 from penstock.types import Price
 
 __all__ = [
     "AccountTable",
+    "BreakerTable",
     "BudgetTable",
     "DefaultsTable",
     "ProviderTable",
@@ -60,6 +66,7 @@ class ProviderTable:
     kind: str | None = None
     max_connections: int | None = attrs.field(default=None, validator=_positive_or_none)
     breaker: BreakerSettings | None = None
+    retry_budget: RetryBudgetSettings | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -84,6 +91,7 @@ class TargetTable:
     headers: dict[str, str] = attrs.field(factory=dict[str, str], validator=sendable_headers)
     price: Price | None = None
     default_max_tokens: int | None = attrs.field(default=None, validator=_positive_or_none)
+    upstream_stream: UpstreamStream | None = None
     breaker: BreakerSettings | None = None
 
 
@@ -94,6 +102,7 @@ class DefaultsTable:
     timeouts: Timeouts | None = None
     params: dict[str, Any] = attrs.field(factory=dict[str, Any], validator=sendable_json)
     headers: dict[str, str] = attrs.field(factory=dict[str, str], validator=sendable_headers)
+    upstream_stream: UpstreamStream = "auto"
 
 
 @attrs.frozen(kw_only=True)
@@ -104,16 +113,31 @@ class RouteCacheTable:
 
 
 @attrs.frozen(kw_only=True)
+class CommitTable:
+    """`commit` of a route, where it is not a word."""
+
+    buffer: int = attrs.field(validator=at_least_one)
+    """Characters."""
+
+
+@attrs.frozen(kw_only=True)
 class RouteTable:
     """[routes.*]."""
 
     cascade: tuple[Stage, ...] = attrs.field(validator=not_empty)
     timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
-    commit: Literal["first_content"] = attrs.field(
-        default="first_content", metadata={LATER: ("buffer", "whole", "continue", "restart")}
-    )
+    commit: Commit = FIRST_CONTENT
+    on_leave: OnLeave | None = None
     on_content_filter: Literal["fail", "next"] = "fail"
     cache: CacheWhen | RouteCacheTable | None = None
+    all_open: AllOpen | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BreakerTable(BreakerSettings):
+    """[breaker]: what each breaker starts from, and what calls do where none lets them pass."""
+
+    all_open: AllOpen = "soonest"
 
 
 @attrs.frozen(kw_only=True)
@@ -150,12 +174,10 @@ class BudgetTable(AccountTable):
 
 _ACCOUNT_LATER = frozenset({"bound", "unknown_usage", "lease", "degrade", "retry_money"})
 KEYS_LATER: dict[type, frozenset[str]] = {
-    KernelSettings: frozenset({"max_wait", "upstream_stream", "on_unsupported", "on_all_open", "on_leave", "hedge"}),
-    Timeouts: frozenset({"throughput", "min_throughput"}),
-    TargetTable: frozenset({"limits", "hedge", "on_unsupported", "upstream_stream", "tokenizer", "min_throughput"}),
-    DefaultsTable: frozenset({"limits", "hedge", "on_unsupported", "upstream_stream"}),
-    RouteTable: frozenset({"hedge", "on_all_open", "on_unsupported", "max_wait", "sticky", "strategy", "validators"}),
-    BreakerSettings: frozenset({"on_all_open"}),
+    KernelSettings: frozenset({"max_wait", "on_unsupported", "hedge"}),
+    TargetTable: frozenset({"limits", "hedge", "on_unsupported", "tokenizer"}),
+    DefaultsTable: frozenset({"limits", "hedge", "on_unsupported"}),
+    RouteTable: frozenset({"hedge", "on_unsupported", "max_wait", "sticky", "strategy", "validators"}),
     LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,
     BudgetTable: _ACCOUNT_LATER | {"on_store_down"},
@@ -169,9 +191,15 @@ def tables_reader() -> Reader:
     """Reads all tables of ours."""
     converter = make_converter()
     stage, limit, price = (converter.get_structure_hook(cls) for cls in (Stage, LimitTable, PriceTable))
+    commit, name = converter.get_structure_hook(CommitTable), converter.get_structure_hook(CommitName)
 
     def read_stage(value: object, _: object) -> Stage:
         return Stage(value) if isinstance(value, str) else stage(value, Stage)
+
+    def read_commit(value: object, _: object) -> Commit:
+        if isinstance(value, str):
+            return Commit(name(value, CommitName))
+        return Commit.buffer(commit(value, CommitTable).buffer)
 
     def read_limit(value: object, _: object) -> Limit:
         return _limit(limit(value, LimitTable), value)
@@ -180,6 +208,7 @@ def tables_reader() -> Reader:
         return Price(**attrs.asdict(price(value, PriceTable)))
 
     converter.register_structure_hook(Stage, read_stage)
+    converter.register_structure_hook(Commit, read_commit)
     converter.register_structure_hook(Limit, read_limit)
     converter.register_structure_hook(Price, read_price)
     return Reader(converter, KEYS_LATER)

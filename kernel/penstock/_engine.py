@@ -22,7 +22,11 @@ from penstock.policy.accounts import AccountTree
 from penstock.policy.breaker import BreakerState
 from penstock.telemetry import Telemetry
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "later"]
+
+
+MOST_DRAINS = 32
+"""Streams that may go on without a consumer at once; one more is cancelled: an exact bill is worth no pile of them."""
 
 
 @attrs.define(eq=False)
@@ -44,6 +48,8 @@ class Engine:
     telemetry: Telemetry
     places: trio.Semaphore
     """`max_in_flight` of them, given out in the order of asking."""
+    drains: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(MOST_DRAINS, max_value=MOST_DRAINS))
+    """Places of streams that go on upstream after their consumers have left."""
     problems: Callable[[], tuple[str, ...]] = tuple
     """Plugins that could not be used, as far as is known by now."""
     running: set[trio.CancelScope] = attrs.Factory(set[trio.CancelScope])
@@ -99,20 +105,38 @@ class Engine:
             if ref is not None:
                 await ref.flush()
 
-    def unavailable(self, targets: tuple[LiveTarget, ...]) -> Mapping[int, float]:
-        """Stages that nobody may try yet, with the moment from which on (monotonic)."""
+    def cooling(self, targets: tuple[LiveTarget, ...]) -> Mapping[int, float]:
+        """Stages that cool down, with the moment until which (monotonic)."""
         cooling = self.router.snapshot.cooling
+        return _latest(targets, lambda scope: cooling[scope].until if scope in cooling else None) if cooling else {}
+
+    def opened(self, targets: tuple[LiveTarget, ...]) -> Mapping[int, float]:
+        """Stages with an open circuit, with the moment of its first probe (monotonic; infinite while isolated)."""
         unhealthy = self.breakers.snapshot
-        if not cooling and not unhealthy:
-            return {}
-        blocked: dict[int, float] = {}
-        for stage, target in enumerate(targets):
-            for scope in target.scopes:
-                cool = cooling.get(scope)
-                health = unhealthy.get(scope)
-                until = cool.until if cool else 0.0
-                if health is not None and health.state in (BreakerState.OPEN, BreakerState.ISOLATED):
-                    until = max(until, health.open_until)
-                if until > blocked.get(stage, 0.0):
-                    blocked[stage] = until
-        return blocked
+
+        def until(scope: str) -> float | None:
+            health = unhealthy.get(scope)
+            blocked = health is not None and health.state in (BreakerState.OPEN, BreakerState.ISOLATED)
+            return health.open_until if health and blocked else None
+
+        return _latest(targets, until) if unhealthy else {}
+
+    def unavailable(self, targets: tuple[LiveTarget, ...]) -> Mapping[int, float]:
+        """Stages that nobody may try yet, for either reason, with the moment from which on (monotonic)."""
+        return later(self.cooling(targets), self.opened(targets))
+
+
+def later(one: Mapping[int, float], other: Mapping[int, float]) -> Mapping[int, float]:
+    """Both together: the later moment of each stage."""
+    if not (one and other):
+        return one or other
+    return {stage: max(one.get(stage, 0.0), other.get(stage, 0.0)) for stage in {*one, *other}}
+
+
+def _latest(targets: tuple[LiveTarget, ...], until: Callable[[str], float | None]) -> Mapping[int, float]:
+    blocked: dict[int, float] = {}
+    for stage, target in enumerate(targets):
+        moments = [moment for scope in target.scopes if (moment := until(scope)) is not None]
+        if moments:
+            blocked[stage] = max(moments)
+    return blocked

@@ -21,6 +21,7 @@ __all__ = [
     "Event",
     "EventHub",
     "EventStream",
+    "RetrySuppressed",
     "Shutdown",
 ]
 
@@ -81,6 +82,18 @@ class CoolingDown(Struct, frozen=True, tag="cooling_down"):
     reason: str
 
 
+class RetrySuppressed(Struct, frozen=True, tag="retry_suppressed"):
+    """A call may not try once more: the retry budget of that provider is used up.
+
+    `reason` is `calls` or `money`; `says` tells how much of what is used up, and when there is room again.
+    """
+
+    call_id: str
+    provider: str
+    reason: str
+    says: str
+
+
 class BudgetSoftLimit(Struct, frozen=True, tag="budget_soft_limit"):
     """An account used more than the soft share of a limit."""
 
@@ -118,6 +131,7 @@ Event: TypeAlias = (
     | CallEnded
     | BreakerChanged
     | CoolingDown
+    | RetrySuppressed
     | BudgetSoftLimit
     | BudgetOverrun
     | ActorCrashed

@@ -34,6 +34,7 @@ from penstock.errors import (
     TotalTimeoutError,
     UnsendableRequestError,
 )
+from penstock.policy.commit import is_token
 from penstock.policy.stream_watch import Phases, StreamWatch
 from penstock.types import (
     ChatRequest,
@@ -75,6 +76,8 @@ class Exchange:
     """One attempt at one target. After it ended, in whatever way, its fields tell how far it came."""
 
     live: LiveTarget
+    phases: Phases
+    """The timeouts that hold for this request at this target."""
     wall: Callable[[], float]
     first_token_at: float | None = None
     request_id: str | None = None
@@ -94,11 +97,6 @@ class Exchange:
     def codec(self) -> Provider:
         """The codec of the target's provider."""
         return self.live.provider.codec
-
-    @property
-    def phases(self) -> Phases:
-        """The timeouts of the target."""
-        return self.live.phases
 
     @property
     def partial(self) -> str:
@@ -155,12 +153,14 @@ class Exchange:
     ) -> Completion:
         body = _bytes_of(response)
         while (data := await self._read(body, StreamBrokenError)) is not None:
+            before = self.streamed_bytes
             chunks = self._feed(decoder, data)
             now = trio.current_time()
-            if chunks and self.first_token_at is None and any(map(_is_token, chunks)):
+            if chunks and self.first_token_at is None and any(map(is_token, chunks)):
                 self.first_token_at = now
                 watch.token(now)
             watch.heard(now)
+            watch.brought(now, self.streamed_bytes - before)
             if chunks:
                 # The consumer's time is not the provider's: its clocks stop until the batch is taken.
                 scope.deadline = math.inf
@@ -359,7 +359,3 @@ def _headers(wire: WireRequest) -> list[tuple[str, str]]:
 def _parsed(url: str) -> httpx.URL:
     """Parsing costs more than the rest of a request; targets are few, and each has one URL."""
     return httpx.URL(url)
-
-
-def _is_token(chunk: Chunk) -> bool:
-    return isinstance(chunk, TextDelta | ThinkingDelta | ToolCallDelta)

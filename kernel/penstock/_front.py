@@ -15,8 +15,11 @@ from penstock._explanation import Explanation
 from penstock._plan import AskedFor, CallOptions, make_call, make_request
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
+from penstock._targets import provider_scope
 from penstock.errors import ConfigError, ConfigMistake, NoRouteError
-from penstock.policy.breaker import BreakerState
+from penstock.policy.breaker import BreakerState, ScopeState
+from penstock.policy.commit import Commit
+from penstock.policy.routing import key_scope
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
 
 __all__ = ["BreakerControls", "Kernel"]
@@ -52,7 +55,7 @@ class Kernel:
         account: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the contract's word; it becomes a scope at once
         cache: str | None = None,
-        commit: str | None = None,
+        commit: str | Commit | None = None,
         priority: object = None,
         sticky: object = None,
         metadata: Mapping[str, Any] | None = None,
@@ -93,15 +96,18 @@ class Kernel:
         account: str | None = None,
         timeout: float | None = None,
         cache: str | None = None,
-        commit: str | None = None,
+        commit: str | Commit | None = None,
+        on_leave: str | None = None,
         priority: object = None,
         sticky: object = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> OpenStream:
         """The same, as chunks while they come: `async with kernel.stream("...") as stream: async for chunk in stream`.
 
-        Failures before the first token are met as in `complete`, unseen; after it a stream that breaks raises
-        StreamBrokenError with what had come. Leaving the block ends the call upstream.
+        `commit` says when the stream is first shown, and what becomes of one that breaks afterwards: `penstock.Commit`.
+        By default failures before the first token are met as in `complete`, unseen; after it a stream that breaks
+        raises StreamBrokenError with what had come. Leaving the block ends the call upstream; with `on_leave="drain"`
+        the attempt under way is read to its end, for 30 s at most, so that its bill is exact.
         """
         options = CallOptions(
             route=route,
@@ -109,6 +115,7 @@ class Kernel:
             timeout=timeout,
             cache=cache,
             commit=commit,
+            on_leave=on_leave,
             priority=priority,
             sticky=sticky,
             metadata=metadata,
@@ -178,10 +185,20 @@ class Kernel:
         account: str | None = None,
         timeout: float | None = None,
         cache: str | None = None,
+        commit: str | Commit | None = None,
+        on_leave: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Kernel:
         """A view of the same kernel with other defaults for its calls."""
-        options = CallOptions(route=route, account=account, timeout=timeout, cache=cache, metadata=metadata)
+        options = CallOptions(
+            route=route,
+            account=account,
+            timeout=timeout,
+            cache=cache,
+            commit=commit,
+            on_leave=on_leave,
+            metadata=metadata,
+        )
         return Kernel(self._engine, self._nursery, options.over(self._options))
 
     @property
@@ -241,13 +258,25 @@ class BreakerControls:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    async def states(self) -> Mapping[str, ScopeState]:
+        """Every breaker: those of the configured targets, keys and providers, and of whatever calls have touched.
+
+        What calls have told so far is in it. Without waiting, `snapshot().breakers` shows those that are not closed.
+        """
+        config = self._engine.config
+        stages = [stage.target for route in config.routes.values() for stage in route.stages]
+        targets = [self._engine.targets.target(name) for name in dict.fromkeys([*config.targets, *stages])]
+        scopes = [scope for target in targets for scope in target.scopes]
+        scopes += [scope for name in config.providers for scope in (key_scope(name), provider_scope(name))]
+        return await self._engine.breakers.states(dict.fromkeys(scopes))
+
     async def isolate(self, scope: str) -> None:
         """Nobody is let through until `close`. Raises ConfigError where there is no such scope."""
         self._check(scope)
         await self._engine.breakers.isolate(scope)
 
     async def close(self, scope: str) -> None:
-        """Everybody is let through again. Raises ConfigError where there is no such scope."""
+        """Everybody is let through again, calls that wait for it at once. Raises ConfigError for an unknown scope."""
         self._check(scope)
         await self._engine.breakers.close_circuit(scope)
 
@@ -264,7 +293,3 @@ class BreakerControls:
             providers = ", ".join(sorted(config.providers))
             says = f"{scope!r} is none; valid are target:NAME, provider:NAME, key:NAME/0; the providers: {providers}"
             raise ConfigError([ConfigMistake("scope", says)])
-
-    def states(self) -> Mapping[str, str]:
-        """Every scope that is not closed, with its state."""
-        return {scope: health.state.value for scope, health in self._engine.breakers.snapshot.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -9,7 +10,8 @@ import attrs
 from penstock._books import action_key
 from penstock._engine import Engine
 from penstock._targets import LiveTarget
-from penstock.errors import CallError
+from penstock.errors import AttemptTimeoutError, CallError
+from penstock.policy import cooling
 from penstock.policy.breaker import Admitted, Denied, Verdict
 from penstock.policy.retry import ACTIONS, Blame, Cools
 
@@ -26,52 +28,95 @@ class Permit:
     id: str | None
     guarded: frozenset[str]
     probe: bool
+    silent: bool = False
+    """The probe is of a scope known to keep callers waiting: it should be hedged."""
+    thawing: bool = False
+    """It holds a permit of a cool-down that is over, too."""
+    began: float = math.inf
+    """When it was given (monotonic): a breaker that closed since hears nothing of the attempt."""
 
 
 NO_PERMIT = Permit(None, frozenset(), probe=False)
-"""Everything is closed: nobody has to be asked."""
+"""Nobody had to be asked."""
 
 
 async def admit(
-    engine: Engine, target: LiveTarget, permit_id: str, *, deadline: float, context: object
+    engine: Engine, target: LiveTarget, permit_id: str, *, deadline: float, context: object, ignoring: bool = False
+) -> Permit | Denied | cooling.Denied:
+    """Leave of everyone whom it concerns: the router, where the target comes out of a cool-down, then the breakers."""
+    if engine.router.snapshot.cooling.keys().isdisjoint(target.scopes):
+        return await _pass_breakers(engine, target, permit_id, deadline=deadline, context=context, ignoring=ignoring)
+    permit: Permit | Denied | None = None
+    try:
+        thawed = await engine.router.admit(
+            permit_id, target.scopes, lease=_lease(target), deadline=deadline, context=context
+        )
+        if isinstance(thawed, cooling.Denied):
+            return thawed
+        permit = await _pass_breakers(engine, target, permit_id, deadline=deadline, context=context, ignoring=ignoring)
+        return attrs.evolve(permit, id=permit_id, thawing=True) if isinstance(permit, Permit) else permit
+    finally:
+        if not isinstance(permit, Permit):
+            engine.router.give_back(permit_id, "nothing")
+
+
+async def _pass_breakers(
+    engine: Engine, target: LiveTarget, permit_id: str, *, deadline: float, context: object, ignoring: bool
 ) -> Permit | Denied:
-    """One joint admission over key, target and provider, where any of them is not closed."""
+    """One joint admission over key, target and provider, where any of them is not closed.
+
+    `ignoring`: the route tries open targets where all are open (`all_open = "ignore"`), and needs no leave for it.
+    """
+    now = engine.clock.monotonic()
     guarded = frozenset(scope for scope in target.scopes if scope in engine.breakers.snapshot)
-    if not guarded:
-        return NO_PERMIT
+    if ignoring or not guarded:
+        return attrs.evolve(NO_PERMIT, began=now)
     admitted = False
     try:
         answer = await engine.breakers.admit(
-            permit_id, target.scopes, lease=target.phases.total + FINISHING, deadline=deadline, context=context
+            permit_id, target.scopes, lease=_lease(target), deadline=deadline, context=context
         )
         admitted = isinstance(answer, Admitted)
     finally:
         if not admitted:
             engine.breakers.give_back(permit_id, {})
-    return Permit(permit_id, guarded, answer.probe) if isinstance(answer, Admitted) else answer
+    if isinstance(answer, Denied):
+        return answer
+    return Permit(permit_id, guarded, answer.probe, answer.silent, began=now)
+
+
+def _lease(target: LiveTarget) -> float:
+    return target.phases.total + FINISHING
 
 
 def tell_health(
-    engine: Engine, target: LiveTarget, permit: Permit, call_id: str, *, answered: bool, error: CallError | None
+    engine: Engine,
+    target: LiveTarget,
+    permit: Permit,
+    call_id: str,
+    *,
+    answered: bool,
+    error: CallError | None,
+    slow: bool = False,
 ) -> None:
     """Tells breakers and router how an attempt went: `answered`, failed with `error`, or neither (the caller left).
 
+    `slow`: its first token came so late, or another attempt was so much faster, that this counts against the target.
     Never raises, never waits: the permit comes back on every way out.
     """
-    verdicts = _verdicts(target, answered=answered, error=error, doubted=permit.id is not None)
+    verdicts = _verdicts(target, answered=answered, error=error, slow=slow, doubted=bool(permit.guarded))
     hint = error.retry_after if error else None
-    if permit.id is not None:
+    if permit.id is not None and permit.guarded:
         engine.breakers.give_back(permit.id, verdicts, retry_after=hint)
     for scope, verdict in verdicts.items():
         if scope not in permit.guarded:
-            engine.breakers.record(scope, verdict, call_id=call_id, retry_after=hint)
+            engine.breakers.record(scope, verdict, call_id=call_id, retry_after=hint, began=permit.began)
+    limited = False
     if error is not None:
         _tell_failure(engine, target, error)
-    elif answered:
-        cooling = engine.router.snapshot.cooling
-        for scope in target.scopes if cooling else ():
-            if scope in cooling:
-                engine.router.answered(scope)
+        limited = ACTIONS[action_key(error)].cools is not Cools.NOTHING
+    if permit.thawing and permit.id is not None:
+        engine.router.give_back(permit.id, "answered" if answered else "limited" if limited else "nothing")
 
 
 def _tell_failure(engine: Engine, target: LiveTarget, error: CallError) -> None:
@@ -90,19 +135,24 @@ def _tell_failure(engine: Engine, target: LiveTarget, error: CallError) -> None:
             pass
 
 
-def _verdicts(target: LiveTarget, *, answered: bool, error: CallError | None, doubted: bool) -> Mapping[str, Verdict]:
+def _verdicts(
+    target: LiveTarget, *, answered: bool, error: CallError | None, slow: bool, doubted: bool
+) -> Mapping[str, Verdict]:
     """What the attempt says of each scope; of those left out it says nothing."""
     key, own, provider = target.scopes
     if error is None and not answered:
-        return {}
+        return {own: Verdict.SLOW} if slow else {}
     if error is None:
         # That its key is fine is worth saying only where it was in doubt: keys open by being refused, not by ratios.
-        return dict.fromkeys(target.scopes if doubted else (own, provider), Verdict.OK)
+        fine = dict.fromkeys(target.scopes if doubted else (own, provider), Verdict.OK)
+        return {**fine, own: Verdict.SLOW} if slow else fine
+    failed = Verdict.TIMED_OUT if isinstance(error, AttemptTimeoutError) else Verdict.FAILED
     match ACTIONS[action_key(error)].blame:
         case Blame.TARGET:
-            return {own: Verdict.FAILED}
+            return {own: failed}
         case Blame.PROVIDER:
-            return {provider: Verdict.FAILED}
+            # Of the target as well: an outage that mixes resets with 5xx is one row of failures, not two short ones.
+            return {own: failed, provider: failed}
         case Blame.KEY:
             return {key: Verdict.FAILED, provider: Verdict.OK}
         case Blame.NOBODY:

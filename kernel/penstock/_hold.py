@@ -31,6 +31,10 @@ class CallHold:
     offers: Sequence[Offer | CallError] = ()
     granted: Granted | None = None
 
+    def offer_anew(self, stage: int, offer: Offer | CallError) -> None:
+        """What an attempt at the stage costs where it is asked for more than the call was: a prefix to go on from."""
+        self.offers = [offer if at == stage else known for at, known in enumerate(self.offers)]
+
     async def cover(self, stage: int) -> CallError | None:
         """Makes the hold cover one more attempt at `stage`; an error where that stage may not be tried at all.
 
@@ -41,7 +45,9 @@ class CallHold:
             return offer
         if self.granted is None:
             self.granted = await self._open([offer for offer in self.offers if isinstance(offer, Offer)])
-        missing = self.books.charged + offer.bound(self.granted.output_tokens) - self.granted.amount
+        missing = (
+            self.books.charged + self.books.under_way + offer.bound(self.granted.output_tokens) - self.granted.amount
+        )
         if missing.tokens > 0 or missing.nano_usd > 0:
             more = missing.at_least(Amount(0, 0))
             result = await self.ref.top_up(self.call_id, more, deadline=self.deadline, context=self.context)

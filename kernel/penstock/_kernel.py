@@ -247,7 +247,10 @@ class OpenKernel:
             events.tap(plugged)
         emit = events.emit
         router, router_inbox, router_ref = open_router(
-            clock, slots=slots, on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic()))
+            clock,
+            slots=slots,
+            on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic())),
+            retry_budget_for=config.retry_budget_settings,
         )
         registry, registry_inbox, breaker_ref = open_breaker_registry(
             config.breaker_settings, clock, slots=slots, on_change=lambda change: emit(_changed(change))

@@ -10,11 +10,12 @@ import attrs
 import msgspec
 import trio
 
-from penstock._call import Call
-from penstock._config import CacheWhen, RouteConfig
+from penstock._asked import Call
+from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
+from penstock.policy.commit import COMMIT_NAMES, Commit
 from penstock.policy.retry import Stage
 from penstock.types import (
     ChatRequest,
@@ -54,7 +55,8 @@ class CallOptions:
     account: str | None = None
     timeout: float | None = None
     cache: str | None = None
-    commit: str | None = None
+    commit: str | Commit | None = None
+    on_leave: str | None = None
     priority: object = None
     sticky: object = None
     metadata: Mapping[str, Any] | None = None
@@ -135,6 +137,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     engine.check_taking_calls()
     _refuse_what_is_not_built(options)
     _check_types(options)
+    commit = _commit(options)
     route = _route(engine, request, options)
     targets = tuple(engine.targets.target(stage.target) for stage in route.stages)
     account = options.account or ""
@@ -158,9 +161,31 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         deadline=now + _timeout(engine, route, options, streamed=streamed),
         horizon=trio.current_effective_deadline(),
         next_on_content_filter=route.on_content_filter == "next",
+        all_open=route.all_open or engine.config.all_open,
         span=engine.telemetry.call(call_id, route.name, account),
+        commit=commit or route.commit,
+        on_leave=_on_leave(options) or route.on_leave or engine.config.kernel.on_leave,
         metadata=options.metadata,
     )
+
+
+def _commit(options: CallOptions) -> Commit | None:
+    match options.commit:
+        case None | Commit():
+            return options.commit
+        case str(name) if name in COMMIT_NAMES:
+            return Commit(name)
+        case other:
+            valid = f"valid are {', '.join(COMMIT_NAMES)} and Commit.buffer(characters=400)"
+            raise _mistake("commit", f"{other!r} is no commit policy; {valid}")
+
+
+def _on_leave(options: CallOptions) -> OnLeave | None:
+    match options.on_leave:
+        case None | "cancel" | "drain":
+            return options.on_leave
+        case other:
+            raise _mistake("on_leave", f"{other!r} is not valid; valid are cancel and drain")
 
 
 def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteConfig:
@@ -207,8 +232,6 @@ def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> Cac
 
 
 def _refuse_what_is_not_built(options: CallOptions) -> None:
-    if options.commit not in (None, "first_content"):
-        raise _mistake("commit", f"{options.commit!r} is not available in this version; valid is first_content")
     for name in ("priority", "sticky"):
         if getattr(options, name) is not None:
             raise _mistake(name, "is not available in this version")

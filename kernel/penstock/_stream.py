@@ -9,13 +9,18 @@ from typing import Literal, Self
 
 import trio
 
-from penstock._call import Call, run_call
+from penstock._asked import Call
+from penstock._call import run_call
 from penstock._engine import Engine
 from penstock.actors.stream_pump import PumpStatistics, StreamRef, open_stream_pump
 from penstock.errors import KernelError
 from penstock.types import ChatResponse, Chunk, Finished, TextDelta
 
 __all__ = ["ChatStream", "OpenStream"]
+
+
+DRAINING = 30.0
+"""Seconds that a stream may go on upstream after its consumer has left: most answers are over by then."""
 
 
 class ChatStream:
@@ -85,17 +90,19 @@ class OpenStream:
         self._nursery = nursery
         self._make = make
         self._ref: StreamRef | None = None
+        self._drains: trio.Semaphore | None = None
 
     async def __aenter__(self) -> ChatStream:
         if self._ref is not None:
             raise KernelError("a stream is entered once; call kernel.stream again")
         engine, call = self._engine, self._make()
-        _, self._ref = open_stream_pump(self._nursery, lambda put: run_call(engine, call, put))
+        self._drains = engine.drains if call.on_leave == "drain" else None
+        _, self._ref = open_stream_pump(self._nursery, lambda consumer: run_call(engine, call, consumer))
         return ChatStream(self._ref)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
         if self._ref is not None:
-            await self._ref.close()
+            await self._ref.close(self._drains, DRAINING)
         return False

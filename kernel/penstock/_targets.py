@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 import attrs
 import httpx
 
-from penstock._config import Config, TargetConfig
+from penstock._config import Config, TargetConfig, Timeouts
 from penstock._secrets import Secret
 from penstock.abc import Provider
 from penstock.policy.routing import key_scope, target_scope
 from penstock.policy.stream_watch import Phases
-from penstock.types import Capabilities, Price, Target
+from penstock.policy.upstream_stream import UpstreamStream, asks_for_thinking
+from penstock.types import Capabilities, ChatRequest, Price, Target
 
 __all__ = ["LiveProvider", "LiveTarget", "TargetBook", "provider_scope"]
 
@@ -46,10 +47,18 @@ class LiveTarget:
     wire: Target
     provider: LiveProvider
     phases: Phases
+    thinking_phases: Phases
+    """The timeouts where the model thinks before it speaks."""
     capabilities: Capabilities
     price: Price | None
+    upstream_stream: UpstreamStream
     scopes: tuple[str, str, str]
     """Key, target, provider: what breaks and cools."""
+
+    def phases_for(self, request: ChatRequest) -> Phases:
+        """The timeouts of an attempt: longer silences where thinking is asked for, or the model reasons unasked."""
+        thinks = asks_for_thinking(request) or (self.capabilities.reasoning and request.thinking is None)
+        return self.thinking_phases if thinks else self.phases
 
     @property
     def key(self) -> str:
@@ -92,17 +101,24 @@ class TargetBook:
                 default_max_tokens=config.default_max_tokens,
             ),
             provider=provider,
-            phases=Phases(
-                connect=timeouts.connect,
-                write=timeouts.write,
-                first_token=timeouts.first_token,
-                idle=timeouts.idle,
-                total=timeouts.total,
-            ),
+            phases=_phases(timeouts),
+            thinking_phases=_phases(timeouts.for_thinking()),
             capabilities=_capabilities(provider, config.model),
             price=config.price or self._price(config.model),
+            upstream_stream=config.upstream_stream,
             scopes=(key_scope(config.provider), target_scope(config.name), provider_scope(config.provider)),
         )
+
+
+def _phases(timeouts: Timeouts) -> Phases:
+    return Phases(
+        connect=timeouts.connect,
+        write=timeouts.write,
+        first_token=timeouts.first_token,
+        idle=timeouts.idle,
+        total=timeouts.total,
+        min_throughput=timeouts.min_throughput,
+    )
 
 
 def _capabilities(provider: LiveProvider, model: str) -> Capabilities:

@@ -170,6 +170,161 @@ def test_cancelled_at_any_step_a_permit_is_back_when_it_was_given_back() -> None
     with_world(talk)
 
 
+def test_every_verb_cancelled_at_any_step_is_done_whole_or_not_at_all() -> None:
+    async def talk(world: World) -> None:
+        async def job() -> None:
+            await world.ref.isolate(TARGET)
+            told = await world.ref.states(["target:other"])
+            assert told.keys() >= {TARGET, "target:other"}
+            await world.ref.flush()
+            await world.ref.close_circuit(TARGET)
+
+        async def after() -> None:
+            await world.clean()
+            assert world.state() in (None, BreakerState.ISOLATED)
+            assert ({TARGET} & world.ref.snapshot.keys()) == (
+                {TARGET} if (await world.ref.states())[TARGET].state is BreakerState.ISOLATED else set()
+            )
+            await world.ref.close_circuit(TARGET)
+
+        # Before the first run there is no such breaker yet: a cancel at the first step leaves it so.
+        await world.ref.isolate(TARGET)
+        await world.ref.close_circuit(TARGET)
+        assert await cancelled_everywhere(job, after) > 4
+
+    with_world(talk)
+
+
+def test_a_wait_for_a_breaker_cancelled_at_any_step_leaves_nothing_and_takes_nobody_s_turn() -> None:
+    async def talk(world: World) -> None:
+        async def job() -> None:
+            await world.ref.isolate(TARGET)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(world.ref.eased, SCOPES, trio.current_time() + 50)
+                await wait_all_tasks_blocked()
+                await world.ref.close_circuit(TARGET)
+
+        async def after() -> None:
+            await world.clean()
+            assert not world.ref._cell.waiting  # pyright: ignore[reportPrivateUsage] - nothing else shows it
+
+        assert await cancelled_everywhere(job, after) > 4
+
+    with_world(talk)
+
+
+def test_who_waits_is_woken_by_a_close_by_hand_and_not_by_what_happens_elsewhere() -> None:
+    async def talk(world: World) -> None:
+        await world.ref.isolate(TARGET)
+        await world.ref.isolate("target:other")
+        woken: list[tuple[float, bool]] = []
+
+        async def wait() -> None:
+            eased = await world.ref.eased(SCOPES, 30.0)
+            woken.append((trio.current_time(), eased))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(1)
+            await world.ref.close_circuit("target:other")
+            await trio.sleep(1)
+            await world.ref.close_circuit(TARGET)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(wait)
+        assert woken == [(2.0, True), (30.0, False)]
+
+    with_world(talk)
+
+
+def test_as_many_are_woken_as_there_are_permits_and_in_the_order_of_coming() -> None:
+    async def talk(world: World) -> None:
+        await world.half_open()
+        assert isinstance(await world.admit("first"), Admitted)
+        woken: list[str] = []
+
+        async def wait(name: str) -> None:
+            if await world.ref.eased(SCOPES, trio.current_time() + 60):
+                woken.append(name)
+
+        async with trio.open_nursery() as nursery:
+            for name in ("a", "b", "c", "d"):
+                nursery.start_soon(wait, name)
+                await wait_all_tasks_blocked()
+            world.ref.give_back("first", dict.fromkeys(SCOPES, Verdict.OK))
+            await wait_all_tasks_blocked()
+            assert sorted(woken) == ["a", "b"]
+            nursery.cancel_scope.cancel()
+        await world.clean()
+
+    with_world(talk)
+
+
+def test_a_restart_wakes_everyone_who_waits() -> None:
+    async def talk(world: World) -> None:
+        await world.ref.isolate(TARGET)
+        woken: list[bool] = []
+
+        async def wait() -> None:
+            woken.append(await world.ref.eased(SCOPES, 30.0))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            world.actor._core = cast("Any", Crashing())  # pyright: ignore[reportPrivateUsage] - planted
+            with pytest.raises(ActorFailedError):
+                await world.admit("unlucky")
+            world.ref.give_back("unlucky", {})
+        assert woken == [True]
+        assert trio.current_time() < 30
+
+    with_world(talk)
+
+
+def test_results_of_attempts_that_began_before_the_breaker_closed_are_not_merged_with_those_of_now() -> None:
+    async def talk(world: World) -> None:
+        await world.open()
+        await trio.sleep(1)
+        await world.ref.close_circuit(TARGET)
+        for number in range(10):
+            world.ref.record(TARGET, Verdict.TIMED_OUT, call_id=str(number), began=0.5)
+        world.ref.record(TARGET, Verdict.FAILED, call_id="new", began=trio.current_time())
+        await world.ref.flush()
+        assert world.state() is None
+        world.ref.record(TARGET, Verdict.OK, call_id="old", began=0.5)
+        world.ref.record(TARGET, Verdict.FAILED, call_id="newer", began=trio.current_time())
+        await world.ref.flush()
+        assert world.state() is BreakerState.OPEN
+
+    with_world(talk)
+
+
+def test_a_late_result_still_tells_an_open_breaker_when_the_server_wants_to_be_asked_again() -> None:
+    async def talk(world: World) -> None:
+        await trio.sleep(10)
+        await world.open()
+        world.ref.record(TARGET, Verdict.FAILED, call_id="late", began=1.0, retry_after=90.0)
+        await world.ref.flush()
+        assert world.ref.snapshot[TARGET].open_until == pytest.approx(100)
+
+    with_world(talk)
+
+
+def test_a_probe_of_a_scope_that_timed_out_is_told_to_be_hedged() -> None:
+    async def talk(world: World) -> None:
+        for call in ("one", "two"):
+            world.ref.record(TARGET, Verdict.TIMED_OUT, call_id=call)
+        await world.ref.flush()
+        assert world.ref.snapshot[TARGET].silent
+        await trio.sleep(5)
+        assert await world.admit("p") == Admitted(probe=True, silent=True)
+        world.ref.give_back("p", {TARGET: Verdict.SLOW})
+        await world.ref.flush()
+        assert world.state() is BreakerState.OPEN
+        await world.clean()
+
+    with_world(talk)
+
+
 def test_a_refused_key_opens_for_a_minute_and_isolation_lasts_until_it_is_closed_by_hand() -> None:
     async def talk(world: World) -> None:
         world.ref.key_rejected(SCOPES[0])
@@ -220,7 +375,8 @@ def test_after_the_end_asks_are_refused_and_observations_are_counted_as_lost() -
         world.ref.record(TARGET, Verdict.FAILED, call_id="x")
         world.ref.key_rejected(SCOPES[0])
         assert world.ref.statistics().lost == 3
-        for ask in (world.admit("later"), world.ref.isolate(TARGET), world.ref.flush()):
+        asks = (world.admit("later"), world.ref.isolate(TARGET), world.ref.states(), world.ref.flush())
+        for ask in asks:
             with pytest.raises(KernelClosedError):
                 await ask
 

@@ -9,7 +9,7 @@ import trio
 from supervised import cancelled_everywhere, run
 from trio.testing import wait_all_tasks_blocked
 
-from penstock.actors.stream_pump import StreamRef, open_stream_pump
+from penstock.actors.stream_pump import Consumer, StreamRef, open_stream_pump
 from penstock.errors import KernelError, ServerError
 from penstock.types import ChatResponse, Chunk, Message, TextDelta, Usage
 
@@ -41,10 +41,10 @@ class Call:
         self.sent = 0
         self.cleaned_up = False
 
-    async def __call__(self, send: Callable[[list[Chunk]], Awaitable[None]]) -> ChatResponse:
+    async def __call__(self, consumer: Consumer) -> ChatResponse:
         try:
             for number in range(self.batches):
-                await send(batch(number))
+                await consumer.put(batch(number))
                 self.sent += 1
             if self.forever:
                 await trio.sleep_forever()
@@ -172,9 +172,9 @@ def test_the_pump_belongs_to_nobody_who_opened_it() -> None:
     who = contextvars.ContextVar("who", default="nobody")
     seen: list[str] = []
 
-    async def call(send: Callable[[list[Chunk]], Awaitable[None]]) -> ChatResponse:
+    async def call(consumer: Consumer) -> ChatResponse:
         seen.append(who.get())
-        await send(batch(0))
+        await consumer.put(batch(0))
         return RESPONSE
 
     async def main() -> None:

@@ -202,7 +202,7 @@ def test_a_crash_of_the_breakers_while_a_call_asks_fails_that_call_and_forgets_w
             fuse.left = 1
             with pytest.raises(errors.ActorFailedError, match="breaker_registry"):
                 await kernel.complete("the one that broke it")
-            assert kernel.breakers.states() == {}
+            assert kernel.snapshot().breakers == {}
             snapshot = await kernel.snapshot()
             assert all(actor.slots_in_use == 0 for actor in snapshot.actors.values())
             assert (await kernel.complete("hello")).text == ANSWER

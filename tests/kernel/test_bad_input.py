@@ -31,12 +31,13 @@ WRONG_CALLS: dict[str, tuple[Any, dict[str, Any], type[errors.PenstockError], st
     "route of a type": ("hi", {"route": 7}, errors.ConfigError, "route: is of type int"),
     "model and route": ("hi", {"model": GPT, "route": "default"}, errors.ConfigError, "are both given"),
     "unknown cache word": ("hi", {"cache": "maybe"}, errors.ConfigError, "cache: 'maybe'.*valid are always"),
-    "commit of a later version": (
+    "unknown commit policy": (
         "hi",
-        {"commit": "whole"},
+        {"commit": "hole"},
         errors.ConfigError,
-        "commit: 'whole' is not available in this",
+        "commit: .hole. is no commit policy",
     ),
+    "commit of a type": ("hi", {"commit": 400}, errors.ConfigError, "commit: 400 is no commit policy"),
     "priority": ("hi", {"priority": 1}, errors.ConfigError, "priority: is not available in this version"),
     "account with a hole": ("hi", {"account": "team//x"}, errors.ConfigError, "account: 'team//x' is not the path"),
     "account of a type": ("hi", {"account": 7}, errors.ConfigError, "account: is of type int"),

@@ -45,7 +45,7 @@ def test_a_call_that_does_not_fit_is_refused_before_anything_is_sent() -> None:
         upstream = ScriptedTransport(good)
         async with penstock.open_kernel(limited({"per": "day", "tokens": 100}), transport=upstream) as kernel:
             with pytest.raises(errors.BudgetExceededError) as caught:
-                await kernel.complete("hello", max_tokens=10_000)
+                await kernel.complete("hello", max_tokens=4_000)
             assert isinstance(caught.value, errors.RejectedError)
             assert "100 tokens per day" in str(caught.value)
             assert caught.value.retry_after is None or caught.value.retry_after >= 0
@@ -95,7 +95,7 @@ def test_concurrent_calls_never_hold_more_than_the_limit() -> None:
         return Reply(json=good(request).json, delay=1.0)
 
     async def main() -> None:
-        limit = 60_000
+        limit = 30_000
         settings = limited({"per": "day", "tokens": limit})
         refused = 0
         async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
@@ -103,7 +103,7 @@ def test_concurrent_calls_never_hold_more_than_the_limit() -> None:
             async def call() -> None:
                 nonlocal refused
                 try:
-                    await kernel.complete("hello", model=GPT, max_tokens=10_000)
+                    await kernel.complete("hello", model=GPT, max_tokens=4_000)
                 except errors.BudgetExceededError:
                     refused += 1
 
@@ -124,11 +124,11 @@ def test_concurrent_calls_never_hold_more_than_the_limit() -> None:
 def test_a_call_waits_for_holds_that_will_settle_instead_of_being_refused() -> None:
     async def main() -> None:
         upstream = ScriptedTransport(lambda request: Reply(json=good(request).json, delay=1.0))
-        settings = limited({"per": "day", "tokens": 20_000})
+        settings = limited({"per": "day", "tokens": 10_000})
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
             async with trio.open_nursery() as nursery:
                 for _ in range(4):
-                    nursery.start_soon(lambda: kernel.complete("hello", model=GPT, max_tokens=12_000))
+                    nursery.start_soon(lambda: kernel.complete("hello", model=GPT, max_tokens=4_000))
             assert await spent(kernel) == (56, 0)
 
     run(main)

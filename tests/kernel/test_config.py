@@ -13,6 +13,7 @@ import pytest
 from penstock._config import Config, Stage, Timeouts
 from penstock.errors import ConfigError, NoRouteError
 from penstock.policy.money import usd
+from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.policy.window import Per
 
 OPENAI, ANTHROPIC = "sk-canary-openai", "sk-canary-anthropic"
@@ -27,6 +28,7 @@ timeout = 120.5
 [providers.anthropic]
 api_key = "env:ANTHROPIC_API_KEY"
 breaker = { open_for = 7 }
+retry_budget = { floor = 4, money_ratio = 0.1 }
 [providers.local]
 kind = "openai"
 base_url = "http://127.0.0.1:8080/v1"
@@ -54,6 +56,7 @@ cache = "never"
 [routes.batch]
 cascade = ["anthropic/claude-3-haiku-20240307"]
 cache = { when = "always" }
+all_open = "ignore"
 
 [defaults]
 timeouts = { write = 11, total = 99 }
@@ -63,6 +66,11 @@ headers = { x-app = "demo" }
 [breaker]
 failures_in_a_row = 3
 slow_ratio = 0.25
+all_open = "fail"
+
+[retry_budget]
+ratio = 0.5
+window = 20
 
 [budget]
 limits = [
@@ -188,6 +196,18 @@ def test_breakers_inherit_from_provider_and_root(whole: Config) -> None:
     assert of("target:never-heard-of") == (3, 0.25, 5.0)
 
 
+def test_what_calls_do_where_all_breakers_are_open_is_of_the_kernel_and_of_each_route(whole: Config) -> None:
+    assert whole.all_open == "fail"
+    assert {route.all_open for route in whole.routes.values()} == {None, "ignore"}
+
+
+def test_retry_budgets_inherit_from_the_root(whole: Config) -> None:
+    assert whole.retry_budget_settings("openai") == RetryBudgetSettings(ratio=0.5, window=20.0)
+    own = RetryBudgetSettings(floor=4, ratio=0.5, window=20.0, money_ratio=0.1)
+    assert whole.retry_budget_settings("anthropic") == own
+    assert whole.retry_budget_settings("never-heard-of") == whole.retry_budget
+
+
 def test_an_empty_configuration_has_the_documented_defaults() -> None:
     config = Config.from_dict({}, environ={})
     assert (config.kernel.max_in_flight, config.kernel.grace, config.kernel.timeout) == (512, 10.0, 600.0)
@@ -204,6 +224,8 @@ def test_an_empty_configuration_has_the_documented_defaults() -> None:
     assert (config.budget.on_unknown_price, config.budget.on_unknown_bound) == ("deny", "deny")
     assert (config.budget.hold_wait, config.budget.min_output_tokens, config.budget.accounts) == (5.0, 1024, ())
     assert config.breaker.failures_in_a_row == 5
+    assert config.all_open == "soonest"
+    assert config.retry_budget == RetryBudgetSettings(floor=10, ratio=0.2, window=10.0, money_ratio=None)
 
 
 def test_what_was_read_does_not_change_with_the_mapping() -> None:

@@ -39,6 +39,7 @@ BASE: dict[str, Any] = {
     "routes": {"default": {"cascade": [{"target": "t", "attempts": 2}, "local/m"], "timeout": 5, "cache": "always"}},
     "defaults": {"timeouts": {"idle": 3}, "params": {"seed": 1}, "headers": {"x-key": CANARY}},
     "breaker": {"failure_ratio": 0.5},
+    "retry_budget": {"floor": 5, "ratio": 0.5, "window": 5, "money_ratio": 0.5},
     "budget": {"limits": [{"per": "day", "usd": 2, "timezone": "UTC"}], "soft": 0.5, "hold_wait": 1},
     "accounts": {"a/b": {"limits": [{"per": "request", "input_tokens": 5}], "tenant": "x"}},
     "ledger": {"store": "memory"},

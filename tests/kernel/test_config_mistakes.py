@@ -48,6 +48,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     (route(timeuot=5), "routes.default.timeuot", "did you mean 'timeout'"),
     (limit(per="day", usd=1, time_zone="UTC"), "budget.limits[0].time_zone", "did you mean 'timezone'"),
     ({"breaker": {"failures": 5}}, "breaker.failures", "failures_in_a_row"),
+    ({"retry_budget": {"rato": 0.5}}, "retry_budget.rato", "did you mean 'ratio'"),
     ({"plugins": {"discovery": True}}, "plugins.discovery", "did you mean 'discover'"),
     ({"providers": {"openai": {"organisation": "x"}}}, "providers.openai.organisation", "did you mean 'organization'"),
     # Wrong types.
@@ -95,6 +96,15 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"breaker": {"window": 0}}, "breaker.window", "0: "),
     (target(breaker={"failures_in_a_row": 0}), "targets.t.breaker.failures_in_a_row", "0: "),
     ({"providers": {"openai": {"breaker": {"open_for": -1}}}}, "providers.openai.breaker.open_for", "-1: "),
+    ({"retry_budget": {"floor": -1}}, "retry_budget.floor", "-1: "),
+    ({"retry_budget": {"floor": 2.5}}, "retry_budget.floor", "must be a whole number"),
+    ({"retry_budget": {"ratio": -0.1}}, "retry_budget.ratio", "-0.1: "),
+    ({"retry_budget": {"window": 0}}, "retry_budget.window", "0: "),
+    ({"retry_budget": {"window": 3600}}, "retry_budget.window", "3600: "),
+    ({"retry_budget": {"money_ratio": -1}}, "retry_budget.money_ratio", "-1: "),
+    ({"retry_budget": []}, "retry_budget", "must be a table"),
+    ({"providers": {"openai": {"retry_budget": {"ratio": 11}}}}, "providers.openai.retry_budget.ratio", "11: "),
+    ({"providers": {"openai": {"retry_budget": {"flor": 1}}}}, "providers.openai.retry_budget.flor", "'floor'"),
     # Missing.
     ({"targets": {"t": {"model": "m"}}}, "targets.t.provider", "is missing"),
     ({"targets": {"t": {"provider": "openai"}}}, "targets.t.model", "is missing"),
@@ -106,8 +116,22 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     (limit(usd=1), "budget.limits[0].per", "is missing"),
     (limit(per="day"), "budget.limits[0]", "at least one of tokens, usd"),
     # Choices.
+    ({"breaker": {"all_open": "wait"}}, "breaker.all_open", "must be one of fail, ignore, soonest"),
+    ({"breaker": {"on_all_open": "fail"}}, "breaker.on_all_open", "did you mean 'all_open'"),
+    (route(all_open="ignored"), "routes.default.all_open", "did you mean 'ignore'"),
+    (route(all_open=False), "routes.default.all_open", "must be one of"),
+    (target(breaker={"all_open": "fail"}), "targets.t.breaker.all_open", "is unknown"),
+    ({"providers": {"openai": {"breaker": {"all_open": "fail"}}}}, "providers.openai.breaker.all_open", "is unknown"),
     (route(on_content_filter="nxt"), "routes.default.on_content_filter", "did you mean 'next'"),
-    (route(commit="first"), "routes.default.commit", "must be one of first_content"),
+    (route(commit="first"), "routes.default.commit", "must be one of buffer, continue, first_content, restart, whole"),
+    (route(commit={"buffer": 0}), "routes.default.commit.buffer", "at least 1"),
+    (route(commit={"buffer": 400, "bufer": 4}), "routes.default.commit.bufer", "did you mean 'buffer'"),
+    (route(commit=400), "routes.default.commit", "must be"),
+    (route(on_leave="drian"), "routes.default.on_leave", "did you mean 'drain'"),
+    ({"kernel": {"on_leave": "stay"}}, "kernel.on_leave", "one of cancel, drain"),
+    (target(upstream_stream="on"), "targets.t.upstream_stream", "one of always, auto, never"),
+    ({"defaults": {"upstream_stream": True}}, "defaults.upstream_stream", "one of always, auto, never"),
+    (target(timeouts={"min_throughput": 0}), "targets.t.timeouts.min_throughput", "more than 0"),
     (limit(per="dya", usd=1), "budget.limits[0].per", "did you mean 'day'"),
     ({"budget": {"on_unknown_price": "denied"}}, "budget.on_unknown_price", "one of allow, deny"),
     ({"budget": {"on_unknown_price": "cap"}}, "budget.on_unknown_price", "not available in this version"),
@@ -178,8 +202,6 @@ LATER: list[tuple[dict[str, Any], str]] = [
     ({"telemetry": {"otlp": "http://localhost:4318"}}, "telemetry"),
     (target(limits={"concurrency": 32, "rpm": 1000}), "targets.t.limits"),
     ({"defaults": {"limits": {"tpm": 5}}}, "defaults.limits"),
-    (route(commit="whole"), "routes.default.commit"),
-    (route(commit={"buffer": 400}), "routes.default.commit"),
     (route(hedge=True), "routes.default.hedge"),
     ({"ledger": {"store": "sqlite"}}, "ledger.store"),
     ({"ledger": {"store": "redis"}}, "ledger.store"),
@@ -191,7 +213,6 @@ LATER: list[tuple[dict[str, Any], str]] = [
     ({"cache": {"store": "memory", "stale_if_error": 600}}, "cache.stale_if_error"),
     (limit(per="day", usd=1, bound="proof"), "budget.limits[0].bound"),
     ({"budget": {"unknown_usage": "likely"}}, "budget.unknown_usage"),
-    ({"breaker": {"on_all_open": "fail"}}, "breaker.on_all_open"),
     ({"providers": {"openai": {"http2": True}}}, "providers.openai.http2"),
 ]
 
@@ -207,7 +228,7 @@ def test_all_mistakes_are_told_at_once_and_counted() -> None:
     mapping = {
         "kernel": {"grace": 0, "max_in_flight": "x", "tiemout": 1},
         "targets": {"a": {"provider": "nobody-knows", "model": 5}, "b": {"provider": "openai", "modle": "m"}},
-        "routes": {"default": {"cascade": [{"target": "c", "attempts": 0}], "commit": "whole"}},
+        "routes": {"default": {"cascade": [{"target": "c", "attempts": 0}], "commit": "hole"}},
         "budget": {"limits": [{"per": "day", "usd": -1}, {"per": "week", "usd": 1}]},
     }
     found = mistakes_in(mapping)

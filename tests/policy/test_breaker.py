@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
+import attrs
 import pytest
 
 from penstock.policy import breaker as breaker_module
@@ -14,13 +15,17 @@ from penstock.policy.breaker import (
     Breakers,
     BreakerSettings,
     BreakerState,
+    Counts,
     Denied,
     ScopeHealth,
+    ScopeState,
     Verdict,
+    eased,
 )
 
 A, B, KEY = "target:a", "provider:p", "key:p/0"
 OK, FAILED, SLOW, NEUTRAL = Verdict.OK, Verdict.FAILED, Verdict.SLOW, Verdict.NEUTRAL
+TIMED_OUT = Verdict.TIMED_OUT
 
 
 def make_breakers(settings: BreakerSettings | None = None) -> Breakers:
@@ -56,7 +61,9 @@ def health_of(breakers: Breakers, scope: str = A) -> ScopeHealth:
 
 
 def probe(breakers: Breakers, permit: str, verdict: Verdict, now: float, *, jitter: float = 1.0) -> None:
-    assert breakers.admit(permit, [A], now, lease=60) == Admitted(probe=True)
+    answer = breakers.admit(permit, [A], now, lease=60)
+    assert isinstance(answer, Admitted)
+    assert answer.probe
     breakers.settle(permit, verdict, now, jitter=jitter)
 
 
@@ -207,7 +214,7 @@ def test_a_longer_hint_extends_an_open_breaker_and_a_shorter_one_does_not_shorte
     assert health_of(breakers).open_until == 61.0
 
 
-@pytest.mark.parametrize("verdict", [OK, FAILED, SLOW])
+@pytest.mark.parametrize("verdict", [OK, FAILED, SLOW, TIMED_OUT])
 def test_late_results_are_counted_but_do_not_move_it(verdict: Verdict) -> None:
     breakers = make_open()
     before = breakers.counts(A, 1.0).total
@@ -299,14 +306,128 @@ def test_probes_that_all_outlast_their_leases_still_close_it() -> None:
     assert state_of(breakers) is BreakerState.CLOSED
 
 
-def test_a_slow_probe_fails_only_where_slowness_opened() -> None:
+def test_a_slow_probe_fails_only_where_slowness_or_timeouts_opened() -> None:
     breakers = make_open()
     probe(breakers, "slow", SLOW, 5.0)
     assert state_of(breakers) is BreakerState.HALF_OPEN
     slow = make_breakers()
     record_all(slow, [SLOW] * 8, step=0.0)
     probe(slow, "slow", SLOW, 5.0)
-    assert health_of(slow) == ScopeHealth(BreakerState.OPEN, 15.0, 0, "slow_ratio")
+    assert health_of(slow) == ScopeHealth(BreakerState.OPEN, 15.0, 0, "slow_ratio", silent=True)
+    mute = make_breakers()
+    record_all(mute, [TIMED_OUT] * 5, step=0.0)
+    probe(mute, "slow", SLOW, 5.0)
+    assert health_of(mute) == ScopeHealth(BreakerState.OPEN, 15.0, 0, "failures_in_a_row", silent=True)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "silent"),
+    [
+        ([TIMED_OUT] * 5, True),
+        ([FAILED, FAILED, TIMED_OUT, TIMED_OUT, TIMED_OUT], True),
+        ([TIMED_OUT, TIMED_OUT, FAILED, FAILED, FAILED], False),
+        # The row decides where a row opened it: what timed out before the last answer is no part of it.
+        ([TIMED_OUT, TIMED_OUT, TIMED_OUT, TIMED_OUT, OK, FAILED, FAILED, FAILED, TIMED_OUT, TIMED_OUT], True),
+        ([TIMED_OUT, TIMED_OUT, OK, OK, OK, FAILED, OK, FAILED], True),
+        ([TIMED_OUT, OK, OK, OK, FAILED, FAILED, OK, FAILED], False),
+        ([SLOW, OK, SLOW, OK, SLOW, OK, OK, SLOW], True),
+    ],
+)
+def test_what_timeouts_or_slowness_opened_is_silent_and_its_probes_say_so(
+    verdicts: list[Verdict], *, silent: bool
+) -> None:
+    breakers = make_breakers()
+    now = record_all(breakers, verdicts, step=0.5)
+    assert state_of(breakers) is BreakerState.OPEN
+    assert health_of(breakers).silent is silent
+    assert breakers.admit("p", [A, B], now + 5.0, lease=60) == Admitted(probe=True, silent=silent)
+    assert breakers.admit("elsewhere", [B], now + 5.0, lease=60) == Admitted(probe=False, silent=False)
+
+
+def test_timeouts_count_as_failures() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [FAILED, TIMED_OUT, FAILED, TIMED_OUT])
+    assert breakers.counts(A, 4.0) == Counts(failed=4, timed_out=2)
+    assert state_of(breakers) is BreakerState.CLOSED
+    breakers.record(A, TIMED_OUT, 4.0, jitter=1.0)
+    assert health_of(breakers).cause == "failures_in_a_row"
+
+
+def test_a_probe_that_times_out_makes_it_silent_until_it_closes() -> None:
+    breakers = make_open()
+    probe(breakers, "fails", FAILED, 5.0)
+    assert not health_of(breakers).silent
+    probe(breakers, "times out", TIMED_OUT, 15.0)
+    assert health_of(breakers).silent
+    probe(breakers, "fails again", FAILED, 30.0)
+    assert health_of(breakers).silent, "it was silent a moment ago: the next caller should not wait for it alone"
+    close_by_answers(breakers, 45.0)
+    record_all(breakers, [FAILED] * 5, start=46.0, step=0.0)
+    assert not health_of(breakers).silent
+
+
+def test_a_refused_key_and_a_breaker_opened_by_hand_are_not_silent() -> None:
+    breakers = make_breakers()
+    record_all(breakers, [TIMED_OUT] * 5)
+    breakers.open_key(A, 5.0, jitter=1.0)
+    assert not health_of(breakers).silent
+    by_hand = make_breakers()
+    record_all(by_hand, [TIMED_OUT] * 5)
+    by_hand.isolate(A, 5.0)
+    assert not health_of(by_hand).silent
+
+
+def test_results_of_attempts_that_began_before_it_closed_move_it_no_more() -> None:
+    breakers = make_open(at=10.0)
+    close_by_answers(breakers, 15.0)
+    for number in range(20):
+        breakers.record(A, TIMED_OUT, 40.0, jitter=1.0, began=14.9 if number % 2 else 3.0)
+    assert (state_of(breakers), breakers.counts(A, 40.0)) == (BreakerState.CLOSED, Counts())
+    for _ in range(5):
+        breakers.record(A, TIMED_OUT, 45.0, jitter=1.0, began=15.0)
+    assert state_of(breakers) is BreakerState.OPEN
+
+
+def test_a_late_answer_of_before_does_not_end_a_row_of_now() -> None:
+    breakers = make_open(at=10.0)
+    breakers.close(A, 12.0)
+    for _ in range(4):
+        breakers.record(A, FAILED, 13.0, jitter=1.0, began=12.5)
+    breakers.record(A, OK, 13.0, jitter=1.0, began=9.0)
+    breakers.record(A, FAILED, 13.0, jitter=1.0, began=12.5)
+    assert health_of(breakers).open_until == 23.0, "it was closed by hand, without proof: open for twice as long"
+
+
+def test_the_states_are_of_every_scope_that_was_touched_or_is_asked_for() -> None:
+    breakers = make_open(at=1.0)
+    breakers.record(B, OK, 1.5, jitter=1.0)
+    breakers.isolate(KEY, 2.0)
+    closed = ScopeState(BreakerState.CLOSED, None, 0.0, 0, silent=False, counts=Counts())
+    assert breakers.states(["target:new"], 2.0) == {
+        "target:new": closed,
+        A: ScopeState(BreakerState.OPEN, "failures_in_a_row", 4.0, 0, silent=False, counts=Counts(failed=5)),
+        B: attrs.evolve(closed, counts=Counts(ok=1)),
+        KEY: ScopeState(BreakerState.ISOLATED, "by_hand", math.inf, 0, silent=False, counts=Counts()),
+    }
+    probe(breakers, "p", OK, 7.0)
+    assert breakers.states([], 7.0)[A].permits_left == 2
+    assert breakers.states([], 7.0)[A].wait == 0.0
+
+
+def test_what_lets_more_pass_is_what_closed_and_what_got_a_permit_back() -> None:
+    breakers = make_open()
+    opened = breakers.snapshot()
+    assert breakers.admit("p", [A], 5.0, lease=60) == Admitted(probe=True)
+    taken = breakers.snapshot()
+    assert eased(opened, taken) == {}
+    breakers.settle("p", OK, 6.0, jitter=1.0)
+    assert eased(taken, breakers.snapshot()) == {A: 2}
+    breakers.isolate(A, 7.0)
+    isolated = breakers.snapshot()
+    assert eased(taken, isolated) == {}
+    breakers.close(A, 8.0)
+    assert eased(isolated, breakers.snapshot()) == {A: math.inf}
+    assert eased(breakers.snapshot(), isolated) == {}
 
 
 def test_an_admission_takes_all_its_permits_or_none() -> None:

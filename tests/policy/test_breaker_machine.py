@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from penstock.policy.breaker import Admitted, Breakers, BreakerSettings, BreakerState, Tally, Verdict
+from penstock.policy.retry import AllOpen, Cascade, Stage, Step, Stop, Try, Wait
 
 SCOPES: tuple[str, ...] = ("target:a", "provider:p", "key:p/0")
 SETTINGS = BreakerSettings(failures_in_a_row=3, max_gap=20.0, window=6.0, window_calls=4, open_for=5.0, open_cap=15.0)
 STAGES = (1, 2, 4)
+FAILURES = (Verdict.FAILED, Verdict.TIMED_OUT)
+POLICIES: tuple[AllOpen, ...] = ("soonest", "fail", "ignore")
 
 verdicts = st.sampled_from(Verdict)
 jitters = st.sampled_from([0.0, 0.5, 1.0])
@@ -38,9 +41,11 @@ class ModelScope:
     state: str = "closed"
     history: list[Result] = attrs.Factory(list[Result])
     not_before: float = -math.inf
+    closed_at: float = -math.inf
     times_opened: int = 0
-    for_slowness: bool = False
     for_key: bool = False
+    mute: bool = False
+    """Opened by waiting in vain, or a probe waited in vain since."""
     stage: int = 0
     good: int = 0
     leased: dict[str, float] = attrs.Factory(dict[str, float])
@@ -60,8 +65,10 @@ class ModelScope:
             moments.append(now + hint)
         self.not_before = max(moments)
 
-    def hear(self, news: list[Result], now: float, jitter: float) -> None:
+    def hear(self, news: list[Result], now: float, jitter: float, *, began: float = math.inf) -> None:
         news = [one for one in news if one.verdict is not Verdict.NEUTRAL]
+        if self.state == "closed" and began < self.closed_at:
+            return
         self.history += news
         since = last_failures(news)
         asked = [one.at + one.retry_after for one in since if one.retry_after is not None]
@@ -71,27 +78,28 @@ class ModelScope:
             return
         if since != news:
             self.times_opened = 0
-        self.for_slowness = self.is_slow(news, now)
-        if self.is_failing(news, now) or self.for_slowness:
-            self.for_slowness = self.for_slowness and not self.is_failing(news, now)
+        blamed = self.failures_that_open(news, now)
+        if blamed or self.is_slow(news, now):
+            timeouts = [one for one in blamed if one.verdict is Verdict.TIMED_OUT]
+            self.mute = len(timeouts) >= len(blamed) - len(timeouts)
             self.for_key = False
             asked = [one.at + one.retry_after for one in last_failures(self.history) if one.retry_after is not None]
             self.open(now, jitter, max(asked, default=now) - now)
 
-    def is_failing(self, news: list[Result], now: float) -> bool:
-        if not any(one.verdict is Verdict.FAILED for one in news):
-            return False
-        row = last_failures(self.history)
+    def failures_that_open(self, news: list[Result], now: float) -> list[Result]:
+        if not any(one.verdict in FAILURES for one in news):
+            return []
+        row = last_failures(self.history)[-32:]  # as many as are remembered one by one
         for at in range(len(row) - 1, 0, -1):
             if row[at].at - row[at - 1].at > SETTINGS.max_gap:
                 row = row[at:]
                 break
         recent = self.recent(now)
-        failed = [one for one in recent if one.verdict is Verdict.FAILED]
+        failed = [one for one in recent if one.verdict in FAILURES]
         too_many = len(recent) >= SETTINGS.window_calls and len(failed) * 2 >= len(recent)
-        return (len(row) >= SETTINGS.failures_in_a_row and of_several_calls(row)) or (
-            too_many and of_several_calls(failed)
-        )
+        if len(row) >= SETTINGS.failures_in_a_row and of_several_calls(row):
+            return row
+        return failed if too_many and of_several_calls(failed) else []
 
     def is_slow(self, news: list[Result], now: float) -> bool:
         recent = self.recent(now)
@@ -139,7 +147,8 @@ class ModelScope:
             self.outlasted.remove(permit)
         else:
             return
-        if verdict is Verdict.FAILED or (verdict is Verdict.SLOW and self.for_slowness):
+        if verdict in FAILURES or (verdict is Verdict.SLOW and self.mute):
+            self.mute = self.mute or verdict is Verdict.TIMED_OUT
             self.begin("open")
             self.open(now, jitter, hint)
         elif verdict is not Verdict.NEUTRAL:
@@ -147,18 +156,19 @@ class ModelScope:
             if self.good == STAGES[self.stage]:
                 self.stage, self.good = self.stage + 1, 0
             if self.stage == len(STAGES):
-                self.close()
+                self.close(now)
                 self.times_opened = 0
 
-    def close(self) -> None:
+    def close(self, now: float) -> None:
         self.begin("closed")
         self.history = []
         self.not_before = -math.inf
-        self.for_slowness = self.for_key = False
+        self.closed_at = now
+        self.mute = self.for_key = False
 
 
 def last_failures(history: list[Result]) -> list[Result]:
-    answers = [at for at, one in enumerate(history) if one.verdict is not Verdict.FAILED]
+    answers = [at for at, one in enumerate(history) if one.verdict not in FAILURES]
     return history[answers[-1] + 1 :] if answers else history
 
 
@@ -196,10 +206,20 @@ class BreakersMachine(RuleBasedStateMachine):
         if math.isfinite(self.model[scope].not_before):
             self.wait(max(0.0, self.model[scope].not_before - self.now))
 
-    @rule(scope=st.sampled_from(SCOPES), verdict=verdicts, jitter=jitters, hint=hints, call=calls)
-    def record(self, scope: str, verdict: Verdict, jitter: float, hint: float | None, call: str | None) -> None:
-        self.breakers.record(scope, verdict, self.now, jitter=jitter, retry_after=hint, call=call)
-        self.model[scope].hear([Result(verdict, self.now, call, hint)], self.now, jitter)
+    @rule(
+        scope=st.sampled_from(SCOPES),
+        verdict=verdicts,
+        jitter=jitters,
+        hint=hints,
+        call=calls,
+        lasted=st.sampled_from([0.0, 0.0, 3.0, 30.0]),
+    )
+    def record(
+        self, scope: str, verdict: Verdict, jitter: float, hint: float | None, call: str | None, *, lasted: float = 0.0
+    ) -> None:
+        began = self.now - lasted
+        self.breakers.record(scope, verdict, self.now, jitter=jitter, retry_after=hint, call=call, began=began)
+        self.model[scope].hear([Result(verdict, self.now, call, hint)], self.now, jitter, began=began)
 
     @rule(scope=st.sampled_from(SCOPES), said=st.lists(st.tuples(verdicts, calls, hints), max_size=8), jitter=jitters)
     def record_many(self, scope: str, said: list[tuple[Verdict, str | None, float | None]], jitter: float) -> None:
@@ -228,7 +248,7 @@ class BreakersMachine(RuleBasedStateMachine):
         probes = any(scope.state != "closed" for scope in asked)
         answer = self.breakers.admit(permit, scopes, self.now, lease=lease)
         if not blocked:
-            assert answer == Admitted(probe=probes)
+            assert answer == Admitted(probe=probes, silent=any(scope.mute for scope in asked))
             for scope in asked:
                 scope.lease(permit, self.now + lease)
             return permit
@@ -267,7 +287,7 @@ class BreakersMachine(RuleBasedStateMachine):
         model = self.model[scope]
         if model.state == "isolated":
             return
-        model.for_key, model.for_slowness = True, False
+        model.for_key, model.mute = True, False
         if model.state == "open":
             model.extend(self.now, jitter, hint)
             return
@@ -279,12 +299,46 @@ class BreakersMachine(RuleBasedStateMachine):
         self.breakers.isolate(scope, self.now)
         self.model[scope].begin("isolated")
         self.model[scope].not_before = math.inf
+        self.model[scope].mute = False
 
     @rule(scope=st.sampled_from(SCOPES))
     def close(self, scope: str) -> None:
         self.breakers.close(scope, self.now)
         if self.model[scope].state != "closed":
-            self.model[scope].close()
+            self.model[scope].close(self.now)
+
+    @rule(policy=st.sampled_from(POLICIES), cooling=st.dictionaries(st.sampled_from(range(3)), steps), time=steps)
+    def a_call_comes(self, policy: AllOpen, cooling: dict[int, float], time: float) -> None:
+        shown = self.breakers.snapshot()
+        blocked = (BreakerState.OPEN, BreakerState.ISOLATED)
+        opened = {
+            stage: shown[scope].open_until
+            for stage, scope in enumerate(SCOPES)
+            if scope in shown and shown[scope].state in blocked
+        }
+        cools = {stage: self.now + seconds for stage, seconds in cooling.items()}
+        walk = Cascade([Stage(scope) for scope in SCOPES], deadline=self.now + time, all_open=policy)
+        assert walk.next(self.now, cools, opened=opened) == self.right_step(policy, cools, self.now + time)
+
+    def right_step(self, policy: AllOpen, cools: dict[int, float], deadline: float) -> Step:
+        """What a new call does, by the story: go where one may go, else by the policy."""
+        closed_until = {
+            at: scope.not_before if scope.state in ("open", "isolated") else -math.inf
+            for at, scope in enumerate(self.model.values())
+        }
+        all_open = all(until > self.now for until in closed_until.values())
+        by_hand = [at for at, until in closed_until.items() if until == math.inf]
+        ready = {at: max(until, cools.get(at, -math.inf)) for at, until in closed_until.items()}
+        ignoring = all_open and policy == "ignore" and len(by_hand) < len(ready)
+        if all_open and policy != "soonest" and not ignoring:
+            return Stop("all_open", min(ready.values()))
+        if ignoring:
+            ready = {at: math.inf if at in by_hand else cools.get(at, -math.inf) for at in ready}
+        free = [at for at, until in ready.items() if until <= self.now]
+        if free:
+            return Try(free[0], ignoring=ignoring)
+        first = min(ready, key=lambda at: ready[at])
+        return Wait(ready[first], first) if ready[first] < deadline else Stop("no_time", ready[first])
 
     @invariant()
     def what_is_shown_is_what_the_story_says(self) -> None:
@@ -294,6 +348,7 @@ class BreakersMachine(RuleBasedStateMachine):
             story = self.model[name]
             assert health.state.value == story.state
             assert health.open_until == story.not_before
+            assert health.silent == story.mute
             assert health.permits_left == (story.free if story.state == "half_open" else 0)
 
     @invariant()
@@ -326,7 +381,9 @@ class BreakersMachine(RuleBasedStateMachine):
             if not waiting:
                 break
             permit = f"rescue-{number}"
-            assert self.breakers.admit(permit, waiting, self.now, lease=30) == Admitted(probe=True)
+            answer = self.breakers.admit(permit, waiting, self.now, lease=30)
+            assert isinstance(answer, Admitted)
+            assert answer.probe
             self.breakers.settle(permit, Verdict.OK, self.now, jitter=0.0)
         assert all(health.state is BreakerState.ISOLATED for health in self.breakers.snapshot().values())
 

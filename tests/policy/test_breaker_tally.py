@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.policy.breaker import Breakers, BreakerSettings, BreakerState, Counts, Tally, Verdict
-from penstock.policy.tally import MAX_FAILURES, MAX_SECONDS
+from penstock.policy.tally import MAX_FAILURES, MAX_SECONDS, Row
 
 
 @attrs.frozen
@@ -60,7 +60,14 @@ def test_merging_tallies_equals_adding_their_results(
 @given(results, st.floats(0, 60), st.floats(1, 40))
 def test_counts_are_those_of_the_window_to_the_second(some: list[Result], now: float, window: float) -> None:
     counts = tally_of(some).counts(now, window)
-    for verdict, counted in ((Verdict.OK, counts.ok), (Verdict.FAILED, counts.failed), (Verdict.SLOW, counts.slow)):
+    counted_as = {
+        Verdict.OK: counts.ok,
+        Verdict.FAILED: counts.failed - counts.timed_out,
+        Verdict.TIMED_OUT: counts.timed_out,
+        Verdict.SLOW: counts.slow,
+    }
+    assert sum(counted_as.values()) == counts.total
+    for verdict, counted in counted_as.items():
         ats = [one.at for one in some if one.verdict is verdict]
         assert sum(at > now - window for at in ats) <= counted <= sum(at > now - window - 1 for at in ats)
 
@@ -70,11 +77,14 @@ def test_the_row_is_what_failed_since_the_last_answer(some: list[Result]) -> Non
     telling = [one for one in some if one.verdict is not Verdict.NEUTRAL]
     since = telling
     for at, one in enumerate(telling):
-        if one.verdict is not Verdict.FAILED:
+        if one.verdict not in (Verdict.FAILED, Verdict.TIMED_OUT):
             since = telling[at + 1 :]
     since = since[-MAX_FAILURES:]
     unnamed = sum(one.call is None for one in since)
-    assert tally_of(some).row(1e9) == (len(since), unnamed + len({one.call for one in since} - {None}))
+    timed_out = sum(one.verdict is Verdict.TIMED_OUT for one in since)
+    assert tally_of(some).row(1e9) == Row(
+        len(since), unnamed + len({one.call for one in since} - {None}), timed_out=timed_out
+    )
 
 
 def test_a_tally_is_bounded_whatever_is_added() -> None:
@@ -82,7 +92,7 @@ def test_a_tally_is_bounded_whatever_is_added() -> None:
     for number in range(10_000):
         tally.add(Verdict.FAILED, number / 3, call=f"call-{number}")
     assert tally.counts(10_000.0, math.inf).total <= 3 * MAX_SECONDS
-    assert tally.row(1e9) == (MAX_FAILURES, MAX_FAILURES)
+    assert tally.row(1e9) == Row(MAX_FAILURES, MAX_FAILURES, timed_out=0)
     assert len(pickle.dumps(tally)) < 16_384
 
 

@@ -1,14 +1,12 @@
-"""Cool-downs, as plain calls and against a model of every refusal. What is learned of usage is in `test_learning`."""
+"""Cool-downs and the way back from them, as plain calls. `test_cooling_machine` holds them to a model."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from penstock.policy.routing import CoolDown, CoolSettings, Routing, key_scope, target_scope
+from penstock.policy.routing import Admitted, CoolDown, CoolSettings, Denied, Routing, key_scope, target_scope
 
 TARGET = "target:t"
 Reason = Literal["rate_limited", "quota_exhausted"]
@@ -63,17 +61,6 @@ def test_calls_under_way_together_that_meet_one_limit_count_once() -> None:
     assert seconds(routing, 10.0) == pytest.approx(2), "the second in a row, not the fifth"
 
 
-def test_an_answer_after_its_end_makes_the_next_one_small_again() -> None:
-    routing = Routing()
-    for now in (0.0, 10.0, 20.0):
-        seconds(routing, now)
-    routing.answered(TARGET, 21.0)
-    assert TARGET in routing.cooling(), "an answer that was under way ends nothing"
-    routing.answered(TARGET, 100.0)
-    assert TARGET not in routing.cooling()
-    assert seconds(routing, 101.0) == pytest.approx(1)
-
-
 def test_what_is_new_or_longer_is_told_and_nothing_else() -> None:
     routing = Routing()
     assert routing.cool(TARGET, "rate_limited", now=0.0, jitter=0.0, retry_after=9.0) == CoolDown(
@@ -90,58 +77,140 @@ def test_settings_of_its_own() -> None:
     assert seconds(routing, 100.0) == pytest.approx(4)
 
 
-SCOPES = st.sampled_from(["target:a", "target:b", "key:p/0"])
+# Thawing
 
 
-class Refusals(RuleBasedStateMachine):
-    """The model knows between which two moments each cool-down must end: jitter and doubling are the core's own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.routing = Routing()
-        self.now = 0.0
-        self.not_before: dict[str, float] = {}
-        self.at_most: dict[str, float] = {}
-        self.shown = self.routing.cooling()
-        self.version = self.routing.version
-
-    @rule(seconds=st.floats(0.0, 100.0))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
-
-    @rule(scope=SCOPES, hint=st.none() | st.floats(0.0, 200.0), jitter=st.floats(0.0, 1.0), empty=st.booleans())
-    def a_server_refuses(self, scope: str, hint: float | None, jitter: float, empty: bool) -> None:  # noqa: FBT001
-        reason: Reason = "quota_exhausted" if empty else "rate_limited"
-        self.routing.cool(scope, reason, now=self.now, jitter=jitter, retry_after=hint)
-        least = max(300.0, hint or 0.0) if empty else (0.5 if hint is None else hint)
-        most = max(3_960.0, hint or 0.0) if empty else (30.0 if hint is None else hint)
-        self.not_before[scope] = max(self.not_before.get(scope, 0.0), self.now + least)
-        self.at_most[scope] = max(self.at_most.get(scope, 0.0), self.now + most)
-
-    @rule(scope=SCOPES)
-    def a_target_answers(self, scope: str) -> None:
-        before = self.routing.cooling()
-        self.routing.answered(scope, self.now)
-        gone = scope in before and scope not in self.routing.cooling()
-        if scope in self.not_before:
-            assert gone or self.at_most[scope] > self.now, "what is over is forgotten by an answer"
-            assert not gone or self.not_before[scope] <= self.now, "what still holds is not"
-        if gone:
-            del self.not_before[scope], self.at_most[scope]
-
-    @invariant()
-    def every_cool_down_lasts_as_long_as_was_asked_and_no_longer_than_it_may(self) -> None:
-        cooling = self.routing.cooling()
-        assert set(cooling) == set(self.not_before)
-        for scope, cool in cooling.items():
-            assert self.not_before[scope] <= cool.until <= self.at_most[scope]
-
-    @invariant()
-    def a_cool_down_is_never_shortened_and_the_version_moves_exactly_with_what_is_seen(self) -> None:
-        cooling = self.routing.cooling()
-        assert all(cooling[scope].until >= cool.until for scope, cool in self.shown.items() if scope in cooling)
-        assert (self.routing.version != self.version) == (cooling != self.shown)
-        self.version, self.shown = self.routing.version, cooling
+def admit(routing: Routing, now: float, *permits: str, lease: float = 60.0, scopes: tuple[str, ...] = (TARGET,)) -> int:
+    """How many of the permits are granted."""
+    answers = [routing.admit(permit, scopes, now, lease=lease) for permit in permits]
+    return sum(isinstance(answer, Admitted) for answer in answers)
 
 
-TestRefusals = Refusals.TestCase
+def thawing() -> Routing:
+    """A target whose cool-down ended at 1."""
+    routing = Routing()
+    routing.cool(TARGET, "rate_limited", now=0.0, jitter=1.0)
+    return routing
+
+
+def test_a_scope_that_never_cooled_needs_no_permit() -> None:
+    assert Routing().admit("a", (TARGET, "key:p/0"), 0.0, lease=60.0) == Admitted(thawing=False)
+
+
+def test_while_it_cools_nobody_is_admitted() -> None:
+    assert thawing().admit("a", (TARGET,), 0.5, lease=60.0) == Denied(TARGET, "cooling", 1.0)
+
+
+def test_of_a_hundred_that_waited_one_goes_then_two_then_four_then_all() -> None:
+    routing = thawing()
+    waiting = [f"call {number}" for number in range(100)]
+    seen = list[int]()
+    for step in range(4):
+        now = 1.0 + step
+        seen.append(admit(routing, now, *waiting))
+        for permit in waiting:
+            routing.give_back(permit, "answered", now)
+    assert seen == [1, 2, 4, 100]
+    assert routing.cooling() == {}
+
+
+def test_the_one_who_is_denied_learns_when_the_lease_ends() -> None:
+    routing = thawing()
+    assert routing.admit("a", (TARGET,), 1.0, lease=60.0) == Admitted(thawing=True)
+    assert routing.admit("b", (TARGET,), 2.0, lease=60.0) == Denied(TARGET, "thawing", 61.0)
+    assert routing.admit("a", (TARGET,), 2.0, lease=60.0) == Admitted(thawing=True), "it has its permit already"
+
+
+def test_a_limit_met_while_thawing_cools_anew_and_longer_and_begins_with_one_again() -> None:
+    routing = thawing()
+    admit(routing, 1.0, "a")
+    routing.give_back("a", "answered", 1.0)
+    assert admit(routing, 1.0, "b", "c") == 2
+    routing.cool(TARGET, "rate_limited", now=2.0, jitter=1.0)
+    routing.give_back("b", "limited", 2.0)
+    routing.cool(TARGET, "rate_limited", now=2.1, jitter=1.0)
+    assert routing.cooling()[TARGET].until == pytest.approx(4.1), "two calls met one limit: 2 s, not 4"
+    routing.give_back("c", "answered", 2.2)
+    assert admit(routing, 3.0, "d") == 0
+    assert admit(routing, 5.0, "d", "e") == 1
+
+
+def test_after_the_way_back_the_next_cool_down_starts_small_again() -> None:
+    routing = Routing()
+    for now in (0.0, 10.0, 20.0):
+        seconds(routing, now)
+    for number in range(7):
+        assert admit(routing, 100.0, str(number)) == 1
+        routing.give_back(str(number), "answered", 100.0)
+    assert routing.cooling() == {}
+    assert seconds(routing, 101.0) == pytest.approx(1)
+
+
+def test_one_answer_is_not_the_way_back() -> None:
+    routing = thawing()
+    admit(routing, 1.0, "a")
+    routing.give_back("a", "answered", 1.0)
+    assert seconds(routing, 2.0) == pytest.approx(2), "the second in a row"
+
+
+def test_an_answer_without_a_permit_ends_nothing() -> None:
+    routing = thawing()
+    version = routing.version
+    for number in range(100):
+        routing.give_back(f"began before {number}", "answered", 1.5)
+    assert routing.version == version
+    assert admit(routing, 2.0, "a", "b") == 1
+
+
+def test_a_permit_without_a_result_comes_back_and_proves_nothing() -> None:
+    routing = thawing()
+    for number in range(50):
+        assert admit(routing, 1.0, f"left {number}") == 1
+        routing.give_back(f"left {number}", "nothing", 1.0)
+    assert admit(routing, 1.0, "a", "b") == 1
+
+
+def test_a_lost_permit_comes_back_when_its_lease_ends_and_its_answer_counts_all_the_same() -> None:
+    routing = thawing()
+    assert admit(routing, 1.0, "lost", lease=30.0) == 1
+    assert admit(routing, 30.9, "a") == 0
+    assert admit(routing, 31.0, "a") == 1
+    routing.give_back("lost", "answered", 40.0)
+    assert admit(routing, 40.0, "b") == 1, "two may go now, and a is one of them"
+
+
+def test_a_permit_is_returned_once() -> None:
+    routing = thawing()
+    admit(routing, 1.0, "a")
+    for _ in range(7):
+        routing.give_back("a", "answered", 1.0)
+    assert admit(routing, 1.0, "b", "c", "d") == 2
+
+
+def test_all_scopes_are_admitted_or_none() -> None:
+    routing = thawing()
+    routing.cool("key:p/0", "quota_exhausted", now=0.0, jitter=0.0)
+    both = (TARGET, "key:p/0")
+    assert routing.admit("a", both, 2.0, lease=60.0) == Denied("key:p/0", "cooling", 300.0)
+    assert admit(routing, 2.0, "b") == 1, "the denial took no permit"
+    routing.give_back("b", "nothing", 2.0)
+    assert admit(routing, 300.0, "c", "d", scopes=both) == 1
+
+
+def test_a_scope_that_thaws_beside_the_limited_one_begins_again_with_one() -> None:
+    routing = thawing()
+    routing.cool("key:p/0", "quota_exhausted", now=0.0, jitter=0.0)
+    both = (TARGET, "key:p/0")
+    admit(routing, 300.0, "a", scopes=both)
+    routing.give_back("a", "answered", 300.0)
+    assert admit(routing, 301.0, "b", scopes=both) == 1
+    routing.cool(TARGET, "rate_limited", now=302.0, jitter=1.0)
+    routing.give_back("b", "limited", 302.0)
+    assert admit(routing, 302.0, "c", "d", scopes=("key:p/0",)) == 1
+    routing.give_back("c", "answered", 303.0)
+    assert admit(routing, 303.0, "e", "f", "g", scopes=("key:p/0",)) == 2
+
+
+def test_a_cool_down_knows_whether_it_is_over() -> None:
+    cool = CoolDown(TARGET, 5.0, "rate_limited")
+    assert (cool.is_over(4.9), cool.is_over(5.0)) == (False, True)

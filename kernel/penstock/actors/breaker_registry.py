@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import attrs
+import trio
 from msgspec import Struct
 
 from penstock._clock import Clock
@@ -19,8 +21,10 @@ from penstock.policy.breaker import (
     BreakerSettings,
     Denied,
     ScopeHealth,
+    ScopeState,
     Tally,
     Verdict,
+    eased,
 )
 
 __all__ = ["BreakerRef", "BreakerRegistry", "open_breaker_registry"]
@@ -43,11 +47,34 @@ class _ByHand(Request[None], frozen=True):
     isolate: bool
 
 
+class _Look(Request[Mapping[str, ScopeState]], frozen=True):
+    scopes: tuple[str, ...]
+
+
+@attrs.define(eq=False)
+class _Waiting:
+    """A call that sleeps until a breaker lets more pass."""
+
+    scopes: frozenset[str]
+    eased: trio.Event = attrs.Factory(trio.Event)
+
+
 @attrs.define
 class _Cell:
     """The published snapshot: scopes that are not closed. Replaced whole, read by everyone."""
 
     snapshot: Mapping[str, ScopeHealth]
+    closed_at: Mapping[str, float]
+    waiting: dict[_Waiting, None] = attrs.Factory(dict[_Waiting, None])
+    """In the order of coming. No more than calls in flight: each waits for one thing at a time."""
+
+    def publish(self, snapshot: Mapping[str, ScopeHealth], closed_at: Mapping[str, float]) -> None:
+        """Shows what is new, and wakes those it lets pass: of a half-open breaker as many as it has permits."""
+        before, self.snapshot, self.closed_at = self.snapshot, snapshot, closed_at
+        for scope, many in eased(before, snapshot).items() if self.waiting else ():
+            sleeping = [one for one in self.waiting if scope in one.scopes and not one.eased.is_set()]
+            for one in sleeping if many >= len(sleeping) else sleeping[: int(many)]:
+                one.eased.set()
 
 
 @attrs.define
@@ -91,6 +118,9 @@ class BreakerRegistry(Actor):
                 assert envelope.reply is not None
                 self._core.isolate(scope, now) if isolate else self._core.close(scope, now)
                 envelope.reply.answer(None)
+            case _Look(scopes=scopes):
+                assert envelope.reply is not None
+                envelope.reply.answer(self._core.states(scopes, now))
             case _:
                 raise TypeError(f"breaker_registry takes no {type(message).__name__}")
 
@@ -108,7 +138,7 @@ class BreakerRegistry(Actor):
         self._core.expire(self._clock.monotonic())
         if self._core.version != self._published:
             self._published = self._core.version
-            self._cell.snapshot = self._core.snapshot()
+            self._cell.publish(self._core.snapshot(), self._core.closed_at())
         for change in self._core.take_events():
             self._on_change(change)
 
@@ -120,7 +150,7 @@ class BreakerRegistry(Actor):
         """Begins with every circuit closed. Permits of before are unknown to the new core, and ignored."""
         self._core = Breakers(self._settings_for)
         self._published = self._core.version
-        self._cell.snapshot = {}
+        self._cell.publish({}, {})
 
     def stop(self, error: Exception) -> None:
         """Nobody waits: every request is answered at once."""
@@ -151,8 +181,19 @@ class BreakerRef:
         if self._address.owes(permit_id):
             self._address.tell_owed(permit_id, _Return(permit_id, verdicts, retry_after))
 
-    def record(self, scope: str, verdict: Verdict, *, call_id: str, retry_after: float | None = None) -> None:
-        """How an exchange of `call_id` that needed no permit went. Never raises."""
+    def record(
+        self,
+        scope: str,
+        verdict: Verdict,
+        *,
+        call_id: str,
+        retry_after: float | None = None,
+        began: float = math.inf,
+    ) -> None:
+        """How an exchange of `call_id` that needed no permit, and `began` then (monotonic), went. Never raises."""
+        cell = self._cell
+        if began < cell.closed_at.get(scope, -math.inf) and scope not in cell.snapshot:
+            return  # the core's own rule: what is merged with others can no longer be told apart there
         now = self._clock.monotonic()
 
         def fold(before: _Seen | None) -> _Seen:
@@ -172,6 +213,23 @@ class BreakerRef:
             return seen
 
         self._address.observe(scope, fold, wake=True)
+
+    async def eased(self, scopes: Iterable[str], until: float) -> bool:
+        """Sleeps until `until` (monotonic), or until a breaker of `scopes` lets more pass: it closed, by hand or by
+        answers, or a permit came back. True where it did; ask `admit` then, others may have been faster.
+        """
+        waiting = _Waiting(frozenset(scopes))
+        self._cell.waiting[waiting] = None
+        try:
+            with trio.move_on_at(until):
+                await waiting.eased.wait()
+            return waiting.eased.is_set()
+        finally:
+            del self._cell.waiting[waiting]
+
+    async def states(self, scopes: Iterable[str] = ()) -> Mapping[str, ScopeState]:
+        """Every breaker there is, and `scopes` beside them, with everything told before in it."""
+        return await self._address.ask_aside(_Look(tuple(scopes)))
 
     async def isolate(self, scope: str) -> None:
         """Opens a circuit by hand, until it is closed by hand."""
@@ -203,7 +261,7 @@ def open_breaker_registry(
 ) -> tuple[BreakerRegistry, Inbox, BreakerRef]:
     """A registry, the inbox for its supervisor, and the Ref for everyone else."""
     address, inbox = open_mailbox(BreakerRegistry.name, slots=slots)
-    cell = _Cell({})
+    cell = _Cell({}, {})
     return BreakerRegistry(settings_for, cell, clock, on_change), inbox, BreakerRef(address, cell, clock)
 
 

@@ -1,28 +1,45 @@
-"""Router: keeps what calls learn about targets, and publishes it as a snapshot that calls read without asking."""
+"""Router: keeps what calls learn about targets and providers, and publishes it as a snapshot that calls read.
+
+They ask only where they need leave: to go where a cool-down is just over, and for an attempt that is no first one.
+"""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Mapping
-from typing import Literal, cast
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import attrs
 from msgspec import Struct
 
 from penstock._clock import Clock
-from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, open_mailbox
+from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Request, open_mailbox
 from penstock.actors._supervisor import Actor
-from penstock.policy.routing import CoolDown, Learned, Routing
+from penstock.policy.retry_budget import RetryBudget, RetryBudgetSettings, Suppressed, Traffic, Withdrawn
+from penstock.policy.routing import Admitted, CoolDown, CoolReason, Denied, Learned, PermitVerdict, Routing
 
 __all__ = ["RouteSnapshot", "Router", "RouterRef", "open_router"]
 
 
 TOGETHER = 16
-"""Exchanges whose usage is learned from together."""
+"""So many observations of what can wait cost one waking."""
+FIRST_TOKENS_KEPT = 100
+"""First-token times of a target that wait for the router: no more of them count anyway."""
+
+
+ASKS_OF_A_CALL = 3
+"""A call may hold the permit of a probe and of its hedge, and ask for one more thing meanwhile: it never waits for room
+that only its own end would make."""
 
 
 class RouteSnapshot(Struct, frozen=True):
-    """What is known of the targets. Absent from `cooling`: may be tried. Absent from `learned`: nothing learned yet."""
+    """What is known of the targets.
+
+    Absent from `cooling`: may be tried. There and over: may be tried by those whom `RouterRef.admit` lets. Absent from
+    `learned`: nothing learned yet.
+    """
 
     cooling: Mapping[str, CoolDown]
     learned: Mapping[str, Learned]
@@ -35,9 +52,28 @@ class _Cell:
     snapshot: RouteSnapshot
 
 
+class _Admit(Request["Admitted | Denied"], frozen=True):
+    permit_id: str
+    scopes: tuple[str, ...]
+    lease: float
+
+
+class _Return(Struct, frozen=True):
+    permit_id: str
+    verdict: PermitVerdict
+
+
+class _Withdraw(Request["Withdrawn | Suppressed"], frozen=True):
+    provider: str
+    nano_usd: int | None
+    hold_nano_usd: int | None
+    money_only: bool
+    """True for a fallback's first attempt: it withdraws no call."""
+
+
 @attrs.frozen
 class _Limited:
-    reason: Literal["rate_limited", "quota_exhausted"]
+    reason: CoolReason
     retry_after: float | None
 
 
@@ -48,77 +84,64 @@ class _Used:
     text_bytes: int
     input_tokens: int
     excess: int
-    exchanges: int = 1
-
-
-@attrs.frozen
-class _Answered:
-    """After a cool-down: the next one starts small again."""
-
-
-_Observation = _Limited | _Used | _Answered
-
-
-def _with(seen: _Observation) -> Callable[[dict[type, _Observation] | None], dict[type, _Observation]]:
-    """Adds to what waits: one of each sort, usage summed up, of hints the longest."""
-
-    def fold(before: dict[type, _Observation] | None) -> dict[type, _Observation]:
-        kept = before or {}
-        kept[type(seen)] = _together(kept.get(type(seen)), seen)
-        return kept
-
-    return fold
-
-
-def _together(old: _Observation | None, new: _Observation) -> _Observation:
-    match old, new:
-        case _Used(), _Used():
-            return _Used(
-                old.text_bytes + new.text_bytes,
-                old.input_tokens + new.input_tokens,
-                max(old.excess, new.excess),
-                old.exchanges + new.exchanges,
-            )
-        case _Limited(), _Limited():
-            return max(old, new, key=lambda limited: limited.retry_after or 0.0)
-        case _:
-            return new
 
 
 class Router(Actor):
-    """Owns the Routing core. It is only told things: nobody asks it anything."""
+    """Owns the Routing core and the RetryBudget core. A restart forgets: both are learned again from what calls see."""
 
     name = "router"
 
-    def __init__(self, cell: _Cell, clock: Clock, on_cool_down: Callable[[CoolDown], None]) -> None:
+    def __init__(
+        self,
+        retry_budget_for: Callable[[str], RetryBudgetSettings],
+        cell: _Cell,
+        clock: Clock,
+        on_cool_down: Callable[[CoolDown], None],
+    ) -> None:
+        self._retry_budget_for = retry_budget_for
         self._cell = cell
         self._clock = clock
         self._on_cool_down = on_cool_down
         self._core = Routing()
+        self._retries = RetryBudget(retry_budget_for)
         self._published = self._core.version
 
     def handle(self, envelope: Envelope) -> None:
-        """There is no mail but observations."""
-        raise TypeError(f"router takes no {type(envelope.message).__name__}")
+        """One message."""
+        now = self._clock.monotonic()
+        message = envelope.message
+        match message:
+            case _Admit(permit_id=permit_id, scopes=scopes, lease=lease):
+                assert envelope.reply is not None
+                envelope.reply.answer(self._core.admit(permit_id, scopes, now, lease=lease))
+            case _Return(permit_id=permit_id, verdict=verdict):
+                self._core.give_back(permit_id, verdict, now)
+            case _Withdraw(provider=provider, nano_usd=nano_usd, hold_nano_usd=hold, money_only=money_only):
+                assert envelope.reply is not None
+                ask = self._retries.spend if money_only else self._retries.withdraw
+                envelope.reply.answer(ask(provider, now, nano_usd=nano_usd, hold_nano_usd=hold))
+            case _:
+                raise TypeError(f"router takes no {type(message).__name__}")
 
     def observe(self, observations: dict[str, object]) -> None:
-        """Observations by scope (cool-downs) or target (usage)."""
+        """What was seen, by sort and name: `limited:` a scope, `used:` a target, `provider:` its traffic."""
         now = self._clock.monotonic()
-        for scope, seen_of_it in observations.items():
-            for seen in cast("dict[type, _Observation]", seen_of_it).values():
-                match seen:
-                    case _Limited(reason=reason, retry_after=hint):
-                        jitter = random.random()  # noqa: S311 - spreads load, guards nothing
-                        cooled = self._core.cool(scope, reason, now=now, jitter=jitter, retry_after=hint)
-                        if cooled:
-                            self._on_cool_down(cooled)
-                    case _Answered():
-                        self._core.answered(scope, now)
-                    case _Used():
-                        target = scope.removeprefix("used:")
-                        self._core.used(
-                            target, text_bytes=seen.text_bytes, input_tokens=seen.input_tokens, excess=seen.excess
-                        )
+        for key, seen in observations.items():
+            _, _, name = key.partition(":")
+            match seen:
+                case _Limited(reason=reason, retry_after=hint):
+                    jitter = random.random()  # noqa: S311 - spreads load, guards nothing
+                    cooled = self._core.cool(name, reason, now=now, jitter=jitter, retry_after=hint)
+                    if cooled:
+                        self._on_cool_down(cooled)
+                case _Used():
+                    self._core.used(
+                        name, text_bytes=seen.text_bytes, input_tokens=seen.input_tokens, excess=seen.excess
+                    )
+                case Traffic():
+                    self._retries.merge(name, seen)
+                case _:
+                    self._core.first_tokens(name, cast("deque[float]", seen))
 
     def drained(self) -> None:
         """Publishes if anything changed."""
@@ -127,21 +150,30 @@ class Router(Actor):
             self._cell.snapshot = RouteSnapshot(self._core.cooling(), self._core.learned())
 
     def restart(self) -> None:
-        """Forgets: cool-downs are learned again from the next answers."""
+        """Forgets: permits of before are unknown to the new core and ignored, retry budgets are as new."""
         self._core = Routing()
+        self._retries = RetryBudget(self._retry_budget_for)
         self._published = self._core.version
         self._cell.snapshot = RouteSnapshot({}, {})
 
     def stop(self, error: Exception) -> None:
-        """Nobody waits for a router."""
+        """Nobody waits: every request is answered at once."""
 
 
 class RouterRef:
-    """How calls tell the router what they saw, and read what it knows."""
+    """How calls read what the router knows, tell it what they saw, and ask for leave."""
 
-    def __init__(self, address: Address, cell: _Cell) -> None:
+    def __init__(
+        self,
+        address: Address,
+        cell: _Cell,
+        clock: Clock,
+        retry_budget_for: Callable[[str], RetryBudgetSettings],
+    ) -> None:
         self._address = address
         self._cell = cell
+        self._clock = clock
+        self._retry_budget_for = retry_budget_for
         self._told = 0
 
     @property
@@ -149,22 +181,128 @@ class RouterRef:
         """What is known now. Never waits."""
         return self._cell.snapshot
 
-    def limited(
-        self, scope: str, reason: Literal["rate_limited", "quota_exhausted"], retry_after: float | None
-    ) -> None:
-        """A target or key said that it is used up for now. Never raises."""
-        self._address.observe(scope, _with(_Limited(reason, retry_after)), wake=True)
+    # Leave, where a cool-down is over
 
-    def answered(self, scope: str) -> None:
-        """A scope that had been cooling answers again. Never raises."""
-        self._address.observe(scope, _with(_Answered()), wake=True)
+    async def admit(
+        self,
+        permit_id: str,
+        scopes: Sequence[str],
+        *,
+        lease: float,
+        deadline: float = math.inf,
+        context: object = None,
+    ) -> Admitted | Denied:
+        """Leave to try scopes of `snapshot.cooling`: all of them, or none. `give_back` is owed."""
+        message = _Admit(permit_id, tuple(scopes), lease)
+        return await self._address.ask(message, owes=permit_id, deadline=deadline, context=context)
+
+    def give_back(self, permit_id: str, verdict: PermitVerdict) -> None:
+        """Returns a permit with how its attempt ended. Never raises, never waits; a second one is ignored.
+
+        Where it ended at a limit, tell `limited` first: that begins the new cool-down.
+        """
+        if self._address.owes(permit_id):
+            self._address.tell_owed(permit_id, _Return(permit_id, verdict))
+
+    # Leave for attempts beyond the first
+
+    async def withdraw(
+        self,
+        provider: str,
+        *,
+        nano_usd: int | None = None,
+        hold_nano_usd: int | None = None,
+        deadline: float = math.inf,
+        context: object = None,
+    ) -> Withdrawn | Suppressed:
+        """Leave for a retry or a hedge, before it waits in back-off. Owes nothing; `settled` takes the receipt.
+
+        `nano_usd` is the most the attempt may come to (None: its price is unknown), `hold_nano_usd` the call's hold.
+        """
+        message = _Withdraw(provider, nano_usd, hold_nano_usd, money_only=False)
+        return await self._address.ask(message, deadline=deadline, context=context)
+
+    async def spend(
+        self,
+        provider: str,
+        *,
+        nano_usd: int | None = None,
+        hold_nano_usd: int | None = None,
+        deadline: float = math.inf,
+        context: object = None,
+    ) -> Withdrawn | Suppressed:
+        """Leave for a fallback's first attempt, which costs money alone. Where no money cap is set nobody is asked."""
+        if not self.caps_money(provider):
+            return Withdrawn(provider, self._clock.monotonic())
+        message = _Withdraw(provider, nano_usd, hold_nano_usd, money_only=True)
+        return await self._address.ask(message, deadline=deadline, context=context)
+
+    def first_attempt(self, provider: str) -> None:
+        """A call tries this provider for the first time. Never raises; it matters only to the next who asks."""
+        now = self._clock.monotonic()
+
+        def fold(before: Traffic | None) -> Traffic:
+            traffic = before or Traffic()
+            traffic.first_attempt(now)
+            return traffic
+
+        self._address.observe(f"provider:{provider}", fold, wake=False)
+
+    def settled(self, provider: str, nano_usd: int, granted: Withdrawn | None = None) -> None:
+        """What an attempt was charged, with the receipt of its withdrawal if it had one. Never raises."""
+        if not self.caps_money(provider):
+            return
+        now = self._clock.monotonic()
+
+        def fold(before: Traffic | None) -> Traffic:
+            traffic = before or Traffic()
+            traffic.settled(nano_usd, now, granted)
+            return traffic
+
+        self._address.observe(f"provider:{provider}", fold, wake=False)
+
+    def caps_money(self, provider: str) -> bool:
+        """True where retries, fallbacks and hedges have a limit in money there."""
+        return self._retry_budget_for(provider).money_ratio is not None
+
+    # What was seen
+
+    def limited(self, scope: str, reason: CoolReason, retry_after: float | None) -> None:
+        """A target or key said that it is used up for now. Never raises."""
+
+        def fold(before: _Limited | None) -> _Limited:
+            seen = _Limited(reason, retry_after)
+            # Of many at once the longest hint counts.
+            return seen if before is None else max(before, seen, key=lambda limited: limited.retry_after or 0.0)
+
+        self._address.observe(f"limited:{scope}", fold, wake=True)
 
     def used(self, target: str, *, text_bytes: int, input_tokens: int, excess: int) -> None:
         """Real usage of one exchange; `text_bytes` 0 where it says nothing about text. Never raises."""
+        tokens = input_tokens if text_bytes else 0
+
+        def fold(before: _Used | None) -> _Used:
+            if before is None:
+                return _Used(text_bytes, tokens, excess)
+            return _Used(before.text_bytes + text_bytes, before.input_tokens + tokens, max(before.excess, excess))
+
+        # An exceeded bound matters at once, the ratio does not.
+        self._observe_together(f"used:{target}", fold, wake=excess > 0)
+
+    def first_token(self, target: str, seconds: float) -> None:
+        """A healthy answer began so many seconds after its request. Never raises."""
+
+        def fold(before: deque[float] | None) -> deque[float]:
+            seen = deque[float](maxlen=FIRST_TOKENS_KEPT) if before is None else before
+            seen.append(seconds)
+            return seen
+
+        self._observe_together(f"first_token:{target}", fold, wake=False)
+
+    def _observe_together(self, key: str, fold: Callable[[Any], Any], *, wake: bool) -> None:
+        """So many together cost one waking, where none of them is urgent."""
         self._told += 1
-        seen = _Used(text_bytes, input_tokens if text_bytes else 0, excess)
-        # An exceeded bound matters at once. The ratio does not: so many exchanges together cost one waking.
-        self._address.observe(f"used:{target}", _with(seen), wake=excess > 0 or self._told % TOGETHER == 0)
+        self._address.observe(key, fold, wake=wake or self._told % TOGETHER == 0)
 
     async def flush(self) -> None:
         """Waits until everything told before is handled."""
@@ -180,9 +318,14 @@ class RouterRef:
 
 
 def open_router(
-    clock: Clock, *, slots: int, on_cool_down: Callable[[CoolDown], None]
+    clock: Clock,
+    *,
+    slots: int,
+    on_cool_down: Callable[[CoolDown], None],
+    retry_budget_for: Callable[[str], RetryBudgetSettings] = lambda _: RetryBudgetSettings(),
 ) -> tuple[Router, Inbox, RouterRef]:
-    """A router, the inbox for its supervisor, and the Ref for everyone else."""
-    address, inbox = open_mailbox(Router.name, slots=slots)
+    """A router, the inbox for its supervisor, and the Ref for everyone else. `slots`: calls that may be in flight."""
+    address, inbox = open_mailbox(Router.name, slots=ASKS_OF_A_CALL * slots)
     cell = _Cell(RouteSnapshot({}, {}))
-    return Router(cell, clock, on_cool_down), inbox, RouterRef(address, cell)
+    router = Router(retry_budget_for, cell, clock, on_cool_down)
+    return router, inbox, RouterRef(address, cell, clock, retry_budget_for)

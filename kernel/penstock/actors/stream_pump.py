@@ -15,11 +15,9 @@ from msgspec import Struct
 from penstock.errors import KernelClosedError, KernelError
 from penstock.types import ChatResponse, Chunk
 
-__all__ = ["PumpStatistics", "StreamPump", "StreamRef", "open_stream_pump"]
+__all__ = ["Consumer", "PumpStatistics", "StreamPump", "StreamRef", "open_stream_pump"]
 
 Batch = Sequence[Chunk]
-Send = Callable[[Batch], Awaitable[None]]
-Run = Callable[[Send], Awaitable[ChatResponse]]
 
 BATCHES = 2
 """Batches in the channel. One batch is what one socket read (at most 16 KiB) decoded to: with the one in the consumer's
@@ -44,6 +42,34 @@ class _Outcome:
         self.error: Exception | None = None
 
 
+class Consumer:
+    """The consumer of a stream as its call sees it."""
+
+    def __init__(self, send: trio.MemorySendChannel[Batch]) -> None:
+        self._send = send
+        self.batches = 0
+        self.chunks = 0
+        self.left = False
+        """It is gone, and wants what is under way upstream to come to its end for the sake of an exact bill."""
+        self.attempting = False
+        """An exchange is under way: the call says so, and there is something to bring to an end."""
+
+    async def put(self, batch: Batch) -> None:
+        """Hands over a batch: waits until there is room; at once, into nothing, where the consumer is gone."""
+        self.batches += 1
+        self.chunks += len(batch)
+        if self.left:
+            return
+        try:
+            await self._send.send(batch)
+        except trio.BrokenResourceError:
+            if not self.left:
+                raise
+
+
+Run = Callable[[Consumer], Awaitable[ChatResponse]]
+
+
 class StreamPump:
     """The pump's end."""
 
@@ -51,26 +77,36 @@ class StreamPump:
         self._send = send
         self._slot = slot
         self._finished = finished
+        self.consumer = Consumer(send)
         # Shielded: whoever opened the stream ends it, by leaving it; a cancel from outside reaches that task first.
         self.scope = trio.CancelScope(shield=True)
-        self.batches = 0
-        self.chunks = 0
+        self.drains: trio.Semaphore | None = None
+        """Where it holds one of the places for streams that go on without a consumer."""
 
     async def run(self, call: Run) -> None:
         """Runs the call to its end. Whatever it raises is left for the consumer."""
         try:
             with self.scope:
-                self._slot.response = await call(self._put)
+                self._slot.response = await call(self.consumer)
         except Exception as error:  # noqa: BLE001 - the consumer decides: it is raised again, bare, by `__anext__`
             self._slot.error = error
         finally:
             self._send.close()
             self._finished.set()
+            if self.drains is not None:
+                self.drains.release()
 
-    async def _put(self, batch: Batch) -> None:
-        self.batches += 1
-        self.chunks += len(batch)
-        await self._send.send(batch)
+    def drain(self, drains: trio.Semaphore, seconds: float) -> bool:
+        """The consumer is gone: what is under way upstream may go on. False where nothing is, or there is no room."""
+        if not self.consumer.attempting:
+            return False
+        try:
+            drains.acquire_nowait()
+        except trio.WouldBlock:
+            return False
+        self.drains, self.consumer.left = drains, True
+        self.scope.deadline = trio.current_time() + seconds
+        return True
 
 
 class StreamRef:
@@ -106,10 +142,15 @@ class StreamRef:
         """The whole response once the call is over, None before and where it failed."""
         return self._slot.response
 
-    async def close(self) -> None:
-        """Cancels the pump and waits until it has let go of everything."""
+    async def close(self, drains: trio.Semaphore | None = None, seconds: float = 0.0) -> None:
+        """Leaves the stream: cancels the pump and waits until it has let go of everything.
+
+        With `drains`, the places of streams that may go on without a consumer, an exchange that is under way goes on
+        for `seconds` at most where one of them is free, and nobody waits for it.
+        """
+        drained = drains is not None and not self._finished.is_set() and self._pump.drain(drains, seconds)
         self._receive.close()
-        if not self._finished.is_set():
+        if not drained and not self._finished.is_set():
             self._pump.scope.cancel()
             # Shielded: the pump is cancelled and ends at its next checkpoint; whoever leaves may count on it.
             with trio.CancelScope(shield=True):
@@ -117,8 +158,9 @@ class StreamRef:
 
     def statistics(self) -> PumpStatistics:
         """The stream at this moment."""
+        consumer = self._pump.consumer
         queued = self._receive.statistics().current_buffer_used
-        return PumpStatistics(batches=self._pump.batches, chunks=self._pump.chunks, queued=queued)
+        return PumpStatistics(batches=consumer.batches, chunks=consumer.chunks, queued=queued)
 
 
 def open_stream_pump(nursery: trio.Nursery, call: Run) -> tuple[StreamPump, StreamRef]:

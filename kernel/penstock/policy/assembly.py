@@ -10,34 +10,10 @@ from typing import Any, Literal
 
 import attrs
 
+from penstock.policy.growing import GrowingText
 from penstock.types import Message, Part, ProviderPart, Refusal, Text, Thinking, ToolCall
 
 __all__ = ["Assembly"]
-
-
-FRAGMENTS = 256
-"""Fragments that are kept apart before they are joined."""
-
-
-@attrs.define
-class _Growing:
-    """Text that grows in O(1) and takes little more room than its characters.
-
-    A list of all fragments would hold an object of some sixty bytes for each, ten times the text of an answer that
-    comes in small pieces; so would a StringIO, until 3.12.
-    """
-
-    _joined: list[str] = attrs.Factory(list[str])
-    _fragments: list[str] = attrs.Factory(list[str])
-
-    def write(self, text: str) -> None:
-        self._fragments.append(text)
-        if len(self._fragments) >= FRAGMENTS:
-            self._joined.append("".join(self._fragments))
-            self._fragments.clear()
-
-    def getvalue(self) -> str:
-        return "".join([*self._joined, *self._fragments])
 
 
 @attrs.define
@@ -45,7 +21,7 @@ class _Block:
     """A part that still grows."""
 
     kind: Literal["text", "refusal", "thinking", "tool_call", "whole"]
-    text: _Growing = attrs.Factory(_Growing)
+    text: GrowingText = attrs.Factory(GrowingText)
     # Made when they are needed: most parts are text and nothing else.
     citations: list[dict[str, Any]] | None = None
     details: list[dict[str, Any]] | None = None

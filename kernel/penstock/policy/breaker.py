@@ -6,8 +6,9 @@ Not here: the rules of one breaker (`circuit`), and what to do where all are ope
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -28,16 +29,22 @@ __all__ = [
     "Denied",
     "Reason",
     "ScopeHealth",
+    "ScopeState",
     "Tally",
     "Verdict",
+    "eased",
 ]
 
 
 @attrs.frozen
 class Admitted:
-    """Go. `probe`: at least one scope is half-open and leased a permit; it is owed a `settle`."""
+    """Go. `probe`: at least one scope is half-open and leased a permit; it is owed a `settle`.
+
+    `silent`: at least one of these is known to keep callers waiting (see `ScopeHealth`): hedge the probe.
+    """
 
     probe: bool
+    silent: bool = False
 
 
 @attrs.frozen
@@ -67,6 +74,22 @@ class BreakerChanged:
     at: float
 
 
+@attrs.frozen
+class ScopeState:
+    """One breaker at one moment, for those who look on: the closed ones too."""
+
+    state: BreakerState
+    cause: Cause | None
+    """Why it is not closed; None where it is."""
+    wait: float
+    """Seconds until it may be probed: 0 unless it is open, infinite while isolated."""
+    permits_left: int
+    """Probes that may start now; 0 unless it is half-open."""
+    silent: bool
+    counts: Counts
+    """Results within its window, those that came while it was not closed among them."""
+
+
 MAX_SCOPES = 4_096
 """Beyond this many, the closed breaker that has been known longest is forgotten: model names come from requests."""
 MAX_EVENTS = 1_024
@@ -83,13 +106,15 @@ class Breakers:
     """The breakers by scope.
 
     Laws: an admission takes permits of all its scopes or of none; a denial changes nothing; a permit comes back on
-    every exit, by `settle` or by its lease, and settling is idempotent; `version` moves exactly when `snapshot` does.
+    every exit, by `settle` or by its lease, and settling is idempotent; `version` moves exactly when `snapshot` does;
+    a result of an attempt that began before the breaker last closed moves nothing.
     """
 
     def __init__(self, settings_for: Callable[[str], BreakerSettings]) -> None:
         self._settings_for = settings_for
         self._circuits: dict[str, Circuit] = {}
         self._shown: Mapping[str, ScopeHealth] = MappingProxyType({})
+        self._closed_at: Mapping[str, float] = MappingProxyType({})
         self._events: deque[BreakerChanged] = deque(maxlen=MAX_EVENTS)
         self.version = 0
 
@@ -114,7 +139,7 @@ class Breakers:
         for scope, circuit in guarded.items():
             before = circuit.state
             self._moved(scope, before, circuit.take(permit_id, now + lease), now)
-        return Admitted(probe=True)
+        return Admitted(probe=True, silent=any(circuit.silent for circuit in guarded.values()))
 
     def settle(
         self,
@@ -145,11 +170,15 @@ class Breakers:
         jitter: float,
         retry_after: float | None = None,
         call: str | None = None,
+        began: float = math.inf,
     ) -> None:
         """One result. It opens a closed breaker; an open or half-open one is not moved by it.
 
-        Attempts of the same `call` count as one caller's; without it each result is of a call of its own.
+        Attempts of the same `call` count as one caller's; without it each result is of a call of its own. One that
+        `began` before the breaker closed is of the time before: it says nothing of what has come back since.
         """
+        if began < self._closed_at.get(scope, -math.inf) and not self._is_guarded(scope):
+            return
         tally = Tally()
         tally.add(verdict, now, call=call, retry_after=retry_after)
         self.record_tally(scope, tally, now, jitter=jitter)
@@ -178,7 +207,7 @@ class Breakers:
         """By hand: everybody passes."""
         circuit = self._circuit(scope)
         before = circuit.state
-        self._moved(scope, before, circuit.close(), now)
+        self._moved(scope, before, circuit.close(now), now)
 
     def expire(self, now: float) -> None:
         """Takes back the permits whose lease has ended."""
@@ -196,6 +225,15 @@ class Breakers:
         """The scopes that are not closed. It never changes; a later one may differ."""
         return self._shown
 
+    def closed_at(self) -> Mapping[str, float]:
+        """When each breaker closed last, of those that ever were anything else. Never changes, like `snapshot`."""
+        return self._closed_at
+
+    def states(self, scopes: Iterable[str], now: float) -> Mapping[str, ScopeState]:
+        """Every breaker there is, and `scopes` beside them: those that nothing is known of are closed."""
+        self.expire(now)
+        return {scope: self._state_of(scope, now) for scope in dict.fromkeys([*scopes, *self._circuits])}
+
     def counts(self, scope: str, now: float) -> Counts:
         """Results of the scope within its window."""
         circuit = self._circuits.get(scope)
@@ -206,6 +244,13 @@ class Breakers:
         events = list(self._events)
         self._events.clear()
         return events
+
+    def _state_of(self, scope: str, now: float) -> ScopeState:
+        counts, health = self.counts(scope, now), self._shown.get(scope)
+        if health is None:
+            return ScopeState(BreakerState.CLOSED, None, 0.0, 0, silent=False, counts=counts)
+        wait = 0.0 if health.state is BreakerState.HALF_OPEN else max(0.0, health.open_until - now)
+        return ScopeState(health.state, health.cause, wait, health.permits_left, health.silent, counts)
 
     def _is_guarded(self, scope: str) -> bool:
         circuit = self._circuits.get(scope)
@@ -222,8 +267,11 @@ class Breakers:
     def _forget_one(self) -> None:
         closed = (scope for scope, circuit in self._circuits.items() if circuit.state is BreakerState.CLOSED)
         oldest = next(closed, None)
-        if oldest is not None:
-            del self._circuits[oldest]
+        if oldest is None:
+            return
+        del self._circuits[oldest]
+        if oldest in self._closed_at:
+            self._closed_at = MappingProxyType({scope: at for scope, at in self._closed_at.items() if scope != oldest})
 
     def _moved(self, scope: str, before: BreakerState, reason: Reason | None, now: float) -> None:
         circuit = self._circuits[scope]
@@ -238,5 +286,19 @@ class Breakers:
         shown = {other: known for other, known in self._shown.items() if other != scope}
         if health is not None:
             shown[scope] = health
+        else:
+            self._closed_at = MappingProxyType({**self._closed_at, scope: circuit.closed_at})
         self._shown = MappingProxyType(shown)
         self.version += 1
+
+
+def eased(before: Mapping[str, ScopeHealth], after: Mapping[str, ScopeHealth]) -> Mapping[str, float]:
+    """The scopes that let more calls pass in the second snapshot than in the first, and how many: all, or permits."""
+    more: dict[str, float] = {}
+    for scope, was in before.items():
+        health = after.get(scope)
+        if health is None:
+            more[scope] = math.inf
+        elif health.permits_left > was.permits_left:
+            more[scope] = health.permits_left
+    return more

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import attrs
 from attrs import validators
 
+from penstock.policy.permits import Permits
 from penstock.policy.tally import MAX_FAILURES, MAX_SECONDS, Counts, Tally, Verdict
 
 __all__ = ["BreakerSettings", "BreakerState", "Cause", "Circuit", "Reason", "ScopeHealth"]
@@ -69,44 +70,16 @@ class ScopeHealth:
     open_until: float
     permits_left: int
     cause: Cause
-
-
-@attrs.define
-class _Probing:
-    """One half-open period. What was leased in another one is unknown here."""
-
-    stage: int = 0
-    answered: int = 0
-    leases: dict[str, float] = attrs.Factory(dict[str, float])
-    overdue: dict[str, None] = attrs.Factory(dict[str, None])
-    """Permits that came back by time while their probe still ran: what it says in the end counts all the same, else
-    a healthy target whose answers take longer than a lease would never close."""
-
-    @property
-    def permits_left(self) -> int:
-        return max(0, PROBES[self.stage] - self.answered - len(self.leases))
-
-    def returned(self, permit_id: str) -> bool:
-        """Takes the permit back; False where it is none of this period's."""
-        if permit_id in self.leases:
-            del self.leases[permit_id]
-            return True
-        if permit_id in self.overdue:
-            del self.overdue[permit_id]
-            return True
-        return False
-
-
-PROBES = (1, 2, 4)
-"""Probes at once: all of a stage must be answered before the next; after the last the breaker closes."""
-MAX_OVERDUE = 64
+    silent: bool = False
+    """It is known to keep callers waiting, so that a probe of it should be hedged. True where slowness opened it, where
+    at least half of the failures that did were timeouts, or where a probe of it timed out since; until it closes."""
 
 
 class Circuit:
     """The breaker of one scope.
 
     Laws: only probes move it while it is half-open, only time while it is open; its time is extended, never shortened;
-    every permit comes back, by `give_back` or by its lease.
+    every permit comes back, by `give_back` or by its lease; once closed it hears nothing of what began before.
     """
 
     def __init__(self, settings: BreakerSettings) -> None:
@@ -114,10 +87,12 @@ class Circuit:
         self._state = BreakerState.CLOSED
         self._tally = Tally()
         self._cause: Cause = "by_hand"
+        self._silent = False
         self._open_until = -math.inf
+        self._closed_at = -math.inf
         self._opened = 0
         """Times it opened since it was last known healthy."""
-        self._probing = _Probing()
+        self._probing = Permits()
 
     @property
     def state(self) -> BreakerState:
@@ -129,8 +104,18 @@ class Circuit:
         """None while closed."""
         if self._state is BreakerState.CLOSED:
             return None
-        left = self._probing.permits_left if self._state is BreakerState.HALF_OPEN else 0
-        return ScopeHealth(self._state, self._open_until, left, self._cause)
+        left = self._probing.left if self._state is BreakerState.HALF_OPEN else 0
+        return ScopeHealth(self._state, self._open_until, left, self._cause, self._silent)
+
+    @property
+    def silent(self) -> bool:
+        """See `ScopeHealth.silent`; False while closed."""
+        return self._silent
+
+    @property
+    def closed_at(self) -> float:
+        """When it closed last; minus infinity where it never was anything else."""
+        return self._closed_at
 
     def counts(self, now: float) -> Counts:
         """Results within the window."""
@@ -144,8 +129,7 @@ class Circuit:
             case BreakerState.OPEN:
                 return self._open_until if now < self._open_until else None
             case BreakerState.HALF_OPEN:
-                leases = self._probing.leases
-                return None if permit_id in leases or self._probing.permits_left else min(leases.values())
+                return self._probing.blocked_until(permit_id)
             case BreakerState.ISOLATED:
                 return math.inf
 
@@ -154,10 +138,9 @@ class Circuit:
         moved: Reason | None = None
         if self._state is BreakerState.OPEN:
             self._state = BreakerState.HALF_OPEN
-            self._probing = _Probing()
+            self._probing = Permits()
             moved = "time_over"
-        self._probing.overdue.pop(permit_id, None)
-        self._probing.leases.setdefault(permit_id, until)
+        self._probing.take(permit_id, until)
         return moved
 
     def give_back(
@@ -169,20 +152,18 @@ class Circuit:
         match verdict:
             case Verdict.NEUTRAL:
                 return None
-            case Verdict.SLOW if self._cause == "slow_ratio":
+            case Verdict.SLOW if self._silent:
+                # Whoever kept callers waiting is not well again while it still does.
                 return self._open("probe_failed", now, jitter, hint)
-            case Verdict.FAILED:
+            case Verdict.FAILED | Verdict.TIMED_OUT:
+                self._silent = self._silent or verdict is Verdict.TIMED_OUT
                 return self._open("probe_failed", now, jitter, hint)
             case Verdict.OK | Verdict.SLOW:
-                return self._probe_answered()
+                return self.close(now, "probes_answered") if self._probing.answer() else None
 
     def expire(self, now: float) -> None:
         """Takes back the permits whose lease has ended."""
-        for permit_id in [id for id, until in self._probing.leases.items() if until <= now]:
-            del self._probing.leases[permit_id]
-            self._probing.overdue[permit_id] = None
-        while len(self._probing.overdue) > MAX_OVERDUE:
-            del self._probing.overdue[next(iter(self._probing.overdue))]
+        self._probing.expire(now)
 
     def lease_ends(self) -> Iterator[float]:
         """When the permits that are out come back by themselves."""
@@ -196,7 +177,10 @@ class Circuit:
                 if tally.answered:
                     self._opened = 0
                 cause = self._judge(tally, now)
-                return self._open(cause, now, jitter, self._tally.not_before - now) if cause else None
+                if cause is None:
+                    return None
+                self._silent = self._was_silent(cause, now)
+                return self._open(cause, now, jitter, self._tally.not_before - now)
             case BreakerState.OPEN:
                 # Late: they began before it opened. The server's word on when to come again counts, nothing else.
                 self._open_until = max(self._open_until, tally.not_before)
@@ -208,10 +192,11 @@ class Circuit:
         """The provider does not accept this key."""
         match self._state:
             case BreakerState.CLOSED | BreakerState.HALF_OPEN:
+                self._silent = False
                 return self._open("key_refused", now, jitter, hint)
             case BreakerState.OPEN:
                 # Calls that were under way together were refused for the same reason: longer, but not doubled.
-                self._cause = "key_refused"
+                self._cause, self._silent = "key_refused", False
                 self._open_until = max(self._open_until, self._time_to_open(now, jitter, hint))
                 return None
             case BreakerState.ISOLATED:
@@ -221,15 +206,15 @@ class Circuit:
         """Nobody passes until `close`."""
         moved = self._state is not BreakerState.ISOLATED
         self._state, self._cause, self._open_until = BreakerState.ISOLATED, "by_hand", math.inf
-        self._probing = _Probing()
+        self._silent, self._probing = False, Permits()
         return "by_hand" if moved else None
 
-    def close(self, reason: Literal["by_hand", "probes_answered"] = "by_hand") -> Reason | None:
+    def close(self, now: float, reason: Literal["by_hand", "probes_answered"] = "by_hand") -> Reason | None:
         """Everyone passes. By hand it is no proof of health: if it opens again, it does so for longer."""
         if self._state is BreakerState.CLOSED:
             return None
-        self._state, self._open_until = BreakerState.CLOSED, -math.inf
-        self._tally, self._probing = Tally(), _Probing()
+        self._state, self._open_until, self._closed_at = BreakerState.CLOSED, -math.inf, now
+        self._silent, self._tally, self._probing = False, Tally(), Permits()
         if reason == "probes_answered":
             self._opened = 0
         return reason
@@ -240,10 +225,10 @@ class Circuit:
         counts = tally.counts(now, settings.window)
         telling = counts.total >= settings.window_calls
         if news.failed:
-            failures, calls = tally.row(settings.max_gap)
+            row = tally.row(settings.max_gap)
             # Whoever sets one failure in a row means one, not one of two calls.
             enough = min(settings.min_calls_in_a_row, settings.failures_in_a_row)
-            if failures >= settings.failures_in_a_row and calls >= enough:
+            if row.failures >= settings.failures_in_a_row and row.calls >= enough:
                 return "failures_in_a_row"
             calls = tally.failing_calls(now, settings.window)
             if (
@@ -256,16 +241,18 @@ class Circuit:
             return "slow_ratio"
         return None
 
-    def _probe_answered(self) -> Reason | None:
-        probing = self._probing
-        probing.answered += 1
-        if probing.answered < PROBES[probing.stage]:
-            return None
-        if probing.stage + 1 == len(PROBES):
-            return self.close("probes_answered")
-        probing.stage += 1
-        probing.answered = 0
-        return None
+    def _was_silent(self, cause: Cause, now: float) -> bool:
+        match cause:
+            case "failures_in_a_row":
+                row = self._tally.row(self.settings.max_gap)
+                return 2 * row.timed_out >= row.failures
+            case "failure_ratio":
+                counts = self._tally.counts(now, self.settings.window)
+                return 2 * counts.timed_out >= counts.failed
+            case "slow_ratio":
+                return True
+            case "key_refused" | "by_hand":
+                return False
 
     def _open(self, reason: Cause | Literal["probe_failed"], now: float, jitter: float, hint: float | None) -> Reason:
         if reason != "probe_failed":
@@ -273,7 +260,7 @@ class Circuit:
         self._opened += 1
         self._open_until = max(self._open_until, self._time_to_open(now, jitter, hint))
         self._state = BreakerState.OPEN
-        self._probing = _Probing()
+        self._probing = Permits()
         return reason
 
     def _time_to_open(self, now: float, jitter: float, hint: float | None) -> float:

@@ -15,6 +15,7 @@ import attrs
 __all__ = [
     "ACTIONS",
     "Action",
+    "AllOpen",
     "Blame",
     "Cascade",
     "Cools",
@@ -134,6 +135,12 @@ def backoff(failures: int, settings: RetrySettings, jitter: float) -> float:
     return jitter * min(settings.backoff_cap, settings.backoff_base * 2.0 ** (failures - 1))
 
 
+AllOpen: TypeAlias = Literal["soonest", "fail", "ignore"]
+"""What a call does where the circuits of all targets it could still try are open: wait for the first probe that its
+time allows, stop at once, or try them as if they were closed. A cool-down is no open circuit: where one target cools
+and the others are open, the first of them is waited for under each policy. Nor is an isolated one ever ignored."""
+
+
 @attrs.frozen
 class Stage:
     """One stage of a cascade: a target, and how many attempts a call may make there."""
@@ -145,9 +152,10 @@ class Stage:
 
 @attrs.frozen
 class Try:
-    """Attempt this stage now."""
+    """Attempt this stage now. `ignoring`: though its circuit is open; no leave is to be asked for."""
 
     stage: int
+    ignoring: bool = False
 
 
 @attrs.frozen
@@ -163,10 +171,11 @@ class Stop:
     """The cascade is over.
 
     `final`: an error that no other target would cure. `spent`: every target has been tried as often as it may be.
-    `no_time`: the next one could be tried at `ready_at`, after the deadline.
+    `no_time`: the next one could be tried at `ready_at`, after the deadline. `all_open`: every circuit is open, and
+    the call was not to wait for the first, at `ready_at`.
     """
 
-    reason: Literal["final", "spent", "no_time"]
+    reason: Literal["final", "spent", "no_time", "all_open"]
     ready_at: float | None = None
 
 
@@ -205,23 +214,47 @@ class Cascade:
         deadline: float,
         settings: RetrySettings | None = None,
         next_on_content_filter: bool = False,
+        all_open: AllOpen = "soonest",
     ) -> None:
         self._stages = tuple(stages)
         self._deadline = deadline
         self._settings = settings or RetrySettings()
         self._next_on_content_filter = next_on_content_filter
+        self._all_open = all_open
         self._progress = [_Progress() for _ in self._stages]
         self._staying: int | None = None
         self._final = False
 
-    def next(self, now: float, unavailable: Mapping[int, float] | None = None) -> Step:
-        """The next step. `unavailable` maps a stage to the moment before which nobody may try it."""
+    def next(
+        self,
+        now: float,
+        unavailable: Mapping[int, float] | None = None,
+        *,
+        opened: Mapping[int, float] | None = None,
+    ) -> Step:
+        """The next step. Both map a stage to the moment before which nobody may try it.
+
+        `opened`: because its circuit is open (infinite where it is isolated by hand); `unavailable`: because it cools
+        down, or for whatever else no policy lets a call pass over.
+        """
         if self._final:
             return Stop("final")
-        ready = self._ready_times(unavailable or {})
+        cooling, opened = unavailable or {}, opened or {}
+        ready = self._ready_times(cooling, opened)
         if not ready:
             return Stop("spent")
+        if self._all_open != "soonest" and all(opened.get(stage, -math.inf) > now for stage in ready):
+            if self._all_open == "fail" or all(opened[stage] == math.inf for stage in ready):
+                return Stop("all_open", min(ready.values()))
+            return self._ignore(now, cooling, opened)
         return self._stay(now, ready) or self._choose(now, ready)
+
+    def _ignore(self, now: float, cooling: Mapping[int, float], opened: Mapping[int, float]) -> Step:
+        """The step that a call would take if no circuit were open but those isolated by hand."""
+        isolated = {stage: until for stage, until in opened.items() if until == math.inf}
+        ready = self._ready_times(cooling, isolated)
+        step = self._stay(now, ready) or self._choose(now, ready)
+        return Try(step.stage, ignoring=True) if isinstance(step, Try) else step
 
     def _stay(self, now: float, ready: Mapping[int, float]) -> Step | None:
         """The stage that failed last keeps its turn while its wait is short."""
@@ -261,8 +294,11 @@ class Cascade:
         jitter: float,
         retry_after: float | None = None,
         should_retry: bool | None = None,
-    ) -> None:
-        """An attempt at `stage` ended in an error of `kind`. `jitter` in [0, 1]; `retry_after` in seconds."""
+    ) -> bool:
+        """An attempt at `stage` ended in an error of `kind`. `jitter` in [0, 1]; `retry_after` in seconds.
+
+        False where it counts as no attempt: a connection that had been closed while idle is replaced once.
+        """
         action = ACTIONS[kind]
         progress = self._progress[stage]
         self._staying = None
@@ -270,7 +306,7 @@ class Cascade:
             if progress.fresh_connection:
                 progress.fresh_connection = False
                 self._staying = stage
-                return
+                return False
             action = ACTIONS["connection_lost"]
         progress.failures += 1
         if progress.failures >= self._stages[stage].attempts:
@@ -280,6 +316,7 @@ class Cascade:
         progress.patient = action.same is Same.WAIT
         self._judge_same(stage, action.same, forbidden=should_retry is False)
         self._judge_next(stage, action.next)
+        return True
 
     def others_left(self, stage: int) -> bool:
         """True where a stage other than this one may still be tried."""
@@ -322,9 +359,9 @@ class Cascade:
             larger = window is not None and other.context_window is not None and other.context_window > window
             progress.spent = progress.spent or not larger
 
-    def _ready_times(self, unavailable: Mapping[int, float]) -> dict[int, float]:
+    def _ready_times(self, cooling: Mapping[int, float], opened: Mapping[int, float]) -> dict[int, float]:
         return {
-            stage: max(progress.not_before, unavailable.get(stage, -math.inf))
+            stage: max(progress.not_before, cooling.get(stage, -math.inf), opened.get(stage, -math.inf))
             for stage, progress in enumerate(self._progress)
             if not progress.spent
         }

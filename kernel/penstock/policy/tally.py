@@ -12,7 +12,7 @@ from collections import deque
 
 import attrs
 
-__all__ = ["MAX_FAILURES", "MAX_SECONDS", "Counts", "Tally", "Verdict"]
+__all__ = ["MAX_FAILURES", "MAX_SECONDS", "Counts", "Row", "Tally", "Verdict"]
 
 MAX_SECONDS = 128
 """Seconds that are kept: more than the longest window that may be set."""
@@ -25,11 +25,18 @@ class Verdict(enum.Enum):
 
     OK = "ok"
     FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    """A failure like any other, which took its time: a caller waited for nothing."""
     SLOW = "slow"
     """An answer, but its first token came late. Not to be said of a target that was the last admissible of its route:
     a slow answer is better than none, and so it never opens."""
     NEUTRAL = "neutral"
     """Nothing: the caller left, or the request was at fault."""
+
+    @property
+    def is_failure(self) -> bool:
+        """True for the two that count as failures."""
+        return self in (Verdict.FAILED, Verdict.TIMED_OUT)
 
 
 @attrs.frozen
@@ -39,24 +46,46 @@ class Counts:
     ok: int = 0
     failed: int = 0
     slow: int = 0
+    timed_out: int = 0
+    """Those of the failed that were timeouts."""
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All of them, each counted once."""
         return self.ok + self.failed + self.slow
 
     def plus(self, other: Counts) -> Counts:
         """Both together."""
-        return Counts(self.ok + other.ok, self.failed + other.failed, self.slow + other.slow)
+        return Counts(
+            self.ok + other.ok,
+            self.failed + other.failed,
+            self.slow + other.slow,
+            self.timed_out + other.timed_out,
+        )
 
 
-_ONE = {Verdict.OK: Counts(ok=1), Verdict.FAILED: Counts(failed=1), Verdict.SLOW: Counts(slow=1)}
+_ONE = {
+    Verdict.OK: Counts(ok=1),
+    Verdict.FAILED: Counts(failed=1),
+    Verdict.TIMED_OUT: Counts(failed=1, timed_out=1),
+    Verdict.SLOW: Counts(slow=1),
+}
+
+
+@attrs.frozen
+class Row:
+    """Failures with no answer between them: how many, of how many calls, and how many of them were timeouts."""
+
+    failures: int
+    calls: int
+    timed_out: int
 
 
 @attrs.frozen
 class _Failure:
     at: float
     call: str | None
+    timed_out: bool
 
 
 class Tally:
@@ -84,8 +113,8 @@ class Tally:
 
     @property
     def failed(self) -> bool:
-        """True where there was a failure."""
-        return Verdict.FAILED in self._seen
+        """True where there was a failure, a timeout or another."""
+        return not self._seen.isdisjoint((Verdict.FAILED, Verdict.TIMED_OUT))
 
     @property
     def not_before(self) -> float:
@@ -98,8 +127,8 @@ class Tally:
             return
         self._seen.add(verdict)
         self._count(math.floor(at), _ONE[verdict])
-        if verdict is Verdict.FAILED:
-            self._failures.append(_Failure(at, call))
+        if verdict.is_failure:
+            self._failures.append(_Failure(at, call, timed_out=verdict is Verdict.TIMED_OUT))
             self._in_a_row += 1
             if retry_after is not None and math.isfinite(retry_after):
                 self._not_before = max(self._not_before, at + retry_after)
@@ -129,14 +158,14 @@ class Tally:
                 counts = counts.plus(more)
         return counts
 
-    def row(self, max_gap: float) -> tuple[int, int]:
-        """Failures since the last answer with no gap longer than `max_gap` between them, and the calls they are of."""
+    def row(self, max_gap: float) -> Row:
+        """The failures since the last answer with no gap longer than `max_gap` between them."""
         row: list[_Failure] = []
         for failure in list(self._failures)[::-1][: self._in_a_row]:
             if row and row[-1].at - failure.at > max_gap:
                 break
             row.append(failure)
-        return len(row), _calls(row)
+        return Row(len(row), _calls(row), sum(failure.timed_out for failure in row))
 
     def failing_calls(self, now: float, window: float) -> int:
         """Calls that had a failure within the window."""

@@ -1,7 +1,11 @@
 """For the tests of apps and plugins: fakes that keep the real thing's laws, and the laws as functions.
 
-Nothing here needs pytest or a network.
+Nothing here needs pytest or a network. What opens a kernel is imported when it is asked for. The fixture
+`penstock_kernel` makes an AnsweredKernel; faults by a seed are `penstock.testing.chaos`.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from penstock.testing._laws import check_provider as check_provider
 from penstock.testing._scripted import Answer as Answer
@@ -9,3 +13,27 @@ from penstock.testing._scripted import Broken as Broken
 from penstock.testing._scripted import Reply as Reply
 from penstock.testing._scripted import ScriptedTransport as ScriptedTransport
 from penstock.testing._scripted import Silence as Silence
+
+if TYPE_CHECKING:
+    from penstock.testing._answered import AnsweredKernel as AnsweredKernel
+    from penstock.testing._answered import PenstockKernel as PenstockKernel
+    from penstock.testing._answers import OutOfAnswersError as OutOfAnswersError
+    from penstock.testing._keyless import keyless as keyless
+    from penstock.testing._staged import StagedKernel as StagedKernel
+    from penstock.testing._understudy import borrowed_voices as borrowed_voices
+
+_LAZY = {
+    "AnsweredKernel": "penstock.testing._answered",
+    "OutOfAnswersError": "penstock.testing._answers",
+    "PenstockKernel": "penstock.testing._answered",
+    "StagedKernel": "penstock.testing._staged",
+    "borrowed_voices": "penstock.testing._understudy",
+    "keyless": "penstock.testing._keyless",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return value
+    raise AttributeError(f"module 'penstock.testing' has no attribute {name!r}")

@@ -31,7 +31,7 @@ class Sight(Struct, frozen=True, kw_only=True):
     streamed: bool
     elapsed_s: float
     number: int
-    """1 for the first request to this model."""
+    """1 for the first request to this model with this key."""
     in_flight: int
     """How many requests are being answered, this one included."""
     content: str
@@ -55,7 +55,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """None: to the end."""
     first: int = 1
     last: int | None = None
-    """From the `first` to the `last` request to a model, both included."""
+    """From the `first` to the `last` request to a model with one key, both included."""
     occurrences: int | None = None
     """Only the first so many times the same content is asked: 1 strikes once and spares the retry."""
     in_flight_above: int = 0

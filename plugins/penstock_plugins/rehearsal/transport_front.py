@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self, cast
 
@@ -29,13 +29,15 @@ _LARGEST_HEAD = 102_400
 class RehearsalTransport(httpx.AsyncBaseTransport):
     """Plays the plans of an upstream. At most `window` bytes of a body are under way unread; then the upstream waits.
 
-    `open_responses` counts those begun and not closed: 0 when nothing leaks.
+    `open_responses` counts those begun and not closed: 0 when nothing leaks. `wall` gives Unix time, for dates in
+    headers; None: the machine's, going on with the loop's own clock, which may be virtual.
     """
 
-    def __init__(self, upstream: Upstream, *, window: int = 65_536) -> None:
+    def __init__(self, upstream: Upstream, *, window: int = 65_536, wall: Callable[[], float] | None = None) -> None:
         self.upstream = upstream
         self.open_responses = 0
         self._window = window
+        self._wall_clock = wall
         self._anchor: float | None = None
         self._closed = False
 
@@ -84,7 +86,9 @@ class RehearsalTransport(httpx.AsyncBaseTransport):
         await self.aclose()
 
     def _wall(self, now: float) -> float:
-        """Unix time that goes with the loop's own, which may be virtual."""
+        """Unix time that goes with the loop's own."""
+        if self._wall_clock is not None:
+            return self._wall_clock()
         if self._anchor is None:
             self._anchor = time.time() - now
         return self._anchor + now

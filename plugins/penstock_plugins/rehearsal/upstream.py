@@ -40,6 +40,10 @@ class Seen(Struct, frozen=True, kw_only=True):
 
     wire: WireName | None
     model: str
+    key: str
+    """The label of the caller's key."""
+    elapsed_s: float
+    """When it was read, in seconds since the upstream was started."""
     streamed: bool
     status: int | None
     """None: no head was written."""
@@ -72,7 +76,7 @@ class Upstream:
         self._ledger = Ledger()
         self._started: float | None = None
         self._exchanges = 0
-        self._numbers: Counter[tuple[WireName, str]] = Counter()
+        self._numbers: Counter[tuple[WireName, str, str]] = Counter()
         self._occurrences: OrderedDict[str, int] = OrderedDict()
 
     def start(self, now: float) -> None:
@@ -99,7 +103,7 @@ class Upstream:
         ask = _understand(wire, request, stamp)
         if isinstance(ask, Reply):
             plan = error_plan(dated(ask, stamp), bodiless=request.method == "HEAD")
-            return Exchange(self._ledger, plan, None, observe=self._observe)
+            return Exchange(self._ledger, plan, None, elapsed_s=self._elapsed(now), observe=self._observe)
         assert wire is not None, "an unknown path has no reader"
         return self._answer(wire, ask, stamp, now=now, in_flight=in_flight)
 
@@ -110,7 +114,7 @@ class Upstream:
     def _answer(self, wire: Wire, ask: Ask, stamp: Stamp, *, now: float, in_flight: int) -> Exchange:
         if self._models is not None and ask.model not in self._models:
             plan = error_plan(dated(wire.error("model_not_found", stamp), stamp))
-            return Exchange(self._ledger, plan, ask, observe=self._observe)
+            return Exchange(self._ledger, plan, ask, elapsed_s=self._elapsed(now), observe=self._observe)
         sight = self._sight(ask, now=now, in_flight=in_flight)
         fault = self.script.choose(sight)
         name = f"{sight.content}/{sight.occurrence}"
@@ -124,10 +128,11 @@ class Upstream:
             recorded=None if replay is None else recorded_reply(replay, wire),
         )
         struck = None if fault is None else fault_name(fault)
-        return Exchange(self._ledger, make_plan(fault, scene), ask, fault=struck, observe=self._observe)
+        plan = make_plan(fault, scene)
+        return Exchange(self._ledger, plan, ask, fault=struck, elapsed_s=sight.elapsed_s, observe=self._observe)
 
     def _sight(self, ask: Ask, *, now: float, in_flight: int) -> Sight:
-        self._numbers[ask.wire, ask.model] += 1
+        self._numbers[ask.wire, ask.model, ask.key] += 1
         occurrence = self._occurrences.pop(ask.content, 0) + 1
         self._occurrences[ask.content] = occurrence
         if len(self._occurrences) > _REMEMBERED:
@@ -138,7 +143,7 @@ class Upstream:
             key=ask.key,
             streamed=ask.streamed,
             elapsed_s=self._elapsed(now),
-            number=self._numbers[ask.wire, ask.model],
+            number=self._numbers[ask.wire, ask.model, ask.key],
             in_flight=in_flight,
             content=ask.content,
             occurrence=occurrence,
@@ -158,12 +163,14 @@ class Exchange:
         ask: Ask | None,
         *,
         fault: str | None = None,
+        elapsed_s: float = 0.0,
         observe: Callable[[Seen], None] | None = None,
     ) -> None:
         self.steps: tuple[Step, ...] = plan.steps
         self._ledger = ledger
         self._account = None if ask is None else Account(ask.wire, ask.model, ask.key)
         self._streamed = ask is not None and ask.streamed
+        self._elapsed_s = elapsed_s
         self._observe = observe
         self.fault = fault
         """The name of the fault it meets, or None."""
@@ -215,6 +222,8 @@ class Exchange:
         return Seen(
             wire=None if self._account is None else self._account.wire,
             model="" if self._account is None else self._account.model,
+            key="" if self._account is None else self._account.key,
+            elapsed_s=self._elapsed_s,
             streamed=self._streamed,
             status=self._status,
             fault=self.fault,

@@ -1,0 +1,47 @@
+"""One call as it was asked for: everything that is decided before its first hop.
+
+Not here: who decides it (`_plan`), and what becomes of it (`_call`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from penstock._config import CacheWhen, OnLeave
+from penstock._targets import LiveTarget
+from penstock.policy.accounts import AccountSpec
+from penstock.policy.commit import FIRST_CONTENT, Commit
+from penstock.policy.retry import AllOpen, Stage
+from penstock.telemetry import CallSpan
+from penstock.types import ChatRequest
+
+__all__ = ["Call"]
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """Frozen: what changes while it runs is the run's."""
+
+    id: str
+    request: ChatRequest
+    route: str
+    stages: tuple[Stage, ...]
+    targets: tuple[LiveTarget, ...]
+    account: str
+    chain: tuple[AccountSpec, ...]
+    """The accounts on its path that have limits, the root's first."""
+    tenant: str
+    cache_when: CacheWhen
+    deadline: float
+    horizon: float
+    """The caller's own deadline: nothing is begun that could not end before it."""
+    next_on_content_filter: bool
+    all_open: AllOpen
+    span: CallSpan
+    commit: Commit = FIRST_CONTENT
+    """Where nobody watches, only whether it goes on from a prefix matters: nothing is shown before the end."""
+    on_leave: OnLeave = "cancel"
+    metadata: Mapping[str, Any] | None = None

@@ -1,0 +1,117 @@
+"""How a call begins and ends for those who look on: events, the log, and the error of a call that was cut short.
+
+Not here: what is owed to actors when a call is over (`_call`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import attrs
+
+from penstock._asked import Call
+from penstock._books import Books
+from penstock._engine import Engine
+from penstock._events import CallEnded, CallStarted
+from penstock.errors import (
+    ActorFailedError,
+    DeadlineExceededError,
+    KernelClosedError,
+    OverloadedLocallyError,
+    PenstockError,
+)
+from penstock.policy.coalesce import GoneReason
+
+__all__ = ["GONE_AFTER", "ConsumerLeft", "Ended", "cut_short", "tell_end", "tell_start"]
+
+logger = logging.getLogger("penstock")
+
+GONE_AFTER: Mapping[str, GoneReason] = {
+    "cancelled": "cancelled",
+    "deadline_exceeded": "deadline",
+    "budget_exceeded": "refused",
+    "KernelClosedError": "cancelled",
+}
+"""How a call ended, as its followers need to know it."""
+
+
+class ConsumerLeft(PenstockError):  # noqa: N818 - a signal: nobody is left to see it
+    """The consumer is gone, and the attempt that was to be drained is over: there is nothing left to do."""
+
+
+def tell_start(engine: Engine, call: Call) -> None:
+    """The call got its place."""
+    logger.debug("call %s started on route %s", call.id, call.route)
+    if engine.events.heard:
+        engine.events.emit(CallStarted(call.id, call.route, call.account))
+
+
+@attrs.frozen
+class Ended:
+    """How a call ended: `ok`, `cancelled`, or the kind of its error; the target that answered; the cache's part."""
+
+    outcome: str
+    target: str | None
+    cache: str
+    since: float
+    """When it began (monotonic)."""
+
+
+def tell_end(engine: Engine, call: Call, books: Books, ended: Ended) -> None:
+    """The call is over."""
+    if not (engine.events.heard or logger.isEnabledFor(logging.INFO)):
+        return
+    duration = engine.clock.monotonic() - ended.since
+    usage, cost = books.usage, books.cost
+    logger.info(
+        "call %s %s: account=%s target=%s attempts=%d duration=%.3f tokens=%d cost=%s cache=%s",
+        call.id,
+        ended.outcome,
+        call.account or "-",
+        ended.target or "-",
+        len(books.attempts),
+        duration,
+        usage.total_tokens,
+        "unknown" if cost is None else cost,
+        ended.cache,
+    )
+    if engine.events.heard:
+        engine.events.emit(
+            CallEnded(
+                call_id=call.id,
+                route=call.route,
+                account=call.account,
+                outcome=ended.outcome,
+                target=ended.target,
+                attempts=len(books.attempts),
+                duration=duration,
+                tokens=usage.total_tokens,
+                cost=None if cost is None else int(cost * 10**9),
+                cache=ended.cache,
+            )
+        )
+
+
+def cut_short(engine: Engine, call: Call, books: Books, *, placed: bool, seconds: float, partial: str) -> PenstockError:
+    """The error of a call whose own scope was cancelled: by its deadline, by an actor that broke, or by a shutdown."""
+    in_time = engine.clock.monotonic() < call.deadline
+    if engine.failure is not None and in_time:
+        broken = ActorFailedError(*engine.failure.args)
+        broken.__cause__ = engine.failure.__cause__
+        return broken
+    if engine.closing and in_time:
+        return KernelClosedError(f"call {call.id} was still running when the kernel was shut down")
+    if not placed:
+        return books.signed(
+            OverloadedLocallyError(
+                f"no place among the {engine.config.kernel.max_in_flight} calls in flight (max_in_flight)"
+                " became free in time; nothing was sent"
+            )
+        )
+    late = DeadlineExceededError(
+        f"the call was not over within its {seconds:g} s, after {len(books.attempts)} attempts"
+    )
+    late.partial = partial
+    late.__cause__ = books.errors[-1] if books.errors else None
+    return books.signed(late)

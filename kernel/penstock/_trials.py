@@ -1,0 +1,280 @@
+"""The attempts of one call: run one by one, or two in a race; shown as they come; told to all whom they concern.
+
+Not here: which target is next, and what a failure means for the cascade (`_call`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import attrs
+import trio
+
+from penstock._asked import Call
+from penstock._attempt import AttemptRun, Race, unwrapped
+from penstock._books import Books, Running
+from penstock._budgeting import is_text, text_bytes
+from penstock._engine import Engine
+from penstock._events import AttemptEnded
+from penstock._exchange import Exchange
+from penstock._health import Permit, tell_health
+from penstock._hold import CallHold
+from penstock._retry_leave import RetryLeave
+from penstock.actors.stream_pump import Consumer
+from penstock.errors import CallError, ContentFilteredError, RefusedError
+from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
+from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
+from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Usage
+
+__all__ = ["Trials"]
+
+FRESH = Fresh()
+
+
+@attrs.define(eq=False)
+class Trials:
+    """What the attempts of a call have in common: its books, its hold, and what its consumer has seen."""
+
+    engine: Engine
+    call: Call
+    books: Books
+    hold: CallHold
+    consumer: Consumer | None
+    """None: nobody watches; the answer is returned whole."""
+    others_left: Callable[[int], bool]
+    """Whether a stage other than this one may still be tried in this call."""
+    leave: RetryLeave
+    elsewhere: Callable[[int], int | None]
+    """One that could be tried right now."""
+    showing: Showing = attrs.field()
+    shown: AttemptRun | None = None
+    """The attempt whose answer is shown, or was when it broke."""
+    prefill_refused: set[int] = attrs.Factory(set[int])
+    """Stages whose target would not go on from a prefix."""
+
+    @showing.default
+    def _showing(self) -> Showing:
+        # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
+        commit = self.call.commit
+        return Showing(commit if self.consumer is not None or commit.policy == "continue" else Commit("whole"))
+
+    # Before
+
+    def begin_at(self, stage: int) -> Begin:
+        """How an attempt at the stage begins: afresh, or in what way after something was shown that broke."""
+        if not self.showing.committed:
+            return FRESH
+        target, prefix = self.call.targets[stage], self.showing.prefix
+        takes_prefill = (
+            target.capabilities.prefill
+            and stage not in self.prefill_refused
+            # Both are refused beside a prefill: reasoning and schemas are to shape the answer from its first word.
+            and not asks_for_thinking(self.call.request)
+            and self.call.request.output is None
+        )
+        if prefix is not None and takes_prefill:
+            return Continue(target.name, prefix)
+        return Restart(target.name)
+
+    def asked(self, begin: Begin, request: ChatRequest) -> ChatRequest:
+        """What is asked of the target where it is to begin so."""
+        return continued(request, begin.prefill) if isinstance(begin, Continue) else request
+
+    def make(self, stage: int, permit: Permit, begin: Begin, asked: ChatRequest, race: Race) -> AttemptRun:
+        """An attempt that is about to run. `asked` is the request before the budget had its say."""
+        engine, target = self.engine, self.call.targets[stage]
+        waited, self.books.waited = self.books.waited, 0.0
+        running = Running(
+            target=target,
+            number=self.books.begin(self.hold.bound(stage)),
+            bound=self.hold.bound(stage),
+            request=asked,
+            started_wall=engine.clock.wall(),
+            started=engine.clock.monotonic(),
+            waited=waited,
+            probe=permit.probe,
+            hedge=race.is_on,
+            withdrawn=self.leave.begin(target.provider.name),
+        )
+        attempt = AttemptRun(
+            stage=stage,
+            target=target,
+            permit=permit,
+            request=self.hold.request(stage, asked),
+            streamed=self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream),
+            begin=begin,
+            running=running,
+            exchange=Exchange(target, target.phases_for(asked), engine.clock.wall),
+            span=self.call.span.attempt(target.name, running.number),
+            race=race,
+        )
+        race.enter(attempt)
+        return attempt
+
+    # While they run
+
+    async def alone(self, attempt: AttemptRun) -> None:
+        """Runs one attempt to its end. Its errors stay in it."""
+        try:
+            exchange = attempt.exchange
+            if attempt.streamed:
+                completion = await exchange.streamed(attempt.request, partial(self.pass_on, attempt))
+            else:
+                completion = await exchange.whole(attempt.request)
+            if attempt.race.claim(attempt):
+                attempt.completion = completion
+                attempt.error = self.filtered(attempt.stage, completion)
+                attempt.filtered = attempt.error is not None
+        except CallError as failure:
+            failure.request_id = failure.request_id or attempt.exchange.request_id
+            attempt.error = failure
+        finally:
+            attempt.decided.set()
+            self.report(attempt)
+            attempt.span.end(self.books.attempts[-1])
+
+    async def scoped(self, attempt: AttemptRun) -> None:
+        """The same for one of two: the other may cancel it."""
+        with attempt.scope:
+            await self.alone(attempt)
+
+    async def hedged(
+        self, probe: AttemptRun, hedge: Callable[[Race], Awaitable[AttemptRun | None]], delay: float
+    ) -> list[AttemptRun]:
+        """Runs a probe, and beside it another attempt where it brings nothing for `delay` seconds."""
+        runners = [probe]
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.scoped, probe)
+                with trio.move_on_after(delay):
+                    await probe.decided.wait()
+                if not probe.decided.is_set():
+                    other = await hedge(probe.race)
+                    if other is not None:
+                        runners.append(other)
+                        nursery.start_soon(self.scoped, other)
+        except BaseExceptionGroup as group:
+            raise unwrapped(group) from None
+        return runners
+
+    async def pass_on(self, attempt: AttemptRun, chunks: Sequence[Chunk]) -> None:
+        """Chunks of an attempt: kept until its first token, then shown as the commit policy says."""
+        if self.shown is not attempt:
+            attempt.held.extend(chunks)
+            if not any(map(is_token, chunks)):
+                return
+            if not attempt.race.claim(attempt):
+                await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
+            chunks, attempt.held = attempt.held, []
+            self._show(attempt)
+        before = self.showing.committed
+        out = self.showing.take(chunks)
+        if self.consumer is None or not out:
+            return
+        if not before:
+            self.call.span.event("commit")
+        await self.consumer.put(out)
+
+    def _show(self, attempt: AttemptRun) -> None:
+        self.shown = attempt
+        self.showing.begin(attempt.begin)
+
+    async def finish(self, attempt: AttemptRun, completion: Completion) -> Message:
+        """The answer is complete: what was held back goes out, then `Finished`. Returns the whole answer."""
+        if self.shown is not attempt:
+            self._show(attempt)
+            self.showing.take(attempt.held)
+        rest = self.showing.finish()
+        if self.consumer is not None:
+            await self.consumer.put([*rest, Finished(completion.finish_reason, self.books.usage)])
+        return self.showing.joined(completion.message)
+
+    @property
+    def partial(self) -> str:
+        """The text that the consumer has seen of an answer that is not complete."""
+        if self.shown is None or self.consumer is None or not self.showing.committed:
+            return ""
+        return self.showing.joined(Message.assistant(self.shown.exchange.partial)).text
+
+    def filtered(self, stage: int, completion: Completion) -> CallError | None:
+        """Where the route says so, an answer that was filtered or refused counts as a failure before commit."""
+        if not self.call.next_on_content_filter or self.showing.committed or not self.others_left(stage):
+            return None
+        match completion.finish_reason:
+            case "content_filter":
+                return ContentFilteredError("the provider's content filter ended the answer", status=200)
+            case "refusal":
+                return RefusedError("the model refused to answer", status=200)
+            case _:
+                return None
+
+    # After
+
+    def report(self, attempt: AttemptRun) -> None:
+        """Tells books, breakers, router and listeners. Runs in `finally`: nothing here waits or raises."""
+        engine, target, exchange, running = self.engine, attempt.target, attempt.exchange, attempt.running
+        completion, error = attempt.completion, attempt.error
+        outcome = error.kind if error else "ok" if completion else "cancelled"
+        usage = completion.usage if completion else exchange.usage
+        before = self.books.charged
+        told = self.books.close(
+            running,
+            now=engine.clock.monotonic(),
+            outcome=outcome,
+            error=error,
+            usage=usage,
+            complete=completion is not None,
+            streamed_bytes=exchange.streamed_bytes,
+            first_token=exchange.first_token_at,
+            request_id=exchange.request_id,
+        )
+        tell_health(
+            engine,
+            target,
+            attempt.permit,
+            self.call.id,
+            answered=completion is not None,
+            error=error,
+            slow=attempt.streamed and self._is_slow(attempt) and self.elsewhere(attempt.stage) is not None,
+        )
+        charged = self.books.charged - before
+        engine.router.settled(target.provider.name, charged.nano_usd, running.withdrawn)
+        if completion is not None and told.first_token is not None:
+            engine.router.first_token(target.name, told.first_token)
+        if self.call.chain and completion is not None and usage is not None:
+            self._teach(attempt, usage)
+        if engine.events.heard:
+            engine.events.emit(
+                AttemptEnded(
+                    call_id=self.call.id,
+                    target=target.name,
+                    number=running.number,
+                    outcome=outcome,
+                    duration=told.duration,
+                    charged_tokens=charged.tokens,
+                    charged_nano_usd=charged.nano_usd,
+                    estimated=told.usage is not None and told.usage.estimated,
+                )
+            )
+
+    def _is_slow(self, attempt: AttemptRun) -> bool:
+        """A first token later than half its limit, or a probe that another target overtook although it had had time."""
+        exchange, began = attempt.exchange, attempt.running.started
+        limit = exchange.phases.first_token / 2
+        if attempt.lost:
+            learned = self.engine.router.snapshot.learned.get(attempt.target.name)
+            healthy = learned.first_token_p95 if learned else None
+            return self.engine.clock.monotonic() - began > (limit if healthy is None else healthy)
+        return exchange.first_token_at is not None and exchange.first_token_at - began > limit
+
+    def _teach(self, attempt: AttemptRun, usage: Usage) -> None:
+        """What real usage says about bounds and estimates; only where an account needs them."""
+        bound, asked = self.hold.input_bound(attempt.stage), attempt.running.request
+        self.engine.router.used(
+            attempt.target.name,
+            # Media, and what a server adds by itself, say nothing about how text turns into tokens.
+            text_bytes=text_bytes(asked) if bound is not None and is_text(asked) else 0,
+            input_tokens=usage.input_tokens,
+            excess=0 if bound is None else usage.input_tokens - bound,
+        )

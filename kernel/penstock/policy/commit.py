@@ -1,0 +1,275 @@
+"""When a stream is first shown to its consumer, and what may follow once it was: the commit policies.
+
+Not here: who reads the stream (`_exchange`), and which target goes on after a failure (`retry`).
+
+| policy | shown first | a failure before that | a failure after that |
+| --- | --- | --- | --- |
+| `first_content` | with the first token of any kind | met unseen: the cascade goes on | StreamBrokenError |
+| `buffer` | once so many characters came, or at the end | met unseen | StreamBrokenError |
+| `whole` | when the answer is complete | met unseen | there is none |
+| `continue` | with the first token | met unseen | `Seam`, then the rest where a prefill is taken; else as `restart` |
+| `restart` | with the first token | met unseen | `Restarted`, then another answer from its start |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, cast, get_args
+
+import attrs
+import msgspec
+from msgspec import Struct
+
+from penstock.policy.bound import lower_bound_tokens
+from penstock.policy.growing import GrowingText
+from penstock.types import (
+    ChatRequest,
+    Chunk,
+    Message,
+    Part,
+    Restarted,
+    Seam,
+    Text,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
+
+__all__ = [
+    "COMMIT_NAMES",
+    "FIRST_CONTENT",
+    "Begin",
+    "Commit",
+    "CommitName",
+    "Continue",
+    "Fresh",
+    "Restart",
+    "Showing",
+    "continued",
+    "is_token",
+]
+
+CommitName: TypeAlias = Literal["first_content", "buffer", "whole", "continue", "restart"]
+COMMIT_NAMES: tuple[CommitName, ...] = get_args(CommitName)
+BUFFERED_CHARACTERS = 400
+"""About a paragraph: most streams that break at once have broken by then, and a reader waits two seconds more."""
+
+
+class Commit(Struct, frozen=True):
+    """A commit policy: its name, or `Commit.buffer(characters=400)`."""
+
+    policy: CommitName = "first_content"
+    characters: int = BUFFERED_CHARACTERS
+    """Of text, thinking and arguments of tools, for `buffer`."""
+
+    def __post_init__(self) -> None:
+        if self.policy not in COMMIT_NAMES:
+            raise ValueError(f"{self.policy!r} is no commit policy; valid are {', '.join(COMMIT_NAMES)}")
+        characters = cast("object", self.characters)
+        if isinstance(characters, bool) or not isinstance(characters, int) or characters < 1:
+            raise ValueError(f"characters is {characters!r}; it must be a whole number from 1 on")
+
+    @classmethod
+    def buffer(cls, characters: int = BUFFERED_CHARACTERS) -> Commit:
+        """Shows nothing before so many characters came, or the answer is complete."""
+        return cls("buffer", characters)
+
+    @property
+    def goes_on(self) -> bool:
+        """True where a failure after the commit need not be the end."""
+        return self.policy in ("continue", "restart")
+
+
+FIRST_CONTENT = Commit()
+"""The default."""
+
+
+class Fresh(Struct, frozen=True):
+    """An attempt whose answer is the first that is shown."""
+
+
+class Restart(Struct, frozen=True):
+    """An attempt whose answer takes the place of the one that was shown and broke."""
+
+    target: str
+
+
+class Continue(Struct, frozen=True):
+    """An attempt that goes on from `prefix`, what was shown so far."""
+
+    target: str
+    prefix: str
+
+    @property
+    def prefill(self) -> str:
+        """What the target is given as the beginning of its answer: providers refuse one that ends in white space."""
+        return self.prefix.rstrip()
+
+
+Begin: TypeAlias = Fresh | Restart | Continue
+
+
+def is_token(chunk: Chunk) -> bool:
+    """True for a delta of the answer itself: text, thinking, a tool call."""
+    return isinstance(chunk, TextDelta | ThinkingDelta | ToolCallDelta)
+
+
+def continued(request: ChatRequest, prefill: str) -> ChatRequest:
+    """The request with the beginning of its answer, for a target that goes on from it.
+
+    Tokens that it certainly used up are taken off `max_tokens`.
+    """
+    last = request.messages[-1]
+    if last.role == "assistant":
+        messages = (*request.messages[:-1], Message.assistant((*last.content, Text(prefill))))
+    else:
+        messages = (*request.messages, Message.assistant(prefill))
+    most = request.max_tokens
+    if most is not None:
+        most = max(1, most - lower_bound_tokens(len(prefill.encode(errors="surrogatepass"))))
+    return msgspec.structs.replace(request, messages=messages, max_tokens=most)
+
+
+@attrs.define
+class _Shown:
+    """What the consumer has of an answer, as far as going on from it needs to know."""
+
+    text: GrowingText = attrs.Factory(GrowingText)
+    more_than_text: bool = False
+    """Thinking, a tool call, a refusal: nothing that a prefill could say."""
+
+    def add(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            match chunk:
+                case TextDelta(text=text, refusal=False):
+                    self.text.write(text)
+                case TextDelta() | ThinkingDelta() | ToolCallDelta():
+                    self.more_than_text = True
+                case _:
+                    pass
+
+
+class Showing:
+    """Decides what goes out to the consumer of one call.
+
+    Laws: nothing of an attempt that failed before it was committed is ever shown; after the commit chunks go out at
+    once and in order; what a consumer holds, dropping everything at each `Restarted`, is at the end exactly the text
+    of the answer; `Seam` and `Restarted` come only before content, never twice in a row.
+    """
+
+    def __init__(self, commit: Commit) -> None:
+        self._commit = commit
+        self._shown = _Shown()
+        self._held: list[Chunk] = []
+        self._characters = 0
+        self._marker: Chunk | None = None
+        self._open = False
+        self._begin: Begin = Fresh()
+        self._overlap = ""
+        self._dropped = 0
+        self.committed = False
+        """Something was shown."""
+
+    def begin(self, begin: Begin) -> None:
+        """An attempt brings its first token, or its whole answer: what it brings is shown from now on."""
+        self._begin, self._open, self._dropped = begin, False, 0
+        self._held, self._characters, self._marker, self._overlap = [], 0, None, ""
+        match begin:
+            case Fresh():
+                pass
+            case Restart(target=target):
+                self._marker = Restarted(target)
+            case Continue(target=target, prefix=prefix):
+                self._marker = Seam(target)
+                self._overlap = prefix[len(begin.prefill) :]
+
+    def take(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        """Chunks came; returns those that go out now."""
+        if self._open:
+            return self._passed(chunks)
+        self._held.extend(chunks)
+        if not self._is_ripe(chunks):
+            return ()
+        return self._release()
+
+    def finish(self) -> Sequence[Chunk]:
+        """The answer is complete: what was held back goes out."""
+        return () if self._open else self._release()
+
+    def lost(self) -> None:
+        """The attempt failed before it was shown."""
+        self._held, self._characters = [], 0
+
+    @property
+    def prefix(self) -> str | None:
+        """What can be gone on from; None where the policy is not to, or something was shown that no prefill can say."""
+        if self._commit.policy != "continue" or self._shown.more_than_text:
+            return None
+        text = self._shown.text.getvalue()
+        return text if text.strip() else None
+
+    def joined(self, message: Message) -> Message:
+        """The whole answer, where `message` is what the last attempt said of it."""
+        begin = self._begin
+        if not isinstance(begin, Continue):
+            return message
+        parts: list[Part] = [Text(begin.prefix)]
+        drop = self._dropped
+        for part in message.content:
+            if not isinstance(part, Text):
+                parts.append(part)
+                continue
+            kept = part.text[drop:]
+            drop = max(0, drop - len(part.text))
+            if isinstance(parts[-1], Text) and not (parts[-1].citations or part.citations):
+                parts[-1] = Text(parts[-1].text + kept)
+            elif kept:
+                parts.append(Text(kept, part.cache, part.citations))
+        return Message(message.role, tuple(parts))
+
+    def _is_ripe(self, chunks: Sequence[Chunk]) -> bool:
+        match self._commit.policy:
+            case "whole":
+                return False
+            case "buffer":
+                self._characters += sum(map(_characters, chunks))
+                return self._characters >= self._commit.characters
+            case "first_content" | "continue" | "restart":
+                return any(map(is_token, chunks))
+
+    def _release(self) -> Sequence[Chunk]:
+        held, self._held = self._held, []
+        self._open = self.committed = True
+        if not isinstance(self._begin, Continue):
+            self._shown = _Shown()
+        out = self._passed(held)
+        return out if self._marker is None else [self._marker, *out]
+
+    def _passed(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        if self._overlap:
+            chunks = [kept for chunk in chunks if (kept := self._without_overlap(chunk)) is not None]
+        if self._commit.policy == "continue":
+            self._shown.add(chunks)
+        return chunks
+
+    def _without_overlap(self, chunk: Chunk) -> Chunk | None:
+        """White space that was shown and could not be sent is not shown again where the continuation repeats it."""
+        if not isinstance(chunk, TextDelta) or chunk.refusal:
+            return chunk
+        same = 0
+        for shown, comes in zip(self._overlap, chunk.text, strict=False):
+            if shown != comes:
+                break
+            same += 1
+        self._dropped += same
+        # Where it goes on in another way, what is left of the overlap repeats nothing.
+        self._overlap = self._overlap[same:] if same == len(chunk.text) else ""
+        return TextDelta(chunk.text[same:]) if same < len(chunk.text) else None
+
+
+def _characters(chunk: Chunk) -> int:
+    match chunk:
+        case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
+            return len(text)
+        case _:
+            return 0

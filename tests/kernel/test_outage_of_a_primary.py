@@ -1,0 +1,317 @@
+"""A primary that fails at once, and a fallback: what reaches the primary, and how soon it carries the traffic again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import cycle
+
+import attrs
+import httpx
+import pytest
+import trio
+from worlds import GPT, KEY, SONNET, config, good, is_stream, model_of, run
+
+import penstock
+from penstock import Config, errors
+from penstock._events import BreakerChanged
+from penstock.testing import Answer, Broken, Reply, ScriptedTransport, Silence
+
+REFUSED = Broken()
+RESET = Broken(httpx.ReadError("connection reset by peer"))
+BOOM = Reply(500, json={"type": "error", "error": {"type": "api_error", "message": "boom"}})
+BUSY = Reply(503, json={"type": "error", "error": {"type": "api_error", "message": "no server is available"}})
+OUTAGES: Mapping[str, tuple[Answer, ...]] = {
+    "refused": (REFUSED,),
+    "reset": (RESET,),
+    "500": (BOOM,),
+    "503": (BUSY,),
+    "a bit of each": (REFUSED, BOOM, RESET, BUSY),
+}
+
+
+@attrs.define
+class Primary:
+    """An upstream whose primary fails at once until `recovers_at`; it counts what reaches it till then."""
+
+    faults: Iterator[Answer]
+    recovers_at: float
+    reached: int = 0
+
+    def answer(self, request: httpx.Request) -> Answer:
+        if f"anthropic/{model_of(request)}" != SONNET or trio.current_time() >= self.recovers_at:
+            return good(request)
+        self.reached += 1
+        return next(self.faults)
+
+
+def two_stages(attempts: int, **tables: object) -> Config:
+    return config(routes={"default": {"cascade": [{"target": SONNET, "attempts": attempts}, GPT]}}, **tables)
+
+
+async def one_call(kernel: penstock.Kernel, *, streamed: bool) -> str:
+    """Which target answered it. Whatever is down, a call is answered."""
+    if not streamed:
+        return (await kernel.complete("hello")).target
+    async with kernel.stream("hello") as stream:
+        async for _ in stream:
+            pass
+    return stream.response.target
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["complete", "stream"])
+@pytest.mark.parametrize("every", [5, 60])
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("kind", OUTAGES)
+def test_at_most_six_attempts_reach_a_primary_that_is_down_before_its_breaker_opens(
+    kind: str, attempts: int, every: float, *, streamed: bool
+) -> None:
+    async def main() -> None:
+        primary = Primary(cycle(OUTAGES[kind]), 1e9)
+        upstream = ScriptedTransport(primary.answer)
+        async with penstock.open_kernel(two_stages(attempts), transport=upstream) as kernel:
+            while not (await kernel.snapshot()).breakers:
+                assert await one_call(kernel, streamed=streamed) == GPT
+                assert primary.reached <= 6
+                await trio.sleep(every)
+        assert 5 <= primary.reached <= 6
+
+    run(main)
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("kind", OUTAGES)
+def test_in_an_outage_of_a_minute_less_than_ten_attempts_reach_the_primary(kind: str, attempts: int) -> None:
+    async def main() -> None:
+        primary = Primary(cycle(OUTAGES[kind]), trio.current_time() + 60.0)
+        upstream = ScriptedTransport(primary.answer)
+        async with penstock.open_kernel(two_stages(attempts), transport=upstream) as kernel:
+            while trio.current_time() < primary.recovers_at:
+                assert await one_call(kernel, streamed=False) == GPT
+                await trio.sleep(5.0)
+        assert primary.reached < 10
+
+    for seed in range(6):
+        random.seed(seed)
+        run(main)
+
+
+@pytest.mark.parametrize("length", [1.0, 22.0, 60.0, 600.0])
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("kind", ["refused", "500"])
+def test_within_20_seconds_of_its_recovery_the_primary_carries_the_traffic_again(
+    kind: str, attempts: int, length: float
+) -> None:
+    async def main() -> None:
+        primary = Primary(cycle(OUTAGES[kind]), length + random.random() * 20)
+        upstream = ScriptedTransport(primary.answer)
+        async with penstock.open_kernel(two_stages(attempts), transport=upstream) as kernel:
+            answered: list[tuple[float, str]] = []
+            while trio.current_time() < primary.recovers_at + 60.0:
+                began = trio.current_time()
+                answered.append((began, await one_call(kernel, streamed=False)))
+                await trio.sleep_until(began + 5.0)
+            late = [target for began, target in answered if began >= primary.recovers_at + 20.0]
+            assert set(late) == {SONNET}
+            since = [target for began, target in answered if began >= primary.recovers_at]
+            assert since == sorted(since, key=lambda target: target == SONNET), "once it is back, it stays"
+            assert not (await kernel.snapshot()).breakers, "seven calls have closed it"
+
+    for seed in range(1 if length > 100 else 6):
+        random.seed(seed)
+        run(main)
+
+
+def test_two_providers_at_one_address_do_not_share_their_fate() -> None:
+    def answer(request: httpx.Request) -> Answer:
+        return REFUSED if request.headers["authorization"].endswith("-a") else good(request)
+
+    settings = Config.from_dict(
+        {
+            "providers": {
+                name: {"kind": "openai", "api_key": f"{KEY}-{name}", "base_url": "http://127.0.0.1:8080/v1"}
+                for name in ("a", "b")
+            },
+            "routes": {"default": {"cascade": ["a/gpt-4o", "b/gpt-4o"]}},
+        },
+        environ={},
+    )
+
+    async def main() -> None:
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+            for _ in range(5):
+                assert (await kernel.complete("hello")).target == "b/gpt-4o"
+            assert (await kernel.snapshot()).breakers.keys() == {"provider:a", "target:a/gpt-4o"}
+            assert kernel.health().targets["b/gpt-4o"] == "closed"
+
+    run(main)
+
+
+def wrong(kind: str, message: str, *, code: str | None = None) -> Reply:
+    return Reply(400, json={"error": {"type": kind, "message": message, "code": code}})
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (wrong("invalid_request_error", "what?"), errors.InvalidRequestError),
+        (
+            wrong("invalid_request_error", "too long", code="context_length_exceeded"),
+            errors.ContextLengthError,
+        ),
+        (wrong("invalid_request_error", "no", code="content_filter"), errors.ContentFilteredError),
+        (Reply(404, json={"error": {"message": "no", "code": "model_not_found"}}), errors.ModelNotFoundError),
+        (Reply(429, json={"error": {"message": "slow"}}, headers=[("retry-after", "1")]), errors.RateLimitedError),
+    ],
+)
+def test_what_says_nothing_about_health_never_trips_a_breaker(answer: Reply, expected: type[Exception]) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport([answer])) as kernel:
+            for _ in range(20):
+                with pytest.raises(expected):
+                    await kernel.complete("hello", model=GPT, timeout=50)
+                await trio.sleep(2)
+            states = await kernel.breakers.states()
+            assert {told.state.value for told in states.values()} == {"closed"}
+            assert {told.counts.failed for told in states.values()} == {0}
+
+    run(main)
+
+
+@pytest.mark.parametrize("answer", [Silence(), Reply(json={}, delay=50.0)], ids=["silent", "late"])
+def test_a_caller_that_leaves_says_nothing_about_health(answer: Answer) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport([answer])) as kernel:
+            for number in range(20):
+                with trio.move_on_after(1):
+                    await kernel.complete("hello", model=GPT)
+                with pytest.raises(errors.DeadlineExceededError):
+                    await kernel.complete("hello", model=GPT, timeout=1 + number / 10)
+            states = await kernel.breakers.states()
+            assert all(told.counts.total == 0 for told in states.values())
+
+    run(main)
+
+
+class CancelAtStep(trio.abc.Instrument):
+    """Cancels a scope just before the n-th time that any task is scheduled: the caller, an actor, a pump."""
+
+    def __init__(self, nth: int) -> None:
+        self.left = nth
+        self.scope = trio.CancelScope()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        del task
+        self.left -= 1
+        if self.left == 0:
+            self.scope.cancel()
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["complete", "stream"])
+def test_a_half_open_probe_cancelled_at_any_await_gives_its_permit_back(*, streamed: bool) -> None:
+    probes = 0
+
+    async def once(nth: int) -> bool:
+        nonlocal probes
+        primary = Primary(cycle([BOOM]), 5.0)
+        upstream = ScriptedTransport(primary.answer)
+        settings = two_stages(1, breaker={"failures_in_a_row": 1, "min_calls_in_a_row": 1})
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            await kernel.complete("opens it")
+            await trio.sleep(6)
+            cancel = CancelAtStep(nth)
+            asked = len(upstream.requests)
+            with cancel.scope:
+                trio.lowlevel.add_instrument(cancel)
+                await one_call(kernel, streamed=streamed)
+            trio.lowlevel.remove_instrument(cancel)
+            probes += len(upstream.requests) > asked
+            snapshot = await kernel.snapshot()
+            health = snapshot.breakers[f"target:{SONNET}"]
+            assert health.state.value == "open" or health.permits_left in (1, 2)
+            assert all(actor.slots_in_use == 0 for actor in snapshot.actors.values())
+            left = 7 if health.permits_left < 2 else 6
+            for _ in range(left):
+                response = await kernel.complete("the next probe")
+                assert (response.target, response.attempts[0].probe) == (SONNET, True)
+            assert (await kernel.snapshot()).breakers == {}
+        return not cancel.scope.cancelled_caught
+
+    nth = 1
+    while not run(partial(once, nth)):
+        nth += 1
+        assert nth < 500
+    assert nth > 5
+    assert probes > 1, "some were cancelled while the probe was under way"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        wrong("invalid_request_error", "what?"),
+        wrong("invalid_request_error", "too long", code="context_length_exceeded"),
+        Reply(429, json={"error": {"message": "slow"}}, headers=[("retry-after", "1")]),
+        Reply(404, json={"error": {"message": "no", "code": "model_not_found"}}),
+    ],
+)
+def test_a_probe_that_fails_for_no_fault_of_the_target_gives_its_permit_back(answer: Reply) -> None:
+    script: list[Answer] = [BOOM, answer]
+
+    async def main() -> None:
+        settings = config(
+            routes={"default": {"cascade": [{"target": GPT, "attempts": 1}]}},
+            breaker={"failures_in_a_row": 1, "min_calls_in_a_row": 1},
+        )
+        upstream = ScriptedTransport(lambda request: script.pop(0) if script else good(request))
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            for _ in range(2):
+                with pytest.raises(errors.CallError):
+                    await kernel.complete("opens it, and then probes it")
+                await kernel.snapshot()
+                await trio.sleep(6)
+            assert not script
+            assert (await kernel.snapshot()).breakers[f"target:{GPT}"].permits_left == 1
+            assert (await kernel.complete("the next probe")).attempts[0].probe
+
+    run(main)
+
+
+def test_calls_that_began_before_a_breaker_closed_do_not_trip_it_when_they_fail_at_last() -> None:
+    down = [True]
+
+    def answer(request: httpx.Request) -> Answer:
+        if not down:
+            return good(request)
+        return Silence() if is_stream(request) else BOOM
+
+    async def main() -> None:
+        settings = config(
+            routes={"default": {"cascade": [{"target": GPT, "attempts": 1}]}},
+            defaults={"timeouts": {"first_token": 30}},
+        )
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+            events = kernel.events()
+
+            async def hangs() -> None:
+                with pytest.raises(errors.FirstTokenTimeoutError):
+                    await one_call(kernel, streamed=True)
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(hangs)
+                await trio.sleep(1)
+                for _ in range(5):
+                    with pytest.raises(errors.ServerError):
+                        await kernel.complete("hello")
+                await trio.sleep(5)
+                down.clear()
+                for _ in range(7):
+                    await kernel.complete("a probe")
+                assert not (await kernel.snapshot()).breakers
+            assert trio.current_time() == 30, "by now they have all timed out"
+            assert not (await kernel.snapshot()).breakers
+            moves = [event.after for event in events.take() if isinstance(event, BreakerChanged)]
+            assert moves == ["open", "half_open", "closed"]
+
+    run(main)
