@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import attrs
 
@@ -127,13 +128,16 @@ def refusal(target: LiveTarget, error: CallError) -> When:
 def unsendable(target: LiveTarget, request: ChatRequest, *, streamed: bool, wall: float) -> CallError | None:
     """What the codec would raise instead of a wire request."""
     codec = target.provider.codec
+    wire: object = None
     try:
-        wire: object = codec.encode(request, target.wire, stream=streamed, now=wall)
+        wire = codec.encode(request, target.wire, stream=streamed, now=wall)
     except CallError as error:
         return discreet(error, None, target.name)
     except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
         return broken_codec(target.name, bug)
-    return None if isinstance(wire, WireRequest) else broken_codec(target.name, f"{type(wire).__name__} for a request")
+    if isinstance(cast("object", wire), WireRequest):
+        return None
+    return broken_codec(target.name, f"{type(wire).__name__} in place of WireRequest")
 
 
 def when(engine: Engine, target: LiveTarget, now: float) -> When:

@@ -15,6 +15,7 @@ from worlds import CASCADE, GPT, HAIKU, KEY, SONNET, config, failing, good, run
 
 import penstock
 from penstock import Explanation, StageExplanation, errors
+from penstock._events import CallStarted
 from penstock.testing import Answer, Broken, Reply, ScriptedTransport, Silence
 from penstock.types import WireRequest
 from penstock_providers.openai_chat import OpenAIChat
@@ -41,11 +42,10 @@ def explained(
                 await before(kernel)
                 await kernel.snapshot()
             sent = len(transport.requests)
-            calls, mail = kernel._engine.calls, kernel._engine.mail()
+            mail = kernel.snapshot().actors
             explanation = kernel.explain(PROMPT, **options)
             assert len(transport.requests) == sent
-            assert kernel._engine.calls == calls
-            assert kernel._engine.mail() == mail
+            assert kernel.snapshot().actors == mail
             assert PROMPT not in repr(explanation)
             assert KEY not in repr(explanation)
             return explanation
@@ -122,11 +122,11 @@ def test_the_deadline_is_the_earliest_of_those_who_name_one(
 
     async def main() -> None:
         async with penstock.open_kernel(config(routes=routes), transport=ScriptedTransport(good)) as kernel:
-            with trio.move_on_after(math.inf if scope is None else scope):
+            with trio.fail_after(math.inf if scope is None else scope):
                 await trio.lowlevel.checkpoint()
                 explanation = kernel.explain(PROMPT, timeout=timeout)
-        assert (explanation.deadline, explanation.deadline_from) == expected
-        assert explanation.seconds == explanation.deadline
+            assert (explanation.deadline, explanation.deadline_from) == expected
+            assert explanation.seconds == explanation.deadline
 
     # The limit of `run` itself would be a scope around it.
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -135,10 +135,10 @@ def test_the_deadline_is_the_earliest_of_those_who_name_one(
 def test_a_stream_is_not_bounded_by_the_scope_it_is_opened_in() -> None:
     async def main() -> None:
         async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
-            with trio.move_on_after(5):
+            with trio.fail_after(5):
                 await trio.lowlevel.checkpoint()
                 explanation = kernel.explain(PROMPT, stream=True)
-        assert (explanation.deadline, explanation.deadline_from) == (600.0, "kernel")
+            assert (explanation.deadline, explanation.deadline_from) == (600.0, "kernel")
 
     run(main)
 
@@ -215,12 +215,13 @@ def test_a_target_that_failed_in_a_row_has_an_open_circuit_and_then_a_probe() ->
 
 def test_a_target_that_is_being_probed_is_waited_for_by_nobody_who_has_another() -> None:
     async def main() -> None:
-        upstream = failing(SONNET, answer=Broken())
+        primary: list[Answer] = [Broken()]
+        upstream = failing(SONNET, answer=lambda _: primary[0])
         async with penstock.open_kernel(config(), transport=upstream) as kernel, trio.open_nursery() as nursery:
             for _ in range(2):
                 await kernel.complete("first")
             await trio.sleep(15.0)
-            upstream._answer = failing(SONNET, answer=Silence())._answer
+            primary[0] = Silence()
             nursery.start_soon(kernel.complete, "the probe")
             await trio.sleep(1.0)
             explanation = kernel.explain(PROMPT)
@@ -400,6 +401,20 @@ def test_what_cannot_be_called_cannot_be_explained() -> None:
 def test_an_explanation_is_plain_data() -> None:
     explanation = explained(config())
     assert msgspec.json.decode(msgspec.json.encode(explanation), type=Explanation) == explanation
+
+
+def test_to_explain_is_no_call() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
+            events = kernel.events()
+            await kernel.complete("first")
+            kernel.explain(PROMPT)
+            await kernel.complete("second")
+            started = [event for event in events.take() if isinstance(event, CallStarted)]
+            numbers = [int(event.call_id.rpartition("-")[2]) for event in started]
+            assert numbers == [1, 2], "it is counted by nobody, and told to nobody"
+
+    run(main)
 
 
 def answer_after(first: Answer) -> ScriptedTransport:
