@@ -373,7 +373,7 @@ def test_a_request_that_the_real_wire_cannot_carry_is_refused_here_too() -> None
 def test_who_stands_in_for_a_codec_stands_in_for_all_of_it() -> None:
     """A method that a provider may override must not fall back to its default here."""
     from penstock.abc import Provider
-    from penstock.testing import _understudy
+    from penstock.testing._understudy import Understudy
 
     asked = {name for name, member in vars(Provider).items() if callable(member) and not name.startswith("_")}
-    assert asked <= set(vars(_understudy._Understudy)), "pass the new ones on to the real codec, or to the voice"
+    assert asked <= set(vars(Understudy)), "pass the new ones on to the real codec, or to the voice"

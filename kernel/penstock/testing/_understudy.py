@@ -73,14 +73,14 @@ def _offer(spec: ProviderSpec, opened: _Open) -> ProviderSpec:
 
 
 def _understudy(real: Provider, voice: Provider) -> Provider:
-    class Understudy(_Understudy):
+    class OfTheSameFamily(Understudy):
         family = real.family
         significant_headers = real.significant_headers
 
-    return Understudy(real, voice)
+    return OfTheSameFamily(real, voice)
 
 
-class _Understudy(Provider):
+class Understudy(Provider):
     """Knows its models as the real codec does, refuses what that refuses, and speaks with another's voice."""
 
     def __init__(self, real: Provider, voice: Provider) -> None:
