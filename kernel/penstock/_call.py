@@ -67,7 +67,8 @@ GONE_AFTER: Mapping[str, GoneReason] = {
 }
 """How a call ended, as its followers need to know it."""
 PROBING_POLL = 0.25
-"""Seconds until a call asks again for a permit of a half-open breaker: one may come back at any moment."""
+"""Seconds until a call asks again for a permit of a half-open breaker. Who waits for one is woken when it comes back;
+this is for a permit whose turn went to a call that had left."""
 
 
 @attrs.frozen(eq=False)
