@@ -51,8 +51,8 @@ __all__ = ["run_call"]
 logger = logging.getLogger("penstock")
 
 PROBING_POLL = 0.25
-"""Seconds until a call asks again for a permit of a half-open breaker, or at the end of a cool-down: one may come back
-at any moment."""
+"""Seconds until a call asks again for a permit of a half-open breaker, or at the end of a cool-down. Who waits for a
+breaker is woken when one comes back; this is for a permit whose turn went to a call that had left."""
 HEDGE_AFTER = 2.0
 """Seconds, at most, that a call waits for a probe of a target that had fallen silent before it begins elsewhere too."""
 
