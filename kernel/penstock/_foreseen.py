@@ -11,8 +11,8 @@ from typing import cast
 
 import attrs
 
+from penstock._asked import Call
 from penstock._budgeting import BudgetRules, Offer, price_offers
-from penstock._call import PROBING_POLL, Call
 from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
 from penstock._explanation import Reason, When
@@ -21,9 +21,10 @@ from penstock.errors import BudgetExceededError, CallError
 from penstock.policy.breaker import BreakerState, ScopeHealth
 from penstock.policy.holds import Amount, Line
 from penstock.policy.routing import CoolDown
+from penstock.policy.upstream_stream import asks_for_thinking
 from penstock.types import ChatRequest, WireRequest
 
-__all__ = ["Spending", "blocked_for", "refusal", "spendings", "unsendable", "when"]
+__all__ = ["Spending", "goes_on", "refusal", "spendings", "unsendable", "when"]
 
 UNLIMITED = BudgetRules(on_unknown_price="allow", on_unknown_bound="estimate")
 """Where no account on the path has a limit, nothing is refused for want of a price or a bound."""
@@ -63,6 +64,9 @@ def _spending(call: Call, target: LiveTarget, offer: Offer | CallError) -> Spend
             sent=call.request, likely_input=0, input=None, output=None, amount=None, priced=priced, refused=refused
         )
     reads = None if offer.proven_input is None else offer.line.input_tokens
+    if reads is not None and goes_on(call, target):
+        # What was shown is read again: only the window bounds how much that is.
+        reads = target.capabilities.context_window
     # Without a limit nothing is inserted: what the wire request itself allows is the bound, if it has one.
     writes = offer.outputs.maximum if call.chain else _output_bound(call.request, target)
     amount = None
@@ -75,6 +79,16 @@ def _spending(call: Call, target: LiveTarget, offer: Offer | CallError) -> Spend
         output=writes,
         amount=amount,
         priced=priced,
+    )
+
+
+def goes_on(call: Call, target: LiveTarget) -> bool:
+    """True where an attempt there may go on from what a broken one has shown."""
+    return (
+        call.commit.policy == "continue"
+        and target.capabilities.prefill
+        and not asks_for_thinking(call.request)
+        and call.request.output is None
     )
 
 
@@ -115,25 +129,23 @@ def when(engine: Engine, target: LiveTarget, now: float) -> When:
     return max(found, key=_hindrance, default=ready)
 
 
-def blocked_for(found: When) -> float:
-    """Seconds in which nobody may try it; infinite: never. Where others probe, until a call asks again."""
-    if found.reason == "probing":
-        return PROBING_POLL
-    return math.inf if found.ready_in is None else found.ready_in
-
-
 def _hindrance(found: When) -> tuple[float, bool]:
-    return blocked_for(found), found.reason == "probe"
+    if found.reason == "probing":
+        return 0.0, True  # it may be over at any moment
+    return (math.inf if found.ready_in is None else found.ready_in), found.reason != "ready"
 
 
 def _cooling(engine: Engine, target: LiveTarget, now: float) -> Iterator[When]:
     known = engine.router.snapshot.cooling
     cools = (known[scope] for scope in target.scopes if scope in known)
-    return (_cools(cool, now) for cool in cools if cool.until > now)
+    return (_cools(cool, now) for cool in cools)
 
 
 def _cools(cool: CoolDown, now: float) -> When:
     left = cool.until - now
+    if cool.is_over(now):
+        says = "now, a few calls at a time: its cool-down is over"
+        return When(reason="thawing", ready_in=0.0, says=says, scope=cool.scope)
     says = f"in {left:.1f} s: cooling ({cool.reason.replace('_', ' ')})"
     return When(reason="cooling", ready_in=left, says=says, scope=cool.scope)
 
