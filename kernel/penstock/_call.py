@@ -165,7 +165,6 @@ class _Run:
     async def walk(self) -> ChatResponse:
         """Stage by stage, as the cascade says."""
         engine, clock = self.engine, self.engine.clock
-        scopes = {scope for target in self.call.targets for scope in target.scopes}
         while True:
             now = clock.monotonic()
             cooling, opened = engine.cooling(self.call.targets), self.opened()
@@ -178,6 +177,7 @@ class _Run:
                     raise self.books.verdict(stop, now)
                 case Wait(until=until, stage=stage):
                     self.call.span.event("wait", target=self.call.targets[stage].name, seconds=until - now)
+                    scopes = {scope for target in self.call.targets for scope in target.scopes}
                     if await engine.breakers.eased(scopes, until):
                         self.denied.clear()  # what this call was told no longer holds
                     self.books.waited += clock.monotonic() - now
