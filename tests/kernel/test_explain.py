@@ -486,3 +486,14 @@ def test_the_attempts_of_the_response_tell_the_same_story() -> None:
             assert again.first == GPT
 
     run(main)
+
+
+def test_what_a_target_cannot_take_rules_it_out() -> None:
+    tool = penstock.Tool("clock")
+    routes = {"default": {"cascade": ["openai/o1-mini", GPT]}}
+    explanation = explained(config(routes=routes), tools=[tool])
+    told = explanation.stages[0]
+    assert (told.when.reason, told.when.ready_in, told.attempts) == ("unfit", None, 0)
+    assert told.when.says.startswith("never: ")
+    assert "tools" in told.when.says
+    assert explanation.first == GPT
