@@ -146,10 +146,13 @@ class Books:
             return _as_guess(usage, output)
         if outcome in NEVER_ANSWERED and not streamed_bytes:
             return Usage(estimated=True)
-        # Four bytes a token, as for input that nothing was learned about yet.
-        return Usage(
-            input_tokens=-(-text_bytes(running.request) // 4), output_tokens=-(-streamed_bytes // 4), estimated=True
-        )
+        # Four bytes a token, as for input that nothing was learned about yet; no more than it could be at most, except
+        # of what was certainly served.
+        read, written = -(-text_bytes(running.request) // 4), -(-streamed_bytes // 4)
+        if running.bound is not None:
+            read = min(read, running.bound.tokens)
+            written = max(lower_bound_tokens(streamed_bytes), min(written, running.bound.tokens - read))
+        return Usage(input_tokens=read, output_tokens=written, estimated=True)
 
     @property
     def usage(self) -> Usage:

@@ -49,17 +49,17 @@ class Trials:
     leave: RetryLeave
     elsewhere: Callable[[int], int | None]
     """One that could be tried right now."""
-    showing: Showing = attrs.field()
+    showing: Showing = attrs.field(init=False)
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
     prefill_refused: set[int] = attrs.Factory(set[int])
     """Stages whose target would not go on from a prefix."""
 
-    @showing.default
-    def _showing(self) -> Showing:
+    def __attrs_post_init__(self) -> None:
         # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
         commit = self.call.commit
-        return Showing(commit if self.consumer is not None or commit.policy == "continue" else Commit("whole"))
+        watched = self.consumer is not None or commit.policy == "continue"
+        self.showing = Showing(commit if watched else Commit("whole"))
 
     # Before
 
