@@ -58,6 +58,8 @@ class Running:
     number: int
     bound: Amount | None
     """What the attempt can cost at most; None where no account on the path asks."""
+    output_bound: int | None
+    """Output tokens that it may be given; None: as `bound`."""
     request: ChatRequest
     started_wall: float
     started: float
@@ -148,11 +150,10 @@ class Books:
             return Usage(estimated=True)
         # Four bytes a token, as for input that nothing was learned about yet; no more than it could be at most, except
         # of what was certainly served.
-        read, written = -(-text_bytes(running.request) // 4), -(-streamed_bytes // 4)
-        if running.bound is not None:
-            read = min(read, running.bound.tokens)
-            written = max(lower_bound_tokens(streamed_bytes), min(written, running.bound.tokens - read))
-        return Usage(input_tokens=read, output_tokens=written, estimated=True)
+        written = -(-streamed_bytes // 4)
+        if running.output_bound is not None:
+            written = max(lower_bound_tokens(streamed_bytes), min(written, running.output_bound))
+        return Usage(input_tokens=-(-text_bytes(running.request) // 4), output_tokens=written, estimated=True)
 
     @property
     def usage(self) -> Usage:

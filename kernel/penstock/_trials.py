@@ -91,6 +91,7 @@ class Trials:
             target=target,
             number=self.books.begin(self.hold.bound(stage)),
             bound=self.hold.bound(stage),
+            output_bound=self.hold.output_bound(stage),
             request=asked,
             started_wall=engine.clock.wall(),
             started=engine.clock.monotonic(),
