@@ -5,10 +5,12 @@ Not here: the ledger itself (`policy.budget`), and what an attempt did cost (`_b
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import msgspec
+from msgspec import Struct
 
 from penstock._edge import broken_codec
 from penstock._targets import LiveTarget
@@ -33,8 +35,7 @@ class BudgetRules:
     min_output_tokens: int = 1_024
 
 
-@attrs.frozen
-class Offer:
+class Offer(Struct, frozen=True):
     """What an attempt at one stage costs at most: its line, and how its output is set."""
 
     line: Line
@@ -70,7 +71,8 @@ def price_offers(
     """For each target what an attempt costs at most, or why it may not be tried."""
     size = text_bytes(request)
     # The output does not depend on what is asked: a codec need not encode long prompts to tell its bound.
-    skeleton = msgspec.structs.replace(request, messages=ANY_MESSAGES)
+    skeleton = copy.copy(request)
+    msgspec.structs.force_setattr(skeleton, "messages", ANY_MESSAGES)
     output_cap = request_output_cap(chain)
     money = any(limit.nano_usd is not None for spec in chain for limit in spec.limits)
     offers: list[Offer | CallError] = []
@@ -107,7 +109,7 @@ def _offer(  # noqa: PLR0917 - one place where everything that decides an offer 
     money: bool,
     output_cap: int | None,
 ) -> Offer | CallError:
-    learned = learned or Learned()
+    learned = learned or NOTHING_LEARNED
     estimate = max(1, round(size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
     codec = target.provider.codec
     bound = _told(target, lambda: codec.input_bound(request, target.wire))
@@ -135,10 +137,10 @@ def _offer(  # noqa: PLR0917 - one place where everything that decides an offer 
         outputs = OutputRange(outputs.minimum * choices, outputs.maximum * choices, insert=outputs.insert)
     price = target.price
     line = Line.at_price(input_tokens, price, outputs.maximum)
-    least = Usage(input_tokens=estimate, output_tokens=outputs.minimum)
-    refused = check_request_limits(
-        chain, estimate, outputs.minimum, nano_usd=None if price is None else cost(least, price)
-    )
+    least = None
+    if money and price is not None:
+        least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
+    refused = check_request_limits(chain, estimate, outputs.minimum, nano_usd=least)
     if refused:
         return refusal_error(refused)
     uncapped = outputs.maximum if output_cap is None else max(outputs.maximum, _uncapped(target) * choices)
@@ -192,7 +194,9 @@ def refusal_error(refused: Refused) -> BudgetExceededError:
 
 def text_bytes(request: ChatRequest) -> int:
     """UTF-8 bytes of everything in the request that becomes text of the prompt."""
-    size = sum(_message_bytes(message) for message in request.messages)
+    size = 0
+    for message in request.messages:
+        size += _message_bytes(message)
     match request.system:
         case str(text):
             size += len(text.encode())
@@ -207,12 +211,14 @@ def text_bytes(request: ChatRequest) -> int:
 
 def is_text(request: ChatRequest) -> bool:
     """True where everything in the messages is text, or arguments and results of tools."""
-    parts = (part for message in request.messages for part in message.content)
-    return all(
-        isinstance(part, Text | ToolCall)
-        or (isinstance(part, ToolResult) and all(isinstance(held, Text) for held in part.content))
-        for part in parts
-    )
+    for message in request.messages:
+        for part in message.content:
+            if isinstance(part, ToolResult):
+                if not all(isinstance(held, Text) for held in part.content):
+                    return False
+            elif not isinstance(part, Text | ToolCall):
+                return False
+    return True
 
 
 def _message_bytes(message: Message) -> int:
@@ -220,7 +226,7 @@ def _message_bytes(message: Message) -> int:
     for part in message.content:
         match part:
             case Text(text=text):
-                size += len(text.encode())
+                size += len(text) if text.isascii() else len(text.encode())
             case ToolCall():
                 size += len(part.name) + len(part.wire_arguments().encode())
             case ToolResult():
@@ -236,6 +242,7 @@ def _least(one: int | None, other: int | None) -> int | None:
 
 TOKENS_PER_BYTE = 0.25 * 1.1
 """Before anything was learned of a target: 4 bytes a token, and a margin of a tenth."""
+NOTHING_LEARNED = Learned()
 ANY_MESSAGES = (Message.user("?"),)
 PROBE = 65_536
 """Above the thinking budgets that a wire adds to small values of max_tokens."""

@@ -90,22 +90,20 @@ def dearest_input(price: Price, input_tokens: int | None = None) -> int:
 
     `input_tokens` is the bound of the input: where it is not above what counts as long, the prompt cannot be long.
     """
-    return max(
-        max(sheet.input, _cached_input(sheet), _cache_write(sheet), _cache_write_1h(sheet))
-        for sheet in _possible(price, input_tokens)
-    )
+    dearest = max(price.input, _cached_input(price), _cache_write(price), _cache_write_1h(price))
+    long = _possibly_long(price, input_tokens)
+    return dearest if long is None else max(dearest, dearest_input(long, input_tokens))
 
 
 def dearest_output(price: Price, input_tokens: int | None = None) -> int:
     """The most that a million output tokens can cost, in nano-USD; `input_tokens` as for the input."""
-    return max(sheet.output for sheet in _possible(price, input_tokens))
+    long = _possibly_long(price, input_tokens)
+    return price.output if long is None else max(price.output, dearest_output(long, input_tokens))
 
 
-def _possible(price: Price, input_tokens: int | None) -> list[Price]:
-    """The prices that may come to apply to a request of at most so many input tokens."""
-    if price.long is None or (input_tokens is not None and input_tokens <= price.long_above):
-        return [price]
-    return [price, *_possible(price.long, input_tokens)]
+def _possibly_long(price: Price, input_tokens: int | None) -> Price | None:
+    """The price that may come to apply besides to a request of at most so many input tokens."""
+    return None if input_tokens is not None and input_tokens <= price.long_above else price.long
 
 
 def _cached_input(price: Price) -> int:
