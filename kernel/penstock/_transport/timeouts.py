@@ -25,4 +25,5 @@ class Timeouts(NamedTuple):
     def of(cls, request: httpx.Request) -> Timeouts:
         """Those in `extensions["timeout"]`."""
         given: dict[str, Any] = request.extensions.get("timeout") or {}
-        return cls(*(math.inf if (seconds := given.get(phase)) is None else seconds for phase in cls._fields))
+        named = [given.get(phase) for phase in cls._fields]
+        return cls(*[math.inf if seconds is None else seconds for seconds in named])
