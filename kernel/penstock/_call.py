@@ -353,7 +353,7 @@ class _Run:
         try:
             request = self.hold.request(stage, self.call.request)
             if self.deliver is None:
-                completion = await exchange.whole(request)
+                completion = await exchange.whole(request, self.cache.take_encoded(target, request))
             else:
                 completion = await exchange.streamed(request, self.pass_on)
             error = self.filtered(stage, completion)

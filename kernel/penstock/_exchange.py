@@ -109,9 +109,9 @@ class Exchange:
         except Exception:  # noqa: BLE001 - a decoder that failed may not know any more; the failure itself is told
             return ""
 
-    async def whole(self, request: ChatRequest) -> Completion:
-        """An unstreamed exchange. Connect, write and total timeouts apply."""
-        wire = self._encode(request, stream=False)
+    async def whole(self, request: ChatRequest, encoded: WireRequest | None = None) -> Completion:
+        """An unstreamed exchange. Connect, write and total timeouts apply. `encoded`: where it has been encoded."""
+        wire = self._encode(request, stream=False) if encoded is None else self._authorized(encoded)
         with trio.CancelScope(deadline=trio.current_time() + self.phases.total) as scope:
             response = await self._send(wire)
             try:
@@ -188,13 +188,16 @@ class Exchange:
 
     def _encode(self, request: ChatRequest, *, stream: bool) -> WireRequest:
         codec, now = self.codec, self.wall()
-        wire = self._told(lambda: codec.encode(request, self.live.wire, stream=stream, now=now), WireRequest)
+        return self._authorized(self._codec_call(lambda: codec.encode(request, self.live.wire, stream=stream, now=now)))
+
+    def _authorized(self, encoded: WireRequest) -> WireRequest:
+        wire = self._checked(encoded, WireRequest)
         secret = self.live.provider.secret
         try:
             self._secret = None if secret is None else secret.reveal()
         except ConfigError as error:
             raise AuthenticationError(f"{self.target}: {error}") from None
-        return self._told(lambda: codec.authorize(wire, self._secret, now=now), WireRequest)
+        return self._told(lambda: self.codec.authorize(wire, self._secret, now=self.wall()), WireRequest)
 
     async def _send(self, wire: WireRequest) -> httpx.Response:
         # Reading has no timeout there: the scope around it knows what is waited for, and until when.

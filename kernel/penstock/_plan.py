@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-import attrs
 import msgspec
 import trio
+from msgspec import Struct
 
 from penstock._call import Call
 from penstock._config import CacheWhen, RouteConfig
@@ -46,8 +46,7 @@ ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
 
 
-@attrs.frozen(kw_only=True)
-class CallOptions:
+class CallOptions(Struct, frozen=True, kw_only=True):
     """What a caller says beside the request. None: as configured."""
 
     route: str | None = None
@@ -61,8 +60,13 @@ class CallOptions:
 
     def over(self, other: CallOptions) -> CallOptions:
         """These, and `other`'s where these are silent."""
-        named = {name: value for name, value in attrs.asdict(self, recurse=False).items() if value is not None}
-        return attrs.evolve(other, **named)
+        if other == NOTHING_SAID:
+            return self
+        named = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        return msgspec.structs.replace(other, **named)
+
+
+NOTHING_SAID = CallOptions()
 
 
 def make_request(
@@ -76,7 +80,6 @@ def make_request(
     thinking: ThinkingLevel | int | None = None,
 ) -> ChatRequest:
     """The request, with the keywords over its own fields. Raises UnsendableRequestError with every reason."""
-    request = asked if isinstance(asked, ChatRequest) else ChatRequest(asked)
     named: dict[str, Any] = {
         "system": system,
         "model": model,
@@ -86,8 +89,10 @@ def make_request(
         "thinking": thinking,
     }
     changes = {name: value for name, value in named.items() if value is not None}
-    if changes:
-        request = msgspec.structs.replace(request, **changes)
+    if not isinstance(asked, ChatRequest):
+        request = ChatRequest(asked, **changes)
+    else:
+        request = msgspec.structs.replace(asked, **changes) if changes else asked
     wrong = [*_wrong_types(request), *_wrong_text(request)]
     if wrong:
         raise UnsendableRequestError("the request cannot be sent: " + "; ".join(wrong))
@@ -105,12 +110,15 @@ def _wrong_types(request: ChatRequest) -> Iterable[str]:
 
 def _wrong_text(request: ChatRequest) -> Iterable[str]:
     """What JSON cannot carry: halves of a character, as they come of cutting text, and Python's own objects."""
-    places: dict[str, object] = {f"messages[{at}]": message for at, message in enumerate(request.messages)}
-    places |= {f"tools[{at}] ({tool.name!r})": tool for at, tool in enumerate(request.tools)}
-    places |= {"system": request.system, "stop": request.stop, "output": request.output, "extra": request.extra}
-    for where, value in places.items():
-        if not value or (isinstance(value, Message) and all(map(_is_plain, value.content))):
-            continue
+    places: list[tuple[str, object]] = [
+        (f"messages[{at}]", message)
+        for at, message in enumerate(request.messages)
+        if not all(map(_is_plain, message.content))
+    ]
+    places += [(f"tools[{at}] ({tool.name!r})", tool) for at, tool in enumerate(request.tools)]
+    others = {"system": request.system, "stop": request.stop, "output": request.output, "extra": request.extra}
+    places += [(where, value) for where, value in others.items() if value]
+    for where, value in places:
         try:
             msgspec.json.encode(value)
         except UnicodeEncodeError:

@@ -50,7 +50,7 @@ def nano_from_usd(amount: Decimal | float | str) -> int:
 
 def usd(nano: int) -> Decimal:
     """An amount of nano-USD in USD, exactly."""
-    return Decimal((int(nano < 0), tuple(int(digit) for digit in str(abs(nano))), -9))
+    return Decimal(nano).scaleb(-9, _EXACT)
 
 
 def usd_in_words(nano: int) -> str:
