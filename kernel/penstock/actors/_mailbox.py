@@ -15,9 +15,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-import outcome
 import trio
 from msgspec import Struct
 
@@ -45,43 +44,46 @@ class _Flush(Request[None], frozen=True):
 class Reply(Generic[R]):
     """Where one asker waits for one answer. An answer to a caller that left is dropped."""
 
-    __slots__ = ("_outcome", "_task", "abandoned")
+    __slots__ = ("_error", "_task", "_value", "abandoned", "settled")
 
     def __init__(self) -> None:
-        self._outcome: outcome.Outcome[R] | None = None
+        self._value: R | None = None
+        self._error: Exception | None = None
         self._task: trio.lowlevel.Task | None = None
         self.abandoned = False
+        self.settled = False
+        """True once it was answered or abandoned: whoever holds it may forget it."""
 
     async def wait(self) -> R:
         """The answer. Cancelled, it marks itself abandoned: the actor then drops the request unhandled."""
-        if self._outcome is None:
+        if not self.settled:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abandon)
-        assert self._outcome is not None
-        return self._outcome.unwrap()
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame: together they would wait for the collector
+        return cast("R", self._value)
 
     def answer(self, value: R) -> None:
         """Wakes the asker with a value."""
-        self._settle(outcome.Value(value))
+        self._settle(value, None)
 
     def fail(self, error: Exception) -> None:
         """Wakes the asker with an error."""
-        self._settle(outcome.Error(error))
+        self._settle(None, error)
 
-    @property
-    def settled(self) -> bool:
-        """True once it was answered or abandoned: whoever holds it may forget it."""
-        return self.abandoned or self._outcome is not None
-
-    def _settle(self, result: outcome.Outcome[R]) -> None:
+    def _settle(self, value: R | None, error: Exception | None) -> None:
         if self.settled:
             return
-        self._outcome = result
+        self._value, self._error, self.settled = value, error, True
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
 
     def _abandon(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        self.abandoned = True
+        self.abandoned = self.settled = True
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -137,12 +139,9 @@ class _Mailbox:
         """Observations or requests aside wait, and the actor has not come to them yet."""
         self.closed = False
         self.dead: ActorFailedError | None = None
+        self.over = False
+        """Closed or dead: nobody takes new mail any more."""
         self.handled = self.dropped = self.lost = self.stray = self.observed = self.merged = self.restarts = 0
-
-    @property
-    def over(self) -> bool:
-        """True where nobody takes new mail any more."""
-        return self.closed or self.dead is not None
 
     def send(self, envelope: Envelope) -> None:
         self.queue.append(envelope)
@@ -258,7 +257,7 @@ class Address:
 
     def close(self) -> None:
         """No more mail: the actor handles what is queued and ends."""
-        self._box.closed = True
+        self._box.closed = self._box.over = True
         self._box.rouse()
 
     def statistics(self) -> MailStatistics:
@@ -329,15 +328,12 @@ class Inbox:
 
     async def _sleep(self, wake_at: float | None) -> None:
         """Until there is mail, or it is time."""
+        self._box.asleep = trio.lowlevel.current_task()
         if wake_at is None:
-            await self._rest()
+            await trio.lowlevel.wait_task_rescheduled(self._rise)
             return
         with trio.move_on_at(wake_at):
-            await self._rest()
-
-    async def _rest(self) -> None:
-        self._box.asleep = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._rise)
+            await trio.lowlevel.wait_task_rescheduled(self._rise)
 
     def _rise(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         self._box.asleep = None
@@ -396,7 +392,7 @@ class Inbox:
 
     def die(self, error: ActorFailedError) -> None:
         """Nobody will handle mail any more: every asker, queued or later, gets the error."""
-        self._box.dead = error
+        self._box.dead, self._box.over = error, True
         while self._box.queue:
             envelope = self._box.queue.popleft()
             if envelope.frees_slot:

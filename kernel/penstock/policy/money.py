@@ -6,6 +6,7 @@ Not here: who may spend it (budget), and which model costs what (the price plugi
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
+from functools import lru_cache
 
 from penstock.types import Price, Usage
 
@@ -90,20 +91,30 @@ def dearest_input(price: Price, input_tokens: int | None = None) -> int:
 
     `input_tokens` is the bound of the input: where it is not above what counts as long, the prompt cannot be long.
     """
-    dearest = max(price.input, _cached_input(price), _cache_write(price), _cache_write_1h(price))
-    long = _possibly_long(price, input_tokens)
-    return dearest if long is None else max(dearest, dearest_input(long, input_tokens))
+    return _dearest(price, _longest(price, input_tokens))[0]
 
 
 def dearest_output(price: Price, input_tokens: int | None = None) -> int:
     """The most that a million output tokens can cost, in nano-USD; `input_tokens` as for the input."""
-    long = _possibly_long(price, input_tokens)
-    return price.output if long is None else max(price.output, dearest_output(long, input_tokens))
+    return _dearest(price, _longest(price, input_tokens))[1]
 
 
-def _possibly_long(price: Price, input_tokens: int | None) -> Price | None:
-    """The price that may come to apply besides to a request of at most so many input tokens."""
-    return None if input_tokens is not None and input_tokens <= price.long_above else price.long
+def _longest(price: Price, input_tokens: int | None) -> int:
+    """How many of the prices for ever longer requests may come to apply to one of at most so many input tokens."""
+    steps = 0
+    while price.long is not None and (input_tokens is None or input_tokens > price.long_above):
+        price, steps = price.long, steps + 1
+    return steps
+
+
+@lru_cache(maxsize=1_024)
+def _dearest(price: Price, steps: int) -> tuple[int, int]:
+    """Of the price and so many of its longer ones. Prices are few, and every call asks for that of each target."""
+    given = max(price.input, _cached_input(price), _cache_write(price), _cache_write_1h(price))
+    if not steps or price.long is None:
+        return given, price.output
+    longer = _dearest(price.long, steps - 1)
+    return max(given, longer[0]), max(price.output, longer[1])
 
 
 def _cached_input(price: Price) -> int:
