@@ -237,7 +237,9 @@ def _message_bytes(message: Message) -> int:
 
 
 def _least(one: int | None, other: int | None) -> int | None:
-    return min((value for value in (one, other) if value is not None), default=None)
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 TOKENS_PER_BYTE = 0.25 * 1.1

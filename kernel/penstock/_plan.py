@@ -217,14 +217,13 @@ def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> Cac
 def _refuse_what_is_not_built(options: CallOptions) -> None:
     if options.commit not in (None, "first_content"):
         raise _mistake("commit", f"{options.commit!r} is not available in this version; valid is first_content")
-    for name in ("priority", "sticky"):
-        if getattr(options, name) is not None:
+    for name, value in (("priority", options.priority), ("sticky", options.sticky)):
+        if value is not None:
             raise _mistake(name, "is not available in this version")
 
 
 def _check_types(options: CallOptions) -> None:
-    for name in ("route", "account", "cache"):
-        value = getattr(options, name)
+    for name, value in (("route", options.route), ("account", options.account), ("cache", options.cache)):
         if value is not None and not isinstance(value, str):
             raise _mistake(name, f"is of type {type(value).__name__}; it must be a str")
 

@@ -91,11 +91,11 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One exchange, up to the head of the response. Its errors leave no connection behind."""
-        body = await _whole_body(request)
+        body = await request.aread()
         timeouts = Timeouts.of(request)
         origin = Origin.of(request.url)
         pool = self._pool(origin)
-        slot = await self._slot(pool, origin, timeouts.pool)
+        slot = pool.take(trio.current_time()) or await self._slot(pool, origin, timeouts.pool)
         try:
             connection = slot.connection
             if connection is None:
@@ -143,9 +143,6 @@ class Transport(httpx.AsyncBaseTransport):
                 del self._pools[origin]
 
     async def _slot(self, pool: Pool[Connection], origin: Origin, within: float) -> Slot[Connection]:
-        slot = pool.take(trio.current_time())
-        if slot is not None:
-            return slot
         woken = trio.Event()
         waiter = pool.wait(woken.set)
         try:
@@ -164,13 +161,6 @@ class Transport(httpx.AsyncBaseTransport):
 
 def _let_go(pool: Pool[Connection], slot: Slot[Connection], *, reusable: bool) -> None:
     pool.give_back(slot, trio.current_time(), reusable=reusable)
-
-
-async def _whole_body(request: httpx.Request) -> bytes:
-    try:
-        return request.content
-    except httpx.RequestNotRead:
-        return await request.aread()
 
 
 def _response(head: h11.Response, method: str, stream: Body) -> httpx.Response:
