@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -148,6 +149,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     account = options.account or ""
     chain = _chain(engine, account)
     now = engine.clock.monotonic()
+    horizon = trio.current_effective_deadline()
     engine.calls += 1
     call_id = f"{engine.name}-{engine.calls}"
     return Call(
@@ -155,20 +157,28 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         request=request,
         route=route.name,
         stages=tuple(
-            Stage(stage.target, stage.attempts, target.capabilities.context_window)
-            for stage, target in zip(route.stages, targets, strict=True)
+            [
+                _stage(stage.target, stage.attempts, target.capabilities.context_window)
+                for stage, target in zip(route.stages, targets, strict=True)
+            ]
         ),
         targets=targets,
         account=account,
         chain=chain,
         tenant=engine.accounts.tenant_of(account),
         cache_when=_cache_when(engine, route, options),
-        deadline=now + _timeout(engine, route, options, streamed=streamed),
-        horizon=trio.current_effective_deadline(),
+        deadline=now + _timeout(engine, route, options, horizon=math.inf if streamed else horizon),
+        horizon=horizon,
         next_on_content_filter=route.on_content_filter == "next",
         span=engine.telemetry.call(call_id, route.name, account),
         metadata=options.metadata,
     )
+
+
+@lru_cache(maxsize=1_024)
+def _stage(target: str, attempts: int, context_window: int | None) -> Stage:
+    """Made once: routes are few, and their stages never change."""
+    return Stage(target, attempts, context_window)
 
 
 def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteConfig:
@@ -188,8 +198,12 @@ def _chain(engine: Engine, account: str) -> tuple[Any, ...]:
     return chain if any(spec.limits for spec in chain) else ()
 
 
-def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, streamed: bool) -> float:
-    """Seconds: the earlier of the caller's and the route's; the kernel's where neither, nor a scope, names any."""
+def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizon: float) -> float:
+    """Seconds: the earlier of the caller's and the route's; the kernel's where neither, nor a scope, names any.
+
+    `horizon` is the deadline of that scope. A stream has none: it outlives the scope it was opened in where its
+    consumer goes on elsewhere, so it keeps a deadline of its own.
+    """
     given = options.timeout
     if given is not None and not isinstance(cast("object", given), int | float):
         raise UnsendableRequestError(f"timeout is of type {type(given).__name__}; it must be a number of seconds")
@@ -198,9 +212,7 @@ def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, stream
     named = [seconds for seconds in (given, route.timeout) if seconds is not None]
     if named:
         return min(named)
-    # A stream outlives the scope it was opened in where its consumer goes on elsewhere: it keeps a deadline of its own.
-    scoped = not streamed and trio.current_effective_deadline() < math.inf
-    return math.inf if scoped else engine.config.kernel.timeout
+    return math.inf if horizon < math.inf else engine.config.kernel.timeout
 
 
 def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> CacheWhen:
@@ -223,7 +235,8 @@ def _refuse_what_is_not_built(options: CallOptions) -> None:
 
 
 def _check_types(options: CallOptions) -> None:
-    for name, value in (("route", options.route), ("account", options.account), ("cache", options.cache)):
+    for name in ("route", "account", "cache"):
+        value = getattr(options, name)
         if value is not None and not isinstance(value, str):
             raise _mistake(name, f"is of type {type(value).__name__}; it must be a str")
 

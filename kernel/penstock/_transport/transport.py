@@ -29,6 +29,8 @@ from penstock._transport.trust import trust
 __all__ = ["Transport", "TransportStatistics"]
 
 MIB = 1_048_576
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""Without either of them a body ends with the connection."""
 
 
 @attrs.frozen
@@ -165,12 +167,8 @@ def _let_go(pool: Pool[Connection], slot: Slot[Connection], *, reusable: bool) -
 
 def _response(head: h11.Response, method: str, stream: Body) -> httpx.Response:
     extensions: dict[str, object] = {"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason}
-    if _ends_with_connection(head, method):
+    headers = head.headers.raw_items()
+    has_body = method != "HEAD" and head.status_code not in (204, 304)
+    if has_body and not any(name.lower() in _FRAMING for name, _ in headers):
         extensions["penstock_eof_delimited"] = True
-    return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=stream, extensions=extensions)
-
-
-def _ends_with_connection(head: h11.Response, method: str) -> bool:
-    if method == "HEAD" or head.status_code in (204, 304):
-        return False
-    return not any(name in (b"content-length", b"transfer-encoding") for name, _ in head.headers)
+    return httpx.Response(head.status_code, headers=headers, stream=stream, extensions=extensions)
