@@ -100,6 +100,7 @@ class _Run:
             consumer=consumer,
             others_left=self.cascade.others_left,
             fitting=self.fitting,
+            take_encoded=self.cache.take_encoded,
             leave=self.leave,
             elsewhere=self.elsewhere,
         )

@@ -108,9 +108,9 @@ class Exchange:
         except Exception:  # noqa: BLE001 - a decoder that failed may not know any more; the failure itself is told
             return ""
 
-    async def whole(self, request: ChatRequest) -> Completion:
-        """An unstreamed exchange. Connect, write and total timeouts apply."""
-        wire = self._encode(request, stream=False)
+    async def whole(self, request: ChatRequest, encoded: WireRequest | None = None) -> Completion:
+        """An unstreamed exchange. Connect, write and total timeouts apply. `encoded`: where it has been encoded."""
+        wire = self._encode(request, stream=False) if encoded is None else self._authorized(encoded)
         with trio.CancelScope(deadline=trio.current_time() + self.phases.total) as scope:
             response = await self._send(wire)
             try:
@@ -204,26 +204,22 @@ class Exchange:
 
     def _encode(self, request: ChatRequest, *, stream: bool) -> WireRequest:
         codec, now = self.codec, self.wall()
-        wire = self._told(lambda: codec.encode(request, self.live.wire, stream=stream, now=now), WireRequest)
+        return self._authorized(self._codec_call(lambda: codec.encode(request, self.live.wire, stream=stream, now=now)))
+
+    def _authorized(self, encoded: WireRequest) -> WireRequest:
+        wire = self._checked(encoded, WireRequest)
         secret = self.live.provider.secret
         try:
             self._secret = None if secret is None else secret.reveal()
         except ConfigError as error:
             raise AuthenticationError(f"{self.target}: {error}") from None
-        return self._told(lambda: codec.authorize(wire, self._secret, now=now), WireRequest)
+        return self._told(lambda: self.codec.authorize(wire, self._secret, now=self.wall()), WireRequest)
 
     async def _send(self, wire: WireRequest) -> httpx.Response:
+        # Reading has no timeout there: the scope around it knows what is waited for, and until when.
+        timeout = {"connect": self.phases.connect, "write": self.phases.write, "read": None, "pool": None}
         try:
-            request = httpx.Request(
-                wire.method,
-                _parsed(wire.url),
-                headers=_headers(wire),
-                content=wire.body,
-                # Reading has no timeout there: the scope around it knows what is waited for, and until when.
-                extensions={
-                    "timeout": {"connect": self.phases.connect, "write": self.phases.write, "read": None, "pool": None}
-                },
-            )
+            request = _http_request(wire, {"timeout": timeout})
         except (httpx.InvalidURL, UnicodeEncodeError, ValueError, TypeError) as error:
             # Never the value: it could be a credential with a line break in it.
             raise UnsendableRequestError(
@@ -235,7 +231,7 @@ class Exchange:
             failure = broken_transport(error, self.target)
         else:
             # Our own transport has done it; one that was handed in leaves a body as it came.
-            return decompressed(response, limit=MAX_BODY)
+            return response if isinstance(response.stream, Body) else decompressed(response, limit=MAX_BODY)
         raise self._discreet(failure)
 
     def _head(self, response: httpx.Response) -> WireHead:
@@ -283,8 +279,8 @@ class Exchange:
 
     def _completed(self, told: object) -> Completion:
         """What a codec read, where it is an answer at all."""
-        completion = self._told(lambda: told, Completion)
-        self._told(lambda: completion.message, Message)
+        completion = self._checked(told, Completion)
+        self._checked(completion.message, Message)
         self._is_named(completion.request_id)
         usage = _credible(completion.usage)
         return completion if usage is completion.usage else msgspec.structs.replace(completion, usage=usage)
@@ -333,7 +329,9 @@ class Exchange:
 
     def _told(self, ask: Callable[[], object], kind: type[_Result]) -> _Result:
         """What the codec says, where it is what its class promises."""
-        told = self._codec_call(ask)
+        return self._checked(self._codec_call(ask), kind)
+
+    def _checked(self, told: object, kind: type[_Result]) -> _Result:
         if isinstance(told, kind):
             return told
         raise broken_codec(self.target, f"{type(told).__name__} in place of {kind.__name__}")
@@ -343,8 +341,10 @@ def _credible(usage: object) -> Usage | None:
     """Counts that cannot be right are no counts: unknown usage is charged at its bound, wrong usage as it is."""
     if not isinstance(usage, Usage):
         return None
-    counts = (getattr(usage, name) for name in usage.__struct_fields__)
-    return usage if all(isinstance(count, int) and count >= 0 for count in counts) else None
+    for count in msgspec.structs.astuple(usage):
+        if not isinstance(count, int) or count < 0:
+            return None
+    return usage
 
 
 def _bytes_of(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -359,7 +359,7 @@ async def _let_go(response: httpx.Response) -> None:
     """
     try:
         if isinstance(response.stream, Body):
-            await response.aclose()  # our own, which never waits
+            await response.stream.aclose()  # our own, which never waits
             return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + AFTER_THE_END):
             await response.aclose()
@@ -371,13 +371,26 @@ def _is_whole(head: WireHead) -> bool:
     return (head.header("content-type") or "").partition(";")[0].strip().lower() == "application/json"
 
 
-def _headers(wire: WireRequest) -> list[tuple[str, str]]:
-    """The codec's headers, and ours where it names none."""
+def _http_request(wire: WireRequest, extensions: dict[str, object]) -> httpx.Request:
+    """The codec's headers, and ours where it names none. Its body has been read, as if it had been given whole.
+
+    httpx would find out what a body is and what headers it needs, at the price of all the rest.
+    """
+    url, host = _parsed(wire.url)
     named = {name.lower() for name, _ in wire.headers}
-    return [*wire.headers, *(header for header in OUR_HEADERS if header[0] not in named)]
+    headers = [*wire.headers, *(header for header in OUR_HEADERS if header[0] not in named)]
+    if "host" not in named:
+        headers.insert(0, ("host", host))
+    if "content-length" not in named and "transfer-encoding" not in named:
+        headers.append(("content-length", str(len(wire.body))))
+    stream = httpx.ByteStream(wire.body)
+    request = httpx.Request(wire.method, url, headers=headers, stream=stream, extensions=extensions)
+    request.read()
+    return request
 
 
 @lru_cache(maxsize=1_024)
-def _parsed(url: str) -> httpx.URL:
-    """Parsing costs more than the rest of a request; targets are few, and each has one URL."""
-    return httpx.URL(url)
+def _parsed(url: str) -> tuple[httpx.URL, str]:
+    """The URL and its `host` header. Parsing costs more than a request; targets are few, and each has one URL."""
+    parsed = httpx.URL(url)
+    return parsed, parsed.netloc.decode("ascii")

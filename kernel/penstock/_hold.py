@@ -91,13 +91,13 @@ class CallHold:
         return offer if isinstance(offer, Offer) else None
 
     async def _open(self, offers: Sequence[Offer]) -> Granted:
-        minimum = max(offer.outputs.minimum for offer in offers)
+        minimum = max([offer.outputs.minimum for offer in offers])
         result = await self.ref.reserve(
             self.call_id,
             self.account,
             [offer.line for offer in offers],
             min_output=minimum,
-            max_output=max(minimum, *(offer.outputs.maximum for offer in offers)),
+            max_output=max(minimum, *[offer.outputs.maximum for offer in offers]),
             wait=self.wait,
             deadline=self.deadline,
             context=self.context,

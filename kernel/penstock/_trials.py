@@ -22,11 +22,12 @@ from penstock._fitting import CallFitting, with_signer
 from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
 from penstock._retry_leave import RetryLeave
+from penstock._targets import LiveTarget
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import CallError, ContentFilteredError, RefusedError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
-from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Usage
+from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Usage, WireRequest
 
 __all__ = ["Trials"]
 
@@ -46,6 +47,8 @@ class Trials:
     others_left: Callable[[int], bool]
     """Whether a stage other than this one may still be tried in this call."""
     fitting: CallFitting
+    take_encoded: Callable[[LiveTarget, ChatRequest], WireRequest | None]
+    """A wire request that was made for the cache's key already."""
     leave: RetryLeave
     elsewhere: Callable[[int], int | None]
     """One that could be tried right now."""
@@ -126,7 +129,7 @@ class Trials:
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt))
             else:
-                completion = await exchange.whole(request)
+                completion = await exchange.whole(request, self.take_encoded(target, request))
             completion = with_signer(completion, target.wire.model)
             if attempt.race.claim(attempt):
                 attempt.completion = completion

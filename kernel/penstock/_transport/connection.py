@@ -24,6 +24,7 @@ MAX_INFORMATIONAL = 8
 """1xx responses before the real one. More are a peer that plays for time."""
 _NOT_SENT = frozenset({b"expect", b"upgrade"})
 """A wait for `100 Continue` costs a round trip, and servers that ignore it cost a timeout; and nothing is upgraded."""
+_THE_END = h11.EndOfMessage()
 
 
 class Connection:
@@ -103,7 +104,7 @@ class Connection:
             pieces = self._http.send_with_data_passthrough(event) or []
             if body:
                 pieces += self._http.send_with_data_passthrough(h11.Data(data=body)) or []
-            return pieces + (self._http.send_with_data_passthrough(h11.EndOfMessage()) or [])
+            return pieces + (self._http.send_with_data_passthrough(_THE_END) or [])
         except h11.LocalProtocolError as error:
             problem = sentence(error)
         raise httpx.LocalProtocolError(f"the request cannot be said in HTTP/1.1: {problem}")
@@ -159,6 +160,7 @@ class Connection:
 
     async def _read_head(self) -> h11.Response:
         informational = 0
+        await self._receive()  # nothing of it can be here: a connection on which something is left is not used again
         while True:
             match self._next_event():
                 case h11.Response() as response:

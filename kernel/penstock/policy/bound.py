@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import attrs
+from msgspec import Struct
 
 __all__ = ["Estimate", "OutputRange", "lower_bound_tokens", "metered_tokens", "output_range"]
 
@@ -16,8 +17,7 @@ _USUAL_OUTPUT = 8_192
 _USUAL_OUTPUT_THINKING = 32_768
 
 
-@attrs.frozen
-class OutputRange:
+class OutputRange(Struct, frozen=True):
     """The output tokens a call may be given. `insert`: what is granted has to be written into the request."""
 
     minimum: int
