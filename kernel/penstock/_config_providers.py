@@ -181,7 +181,8 @@ def _options(provider: ProviderConfig, shared: Mapping[str, Any], spec: Provider
             mistakes.add(origin(key), f"is unknown: the kind {provider.kind!r} takes no options")
         return None
     for key in own:
-        if key not in known and key not in OPTIONS_LATER and is_slip(key, KERNEL_KEYS):
+        # Told here, for the reader of the plugin's options knows no names but those.
+        if known and key not in known and key not in OPTIONS_LATER:
             mistakes.add(join(path, key), f"is unknown{did_you_mean(key, {*known, *KERNEL_KEYS})}")
     reader = attrs.evolve(plain_reader(), keys_later={spec.options: OPTIONS_LATER})
     options: Any = reader.read(cast("Any", spec.options), table, path, mistakes, origin=origin)
