@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from penstock._edge import broken_codec, broken_transport, discreet, without_secret
+from penstock._idempotency import IdempotencyKeys
 from penstock._targets import LiveTarget
 from penstock._transport import decompressed
 from penstock._transport.body import Body
@@ -80,6 +81,8 @@ class Exchange:
     phases: Phases
     """The timeouts that hold for this request at this target."""
     wall: Callable[[], float]
+    keys: IdempotencyKeys = attrs.field(factory=IdempotencyKeys, repr=False)
+    """Those of the call, so that another attempt finds the same."""
     first_token_at: float | None = None
     request_id: str | None = None
     usage: Usage | None = None
@@ -112,7 +115,7 @@ class Exchange:
         """An unstreamed exchange. Connect, write and total timeouts apply. `encoded`: where it has been encoded."""
         wire = self._encode(request, stream=False) if encoded is None else self._authorized(encoded)
         with trio.CancelScope(deadline=trio.current_time() + self.phases.total) as scope:
-            response = await self._send(wire)
+            response = await self._send(self._keyed(wire))
             try:
                 head = self._head(response)
                 body = await self._body(response)
@@ -131,7 +134,7 @@ class Exchange:
         wire = self._encode(request, stream=True)
         watch = StreamWatch(self.phases, trio.current_time())
         with trio.CancelScope(deadline=watch.deadline()) as scope:
-            response = await self._send(wire)
+            response = await self._send(self._keyed(wire))
             try:
                 head = self._head(response)
                 if not response.is_success:
@@ -214,6 +217,20 @@ class Exchange:
         except ConfigError as error:
             raise AuthenticationError(f"{self.target}: {error}") from None
         return self._told(lambda: self.codec.authorize(wire, self._secret, now=self.wall()), WireRequest)
+
+    def _keyed(self, wire: WireRequest) -> WireRequest:
+        """With an idempotency key, where the provider takes one and the target's own headers name none."""
+        header = self.live.provider.idempotency_header
+        if header is None:
+            return wire
+        try:
+            for name, _ in wire.headers:
+                if name.lower() == header:
+                    return wire
+            headers = (*wire.headers, (header, self.keys.key(self.target, wire.body)))
+        except (TypeError, ValueError, AttributeError):
+            return wire  # what is wrong with it is told when it is sent
+        return WireRequest(wire.method, wire.url, headers, wire.body)
 
     async def _send(self, wire: WireRequest) -> httpx.Response:
         # Reading has no timeout there: the scope around it knows what is waited for, and until when.

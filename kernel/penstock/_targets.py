@@ -9,6 +9,7 @@ import attrs
 import httpx
 
 from penstock._config import Config, TargetConfig, Timeouts
+from penstock._config_checks import is_header_name
 from penstock._secrets import Secret
 from penstock.abc import Provider
 from penstock.policy.routing import key_scope, target_scope
@@ -37,6 +38,20 @@ class LiveProvider:
     codec: Provider
     secret: Secret | None
     transport: httpx.AsyncBaseTransport
+    idempotency_header: str | None = attrs.field(init=False)
+    """Asked once, for codecs are foreign code."""
+
+    @idempotency_header.default
+    def _idempotency_header(self) -> str | None:
+        named: object = None
+        try:
+            named = self.codec.idempotency_header
+        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+            named = bug
+        if named is None or (isinstance(named, str) and is_header_name(named) and named == named.lower()):
+            return named
+        logger.error("the codec of provider %s has an idempotency_header that is no name: none is sent", self.name)
+        return None
 
 
 @attrs.frozen(eq=False)

@@ -21,6 +21,7 @@ from penstock._exchange import Exchange
 from penstock._fitting import CallFitting, with_signer
 from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
+from penstock._idempotency import IdempotencyKeys
 from penstock._retry_leave import RetryLeave
 from penstock._targets import LiveTarget
 from penstock.actors.stream_pump import Consumer
@@ -55,6 +56,7 @@ class Trials:
     showing: Showing = attrs.field(init=False)
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
+    keys: IdempotencyKeys = attrs.Factory(IdempotencyKeys)
     prefill_refused: set[int] = attrs.Factory(set[int])
     """Stages whose target would not go on from a prefix."""
 
@@ -111,7 +113,7 @@ class Trials:
             streamed=self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream),
             begin=begin,
             running=running,
-            exchange=Exchange(target, target.phases_for(asked), engine.clock.wall),
+            exchange=Exchange(target, target.phases_for(asked), engine.clock.wall, self.keys),
             span=self.call.span.attempt(target.name, running.number),
             race=race,
         )
