@@ -166,7 +166,8 @@ def _settled(
 def _options(provider: ProviderConfig, shared: Mapping[str, Any], spec: ProviderSpec, mistakes: Mistakes) -> object:
     """An instance of the spec's options class, of the plugin's own table with the provider's laid over it."""
     path, shared_path = join("providers", provider.name), join("plugins", provider.kind)
-    known = frozenset(field.name for field in attrs.fields(spec.options)) if attrs.has(spec.options) else frozenset()
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(spec.options) if attrs.has(spec.options) else ()
+    known = {field.name for field in fields}
     # Its own connections are to be made as ours are, where it has options for that: it is told what we are told.
     own = {key: value for key, value in provider.options.items() if key in known or key not in CONNECTION_KEYS}
     table = {**shared, **own}

@@ -43,8 +43,8 @@ class OpenAIChat(Provider):
     family: ClassVar[str] = FAMILY
     significant_headers = frozenset({"openai-beta"})
     idempotency_header: ClassVar[str | None] = "idempotency-key"
-    """OpenAI's own client makes a key for each request and sends this header where it is asked to; servers that
-    imitate OpenAI take it too, or pass over it as over any header they do not know.
+    """OpenAI's own client knows this header and draws a key for each request, but sends one only where its caller
+    asks for it. Servers and gateways that imitate OpenAI take it too, or pass over it as over any they do not know.
     """
 
     def __init__(self, options: OpenAIChatOptions | None = None) -> None:
