@@ -63,7 +63,7 @@ def anthropic_events(count: int) -> list[bytes]:
         said = json.dumps({"type": kind, **fields}, separators=(",", ":"))
         return f"event: {kind}\ndata: {said[:-1]}{' ' * 8}}}\n\n".encode()
 
-    message = {
+    message: dict[str, object] = {
         "id": "msg_01XFDUDYJgAACzvnptvVoYEL",
         "type": "message",
         "role": "assistant",
