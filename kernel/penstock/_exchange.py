@@ -319,15 +319,18 @@ class Exchange:
 
     def _feed(self, decoder: StreamDecoder, data: bytes) -> list[Chunk]:
         fed = cast("list[Chunk]", self._told(lambda: decoder.feed(data), list))
-        chunks: list[Chunk] = [chunk for chunk in fed if not isinstance(chunk, Finished)]
-        for chunk in chunks:
+        chunks: list[Chunk] = []
+        for chunk in fed:
             match chunk:
                 case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
-                    self.streamed_bytes += len(text.encode(errors="surrogatepass"))
+                    self.streamed_bytes += len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
                 case UsageUpdate():
                     self.usage = _credible(chunk.usage) or self.usage
+                case Finished():
+                    continue
                 case _:
                     pass
+            chunks.append(chunk)
         return chunks
 
     def _codec_call(self, ask: Callable[[], _Result]) -> _Result:
