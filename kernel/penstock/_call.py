@@ -217,7 +217,8 @@ class _Run:
         try:
             uncovered = await self.cover(stage, begin, asked) if self.call.chain else None
         except BudgetExceededError as refusal:
-            raise self.last_word(refusal) from refusal.__cause__
+            ended = self.last_word(refusal)
+            raise ended from ended.__cause__
         if uncovered is not None:
             self.cache.end(gone="refused")  # for a reason of this call's own: others may well go there
             return None

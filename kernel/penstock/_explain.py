@@ -29,7 +29,8 @@ from penstock._foreseen import Spending, blocked_for, refusal, spendings, unsend
 from penstock._plan import CallOptions, make_call
 from penstock._targets import LiveTarget
 from penstock.policy.accounts import limits_in_words, path_and_parents
-from penstock.policy.holds import NOTHING
+from penstock.policy.bound import longest_text
+from penstock.policy.holds import NOTHING, Line
 from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Same, Stage, Try, Wait
 from penstock.policy.stream_watch import Phases
 from penstock.policy.upstream_stream import streams_upstream
@@ -114,6 +115,7 @@ def _stages(engine: Engine, call: Call, now: float, *, stream: bool) -> list[_Fo
             spending,
             now,
             streamed=stream or streams_upstream(spending.asked, target.capabilities, target.upstream_stream),
+            prefilled=call.commit.policy == "continue" and target.capabilities.prefill,
         )
         for stage, target, spending in zip(call.stages, call.targets, spendings(engine, call), strict=True)
     ]
@@ -128,9 +130,13 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
     now: float,
     *,
     streamed: bool,
+    prefilled: bool,
 ) -> _Foreseen:
     wall, phases = engine.clock.wall(), target.phases_for(spending.asked)
     allowed, dearest = stage.attempts, spending.amount
+    if prefilled and dearest is not None:
+        # It may be asked to go on from what others wrote: at most a token a byte, of a bounded number of tokens.
+        dearest += Line.at_price(longest_text(spending.output or 0), target.price, 0).amount_at(0)
     found = when(engine, target, now)
     if spending.refused is not None:
         # Passed over before anything is tried. Whatever else rules a target out for this request belongs here.
@@ -146,7 +152,12 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
         target=target,
         spending=spending,
         when=found,
-        case=StageCase(allowed=allowed, longest=_longest(phases, streamed=streamed), dearest=dearest),
+        case=StageCase(
+            allowed=allowed,
+            longest=_longest(phases, streamed=streamed),
+            dearest=dearest,
+            refusable=1 if prefilled else 0,
+        ),
         phases=phases,
         streamed=streamed,
         looked_up=cache.would_look_up(target, spending.asked, wall),

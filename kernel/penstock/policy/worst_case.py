@@ -32,11 +32,16 @@ class StageCase:
     """Seconds of its longest attempt."""
     dearest: Amount | None
     """Of one attempt, at most; None where nothing bounds it."""
+    refusable: int = 0
+    """Attempts that count as none of those allowed because the target may refuse how they go on: a prefill, once."""
 
     @property
     def attempts(self) -> int:
-        """Attempts at most: those allowed, and one more where a kept connection was dead. 0 where none may be made."""
-        return self.allowed + FRESH_CONNECTIONS if self.allowed else 0
+        """Attempts at most: those allowed, one more where a kept connection was dead, and those that may be refused.
+
+        0 where none may be made.
+        """
+        return self.allowed + FRESH_CONNECTIONS + self.refusable if self.allowed else 0
 
     @property
     def trying(self) -> float:
