@@ -215,7 +215,12 @@ class _Run:
             if isinstance(found, GoElsewhere) and self.cascade.others_left(stage):
                 self.cascade.give_up(stage)
                 return None
-        if self.call.chain and await self.cover(stage, begin, asked) is not None:
+        try:
+            uncovered = await self.cover(stage, begin, asked) if self.call.chain else None
+        except BudgetExceededError as refusal:
+            ended = self.last_word(refusal)
+            raise ended from ended.__cause__
+        if uncovered is not None:
             self.cache.end(gone="refused")  # for a reason of this call's own: others may well go there
             return None
         permit = await self.admit(stage, target, ignoring=ignoring)
@@ -267,7 +272,7 @@ class _Run:
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if isinstance(offer, CallError) and not isinstance(offer, ParameterDemandedError):
                     self.refuse(refused, offer)
-        if isinstance(begin, Continue):
+        if isinstance(begin, Continue) or stage in self.trials.prefill_refused:
             self.hold.offer_anew(stage, price([asked], call.targets[stage : stage + 1])[0])
         return await self.hold.cover(stage)
 
@@ -328,7 +333,7 @@ class _Run:
     async def hedge(self, stage: int, race: Race) -> AttemptRun | None:
         """An attempt beside the probe of `stage`, at the next target; None where none may be tried now."""
         other = self.elsewhere(stage)
-        if other is None:
+        if other is None or (self.consumer is not None and self.consumer.left):
             return None
         target, begin = self.call.targets[other], self.trials.begin_at(other)
         fitted = self.fitting.request_for(other, target)
@@ -356,12 +361,14 @@ class _Run:
     def failed(self, attempt: AttemptRun, error: CallError) -> None:
         """An attempt ended in an error: the call goes on, or what was shown is all there will be."""
         trials, stage = self.trials, attempt.stage
-        if isinstance(attempt.begin, Continue) and action_key(error) == "invalid_request":
+        if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
             # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
             trials.prefill_refused.add(stage)
             self.books.note(error)
             return
-        if trials.shown is attempt and trials.showing.committed:
+        if attempt.filtered:
+            trials.forget()  # it was whole, and is not wanted: the next target begins anew
+        elif trials.shown is attempt and trials.showing.committed:
             self.cache.end(gone="target_failed")
             if not self.call.commit.goes_on:
                 raise self.last_word(error)

@@ -90,6 +90,10 @@ class Exchange:
     streamed_bytes: int = 0
     """UTF-8 bytes of text, thinking and arguments that came."""
     _decoder: StreamDecoder | None = None
+    _whole: Completion | None = None
+    """An answer that came in one piece although a stream was asked for."""
+    _cut: bool = False
+    """The connection broke under the answer."""
     _secret: str | None = attrs.field(default=None, repr=False)
 
     @property
@@ -105,6 +109,8 @@ class Exchange:
     @property
     def partial(self) -> str:
         """The text a stream has brought so far."""
+        if self._whole is not None:
+            return self._whole.message.text
         decoder = self._decoder
         try:
             return decoder.completion.message.text if decoder else ""
@@ -129,7 +135,8 @@ class Exchange:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.
 
         First-token, idle and total timeouts stop while `deliver` waits. `Finished` is not delivered: that is the
-        caller's to say, once this has returned.
+        caller's to say, once this has returned. An answer that lacks only the wire's mark of its end is whole, however
+        the connection ended after it.
         """
         wire = self._encode(request, stream=True)
         watch = StreamWatch(self.phases, trio.current_time())
@@ -141,16 +148,40 @@ class Exchange:
                     body = await self._body(response)
                     raise self._classify(WireResponse(head.status, head.headers, body))
                 if _is_whole(head):
-                    return await self._take_whole(head, response, deliver)
+                    watch.in_one_piece()
+                    scope.deadline = watch.deadline()
+                    return await self._take_whole(head, response, deliver, scope)
                 self._decoder = self._codec_call(lambda: self.codec.decoder(head))
                 return await self._pump(response, self._decoder, deliver, watch, scope)
+            except StreamBrokenError as broken:
+                if not self._cut or (completion := self._all_but_the_end()) is None:
+                    raise
+                logger.debug("%s: the answer was whole, its end was not: %s", self.target, broken.kind)
+                return completion
             finally:
                 await _let_go(response)
         assert scope.cancelled_caught
+        if (completion := self._all_but_the_end()) is not None:
+            return completion
         raise watch.error(self.target)
 
+    def _all_but_the_end(self) -> Completion | None:
+        """The answer, where nothing is missing of it but the wire's mark of its end."""
+        decoder = self._decoder
+        if decoder is None:
+            return None
+        try:
+            self._codec_call(decoder.close)
+            return self._completed(self._codec_call(lambda: decoder.completion))
+        except CallError:
+            return None
+
     async def _take_whole(
-        self, head: WireHead, response: httpx.Response, deliver: Callable[[Sequence[Chunk]], Awaitable[None]]
+        self,
+        head: WireHead,
+        response: httpx.Response,
+        deliver: Callable[[Sequence[Chunk]], Awaitable[None]],
+        scope: trio.CancelScope,
     ) -> Completion:
         """Some servers know no streams, and send the whole answer in spite of what was asked."""
         body = await self._body(response, StreamBrokenError)
@@ -158,7 +189,9 @@ class Exchange:
             raise StreamBrokenError(f"{self.target}: the response ended before it began")
         completion = self._decode(WireResponse(head.status, head.headers, body))
         if chunks := replayed(completion.message):
-            self.first_token_at = trio.current_time()
+            self._whole = completion
+            # The answer is here: no clock of this attempt may take it back.
+            scope.deadline = math.inf
             await deliver(chunks)
         return completion
 
@@ -283,6 +316,7 @@ class Exchange:
         except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
             failure = broken_transport(error, self.target)
         if isinstance(failure, ConnectionLostError):
+            self._cut = True
             # The head came: what is lost is the rest of an answer, not the provider.
             lost = cut(f"{self.target}: the response was cut: {failure}").with_traceback(failure.__traceback__)
             lost.__cause__ = failure.__cause__

@@ -28,7 +28,7 @@ from penstock.actors.stream_pump import Consumer
 from penstock.errors import CallError, ContentFilteredError, RefusedError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
-from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Usage, WireRequest
+from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
 
 __all__ = ["Trials"]
 
@@ -57,14 +57,23 @@ class Trials:
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
     keys: IdempotencyKeys = attrs.Factory(IdempotencyKeys)
+    replaced: str = ""
+    """The text whose place the answer of the attempt that is shown takes."""
+    restart_unseen: bool = False
+    """The consumer was never told to drop it."""
     prefill_refused: set[int] = attrs.Factory(set[int])
     """Stages whose target would not go on from a prefix."""
 
     def __attrs_post_init__(self) -> None:
         # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
-        commit = self.call.commit
-        watched = self.consumer is not None or commit.policy == "continue"
-        self.showing = Showing(commit if watched else Commit("whole"))
+        self.showing = self._showing()
+
+    def _showing(self) -> Showing:
+        return Showing(self.call.commit if self.watched else Commit("whole"))
+
+    def forget(self) -> None:
+        """What came so far is no beginning to go on from, and nobody has seen it."""
+        self.showing, self.shown = self._showing(), None
 
     # Before
 
@@ -172,22 +181,35 @@ class Trials:
     async def pass_on(self, attempt: AttemptRun, chunks: Sequence[Chunk]) -> None:
         """Chunks of an attempt: kept until its first token, then shown as the commit policy says."""
         if self.shown is not attempt:
-            attempt.held.extend(chunks)
+            if self.watched:
+                attempt.held.extend(chunks)
             if not any(map(is_token, chunks)):
                 return
             if not attempt.race.claim(attempt):
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
             chunks, attempt.held = attempt.held, []
             self._show(attempt)
+        if not self.watched:
+            return
         before = self.showing.committed
         out = self.showing.take(chunks)
         if self.consumer is None or not out:
             return
         if not before:
             self.call.span.event("commit")
-        await self.consumer.put(out)
+        await self._put(self.consumer, out)
+
+    async def _put(self, consumer: Consumer, out: Sequence[Chunk]) -> None:
+        try:
+            await consumer.put(out)
+        except BaseException:  # cancelled, as a rule: what is told as partial is what the consumer can read
+            self.showing.unseen(out)
+            self.restart_unseen = any(isinstance(chunk, Restarted) for chunk in out)
+            raise
 
     def _show(self, attempt: AttemptRun) -> None:
+        if isinstance(attempt.begin, Restart):
+            self.replaced = self.partial
         self.shown = attempt
         self.showing.begin(attempt.begin)
 
@@ -198,7 +220,7 @@ class Trials:
             self.showing.take(attempt.held)
         rest = self.showing.finish()
         if self.consumer is not None:
-            await self.consumer.put([*rest, Finished(completion.finish_reason, self.books.usage)])
+            await self._put(self.consumer, [*rest, Finished(completion.finish_reason, self.books.usage)])
         return self.showing.joined(completion.message)
 
     @property
@@ -206,11 +228,20 @@ class Trials:
         """The text that the consumer has seen of an answer that is not complete."""
         if self.shown is None or self.consumer is None or not self.showing.committed:
             return ""
-        return self.showing.joined(Message.assistant(self.shown.exchange.partial)).text
+        if self.restart_unseen:
+            return self.replaced
+        came = self.showing.joined(Message.assistant(self.shown.exchange.partial)).text
+        return came[: self.showing.text_characters]
+
+    @property
+    def watched(self) -> bool:
+        """True where it matters what is shown before the answer is whole: to a consumer, or to go on from it."""
+        return self.consumer is not None or self.call.commit.policy == "continue"
 
     def filtered(self, stage: int, completion: Completion) -> CallError | None:
         """Where the route says so, an answer that was filtered or refused counts as a failure before commit."""
-        if not self.call.next_on_content_filter or self.showing.committed or not self.others_left(stage):
+        seen = self.consumer is not None and self.showing.committed
+        if not self.call.next_on_content_filter or seen or not self.others_left(stage):
             return None
         match completion.finish_reason:
             case "content_filter":
