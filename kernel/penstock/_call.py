@@ -41,8 +41,9 @@ from penstock.errors import (
 )
 from penstock.policy.breaker import Denied
 from penstock.policy.commit import Begin, Continue
+from penstock.policy.patience import patience
 from penstock.policy.replay import replayed
-from penstock.policy.retry import ACTIONS, Cascade, Step, Stop, Try, Wait
+from penstock.policy.retry import ACTIONS, Cascade, Same, Step, Stop, Try, Wait
 from penstock.policy.retry_budget import Suppressed
 from penstock.types import ChatRequest, ChatResponse, Completion, Finished
 
@@ -53,8 +54,6 @@ logger = logging.getLogger("penstock")
 PROBING_POLL = 0.25
 """Seconds until a call asks again for a permit of a half-open breaker, or at the end of a cool-down. Who waits for a
 breaker is woken when one comes back; this is for a permit whose turn went to a call that had left."""
-HEDGE_AFTER = 2.0
-"""Seconds, at most, that a call waits for a probe of a target that had fallen silent before it begins elsewhere too."""
 
 
 async def run_call(engine: Engine, call: Call, consumer: Consumer | None = None) -> ChatResponse:
@@ -111,6 +110,8 @@ class _Run:
         """Stages that a breaker closed to this call, until when."""
         self.thawing: dict[int, float] = {}
         """Stages that were cooling, and have no permit left for this call yet."""
+        self.silent: set[int] = set()
+        """Stages that kept this call waiting for nothing."""
 
     async def to_the_end(self) -> ChatResponse:
         """The whole call, with whatever it owes paid on every way out."""
@@ -162,6 +163,7 @@ class _Run:
         """Everything that is owed and told when a call is over. Never waits, never raises."""
         self.cache.end(gone=GONE_AFTER.get(outcome, "target_failed"))
         self.hold.settle()
+        self.leave.settle()
         if self.placed:
             self.engine.places.release()
         self.call.span.end(outcome, target=target or "", attempts=len(self.books.attempts))
@@ -306,7 +308,7 @@ class _Run:
         if permit.probe:
             self.cache.end(gone="refused")  # nobody shall wait for the answer of a target that may be down
         if permit.silent and self.cascade.others_left(stage):
-            runners = await trials.hedged(attempt, partial(self.hedge, stage), self.hedge_delay(attempt.target))
+            runners = await trials.hedged(attempt, partial(self.hedge, stage), self.hedge_delay(attempt))
         else:
             await trials.alone(attempt)
             runners = [attempt]
@@ -315,46 +317,69 @@ class _Run:
         for ended in runners:
             if ended.error is not None:
                 self.failed(ended, ended.error)
+            elif ended.overtaken:
+                self.cascade.overtaken(ended.stage)
+                self.silent.add(ended.stage)
         winner = attempt.race.winner
         return winner if winner is not None and winner.error is None else None
 
-    def elsewhere(self, stage: int) -> int | None:
-        """Another stage that could be tried right now, because it is healthy."""
-        cooling, opened = self.cooling(), {**self.opened(), stage: math.inf}
-        step = self.cascade.next(self.engine.clock.monotonic(), cooling, opened=opened)
-        return step.stage if isinstance(step, Try) and not step.ignoring else None
+    def elsewhere(self, *but: int, probing: bool = False) -> int | None:
+        """Another stage that could be tried right now and is healthy; with `probing`, one that may be for all we know.
 
-    def hedge_delay(self, target: LiveTarget) -> float:
-        """As long as the target took at most, in 19 cases of 20, while it was healthy."""
-        learned = self.engine.router.snapshot.learned.get(target.name)
-        usual = learned.first_token_p95 if learned else None
-        return HEDGE_AFTER if usual is None else min(HEDGE_AFTER, usual)
+        A cool-down that is over makes no target unhealthy: one that is seldom asked would stay so for good.
+        """
+        opened = self.opened() if probing else self.engine.doubted(self.call.targets)
+        barred = {**later(self.cooling(), opened), **dict.fromkeys({*but, *self.silent}, math.inf)}
+        step = self.cascade.next(self.engine.clock.monotonic(), barred)
+        return step.stage if isinstance(step, Try) else None
+
+    def hedge_delay(self, probe: AttemptRun) -> float:
+        """Seconds that a probe of a target known to be silent is waited for before another attempt begins."""
+        learned = self.engine.router.snapshot.learned.get(probe.target.name)
+        return patience(
+            learned.first_token_p95 if learned and probe.streamed else None,
+            probe.permit.overtaken,
+            limit=probe.limit,
+            left=self.call.deadline - self.engine.clock.monotonic(),
+        )
 
     async def hedge(self, stage: int, race: Race) -> AttemptRun | None:
-        """An attempt beside the probe of `stage`, at the next target; None where none may be tried now."""
-        other = self.elsewhere(stage)
-        if other is None or (self.consumer is not None and self.consumer.left):
-            return None
-        target, begin = self.call.targets[other], self.trials.begin_at(other)
-        fitted = self.fitting.request_for(other, target)
+        """An attempt beside the probe of `stage`, at the next target that can be asked now; None: there is none."""
+        passed = {stage}
+        while self.consumer is None or not self.consumer.left:
+            other = self.elsewhere(*passed)
+            if other is None:
+                other = self.elsewhere(*passed, probing=True)
+            if other is None:
+                return None
+            passed.add(other)
+            hedge = await self.hedge_at(other, race)
+            if hedge is not None or race.is_over:
+                return hedge
+        return None  # who asked is gone: what is under way may end, and no more
+
+    async def hedge_at(self, stage: int, race: Race) -> AttemptRun | None:
+        """The same at one stage; None where it may not be tried, or by now need not."""
+        target, begin = self.call.targets[stage], self.trials.begin_at(stage)
+        fitted = self.fitting.request_for(stage, target)
         if isinstance(fitted, CallError):
             return None
         asked = self.trials.asked(begin, fitted)
         try:
-            if self.call.chain and await self.cover(other, begin, asked) is not None:
+            if self.call.chain and await self.cover(stage, begin, asked) is not None:
                 return None
         except BudgetExceededError:
             return None  # the probe goes on alone
-        if await self.leave.ask_for_hedge(other) is not None:
+        if await self.leave.ask_for_hedge(stage) is not None:
             return None
-        permit = await self.admit(other, target, ignoring=False)
+        permit = await self.admit(stage, target, ignoring=False)
         if permit is None:
             return None
-        if race.winner is not None:
+        if race.is_over:
             tell_health(self.engine, target, permit, self.call.id, answered=False, error=None)
             return None
         self.call.span.event("hedge", target=target.name)
-        return self.trials.make(other, permit, begin, asked, race)
+        return self.trials.make(stage, permit, begin, asked, race)
 
     # After an attempt
 
@@ -409,6 +434,8 @@ class _Run:
             retry_after=error.retry_after,
             should_retry=getattr(error, "should_retry", None),
         )
+        if ACTIONS[kind].same is Same.LAST:
+            self.silent.add(stage)
         if counts:
             self.leave.failed(target.provider.name, kind)
 

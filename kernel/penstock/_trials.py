@@ -52,7 +52,7 @@ class Trials:
     """A wire request that was made for the cache's key already."""
     leave: RetryLeave
     elsewhere: Callable[[int], int | None]
-    """One that could be tried right now."""
+    """One that could be tried right now, and is healthy."""
     showing: Showing = attrs.field(init=False)
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
@@ -141,42 +141,45 @@ class Trials:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt))
             else:
                 completion = await exchange.whole(request, self.take_encoded(target, request))
-            completion = with_signer(completion, target.wire.model)
+            attempt.completion = completion = with_signer(completion, target.wire.model)
             if attempt.race.claim(attempt):
-                attempt.completion = completion
                 attempt.error = self.filtered(attempt.stage, completion)
                 attempt.filtered = attempt.error is not None
         except CallError as failure:
             failure.request_id = failure.request_id or attempt.exchange.request_id
             attempt.error = failure
         finally:
-            attempt.decided.set()
+            attempt.undecided.cancel()
             self.report(attempt)
             attempt.span.end(self.books.attempts[-1])
 
-    async def scoped(self, attempt: AttemptRun) -> None:
+    async def one_of_two(self, attempt: AttemptRun, ended: list[AttemptRun]) -> None:
         """The same for one of two: the other may cancel it."""
         with attempt.scope:
             await self.alone(attempt)
+        ended.append(attempt)
 
     async def hedged(
         self, probe: AttemptRun, hedge: Callable[[Race], Awaitable[AttemptRun | None]], delay: float
     ) -> list[AttemptRun]:
-        """Runs a probe, and beside it another attempt where it brings nothing for `delay` seconds."""
-        runners = [probe]
+        """Runs a probe, and beside it another attempt where it brings nothing for `delay` seconds.
+
+        Returns those that ran, in the order in which they ended.
+        """
+        ended: list[AttemptRun] = []
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.scoped, probe)
-                with trio.move_on_after(delay):
-                    await probe.decided.wait()
-                if not probe.decided.is_set():
+                nursery.start_soon(self.one_of_two, probe, ended)
+                other = None
+                # An answer that comes meanwhile is not kept waiting by whoever is asked for leave for a hedge.
+                with probe.undecided:
+                    await trio.sleep(delay)
                     other = await hedge(probe.race)
-                    if other is not None:
-                        runners.append(other)
-                        nursery.start_soon(self.scoped, other)
+                if other is not None:
+                    nursery.start_soon(self.one_of_two, other, ended)
         except BaseExceptionGroup as group:
             raise unwrapped(group) from None
-        return runners
+        return ended
 
     async def pass_on(self, attempt: AttemptRun, chunks: Sequence[Chunk]) -> None:
         """Chunks of an attempt: kept until its first token, then shown as the commit policy says."""
@@ -256,7 +259,7 @@ class Trials:
     def report(self, attempt: AttemptRun) -> None:
         """Tells books, breakers, router and listeners. Runs in `finally`: nothing here waits or raises."""
         engine, target, exchange, running = self.engine, attempt.target, attempt.exchange, attempt.running
-        completion, error = attempt.completion, attempt.error
+        completion, error, late = attempt.completion, attempt.error, attempt.streamed and _came_late(attempt)
         outcome = error.kind if error else "ok" if completion else "cancelled"
         usage = completion.usage if completion else exchange.usage
         before = self.books.charged
@@ -278,11 +281,12 @@ class Trials:
             self.call.id,
             answered=completion is not None,
             error=error,
-            slow=attempt.streamed and self._is_slow(attempt) and self.elsewhere(attempt.stage) is not None,
+            slow=late and self.elsewhere(attempt.stage) is not None,
+            overtaken=attempt.overtaken,
         )
         charged = self.books.charged - before
         engine.router.settled(target.provider.name, charged.nano_usd, running.withdrawn)
-        if completion is not None and told.first_token is not None:
+        if completion is not None and told.first_token is not None and not late:
             engine.router.first_token(target.name, told.first_token)
         if self.call.chain and completion is not None and usage is not None:
             self._teach(attempt, usage)
@@ -300,16 +304,6 @@ class Trials:
                 )
             )
 
-    def _is_slow(self, attempt: AttemptRun) -> bool:
-        """A first token later than half its limit, or a probe that another target overtook although it had had time."""
-        exchange, began = attempt.exchange, attempt.running.started
-        limit = exchange.phases.first_token / 2
-        if attempt.lost:
-            learned = self.engine.router.snapshot.learned.get(attempt.target.name)
-            healthy = learned.first_token_p95 if learned else None
-            return self.engine.clock.monotonic() - began > (limit if healthy is None else healthy)
-        return exchange.first_token_at is not None and exchange.first_token_at - began > limit
-
     def _teach(self, attempt: AttemptRun, usage: Usage) -> None:
         """What real usage says about bounds and estimates; only where an account needs them."""
         bound, asked = self.hold.input_bound(attempt.stage), attempt.running.request
@@ -320,3 +314,9 @@ class Trials:
             input_tokens=usage.input_tokens,
             excess=0 if bound is None else usage.input_tokens - bound,
         )
+
+
+def _came_late(attempt: AttemptRun) -> bool:
+    """Its first token took more than half of the time that it may take."""
+    exchange, began = attempt.exchange, attempt.running.started
+    return exchange.first_token_at is not None and exchange.first_token_at - began > exchange.phases.first_token / 2

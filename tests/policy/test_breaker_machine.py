@@ -16,6 +16,7 @@ SCOPES: tuple[str, ...] = ("target:a", "provider:p", "key:p/0")
 SETTINGS = BreakerSettings(failures_in_a_row=3, max_gap=20.0, window=6.0, window_calls=4, open_for=5.0, open_cap=15.0)
 STAGES = (1, 2, 4)
 FAILURES = (Verdict.FAILED, Verdict.TIMED_OUT)
+UNTELLING = (Verdict.NEUTRAL, Verdict.OVERTAKEN)
 POLICIES: tuple[AllOpen, ...] = ("soonest", "fail", "ignore")
 
 verdicts = st.sampled_from(Verdict)
@@ -50,6 +51,8 @@ class ModelScope:
     for_key: bool = False
     mute: bool = False
     """Opened by waiting in vain, or a probe waited in vain since."""
+    outrun: int = 0
+    """Probes, since it was last closed, that others were faster than although they had a start."""
     stage: int = 0
     good: int = 0
     leased: dict[str, float] = attrs.Factory(dict[str, float])
@@ -70,7 +73,7 @@ class ModelScope:
         self.not_before = max(moments)
 
     def hear(self, news: list[Result], now: float, jitter: float, *, began: float = math.inf) -> None:
-        news = [one for one in news if one.verdict is not Verdict.NEUTRAL]
+        news = [one for one in news if one.verdict not in UNTELLING]
         if self.state == "closed" and began < self.closed_at:
             return
         self.history += news
@@ -151,11 +154,12 @@ class ModelScope:
             self.outlasted.remove(permit)
         else:
             return
-        if verdict in FAILURES or (verdict is Verdict.SLOW and self.mute):
+        if verdict in FAILURES or (verdict in (Verdict.SLOW, Verdict.OVERTAKEN) and self.mute):
+            self.outrun += verdict is Verdict.OVERTAKEN
             self.mute = self.mute or verdict is Verdict.TIMED_OUT
             self.begin("open")
             self.open(now, jitter, hint)
-        elif verdict is not Verdict.NEUTRAL:
+        elif verdict not in UNTELLING:
             self.good += 1
             if self.good == STAGES[self.stage]:
                 self.stage, self.good = self.stage + 1, 0
@@ -169,6 +173,7 @@ class ModelScope:
         self.not_before = -math.inf
         self.closed_at = now
         self.mute = self.for_key = False
+        self.outrun = 0
 
 
 def last_failures(history: list[Result]) -> list[Result]:
@@ -278,7 +283,8 @@ class BreakersMachine(RuleBasedStateMachine):
         probes = any(scope.state != "closed" for scope in asked)
         answer = self.breakers.admit(permit, scopes, self.now, lease=lease)
         if not blocked:
-            assert answer == Admitted(probe=probes, silent=any(scope.mute for scope in asked))
+            silent, outrun = any(scope.mute for scope in asked), max(scope.outrun for scope in asked)
+            assert answer == Admitted(probe=probes, silent=silent, overtaken=outrun)
             for scope in asked:
                 scope.lease(permit, self.now + lease)
             return permit

@@ -41,10 +41,13 @@ class Admitted:
     """Go. `probe`: at least one scope is half-open and leased a permit; it is owed a `settle`.
 
     `silent`: at least one of these is known to keep callers waiting (see `ScopeHealth`): hedge the probe.
+    `overtaken`: how many probes since it was closed were overtaken by their hedges; the more, the longer they are to
+    be waited for (see `patience`).
     """
 
     probe: bool
     silent: bool = False
+    overtaken: int = 0
 
 
 @attrs.frozen
@@ -140,7 +143,11 @@ class Breakers:
         for scope, circuit in guarded.items():
             before = circuit.state
             self._moved(scope, before, circuit.take(permit_id, now + lease), now)
-        return Admitted(probe=True, silent=any(circuit.silent for circuit in guarded.values()))
+        return Admitted(
+            probe=True,
+            silent=any(circuit.silent for circuit in guarded.values()),
+            overtaken=max(circuit.overtaken for circuit in guarded.values()),
+        )
 
     def settle(
         self,
