@@ -394,6 +394,7 @@ class _Run:
         if attempt.filtered:
             trials.forget()  # it was whole, and is not wanted: the next target begins anew
         elif trials.shown is attempt and trials.showing.committed:
+            # Nor is what goes on from it the answer of any one target, to be stored and shared.
             self.cache.end(gone="target_failed")
             if not self.call.commit.goes_on:
                 raise self.last_word(error)
@@ -464,8 +465,6 @@ class _Run:
     async def respond(self, attempt: AttemptRun, completion: Completion) -> ChatResponse:
         """The response; a stream's last chunk goes out just before it."""
         capped = self.hold.capped(attempt.stage, completion.finish_reason)
-        if isinstance(attempt.begin, Continue):
-            self.cache.end(gone="not_shareable")  # put together from two targets, it is the answer of neither
         self.cache.keep(completion, attempt.target.name, capped=capped)
         message = await self.trials.finish(attempt, completion)
         return ChatResponse(
