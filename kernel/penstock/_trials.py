@@ -189,6 +189,7 @@ class Trials:
             if not any(map(is_token, chunks)):
                 return
             if not attempt.race.claim(attempt):
+                attempt.exchange.pause_clocks()
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
             chunks, attempt.held = attempt.held, []
             self._show(attempt)
@@ -200,11 +201,11 @@ class Trials:
             return
         if not before:
             self.call.span.event("commit")
-        await self._put(self.consumer, out)
+        await self._put(self.consumer, out, attempt)
 
-    async def _put(self, consumer: Consumer, out: Sequence[Chunk]) -> None:
+    async def _put(self, consumer: Consumer, out: Sequence[Chunk], attempt: AttemptRun) -> None:
         try:
-            await consumer.put(out)
+            await consumer.put(out, before_waiting=attempt.exchange.pause_clocks)
         except BaseException:  # cancelled, as a rule: what is told as partial is what the consumer can read
             self.showing.unseen(out)
             self.restart_unseen = any(isinstance(chunk, Restarted) for chunk in out)
@@ -223,7 +224,7 @@ class Trials:
             self.showing.take(attempt.held)
         rest = self.showing.finish()
         if self.consumer is not None:
-            await self._put(self.consumer, [*rest, Finished(completion.finish_reason, self.books.usage)])
+            await self._put(self.consumer, [*rest, Finished(completion.finish_reason, self.books.usage)], attempt)
         return self.showing.joined(completion.message)
 
     @property
