@@ -107,10 +107,14 @@ class Books:
         streamed_bytes: int = 0,
         first_token: float | None = None,
         request_id: str | None = None,
+        status: int | None = None,
     ) -> Attempt:
-        """The attempt is over. `usage` is what the provider reported, the whole of it where `complete`."""
+        """The attempt is over. `usage` is what the provider reported, the whole of it where `complete`.
+
+        `status` is that of the response; None: no head of it came.
+        """
         self.under_way -= running.bound or NOTHING
-        unbilled = error is not None and not ACTIONS[action_key(error)].billed
+        unbilled = error is not None and _is_unbilled(error, status)
         known = unbilled or (complete and usage is not None)
         likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()
         price = running.target.price
@@ -224,6 +228,14 @@ class Books:
         error.usage = self.usage
         error.cost = self.cost
         return error
+
+
+def _is_unbilled(error: PenstockError, status: int | None) -> bool:
+    """True where the exchange certainly cost nothing: it was not sent, or it was refused and not begun."""
+    if status is not None and 200 <= status < 300:
+        # An error inside an answer, of whatever kind: work was done before it came.
+        return False
+    return not ACTIONS[action_key(error)].billed or (status is not None and 400 <= status < 500)
 
 
 def _together(refusals: Sequence[CallError]) -> CallError:

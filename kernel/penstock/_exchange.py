@@ -86,6 +86,8 @@ class Exchange:
     keys: IdempotencyKeys = attrs.field(factory=IdempotencyKeys, repr=False)
     """Those of the call, so that another attempt finds the same."""
     first_token_at: float | None = None
+    status: int | None = None
+    """None: no head came."""
     request_id: str | None = None
     usage: Usage | None = None
     """As reported so far."""
@@ -300,6 +302,7 @@ class Exchange:
             response.status_code,
             tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw),
         )
+        self.status = head.status
         self._is_named(head.header("x-request-id") or head.header("request-id"))
         return head
 

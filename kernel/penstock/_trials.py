@@ -25,7 +25,7 @@ from penstock._idempotency import IdempotencyKeys
 from penstock._retry_leave import RetryLeave
 from penstock._targets import LiveTarget
 from penstock.actors.stream_pump import Consumer
-from penstock.errors import CallError, ContentFilteredError, RefusedError
+from penstock.errors import CallError, ContentFilteredError, RefusedError, StreamBrokenError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
@@ -147,6 +147,9 @@ class Trials:
                 attempt.filtered = attempt.error is not None
         except CallError as failure:
             failure.request_id = failure.request_id or attempt.exchange.request_id
+            if isinstance(failure, StreamBrokenError) and self.shown is attempt:
+                # However the connection ended, and with the beginning that it was to go on from.
+                failure.partial = self.showing.joined(Message.assistant(attempt.exchange.partial)).text
             attempt.error = failure
         finally:
             attempt.undecided.cancel()
@@ -274,6 +277,7 @@ class Trials:
             streamed_bytes=exchange.streamed_bytes,
             first_token=exchange.first_token_at,
             request_id=exchange.request_id,
+            status=exchange.status,
         )
         tell_health(
             engine,
