@@ -41,9 +41,7 @@ Scripted = Answer | Callable[[httpx.Request], Answer]
 
 def body_of(request: httpx.Request) -> dict[str, Any]:
     """What was asked, as JSON."""
-    body = msgspec.json.decode(request.content)
-    assert isinstance(body, dict)
-    return body
+    return msgspec.json.decode(request.content, type=dict[str, Any])
 
 
 def prefill_of(request: httpx.Request) -> str:
@@ -95,7 +93,7 @@ def stalled(pieces: int) -> Callable[[httpx.Request], Reply]:
     return lambda request: Reply(chunks=[*chunks_of(request, pieces), *[b": ping\n\n"] * 10_000], pause=1.0)
 
 
-def scripted(then: Scripted = whole, **answers: Sequence[Scripted]) -> ScriptedTransport:
+def scripted(then: Scripted = whole, /, **answers: Sequence[Scripted]) -> ScriptedTransport:
     """For each model (`sonnet`, `gpt`, `haiku`) its answers in order; afterwards, and for the others, the whole one."""
     left: defaultdict[str, list[Scripted]] = defaultdict(list)
     for name, scripts in answers.items():
