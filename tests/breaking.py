@@ -41,9 +41,7 @@ Scripted = Answer | Callable[[httpx.Request], Answer]
 
 def body_of(request: httpx.Request) -> dict[str, Any]:
     """What was asked, as JSON."""
-    body = msgspec.json.decode(request.content)
-    assert isinstance(body, dict)
-    return body
+    return msgspec.json.decode(request.content, type=dict[str, Any])
 
 
 def prefill_of(request: httpx.Request) -> str:
@@ -65,17 +63,17 @@ def rest_of(request: httpx.Request, text: str = TEXT) -> str:
     return text.removeprefix(prefill_of(request))
 
 
-def whole(request: httpx.Request) -> Reply:
+def whole(request: httpx.Request, text: str = TEXT) -> Reply:
     """The answer, or what is left of it."""
-    text, anthropic = rest_of(request), is_anthropic(request)
+    text, anthropic = rest_of(request, text), is_anthropic(request)
     if is_stream(request):
         return Reply(chunks=anthropic_chunks(text) if anthropic else openai_chunks(text))
     return Reply(json=anthropic_body(text) if anthropic else openai_body(text))
 
 
-def chunks_of(request: httpx.Request, pieces: int) -> list[bytes]:
+def chunks_of(request: httpx.Request, pieces: int, text: str = TEXT) -> list[bytes]:
     """The stream of the answer up to so many pieces of three characters."""
-    text = rest_of(request)
+    text = rest_of(request, text)
     return anthropic_chunks(text)[: 2 + pieces] if is_anthropic(request) else openai_chunks(text)[: 1 + pieces]
 
 
@@ -95,7 +93,7 @@ def stalled(pieces: int) -> Callable[[httpx.Request], Reply]:
     return lambda request: Reply(chunks=[*chunks_of(request, pieces), *[b": ping\n\n"] * 10_000], pause=1.0)
 
 
-def scripted(**answers: Sequence[Scripted]) -> ScriptedTransport:
+def scripted(then: Scripted = whole, /, **answers: Sequence[Scripted]) -> ScriptedTransport:
     """For each model (`sonnet`, `gpt`, `haiku`) its answers in order; afterwards, and for the others, the whole one."""
     left: defaultdict[str, list[Scripted]] = defaultdict(list)
     for name, scripts in answers.items():
@@ -103,7 +101,7 @@ def scripted(**answers: Sequence[Scripted]) -> ScriptedTransport:
 
     def answer(request: httpx.Request) -> Answer:
         name = next(name for name in ("sonnet", "gpt", "haiku") if name in model_of(request))
-        scripted = left[name].pop(0) if left[name] else whole
+        scripted = left[name].pop(0) if left[name] else then
         return scripted if isinstance(scripted, Reply | Broken | Silence) else scripted(request)
 
     return ScriptedTransport(answer)

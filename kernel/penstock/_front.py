@@ -121,7 +121,7 @@ class Kernel:
           where none does, and where more than text was shown, or thinking or a schema was asked for.
 
         StreamBrokenError and DeadlineExceededError have as `partial` exactly the text that was shown since the last
-        `Restarted`, and the usage of all attempts.
+        `Restarted`, and the usage of all attempts. Where nothing was shown, the `partial` of a cut is what had come.
 
         Leaving the block ends the call upstream, and what it cost is settled at its bound where nobody knows better.
         With `on_leave="drain"` the attempt under way is read to its end, for 30 s at most and for 32 streams at once,

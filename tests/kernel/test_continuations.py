@@ -197,7 +197,7 @@ def test_thinking_and_schemas_are_asked_for_anew(request_: ChatRequest) -> None:
 
 def events(*, block: dict[str, Any], deltas: list[dict[str, Any]]) -> list[bytes]:
     """A block of another kind after a text, and then the connection breaks."""
-    told = [{"type": "content_block_start", "index": 1, "content_block": block}]
+    told: list[dict[str, Any]] = [{"type": "content_block_start", "index": 1, "content_block": block}]
     told += [{"type": "content_block_delta", "index": 1, "delta": delta} for delta in deltas]
     lines = [b"event: %s\ndata: %s\n\n" % (event["type"].encode(), msgspec.json.encode(event)) for event in told]
     return [*anthropic_chunks("Let me see. ")[:-2], *lines]
