@@ -49,7 +49,7 @@ class Trials:
     leave: RetryLeave
     elsewhere: Callable[[int], int | None]
     """One that could be tried right now."""
-    showing: Showing = attrs.field()
+    showing: Showing = attrs.field(init=False)
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
     replaced: str = ""
@@ -59,14 +59,13 @@ class Trials:
     prefill_refused: set[int] = attrs.Factory(set[int])
     """Stages whose target would not go on from a prefix."""
 
-    @showing.default
-    def _showing(self) -> Showing:
-        # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
-        return Showing(self.call.commit if self.watched else Commit("whole"))
+    def __attrs_post_init__(self) -> None:
+        self.forget()
 
     def forget(self) -> None:
-        """What came so far is no beginning to go on from, and nobody has seen it."""
-        self.showing, self.shown = self._showing(), None
+        """Begins as if nothing had come: what did is no beginning to go on from, and nobody has seen it."""
+        # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
+        self.showing, self.shown = Showing(self.call.commit if self.watched else Commit("whole")), None
 
     # Before
 
