@@ -65,15 +65,12 @@ class Trials:
     """Stages whose target would not go on from a prefix."""
 
     def __attrs_post_init__(self) -> None:
-        # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
-        self.showing = self._showing()
-
-    def _showing(self) -> Showing:
-        return Showing(self.call.commit if self.watched else Commit("whole"))
+        self.forget()
 
     def forget(self) -> None:
-        """What came so far is no beginning to go on from, and nobody has seen it."""
-        self.showing, self.shown = self._showing(), None
+        """Begins as if nothing had come: what did is no beginning to go on from, and nobody has seen it."""
+        # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
+        self.showing, self.shown = Showing(self.call.commit if self.watched else Commit("whole")), None
 
     # Before
 

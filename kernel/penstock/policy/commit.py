@@ -10,8 +10,9 @@ Not here: who reads the stream (`_exchange`), and which target goes on after a f
 | `continue` | with the first token | met unseen | `Seam`, then the rest where a prefill is taken; else as `restart` |
 | `restart` | with the first token | met unseen | `Restarted`, then another answer from its start |
 
-Under every policy: an empty delta is no token; a stream that ends in an error has shown exactly its `partial`, since
-the last `Restarted`; and a call whose cascade comes to its end after something was shown ends in StreamBrokenError.
+Under every policy: an empty delta is no token; a stream that was shown and ends in an error has shown exactly its
+`partial`, since the last `Restarted` (where nothing was shown, that is what came of the attempt that was cut); and
+whatever ends the cascade after something was shown is told in a StreamBrokenError.
 
 A prefill is text and nothing else. So `continue` restarts where thinking, a tool call or a refusal was shown, where
 thinking or a schema is asked for, and where the target takes no prefill: one that its codec believes to take it and
