@@ -69,6 +69,8 @@ OUR_HEADERS = (("accept-encoding", "identity"), ("user-agent", "penstock"))
 """A compressed stream comes in lumps; a whole answer is small beside the time it takes to be made."""
 AFTER_THE_END = 1.0
 """Seconds for the HTTP body to end after the wire's own end; then the connection is not worth keeping."""
+EARLY = 0.01
+"""Seconds that a timeout of a stream may fire early: to move a deadline costs more than to read a chunk."""
 _Result = TypeVar("_Result")
 
 
@@ -86,6 +88,8 @@ class Exchange:
     """As reported so far."""
     streamed_bytes: int = 0
     """UTF-8 bytes of text, thinking and arguments that came."""
+    _scope: trio.CancelScope | None = None
+    """Where the stream's clocks tick."""
     _decoder: StreamDecoder | None = None
     _secret: str | None = attrs.field(default=None, repr=False)
 
@@ -125,12 +129,13 @@ class Exchange:
     async def streamed(self, request: ChatRequest, deliver: Callable[[Sequence[Chunk]], Awaitable[None]]) -> Completion:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.
 
-        First-token, idle and total timeouts stop while `deliver` waits. `Finished` is not delivered: that is the
-        caller's to say, once this has returned.
+        `deliver` says `pause_clocks` before it waits for the consumer. `Finished` is not delivered: that is for the
+        caller to say, once this has returned.
         """
         wire = self._encode(request, stream=True)
         watch = StreamWatch(self.phases, trio.current_time())
-        with trio.CancelScope(deadline=watch.deadline()) as scope:
+        with trio.CancelScope(deadline=watch.deadline()) as self._scope:
+            scope = self._scope
             response = await self._send(wire)
             try:
                 head = self._head(response)
@@ -145,6 +150,11 @@ class Exchange:
                 await _let_go(response)
         assert scope.cancelled_caught
         raise watch.error(self.target)
+
+    def pause_clocks(self) -> None:
+        """First-token, idle and total timeouts stop until the batch at hand is taken: it is not the provider's time."""
+        if self._scope is not None:
+            self._scope.deadline = math.inf
 
     async def _take_whole(
         self, head: WireHead, response: httpx.Response, deliver: Callable[[Sequence[Chunk]], Awaitable[None]]
@@ -178,11 +188,12 @@ class Exchange:
             watch.heard(now)
             watch.brought(now, self.streamed_bytes - before)
             if chunks:
-                # The consumer's time is not the provider's: its clocks stop until the batch is taken.
-                scope.deadline = math.inf
                 await deliver(chunks)
-                watch.pause(trio.current_time() - now)
-            scope.deadline = watch.deadline()
+                if scope.deadline == math.inf:
+                    watch.pause(trio.current_time() - now)
+            due = watch.deadline()
+            if not 0 <= due - scope.deadline < EARLY:
+                scope.deadline = due
             if self._codec_call(lambda: getattr(decoder, "done", False)):
                 # The answer is whole: no clock of this attempt may take it back.
                 scope.deadline = math.inf

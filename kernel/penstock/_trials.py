@@ -170,6 +170,7 @@ class Trials:
             if not any(map(is_token, chunks)):
                 return
             if not attempt.race.claim(attempt):
+                attempt.exchange.pause_clocks()
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
             chunks, attempt.held = attempt.held, []
             self._show(attempt)
@@ -179,7 +180,7 @@ class Trials:
             return
         if not before:
             self.call.span.event("commit")
-        await self.consumer.put(out)
+        await self.consumer.put(out, before_waiting=attempt.exchange.pause_clocks)
 
     def _show(self, attempt: AttemptRun) -> None:
         self.shown = attempt
