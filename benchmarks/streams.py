@@ -205,6 +205,13 @@ def main() -> None:
     print(f"{'':23}" + "".join(f"{column:>18}" for column in columns))
     for name, row in medians.items():
         print(f"{name:23}" + "".join(f"{row[column]:>18.2f}" for column in columns))
+    guarded = medians[f"penstock {COMMITS[0]}"]
+    for name in ("raw", "floor", "httpx"):
+        ratios = (f"{guarded[column] / medians[name][column]:.2f}" for column in columns)
+        print(f"{'  x ' + name:23}" + "".join(f"{ratio:>18}" for ratio in ratios) + f"   {COMMITS[0]}")
+    for commit in COMMITS[1:]:
+        more = (medians[f"penstock {commit}"][column] - guarded[column] for column in columns)
+        print(f"{'  ' + commit:23}" + "".join(f"{us:>+18.2f}" for us in more) + f"   us more than {COMMITS[0]}")
     if arguments.json:
         arguments.json.write_text(json.dumps({"unit": "us of CPU per chunk", "medians": medians}, indent=2))
 
