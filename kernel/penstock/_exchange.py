@@ -134,8 +134,8 @@ class Exchange:
         """
         wire = self._encode(request, stream=True)
         watch = StreamWatch(self.phases, trio.current_time())
-        with trio.CancelScope(deadline=watch.deadline()) as self._scope:
-            scope = self._scope
+        with trio.CancelScope(deadline=watch.deadline()) as scope:
+            self._scope = scope
             response = await self._send(wire)
             try:
                 head = self._head(response)

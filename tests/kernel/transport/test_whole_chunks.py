@@ -38,10 +38,14 @@ def chunk(data: bytes, *, upper: bool = False, zeros: int = 0) -> bytes:
 
 
 chunks = st.builds(chunk, st.binary(min_size=1, max_size=40), upper=st.booleans(), zeros=st.integers(0, 3))
+
+
+def joined(parts: list[bytes], last: bytes) -> bytes:
+    return b"".join(parts) + last
+
+
 bodies = st.builds(
-    lambda parts, last: b"".join(parts) + last,
-    st.lists(st.one_of(chunks, chunks, chunks, st.sampled_from(ODD)), max_size=8),
-    st.sampled_from(LAST),
+    joined, st.lists(st.one_of(chunks, chunks, chunks, st.sampled_from(ODD)), max_size=8), st.sampled_from(LAST)
 )
 
 
