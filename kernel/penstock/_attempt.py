@@ -34,6 +34,11 @@ class Race:
         """True where an attempt is under way already: one more is a hedge."""
         return bool(self._runners)
 
+    @property
+    def is_over(self) -> bool:
+        """True where nobody needs one more: an attempt brought a token, or the only one has ended by itself."""
+        return self.winner is not None or all(attempt.undecided.cancel_called for attempt in self._runners)
+
     def enter(self, attempt: AttemptRun) -> None:
         """One more takes part."""
         self._runners.append(attempt)
@@ -42,7 +47,7 @@ class Race:
         """True for the first that asks, and whenever it asks again; all others are cancelled."""
         if self.winner is None:
             self.winner = attempt
-            attempt.decided.set()
+            attempt.undecided.cancel()
             for other in self._runners:
                 if other is not attempt:
                     other.lost = True
@@ -52,7 +57,10 @@ class Race:
 
 @attrs.define(eq=False)
 class AttemptRun:
-    """One attempt. After it ended, it holds a completion, or an error, or neither: it was cancelled, or lost a race."""
+    """One attempt. After it ended, it holds a completion, or an error, or neither: it was cancelled, or lost a race.
+
+    What a loser holds is settled and told, and never shown: an answer that came in the very moment it lost.
+    """
 
     stage: int
     target: LiveTarget
@@ -67,8 +75,8 @@ class AttemptRun:
     span: AttemptSpan
     race: Race
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
-    decided: trio.Event = attrs.Factory(trio.Event)
-    """It brought a token, or ended."""
+    undecided: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    """Around whoever prepares a hedge for it: over as soon as it brings a token, or ends."""
     held: list[Chunk] = attrs.Factory(list[Chunk])
     """What came before its first token."""
     completion: Completion | None = None
@@ -78,9 +86,23 @@ class AttemptRun:
     lost: bool = False
     """Another attempt was first."""
 
+    @property
+    def overtaken(self) -> bool:
+        """A probe that brought nothing before its hedge did. A hedge that lost had less time: that says nothing."""
+        came = self.completion is not None or self.exchange.first_token_at is not None
+        return self.lost and not self.running.hedge and not came
+
+    @property
+    def limit(self) -> float:
+        """Seconds until its first sign of an answer is overdue: of a whole answer there is none before its end."""
+        phases = self.exchange.phases
+        return phases.first_token if self.streamed else phases.total
+
 
 def unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What a nursery of ours ended in, bare: no group of ours reaches a user."""
-    others = group.split(trio.Cancelled)[1]
-    first: BaseException = (others or group).exceptions[0]
+    others = group.split(trio.Cancelled)[1] or group
+    # What ends the program goes before what went wrong in it.
+    gravest = others.split(Exception)[1] or others
+    first: BaseException = gravest.exceptions[0]
     return unwrapped(first) if isinstance(first, BaseExceptionGroup) else first  # pyright: ignore[reportUnknownArgumentType] - whatever is in a group is an exception

@@ -58,6 +58,8 @@ class Running:
     number: int
     bound: Amount | None
     """What the attempt can cost at most; None where no account on the path asks."""
+    output_bound: int | None
+    """Output tokens that it may be given; None: as `bound`."""
     request: ChatRequest
     started_wall: float
     started: float
@@ -150,10 +152,12 @@ class Books:
             return _as_guess(usage, output)
         if outcome in NEVER_ANSWERED and not streamed_bytes:
             return Usage(estimated=True)
-        # Four bytes a token, as for input that nothing was learned about yet.
-        return Usage(
-            input_tokens=-(-text_bytes(running.request) // 4), output_tokens=-(-streamed_bytes // 4), estimated=True
-        )
+        # Four bytes a token, as for input that nothing was learned about yet; no more than it could be at most, except
+        # of what was certainly served.
+        written = -(-streamed_bytes // 4)
+        if running.output_bound is not None:
+            written = max(lower_bound_tokens(streamed_bytes), min(written, running.output_bound))
+        return Usage(input_tokens=-(-text_bytes(running.request) // 4), output_tokens=written, estimated=True)
 
     @property
     def usage(self) -> Usage:

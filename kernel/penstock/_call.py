@@ -41,8 +41,9 @@ from penstock.errors import (
 )
 from penstock.policy.breaker import Denied
 from penstock.policy.commit import Begin, Continue
+from penstock.policy.patience import patience
 from penstock.policy.replay import replayed
-from penstock.policy.retry import ACTIONS, Cascade, Step, Stop, Try, Wait
+from penstock.policy.retry import ACTIONS, Cascade, Same, Step, Stop, Try, Wait
 from penstock.policy.retry_budget import Suppressed
 from penstock.types import ChatRequest, ChatResponse, Completion, Finished
 
@@ -51,10 +52,8 @@ __all__ = ["run_call"]
 logger = logging.getLogger("penstock")
 
 PROBING_POLL = 0.25
-"""Seconds until a call asks again for a permit of a half-open breaker, or at the end of a cool-down: one may come back
-at any moment."""
-HEDGE_AFTER = 2.0
-"""Seconds, at most, that a call waits for a probe of a target that had fallen silent before it begins elsewhere too."""
+"""Seconds until a call asks again for a permit of a half-open breaker, or at the end of a cool-down. Who waits for a
+breaker is woken when one comes back; this is for a permit whose turn went to a call that had left."""
 
 
 async def run_call(engine: Engine, call: Call, consumer: Consumer | None = None) -> ChatResponse:
@@ -100,6 +99,7 @@ class _Run:
             consumer=consumer,
             others_left=self.cascade.others_left,
             fitting=self.fitting,
+            take_encoded=self.cache.take_encoded,
             leave=self.leave,
             elsewhere=self.elsewhere,
         )
@@ -110,6 +110,8 @@ class _Run:
         """Stages that a breaker closed to this call, until when."""
         self.thawing: dict[int, float] = {}
         """Stages that were cooling, and have no permit left for this call yet."""
+        self.silent: set[int] = set()
+        """Stages that kept this call waiting for nothing."""
 
     async def to_the_end(self) -> ChatResponse:
         """The whole call, with whatever it owes paid on every way out."""
@@ -161,6 +163,7 @@ class _Run:
         """Everything that is owed and told when a call is over. Never waits, never raises."""
         self.cache.end(gone=GONE_AFTER.get(outcome, "target_failed"))
         self.hold.settle()
+        self.leave.settle()
         if self.placed:
             self.engine.places.release()
         self.call.span.end(outcome, target=target or "", attempts=len(self.books.attempts))
@@ -214,7 +217,12 @@ class _Run:
             if isinstance(found, GoElsewhere) and self.cascade.others_left(stage):
                 self.cascade.give_up(stage)
                 return None
-        if self.call.chain and await self.cover(stage, begin, asked) is not None:
+        try:
+            uncovered = await self.cover(stage, begin, asked) if self.call.chain else None
+        except BudgetExceededError as refusal:
+            ended = self.last_word(refusal)
+            raise ended from ended.__cause__
+        if uncovered is not None:
             self.cache.end(gone="refused")  # for a reason of this call's own: others may well go there
             return None
         permit = await self.admit(stage, target, ignoring=ignoring)
@@ -266,7 +274,7 @@ class _Run:
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if isinstance(offer, CallError) and not isinstance(offer, ParameterDemandedError):
                     self.refuse(refused, offer)
-        if isinstance(begin, Continue):
+        if isinstance(begin, Continue) or stage in self.trials.prefill_refused:
             self.hold.offer_anew(stage, price([asked], call.targets[stage : stage + 1])[0])
         return await self.hold.cover(stage)
 
@@ -300,7 +308,7 @@ class _Run:
         if permit.probe:
             self.cache.end(gone="refused")  # nobody shall wait for the answer of a target that may be down
         if permit.silent and self.cascade.others_left(stage):
-            runners = await trials.hedged(attempt, partial(self.hedge, stage), self.hedge_delay(attempt.target))
+            runners = await trials.hedged(attempt, partial(self.hedge, stage), self.hedge_delay(attempt))
         else:
             await trials.alone(attempt)
             runners = [attempt]
@@ -309,58 +317,84 @@ class _Run:
         for ended in runners:
             if ended.error is not None:
                 self.failed(ended, ended.error)
+            elif ended.overtaken:
+                self.cascade.overtaken(ended.stage)
+                self.silent.add(ended.stage)
         winner = attempt.race.winner
         return winner if winner is not None and winner.error is None else None
 
-    def elsewhere(self, stage: int) -> int | None:
-        """Another stage that could be tried right now, because it is healthy."""
-        cooling, opened = self.cooling(), {**self.opened(), stage: math.inf}
-        step = self.cascade.next(self.engine.clock.monotonic(), cooling, opened=opened)
-        return step.stage if isinstance(step, Try) and not step.ignoring else None
+    def elsewhere(self, *but: int, probing: bool = False) -> int | None:
+        """Another stage that could be tried right now and is healthy; with `probing`, one that may be for all we know.
 
-    def hedge_delay(self, target: LiveTarget) -> float:
-        """As long as the target took at most, in 19 cases of 20, while it was healthy."""
-        learned = self.engine.router.snapshot.learned.get(target.name)
-        usual = learned.first_token_p95 if learned else None
-        return HEDGE_AFTER if usual is None else min(HEDGE_AFTER, usual)
+        A cool-down that is over makes no target unhealthy: one that is seldom asked would stay so for good.
+        """
+        opened = self.opened() if probing else self.engine.doubted(self.call.targets)
+        barred = {**later(self.cooling(), opened), **dict.fromkeys({*but, *self.silent}, math.inf)}
+        step = self.cascade.next(self.engine.clock.monotonic(), barred)
+        return step.stage if isinstance(step, Try) else None
+
+    def hedge_delay(self, probe: AttemptRun) -> float:
+        """Seconds that a probe of a target known to be silent is waited for before another attempt begins."""
+        learned = self.engine.router.snapshot.learned.get(probe.target.name)
+        return patience(
+            learned.first_token_p95 if learned and probe.streamed else None,
+            probe.permit.overtaken,
+            limit=probe.limit,
+            left=self.call.deadline - self.engine.clock.monotonic(),
+        )
 
     async def hedge(self, stage: int, race: Race) -> AttemptRun | None:
-        """An attempt beside the probe of `stage`, at the next target; None where none may be tried now."""
-        other = self.elsewhere(stage)
-        if other is None:
-            return None
-        target, begin = self.call.targets[other], self.trials.begin_at(other)
-        fitted = self.fitting.request_for(other, target)
+        """An attempt beside the probe of `stage`, at the next target that can be asked now; None: there is none."""
+        passed = {stage}
+        while self.consumer is None or not self.consumer.left:
+            other = self.elsewhere(*passed)
+            if other is None:
+                other = self.elsewhere(*passed, probing=True)
+            if other is None:
+                return None
+            passed.add(other)
+            hedge = await self.hedge_at(other, race)
+            if hedge is not None or race.is_over:
+                return hedge
+        return None  # who asked is gone: what is under way may end, and no more
+
+    async def hedge_at(self, stage: int, race: Race) -> AttemptRun | None:
+        """The same at one stage; None where it may not be tried, or by now need not."""
+        target, begin = self.call.targets[stage], self.trials.begin_at(stage)
+        fitted = self.fitting.request_for(stage, target)
         if isinstance(fitted, CallError):
             return None
         asked = self.trials.asked(begin, fitted)
         try:
-            if self.call.chain and await self.cover(other, begin, asked) is not None:
+            if self.call.chain and await self.cover(stage, begin, asked) is not None:
                 return None
         except BudgetExceededError:
             return None  # the probe goes on alone
-        if await self.leave.ask_for_hedge(other) is not None:
+        if await self.leave.ask_for_hedge(stage) is not None:
             return None
-        permit = await self.admit(other, target, ignoring=False)
+        permit = await self.admit(stage, target, ignoring=False)
         if permit is None:
             return None
-        if race.winner is not None:
+        if race.is_over:
             tell_health(self.engine, target, permit, self.call.id, answered=False, error=None)
             return None
         self.call.span.event("hedge", target=target.name)
-        return self.trials.make(other, permit, begin, asked, race)
+        return self.trials.make(stage, permit, begin, asked, race)
 
     # After an attempt
 
     def failed(self, attempt: AttemptRun, error: CallError) -> None:
         """An attempt ended in an error: the call goes on, or what was shown is all there will be."""
         trials, stage = self.trials, attempt.stage
-        if isinstance(attempt.begin, Continue) and action_key(error) == "invalid_request":
+        if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
             # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
             trials.prefill_refused.add(stage)
             self.books.note(error)
             return
-        if trials.shown is attempt and trials.showing.committed:
+        if attempt.filtered:
+            trials.forget()  # it was whole, and is not wanted: the next target begins anew
+        elif trials.shown is attempt and trials.showing.committed:
+            # Nor is what goes on from it the answer of any one target, to be stored and shared.
             self.cache.end(gone="target_failed")
             if not self.call.commit.goes_on:
                 raise self.last_word(error)
@@ -401,6 +435,8 @@ class _Run:
             retry_after=error.retry_after,
             should_retry=getattr(error, "should_retry", None),
         )
+        if ACTIONS[kind].same is Same.LAST:
+            self.silent.add(stage)
         if counts:
             self.leave.failed(target.provider.name, kind)
 
@@ -429,8 +465,6 @@ class _Run:
     async def respond(self, attempt: AttemptRun, completion: Completion) -> ChatResponse:
         """The response; a stream's last chunk goes out just before it."""
         capped = self.hold.capped(attempt.stage, completion.finish_reason)
-        if isinstance(attempt.begin, Continue):
-            self.cache.end(gone="not_shareable")  # put together from two targets, it is the answer of neither
         self.cache.keep(completion, attempt.target.name, capped=capped)
         message = await self.trials.finish(attempt, completion)
         return ChatResponse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -120,6 +121,11 @@ class Engine:
             return health.open_until if health and blocked else None
 
         return _latest(targets, until) if unhealthy else {}
+
+    def doubted(self, targets: tuple[LiveTarget, ...]) -> Mapping[int, float]:
+        """Stages with a circuit that is not closed, for as long as nobody has shown that they are well."""
+        unhealthy = self.breakers.snapshot
+        return _latest(targets, lambda scope: math.inf if scope in unhealthy else None) if unhealthy else {}
 
     def unavailable(self, targets: tuple[LiveTarget, ...]) -> Mapping[int, float]:
         """Stages that nobody may try yet, for either reason, with the moment from which on (monotonic)."""

@@ -30,6 +30,8 @@ class Permit:
     probe: bool
     silent: bool = False
     """The probe is of a scope known to keep callers waiting: it should be hedged."""
+    overtaken: int = 0
+    """How many of such probes others have overtaken, in a row."""
     thawing: bool = False
     """It holds a permit of a cool-down that is over, too."""
     began: float = math.inf
@@ -82,7 +84,7 @@ async def _pass_breakers(
             engine.breakers.give_back(permit_id, {})
     if isinstance(answer, Denied):
         return answer
-    return Permit(permit_id, guarded, answer.probe, answer.silent, began=now)
+    return Permit(permit_id, guarded, answer.probe, answer.silent, answer.overtaken, began=now)
 
 
 def _lease(target: LiveTarget) -> float:
@@ -98,13 +100,19 @@ def tell_health(
     answered: bool,
     error: CallError | None,
     slow: bool = False,
+    overtaken: bool = False,
 ) -> None:
     """Tells breakers and router how an attempt went: `answered`, failed with `error`, or neither (the caller left).
 
-    `slow`: its first token came so late, or another attempt was so much faster, that this counts against the target.
+    `slow`: its first token came so late that this counts against the target, although it answered. `overtaken`: it was
+    a probe, and brought nothing before another attempt did that began later.
     Never raises, never waits: the permit comes back on every way out.
     """
-    verdicts = _verdicts(target, answered=answered, error=error, slow=slow, doubted=bool(permit.guarded))
+    if overtaken:
+        # Of the silence nobody knows whose it was, the target's or its provider's: each that is in doubt hears of it.
+        verdicts: Mapping[str, Verdict] = dict.fromkeys(permit.guarded, Verdict.OVERTAKEN)
+    else:
+        verdicts = _verdicts(target, answered=answered, error=error, slow=slow, doubted=bool(permit.guarded))
     hint = error.retry_after if error else None
     if permit.id is not None and permit.guarded:
         engine.breakers.give_back(permit.id, verdicts, retry_after=hint)
@@ -141,8 +149,7 @@ def _verdicts(
     """What the attempt says of each scope; of those left out it says nothing."""
     key, own, provider = target.scopes
     if error is None and not answered:
-        # Left without an answer: that says something only where another attempt was there first.
-        return {own: Verdict.SLOW} if slow else {}
+        return {}
     if error is None:
         # That its key is fine is worth saying only where it was in doubt: keys open by being refused, not by ratios.
         fine = dict.fromkeys(target.scopes if doubted else (own, provider), Verdict.OK)

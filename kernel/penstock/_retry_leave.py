@@ -66,9 +66,19 @@ class RetryLeave:
             self.engine.router.first_attempt(provider)
         return self._withdrawn.pop(provider, None)
 
+    def settle(self) -> None:
+        """The call is over: leave that was never used cost nothing. Never raises, never waits."""
+        for provider, receipt in self._withdrawn.items():
+            self.engine.router.settled(provider, 0, receipt)
+        self._withdrawn.clear()
+
     def failed(self, provider: str, kind: str) -> None:
-        """An attempt there ended in an error of that kind. What says nothing about the provider makes no retry."""
-        action = ACTIONS[kind]
+        """An attempt there ended in an error of that kind. What says nothing about the provider makes no retry.
+
+        Not to be told where the cascade counts it as no attempt: a connection that was dead is replaced once for free.
+        """
+        # A second one is as good as a connection that was lost.
+        action = ACTIONS["connection_lost" if kind == "reused_connection_closed" else kind]
         if action.blame in (Blame.TARGET, Blame.PROVIDER) or action.cools is Cools.TARGET:
             self._failed.add(provider)
 

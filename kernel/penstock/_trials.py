@@ -21,12 +21,14 @@ from penstock._exchange import Exchange
 from penstock._fitting import CallFitting, with_signer
 from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
+from penstock._idempotency import IdempotencyKeys
 from penstock._retry_leave import RetryLeave
+from penstock._targets import LiveTarget
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import CallError, ContentFilteredError, RefusedError, StreamBrokenError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
-from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Usage
+from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
 
 __all__ = ["Trials"]
 
@@ -46,20 +48,32 @@ class Trials:
     others_left: Callable[[int], bool]
     """Whether a stage other than this one may still be tried in this call."""
     fitting: CallFitting
+    take_encoded: Callable[[LiveTarget, ChatRequest], WireRequest | None]
+    """A wire request that was made for the cache's key already."""
     leave: RetryLeave
     elsewhere: Callable[[int], int | None]
-    """One that could be tried right now."""
-    showing: Showing = attrs.field()
+    """One that could be tried right now, and is healthy."""
+    showing: Showing = attrs.field(init=False)
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
+    keys: IdempotencyKeys = attrs.Factory(IdempotencyKeys)
+    replaced: str = ""
+    """The text whose place the answer of the attempt that is shown takes."""
+    restart_unseen: bool = False
+    """The consumer was never told to drop it."""
     prefill_refused: set[int] = attrs.Factory(set[int])
     """Stages whose target would not go on from a prefix."""
 
-    @showing.default
-    def _showing(self) -> Showing:
+    def __attrs_post_init__(self) -> None:
         # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
-        commit = self.call.commit
-        return Showing(commit if self.consumer is not None or commit.policy == "continue" else Commit("whole"))
+        self.showing = self._showing()
+
+    def _showing(self) -> Showing:
+        return Showing(self.call.commit if self.watched else Commit("whole"))
+
+    def forget(self) -> None:
+        """What came so far is no beginning to go on from, and nobody has seen it."""
+        self.showing, self.shown = self._showing(), None
 
     # Before
 
@@ -91,6 +105,7 @@ class Trials:
             target=target,
             number=self.books.begin(self.hold.bound(stage)),
             bound=self.hold.bound(stage),
+            output_bound=self.hold.output_bound(stage),
             request=asked,
             started_wall=engine.clock.wall(),
             started=engine.clock.monotonic(),
@@ -107,7 +122,7 @@ class Trials:
             streamed=self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream),
             begin=begin,
             running=running,
-            exchange=Exchange(target, target.phases_for(asked), engine.clock.wall),
+            exchange=Exchange(target, target.phases_for(asked), engine.clock.wall, self.keys),
             span=self.call.span.attempt(target.name, running.number),
             race=race,
         )
@@ -125,10 +140,9 @@ class Trials:
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt))
             else:
-                completion = await exchange.whole(request)
-            completion = with_signer(completion, target.wire.model)
+                completion = await exchange.whole(request, self.take_encoded(target, request))
+            attempt.completion = completion = with_signer(completion, target.wire.model)
             if attempt.race.claim(attempt):
-                attempt.completion = completion
                 attempt.error = self.filtered(attempt.stage, completion)
                 attempt.filtered = attempt.error is not None
         except CallError as failure:
@@ -138,53 +152,71 @@ class Trials:
                 failure.partial = self.showing.joined(Message.assistant(attempt.exchange.partial)).text
             attempt.error = failure
         finally:
-            attempt.decided.set()
+            attempt.undecided.cancel()
             self.report(attempt)
             attempt.span.end(self.books.attempts[-1])
 
-    async def scoped(self, attempt: AttemptRun) -> None:
+    async def one_of_two(self, attempt: AttemptRun, ended: list[AttemptRun]) -> None:
         """The same for one of two: the other may cancel it."""
         with attempt.scope:
             await self.alone(attempt)
+        ended.append(attempt)
 
     async def hedged(
         self, probe: AttemptRun, hedge: Callable[[Race], Awaitable[AttemptRun | None]], delay: float
     ) -> list[AttemptRun]:
-        """Runs a probe, and beside it another attempt where it brings nothing for `delay` seconds."""
-        runners = [probe]
+        """Runs a probe, and beside it another attempt where it brings nothing for `delay` seconds.
+
+        Returns those that ran, in the order in which they ended.
+        """
+        ended: list[AttemptRun] = []
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.scoped, probe)
-                with trio.move_on_after(delay):
-                    await probe.decided.wait()
-                if not probe.decided.is_set():
+                nursery.start_soon(self.one_of_two, probe, ended)
+                other = None
+                # An answer that comes meanwhile is not kept waiting by whoever is asked for leave for a hedge.
+                with probe.undecided:
+                    await trio.sleep(delay)
                     other = await hedge(probe.race)
-                    if other is not None:
-                        runners.append(other)
-                        nursery.start_soon(self.scoped, other)
+                if other is not None:
+                    nursery.start_soon(self.one_of_two, other, ended)
         except BaseExceptionGroup as group:
             raise unwrapped(group) from None
-        return runners
+        return ended
 
     async def pass_on(self, attempt: AttemptRun, chunks: Sequence[Chunk]) -> None:
         """Chunks of an attempt: kept until its first token, then shown as the commit policy says."""
         if self.shown is not attempt:
-            attempt.held.extend(chunks)
+            if self.watched:
+                attempt.held.extend(chunks)
             if not any(map(is_token, chunks)):
                 return
             if not attempt.race.claim(attempt):
+                attempt.exchange.pause_clocks()
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
             chunks, attempt.held = attempt.held, []
             self._show(attempt)
+        if not self.watched:
+            return
         before = self.showing.committed
         out = self.showing.take(chunks)
         if self.consumer is None or not out:
             return
         if not before:
             self.call.span.event("commit")
-        await self.consumer.put(out)
+        await self._put(self.consumer, out, attempt)
+
+    async def _put(self, consumer: Consumer, out: Sequence[Chunk], attempt: AttemptRun) -> None:
+        try:
+            await consumer.put(out, before_waiting=attempt.exchange.pause_clocks)
+        except BaseException:  # cancelled, as a rule: what is told as partial is what the consumer can read
+            self.showing.unseen(out)
+            self.restart_unseen = any(isinstance(chunk, Restarted) for chunk in out)
+            raise
 
     def _show(self, attempt: AttemptRun) -> None:
+        if isinstance(attempt.begin, Restart):
+            self.replaced = self.partial
         self.shown = attempt
         self.showing.begin(attempt.begin)
 
@@ -195,7 +227,7 @@ class Trials:
             self.showing.take(attempt.held)
         rest = self.showing.finish()
         if self.consumer is not None:
-            await self.consumer.put([*rest, Finished(completion.finish_reason, self.books.usage)])
+            await self._put(self.consumer, [*rest, Finished(completion.finish_reason, self.books.usage)], attempt)
         return self.showing.joined(completion.message)
 
     @property
@@ -203,11 +235,20 @@ class Trials:
         """The text that the consumer has seen of an answer that is not complete."""
         if self.shown is None or self.consumer is None or not self.showing.committed:
             return ""
-        return self.showing.joined(Message.assistant(self.shown.exchange.partial)).text
+        if self.restart_unseen:
+            return self.replaced
+        came = self.showing.joined(Message.assistant(self.shown.exchange.partial)).text
+        return came[: self.showing.text_characters]
+
+    @property
+    def watched(self) -> bool:
+        """True where it matters what is shown before the answer is whole: to a consumer, or to go on from it."""
+        return self.consumer is not None or self.call.commit.policy == "continue"
 
     def filtered(self, stage: int, completion: Completion) -> CallError | None:
         """Where the route says so, an answer that was filtered or refused counts as a failure before commit."""
-        if not self.call.next_on_content_filter or self.showing.committed or not self.others_left(stage):
+        seen = self.consumer is not None and self.showing.committed
+        if not self.call.next_on_content_filter or seen or not self.others_left(stage):
             return None
         match completion.finish_reason:
             case "content_filter":
@@ -222,7 +263,7 @@ class Trials:
     def report(self, attempt: AttemptRun) -> None:
         """Tells books, breakers, router and listeners. Runs in `finally`: nothing here waits or raises."""
         engine, target, exchange, running = self.engine, attempt.target, attempt.exchange, attempt.running
-        completion, error = attempt.completion, attempt.error
+        completion, error, late = attempt.completion, attempt.error, attempt.streamed and _came_late(attempt)
         outcome = error.kind if error else "ok" if completion else "cancelled"
         usage = completion.usage if completion else exchange.usage
         before = self.books.charged
@@ -245,11 +286,12 @@ class Trials:
             self.call.id,
             answered=completion is not None,
             error=error,
-            slow=attempt.streamed and self._is_slow(attempt) and self.elsewhere(attempt.stage) is not None,
+            slow=late and self.elsewhere(attempt.stage) is not None,
+            overtaken=attempt.overtaken,
         )
         charged = self.books.charged - before
         engine.router.settled(target.provider.name, charged.nano_usd, running.withdrawn)
-        if completion is not None and told.first_token is not None:
+        if completion is not None and told.first_token is not None and not late:
             engine.router.first_token(target.name, told.first_token)
         if self.call.chain and completion is not None and usage is not None:
             self._teach(attempt, usage)
@@ -267,16 +309,6 @@ class Trials:
                 )
             )
 
-    def _is_slow(self, attempt: AttemptRun) -> bool:
-        """A first token later than half its limit, or a probe that another target overtook although it had had time."""
-        exchange, began = attempt.exchange, attempt.running.started
-        limit = exchange.phases.first_token / 2
-        if attempt.lost:
-            learned = self.engine.router.snapshot.learned.get(attempt.target.name)
-            healthy = learned.first_token_p95 if learned else None
-            return self.engine.clock.monotonic() - began > (limit if healthy is None else healthy)
-        return exchange.first_token_at is not None and exchange.first_token_at - began > limit
-
     def _teach(self, attempt: AttemptRun, usage: Usage) -> None:
         """What real usage says about bounds and estimates; only where an account needs them."""
         bound, asked = self.hold.input_bound(attempt.stage), attempt.running.request
@@ -287,3 +319,9 @@ class Trials:
             input_tokens=usage.input_tokens,
             excess=0 if bound is None else usage.input_tokens - bound,
         )
+
+
+def _came_late(attempt: AttemptRun) -> bool:
+    """Its first token took more than half of the time that it may take."""
+    exchange, began = attempt.exchange, attempt.running.started
+    return exchange.first_token_at is not None and exchange.first_token_at - began > exchange.phases.first_token / 2

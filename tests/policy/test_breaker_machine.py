@@ -16,9 +16,14 @@ SCOPES: tuple[str, ...] = ("target:a", "provider:p", "key:p/0")
 SETTINGS = BreakerSettings(failures_in_a_row=3, max_gap=20.0, window=6.0, window_calls=4, open_for=5.0, open_cap=15.0)
 STAGES = (1, 2, 4)
 FAILURES = (Verdict.FAILED, Verdict.TIMED_OUT)
+UNTELLING = (Verdict.NEUTRAL, Verdict.OVERTAKEN)
 POLICIES: tuple[AllOpen, ...] = ("soonest", "fail", "ignore")
 
 verdicts = st.sampled_from(Verdict)
+bad_news = st.one_of(
+    st.lists(st.sampled_from([Verdict.FAILED, Verdict.TIMED_OUT]), min_size=3, max_size=3),
+    st.lists(st.sampled_from([Verdict.OK, Verdict.FAILED, Verdict.TIMED_OUT, Verdict.SLOW]), min_size=4, max_size=7),
+)
 jitters = st.sampled_from([0.0, 0.5, 1.0])
 hints = st.sampled_from([None, None, None, 0.5, 30.0])
 calls = st.sampled_from([None, None, "one", "two"])
@@ -46,6 +51,8 @@ class ModelScope:
     for_key: bool = False
     mute: bool = False
     """Opened by waiting in vain, or a probe waited in vain since."""
+    outrun: int = 0
+    """Probes, since it was last closed, that others were faster than although they had a start."""
     stage: int = 0
     good: int = 0
     leased: dict[str, float] = attrs.Factory(dict[str, float])
@@ -66,7 +73,7 @@ class ModelScope:
         self.not_before = max(moments)
 
     def hear(self, news: list[Result], now: float, jitter: float, *, began: float = math.inf) -> None:
-        news = [one for one in news if one.verdict is not Verdict.NEUTRAL]
+        news = [one for one in news if one.verdict not in UNTELLING]
         if self.state == "closed" and began < self.closed_at:
             return
         self.history += news
@@ -147,11 +154,12 @@ class ModelScope:
             self.outlasted.remove(permit)
         else:
             return
-        if verdict in FAILURES or (verdict is Verdict.SLOW and self.mute):
+        if verdict in FAILURES or (verdict in (Verdict.SLOW, Verdict.OVERTAKEN) and self.mute):
+            self.outrun += verdict is Verdict.OVERTAKEN
             self.mute = self.mute or verdict is Verdict.TIMED_OUT
             self.begin("open")
             self.open(now, jitter, hint)
-        elif verdict is not Verdict.NEUTRAL:
+        elif verdict not in UNTELLING:
             self.good += 1
             if self.good == STAGES[self.stage]:
                 self.stage, self.good = self.stage + 1, 0
@@ -165,6 +173,7 @@ class ModelScope:
         self.not_before = -math.inf
         self.closed_at = now
         self.mute = self.for_key = False
+        self.outrun = 0
 
 
 def last_failures(history: list[Result]) -> list[Result]:
@@ -188,11 +197,37 @@ class BreakersMachine(RuleBasedStateMachine):
         self.events_say = dict.fromkeys(SCOPES, BreakerState.CLOSED)
         self.seen: tuple[int, Mapping[str, object]] = (0, {})
 
-    @initialize(scope=st.sampled_from(SCOPES), jitter=jitters)
-    def start_with_trouble(self, scope: str, jitter: float) -> None:
+    @initialize(trouble=st.lists(bad_news, min_size=1, max_size=3), jitter=jitters)
+    def start_with_trouble(self, trouble: list[list[Verdict]], jitter: float) -> None:
         # Else most runs would spend their steps on getting there.
-        for _ in range(3):
-            self.record(scope, Verdict.FAILED, jitter, None, None)
+        for scope, verdicts_of_it in zip(SCOPES, trouble, strict=False):
+            for verdict in verdicts_of_it:
+                self.record(scope, verdict, jitter, None, None)
+
+    @rule(scope=st.sampled_from(SCOPES), news=bad_news, lasted=st.sampled_from([0.0, 3.0, 30.0]))
+    def trouble_again(self, scope: str, news: list[Verdict], lasted: float) -> None:
+        for verdict in news:
+            self.record(scope, verdict, 1.0, None, None, lasted=lasted)
+
+    @rule(scope=st.sampled_from(SCOPES))
+    def recover(self, scope: str) -> None:
+        self.wait_until_it_may_be_probed(scope)
+        for _ in range(sum(STAGES)):
+            if self.model[scope].state != "closed":
+                self.probe(scope, Verdict.OK)
+
+    @rule(scope=st.sampled_from(SCOPES), verdict=verdicts)
+    def probe_once(self, scope: str, verdict: Verdict) -> None:
+        self.wait_until_it_may_be_probed(scope)
+        self.probe(scope, verdict)
+
+    def probe(self, scope: str, verdict: Verdict) -> None:
+        if self.model[scope].room("new", self.now):
+            permit = self.ask(self.mint(), [scope], 30.0)
+            # Taken and given back it looks as before, and moved twice.
+            self.the_version_moves_exactly_with_the_snapshot()
+            self.settle(permit, verdict, 1.0, None)
+            self.the_version_moves_exactly_with_the_snapshot()
 
     @rule(step=steps)
     def wait(self, step: float) -> None:
@@ -248,7 +283,8 @@ class BreakersMachine(RuleBasedStateMachine):
         probes = any(scope.state != "closed" for scope in asked)
         answer = self.breakers.admit(permit, scopes, self.now, lease=lease)
         if not blocked:
-            assert answer == Admitted(probe=probes, silent=any(scope.mute for scope in asked))
+            silent, outrun = any(scope.mute for scope in asked), max(scope.outrun for scope in asked)
+            assert answer == Admitted(probe=probes, silent=silent, overtaken=outrun)
             for scope in asked:
                 scope.lease(permit, self.now + lease)
             return permit

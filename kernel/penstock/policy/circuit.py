@@ -34,7 +34,7 @@ class BreakerState(enum.Enum):
 
 Cause: TypeAlias = Literal["failures_in_a_row", "failure_ratio", "slow_ratio", "key_refused", "by_hand"]
 """Why a breaker is not closed."""
-Reason: TypeAlias = Cause | Literal["time_over", "probe_failed", "probes_answered"]
+Reason: TypeAlias = Cause | Literal["time_over", "probe_failed", "probes_answered", "forgotten"]
 """Why a breaker moved."""
 
 
@@ -88,6 +88,7 @@ class Circuit:
         self._tally = Tally()
         self._cause: Cause = "by_hand"
         self._silent = False
+        self._overtaken = 0
         self._open_until = -math.inf
         self._closed_at = -math.inf
         self._opened = 0
@@ -111,6 +112,11 @@ class Circuit:
     def silent(self) -> bool:
         """See `ScopeHealth.silent`; False while closed."""
         return self._silent
+
+    @property
+    def overtaken(self) -> int:
+        """Probes that others overtook since it was last closed: how patient the next one should be."""
+        return self._overtaken
 
     @property
     def closed_at(self) -> float:
@@ -152,6 +158,13 @@ class Circuit:
         match verdict:
             case Verdict.NEUTRAL:
                 return None
+            case Verdict.OVERTAKEN if not self._silent:
+                return None
+            case Verdict.OVERTAKEN:
+                # Perhaps it is well and only slower than the other. To stay half-open until it has won would mean two
+                # attempts for every probe, without a pause; the next probe is given more time instead.
+                self._overtaken += 1
+                return self._open("probe_failed", now, jitter, hint)
             case Verdict.SLOW if self._silent:
                 # Whoever kept callers waiting is not well again while it still does.
                 return self._open("probe_failed", now, jitter, hint)
@@ -214,7 +227,7 @@ class Circuit:
         if self._state is BreakerState.CLOSED:
             return None
         self._state, self._open_until, self._closed_at = BreakerState.CLOSED, -math.inf, now
-        self._silent, self._tally, self._probing = False, Tally(), Permits()
+        self._silent, self._overtaken, self._tally, self._probing = False, 0, Tally(), Permits()
         if reason == "probes_answered":
             self._opened = 0
         return reason

@@ -320,6 +320,13 @@ class Cascade:
         self._judge_next(stage, action.next)
         return True
 
+    def overtaken(self, stage: int) -> None:
+        """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error."""
+        progress = self._progress[stage]
+        progress.failures += 1
+        progress.spent = progress.spent or progress.failures >= self._stages[stage].attempts
+        progress.last_resort = True
+
     def others_left(self, stage: int) -> bool:
         """True where a stage other than this one may still be tried."""
         return any(not progress.spent for other, progress in enumerate(self._progress) if other != stage)

@@ -30,6 +30,9 @@ class Verdict(enum.Enum):
     SLOW = "slow"
     """An answer, but its first token came late. Not to be said of a target that was the last admissible of its route:
     a slow answer is better than none, and so it never opens."""
+    OVERTAKEN = "overtaken"
+    """No answer in the time that a probe was given, and by then another target had answered. It counts against a scope
+    that is known to keep callers waiting, of which it is just what was to be found out; elsewhere it says nothing."""
     NEUTRAL = "neutral"
     """Nothing: the caller left, or the request was at fault."""
 
@@ -91,7 +94,8 @@ class _Failure:
 class Tally:
     """Results of one scope, in the order in which they came.
 
-    Laws: its size is bounded; merging tallies equals adding their results one after the other; NEUTRAL leaves no trace.
+    Laws: its size is bounded; merging tallies equals adding their results one after the other; what says nothing of a
+    scope that is closed (NEUTRAL, OVERTAKEN) leaves no trace.
     """
 
     def __init__(self) -> None:
@@ -123,7 +127,7 @@ class Tally:
 
     def add(self, verdict: Verdict, at: float, *, call: str | None = None, retry_after: float | None = None) -> None:
         """One result. Failures of the same `call` count as one call's; without it each is a call of its own."""
-        if verdict is Verdict.NEUTRAL:
+        if verdict not in _ONE:
             return
         self._seen.add(verdict)
         self._count(math.floor(at), _ONE[verdict])
