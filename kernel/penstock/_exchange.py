@@ -72,6 +72,9 @@ AFTER_THE_END = 1.0
 """Seconds for the HTTP body to end after the wire's own end; then the connection is not worth keeping."""
 EARLY = 0.01
 """Seconds that a timeout of a stream may fire early: to move a deadline costs more than to read a chunk."""
+WORTH_A_CONNECTION = 0.2
+"""Seconds left of the call's own time below which nobody waits for that: a loop that is late by half of it would lose
+the answer to the deadline, for the sake of a connection."""
 _Result = TypeVar("_Result")
 
 
@@ -244,7 +247,9 @@ class Exchange:
         """Past the wire's own end comes only the end of the HTTP body: once read, the connection can be kept."""
         # A whole answer is not lost to the call's own deadline either: half of what is left of it is enough to spend.
         left = trio.current_effective_deadline() - trio.current_time()
-        with trio.move_on_after(max(0.0, min(AFTER_THE_END, left / 2))):
+        if left < WORTH_A_CONNECTION:
+            return
+        with trio.move_on_after(min(AFTER_THE_END, left / 2)):
             try:
                 while await self._read(body, StreamBrokenError) is not None:
                     pass
