@@ -81,6 +81,8 @@ class Exchange:
     """The timeouts that hold for this request at this target."""
     wall: Callable[[], float]
     first_token_at: float | None = None
+    came_whole: bool = False
+    """A stream was asked for, and the whole answer came at once: when it began to be made nobody knows."""
     request_id: str | None = None
     usage: Usage | None = None
     """As reported so far."""
@@ -154,6 +156,7 @@ class Exchange:
         if not body.strip():
             raise StreamBrokenError(f"{self.target}: the response ended before it began")
         completion = self._decode(WireResponse(head.status, head.headers, body))
+        self.came_whole = True
         if chunks := replayed(completion.message):
             self.first_token_at = trio.current_time()
             await deliver(chunks)
