@@ -22,7 +22,7 @@ FALLBACK_TEXT = "of the fallback"
 PRIMARY_TEXT = "of the primary"
 
 
-def two_targets(*, first: int = 1, second: int = 1, **tables: Any) -> Config:
+def two_targets(*, first: Any = 1, second: Any = 1, **tables: Any) -> Config:
     """One failure trips; silence costs 20 s where the answer is streamed, else 30."""
     stages = [{"target": SONNET, "attempts": first}, {"target": GPT, "attempts": second}]
     return config(
@@ -63,18 +63,14 @@ def silent(request: httpx.Request) -> Answer:
     return Silence()
 
 
-@attrs.define
 class Two:
-    """The upstream of both."""
+    """The upstream of both, and who was asked when."""
 
-    primary: Says = attrs.Factory(lambda: after(0.3))
-    fallback: Says = attrs.Factory(lambda: after(0.2, FALLBACK_TEXT))
-    asked: list[tuple[float, str]] = attrs.Factory(list[tuple[float, str]])
-    upstream: ScriptedTransport = attrs.field()
-
-    @upstream.default
-    def _upstream(self) -> ScriptedTransport:
-        return ScriptedTransport(self.answer)
+    def __init__(self, *, primary: Says | None = None, fallback: Says | None = None) -> None:
+        self.primary = primary or after(0.3)
+        self.fallback = fallback or after(0.2, FALLBACK_TEXT)
+        self.asked: list[tuple[float, str]] = []
+        self.upstream = ScriptedTransport(self.answer)
 
     def answer(self, request: httpx.Request) -> Answer:
         is_primary = f"anthropic/{model_of(request)}" == SONNET

@@ -43,7 +43,7 @@ from penstock.policy.breaker import Denied
 from penstock.policy.commit import Begin, Continue
 from penstock.policy.patience import patience
 from penstock.policy.replay import replayed
-from penstock.policy.retry import ACTIONS, Cascade, Same, Step, Stop, Try, Wait
+from penstock.policy.retry import ACTIONS, Cascade, Cools, Same, Step, Stop, Try, Wait
 from penstock.policy.retry_budget import Suppressed
 from penstock.types import ChatRequest, ChatResponse, Completion, Finished
 
@@ -437,8 +437,18 @@ class _Run:
         )
         if ACTIONS[kind].same is Same.LAST:
             self.silent.add(stage)
+        if ACTIONS[kind].cools is Cools.KEY or kind == "authentication":
+            self.key_is_useless(target.key)
         if counts:
             self.leave.failed(target.provider.name, kind)
+
+    def key_is_useless(self, key: str) -> None:
+        """It is refused, or its account is empty: no other target will find it better. What this call has told of it
+        may not be known to everyone yet.
+        """
+        for stage, target in enumerate(self.call.targets):
+            if target.key == key:
+                self.cascade.give_up(stage)
 
     def suppress(self, suppressed: Suppressed) -> None:
         """No more attempts at that provider: others may still be tried, for the first time."""
