@@ -28,7 +28,7 @@ trio.run(main)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["example", "tools", "explain", "rehearse"])
+@pytest.mark.parametrize("name", ["example", "tools", "explain", "streams", "rehearse"])
 def test_a_snippet_of_the_readme_runs(name: str) -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -69,7 +69,7 @@ def test_the_configuration_of_the_readme_is_valid() -> None:
 
 
 def test_every_snippet_of_the_readme_is_tested() -> None:
-    assert set(SNIPPETS) == {"example", "tools", "explain", "toml", "rehearse", "answers", "chaos"}
+    assert set(SNIPPETS) == {"example", "tools", "explain", "streams", "toml", "rehearse", "answers", "chaos"}
     fenced = re.findall(r"^```(?:python|toml)$", README, re.MULTILINE)
     assert len(fenced) == len(SNIPPETS)
 

@@ -24,6 +24,7 @@ from penstock.types import (
     Completion,
     Message,
     Usage,
+    WireRequest,
 )
 
 __all__ = ["CallCache", "GoElsewhere", "StoredAnswer"]
@@ -70,6 +71,8 @@ class CallCache:
     _flight: tuple[int, str, str] | None = None
     """Stage, lookup id and key of the lookup whose end is owed."""
     _peeked: set[int] = attrs.Factory(set[int])
+    _encoded: tuple[LiveTarget, ChatRequest, WireRequest] | None = None
+    """What the last key was made from."""
 
     async def look_up(self, stage: int, target: LiveTarget, request: ChatRequest, wall: float) -> LookedUp:
         """An answer, what became of the flight that was joined, or None: go and ask the target."""
@@ -123,11 +126,20 @@ class CallCache:
         codec = target.provider.codec
         try:
             wire = codec.encode(request, target.wire, stream=False, now=wall)
-            return cache_key(
+            key = cache_key(
                 wire, family=codec.family, significant_headers=codec.significant_headers, tenant=self.tenant
             )
         except (Exception, SystemExit):  # noqa: BLE001 - foreign code; see above
             return None
+        self._encoded = (target, request, wire)
+        return key
+
+    def take_encoded(self, target: LiveTarget, request: ChatRequest) -> WireRequest | None:
+        """The unstreamed wire request that the key was made from, where exactly this request goes out. Once."""
+        encoded, self._encoded = self._encoded, None
+        if encoded is None or encoded[0] is not target or encoded[1] is not request:
+            return None
+        return encoded[2]
 
     def keep(self, completion: Completion, target: str, *, capped: bool) -> None:
         """Ends the flight with a whole answer: stored and shared where it is one that was asked for."""

@@ -58,6 +58,8 @@ class Running:
     number: int
     bound: Amount | None
     """What the attempt can cost at most; None where no account on the path asks."""
+    output_bound: int | None
+    """Output tokens that it may be given; None: as `bound`."""
     request: ChatRequest
     started_wall: float
     started: float
@@ -105,10 +107,14 @@ class Books:
         streamed_bytes: int = 0,
         first_token: float | None = None,
         request_id: str | None = None,
+        status: int | None = None,
     ) -> Attempt:
-        """The attempt is over. `usage` is what the provider reported, the whole of it where `complete`."""
+        """The attempt is over. `usage` is what the provider reported, the whole of it where `complete`.
+
+        `status` is that of the response; None: no head of it came.
+        """
         self.under_way -= running.bound or NOTHING
-        unbilled = error is not None and not ACTIONS[action_key(error)].billed
+        unbilled = error is not None and _is_unbilled(error, status)
         known = unbilled or (complete and usage is not None)
         likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()
         price = running.target.price
@@ -146,10 +152,12 @@ class Books:
             return _as_guess(usage, output)
         if outcome in NEVER_ANSWERED and not streamed_bytes:
             return Usage(estimated=True)
-        # Four bytes a token, as for input that nothing was learned about yet.
-        return Usage(
-            input_tokens=-(-text_bytes(running.request) // 4), output_tokens=-(-streamed_bytes // 4), estimated=True
-        )
+        # Four bytes a token, as for input that nothing was learned about yet; no more than it could be at most, except
+        # of what was certainly served.
+        written = -(-streamed_bytes // 4)
+        if running.output_bound is not None:
+            written = max(lower_bound_tokens(streamed_bytes), min(written, running.output_bound))
+        return Usage(input_tokens=-(-text_bytes(running.request) // 4), output_tokens=written, estimated=True)
 
     @property
     def usage(self) -> Usage:
@@ -220,6 +228,14 @@ class Books:
         error.usage = self.usage
         error.cost = self.cost
         return error
+
+
+def _is_unbilled(error: PenstockError, status: int | None) -> bool:
+    """True where the exchange certainly cost nothing: it was not sent, or it was refused and not begun."""
+    if status is not None and 200 <= status < 300:
+        # An error inside an answer, of whatever kind: work was done before it came.
+        return False
+    return not ACTIONS[action_key(error)].billed or (status is not None and 400 <= status < 500)
 
 
 def _together(refusals: Sequence[CallError]) -> CallError:

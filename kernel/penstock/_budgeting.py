@@ -5,10 +5,12 @@ Not here: the ledger itself (`policy.budget`), and what an attempt did cost (`_b
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import msgspec
+from msgspec import Struct
 
 from penstock._edge import broken_codec
 from penstock._targets import LiveTarget
@@ -33,8 +35,7 @@ class BudgetRules:
     min_output_tokens: int = 1_024
 
 
-@attrs.frozen
-class Offer:
+class Offer(Struct, frozen=True):
     """What an attempt at one stage costs at most: its line, and how its output is set."""
 
     line: Line
@@ -74,13 +75,16 @@ def price_offers(
     output_cap = request_output_cap(chain)
     money = any(limit.nano_usd is not None for spec in chain for limit in spec.limits)
     offers: list[Offer | CallError] = []
+    asked: _Asked | None = None
     for request, target in zip(requests, targets, strict=True):
         if isinstance(request, CallError):
             offers.append(request)
             continue
+        if asked is None or asked.request is not request:
+            asked = _Asked.of(request)  # nearly always one for all targets: most take what is asked as it is
         try:
             offer = _offer(
-                request,
+                asked,
                 target,
                 chain,
                 learned.get(target.name),
@@ -96,8 +100,24 @@ def price_offers(
     return offers
 
 
+@attrs.frozen
+class _Asked:
+    """A request, and what every target would find out of it anew."""
+
+    request: ChatRequest
+    size: int
+    skeleton: ChatRequest
+    """The output does not depend on what is asked: a codec need not encode long prompts to tell its bound."""
+
+    @classmethod
+    def of(cls, request: ChatRequest) -> _Asked:
+        skeleton = copy.copy(request)
+        msgspec.structs.force_setattr(skeleton, "messages", ANY_MESSAGES)
+        return cls(request, text_bytes(request), skeleton)
+
+
 def _offer(
-    request: ChatRequest,
+    asked: _Asked,
     target: LiveTarget,
     chain: Sequence[AccountSpec],
     learned: Learned | None,
@@ -106,8 +126,8 @@ def _offer(
     money: bool,
     output_cap: int | None,
 ) -> Offer | CallError:
-    learned = learned or Learned()
-    estimate = max(1, round(text_bytes(request) * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
+    request, learned = asked.request, learned or NOTHING_LEARNED
+    estimate = max(1, round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
     codec = target.provider.codec
     bound = _told(target, lambda: codec.input_bound(request, target.wire))
     if bound is None and rules.on_unknown_bound == "deny":
@@ -121,8 +141,7 @@ def _offer(
             ' money; give the target a price, or set on_unknown_price = "allow"'
         )
     input_tokens = (estimate if bound is None else bound) + learned.extra_allowance
-    # The output does not depend on what is asked: a codec need not encode long prompts to tell its bound.
-    fixed, choices = _output_of(msgspec.structs.replace(request, messages=ANY_MESSAGES), target)
+    fixed, choices = _output_of(asked.skeleton, target)
     outputs = output_range(
         requested=fixed,
         default_max_tokens=_least(target.wire.default_max_tokens, output_cap),
@@ -135,10 +154,10 @@ def _offer(
         outputs = OutputRange(outputs.minimum * choices, outputs.maximum * choices, insert=outputs.insert)
     price = target.price
     line = Line.at_price(input_tokens, price, outputs.maximum)
-    least = Usage(input_tokens=estimate, output_tokens=outputs.minimum)
-    refused = check_request_limits(
-        chain, estimate, outputs.minimum, nano_usd=None if price is None else cost(least, price)
-    )
+    least = None
+    if money and price is not None:
+        least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
+    refused = check_request_limits(chain, estimate, outputs.minimum, nano_usd=least)
     if refused:
         return refusal_error(refused)
     uncapped = outputs.maximum if output_cap is None else max(outputs.maximum, _uncapped(target) * choices)
@@ -192,7 +211,9 @@ def refusal_error(refused: Refused) -> BudgetExceededError:
 
 def text_bytes(request: ChatRequest) -> int:
     """UTF-8 bytes of everything in the request that becomes text of the prompt."""
-    size = sum(_message_bytes(message) for message in request.messages)
+    size = 0
+    for message in request.messages:
+        size += _message_bytes(message)
     match request.system:
         case str(text):
             size += len(text.encode())
@@ -207,12 +228,14 @@ def text_bytes(request: ChatRequest) -> int:
 
 def is_text(request: ChatRequest) -> bool:
     """True where everything in the messages is text, or arguments and results of tools."""
-    parts = (part for message in request.messages for part in message.content)
-    return all(
-        isinstance(part, Text | ToolCall)
-        or (isinstance(part, ToolResult) and all(isinstance(held, Text) for held in part.content))
-        for part in parts
-    )
+    for message in request.messages:
+        for part in message.content:
+            if isinstance(part, ToolResult):
+                if not all(isinstance(held, Text) for held in part.content):
+                    return False
+            elif not isinstance(part, Text | ToolCall):
+                return False
+    return True
 
 
 def _message_bytes(message: Message) -> int:
@@ -220,7 +243,7 @@ def _message_bytes(message: Message) -> int:
     for part in message.content:
         match part:
             case Text(text=text):
-                size += len(text.encode())
+                size += len(text) if text.isascii() else len(text.encode())
             case ToolCall():
                 size += len(part.name) + len(part.wire_arguments().encode())
             case ToolResult():
@@ -231,11 +254,14 @@ def _message_bytes(message: Message) -> int:
 
 
 def _least(one: int | None, other: int | None) -> int | None:
-    return min((value for value in (one, other) if value is not None), default=None)
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 TOKENS_PER_BYTE = 0.25 * 1.1
 """Before anything was learned of a target: 4 bytes a token, and a margin of a tenth."""
+NOTHING_LEARNED = Learned()
 ANY_MESSAGES = (Message.user("?"),)
 PROBE = 65_536
 """Above the thinking budgets that a wire adds to small values of max_tokens."""

@@ -52,8 +52,8 @@ __all__ = ["run_call"]
 logger = logging.getLogger("penstock")
 
 PROBING_POLL = 0.25
-"""Seconds until a call asks again for a permit of a half-open breaker, or at the end of a cool-down: one may come back
-at any moment."""
+"""Seconds until a call asks again for a permit of a half-open breaker, or at the end of a cool-down. Who waits for a
+breaker is woken when one comes back; this is for a permit whose turn went to a call that had left."""
 
 
 async def run_call(engine: Engine, call: Call, consumer: Consumer | None = None) -> ChatResponse:
@@ -99,6 +99,7 @@ class _Run:
             consumer=consumer,
             others_left=self.cascade.others_left,
             fitting=self.fitting,
+            take_encoded=self.cache.take_encoded,
             leave=self.leave,
             elsewhere=self.elsewhere,
         )
@@ -216,7 +217,12 @@ class _Run:
             if isinstance(found, GoElsewhere) and self.cascade.others_left(stage):
                 self.cascade.give_up(stage)
                 return None
-        if self.call.chain and await self.cover(stage, begin, asked) is not None:
+        try:
+            uncovered = await self.cover(stage, begin, asked) if self.call.chain else None
+        except BudgetExceededError as refusal:
+            ended = self.last_word(refusal)
+            raise ended from ended.__cause__
+        if uncovered is not None:
             self.cache.end(gone="refused")  # for a reason of this call's own: others may well go there
             return None
         permit = await self.admit(stage, target, ignoring=ignoring)
@@ -268,7 +274,7 @@ class _Run:
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if isinstance(offer, CallError) and not isinstance(offer, ParameterDemandedError):
                     self.refuse(refused, offer)
-        if isinstance(begin, Continue):
+        if isinstance(begin, Continue) or stage in self.trials.prefill_refused:
             self.hold.offer_anew(stage, price([asked], call.targets[stage : stage + 1])[0])
         return await self.hold.cover(stage)
 
@@ -380,12 +386,15 @@ class _Run:
     def failed(self, attempt: AttemptRun, error: CallError) -> None:
         """An attempt ended in an error: the call goes on, or what was shown is all there will be."""
         trials, stage = self.trials, attempt.stage
-        if isinstance(attempt.begin, Continue) and action_key(error) == "invalid_request":
+        if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
             # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
             trials.prefill_refused.add(stage)
             self.books.note(error)
             return
-        if trials.shown is attempt and trials.showing.committed:
+        if attempt.filtered:
+            trials.forget()  # it was whole, and is not wanted: the next target begins anew
+        elif trials.shown is attempt and trials.showing.committed:
+            # Nor is what goes on from it the answer of any one target, to be stored and shared.
             self.cache.end(gone="target_failed")
             if not self.call.commit.goes_on:
                 raise self.last_word(error)
@@ -466,8 +475,6 @@ class _Run:
     async def respond(self, attempt: AttemptRun, completion: Completion) -> ChatResponse:
         """The response; a stream's last chunk goes out just before it."""
         capped = self.hold.capped(attempt.stage, completion.finish_reason)
-        if isinstance(attempt.begin, Continue):
-            self.cache.end(gone="not_shareable")  # put together from two targets, it is the answer of neither
         self.cache.keep(completion, attempt.target.name, capped=capped)
         message = await self.trials.finish(attempt, completion)
         return ChatResponse(

@@ -101,6 +101,12 @@ class ProviderConfig:
     """Empty: it needs none."""
     max_connections: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_one))
     """None: as many as calls may be in flight."""
+    ca_file: Path | None = None
+    """Certificates in PEM form: who they vouch for is trusted, and nobody else. None: as the environment says."""
+    trust_env: bool = True
+    """Whether proxies, SSL_CERT_FILE and SSL_CERT_DIR of the environment hold for its connections."""
+    http2: bool = False
+    """Over TLS, where the server speaks it. Needs `penstock[http2]`."""
     options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
     breaker: BreakerSettings | None = None
     retry_budget: RetryBudgetSettings | None = None

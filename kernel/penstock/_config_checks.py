@@ -23,6 +23,7 @@ __all__ = [
     "a_share",
     "a_zone",
     "at_least_one",
+    "is_header_name",
     "more_than_zero",
     "not_empty",
     "sendable_headers",
@@ -49,6 +50,11 @@ def at_least_one(_: object, attribute: attrs.Attribute[Any], value: int) -> None
     """An attrs validator: a whole number from 1 on."""
     if value < 1:
         raise ValueError(f"{attribute.name} must be at least 1")
+
+
+def is_header_name(name: str) -> bool:
+    """Whether a request of ours can have a header of that name."""
+    return _TOKEN.fullmatch(name) is not None and name.lower() not in FRAMING
 
 
 def sendable_headers(_: object, attribute: attrs.Attribute[Any], headers: dict[str, str]) -> None:

@@ -26,9 +26,10 @@ from penstock._config import (
     TargetConfig,
     Timeouts,
 )
+from penstock._config_connections import check_connection, read_ca_file
 from penstock._config_mistakes import Mistakes, join, plain, shown
 from penstock._config_plugins import read_plugins
-from penstock._config_providers import KERNEL_KEYS, read_keys, settle_provider
+from penstock._config_providers import KERNEL_KEYS, own_options, read_keys, settle_provider
 from penstock._config_references import References
 from penstock._config_tables import (
     AccountTable,
@@ -80,14 +81,18 @@ def load_mapping(
     source: Path | None = None,
     environ: Mapping[str, str] | None = None,
     host_for: Callable[[PluginsConfig], PluginHost] = PluginHost,
+    connects: bool = True,
 ) -> Config:
-    """The configuration that the mapping says. Raises ConfigError with every mistake in it."""
+    """The configuration that the mapping says. Raises ConfigError with every mistake in it.
+
+    `connects`: False where no connection will be made with it, so that nothing that one needs has to be there.
+    """
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"a configuration is a table, not {type(mapping).__name__}")
     mistakes = Mistakes()
     tables = plain(cast("Mapping[object, object]", mapping), mistakes)
     environ = os.environ if environ is None else environ
-    loading = _Loading(tables, mistakes, environ, source.parent if source else Path())
+    loading = _Loading(tables, mistakes, environ, source.parent if source else Path(), connects)
     config = loading.config(host_for)
     mistakes.end(str(source) if source else None)
     return attrs.evolve(config, source=source)
@@ -99,6 +104,7 @@ class _Loading:
     mistakes: Mistakes
     environ: Mapping[str, str]
     folder: Path
+    connects: bool
 
     def config(self, host_for: Callable[[PluginsConfig], PluginHost]) -> Config:
         """What the tables say; to be thrown away where there are mistakes."""
@@ -143,16 +149,22 @@ class _Loading:
             own = {key: table[key] for key in KERNEL_KEYS if key in table and key != "api_key"}
             read = self._read(ProviderTable, own, path)
             secrets = read_keys(table, path, self.environ, self.folder, self.mistakes)
-            providers[name] = ProviderConfig(
+            ca_file = read_ca_file(table, self.folder)
+            providers[name] = provider = ProviderConfig(
                 name=name,
                 kind=(read and read.kind) or name,
                 secrets=secrets,
                 max_connections=read.max_connections if read else None,
-                options={key: value for key, value in table.items() if key not in KERNEL_KEYS},
+                ca_file=ca_file,
+                trust_env=table.get("trust_env") is not False,
+                http2=table.get("http2") is True,
+                options=own_options(table, ca_file),
                 breaker=_overlaid(breaker, read.breaker if read else None, own.get("breaker")),
                 retry_budget=_overlaid(retry_budget, read.retry_budget if read else None, own.get("retry_budget")),
                 deferred=True,
             )
+            if self.connects:
+                check_connection(provider, self.mistakes)
         return providers
 
     def _targets(

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from penstock._config import Config, ProviderConfig
+from penstock._config_connections import CONNECTION_KEYS, check_connection
 from penstock._config_mistakes import Mistakes, join, shown
 from penstock._config_structure import plain_reader
 from penstock._discovery import PluginHost
@@ -24,13 +25,13 @@ from penstock._secrets import BadSecretError, Secret, open_secret
 from penstock.errors import PluginError
 from penstock.hookspecs import ProviderSpec
 
-__all__ = ["ReadyProvider", "read_keys", "ready_providers", "settle_provider"]
+__all__ = ["ReadyProvider", "own_options", "read_keys", "ready_providers", "settle_provider"]
 
 logger = logging.getLogger("penstock")
 
-OPTIONS_LATER = frozenset({"limits", "proxy", "http2", "ca_file", "trust_env"})
+OPTIONS_LATER = frozenset({"limits", "proxy"})
 """Keys of [providers.*] that are the kernel's, once they are built; a plugin may have options of these names."""
-KERNEL_KEYS = ("kind", "api_key", "max_connections", "breaker", "retry_budget")
+KERNEL_KEYS = ("kind", "api_key", "max_connections", *CONNECTION_KEYS, "breaker", "retry_budget")
 
 
 @attrs.frozen
@@ -49,16 +50,19 @@ class ReadyProvider:
 
 
 def ready_providers(
-    config: Config, host: PluginHost, *, environ: Mapping[str, str] | None = None
+    config: Config, host: PluginHost, *, environ: Mapping[str, str] | None = None, connects: bool = True
 ) -> dict[str, ReadyProvider]:
     """All providers of the configuration. Raises ConfigError where their plugins do not take what it says.
 
-    Loads all plugins that are enabled, so that none is imported in the middle of a call.
+    Loads all plugins that are enabled, so that none is imported in the middle of a call. `connects`: whether it is the
+    kernel's own transport that connects to them, which takes settings of theirs.
     """
     mistakes = Mistakes()
     host.load_plugins()
     ready: dict[str, ReadyProvider] = {}
     for name, provider in config.providers.items():
+        if connects:
+            check_connection(provider, mistakes)
         settled = settle_provider(provider, config.plugins.options, host, mistakes, environ=environ)
         if settled is not None:
             ready[name] = settled
@@ -92,6 +96,13 @@ def read_keys(
     if len(listed) > 1 and len(secrets) == len(listed):
         logger.warning("%s: the first of %d keys is used; they are not rotated in this version", path, len(listed))
     return tuple(secrets[:1])
+
+
+def own_options(table: Mapping[str, Any], ca_file: Path | None) -> dict[str, Any]:
+    """What a provider's table may mean for its plugin: all but the kernel's, and what both may need to know."""
+    options = {key: value for key, value in table.items() if key not in KERNEL_KEYS or key in CONNECTION_KEYS}
+    # Nobody but the kernel knows where a relative path begins.
+    return options if ca_file is None else {**options, "ca_file": str(ca_file)}
 
 
 def settle_provider(
@@ -155,10 +166,14 @@ def _settled(
 def _options(provider: ProviderConfig, shared: Mapping[str, Any], spec: ProviderSpec, mistakes: Mistakes) -> object:
     """An instance of the spec's options class, of the plugin's own table with the provider's laid over it."""
     path, shared_path = join("providers", provider.name), join("plugins", provider.kind)
-    table = {**shared, **provider.options}
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(spec.options) if attrs.has(spec.options) else ()
+    known = {field.name for field in fields}
+    # Its own connections are to be made as ours are, where it has options for that: it is told what we are told.
+    own = {key: value for key, value in provider.options.items() if key in known or key not in CONNECTION_KEYS}
+    table = {**shared, **own}
 
     def origin(key: str) -> str:
-        return join(shared_path if key in shared and key not in provider.options else path, key)
+        return join(shared_path if key in shared and key not in own else path, key)
 
     if "base_url" in table:
         _check_url(table["base_url"], origin("base_url"), mistakes)
@@ -166,6 +181,10 @@ def _options(provider: ProviderConfig, shared: Mapping[str, Any], spec: Provider
         for key in table:
             mistakes.add(origin(key), f"is unknown: the kind {provider.kind!r} takes no options")
         return None
+    for key in own:
+        # Told here, for the reader of the plugin's options knows no names but those.
+        if known and key not in known and key not in OPTIONS_LATER:
+            mistakes.add(join(path, key), f"is unknown{did_you_mean(key, {*known, *KERNEL_KEYS})}")
     reader = attrs.evolve(plain_reader(), keys_later={spec.options: OPTIONS_LATER})
     options: Any = reader.read(cast("Any", spec.options), table, path, mistakes, origin=origin)
     return options

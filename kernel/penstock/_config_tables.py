@@ -68,6 +68,9 @@ class ProviderTable:
 
     kind: str | None = None
     max_connections: int | None = attrs.field(default=None, validator=_positive_or_none)
+    ca_file: str | None = None
+    trust_env: bool = True
+    http2: bool = False
     breaker: BreakerSettings | None = None
     retry_budget: RetryBudgetSettings | None = None
 

@@ -273,7 +273,12 @@ def _rehearse(plugin: object) -> None:
     manager = _manager()
     manager.register(plugin)
     manager.check_pending()
-    for caller in manager.get_hookcallers(plugin) or ():
+    callers = manager.get_hookcallers(plugin)
+    if not callers:
+        raise TypeError(
+            "it implements none of them: mark functions named as in penstock.hookspecs with penstock.hookimpl"
+        )
+    for caller in callers:
         for implementation in caller.get_hookimpls():
             if implementation.hookwrapper or implementation.wrapper:
                 raise TypeError(f"its {caller.name} is a wrapper, which penstock's hooks do not take")

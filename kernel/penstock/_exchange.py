@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from penstock._edge import broken_codec, broken_transport, discreet, without_secret
+from penstock._idempotency import IdempotencyKeys
 from penstock._targets import LiveTarget
 from penstock._transport import decompressed
 from penstock._transport.body import Body
@@ -69,6 +70,11 @@ OUR_HEADERS = (("accept-encoding", "identity"), ("user-agent", "penstock"))
 """A compressed stream comes in lumps; a whole answer is small beside the time it takes to be made."""
 AFTER_THE_END = 1.0
 """Seconds for the HTTP body to end after the wire's own end; then the connection is not worth keeping."""
+EARLY = 0.01
+"""Seconds that a timeout of a stream may fire early: to move a deadline costs more than to read a chunk."""
+WORTH_A_CONNECTION = 0.2
+"""Seconds left of the call's own time below which nobody waits for that: a loop that is late by half of it would lose
+the answer to the deadline, for the sake of a connection."""
 _Result = TypeVar("_Result")
 
 
@@ -80,15 +86,23 @@ class Exchange:
     phases: Phases
     """The timeouts that hold for this request at this target."""
     wall: Callable[[], float]
+    keys: IdempotencyKeys = attrs.field(factory=IdempotencyKeys, repr=False)
+    """Those of the call, so that another attempt finds the same."""
     first_token_at: float | None = None
-    came_whole: bool = False
-    """A stream was asked for, and the whole answer came at once: when it began to be made nobody knows."""
+    status: int | None = None
+    """None: no head came."""
     request_id: str | None = None
     usage: Usage | None = None
     """As reported so far."""
     streamed_bytes: int = 0
     """UTF-8 bytes of text, thinking and arguments that came."""
+    _scope: trio.CancelScope | None = None
+    """Where the stream's clocks tick."""
     _decoder: StreamDecoder | None = None
+    _whole: Completion | None = None
+    """An answer that came in one piece although a stream was asked for."""
+    _cut: bool = False
+    """The connection broke under the answer."""
     _secret: str | None = attrs.field(default=None, repr=False)
 
     @property
@@ -104,17 +118,19 @@ class Exchange:
     @property
     def partial(self) -> str:
         """The text a stream has brought so far."""
+        if self._whole is not None:
+            return self._whole.message.text
         decoder = self._decoder
         try:
             return decoder.completion.message.text if decoder else ""
         except Exception:  # noqa: BLE001 - a decoder that failed may not know any more; the failure itself is told
             return ""
 
-    async def whole(self, request: ChatRequest) -> Completion:
-        """An unstreamed exchange. Connect, write and total timeouts apply."""
-        wire = self._encode(request, stream=False)
+    async def whole(self, request: ChatRequest, encoded: WireRequest | None = None) -> Completion:
+        """An unstreamed exchange. Connect, write and total timeouts apply. `encoded`: where it has been encoded."""
+        wire = self._encode(request, stream=False) if encoded is None else self._authorized(encoded)
         with trio.CancelScope(deadline=trio.current_time() + self.phases.total) as scope:
-            response = await self._send(wire)
+            response = await self._send(self._keyed(wire))
             try:
                 head = self._head(response)
                 body = await self._body(response)
@@ -127,38 +143,70 @@ class Exchange:
     async def streamed(self, request: ChatRequest, deliver: Callable[[Sequence[Chunk]], Awaitable[None]]) -> Completion:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.
 
-        First-token, idle and total timeouts stop while `deliver` waits. `Finished` is not delivered: that is the
-        caller's to say, once this has returned.
+        `deliver` says `pause_clocks` before it waits for the consumer. `Finished` is not delivered: that is for the
+        caller to say, once this has returned. An answer that lacks only the wire's mark of its end is whole, however
+        the connection ended after it.
         """
         wire = self._encode(request, stream=True)
         watch = StreamWatch(self.phases, trio.current_time())
         with trio.CancelScope(deadline=watch.deadline()) as scope:
-            response = await self._send(wire)
+            self._scope = scope
+            response = await self._send(self._keyed(wire))
             try:
                 head = self._head(response)
                 if not response.is_success:
                     body = await self._body(response)
                     raise self._classify(WireResponse(head.status, head.headers, body))
                 if _is_whole(head):
-                    return await self._take_whole(head, response, deliver)
+                    watch.in_one_piece()
+                    scope.deadline = watch.deadline()
+                    return await self._take_whole(head, response, deliver, scope)
                 self._decoder = self._codec_call(lambda: self.codec.decoder(head))
                 return await self._pump(response, self._decoder, deliver, watch, scope)
+            except StreamBrokenError as broken:
+                if not self._cut or (completion := self._all_but_the_end()) is None:
+                    raise
+                logger.debug("%s: the answer was whole, its end was not: %s", self.target, broken.kind)
+                return completion
             finally:
                 await _let_go(response)
         assert scope.cancelled_caught
+        if (completion := self._all_but_the_end()) is not None:
+            return completion
         raise watch.error(self.target)
 
+    def _all_but_the_end(self) -> Completion | None:
+        """The answer, where nothing is missing of it but the wire's mark of its end."""
+        decoder = self._decoder
+        if decoder is None:
+            return None
+        try:
+            self._codec_call(decoder.close)
+            return self._completed(self._codec_call(lambda: decoder.completion))
+        except CallError:
+            return None
+
+    def pause_clocks(self) -> None:
+        """First-token, idle and total timeouts stop until the batch at hand is taken: it is not the provider's time."""
+        if self._scope is not None:
+            self._scope.deadline = math.inf
+
     async def _take_whole(
-        self, head: WireHead, response: httpx.Response, deliver: Callable[[Sequence[Chunk]], Awaitable[None]]
+        self,
+        head: WireHead,
+        response: httpx.Response,
+        deliver: Callable[[Sequence[Chunk]], Awaitable[None]],
+        scope: trio.CancelScope,
     ) -> Completion:
         """Some servers know no streams, and send the whole answer in spite of what was asked."""
         body = await self._body(response, StreamBrokenError)
         if not body.strip():
             raise StreamBrokenError(f"{self.target}: the response ended before it began")
         completion = self._decode(WireResponse(head.status, head.headers, body))
-        self.came_whole = True
         if chunks := replayed(completion.message):
-            self.first_token_at = trio.current_time()
+            self._whole = completion
+            # The answer is here: no clock of this attempt may take it back.
+            scope.deadline = math.inf
             await deliver(chunks)
         return completion
 
@@ -181,11 +229,12 @@ class Exchange:
             watch.heard(now)
             watch.brought(now, self.streamed_bytes - before)
             if chunks:
-                # The consumer's time is not the provider's: its clocks stop until the batch is taken.
-                scope.deadline = math.inf
                 await deliver(chunks)
-                watch.pause(trio.current_time() - now)
-            scope.deadline = watch.deadline()
+                if scope.deadline == math.inf:
+                    watch.pause(trio.current_time() - now)
+            due = watch.deadline()
+            if not 0 <= due - scope.deadline < EARLY:
+                scope.deadline = due
             if self._codec_call(lambda: getattr(decoder, "done", False)):
                 # The answer is whole: no clock of this attempt may take it back.
                 scope.deadline = math.inf
@@ -198,7 +247,9 @@ class Exchange:
         """Past the wire's own end comes only the end of the HTTP body: once read, the connection can be kept."""
         # A whole answer is not lost to the call's own deadline either: half of what is left of it is enough to spend.
         left = trio.current_effective_deadline() - trio.current_time()
-        with trio.move_on_after(max(0.0, min(AFTER_THE_END, left / 2))):
+        if left < WORTH_A_CONNECTION:
+            return
+        with trio.move_on_after(min(AFTER_THE_END, left / 2)):
             try:
                 while await self._read(body, StreamBrokenError) is not None:
                     pass
@@ -207,26 +258,36 @@ class Exchange:
 
     def _encode(self, request: ChatRequest, *, stream: bool) -> WireRequest:
         codec, now = self.codec, self.wall()
-        wire = self._told(lambda: codec.encode(request, self.live.wire, stream=stream, now=now), WireRequest)
+        return self._authorized(self._codec_call(lambda: codec.encode(request, self.live.wire, stream=stream, now=now)))
+
+    def _authorized(self, encoded: WireRequest) -> WireRequest:
+        wire = self._checked(encoded, WireRequest)
         secret = self.live.provider.secret
         try:
             self._secret = None if secret is None else secret.reveal()
         except ConfigError as error:
             raise AuthenticationError(f"{self.target}: {error}") from None
-        return self._told(lambda: codec.authorize(wire, self._secret, now=now), WireRequest)
+        return self._told(lambda: self.codec.authorize(wire, self._secret, now=self.wall()), WireRequest)
+
+    def _keyed(self, wire: WireRequest) -> WireRequest:
+        """With an idempotency key, where the provider takes one and the target's own headers name none."""
+        header = self.live.provider.idempotency_header
+        if header is None:
+            return wire
+        try:
+            for name, _ in wire.headers:
+                if name.lower() == header:
+                    return wire
+            headers = (*wire.headers, (header, self.keys.key(self.target, wire.body)))
+        except (TypeError, ValueError, AttributeError):
+            return wire  # what is wrong with it is told when it is sent
+        return WireRequest(wire.method, wire.url, headers, wire.body)
 
     async def _send(self, wire: WireRequest) -> httpx.Response:
+        # Reading has no timeout there: the scope around it knows what is waited for, and until when.
+        timeout = {"connect": self.phases.connect, "write": self.phases.write, "read": None, "pool": None}
         try:
-            request = httpx.Request(
-                wire.method,
-                _parsed(wire.url),
-                headers=_headers(wire),
-                content=wire.body,
-                # Reading has no timeout there: the scope around it knows what is waited for, and until when.
-                extensions={
-                    "timeout": {"connect": self.phases.connect, "write": self.phases.write, "read": None, "pool": None}
-                },
-            )
+            request = _http_request(wire, {"timeout": timeout})
         except (httpx.InvalidURL, UnicodeEncodeError, ValueError, TypeError) as error:
             # Never the value: it could be a credential with a line break in it.
             raise UnsendableRequestError(
@@ -238,7 +299,7 @@ class Exchange:
             failure = broken_transport(error, self.target)
         else:
             # Our own transport has done it; one that was handed in leaves a body as it came.
-            return decompressed(response, limit=MAX_BODY)
+            return response if isinstance(response.stream, Body) else decompressed(response, limit=MAX_BODY)
         raise self._discreet(failure)
 
     def _head(self, response: httpx.Response) -> WireHead:
@@ -246,6 +307,7 @@ class Exchange:
             response.status_code,
             tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw),
         )
+        self.status = head.status
         self._is_named(head.header("x-request-id") or head.header("request-id"))
         return head
 
@@ -273,6 +335,7 @@ class Exchange:
         except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
             failure = broken_transport(error, self.target)
         if isinstance(failure, ConnectionLostError):
+            self._cut = True
             # The head came: what is lost is the rest of an answer, not the provider.
             lost = cut(f"{self.target}: the response was cut: {failure}").with_traceback(failure.__traceback__)
             lost.__cause__ = failure.__cause__
@@ -286,8 +349,8 @@ class Exchange:
 
     def _completed(self, told: object) -> Completion:
         """What a codec read, where it is an answer at all."""
-        completion = self._told(lambda: told, Completion)
-        self._told(lambda: completion.message, Message)
+        completion = self._checked(told, Completion)
+        self._checked(completion.message, Message)
         self._is_named(completion.request_id)
         usage = _credible(completion.usage)
         return completion if usage is completion.usage else msgspec.structs.replace(completion, usage=usage)
@@ -309,15 +372,18 @@ class Exchange:
 
     def _feed(self, decoder: StreamDecoder, data: bytes) -> list[Chunk]:
         fed = cast("list[Chunk]", self._told(lambda: decoder.feed(data), list))
-        chunks: list[Chunk] = [chunk for chunk in fed if not isinstance(chunk, Finished)]
-        for chunk in chunks:
+        chunks: list[Chunk] = []
+        for chunk in fed:
             match chunk:
                 case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
-                    self.streamed_bytes += len(text.encode(errors="surrogatepass"))
+                    self.streamed_bytes += len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
                 case UsageUpdate():
                     self.usage = _credible(chunk.usage) or self.usage
+                case Finished():
+                    continue
                 case _:
                     pass
+            chunks.append(chunk)
         return chunks
 
     def _codec_call(self, ask: Callable[[], _Result]) -> _Result:
@@ -336,7 +402,9 @@ class Exchange:
 
     def _told(self, ask: Callable[[], object], kind: type[_Result]) -> _Result:
         """What the codec says, where it is what its class promises."""
-        told = self._codec_call(ask)
+        return self._checked(self._codec_call(ask), kind)
+
+    def _checked(self, told: object, kind: type[_Result]) -> _Result:
         if isinstance(told, kind):
             return told
         raise broken_codec(self.target, f"{type(told).__name__} in place of {kind.__name__}")
@@ -346,8 +414,10 @@ def _credible(usage: object) -> Usage | None:
     """Counts that cannot be right are no counts: unknown usage is charged at its bound, wrong usage as it is."""
     if not isinstance(usage, Usage):
         return None
-    counts = (getattr(usage, name) for name in usage.__struct_fields__)
-    return usage if all(isinstance(count, int) and count >= 0 for count in counts) else None
+    for count in msgspec.structs.astuple(usage):
+        if not isinstance(count, int) or count < 0:
+            return None
+    return usage
 
 
 def _bytes_of(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -362,7 +432,7 @@ async def _let_go(response: httpx.Response) -> None:
     """
     try:
         if isinstance(response.stream, Body):
-            await response.aclose()  # our own, which never waits
+            await response.stream.aclose()  # our own, which never waits
             return
         with trio.CancelScope(shield=True, deadline=trio.current_time() + AFTER_THE_END):
             await response.aclose()
@@ -374,13 +444,26 @@ def _is_whole(head: WireHead) -> bool:
     return (head.header("content-type") or "").partition(";")[0].strip().lower() == "application/json"
 
 
-def _headers(wire: WireRequest) -> list[tuple[str, str]]:
-    """The codec's headers, and ours where it names none."""
+def _http_request(wire: WireRequest, extensions: dict[str, object]) -> httpx.Request:
+    """The codec's headers, and ours where it names none. Its body has been read, as if it had been given whole.
+
+    httpx would find out what a body is and what headers it needs, at the price of all the rest.
+    """
+    url, host = _parsed(wire.url)
     named = {name.lower() for name, _ in wire.headers}
-    return [*wire.headers, *(header for header in OUR_HEADERS if header[0] not in named)]
+    headers = [*wire.headers, *(header for header in OUR_HEADERS if header[0] not in named)]
+    if "host" not in named:
+        headers.insert(0, ("host", host))
+    if "content-length" not in named and "transfer-encoding" not in named:
+        headers.append(("content-length", str(len(wire.body))))
+    stream = httpx.ByteStream(wire.body)
+    request = httpx.Request(wire.method, url, headers=headers, stream=stream, extensions=extensions)
+    request.read()
+    return request
 
 
 @lru_cache(maxsize=1_024)
-def _parsed(url: str) -> httpx.URL:
-    """Parsing costs more than the rest of a request; targets are few, and each has one URL."""
-    return httpx.URL(url)
+def _parsed(url: str) -> tuple[httpx.URL, str]:
+    """The URL and its `host` header. Parsing costs more than a request; targets are few, and each has one URL."""
+    parsed = httpx.URL(url)
+    return parsed, parsed.netloc.decode("ascii")

@@ -15,6 +15,7 @@ import attrs
 from penstock._answers import CallCache
 from penstock._asked import Call
 from penstock._books import action_key
+from penstock._call import PROBING_POLL
 from penstock._engine import Engine
 from penstock._exchange import AFTER_THE_END
 from penstock._explanation import (
@@ -25,7 +26,7 @@ from penstock._explanation import (
     StageExplanation,
     When,
 )
-from penstock._foreseen import Spending, blocked_for, refusal, spendings, unsendable, when
+from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when
 from penstock._plan import CallOptions, make_call
 from penstock._targets import LiveTarget
 from penstock.policy.accounts import limits_in_words, path_and_parents
@@ -63,7 +64,7 @@ def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, strea
     stages = _stages(engine, call, now, stream=stream)
     worst = worst_case([seen.case for seen in stages], deadline=deadline)
     priced = all(seen.spending.priced for seen in stages if seen.case.attempts)
-    first, starts_in = _beginning(call, stages, now)
+    first, starts_in = _beginning(engine, call, stages, now)
     return Explanation(
         route=call.route,
         account=call.account,
@@ -106,30 +107,24 @@ def _deadline(
 def _stages(engine: Engine, call: Call, now: float, *, stream: bool) -> list[_Foreseen]:
     cache = CallCache(engine.cache, call.id, call.tenant, call.cache_when, call.deadline, may_lead=False, context=None)
     return [
-        _foreseen(
-            engine,
-            cache,
-            stage,
-            target,
-            spending,
-            now,
-            streamed=stream or streams_upstream(spending.asked, target.capabilities, target.upstream_stream),
-        )
+        _foreseen(engine, call, cache, stage, target, spending, now, stream=stream)
         for stage, target, spending in zip(call.stages, call.targets, spendings(engine, call), strict=True)
     ]
 
 
 def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a stage meets
     engine: Engine,
+    call: Call,
     cache: CallCache,
     stage: Stage,
     target: LiveTarget,
     spending: Spending,
     now: float,
     *,
-    streamed: bool,
+    stream: bool,
 ) -> _Foreseen:
     wall, phases = engine.clock.wall(), target.phases_for(spending.asked)
+    streamed = stream or streams_upstream(spending.asked, target.capabilities, target.upstream_stream)
     allowed, dearest = stage.attempts, spending.amount
     found = when(engine, target, now)
     if spending.refused is not None:
@@ -146,7 +141,12 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
         target=target,
         spending=spending,
         when=found,
-        case=StageCase(allowed=allowed, longest=_longest(phases, streamed=streamed), dearest=dearest),
+        case=StageCase(
+            allowed=allowed,
+            longest=_longest(phases, streamed=streamed),
+            dearest=dearest,
+            refused_prefills=int(goes_on(call, target)),
+        ),
         phases=phases,
         streamed=streamed,
         looked_up=cache.would_look_up(target, spending.asked, wall),
@@ -192,25 +192,22 @@ def _explained(seen: _Foreseen) -> StageExplanation:
     )
 
 
-def _beginning(call: Call, stages: Sequence[_Foreseen], now: float) -> tuple[str | None, float | None]:
+def _beginning(engine: Engine, call: Call, stages: Sequence[_Foreseen], now: float) -> tuple[str | None, float | None]:
     """The first target to be tried, and in how many seconds: what the cascade itself says, as things are."""
-    cascade = Cascade(call.stages, deadline=min(call.deadline, call.horizon))
+    cascade = Cascade(call.stages, deadline=min(call.deadline, call.horizon), all_open=call.all_open)
+    cooling, opened = dict(engine.cooling(call.targets)), dict(engine.opened(call.targets))
     for stage, seen in enumerate(stages):
         if seen.spending.refused is not None:
             cascade.give_up(stage)
-    blocked = {stage: now + wait for stage, seen in enumerate(stages) if (wait := _blocked(seen)) > 0}
-    match cascade.next(now, blocked):
+        if seen.when.reason == "probing":
+            opened[stage] = now + PROBING_POLL  # as a call does that is told so
+    match cascade.next(now, cooling, opened=opened):
         case Try(stage=stage):
             return call.targets[stage].name, 0.0
         case Wait(until=until, stage=stage):
             return call.targets[stage].name, until - now
         case _:
             return None, None
-
-
-def _blocked(seen: _Foreseen) -> float:
-    # A request that its codec cannot say fails at once: that is no wait.
-    return 0.0 if seen.when.reason == "unsendable" else blocked_for(seen.when)
 
 
 def _accounts(engine: Engine, account: str) -> Iterator[AccountExplanation]:

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 Reason: TypeAlias = Literal[
-    "ready", "probe", "probing", "cooling", "circuit_open", "isolated", "budget", "unfit", "unsendable"
+    "ready", "probe", "probing", "thawing", "cooling", "circuit_open", "isolated", "budget", "unfit", "unsendable"
 ]
 """Why a target is tried when it is.
 
@@ -68,7 +68,8 @@ class StageExplanation(Struct, frozen=True, kw_only=True):
     allowed: int
     """Attempts as configured."""
     attempts: int
-    """Attempts at most: one more where a kept connection turns out to be dead; fewer where it cannot be tried."""
+    """Attempts at most: one more where a kept connection turns out to be dead, and one where the target would not go on
+    from a prefix (commit policy `continue`); fewer where it cannot be tried."""
     streamed: bool
     """Whether the provider is asked for a stream."""
     timeouts: AttemptTimeouts

@@ -13,7 +13,6 @@ import attrs
 
 from penstock._asked import Call
 from penstock._budgeting import BudgetRules, Offer, price_offers
-from penstock._call import PROBING_POLL
 from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
 from penstock._explanation import Reason, When
@@ -23,9 +22,10 @@ from penstock.errors import BudgetExceededError, CallError, UnsupportedParameter
 from penstock.policy.breaker import BreakerState, ScopeHealth
 from penstock.policy.holds import Amount, Line
 from penstock.policy.routing import CoolDown
+from penstock.policy.upstream_stream import asks_for_thinking
 from penstock.types import ChatRequest, WireRequest
 
-__all__ = ["Spending", "blocked_for", "refusal", "spendings", "unsendable", "when"]
+__all__ = ["Spending", "goes_on", "refusal", "spendings", "unsendable", "when"]
 
 UNLIMITED = BudgetRules(on_unknown_price="allow", on_unknown_bound="estimate")
 """Where no account on the path has a limit, nothing is refused for want of a price or a bound."""
@@ -66,30 +66,14 @@ def spendings(engine: Engine, call: Call) -> list[Spending]:
 def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, offer: Offer | CallError) -> Spending:
     priced = target.price is not None
     if isinstance(request, CallError):
-        return Spending(
-            asked=call.request,
-            sent=call.request,
-            likely_input=0,
-            input=None,
-            output=None,
-            amount=None,
-            priced=priced,
-            refused=request,
-        )
+        return _nothing(call.request, priced=priced, refused=request)
     if not isinstance(offer, Offer):
         # Without a limit nobody asks the codec for bounds: what broke here shows where the request is encoded.
-        refused = offer if call.chain else None
-        return Spending(
-            asked=request,
-            sent=request,
-            likely_input=0,
-            input=None,
-            output=None,
-            amount=None,
-            priced=priced,
-            refused=refused,
-        )
+        return _nothing(request, priced=priced, refused=offer if call.chain else None)
     reads = None if offer.proven_input is None else offer.line.input_tokens
+    if reads is not None and goes_on(call, target):
+        # What was shown is read again: only the window bounds how much that is.
+        reads = target.capabilities.context_window
     # Without a limit nothing is inserted: what the wire request itself allows is the bound, if it has one.
     writes = offer.outputs.maximum if call.chain else _output_bound(request, target)
     amount = None
@@ -103,6 +87,23 @@ def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, 
         output=writes,
         amount=amount,
         priced=priced,
+    )
+
+
+def _nothing(asked: ChatRequest, *, priced: bool, refused: CallError | None) -> Spending:
+    """Of a target that is not to be asked, or of which nothing can be said."""
+    return Spending(
+        asked=asked, sent=asked, likely_input=0, input=None, output=None, amount=None, priced=priced, refused=refused
+    )
+
+
+def goes_on(call: Call, target: LiveTarget) -> bool:
+    """True where an attempt there may go on from what a broken one has shown."""
+    return (
+        call.commit.policy == "continue"
+        and target.capabilities.prefill
+        and not asks_for_thinking(call.request)
+        and call.request.output is None
     )
 
 
@@ -147,25 +148,23 @@ def when(engine: Engine, target: LiveTarget, now: float) -> When:
     return max(found, key=_hindrance, default=ready)
 
 
-def blocked_for(found: When) -> float:
-    """Seconds in which nobody may try it; infinite: never. Where others probe, until a call asks again."""
-    if found.reason == "probing":
-        return PROBING_POLL
-    return math.inf if found.ready_in is None else found.ready_in
-
-
 def _hindrance(found: When) -> tuple[float, bool]:
-    return blocked_for(found), found.reason == "probe"
+    if found.reason == "probing":
+        return 0.0, True  # it may be over at any moment
+    return (math.inf if found.ready_in is None else found.ready_in), found.reason != "ready"
 
 
 def _cooling(engine: Engine, target: LiveTarget, now: float) -> Iterator[When]:
     known = engine.router.snapshot.cooling
     cools = (known[scope] for scope in target.scopes if scope in known)
-    return (_cools(cool, now) for cool in cools if cool.until > now)
+    return (_cools(cool, now) for cool in cools)
 
 
 def _cools(cool: CoolDown, now: float) -> When:
     left = cool.until - now
+    if cool.is_over(now):
+        says = "now, a few calls at a time: its cool-down is over"
+        return When(reason="thawing", ready_in=0.0, says=says, scope=cool.scope)
     says = f"in {left:.1f} s: cooling ({cool.reason.replace('_', ' ')})"
     return When(reason="cooling", ready_in=left, says=says, scope=cool.scope)
 

@@ -60,7 +60,11 @@ class Kernel:
         sticky: object = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> ChatResponse:
-        """A complete answer, or one error of `penstock.errors` that says what was tried."""
+        """A complete answer, or one error of `penstock.errors` that says what was tried.
+
+        `commit="continue"` goes on from what came of an attempt that was streamed upstream and broke; the other commit
+        policies are all the same here, for nothing is shown before the end.
+        """
         chat = make_request(
             request,
             system=system,
@@ -104,10 +108,25 @@ class Kernel:
     ) -> OpenStream:
         """The same, as chunks while they come: `async with kernel.stream("...") as stream: async for chunk in stream`.
 
-        `commit` says when the stream is first shown, and what becomes of one that breaks afterwards: `penstock.Commit`.
-        By default failures before the first token are met as in `complete`, unseen; after it a stream that breaks
-        raises StreamBrokenError with what had come. Leaving the block ends the call upstream; with `on_leave="drain"`
-        the attempt under way is read to its end, for 30 s at most, so that its bill is exact.
+        `commit` says when the stream is first shown, and what becomes of one that breaks. Until then failures are met
+        as in `complete`, unseen.
+
+        - `first_content` (default): shown from the first token on. One that breaks later raises StreamBrokenError.
+        - `buffer`, or `Commit.buffer(characters=400)`: shown once so many characters of text, thinking and arguments
+          came, or at the end. One that breaks later raises StreamBrokenError.
+        - `whole`: shown when the answer is complete. Nothing of a failed attempt ever is.
+        - `restart`: shown from the first token on. After a break comes `Restarted` (drop what you have), and then
+          another answer from its start.
+        - `continue`: the same, but where a target takes a prefill comes `Seam` and the rest of the answer. It restarts
+          where none does, and where more than text was shown, or thinking or a schema was asked for.
+
+        StreamBrokenError and DeadlineExceededError have as `partial` exactly the text that was shown since the last
+        `Restarted`, and the usage of all attempts. Where nothing was shown, the `partial` of a cut is what had come.
+
+        Leaving the block ends the call upstream, and what it cost is settled at its bound where nobody knows better.
+        With `on_leave="drain"` the attempt under way is read to its end, for 30 s at most and for 32 streams at once,
+        so that its bill is exact; no other one is made. Until then it keeps its place among `max_in_flight`, and a
+        shutdown gives it its `grace`.
         """
         options = CallOptions(
             route=route,
@@ -146,7 +165,8 @@ class Kernel:
         account: str | None = None,
         timeout: float | None = None,
         cache: str | None = None,
-        commit: str | None = None,
+        commit: str | Commit | None = None,
+        on_leave: str | None = None,
         priority: object = None,
         sticky: object = None,
         metadata: Mapping[str, Any] | None = None,
@@ -172,6 +192,7 @@ class Kernel:
             timeout=timeout,
             cache=cache,
             commit=commit,
+            on_leave=on_leave,
             priority=priority,
             sticky=sticky,
             metadata=metadata,

@@ -64,6 +64,11 @@ class CallHold:
         offer = self.offer(stage)
         return None if offer is None or self.granted is None else offer.bound(self.granted.output_tokens)
 
+    def output_bound(self, stage: int) -> int | None:
+        """The most output that one attempt at the stage may be given; None as for `bound`."""
+        offer = self.offer(stage)
+        return None if offer is None or self.granted is None else min(self.granted.output_tokens, offer.line.max_output)
+
     def input_bound(self, stage: int) -> int | None:
         """The codec's own bound of the input, in tokens, without what was learned of the target."""
         offer = self.offer(stage)
@@ -86,13 +91,13 @@ class CallHold:
         return offer if isinstance(offer, Offer) else None
 
     async def _open(self, offers: Sequence[Offer]) -> Granted:
-        minimum = max(offer.outputs.minimum for offer in offers)
+        minimum = max([offer.outputs.minimum for offer in offers])
         result = await self.ref.reserve(
             self.call_id,
             self.account,
             [offer.line for offer in offers],
             min_output=minimum,
-            max_output=max(minimum, *(offer.outputs.maximum for offer in offers)),
+            max_output=max(minimum, *[offer.outputs.maximum for offer in offers]),
             wait=self.wait,
             deadline=self.deadline,
             context=self.context,

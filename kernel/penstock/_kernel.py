@@ -25,7 +25,8 @@ import trio
 
 from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
-from penstock._config import Config
+from penstock._config import Config, ProviderConfig
+from penstock._config_connections import connection_settings
 from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
@@ -76,7 +77,8 @@ def open_kernel(
     """A kernel for the length of an `async with` block.
 
     `config` is a Config or the path of a TOML file; None takes the file that PENSTOCK_CONFIG names, else a cascade over
-    the providers whose keys are in the environment. `transport` replaces the kernel's own and is not closed by it.
+    the providers whose keys are in the environment. `transport` replaces the kernel's own and is not closed by it;
+    what the configuration says of connections (`ca_file`, `trust_env`, `http2`) then means nothing, which is logged.
     `plugins` are objects with penstock's hooks, beside the installed ones.
 
     Raises ConfigError with every mistake at once, KernelError where no trio loop is running.
@@ -110,7 +112,7 @@ class OpenKernel:
     ) -> None:
         self._given = config
         self._transport = transport
-        self._own_transports: dict[int, httpx.AsyncBaseTransport] = {}
+        self._own_transports: dict[tuple[object, ...], httpx.AsyncBaseTransport] = {}
         self._plugins = plugins
         self._entered = False
         self._nursery_manager = trio.open_nursery()
@@ -126,7 +128,8 @@ class OpenKernel:
         self._entered = True
         config = self._config()
         host = PluginHost(config.plugins, self._plugins)
-        ready = ready_providers(config, host)
+        ready = ready_providers(config, host, connects=self._transport is None)
+        self._warn_of_idle_settings(config)
         nursery = await self._nursery_manager.__aenter__()
         try:
             clock = Clock()
@@ -185,16 +188,32 @@ class OpenKernel:
         except Exception as error:
             raise PluginLoadError(f"the plugin of provider {name!r} failed to open: {type(error).__name__}") from error
         codec = await nursery.start(self._hold_provider, name, opening)
-        connections = ready.config.max_connections or max_in_flight
-        return LiveProvider(name, codec, ready.secret, self._transport_for(connections))
+        transport = self._transport_for(ready.config, ready.config.max_connections or max_in_flight)
+        return LiveProvider(name, codec, ready.secret, transport)
 
-    def _transport_for(self, connections: int) -> httpx.AsyncBaseTransport:
-        """The one handed in; else one of our own for all providers that may have so many connections."""
+    def _transport_for(self, provider: ProviderConfig, connections: int) -> httpx.AsyncBaseTransport:
+        """The one handed in; else one of our own for all providers that are connected to in the same way."""
         if self._transport is not None:
             return self._transport
-        if connections not in self._own_transports:
-            self._own_transports[connections] = default_transport(max_connections=connections)
-        return self._own_transports[connections]
+        settings = (connections, provider.ca_file, provider.trust_env, provider.http2)
+        transport = self._own_transports.get(settings)
+        if transport is None:
+            transport = self._own_transports[settings] = default_transport(
+                max_connections=connections,
+                ca_file=None if provider.ca_file is None else str(provider.ca_file),
+                trust_env=provider.trust_env,
+                http2=provider.http2,
+            )
+        return transport
+
+    def _warn_of_idle_settings(self, config: Config) -> None:
+        if self._transport is None:
+            return
+        idle = [
+            f"providers.{name}.{key}" for name, each in config.providers.items() for key in connection_settings(each)
+        ]
+        if idle:
+            logger.warning("a transport was handed in, which connects as it will: %s mean nothing", ", ".join(idle))
 
     async def _hold_provider(
         self,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
-import attrs
 import msgspec
 import trio
+from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._config import CacheWhen, OnLeave, RouteConfig
@@ -47,8 +48,7 @@ ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
 
 
-@attrs.frozen(kw_only=True)
-class CallOptions:
+class CallOptions(Struct, frozen=True, kw_only=True):
     """What a caller says beside the request. None: as configured."""
 
     route: str | None = None
@@ -63,8 +63,13 @@ class CallOptions:
 
     def over(self, other: CallOptions) -> CallOptions:
         """These, and `other`'s where these are silent."""
-        named = {name: value for name, value in attrs.asdict(self, recurse=False).items() if value is not None}
-        return attrs.evolve(other, **named)
+        if other == NOTHING_SAID:
+            return self
+        named = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        return msgspec.structs.replace(other, **named)
+
+
+NOTHING_SAID = CallOptions()
 
 
 def make_request(
@@ -78,7 +83,6 @@ def make_request(
     thinking: ThinkingLevel | int | None = None,
 ) -> ChatRequest:
     """The request, with the keywords over its own fields. Raises UnsendableRequestError with every reason."""
-    request = asked if isinstance(asked, ChatRequest) else ChatRequest(asked)
     named: dict[str, Any] = {
         "system": system,
         "model": model,
@@ -88,8 +92,10 @@ def make_request(
         "thinking": thinking,
     }
     changes = {name: value for name, value in named.items() if value is not None}
-    if changes:
-        request = msgspec.structs.replace(request, **changes)
+    if not isinstance(asked, ChatRequest):
+        request = ChatRequest(asked, **changes)
+    else:
+        request = msgspec.structs.replace(asked, **changes) if changes else asked
     wrong = [*_wrong_types(request), *_wrong_text(request)]
     if wrong:
         raise UnsendableRequestError("the request cannot be sent: " + "; ".join(wrong))
@@ -107,12 +113,15 @@ def _wrong_types(request: ChatRequest) -> Iterable[str]:
 
 def _wrong_text(request: ChatRequest) -> Iterable[str]:
     """What JSON cannot carry: halves of a character, as they come of cutting text, and Python's own objects."""
-    places: dict[str, object] = {f"messages[{at}]": message for at, message in enumerate(request.messages)}
-    places |= {f"tools[{at}] ({tool.name!r})": tool for at, tool in enumerate(request.tools)}
-    places |= {"system": request.system, "stop": request.stop, "output": request.output, "extra": request.extra}
-    for where, value in places.items():
-        if not value or (isinstance(value, Message) and all(map(_is_plain, value.content))):
-            continue
+    places: list[tuple[str, object]] = [
+        (f"messages[{at}]", message)
+        for at, message in enumerate(request.messages)
+        if not all(map(_is_plain, message.content))
+    ]
+    places += [(f"tools[{at}] ({tool.name!r})", tool) for at, tool in enumerate(request.tools)]
+    others = {"system": request.system, "stop": request.stop, "output": request.output, "extra": request.extra}
+    places += [(where, value) for where, value in others.items() if value]
+    for where, value in places:
         try:
             msgspec.json.encode(value)
         except UnicodeEncodeError:
@@ -143,6 +152,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     account = options.account or ""
     chain = _chain(engine, account)
     now = engine.clock.monotonic()
+    horizon = trio.current_effective_deadline()
     engine.calls += 1
     call_id = f"{engine.name}-{engine.calls}"
     return Call(
@@ -150,16 +160,18 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         request=request,
         route=route.name,
         stages=tuple(
-            Stage(stage.target, stage.attempts, target.capabilities.context_window)
-            for stage, target in zip(route.stages, targets, strict=True)
+            [
+                _stage(stage.target, stage.attempts, target.capabilities.context_window)
+                for stage, target in zip(route.stages, targets, strict=True)
+            ]
         ),
         targets=targets,
         account=account,
         chain=chain,
         tenant=engine.accounts.tenant_of(account),
         cache_when=_cache_when(engine, route, options),
-        deadline=now + _timeout(engine, route, options, streamed=streamed),
-        horizon=trio.current_effective_deadline(),
+        deadline=now + _timeout(engine, route, options, horizon=math.inf if streamed else horizon),
+        horizon=horizon,
         next_on_content_filter=route.on_content_filter == "next",
         all_open=route.all_open or engine.config.all_open,
         on_unsupported=route.on_unsupported,
@@ -189,6 +201,12 @@ def _on_leave(options: CallOptions) -> OnLeave | None:
             raise _mistake("on_leave", f"{other!r} is not valid; valid are cancel and drain")
 
 
+@lru_cache(maxsize=1_024)
+def _stage(target: str, attempts: int, context_window: int | None) -> Stage:
+    """Made once: routes are few, and their stages never change."""
+    return Stage(target, attempts, context_window)
+
+
 def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteConfig:
     if request.model is None:
         return engine.config.route(options.route)
@@ -207,8 +225,12 @@ def _chain(engine: Engine, account: str) -> tuple[Any, ...]:
     return chain if any(spec.limits for spec in chain) else ()
 
 
-def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, streamed: bool) -> float:
-    """Seconds: the earlier of the caller's and the route's; the kernel's where neither, nor a scope, names any."""
+def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizon: float) -> float:
+    """Seconds: the earlier of the caller's and the route's; the kernel's where neither, nor a scope, names any.
+
+    `horizon` is the deadline of that scope. A stream has none: it outlives the scope it was opened in where its
+    consumer goes on elsewhere, so it keeps a deadline of its own.
+    """
     given = options.timeout
     if given is not None and not isinstance(cast("object", given), int | float):
         raise UnsendableRequestError(f"timeout is of type {type(given).__name__}; it must be a number of seconds")
@@ -217,9 +239,7 @@ def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, stream
     named = [seconds for seconds in (given, route.timeout) if seconds is not None]
     if named:
         return min(named)
-    # A stream outlives the scope it was opened in where its consumer goes on elsewhere: it keeps a deadline of its own.
-    scoped = not streamed and trio.current_effective_deadline() < math.inf
-    return math.inf if scoped else engine.config.kernel.timeout
+    return math.inf if horizon < math.inf else engine.config.kernel.timeout
 
 
 def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> CacheWhen:
@@ -234,8 +254,8 @@ def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> Cac
 
 
 def _refuse_what_is_not_built(options: CallOptions) -> None:
-    for name in ("priority", "sticky"):
-        if getattr(options, name) is not None:
+    for name, value in (("priority", options.priority), ("sticky", options.sticky)):
+        if value is not None:
             raise _mistake(name, "is not available in this version")
 
 

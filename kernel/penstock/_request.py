@@ -79,10 +79,14 @@ class ChatRequest(Discreet, frozen=True):
     def __post_init__(self) -> None:
         put = msgspec.structs.force_setattr
         put(self, "messages", _messages(self.messages))
-        put(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
-        put(self, "tools", tuple(Tool.of(tool, f"tools[{at}]") for at, tool in enumerate(self.tools or ())))
-        put(self, "tool_choice", _tool_choice(self.tool_choice))
-        put(self, "output", _output(self.output))
+        if self.stop != ():
+            put(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        if self.tools != ():
+            put(self, "tools", tuple(Tool.of(tool, f"tools[{at}]") for at, tool in enumerate(self.tools or ())))
+        if self.tool_choice is not None:
+            put(self, "tool_choice", _tool_choice(self.tool_choice))
+        if self.output is not None:
+            put(self, "output", _output(self.output))
         put(self, "extra", {name: dict(fields) for name, fields in (self.extra or {}).items()})
 
 

@@ -9,6 +9,7 @@ import attrs
 import httpx
 
 from penstock._config import Config, TargetConfig, Timeouts
+from penstock._config_checks import is_header_name
 from penstock._secrets import Secret
 from penstock.abc import Provider
 from penstock.policy.routing import key_scope, target_scope
@@ -29,6 +30,19 @@ def provider_scope(provider: str) -> str:
     return f"provider:{provider}"
 
 
+def _idempotency_header(provider: LiveProvider) -> str | None:
+    """The header that the codec names; None where it names what no request can have."""
+    named: object = None
+    try:
+        named = provider.codec.idempotency_header
+    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+        named = bug
+    if named is None or (isinstance(named, str) and is_header_name(named) and named == named.lower()):
+        return named
+    logger.error("the codec of provider %s has an idempotency_header that is no name: none is sent", provider.name)
+    return None
+
+
 @attrs.frozen(eq=False)
 class LiveProvider:
     """A configured provider with its open codec."""
@@ -37,6 +51,10 @@ class LiveProvider:
     codec: Provider
     secret: Secret | None
     transport: httpx.AsyncBaseTransport
+    idempotency_header: str | None = attrs.field(
+        init=False, default=attrs.Factory(_idempotency_header, takes_self=True)
+    )
+    """Asked for once: codecs are foreign code."""
 
 
 @attrs.frozen(eq=False)

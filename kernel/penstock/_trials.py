@@ -21,12 +21,14 @@ from penstock._exchange import Exchange
 from penstock._fitting import CallFitting, with_signer
 from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
+from penstock._idempotency import IdempotencyKeys
 from penstock._retry_leave import RetryLeave
+from penstock._targets import LiveTarget
 from penstock.actors.stream_pump import Consumer
-from penstock.errors import CallError, ContentFilteredError, RefusedError
+from penstock.errors import CallError, ContentFilteredError, RefusedError, StreamBrokenError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
-from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Usage
+from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
 
 __all__ = ["Trials"]
 
@@ -46,20 +48,29 @@ class Trials:
     others_left: Callable[[int], bool]
     """Whether a stage other than this one may still be tried in this call."""
     fitting: CallFitting
+    take_encoded: Callable[[LiveTarget, ChatRequest], WireRequest | None]
+    """A wire request that was made for the cache's key already."""
     leave: RetryLeave
     elsewhere: Callable[[int], int | None]
     """One that could be tried right now, and is healthy."""
-    showing: Showing = attrs.field()
+    showing: Showing = attrs.field(init=False)
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
+    keys: IdempotencyKeys = attrs.Factory(IdempotencyKeys)
+    replaced: str = ""
+    """The text whose place the answer of the attempt that is shown takes."""
+    restart_unseen: bool = False
+    """The consumer was never told to drop it."""
     prefill_refused: set[int] = attrs.Factory(set[int])
     """Stages whose target would not go on from a prefix."""
 
-    @showing.default
-    def _showing(self) -> Showing:
+    def __attrs_post_init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begins as if nothing had come: what did is no beginning to go on from, and nobody has seen it."""
         # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
-        commit = self.call.commit
-        return Showing(commit if self.consumer is not None or commit.policy == "continue" else Commit("whole"))
+        self.showing, self.shown = Showing(self.call.commit if self.watched else Commit("whole")), None
 
     # Before
 
@@ -91,6 +102,7 @@ class Trials:
             target=target,
             number=self.books.begin(self.hold.bound(stage)),
             bound=self.hold.bound(stage),
+            output_bound=self.hold.output_bound(stage),
             request=asked,
             started_wall=engine.clock.wall(),
             started=engine.clock.monotonic(),
@@ -107,7 +119,7 @@ class Trials:
             streamed=self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream),
             begin=begin,
             running=running,
-            exchange=Exchange(target, target.phases_for(asked), engine.clock.wall),
+            exchange=Exchange(target, target.phases_for(asked), engine.clock.wall, self.keys),
             span=self.call.span.attempt(target.name, running.number),
             race=race,
         )
@@ -125,13 +137,16 @@ class Trials:
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt))
             else:
-                completion = await exchange.whole(request)
+                completion = await exchange.whole(request, self.take_encoded(target, request))
             attempt.completion = completion = with_signer(completion, target.wire.model)
             if attempt.race.claim(attempt):
                 attempt.error = self.filtered(attempt.stage, completion)
                 attempt.filtered = attempt.error is not None
         except CallError as failure:
             failure.request_id = failure.request_id or attempt.exchange.request_id
+            if isinstance(failure, StreamBrokenError) and self.shown is attempt:
+                # However the connection ended, and with the beginning that it was to go on from.
+                failure.partial = self.showing.joined(Message.assistant(attempt.exchange.partial)).text
             attempt.error = failure
         finally:
             attempt.undecided.cancel()
@@ -169,22 +184,36 @@ class Trials:
     async def pass_on(self, attempt: AttemptRun, chunks: Sequence[Chunk]) -> None:
         """Chunks of an attempt: kept until its first token, then shown as the commit policy says."""
         if self.shown is not attempt:
-            attempt.held.extend(chunks)
+            if self.watched:
+                attempt.held.extend(chunks)
             if not any(map(is_token, chunks)):
                 return
             if not attempt.race.claim(attempt):
+                attempt.exchange.pause_clocks()
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
             chunks, attempt.held = attempt.held, []
             self._show(attempt)
+        if not self.watched:
+            return
         before = self.showing.committed
         out = self.showing.take(chunks)
         if self.consumer is None or not out:
             return
         if not before:
             self.call.span.event("commit")
-        await self.consumer.put(out)
+        await self._put(self.consumer, out, attempt)
+
+    async def _put(self, consumer: Consumer, out: Sequence[Chunk], attempt: AttemptRun) -> None:
+        try:
+            await consumer.put(out, before_waiting=attempt.exchange.pause_clocks)
+        except BaseException:  # cancelled, as a rule: what is told as partial is what the consumer can read
+            self.showing.unseen(out)
+            self.restart_unseen = any(isinstance(chunk, Restarted) for chunk in out)
+            raise
 
     def _show(self, attempt: AttemptRun) -> None:
+        if isinstance(attempt.begin, Restart):
+            self.replaced = self.partial
         self.shown = attempt
         self.showing.begin(attempt.begin)
 
@@ -195,7 +224,7 @@ class Trials:
             self.showing.take(attempt.held)
         rest = self.showing.finish()
         if self.consumer is not None:
-            await self.consumer.put([*rest, Finished(completion.finish_reason, self.books.usage)])
+            await self._put(self.consumer, [*rest, Finished(completion.finish_reason, self.books.usage)], attempt)
         return self.showing.joined(completion.message)
 
     @property
@@ -203,11 +232,20 @@ class Trials:
         """The text that the consumer has seen of an answer that is not complete."""
         if self.shown is None or self.consumer is None or not self.showing.committed:
             return ""
-        return self.showing.joined(Message.assistant(self.shown.exchange.partial)).text
+        if self.restart_unseen:
+            return self.replaced
+        came = self.showing.joined(Message.assistant(self.shown.exchange.partial)).text
+        return came[: self.showing.text_characters]
+
+    @property
+    def watched(self) -> bool:
+        """True where it matters what is shown before the answer is whole: to a consumer, or to go on from it."""
+        return self.consumer is not None or self.call.commit.policy == "continue"
 
     def filtered(self, stage: int, completion: Completion) -> CallError | None:
         """Where the route says so, an answer that was filtered or refused counts as a failure before commit."""
-        if not self.call.next_on_content_filter or self.showing.committed or not self.others_left(stage):
+        seen = self.consumer is not None and self.showing.committed
+        if not self.call.next_on_content_filter or seen or not self.others_left(stage):
             return None
         match completion.finish_reason:
             case "content_filter":
@@ -236,6 +274,7 @@ class Trials:
             streamed_bytes=exchange.streamed_bytes,
             first_token=exchange.first_token_at,
             request_id=exchange.request_id,
+            status=exchange.status,
         )
         tell_health(
             engine,
@@ -249,7 +288,7 @@ class Trials:
         )
         charged = self.books.charged - before
         engine.router.settled(target.provider.name, charged.nano_usd, running.withdrawn)
-        if completion is not None and told.first_token is not None and not late and not exchange.came_whole:
+        if completion is not None and told.first_token is not None and not late:
             engine.router.first_token(target.name, told.first_token)
         if self.call.chain and completion is not None and usage is not None:
             self._teach(attempt, usage)
@@ -282,6 +321,4 @@ class Trials:
 def _came_late(attempt: AttemptRun) -> bool:
     """Its first token took more than half of the time that it may take."""
     exchange, came = attempt.exchange, attempt.exchange.first_token_at
-    if came is None or exchange.came_whole:
-        return False
-    return came - attempt.running.started > exchange.phases.first_token / 2
+    return came is not None and came - attempt.running.started > exchange.phases.first_token / 2

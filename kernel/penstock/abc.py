@@ -56,6 +56,13 @@ class Provider(ABC):
     """The wire it speaks; also a key of `ChatRequest.extra`, and the mark on provider-bound parts."""
     significant_headers: frozenset[str] = frozenset()
     """Lower-case names of the request headers that can change the answer: they are part of the cache key."""
+    idempotency_header: ClassVar[str | None] = None
+    """The lower-case name of the header in which its servers take an idempotency key. None: they take none.
+
+    Laws: the kernel adds it, after `authorize`, and `encode` does not, except where the target's own headers name it:
+    then that value is sent. All attempts of one call at one target that send the same body carry the same key; another
+    call, target or body has another. It is no part of the cache key.
+    """
 
     @abstractmethod
     def encode(self, request: ChatRequest, target: Target, *, stream: bool, now: float) -> WireRequest:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+import trio.testing
 from supervised import cancelled_everywhere, run
 from trio.testing import wait_all_tasks_blocked
 
@@ -161,6 +162,29 @@ def test_cancelled_at_any_step_a_reader_loses_no_batch() -> None:
                 assert seen == list(range(len(seen)))
 
             assert await cancelled_everywhere(job, after) > 3
+            await ref.close()
+
+    run(main)
+
+
+def test_a_batch_for_which_there_is_room_is_no_checkpoint_and_waiting_is_announced() -> None:
+    told: list[str] = []
+
+    async def call(consumer: Consumer) -> ChatResponse:
+        with trio.testing.assert_no_checkpoints():
+            for number in range(2):
+                await consumer.put(batch(number), before_waiting=lambda: told.append("waits"))
+        assert told == []
+        await consumer.put(batch(2), before_waiting=lambda: told.append("waits"))
+        assert told == ["waits"]
+        return RESPONSE
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            _, ref = open_stream_pump(nursery, call)
+            await trio.testing.wait_all_tasks_blocked()
+            assert told == ["waits"]
+            assert [await number_of(ref) for _ in range(4)] == [0, 1, 2, None]
             await ref.close()
 
     run(main)

@@ -273,3 +273,26 @@ def test_a_cap_of_the_account_that_ended_the_answer_is_told() -> None:
             assert (await kernel.complete("hello", model=GPT)).capped_by == "budget"
 
     run(main)
+
+
+def test_a_guess_at_what_a_cut_stream_cost_is_no_more_than_it_could_cost() -> None:
+    """Long words: a hundred tokens by their bytes, twenty by what was allowed."""
+
+    def answer(request: httpx.Request) -> Reply:
+        whole = good(request, "supercalifragilistic " * 20)
+        return Reply(chunks=[*whole.chunks[:-4], httpx.RemoteProtocolError("peer closed connection")])
+
+    async def main() -> None:
+        settings = limited({"per": "day", "tokens": 1_000_000})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+            with pytest.raises(errors.StreamBrokenError) as caught:
+                async with kernel.stream("hello", model=GPT, max_tokens=20) as stream:
+                    async for _ in stream:
+                        pass
+            (attempt,) = caught.value.attempts
+            assert attempt.usage is not None
+            assert attempt.usage.estimated
+            # What certainly came is more than was allowed: one token for sixteen bytes at the least.
+            assert attempt.usage.output_tokens == 420 // 16
+
+    run(main)

@@ -213,7 +213,8 @@ LATER: list[tuple[dict[str, Any], str]] = [
     ({"cache": {"store": "memory", "stale_if_error": 600}}, "cache.stale_if_error"),
     (limit(per="day", usd=1, bound="proof"), "budget.limits[0].bound"),
     ({"budget": {"unknown_usage": "likely"}}, "budget.unknown_usage"),
-    ({"providers": {"openai": {"http2": True}}}, "providers.openai.http2"),
+    ({"providers": {"openai": {"proxy": "http://proxy:3128"}}}, "providers.openai.proxy"),
+    ({"providers": {"openai": {"limits": {"concurrency": 5}}}}, "providers.openai.limits"),
 ]
 
 

@@ -34,7 +34,7 @@ BROKEN = {
     "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
     "no-syntax": ("def (", "SyntaxError"),
     "imports-nothing": ("import module_that_is_not_there", "ModuleNotFoundError"),
-    "no-hooks": ("x = 1", "offers no provider of that name"),
+    "no-hooks": ("x = 1", "does not fit penstock's hooks: TypeError: it implements none of them"),
     "other-name": (PROVIDER_MODULE.replace("{kind}", "somebody"), "it offers: somebody"),
     "hook-raises": (
         "from penstock.hookspecs import hookimpl\n@hookimpl\ndef penstock_providers():\n    return 1 / 0\n",
@@ -142,9 +142,24 @@ def test_a_broken_object_of_the_program_is_reported() -> None:
             del model, day
 
     host = PluginHost(None, [Broken(), object(), 5])
-    (problem,) = host.problems
-    assert "Broken (given by the program) does not fit" in str(problem)
+    broken, *strangers = map(str, host.problems)
+    assert "Broken (given by the program) does not fit" in broken
+    assert ["implements none of them" in stranger for stranger in strangers] == [True, True]
     assert host.price("gpt-4o") is not None
+
+
+def test_an_object_of_the_program_that_has_no_hook_is_reported() -> None:
+    class Empty:
+        """Its author forgot the mark."""
+
+        def penstock_providers(self) -> list[object]:
+            return []
+
+    host = PluginHost(enabled(), [Empty()])
+    host.load_plugins()
+    (problem,) = host.problems
+    assert "Empty" in str(problem)
+    assert "implements none of them" in str(problem)
 
 
 def test_damaged_metadata_hides_no_other_plugin(folder: Path) -> None:

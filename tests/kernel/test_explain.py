@@ -101,6 +101,25 @@ def test_timeouts_are_those_that_apply_to_a_stream_or_to_a_whole_answer() -> Non
     assert whole.unreachable == 3 * 2 + 0.5 + 1.0
 
 
+def test_a_whole_answer_that_is_streamed_upstream_has_the_clocks_of_a_stream() -> None:
+    long = explained(config(defaults={"timeouts": {"first_token": 20}}), max_tokens=8_000).stages[0]
+    assert (long.streamed, long.timeouts.first_token, long.silent) == (True, 20.0, 20.0)
+    thinking = explained(config(), thinking="high").stages[0]
+    assert (thinking.streamed, thinking.silent, thinking.timeouts.idle) == (True, 300.0, 120.0)
+    assert not explained(config(), max_tokens=1_000).stages[0].streamed
+
+
+def test_going_on_from_a_prefix_may_be_tried_in_vain_and_reads_the_prefix_again() -> None:
+    plain, going_on = (explained(config(), max_tokens=500, stream=True, commit=each) for each in (None, "continue"))
+    sonnet, again = plain.stages[0], going_on.stages[0]
+    assert again.attempts == sonnet.attempts + 1
+    assert (again.input_tokens, again.output_tokens) == (200_000, sonnet.output_tokens)
+    assert going_on.stages[1].attempts == plain.stages[1].attempts, "there nothing can be gone on from"
+    assert again.cost is not None
+    assert sonnet.cost is not None
+    assert again.cost > sonnet.cost
+
+
 # Where the deadline comes from
 
 
@@ -167,6 +186,32 @@ def test_a_target_that_asked_for_time_is_cooling() -> None:
     assert primary.ready_in == pytest.approx(50.0)
     assert primary.says == "in 50.0 s: cooling (rate limited)"
     assert (explanation.first, explanation.starts_in) == (GPT, 0.0)
+
+
+def test_a_target_whose_time_is_over_takes_calls_back_a_few_at_a_time() -> None:
+    upstream = failing(SONNET, answer=Reply(429, json=RATE, headers=[("retry-after", "60")]))
+    explanation = explained(config(), upstream=upstream, before=fail_once(wait=60.0))
+    assert (explanation.stages[0].when.reason, explanation.stages[0].when.ready_in) == ("thawing", 0.0)
+    assert (explanation.first, explanation.starts_in) == (SONNET, 0.0)
+
+
+def test_where_every_circuit_is_open_the_policy_of_the_route_is_told() -> None:
+    async def fail_often(kernel: penstock.Kernel) -> None:
+        for _ in range(2):
+            with pytest.raises(errors.CallError):
+                await kernel.complete("first")
+
+    told: dict[str, tuple[str | None, bool]] = {}
+    for policy in ("soonest", "fail", "ignore"):
+        upstream = failing(SONNET, answer=Broken())
+        explanation = explained(
+            config(routes={"default": {"cascade": [CASCADE[0]], "all_open": policy}}),
+            upstream=upstream,
+            before=fail_often,
+        )
+        assert explanation.stages[0].when.reason == "circuit_open"
+        told[policy] = explanation.first, bool(explanation.starts_in)
+    assert told == {"soonest": (SONNET, True), "fail": (None, False), "ignore": (SONNET, False)}
 
 
 def test_a_short_wait_for_the_only_target_is_told() -> None:
@@ -441,3 +486,14 @@ def test_the_attempts_of_the_response_tell_the_same_story() -> None:
             assert again.first == GPT
 
     run(main)
+
+
+def test_what_a_target_cannot_take_rules_it_out() -> None:
+    tool = penstock.Tool("clock")
+    routes = {"default": {"cascade": ["openai/o1-mini", GPT]}}
+    explanation = explained(config(routes=routes), tools=[tool])
+    told = explanation.stages[0]
+    assert (told.when.reason, told.when.ready_in, told.attempts) == ("unfit", None, 0)
+    assert told.when.says.startswith("never: ")
+    assert "tools" in told.when.says
+    assert explanation.first == GPT

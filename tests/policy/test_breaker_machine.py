@@ -20,6 +20,10 @@ UNTELLING = (Verdict.NEUTRAL, Verdict.OVERTAKEN)
 POLICIES: tuple[AllOpen, ...] = ("soonest", "fail", "ignore")
 
 verdicts = st.sampled_from(Verdict)
+bad_news = st.one_of(
+    st.lists(st.sampled_from([Verdict.FAILED, Verdict.TIMED_OUT]), min_size=3, max_size=3),
+    st.lists(st.sampled_from([Verdict.OK, Verdict.FAILED, Verdict.TIMED_OUT, Verdict.SLOW]), min_size=4, max_size=7),
+)
 jitters = st.sampled_from([0.0, 0.5, 1.0])
 hints = st.sampled_from([None, None, None, 0.5, 30.0])
 calls = st.sampled_from([None, None, "one", "two"])
@@ -193,11 +197,37 @@ class BreakersMachine(RuleBasedStateMachine):
         self.events_say = dict.fromkeys(SCOPES, BreakerState.CLOSED)
         self.seen: tuple[int, Mapping[str, object]] = (0, {})
 
-    @initialize(scope=st.sampled_from(SCOPES), jitter=jitters)
-    def start_with_trouble(self, scope: str, jitter: float) -> None:
+    @initialize(trouble=st.lists(bad_news, min_size=1, max_size=3), jitter=jitters)
+    def start_with_trouble(self, trouble: list[list[Verdict]], jitter: float) -> None:
         # Else most runs would spend their steps on getting there.
-        for _ in range(3):
-            self.record(scope, Verdict.FAILED, jitter, None, None)
+        for scope, verdicts_of_it in zip(SCOPES, trouble, strict=False):
+            for verdict in verdicts_of_it:
+                self.record(scope, verdict, jitter, None, None)
+
+    @rule(scope=st.sampled_from(SCOPES), news=bad_news, lasted=st.sampled_from([0.0, 3.0, 30.0]))
+    def trouble_again(self, scope: str, news: list[Verdict], lasted: float) -> None:
+        for verdict in news:
+            self.record(scope, verdict, 1.0, None, None, lasted=lasted)
+
+    @rule(scope=st.sampled_from(SCOPES))
+    def recover(self, scope: str) -> None:
+        self.wait_until_it_may_be_probed(scope)
+        for _ in range(sum(STAGES)):
+            if self.model[scope].state != "closed":
+                self.probe(scope, Verdict.OK)
+
+    @rule(scope=st.sampled_from(SCOPES), verdict=verdicts)
+    def probe_once(self, scope: str, verdict: Verdict) -> None:
+        self.wait_until_it_may_be_probed(scope)
+        self.probe(scope, verdict)
+
+    def probe(self, scope: str, verdict: Verdict) -> None:
+        if self.model[scope].room("new", self.now):
+            permit = self.ask(self.mint(), [scope], 30.0)
+            # Taken and given back it looks as before, and moved twice.
+            self.the_version_moves_exactly_with_the_snapshot()
+            self.settle(permit, verdict, 1.0, None)
+            self.the_version_moves_exactly_with_the_snapshot()
 
     @rule(step=steps)
     def wait(self, step: float) -> None:

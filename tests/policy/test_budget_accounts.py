@@ -229,3 +229,15 @@ def test_of_two_limits_over_the_same_windows_the_smaller_counts() -> None:
     ledger = Ledger([AccountSpec(path="", limits=(day(tokens=500, usd=5), day(tokens=300), day(usd=7)))])
     (window,) = ledger.snapshot()[""].windows
     assert (window.limit_tokens, window.limit_nano_usd) == (300, 5 * USD)
+
+
+def test_an_account_that_was_forgotten_while_idle_is_limited_as_before_when_it_comes_back() -> None:
+    ledger = Ledger([AccountSpec(path="user/*", limits=(day(tokens=10),))])
+    for number in range(1_023):
+        spend(ledger, f"first {number}", f"user/{number}", Amount(10))
+    tomorrow = NOON + 86_400
+    spend(ledger, "one too many", "user/new", Amount(10), tomorrow)
+    spend(ledger, "second", "user/0", Amount(8), tomorrow)
+    counted = {path: account.windows[0].spent.tokens for path, account in ledger.snapshot().items()}
+    assert counted == {"user/new": 10, "user/0": 8}
+    assert isinstance(hold(ledger, "third", "user/0", Amount(3), tomorrow), Refused)

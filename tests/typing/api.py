@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from typing import assert_type
 
 import penstock
 from penstock import ChatRequest, Chunk, Message, Text, Tool, ToolCall, Usage
+from penstock.policy.breaker import ScopeState
 from penstock.types import Part
 
 
@@ -49,6 +50,7 @@ async def opening() -> None:
         assert_type(kernel.snapshot(), penstock.KernelSnapshot)
         assert_type(await kernel.snapshot(), penstock.KernelSnapshot)
         assert_type(kernel.health(), penstock.Health)
+        assert_type(await kernel.breakers.states(), Mapping[str, ScopeState])
         async for event in kernel.events():
             assert_type(event, penstock.Event)
 

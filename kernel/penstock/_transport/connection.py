@@ -14,6 +14,7 @@ import trio
 
 from penstock._transport.failures import ReusedConnectionClosed, sentence
 from penstock._transport.timeouts import Timeouts
+from penstock._transport.whole_chunks import WholeChunks
 from penstock._transport.wire import MAX_READ, Wire
 
 __all__ = ["Connection"]
@@ -24,6 +25,7 @@ MAX_INFORMATIONAL = 8
 """1xx responses before the real one. More are a peer that plays for time."""
 _NOT_SENT = frozenset({b"expect", b"upgrade"})
 """A wait for `100 Continue` costs a round trip, and servers that ignore it cost a timeout; and nothing is upgraded."""
+_THE_END = h11.EndOfMessage()
 
 
 class Connection:
@@ -37,6 +39,12 @@ class Connection:
         self._heard = False
         self._ended = False
         self._failure: httpx.TransportError | None = None
+        self._chunks: WholeChunks | None = None
+        self._whole: list[bytes] = []
+        """What whole chunks of the last read hold: it comes after what h11 was given, and before `_rest`."""
+        self._rest = b""
+        self._is_h11_ahead = True
+        """h11 was given something that has not been asked for yet."""
 
     @property
     def ended(self) -> bool:
@@ -56,11 +64,15 @@ class Connection:
         pieces = self._encoded(request, body)
         self._wire.send_timeout = timeouts.write
         if len(body) > SENT_AT_ONCE:
-            return await self._send_beside_reader(pieces, timeouts)
-        await self._send(b"".join(pieces))
-        if isinstance(self._wire.failure, httpx.WriteTimeout):
-            raise self._wire.failure
-        return await self._head(timeouts.read)
+            head = await self._send_beside_reader(pieces, timeouts)
+        else:
+            await self._send(b"".join(pieces))
+            if isinstance(self._wire.failure, httpx.WriteTimeout):
+                raise self._wire.failure
+            head = await self._head(timeouts.read)
+        if any(name == b"transfer-encoding" for name, _ in head.headers):
+            self._chunks = WholeChunks(self._http.trailing_data[0])
+        return head
 
     async def body(self, read_timeout: float) -> bytes:
         """What the next read brings of the body; empty at its end."""
@@ -92,6 +104,7 @@ class Connection:
         http.start_next_cycle()
         self._served += 1
         self._heard = self._ended = False
+        self._chunks, self._is_h11_ahead = None, True
         return True
 
     def _encoded(self, request: httpx.Request, body: bytes) -> list[bytes]:
@@ -103,7 +116,7 @@ class Connection:
             pieces = self._http.send_with_data_passthrough(event) or []
             if body:
                 pieces += self._http.send_with_data_passthrough(h11.Data(data=body)) or []
-            return pieces + (self._http.send_with_data_passthrough(h11.EndOfMessage()) or [])
+            return pieces + (self._http.send_with_data_passthrough(_THE_END) or [])
         except h11.LocalProtocolError as error:
             problem = sentence(error)
         raise httpx.LocalProtocolError(f"the request cannot be said in HTTP/1.1: {problem}")
@@ -159,6 +172,7 @@ class Connection:
 
     async def _read_head(self) -> h11.Response:
         informational = 0
+        await self._receive()  # nothing of it can be here: a connection on which something is left is not used again
         while True:
             match self._next_event():
                 case h11.Response() as response:
@@ -182,7 +196,22 @@ class Connection:
         if not data and self._http.their_state is h11.SEND_RESPONSE and not self._http.trailing_data[0]:
             raise self._lost(httpx.RemoteProtocolError("server closed connection before it answered"))
         self._heard = self._heard or bool(data)
-        self._http.receive_data(bytes(data))
+        self._give(bytes(data))
+
+    def _give(self, data: bytes) -> None:
+        """To h11 what is for h11. Empty: the connection has ended."""
+        if self._chunks is None:
+            self._http.receive_data(data)
+            return
+        first, self._whole, self._rest = self._chunks.take(data)
+        self._is_h11_ahead = bool(first) or not data
+        if first:
+            self._http.receive_data(first)
+        if not data:
+            if self._rest:
+                self._http.receive_data(self._rest)
+                self._rest = b""
+            self._http.receive_data(b"")
 
     def _lost(self, failure: httpx.TransportError) -> httpx.TransportError:
         """What to say of a connection that ended."""
@@ -205,16 +234,25 @@ class Connection:
             raise self._failure
         pieces: list[bytes] = []
         try:
-            while isinstance(event := self._next_event(), h11.Data):
-                pieces.append(event.data)
+            if self._is_h11_ahead:
+                self._read_from_h11(pieces)
+            pieces += self._whole
+            self._whole = []
+            if self._rest:
+                rest, self._rest = self._rest, b""
+                self._http.receive_data(rest)
+                self._read_from_h11(pieces)
         except httpx.RemoteProtocolError as error:
             if not pieces:
                 raise
             # What came before the mistake is handed out first.
             self._failure = error
-            return b"".join(pieces)
-        self._ended = isinstance(event, h11.EndOfMessage)
         return b"".join(pieces)
+
+    def _read_from_h11(self, pieces: list[bytes]) -> None:
+        while isinstance(event := self._next_event(), h11.Data):
+            pieces.append(event.data)
+        self._ended = isinstance(event, h11.EndOfMessage)
 
 
 def _silent(read_timeout: float) -> httpx.ReadTimeout:

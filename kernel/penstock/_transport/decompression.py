@@ -110,9 +110,10 @@ def _each(decompressor: Decompressor, pieces: Iterator[bytes]) -> Iterator[bytes
 
 def decompressed(response: httpx.Response, *, limit: int) -> httpx.Response:
     """The response with a plain body and without the headers that spoke of the compressed one."""
-    named = response.headers.get("content-encoding")
-    if named is None:
+    # Nearly always there is none, and to ask httpx's headers by name costs a decoding of all of them.
+    if not any(name.lower() == b"content-encoding" for name, _ in response.headers.raw):
         return response
+    named = response.headers["content-encoding"]
     encodings = [name for part in named.split(",") if (name := part.strip().lower()) not in ("", "identity")]
     if not encodings or not _KNOWN.issuperset(encodings):
         return response

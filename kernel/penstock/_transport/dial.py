@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -51,14 +52,14 @@ class Dialer:
     async def dial(self, origin: Origin, within: float) -> Connection:
         """A connection, TLS and all. Raises httpx.ConnectError or ConnectTimeout and leaves nothing open."""
         with trio.CancelScope(deadline=trio.current_time() + within):
-            stream = await self._tcp(origin)
+            connected = await self._tcp(origin)
             if origin.scheme == "http":
-                wire = Wire(stream)
+                wire = Wire(connected)
                 return Connection(wire, wire, max_header_bytes=self._max_header_bytes)
-            return await self._tls(stream, origin)
+            return await self._tls(connected, origin)
         raise httpx.ConnectTimeout(f"no connection to {origin} within {within:g} s")
 
-    async def _tcp(self, origin: Origin) -> trio.SocketStream:
+    async def _tcp(self, origin: Origin) -> socket.socket:
         try:
             addresses = await self._lookup.addresses(origin.host)
         except OSError as error:
@@ -68,8 +69,8 @@ class Dialer:
         except OSError as error:
             raise httpx.ConnectError(f"cannot connect to {origin}: {error.strerror or error}") from error
 
-    async def _tls(self, stream: trio.SocketStream, origin: Origin) -> Connection:
-        wire = TlsWire(stream)
+    async def _tls(self, connected: socket.socket, origin: Origin) -> Connection:
+        wire = TlsWire(connected)
         try:
             # https_compatible: many servers close without a TLS goodbye; HTTP has framing of its own to notice a cut.
             tls = trio.SSLStream(wire, self._trusting(), server_hostname=origin.host, https_compatible=True)
@@ -104,7 +105,7 @@ def _families_in_turn(addresses: Sequence[Address]) -> Sequence[Address]:
     return addresses
 
 
-async def _connect(addresses: Sequence[Address], port: int) -> trio.SocketStream:
+async def _connect(addresses: Sequence[Address], port: int) -> socket.socket:
     if len(addresses) == 1:
         return await _connect_to(addresses[0], port)
     race = Race(port)
@@ -117,7 +118,7 @@ async def _connect(addresses: Sequence[Address], port: int) -> trio.SocketStream
                     await failed.wait()
     except BaseException:
         if race.winner is not None:
-            race.winner.socket.close()
+            race.winner.close()
         raise
     if race.winner is None:
         raise race.failures[0]
@@ -129,29 +130,29 @@ class Race:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.winner: trio.SocketStream | None = None
+        self.winner: socket.socket | None = None
         self.failures: list[OSError] = []
 
     async def run(self, address: Address, failed: trio.Event, race: trio.CancelScope) -> None:
         """Tries one address. Never raises OSError: `failures` has it, and `failed` lets the next one start."""
         try:
-            stream = await _connect_to(address, self._port)
+            connected = await _connect_to(address, self._port)
         except OSError as error:
             self.failures.append(error)
             failed.set()
             return
         if self.winner is not None:
-            stream.socket.close()
+            connected.close()
             return
-        self.winner = stream
+        self.winner = connected
         race.cancel()
 
 
-async def _connect_to(address: Address, port: int) -> trio.SocketStream:
-    socket = trio.socket.socket(address.family, trio.socket.SOCK_STREAM)
+async def _connect_to(address: Address, port: int) -> socket.socket:
+    connected = socket.socket(address.family, socket.SOCK_STREAM)
     try:
-        await socket.connect(address.with_port(port))
+        await trio.socket.from_stdlib_socket(connected).connect(address.with_port(port))
     except BaseException:
-        socket.close()
+        connected.close()
         raise
-    return trio.SocketStream(socket)
+    return connected

@@ -34,7 +34,7 @@ def default_transport(
     if ca_file is not None:
         trust(ca_file, known)  # a wrong path is a mistake in the configuration, not an outage of the provider
     if http2 and find_spec("h2") is None:
-        raise ImportError("HTTP/2 needs the package h2: pip install 'httpx[http2]'")
+        raise ImportError("HTTP/2 needs the package h2: pip install 'penstock[http2]'")
     proxies = Proxies.of(known)
     direct = Transport(max_connections=max_connections, ca_file=ca_file, trust_env=trust_env, environ=known)
     if not proxies.by_scheme and not http2:
@@ -94,7 +94,9 @@ class RoutingTransport(httpx.AsyncBaseTransport):
             return httpx.AsyncHTTPTransport(
                 verify=self._context, trust_env=False, http2=self._http2, limits=limits, proxy=proxy
             )
-        except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        except ImportError:
+            problem = "a SOCKS proxy needs a package that is not installed: pip install 'httpx[socks]'"
+        except (OSError, ValueError, httpx.InvalidURL) as error:
             problem = type(error).__name__
         # Not what the error says: it may show the proxy's URL, and that may hold a password.
         raise httpx.ProxyError(f"the proxy of the environment, or the certificates, cannot be used ({problem})")

@@ -25,4 +25,4 @@ class Timeouts(NamedTuple):
     def of(cls, request: httpx.Request) -> Timeouts:
         """Those in `extensions["timeout"]`."""
         given: dict[str, Any] = request.extensions.get("timeout") or {}
-        return cls(*(math.inf if (seconds := given.get(phase)) is None else seconds for phase in cls._fields))
+        return cls(*[math.inf if seconds is None else seconds for seconds in map(given.get, cls._fields)])

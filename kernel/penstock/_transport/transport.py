@@ -29,6 +29,8 @@ from penstock._transport.trust import trust
 __all__ = ["Transport", "TransportStatistics"]
 
 MIB = 1_048_576
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""Without either of them a body ends with the connection."""
 
 
 @attrs.frozen
@@ -91,11 +93,11 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One exchange, up to the head of the response. Its errors leave no connection behind."""
-        body = await _whole_body(request)
+        body = await request.aread()
         timeouts = Timeouts.of(request)
         origin = Origin.of(request.url)
         pool = self._pool(origin)
-        slot = await self._slot(pool, origin, timeouts.pool)
+        slot = pool.take(trio.current_time()) or await self._slot(pool, origin, timeouts.pool)
         try:
             connection = slot.connection
             if connection is None:
@@ -143,9 +145,6 @@ class Transport(httpx.AsyncBaseTransport):
                 del self._pools[origin]
 
     async def _slot(self, pool: Pool[Connection], origin: Origin, within: float) -> Slot[Connection]:
-        slot = pool.take(trio.current_time())
-        if slot is not None:
-            return slot
         woken = trio.Event()
         waiter = pool.wait(woken.set)
         try:
@@ -166,21 +165,10 @@ def _let_go(pool: Pool[Connection], slot: Slot[Connection], *, reusable: bool) -
     pool.give_back(slot, trio.current_time(), reusable=reusable)
 
 
-async def _whole_body(request: httpx.Request) -> bytes:
-    try:
-        return request.content
-    except httpx.RequestNotRead:
-        return await request.aread()
-
-
 def _response(head: h11.Response, method: str, stream: Body) -> httpx.Response:
     extensions: dict[str, object] = {"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason}
-    if _ends_with_connection(head, method):
+    headers = head.headers.raw_items()
+    has_body = method != "HEAD" and head.status_code not in (204, 304)
+    if has_body and not any(name.lower() in _FRAMING for name, _ in headers):
         extensions["penstock_eof_delimited"] = True
-    return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=stream, extensions=extensions)
-
-
-def _ends_with_connection(head: h11.Response, method: str) -> bool:
-    if method == "HEAD" or head.status_code in (204, 304):
-        return False
-    return not any(name in (b"content-length", b"transfer-encoding") for name, _ in head.headers)
+    return httpx.Response(head.status_code, headers=headers, stream=stream, extensions=extensions)

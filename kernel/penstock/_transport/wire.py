@@ -7,6 +7,7 @@ be read. trio's SSLStream would refuse to read once a send of its own had failed
 from __future__ import annotations
 
 import math
+import socket
 
 import httpx
 import trio
@@ -21,10 +22,15 @@ _TLS_TYPES = frozenset({20, 21, 22, 23})  # change_cipher_spec, alert, handshake
 
 
 class Wire(trio.abc.Stream):
-    """One TCP stream. `failure` is set once sending has failed, timed out or was stopped; later sends do nothing."""
+    """One TCP stream. `failure` is set once sending has failed, timed out or was stopped; later sends do nothing.
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
+    What nearly always goes at once (a request that fits the socket's buffer) goes without a turn of the loop, and what
+    never does (the first bytes of an answer) is not tried before it is there: trio's own stream does both.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
         self._sending: trio.CancelScope | None = None
         self.send_timeout = math.inf
         self.failure: httpx.WriteError | httpx.WriteTimeout | None = None
@@ -37,21 +43,37 @@ class Wire(trio.abc.Stream):
     @property
     def is_silent(self) -> bool:
         """False if there is something to read: between exchanges that is the peer's close, or noise."""
-        return self._stream.socket.fileno() != -1 and not self._stream.socket.is_readable()
+        return self._socket.fileno() != -1 and not self._stream.socket.is_readable()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Sends all of it, or sets `failure`."""
         if self.failure is not None:
             await trio.lowlevel.checkpoint()
             return
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._failed()
+            return
+        if sent < len(data):
+            await self._send_rest(memoryview(data)[sent:])
+
+    async def _send_rest(self, data: memoryview) -> None:
+        """As fast as the peer takes it."""
         with trio.CancelScope(deadline=trio.current_time() + self.send_timeout) as self._sending:
             try:
                 await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.failure = httpx.WriteError("server closed connection while the request was being sent")
+                self._failed()
         if self._sending.cancelled_caught and self.failure is None:
             self.failure = httpx.WriteTimeout("the server did not take the request in time")
         self._sending = None
+
+    def _failed(self) -> None:
+        self.failure = httpx.WriteError("server closed connection while the request was being sent")
 
     def stop_sending(self) -> None:
         """Sends no more: the peer has answered and does not want the rest."""
@@ -66,7 +88,20 @@ class Wire(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """As the socket does."""
-        return await self._stream.receive_some(max_bytes or MAX_READ)
+        while True:
+            self._check_open()
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return self._socket.recv(max_bytes or MAX_READ)
+            except BlockingIOError:
+                pass  # a false alarm
+            except OSError as error:
+                self._check_open()
+                raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+
+    def _check_open(self) -> None:
+        if self._socket.fileno() == -1:
+            raise trio.ClosedResourceError("this socket was already closed")
 
     def close(self) -> None:
         """Closes the socket at once, without a goodbye. Idempotent; who waits on it gets ClosedResourceError."""
@@ -84,8 +119,8 @@ class TlsWire(Wire):
     A response smuggled in behind the one asked for would otherwise answer the next request on this connection.
     """
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        super().__init__(stream)
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__(connected)
         self._buffer = bytearray()
 
     @property
@@ -96,7 +131,7 @@ class TlsWire(Wire):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:  # noqa: ARG002 - records stay whole
         """One record; at the end of the stream what there is of one."""
         while (size := self._record_size()) is None:
-            data = await self._stream.receive_some(MAX_READ)
+            data = await super().receive_some(MAX_READ)
             if not data:
                 size = len(self._buffer)
                 break

@@ -5,17 +5,18 @@ message that every ask with a slot must be followed by (settle, permit return, f
 actor takes it, so there is always room for it. An *observation* takes no slot: it is merged into a bounded
 accumulator, which the actor drains when it is woken.
 
-The capacity of the channel is two messages a slot (the ask, even one whose caller left, and its owed tell; a top-up
-comes when its ask was taken) and one wake-up: `send_nowait` therefore never finds it full.
+No more than two messages a slot ever wait: the ask, even one whose caller left, and its owed tell (a top-up comes when
+its ask was taken). So the queue is bounded without a bound of its own, and sending never finds it full. It is a plain
+deque beside one parked task: a memory channel costs twice as much, and this is most of what a hop costs.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-import outcome
 import trio
 from msgspec import Struct
 
@@ -43,43 +44,46 @@ class _Flush(Request[None], frozen=True):
 class Reply(Generic[R]):
     """Where one asker waits for one answer. An answer to a caller that left is dropped."""
 
-    __slots__ = ("_outcome", "_task", "abandoned")
+    __slots__ = ("_error", "_task", "_value", "abandoned", "settled")
 
     def __init__(self) -> None:
-        self._outcome: outcome.Outcome[R] | None = None
+        self._value: R | None = None
+        self._error: Exception | None = None
         self._task: trio.lowlevel.Task | None = None
         self.abandoned = False
+        self.settled = False
+        """True once it was answered or abandoned: whoever holds it may forget it."""
 
     async def wait(self) -> R:
         """The answer. Cancelled, it marks itself abandoned: the actor then drops the request unhandled."""
-        if self._outcome is None:
+        if not self.settled:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abandon)
-        assert self._outcome is not None
-        return self._outcome.unwrap()
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame: together they would wait for the collector
+        return cast("R", self._value)
 
     def answer(self, value: R) -> None:
         """Wakes the asker with a value."""
-        self._settle(outcome.Value(value))
+        self._settle(value, None)
 
     def fail(self, error: Exception) -> None:
         """Wakes the asker with an error."""
-        self._settle(outcome.Error(error))
+        self._settle(None, error)
 
-    @property
-    def settled(self) -> bool:
-        """True once it was answered or abandoned: whoever holds it may forget it."""
-        return self.abandoned or self._outcome is not None
-
-    def _settle(self, result: outcome.Outcome[R]) -> None:
+    def _settle(self, value: R | None, error: Exception | None) -> None:
         if self.settled:
             return
-        self._outcome = result
+        self._value, self._error, self.settled = value, error, True
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
 
     def _abandon(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        self.abandoned = True
+        self.abandoned = self.settled = True
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -126,16 +130,33 @@ class _Mailbox:
         self.owing: set[str] = set()
         self.observation_keys = observation_keys
         self.observations: dict[Any, Any] = {}
+        self.queue: deque[Envelope] = deque()
         self.aside: list[Envelope] = []
-        """Requests that take no slot: handled before the queue, and flushes, answered after it."""
-        self.wake_sent = False
+        """Requests that take no slot: handled after the queue, and flushes, answered after everything."""
+        self.asleep: trio.lowlevel.Task | None = None
+        """The actor, while it waits for mail."""
+        self.woken = False
+        """Observations or requests aside wait, and the actor has not come to them yet."""
         self.closed = False
         self.dead: ActorFailedError | None = None
+        self.over = False
+        """Closed or dead: nobody takes new mail any more."""
         self.handled = self.dropped = self.lost = self.stray = self.observed = self.merged = self.restarts = 0
 
+    def send(self, envelope: Envelope) -> None:
+        self.queue.append(envelope)
+        self.rouse()
 
-WAKE = object()
-"""Sent once when observations or requests aside wait and the actor may be asleep."""
+    def wake(self) -> None:
+        self.woken = True
+        self.rouse()
+
+    def rouse(self) -> None:
+        if self.asleep is not None:
+            trio.lowlevel.reschedule(self.asleep)
+            self.asleep = None
+
+
 MAX_ASIDE = 256
 """Onlookers (snapshots, breakers by hand) that may wait for one actor at once: people and dashboards, not calls."""
 
@@ -143,9 +164,8 @@ MAX_ASIDE = 256
 class Address:
     """The callers' end: kept inside a Ref, whose verbs are all that others see."""
 
-    def __init__(self, box: _Mailbox, send: trio.MemorySendChannel[Envelope]) -> None:
+    def __init__(self, box: _Mailbox) -> None:
         self._box = box
-        self._send = send
 
     async def ask(
         self,
@@ -169,17 +189,14 @@ class Address:
                 box.free.acquire_nowait()
             except trio.WouldBlock:
                 await box.free.acquire()
-        reply = Reply[R]()
-        frees_slot = rides_on is None and owes is None
-        try:
-            self._check_alive()
-        except KernelError:
+        if box.over:
             if rides_on is None:
                 box.free.release()
-            raise
+            self._check_alive()
         if owes is not None:
             box.owing.add(owes)
-        self._send.send_nowait(Envelope(message, reply, deadline, context, frees_slot))
+        reply: Reply[R] = Reply()
+        box.send(Envelope(message, reply, deadline, context, rides_on is None and owes is None))
         return await reply.wait()
 
     def tell_owed(self, owed: str, message: object, *, context: object = None) -> None:
@@ -189,11 +206,11 @@ class Address:
             box.stray += 1
             return
         box.owing.discard(owed)
-        try:
-            self._send.send_nowait(Envelope(message, context=context, frees_slot=True))
-        except (trio.ClosedResourceError, trio.BrokenResourceError):
+        if box.over:
             box.lost += 1
             box.free.release()
+            return
+        box.send(Envelope(message, None, math.inf, context, True))
 
     def owes(self, owed: str) -> bool:
         """True while a tell of that id is owed."""
@@ -206,7 +223,7 @@ class Address:
         `wake` False the actor is left asleep: for what matters only beside the next thing that does.
         """
         box = self._box
-        if box.closed or box.dead:
+        if box.over:
             box.lost += 1
             return
         before = box.observations.get(key)
@@ -219,7 +236,7 @@ class Address:
         box.observed += 1
         box.observations[key] = fold(before)
         if wake:
-            self._wake()
+            box.wake()
 
     async def ask_aside(self, message: Request[R]) -> R:
         """An ask for people and for those who look on: it takes no slot, so that a full kernel can still be seen.
@@ -231,17 +248,8 @@ class Address:
             raise OverloadedLocallyError(f"{self._box.name}: {MAX_ASIDE} requests of onlookers wait already")
         reply = Reply[R]()
         self._box.aside.append(Envelope(message, reply))
-        self._wake()
+        self._box.wake()
         return await reply.wait()
-
-    def _wake(self) -> None:
-        box = self._box
-        if not box.wake_sent:
-            box.wake_sent = True
-            try:
-                self._send.send_nowait(Envelope(WAKE))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                box.lost += 1
 
     async def flush(self) -> None:
         """Waits until the actor has handled everything sent before, and published it."""
@@ -249,8 +257,8 @@ class Address:
 
     def close(self) -> None:
         """No more mail: the actor handles what is queued and ends."""
-        self._box.closed = True
-        self._send.close()
+        self._box.closed = self._box.over = True
+        self._box.rouse()
 
     def statistics(self) -> MailStatistics:
         """The mailbox at this moment."""
@@ -260,7 +268,7 @@ class Address:
             slots=box.slots,
             slots_in_use=box.slots - box.free.value,
             waiting_for_slot=box.free.statistics().tasks_waiting,
-            queued=self._send.statistics().current_buffer_used if not box.closed else 0,
+            queued=len(box.queue),
             handled=box.handled,
             dropped=box.dropped,
             lost=box.lost,
@@ -280,11 +288,8 @@ class Address:
 class Inbox:
     """The actor's end. The supervisor owns it; an actor borrows it, so that a crash loses only the message in hand."""
 
-    def __init__(self, box: _Mailbox, receive: trio.MemoryReceiveChannel[Envelope]) -> None:
+    def __init__(self, box: _Mailbox) -> None:
         self._box = box
-        self._receive = receive
-        self._unopened: Envelope | None = None
-        """Received, and not yet looked at: a crash before that is not its fault, so it waits for the next start."""
         self._in_hand: Envelope | None = None
         self._flushes: list[Reply[None]] = []
 
@@ -300,40 +305,39 @@ class Inbox:
         `observe` takes the merged observations before each drain, `drained` runs after it, and at `wake_at` (monotonic)
         both run without mail.
         """
+        box = self._box
         while True:
-            # Requests aside that a crash left behind bring no mail that would wake us.
-            if self._unopened is None and not self._box.aside and not self._flushes:
-                try:
-                    self._unopened = await self._next(wake_at())
-                except trio.EndOfChannel:
+            # Mail that a crash left behind, in the queue or aside, rouses nobody any more.
+            if not (box.queue or box.woken or box.aside or self._flushes):
+                if box.closed:
                     break
-            if self._box.observations:
+                await self._sleep(wake_at())
+            box.woken = False
+            # A message stays in the queue until it is its turn: a crash before that is not its fault.
+            if box.observations:
                 self._observe(observe)
-            while (envelope := self._open_next()) is not None:
-                self._take(envelope, handle)
+            while box.queue:
+                self._take(box.queue.popleft(), handle)
             self._take_aside(handle)
-            if self._box.observations:
+            if box.observations:
                 self._observe(observe)
             drained()
             self._answer_flushes()
         self._observe(observe)
-        self._fail_aside(KernelClosedError(f"{self._box.name} is closed: the kernel has been shut down"))
+        self._fail_aside(KernelClosedError(f"{box.name} is closed: the kernel has been shut down"))
 
-    async def _next(self, wake_at: float | None) -> Envelope | None:
+    async def _sleep(self, wake_at: float | None) -> None:
+        """Until there is mail, or it is time."""
+        self._box.asleep = trio.lowlevel.current_task()
         if wake_at is None:
-            return await self._receive.receive()
+            await trio.lowlevel.wait_task_rescheduled(self._rise)
+            return
         with trio.move_on_at(wake_at):
-            return await self._receive.receive()
-        return None
+            await trio.lowlevel.wait_task_rescheduled(self._rise)
 
-    def _open_next(self) -> Envelope | None:
-        if self._unopened is not None:
-            envelope, self._unopened = self._unopened, None
-            return envelope
-        try:
-            return self._receive.receive_nowait()
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return None
+    def _rise(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self._box.asleep = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _take_aside(self, handle: Callable[[Envelope], None]) -> None:
         box = self._box
@@ -359,9 +363,6 @@ class Inbox:
 
     def _take(self, envelope: Envelope, handle: Callable[[Envelope], None]) -> None:
         box = self._box
-        if envelope.message is WAKE:
-            box.wake_sent = False
-            return
         if envelope.frees_slot:
             box.free.release()
         reply = envelope.reply
@@ -391,14 +392,14 @@ class Inbox:
 
     def die(self, error: ActorFailedError) -> None:
         """Nobody will handle mail any more: every asker, queued or later, gets the error."""
-        self._box.dead = error
-        while (envelope := self._open_next()) is not None:
+        self._box.dead, self._box.over = error, True
+        while self._box.queue:
+            envelope = self._box.queue.popleft()
             if envelope.frees_slot:
                 self._box.free.release()
             if envelope.reply is not None:
                 envelope.reply.fail(ActorFailedError(*error.args))
         self._fail_aside(error)
-        self._receive.close()
         self._release_owing()
 
     def _release_owing(self) -> None:
@@ -412,6 +413,4 @@ class Inbox:
 def open_mailbox(name: str, *, slots: int, observation_keys: int = 100_000) -> tuple[Address, Inbox]:
     """Both ends of a new mailbox, like `trio.open_memory_channel`."""
     box = _Mailbox(name, slots, observation_keys)
-    # 2 per slot and one wake-up: see the top of the file.
-    send, receive = trio.open_memory_channel[Envelope](2 * slots + 1)
-    return Address(box, send), Inbox(box, receive)
+    return Address(box), Inbox(box)

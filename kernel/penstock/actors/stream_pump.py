@@ -54,14 +54,22 @@ class Consumer:
         self.attempting = False
         """An exchange is under way: the call says so, and there is something to bring to an end."""
 
-    async def put(self, batch: Batch) -> None:
-        """Hands over a batch: waits until there is room; at once, into nothing, where the consumer is gone."""
+    async def put(self, batch: Batch, *, before_waiting: Callable[[], None] | None = None) -> None:
+        """Hands over a batch: waits until there is room; at once, into nothing, where the consumer is gone.
+
+        Where there is room this is no checkpoint: whoever reads the next batch from a socket waits its turn there.
+        """
         self.batches += 1
         self.chunks += len(batch)
         if self.left:
             return
         try:
-            await self._send.send(batch)
+            try:
+                self._send.send_nowait(batch)
+            except trio.WouldBlock:
+                if before_waiting is not None:
+                    before_waiting()
+                await self._send.send(batch)
         except trio.BrokenResourceError:
             if not self.left:
                 raise

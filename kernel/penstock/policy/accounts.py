@@ -31,6 +31,8 @@ Shape: TypeAlias = tuple[Per, str, bool]
 """What makes two limits count over the same windows: the period, its time zone, whether it rolls."""
 
 DEFAULT_TENANT = "default"
+# Names of accounts come from callers: beyond so many all are worked out anew.
+_MOST_CHAINS = 4_096
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +120,7 @@ class AccountTree:
         self._patterns = sorted(patterns, key=lambda spec: [segment == "*" for segment in spec.path.split("/")])
         if len({spec.path for spec in accounts}) != len(accounts):
             raise ValueError("an account is declared twice")
+        self._chains: dict[str, tuple[AccountSpec, ...]] = {}
 
     @property
     def declared(self) -> Collection[str]:
@@ -133,9 +136,14 @@ class AccountTree:
 
     def chain(self, account: str) -> tuple[AccountSpec, ...]:
         """The specs on the account's path, the root's first. Raises ValueError where it is no path."""
+        known = self._chains.get(account)
+        if known is not None:
+            return known
         check_path(account)
         specs = (self.spec_of(path) for path in path_and_parents(account))
-        return tuple(spec for spec in specs if spec is not None)
+        if len(self._chains) >= _MOST_CHAINS:
+            self._chains.clear()
+        return self._chains.setdefault(account, tuple(spec for spec in specs if spec is not None))
 
     def tenant_of(self, account: str) -> str:
         """The cache partition: the nearest `tenant` upward, else the account itself; `default` without an account."""
@@ -150,18 +158,25 @@ def check_request_limits(
 
     `output` is what the request asks for at least, `nano_usd` the estimate of its cost, None where no price is known.
     """
-    asked = _Asked(input_estimate, output, nano_usd)
     for spec in chain:
         for limit in spec.limits:
-            for words, missing in _exceeded(limit, asked) if limit.per is Per.REQUEST else ():
-                return Refused(hold_id, spec.path, words, missing, None, "request", basis="estimate")
+            if limit.per is Per.REQUEST:
+                exceeded = _exceeded(limit, input_estimate, output, nano_usd)
+                if exceeded is not None:
+                    words, missing = exceeded
+                    return Refused(hold_id, spec.path, words, missing, None, "request", basis="estimate")
     return None
 
 
 def request_output_cap(chain: Sequence[AccountSpec]) -> int | None:
     """The largest output that limits per request on the path allow; None where none of them limits it."""
-    limits = (limit for spec in chain for limit in spec.limits if limit.per is Per.REQUEST)
-    return min((limit.output_tokens for limit in limits if limit.output_tokens is not None), default=None)
+    caps = [
+        limit.output_tokens
+        for spec in chain
+        for limit in spec.limits
+        if limit.per is Per.REQUEST and limit.output_tokens is not None
+    ]
+    return min(caps, default=None)
 
 
 def describe_limit(shape: Shape, *, tokens: int | None = None, nano_usd: int | None = None, kind: str = "") -> str:
@@ -186,24 +201,17 @@ def limits_in_words(limit: Limit) -> Iterator[str]:
         yield describe_limit(limit.shape, tokens=limit.output_tokens, kind="output ")
 
 
-@attrs.frozen
-class _Asked:
-    input: int
-    output: int
-    nano_usd: int | None
-
-
-def _exceeded(limit: Limit, asked: _Asked) -> Iterator[tuple[str, Amount]]:
-    """Every figure of a limit per request that is exceeded, in words, and by how much."""
-    for most, tokens, kind in (
-        (limit.input_tokens, asked.input, "input "),
-        (limit.output_tokens, asked.output, "output "),
-        (limit.tokens, asked.input + asked.output, ""),
-    ):
-        if most is not None and tokens > most:
-            yield describe_limit(limit.shape, tokens=most, kind=kind), Amount(tokens=tokens - most)
-    if limit.nano_usd is not None and asked.nano_usd is not None and asked.nano_usd > limit.nano_usd:
-        yield (
-            describe_limit(limit.shape, nano_usd=limit.nano_usd),
-            Amount(nano_usd=asked.nano_usd - limit.nano_usd),
-        )
+def _exceeded(limit: Limit, asked: int, output: int, nano_usd: int | None) -> tuple[str, Amount] | None:
+    """The first figure of a limit per request that is exceeded, in words, and by how much."""
+    if limit.input_tokens is not None and asked > limit.input_tokens:
+        words = describe_limit(limit.shape, tokens=limit.input_tokens, kind="input ")
+        return words, Amount(tokens=asked - limit.input_tokens)
+    if limit.output_tokens is not None and output > limit.output_tokens:
+        words = describe_limit(limit.shape, tokens=limit.output_tokens, kind="output ")
+        return words, Amount(tokens=output - limit.output_tokens)
+    if limit.tokens is not None and asked + output > limit.tokens:
+        return describe_limit(limit.shape, tokens=limit.tokens), Amount(tokens=asked + output - limit.tokens)
+    if limit.nano_usd is not None and nano_usd is not None and nano_usd > limit.nano_usd:
+        words = describe_limit(limit.shape, nano_usd=limit.nano_usd)
+        return words, Amount(nano_usd=nano_usd - limit.nano_usd)
+    return None

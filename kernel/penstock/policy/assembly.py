@@ -69,7 +69,8 @@ class Assembly:
 
     def text(self, block: Hashable, text: str, *, refusal: bool = False) -> None:
         """More text, or more of a refusal."""
-        self._block(block, "refusal" if refusal else "text").text.write(text)
+        grown = self._blocks.get(block) or self._block(block, "refusal" if refusal else "text")
+        grown.text.write(text)
 
     def cite(self, block: Hashable, citation: dict[str, Any]) -> None:
         """A source for the text of the block."""

@@ -94,7 +94,8 @@ class ScopeState:
 
 
 MAX_SCOPES = 4_096
-"""Beyond this many, the closed breaker that has been known longest is forgotten: model names come from requests."""
+"""Beyond this many, the closed breaker that has been known longest is forgotten, where none is closed the first that
+nobody isolated by hand: model names come from requests."""
 MAX_EVENTS = 1_024
 """Events that wait to be taken; the oldest are dropped."""
 
@@ -194,25 +195,25 @@ class Breakers:
         """Many results at once, judged together by how they end."""
         if not (tally.answered or tally.failed):
             return
-        circuit = self._circuit(scope)
+        circuit = self._circuit(scope, now)
         before = circuit.state
         self._moved(scope, before, circuit.count(tally, now, jitter=jitter), now)
 
     def open_key(self, scope: str, now: float, *, jitter: float, hint: float | None = None) -> None:
         """The provider refused this key: a longer pause than for failures, and at once."""
-        circuit = self._circuit(scope)
+        circuit = self._circuit(scope, now)
         before = circuit.state
         self._moved(scope, before, circuit.refuse_key(now, jitter=jitter, hint=hint), now)
 
     def isolate(self, scope: str, now: float) -> None:
         """By hand: nobody passes until `close`."""
-        circuit = self._circuit(scope)
+        circuit = self._circuit(scope, now)
         before = circuit.state
         self._moved(scope, before, circuit.isolate(), now)
 
     def close(self, scope: str, now: float) -> None:
         """By hand: everybody passes."""
-        circuit = self._circuit(scope)
+        circuit = self._circuit(scope, now)
         before = circuit.state
         self._moved(scope, before, circuit.close(now), now)
 
@@ -263,19 +264,25 @@ class Breakers:
         circuit = self._circuits.get(scope)
         return circuit is not None and circuit.state is not BreakerState.CLOSED
 
-    def _circuit(self, scope: str) -> Circuit:
+    def _circuit(self, scope: str, now: float) -> Circuit:
         circuit = self._circuits.get(scope)
         if circuit is None:
             if len(self._circuits) >= MAX_SCOPES:
-                self._forget_one()
+                self._forget_one(now)
             circuit = self._circuits[scope] = Circuit(self._settings_for(scope))
         return circuit
 
-    def _forget_one(self) -> None:
-        closed = (scope for scope, circuit in self._circuits.items() if circuit.state is BreakerState.CLOSED)
-        oldest = next(closed, None)
+    def _forget_one(self, now: float) -> None:
+        states = {scope: circuit.state for scope, circuit in self._circuits.items()}
+        closed = (scope for scope, state in states.items() if state is BreakerState.CLOSED)
+        # What was isolated by hand stays: a person did it, and only a person undoes it.
+        others = (scope for scope, state in states.items() if state is not BreakerState.ISOLATED)
+        oldest = next(closed, None) or next(others, None)
         if oldest is None:
             return
+        if states[oldest] is not BreakerState.CLOSED:
+            self._circuits[oldest].close(now)
+            self._moved(oldest, states[oldest], "forgotten", now)
         del self._circuits[oldest]
         if oldest in self._closed_at:
             self._closed_at = MappingProxyType({scope: at for scope, at in self._closed_at.items() if scope != oldest})

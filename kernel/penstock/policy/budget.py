@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
+from msgspec import Struct
 
 from penstock.policy.accounts import (
     AccountSpec,
@@ -87,6 +88,10 @@ class _Part:
     amount: Amount
     buckets: tuple[Bucket, ...]
 
+    def settle(self, charged: Amount, *, estimated: bool) -> None:
+        for bucket in self.buckets:
+            bucket.settle(self.amount, charged, estimated=estimated)
+
 
 @attrs.define
 class _Hold:
@@ -97,7 +102,8 @@ class _Hold:
 
     @property
     def amount(self) -> Amount:
-        return sum((part.amount for part in self.parts), NOTHING)
+        first, *others = self.parts
+        return sum((part.amount for part in others), first.amount)
 
     def count_in(self, bucket: Bucket) -> None:
         for part in self.parts:
@@ -108,8 +114,7 @@ class _Hold:
         return Granted(self.id, self.output_tokens, self.amount)
 
 
-@attrs.frozen
-class _Ask:
+class _Ask(Struct, frozen=True):
     """A reserve that may have to wait."""
 
     hold_id: str
@@ -119,8 +124,6 @@ class _Ask:
     max_output: int
     wait_until: float | None
     least: Amount
-    shortest: Amount
-    """With one token of output: what tells whether the minimum is the reason of a refusal."""
 
     @classmethod
     def checked(
@@ -131,8 +134,13 @@ class _Ask:
             raise ValueError("a hold needs at least one line")
         if not 0 <= min_output <= max_output:
             raise ValueError(f"outputs from {min_output} to {max_output} are no range")
-        least, shortest = dearest(lines, min_output), dearest(lines, min(min_output, 1))
-        return cls(hold_id, account, tuple(lines), min_output, max_output, wait_until, least, shortest)
+        least = dearest(lines, min_output)
+        return cls(hold_id, account, tuple(lines), min_output, max_output, wait_until, least)
+
+    @property
+    def shortest(self) -> Amount:
+        """With one token of output: what tells whether the minimum is the reason of a refusal."""
+        return dearest(self.lines, min(self.min_output, 1))
 
 
 class Ledger:
@@ -186,7 +194,7 @@ class Ledger:
         Where it could not fit with every hold released, it is refused at once. Idempotent by id.
         """
         ask = _Ask.checked(hold_id, account, lines, (min_output, max_output), wait_until)
-        check_path(account)
+        self._accounts.tree.chain(account)  # raises where it is no path
         self._advance(now)
         self._serve(now)
         held = self._holds.get(hold_id)
@@ -310,10 +318,10 @@ class Ledger:
     def _decide(self, ask: _Ask, now: float) -> Granted | Waiting | Refused:
         windows = self._accounts.on_path(ask.account, self._now)
         lacking = _lacking(windows, ask.least)
-        hopeless = bool(lacking) and bool(_lacking(windows, ask.least, but_holds=True))
-        behind = [(window, NOTHING) for window in windows if window in self._blocked]
+        behind = [(window, NOTHING) for window in windows if window in self._blocked] if self._blocked else []
         if not lacking and not behind:
             return self._grant(ask, windows)
+        hopeless = bool(lacking) and bool(_lacking(windows, ask.least, but_holds=True))
         if hopeless or ask.wait_until is None or now >= ask.wait_until:
             below = not behind and not _lacking(windows, ask.shortest, but_holds=hopeless)
             return _refused(ask.hold_id, lacking or behind, ask.least, below_minimum=below)
@@ -321,10 +329,12 @@ class Ledger:
         return Waiting(ask.hold_id)
 
     def _grant(self, ask: _Ask, windows: Sequence[CountedWindow]) -> Granted:
-        tokens = min((window.free_tokens for window in windows if window.free_tokens is not None), default=None)
-        nano_usd = min((window.free_nano_usd for window in windows if window.free_nano_usd is not None), default=None)
-        output = most_output(ask.lines, tokens, nano_usd, ask.max_output)
-        amount = dearest(ask.lines, output)
+        output, amount = ask.max_output, ask.least
+        if ask.min_output < ask.max_output:
+            tokens = min((free for window in windows if (free := window.free_tokens) is not None), default=None)
+            nano_usd = min((free for window in windows if (free := window.free_nano_usd) is not None), default=None)
+            output = most_output(ask.lines, tokens, nano_usd, ask.max_output)
+            amount = dearest(ask.lines, output)
         buckets = tuple(window.bucket(self._now) for window in windows)
         for bucket in buckets:
             bucket.hold(amount)
@@ -333,11 +343,12 @@ class Ledger:
 
     def _charge(self, hold: _Hold, charged: Amount, *, estimated: bool) -> None:
         rest = charged
-        for part in hold.parts:
-            share = rest if part is hold.parts[-1] else rest.at_most(part.amount)
+        *earlier, last = hold.parts
+        for part in earlier:
+            share = rest.at_most(part.amount)
             rest -= share
-            for bucket in part.buckets:
-                bucket.settle(part.amount, share, estimated=estimated)
+            part.settle(share, estimated=estimated)
+        last.settle(rest, estimated=estimated)
         limited = {bucket.window: None for part in hold.parts for bucket in part.buckets if bucket.window.limited}
         if limited and not charged.fits(hold.amount):
             self._events.append(Overrun(hold.account, hold.id, hold.amount, charged))
@@ -349,8 +360,7 @@ class Ledger:
 def _lacking(
     windows: Iterable[CountedWindow], need: Amount, *, but_holds: bool = False
 ) -> list[tuple[CountedWindow, Amount]]:
-    missing = [(window, window.missing(need, but_holds=but_holds)) for window in windows]
-    return [(window, short) for window, short in missing if short is not None]
+    return [(window, short) for window in windows if (short := window.missing(need, but_holds=but_holds)) is not None]
 
 
 def _refused(

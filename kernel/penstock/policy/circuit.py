@@ -34,7 +34,7 @@ class BreakerState(enum.Enum):
 
 Cause: TypeAlias = Literal["failures_in_a_row", "failure_ratio", "slow_ratio", "key_refused", "by_hand"]
 """Why a breaker is not closed."""
-Reason: TypeAlias = Cause | Literal["time_over", "probe_failed", "probes_answered"]
+Reason: TypeAlias = Cause | Literal["time_over", "probe_failed", "probes_answered", "forgotten"]
 """Why a breaker moved."""
 
 

@@ -9,6 +9,18 @@ Not here: who reads the stream (`_exchange`), and which target goes on after a f
 | `whole` | when the answer is complete | met unseen | there is none |
 | `continue` | with the first token | met unseen | `Seam`, then the rest where a prefill is taken; else as `restart` |
 | `restart` | with the first token | met unseen | `Restarted`, then another answer from its start |
+
+Under every policy: an empty delta is no token; a stream that was shown and ends in an error has shown exactly its
+`partial`, since the last `Restarted` (where nothing was shown, that is what came of the attempt that was cut); and
+whatever ends the cascade after something was shown is told in a StreamBrokenError.
+
+A prefill is text and nothing else. So `continue` restarts where thinking, a tool call or a refusal was shown, where
+thinking or a schema is asked for, and where the target takes no prefill: one that its codec believes to take it and
+that refuses is asked again without it, once. Where the answer is wanted whole (`complete`), `continue` goes on from
+what came of a streamed attempt, and the other policies are all `whole`.
+
+What it costs: `first_content` and `restart` keep nothing; `buffer` what came before it is shown; `whole` every chunk of
+the answer; `continue` a second copy of its text.
 """
 
 from __future__ import annotations
@@ -110,8 +122,14 @@ Begin: TypeAlias = Fresh | Restart | Continue
 
 
 def is_token(chunk: Chunk) -> bool:
-    """True for a delta of the answer itself: text, thinking, a tool call."""
-    return isinstance(chunk, TextDelta | ThinkingDelta | ToolCallDelta)
+    """True for a delta of the answer itself: text, thinking, a tool call. An empty one shows nothing, and is none."""
+    match chunk:
+        case TextDelta(text=text) | ThinkingDelta(text=text):
+            return bool(text)
+        case ToolCallDelta():
+            return True
+        case _:
+            return False
 
 
 def continued(request: ChatRequest, prefill: str) -> ChatRequest:
@@ -121,7 +139,8 @@ def continued(request: ChatRequest, prefill: str) -> ChatRequest:
     """
     last = request.messages[-1]
     if last.role == "assistant":
-        messages = (*request.messages[:-1], Message.assistant((*last.content, Text(prefill))))
+        # The caller's own beginning of the answer stays what it is: the answer that broke went on from it.
+        messages = (*request.messages[:-1], Message("assistant", (*last.content, Text(prefill)), last.name))
     else:
         messages = (*request.messages, Message.assistant(prefill))
     most = request.max_tokens
@@ -143,10 +162,8 @@ class _Shown:
             match chunk:
                 case TextDelta(text=text, refusal=False):
                     self.text.write(text)
-                case TextDelta() | ThinkingDelta() | ToolCallDelta():
-                    self.more_than_text = True
                 case _:
-                    pass
+                    self.more_than_text = self.more_than_text or is_token(chunk)
 
 
 class Showing:
@@ -154,14 +171,15 @@ class Showing:
 
     Laws: nothing of an attempt that failed before it was committed is ever shown; after the commit chunks go out at
     once and in order; what a consumer holds, dropping everything at each `Restarted`, is at the end exactly the text
-    of the answer; `Seam` and `Restarted` come only before content, never twice in a row.
+    of the answer; a `Seam` comes only before content, a `Restarted` before content or before an end without any, and
+    never are two of them shown with no content between.
     """
 
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
         self._shown = _Shown()
         self._held: list[Chunk] = []
-        self._characters = 0
+        self._buffered = 0
         self._marker: Chunk | None = None
         self._open = False
         self._begin: Begin = Fresh()
@@ -169,11 +187,13 @@ class Showing:
         self._dropped = 0
         self.committed = False
         """Something was shown."""
+        self.text_characters = 0
+        """Of text, without refusals, that a consumer holds."""
 
     def begin(self, begin: Begin) -> None:
         """An attempt brings its first token, or its whole answer: what it brings is shown from now on."""
         self._begin, self._open, self._dropped = begin, False, 0
-        self._held, self._characters, self._marker, self._overlap = [], 0, None, ""
+        self._held, self._buffered, self._marker, self._overlap = [], 0, None, ""
         match begin:
             case Fresh():
                 pass
@@ -194,11 +214,20 @@ class Showing:
 
     def finish(self) -> Sequence[Chunk]:
         """The answer is complete: what was held back goes out."""
-        return () if self._open else self._release()
+        out = () if self._open else self._release()
+        if not isinstance(self._marker, Restarted):
+            return out
+        # It has no content at all: what the consumer holds is not the answer all the same.
+        marker, self._marker = self._marker, None
+        return [marker, *out]
 
     def lost(self) -> None:
         """The attempt failed before it was shown."""
-        self._held, self._characters = [], 0
+        self._held, self._buffered = [], 0
+
+    def unseen(self, chunks: Sequence[Chunk]) -> None:
+        """These were to go out, and the consumer did not take them."""
+        self.text_characters -= sum(map(_text_characters, chunks))
 
     @property
     def prefix(self) -> str | None:
@@ -223,7 +252,7 @@ class Showing:
             drop = max(0, drop - len(part.text))
             if isinstance(parts[-1], Text) and not (parts[-1].citations or part.citations):
                 parts[-1] = Text(parts[-1].text + kept)
-            elif kept:
+            elif kept or part.citations:
                 parts.append(Text(kept, part.cache, part.citations))
         return Message(message.role, tuple(parts))
 
@@ -232,8 +261,8 @@ class Showing:
             case "whole":
                 return False
             case "buffer":
-                self._characters += sum(map(_characters, chunks))
-                return self._characters >= self._commit.characters
+                self._buffered += sum(map(_characters, chunks))
+                return self._buffered >= self._commit.characters
             case "first_content" | "continue" | "restart":
                 return any(map(is_token, chunks))
 
@@ -241,20 +270,24 @@ class Showing:
         held, self._held = self._held, []
         self._open = self.committed = True
         if not isinstance(self._begin, Continue):
-            self._shown = _Shown()
-        out = self._passed(held)
-        return out if self._marker is None else [self._marker, *out]
+            self._shown, self.text_characters = _Shown(), 0
+        return self._passed(held)
 
     def _passed(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
         if self._overlap:
             chunks = [kept for chunk in chunks if (kept := self._without_overlap(chunk)) is not None]
+        self.text_characters += sum(map(_text_characters, chunks))
         if self._commit.policy == "continue":
             self._shown.add(chunks)
-        return chunks
+        if self._marker is None or not any(map(is_token, chunks)):
+            return chunks
+        marker, self._marker = self._marker, None
+        return [marker, *chunks]
 
     def _without_overlap(self, chunk: Chunk) -> Chunk | None:
         """White space that was shown and could not be sent is not shown again where the continuation repeats it."""
         if not isinstance(chunk, TextDelta) or chunk.refusal:
+            self._overlap = "" if is_token(chunk) else self._overlap
             return chunk
         same = 0
         for shown, comes in zip(self._overlap, chunk.text, strict=False):
@@ -273,3 +306,7 @@ def _characters(chunk: Chunk) -> int:
             return len(text)
         case _:
             return 0
+
+
+def _text_characters(chunk: Chunk) -> int:
+    return len(chunk.text) if isinstance(chunk, TextDelta) and not chunk.refusal else 0

@@ -37,18 +37,19 @@ class CountedAccounts:
     def __init__(self, accounts: Sequence[AccountSpec]) -> None:
         self.tree = AccountTree(accounts)
         self._windows: dict[str, dict[Shape, CountedWindow]] = {}
+        # Found anew when windows go or change: those on the paths of accounts, declared or not, that were asked for.
+        self._paths: dict[str, tuple[CountedWindow, ...]] = {}
         self._sweep_at = self._MOST_IDLE
         for path in self.tree.declared:
             self._declare(path)
 
-    def on_path(self, account: str, now: float) -> list[CountedWindow]:
+    def on_path(self, account: str, now: float) -> tuple[CountedWindow, ...]:
         """The windows of the account and its parents, as of `now`."""
         if len(self._windows) >= self._sweep_at:
             self._drop_idle(now)
-        windows: list[CountedWindow] = []
-        for path in path_and_parents(account):
-            known = self._windows.get(path)
-            windows.extend((self._declare(path) if known is None else known).values())
+        windows = self._paths.get(account)
+        if windows is None:
+            windows = self._found(account)
         for window in windows:
             window.advance(now)
         return windows
@@ -62,6 +63,7 @@ class CountedAccounts:
         """
         old = {window for windows in self._windows.values() for window in windows.values()}
         self.tree = tree
+        self._paths.clear()
         paths = dict.fromkeys([*self._windows, *tree.declared])
         paths.update((path, None) for account in in_use for path in path_and_parents(account))
         for path in paths:
@@ -82,6 +84,15 @@ class CountedAccounts:
                 snapshots[path] = AccountSnapshot(path, tuple(window.snapshot() for window in limited))
         return snapshots
 
+    def _found(self, account: str) -> tuple[CountedWindow, ...]:
+        windows: list[CountedWindow] = []
+        for path in path_and_parents(account):
+            known = self._windows.get(path)
+            windows.extend((self._declare(path) if known is None else known).values())
+        if len(self._paths) >= self._MOST_IDLE:
+            self._paths.clear()
+        return self._paths.setdefault(account, tuple(windows))
+
     def _declare(self, path: str) -> Mapping[Shape, CountedWindow]:
         """Gives the account's windows the limits of its spec, and makes those that are missing."""
         spec = self.tree.spec_of(path)
@@ -96,6 +107,7 @@ class CountedAccounts:
         return windows
 
     def _drop_idle(self, now: float) -> None:
+        self._paths.clear()
         for path, windows in list(self._windows.items()):
             for window in windows.values():
                 window.advance(now)

@@ -52,20 +52,17 @@ class Bucket:
 
     def hold(self, amount: Amount) -> None:
         """Count a hold."""
-        self._count(held=amount)
+        self.held += amount
+        if self.live:
+            self.window.held += amount
 
     def settle(self, held: Amount, charged: Amount, *, estimated: bool) -> None:
         """Count a charge in the place of a hold."""
-        self._count(held=NOTHING - held, spent=charged, estimated=charged if estimated else NOTHING)
-
-    def _count(self, held: Amount, spent: Amount = NOTHING, estimated: Amount = NOTHING) -> None:
-        self.held += held
-        self.spent += spent
-        self.estimated += estimated
-        if self.live:
-            self.window.held += held
-            self.window.spent += spent
-            self.window.estimated += estimated
+        for counted in (self, self.window) if self.live else (self,):
+            counted.held -= held
+            counted.spent += charged
+            if estimated:
+                counted.estimated += charged
 
 
 @attrs.define(eq=False)

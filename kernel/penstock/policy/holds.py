@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 import attrs
+from msgspec import Struct
 
 from penstock.policy.money import TOKENS_PER_PRICE, dearest_input, dearest_output, nano_for, usd_in_words
 from penstock.types import Price
@@ -29,8 +30,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class Amount:
+class Amount(Struct, frozen=True):
     """Tokens and money. Differences may be negative."""
 
     tokens: int = 0
@@ -63,8 +63,7 @@ class Amount:
 NOTHING = Amount()
 
 
-@attrs.frozen
-class Line:
+class Line(Struct, frozen=True):
     """What one attempt at one target costs at most, as a function of the output tokens it may give."""
 
     input_tokens: int
@@ -73,7 +72,7 @@ class Line:
     max_output: int
     """The target never gives more than this, whatever it is asked for."""
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         if min(self.input_tokens, self.input_nano_usd, self.output_nano_per_million, self.max_output) < 0:
             raise ValueError("no figure of a line is negative")
 
@@ -109,8 +108,12 @@ class Line:
 
 def dearest(lines: Sequence[Line], output: int) -> Amount:
     """The most that any one of the lines costs, each unit for itself."""
-    amounts = [line.amount_at(output) for line in lines]
-    return Amount(max(amount.tokens for amount in amounts), max(amount.nano_usd for amount in amounts))
+    dearest = NOTHING
+    for line in lines:
+        amount = line.amount_at(output)
+        if not amount.fits(dearest):
+            dearest = dearest.at_least(amount)
+    return dearest
 
 
 def most_output(lines: Sequence[Line], room_tokens: int | None, room_nano_usd: int | None, most: int) -> int:
@@ -118,8 +121,7 @@ def most_output(lines: Sequence[Line], room_tokens: int | None, room_nano_usd: i
     return min(line.most_output(room_tokens, room_nano_usd, most) for line in lines)
 
 
-@attrs.frozen
-class Granted:
+class Granted(Struct, frozen=True):
     """The amount is held until the hold is settled; the call may ask for up to `output_tokens` of output."""
 
     hold_id: str
@@ -127,8 +129,7 @@ class Granted:
     amount: Amount
 
 
-@attrs.frozen
-class Waiting:
+class Waiting(Struct, frozen=True):
     """The hold fits once others are settled: the answer comes by `take_grants`, at the latest when its wait is over."""
 
     hold_id: str

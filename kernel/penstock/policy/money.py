@@ -6,6 +6,7 @@ Not here: who may spend it (budget), and which model costs what (the price plugi
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
+from functools import lru_cache
 
 from penstock.types import Price, Usage
 
@@ -50,7 +51,7 @@ def nano_from_usd(amount: Decimal | float | str) -> int:
 
 def usd(nano: int) -> Decimal:
     """An amount of nano-USD in USD, exactly."""
-    return Decimal((int(nano < 0), tuple(int(digit) for digit in str(abs(nano))), -9))
+    return Decimal(nano).scaleb(-9, _EXACT)
 
 
 def usd_in_words(nano: int) -> str:
@@ -90,22 +91,30 @@ def dearest_input(price: Price, input_tokens: int | None = None) -> int:
 
     `input_tokens` is the bound of the input: where it is not above what counts as long, the prompt cannot be long.
     """
-    return max(
-        max(sheet.input, _cached_input(sheet), _cache_write(sheet), _cache_write_1h(sheet))
-        for sheet in _possible(price, input_tokens)
-    )
+    return _dearest(price, _longest(price, input_tokens))[0]
 
 
 def dearest_output(price: Price, input_tokens: int | None = None) -> int:
     """The most that a million output tokens can cost, in nano-USD; `input_tokens` as for the input."""
-    return max(sheet.output for sheet in _possible(price, input_tokens))
+    return _dearest(price, _longest(price, input_tokens))[1]
 
 
-def _possible(price: Price, input_tokens: int | None) -> list[Price]:
-    """The prices that may come to apply to a request of at most so many input tokens."""
-    if price.long is None or (input_tokens is not None and input_tokens <= price.long_above):
-        return [price]
-    return [price, *_possible(price.long, input_tokens)]
+def _longest(price: Price, input_tokens: int | None) -> int:
+    """How many of the prices for ever longer requests may come to apply to one of at most so many input tokens."""
+    steps = 0
+    while price.long is not None and (input_tokens is None or input_tokens > price.long_above):
+        price, steps = price.long, steps + 1
+    return steps
+
+
+@lru_cache(maxsize=1_024)
+def _dearest(price: Price, steps: int) -> tuple[int, int]:
+    """Of the price and so many of its longer ones. Prices are few, and every call asks for that of each target."""
+    given = max(price.input, _cached_input(price), _cache_write(price), _cache_write_1h(price))
+    if not steps or price.long is None:
+        return given, price.output
+    longer = _dearest(price.long, steps - 1)
+    return max(given, longer[0]), max(price.output, longer[1])
 
 
 def _cached_input(price: Price) -> int:

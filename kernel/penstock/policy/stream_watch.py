@@ -39,7 +39,7 @@ class StreamWatch:
 
     Laws: before the first token `first_token` counts from the start, whatever else comes; `idle` counts from the last
     byte, once one came; `total` from the start; after the first token every period of `THROUGHPUT_PERIOD` seconds must
-    bring its share of `min_throughput`. A pause moves all of them.
+    bring its share of `min_throughput`, and is over, for the next one to begin, once it has. A pause moves all of them.
     """
 
     def __init__(self, phases: Phases, now: float) -> None:
@@ -62,6 +62,10 @@ class StreamWatch:
         self._heard = now
         if self._phases.min_throughput is not None:
             self._begin_period(now, self._phases.min_throughput)
+
+    def in_one_piece(self) -> None:
+        """The answer is no stream after all: it has no first token and no pace, and only `total` is left."""
+        self._token, self._heard, self._period = True, None, None
 
     def brought(self, now: float, output_bytes: int) -> None:
         """So many bytes of the answer itself came."""

@@ -32,11 +32,13 @@ class StageCase:
     """Seconds of its longest attempt."""
     dearest: Amount | None
     """Of one attempt, at most; None where nothing bounds it."""
+    refused_prefills: int = 0
+    """Attempts that may be asked to go on from a prefix in vain, and count as none of those allowed."""
 
     @property
     def attempts(self) -> int:
-        """Attempts at most: those allowed, and one more where a kept connection was dead. 0 where none may be made."""
-        return self.allowed + FRESH_CONNECTIONS if self.allowed else 0
+        """Attempts at most: those allowed, and those that count as none of them. 0 where none may be made."""
+        return self.allowed + FRESH_CONNECTIONS + self.refused_prefills if self.allowed else 0
 
     @property
     def trying(self) -> float:

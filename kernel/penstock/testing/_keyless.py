@@ -44,14 +44,18 @@ def keyless(config: Config | str | Path | Mapping[str, Any] | None = None) -> Co
 
 
 def _loaded(tables: Mapping[str, Any], source: Path | None) -> Config:
+    from penstock._config_load import load_mapping  # noqa: PLC0415  # imports cattrs
+
     named = tables.get("providers", {})
     if not isinstance(named, Mapping):
         return Config.from_dict(tables, source=source, environ={})
     providers: dict[object, object] = {name: {} for name in _undeclared(tables)}
     providers |= cast("Mapping[object, object]", named)
     changed = {name: _with_key(name, table) for name, table in providers.items()}
-    # An empty environment: it has neither keys nor addresses that a test could depend on.
-    return _replaced(Config.from_dict({**tables, "providers": changed}, source=source, environ={}))
+    # An empty environment: it has neither keys nor addresses that a test could depend on. And no connection is made:
+    # neither certificates nor the package for HTTP/2 need be where a test runs.
+    loaded = load_mapping({**tables, "providers": changed}, source=source, environ={}, connects=False)
+    return _replaced(loaded)
 
 
 def _with_key(name: object, table: object) -> object:
@@ -84,7 +88,8 @@ def _texts(value: object) -> list[str]:
 
 def _replaced(config: Config) -> Config:
     providers = {
-        name: attrs.evolve(provider, secrets=(open_secret(_key(name)),)) for name, provider in config.providers.items()
+        name: attrs.evolve(provider, secrets=(open_secret(_key(name)),), ca_file=None, trust_env=True, http2=False)
+        for name, provider in config.providers.items()
     }
     return attrs.evolve(config, providers=providers)
 

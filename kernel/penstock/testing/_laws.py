@@ -7,6 +7,7 @@ from typing import cast
 
 import attrs
 
+from penstock._config_checks import is_header_name
 from penstock.abc import Provider, StreamDecoder
 from penstock.errors import CallError, ProviderError
 from penstock.types import ChatRequest, Chunk, Completion, Target, WireHead, WireResponse
@@ -33,6 +34,7 @@ def check_provider(
 
     Raises BrokenLawError where one does not hold.
     """
+    _check_idempotency_header(make())
     for request in requests:
         _check_request(make, request, target)
     _check_classify(make())
@@ -43,6 +45,12 @@ def check_provider(
         _check_stream(make, head, body)
 
 
+def _check_idempotency_header(provider: Provider) -> None:
+    named = cast("object", provider.idempotency_header)
+    if named is not None and not (isinstance(named, str) and is_header_name(named) and named == named.lower()):
+        raise BrokenLawError("idempotency_header: the lower-case name of a header, or None")
+
+
 def _check_request(make: Callable[[], Provider], request: ChatRequest, target: Target) -> None:
     for stream in (False, True):
         first = make().encode(request, target, stream=stream, now=1_000.0)
@@ -51,6 +59,9 @@ def _check_request(make: Callable[[], Provider], request: ChatRequest, target: T
         authorized = make().authorize(first, SECRET, now=1_000.0)
         if authorized.body != first.body and SECRET.encode() in authorized.body:
             raise BrokenLawError("authorize: a credential belongs in a header, not in the body")
+        named = {name.lower() for name, _ in authorized.headers} - {name.lower() for name, _ in target.headers}
+        if make().idempotency_header in named:
+            raise BrokenLawError("encode: the idempotency key is the kernel's to add")
         if SECRET in repr(authorized):
             raise BrokenLawError("authorize: the repr of a request must not show its credential")
     unsupported = cast("object", make().unsupported(request, target))

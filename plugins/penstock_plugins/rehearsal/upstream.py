@@ -178,7 +178,8 @@ class Exchange:
         self._ended = False
         self._closed = False
         self._billed = plan.billed
-        self._input_tokens = ask.input_tokens if ask is not None and plan.billed else 0
+        self._asked_tokens = ask.input_tokens if ask is not None and plan.billed else 0
+        self._input_tokens = 0
         self._output_tokens = 0
         if fault is not None:
             ledger.count_fault(fault)
@@ -212,6 +213,7 @@ class Exchange:
             self._observe(self._seen())
 
     def _was_read(self) -> None:
+        self._input_tokens = self._asked_tokens
         self._book(Served(requests=1, refused=0 if self._billed else 1, input_tokens=self._input_tokens))
 
     def _book(self, more: Served) -> None:

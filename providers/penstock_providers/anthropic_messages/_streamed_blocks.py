@@ -106,8 +106,7 @@ class StreamedBlocks:
                 self._assembly.provider_part(at, block.data)
 
     def _grow_text(self, at: int, delta: dict[str, Any], chunks: list[Chunk]) -> None:
-        citation = json_object(delta.get("citation"))
-        if delta.get("type") == "citations_delta" and citation is not None:
+        if delta.get("type") == "citations_delta" and (citation := json_object(delta.get("citation"))) is not None:
             self._assembly.cite(at, citation)
         else:
             self._text(at, _needed(delta, "text_delta", "text"), chunks)

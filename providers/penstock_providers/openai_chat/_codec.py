@@ -42,6 +42,10 @@ class OpenAIChat(Provider):
 
     family: ClassVar[str] = FAMILY
     significant_headers = frozenset({"openai-beta"})
+    idempotency_header: ClassVar[str | None] = "idempotency-key"
+    """OpenAI's own client knows this header and draws a key for each request, but sends one only where its caller
+    asks for it. Servers and gateways that imitate OpenAI take it too, or pass over it as over any they do not know.
+    """
 
     def __init__(self, options: OpenAIChatOptions | None = None) -> None:
         self._options = options or OpenAIChatOptions()
@@ -84,14 +88,15 @@ class OpenAIChat(Provider):
         payload = parse_json(response.body, "the response")
         if tells_error(payload):
             raise error_in_answer(payload, response)
+        request_id = request_id_of(response)
         answer = as_answer(payload, "the response")
         if not answer.choices:
-            raise MalformedResponseError("the response holds no choices", request_id=request_id_of(response))
+            raise MalformedResponseError("the response holds no choices", request_id=request_id)
         reader = AnswerReader(whole=True)
         reader.take(answer)
-        completion = reader.completion(request_id=request_id_of(response), raw=payload)
+        completion = reader.completion(request_id=request_id, raw=payload)
         if not reader.finished and not completion.message.content:
-            raise MalformedResponseError("the response holds no answer", request_id=request_id_of(response))
+            raise MalformedResponseError("the response holds no answer", request_id=request_id)
         return completion
 
     def decoder(self, head: WireHead) -> StreamDecoder:

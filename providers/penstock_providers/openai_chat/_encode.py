@@ -44,7 +44,7 @@ def wire_body(request: ChatRequest, target: Target, options: OpenAIChatOptions, 
         body["stream"] = True
         if options.stream_usage:
             body["stream_options"] = {"include_usage": True}
-    merged = _merged(_params(target, body), body)
+    merged = _merged(_params(target, body), body) if target.params else body
     for extra in _extras(request, target):
         merged = _merged(merged, extra)
     return merged
@@ -144,6 +144,8 @@ def _params(target: Target, body: Json) -> Json:
 
 def _extras(request: ChatRequest, target: Target) -> Iterable[Mapping[str, Any]]:
     """What the request adds for this wire, the most particular name last."""
+    if not request.extra:
+        return ()
     names = dict.fromkeys((FAMILY, PROVIDER, target.provider))
     return [request.extra[name] for name in names if name in request.extra]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
@@ -51,7 +52,7 @@ class OpenAIChatOptions:
         """True where the credential goes into `api-key`."""
         return self.azure if self.auth is None else self.auth == "api-key"
 
-    @property
+    @cached_property
     def sends_reasoning(self) -> bool:
         """True where reasoning goes back with the message it belongs to."""
         if self.send_reasoning is not None:

@@ -95,8 +95,11 @@ class AnswerReader:
     def take(self, answer: Answer) -> list[Chunk]:
         """What the chunk, or the whole answer, adds."""
         chunks: list[Chunk] = []
-        self._model = self._model or text_of(answer.model)
-        self._id = self._id or text_of(answer.id)
+        # Most chunks bring a few letters and repeat the rest: what is not there is not looked into.
+        if not self._model:
+            self._model = text_of(answer.model)
+        if not self._id:
+            self._id = text_of(answer.id)
         told = answer.usage
         if answer.x_groq is not None:
             groq = fields_of(answer.x_groq)
@@ -147,7 +150,9 @@ class AnswerReader:
             chunks.append(UsageUpdate(usage))
 
     def _take_choice(self, choice: Choice, chunks: list[Chunk]) -> None:
-        reason = choice.finish_reason or text_of(fields_of(choice.finish_details).get("type"))
+        reason = choice.finish_reason
+        if choice.finish_details is not None:
+            reason = reason or text_of(fields_of(choice.finish_details).get("type"))
         self._reason = reason or self._reason
         # Perplexity sends both: in streams the message repeats what came before, in whole bodies the delta is empty.
         piece = choice.message if self._whole else choice.delta
@@ -167,9 +172,11 @@ class AnswerReader:
             self._refused = True
             self._assembly.text("refusal", piece.refusal, refusal=True)
             chunks.append(TextDelta(piece.refusal, refusal=True))
-        self._take_calls(piece, chunks)
-        for annotation in objects_in(piece.annotations):
-            self._assembly.cite("text", annotation)
+        if piece.tool_calls or piece.function_call is not None:
+            self._take_calls(piece, chunks)
+        if piece.annotations is not None:
+            for annotation in objects_in(piece.annotations):
+                self._assembly.cite("text", annotation)
         if piece.audio is not None:
             self._take_audio(fields_of(piece.audio))
 

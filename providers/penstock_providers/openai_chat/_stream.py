@@ -101,9 +101,8 @@ class ChatDecoder(StreamDecoder):
 
     def _parse(self, name: str, data: str) -> Answer | None:
         """The event as a chunk; None for events of a kind that is not known. Raises the error it tells."""
-        what = f"chunk {self._count} of the stream"
         try:
-            answer = None if name == "error" else parse_chunk(data, what)
+            answer = None if name == "error" else parse_chunk(data, self._count)
         except MalformedResponseError as error:
             if name in ("", "message"):
                 raise self._malformed(str(error)) from error
@@ -121,7 +120,7 @@ class ChatDecoder(StreamDecoder):
         Cut JSON is what a broken stream looks like; whether it is one, the finish reason decides.
         """
         try:
-            if self._done or _speaks(parse_chunk(event.data.strip(), "")):
+            if self._done or _speaks(parse_chunk(event.data.strip(), self._count)):
                 return
         except MalformedResponseError:
             if event.name != "error" and event.data.strip() != "[DONE]":

@@ -111,14 +111,14 @@ def parse_json(data: bytes | str, what: str) -> Any:
         raise MalformedResponseError(f"{what} is not JSON") from error
 
 
-def parse_chunk(data: str, what: str) -> Answer:
-    """A chunk's text as an Answer. Raises MalformedResponseError naming `what`."""
+def parse_chunk(data: str, number: int) -> Answer:
+    """A chunk's text as an Answer. Raises MalformedResponseError naming the `number` of the chunk in its stream."""
     try:
         return _chunk.decode(data)
     except msgspec.ValidationError as error:
-        raise _no_answer(what, error) from error
+        raise _no_answer(f"chunk {number} of the stream", error) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise MalformedResponseError(f"{what} is not JSON") from error
+        raise MalformedResponseError(f"chunk {number} of the stream is not JSON") from error
 
 
 def as_answer(payload: Any, what: str) -> Answer:

@@ -318,7 +318,7 @@ def test_when_two_addresses_answer_at_once_one_connection_is_closed() -> None:
                 for _ in range(2):
                     nursery.start_soon(race.run, HERE[0], trio.Event(), nursery.cancel_scope)
             assert race.winner is not None
-            await race.winner.aclose()
+            race.winner.close()
             while server.connections < 2:
                 await trio.lowlevel.checkpoint()
             await server.all_closed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from importlib.util import find_spec
+import sys
 
 import httpx
 import pytest
@@ -157,12 +157,22 @@ def test_ours_and_httpx_own_transport_give_the_same_response() -> None:
     assert seen[0] == seen[1]
 
 
-def test_http2_without_its_package_is_refused_at_once() -> None:
-    if find_spec("h2") is not None:
-        assert isinstance(default_transport(http2=True, environ={}), RoutingTransport)
-        return
-    with pytest.raises(ImportError, match="httpx\\[http2\\]"):
+def test_http2_without_its_package_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h2", None)  # as where it is not installed
+    with pytest.raises(ImportError, match="penstock\\[http2\\]"):
         default_transport(http2=True, environ={})
+
+
+def test_a_socks_proxy_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+
+    async def main() -> None:
+        async with default_transport(environ={"ALL_PROXY": "socks5://user:secret@proxy:1080"}) as transport:
+            with pytest.raises(httpx.ProxyError, match="httpx\\[socks\\]") as caught:
+                await fetch(transport, post("http://api.example/"))
+            assert "secret" not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
+
+    trio.run(main)
 
 
 def test_plain_http_stays_with_ours_even_where_http2_is_asked_for() -> None:

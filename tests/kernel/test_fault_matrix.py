@@ -1,0 +1,65 @@
+"""Every fault the rehearsal upstream knows x complete, stream x alone, with a fallback x every commit policy.
+
+What each cell must come to is written in `fault_table`; how one is made, and what holds of all of them, in
+`fault_cells`. What the run found is printed into `FAULTS.md` where PENSTOCK_WRITE_DOCS=1, and compared with it
+otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from fault_cells import COMMITS, MODES, ROUTES, WIRES, Cell, Told, run_cell
+from fault_document import document
+from fault_table import ROWS, Row, expected
+
+from penstock_plugins.rehearsal import faults
+
+DOCUMENT = Path(__file__).parent / "FAULTS.md"
+EPSILON = 1e-6
+
+pytestmark = pytest.mark.slow
+
+
+def cells(row: Row) -> Iterator[Cell]:
+    """Where `complete` streams upstream by itself, nobody watches: of the policies only `continue` can differ."""
+    for mode in MODES:
+        commits = ("first_content", "continue") if mode == "complete over a stream" else tuple(COMMITS)
+        for route in ROUTES:
+            for wire in WIRES:
+                yield from (Cell(row.fault, mode, route, commit, wire, row.max_tokens) for commit in commits)
+
+
+@cache
+def found(cell: Cell) -> Told:
+    """The document needs what the tests before it have seen."""
+    return run_cell(cell)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_fault_comes_to_what_is_written(name: str) -> None:
+    row = ROWS[name]
+    for cell in cells(row):
+        wanted, told = expected(row, cell), found(cell)
+        assert (told.attempts, told.end, told.shown, told.usage) == (
+            wanted.attempts,
+            wanted.end,
+            wanted.shown,
+            wanted.usage,
+        ), cell
+        assert wanted.at_least - EPSILON <= told.seconds <= wanted.at_most + EPSILON, cell
+
+
+def test_no_fault_is_left_out() -> None:
+    assert {type(row.fault) for row in ROWS.values()} == set(faults.ALL)
+
+
+def test_the_table_in_the_documents_is_what_was_found() -> None:
+    written = document({name: [(cell, found(cell)) for cell in cells(row)] for name, row in ROWS.items()})
+    if os.environ.get("PENSTOCK_WRITE_DOCS"):
+        DOCUMENT.write_text(written, encoding="utf-8")
+    assert DOCUMENT.read_text(encoding="utf-8") == written, "PENSTOCK_WRITE_DOCS=1 writes it anew"

@@ -1,0 +1,286 @@
+"""What servers do to streams: to their ends, their lines, their bytes; for a consumer and for a whole answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import httpx
+import msgspec
+import pytest
+from breaking import LOST, Seen, cascade, cut, is_anthropic, scripted, watch
+from worlds import GPT, SONNET, anthropic_body, anthropic_chunks, is_stream, openai_body, openai_chunks, run
+
+import penstock
+from penstock import errors
+from penstock.policy.commit import COMMIT_NAMES
+from penstock.testing import Answer, Reply, ScriptedTransport
+
+WORDS = "Wie schön: “αβγ” 🌊!"
+TARGETS = [SONNET, GPT]
+Ask = Literal["stream", "complete"]
+ASKS: tuple[Ask, ...] = ("stream", "complete")
+LIMITED = {"limits": [{"per": "day", "tokens": 10**9}]}
+
+
+def chunks_for(target: str, text: str = WORDS) -> list[bytes]:
+    return anthropic_chunks(text) if target == SONNET else openai_chunks(text)
+
+
+def ask(
+    target: str, answer: Answer | Sequence[Answer], *, how: Ask, fallback: bool = False, **tables: Any
+) -> tuple[Seen, ScriptedTransport]:
+    """A call to one target, that falls back to another where it may; a whole answer is streamed upstream."""
+    answers = list(answer) if isinstance(answer, Sequence) else [answer]
+    name = "sonnet" if target == SONNET else "gpt"
+    upstream = scripted(**{name: answers})
+    stages = [(target, len(answers)), *([("anthropic/claude-3-haiku-20240307", 1)] if fallback else [])]
+    settings = cascade(*stages, budget=LIMITED, **tables)
+
+    async def main() -> Seen:
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            if how == "stream":
+                seen = await watch(kernel, max_tokens=5_000)
+            else:
+                seen = Seen()
+                try:
+                    seen.response = await kernel.complete("hello", max_tokens=5_000)
+                    seen.text = seen.response.text
+                except errors.CallError as error:
+                    seen.error = error
+            snapshot = await kernel.snapshot()
+            assert all(window.held.tokens == 0 for window in snapshot.accounts[""].windows)
+        assert upstream.open == 0
+        assert is_stream(upstream.requests[0])
+        return seen
+
+    return run(main), upstream
+
+
+def is_whole(seen: Seen, *, usage: bool = True) -> None:
+    """Content and usage, and nothing that was not told."""
+    assert seen.error is None
+    assert seen.text == WORDS
+    assert seen.response is not None
+    assert seen.response.text == WORDS
+    assert seen.response.finish_reason == "stop"
+    assert [attempt.outcome for attempt in seen.response.attempts] == ["ok"]
+    if usage:
+        assert seen.response.usage == penstock.Usage(input_tokens=11, output_tokens=3)
+    else:
+        assert seen.response.usage.estimated
+    if seen.chunks:
+        assert seen.chunks[-1] == penstock.Finished("stop", seen.response.usage)
+
+
+# Lines and bytes
+
+
+def with_comments(chunks: list[bytes]) -> list[bytes]:
+    return [b": PROCESSING\n\n" + chunk + b":\n\n" for chunk in chunks]
+
+
+def with_crlf(chunks: list[bytes]) -> list[bytes]:
+    return [chunk.replace(b"\n", b"\r\n") for chunk in chunks]
+
+
+def byte_by_byte(chunks: list[bytes]) -> list[bytes]:
+    return [bytes([byte]) for byte in b"".join(chunks)]
+
+
+def in_one_piece(chunks: list[bytes]) -> list[bytes]:
+    return [b"".join(chunks)]
+
+
+def crlf_byte_by_byte(chunks: list[bytes]) -> list[bytes]:
+    return byte_by_byte(with_crlf(chunks))
+
+
+@pytest.mark.parametrize("dress", [with_comments, with_crlf, byte_by_byte, in_one_piece, crlf_byte_by_byte])
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_however_a_stream_is_dressed_and_split_it_is_the_same_answer(
+    target: str, how: Ask, dress: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    is_whole(ask(target, Reply(chunks=dress(chunks_for(target))), how=how)[0])
+
+
+# Its end
+
+
+def without_the_end(target: str) -> list[bytes]:
+    """All but `message_stop`, or `[DONE]`."""
+    return chunks_for(target)[:-1]
+
+
+@pytest.mark.parametrize("ending", [[], [LOST], [httpx.ReadError("reset")], [b": ping\n\n", LOST]])
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_where_only_the_mark_of_the_end_is_missing_there_is_content_and_usage(
+    target: str, how: Ask, ending: list[bytes | Exception]
+) -> None:
+    is_whole(ask(target, Reply(chunks=[*without_the_end(target), *ending]), how=how)[0])
+
+
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_where_the_mark_of_the_end_never_comes_and_the_connection_stays_open_the_answer_is_whole(
+    target: str, how: Ask
+) -> None:
+    silent = Reply(chunks=[in_one_piece(without_the_end(target))[0], b": too late\n\n"], pause=20.0)
+    timeouts = {"timeouts": {"first_token": 100, "idle": 15}}
+    is_whole(ask(target, silent, how=how, defaults=timeouts)[0])
+
+
+@pytest.mark.parametrize("ending", [[], [LOST]])
+@pytest.mark.parametrize("how", ASKS)
+def test_a_stream_that_ends_before_its_usage_is_whole_and_its_usage_estimated(
+    how: Ask, ending: list[bytes | Exception]
+) -> None:
+    is_whole(ask(GPT, Reply(chunks=[*openai_chunks(WORDS)[:-2], *ending]), how=how)[0], usage=False)
+
+
+@pytest.mark.parametrize("ending", [[], [LOST], [b"data: [DONE]\n\n"]])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_stream_without_a_finish_reason_never_passes_for_whole(target: str, ending: list[bytes | Exception]) -> None:
+    cut_off = chunks_for(target)[:-3]
+    if target == SONNET and ending == [b"data: [DONE]\n\n"]:
+        cut_off = chunks_for(target)[:-2]
+    seen, _ = ask(target, Reply(chunks=[*cut_off, *ending]), how="stream")
+    assert isinstance(seen.error, errors.StreamBrokenError)
+    assert seen.error.partial == seen.text == WORDS
+    assert [outcome for _, outcome in seen.attempts] == ["truncated"]
+    assert not any(isinstance(chunk, penstock.Finished) for chunk in seen.chunks)
+
+
+@pytest.mark.parametrize("commit", COMMIT_NAMES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_whatever_the_policy_a_cut_never_becomes_a_finished_stream(target: str, commit: str) -> None:
+    for pieces in range(1, 7):
+        name = "sonnet" if target == SONNET else "gpt"
+        upstream = scripted(**{name: [cut(pieces, clean=True)]})
+
+        async def main(upstream: ScriptedTransport = upstream) -> Seen:
+            async with penstock.open_kernel(cascade((target, 1)), transport=upstream) as kernel:
+                return await watch(kernel, commit=commit)
+
+        seen = run(main)
+        assert isinstance(seen.error, errors.TransportError)
+        assert not any(isinstance(chunk, penstock.Finished) for chunk in seen.chunks)
+
+
+# Chunks that say nothing, or say it twice
+
+
+def test_usage_and_empty_deltas_commit_nothing() -> None:
+    empty: dict[str, Any] = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
+    usage: dict[str, Any] = {"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 0, "total_tokens": 11}}
+    lines = [
+        b"data: " + msgspec.json.encode({"id": "c", "model": "gpt-4o", **event}) + b"\n\n" for event in (empty, usage)
+    ]
+    seen, _ = ask(GPT, Reply(chunks=[*lines, LOST]), how="stream", fallback=True)
+    assert seen.error is None
+    assert [outcome for _, outcome in seen.attempts] == ["truncated", "ok"]
+
+
+@pytest.mark.parametrize("at", [-1, -2, -3, 0])
+@pytest.mark.parametrize("how", ASKS)
+def test_what_comes_twice_and_brings_nothing_new_changes_nothing(how: Ask, at: int) -> None:
+    chunks = openai_chunks(WORDS)
+    chunks.insert(at if at >= 0 else len(chunks) + at, chunks[at])
+    is_whole(ask(GPT, Reply(chunks=chunks), how=how)[0])
+
+
+@pytest.mark.parametrize("at", [-1, -2])
+@pytest.mark.parametrize("how", ASKS)
+def test_ends_that_come_twice_change_nothing_on_the_other_wire(how: Ask, at: int) -> None:
+    chunks = anthropic_chunks(WORDS)
+    chunks.insert(len(chunks) + at, chunks[at])
+    is_whole(ask(SONNET, Reply(chunks=chunks), how=how)[0])
+
+
+# Errors inside a 200
+
+OVERLOADED = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+QUOTA = b'data: {"error":{"message":"no quota","type":"insufficient_quota","code":"insufficient_quota"}}\n\n'
+
+
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize(
+    ("target", "event", "outcome"), [(SONNET, OVERLOADED, "overloaded"), (GPT, QUOTA, "quota_exhausted")]
+)
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_error_event_before_content_falls_over_unseen(
+    target: str, event: bytes, outcome: str, how: Ask, before: int
+) -> None:
+    seen, _ = ask(target, Reply(chunks=[*chunks_for(target)[:before], event]), how=how, fallback=True)
+    assert seen.error is None
+    assert [ended for _, ended in seen.attempts] == [outcome, "ok"]
+
+
+@pytest.mark.parametrize(("target", "event"), [(SONNET, OVERLOADED), (GPT, QUOTA)])
+@pytest.mark.parametrize("together", [False, True])
+def test_an_error_event_after_content_breaks_the_stream_after_all_that_came_before_it(
+    target: str,
+    event: bytes,
+    together: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    chunks = [*chunks_for(target)[:4], event]
+    seen, _ = ask(target, Reply(chunks=in_one_piece(chunks) if together else chunks), how="stream", fallback=True)
+    assert isinstance(seen.error, errors.StreamBrokenError)
+    assert isinstance(seen.error.__cause__, errors.ProviderError)
+    assert seen.error.partial == seen.text != ""
+
+
+# What is no stream
+
+HTML = [("content-type", "text/html")]
+JSON = [("content-type", "application/json")]
+NO_STREAMS = {
+    "empty": Reply(),
+    "empty and said to be JSON": Reply(headers=JSON),
+    "blank": Reply(body=b"  \n\n", headers=JSON),
+    "a page": Reply(body=b"<html><body>welcome</body></html>", headers=HTML),
+    "a page said to be a stream": Reply(body=b"<!doctype html><p>hi", headers=[("content-type", "text/event-stream")]),
+    "JSON that lacks what it must have": Reply(json={"id": "x", "type": "message", "object": "chat.completion"}),
+    "JSON that is no object": Reply(json=[1, 2]),
+    "JSON that is cut": Reply(body=b'{"id": "x", "choices": [', headers=JSON),
+    "an error in JSON": Reply(json={"type": "error", "error": {"type": "api_error", "message": "boom"}}),
+}
+
+
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", NO_STREAMS)
+def test_a_200_that_is_no_answer_is_a_failure_that_cascades(name: str, target: str, how: Ask) -> None:
+    seen, _ = ask(target, NO_STREAMS[name], how=how, fallback=True)
+    assert seen.error is None
+    first, second = seen.attempts
+    assert first[1] in ("malformed", "truncated", "server_error")
+    assert second[1] == "ok"
+
+
+def whole_for(target: str) -> dict[str, Any]:
+    return anthropic_body(WORDS) if target == SONNET else openai_body(WORDS)
+
+
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_server_that_ignores_the_wish_for_a_stream_is_understood(target: str, how: Ask) -> None:
+    seen, upstream = ask(target, Reply(json=whole_for(target)), how=how)
+    is_whole(seen)
+    assert is_anthropic(upstream.requests[0]) == (target == SONNET)
+    assert seen.response is not None
+    assert seen.response.attempts[0].first_token is None, "an answer in one piece has none"
+
+
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_answer_in_one_piece_gets_the_time_of_one(target: str, how: Ask) -> None:
+    body = msgspec.json.encode(whole_for(target))
+    slow = Reply(chunks=[b" ", b"\n", *[bytes([byte]) for byte in body[:8]], body[8:]], headers=JSON, pause=9.0)
+    is_whole(ask(target, slow, how=how, defaults={"timeouts": {"first_token": 20, "idle": 5, "total": 200}})[0])
+    late = {"timeouts": {"first_token": 20, "idle": 5, "total": 50}}
+    seen, _ = ask(target, slow, how=how, defaults=late)
+    assert isinstance(seen.error, errors.TotalTimeoutError)
+    assert seen.text == ""
