@@ -91,8 +91,6 @@ class Exchange:
     first_token_at: float | None = None
     status: int | None = None
     """None: no head came."""
-    came_whole: bool = False
-    """A stream was asked for, and the whole answer came at once: when it began to be made nobody knows."""
     request_id: str | None = None
     usage: Usage | None = None
     """As reported so far."""
@@ -205,7 +203,6 @@ class Exchange:
         if not body.strip():
             raise StreamBrokenError(f"{self.target}: the response ended before it began")
         completion = self._decode(WireResponse(head.status, head.headers, body))
-        self.came_whole = True
         if chunks := replayed(completion.message):
             self._whole = completion
             # The answer is here: no clock of this attempt may take it back.

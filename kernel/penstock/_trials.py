@@ -288,7 +288,7 @@ class Trials:
         )
         charged = self.books.charged - before
         engine.router.settled(target.provider.name, charged.nano_usd, running.withdrawn)
-        if completion is not None and told.first_token is not None and not late and not exchange.came_whole:
+        if completion is not None and told.first_token is not None and not late:
             engine.router.first_token(target.name, told.first_token)
         if self.call.chain and completion is not None and usage is not None:
             self._teach(attempt, usage)
@@ -321,6 +321,4 @@ class Trials:
 def _came_late(attempt: AttemptRun) -> bool:
     """Its first token took more than half of the time that it may take."""
     exchange, came = attempt.exchange, attempt.exchange.first_token_at
-    if came is None or exchange.came_whole:
-        return False
-    return came - attempt.running.started > exchange.phases.first_token / 2
+    return came is not None and came - attempt.running.started > exchange.phases.first_token / 2
