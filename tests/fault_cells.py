@@ -79,7 +79,7 @@ class Told:
 def settings(wire: WireName, route: Route, mode: Mode) -> penstock.Config:
     """The primary, and behind it the fallback where the route has one; an account with limits is on the path."""
     other: WireName = "openai" if wire == "anthropic" else "anthropic"
-    chain = [wire] if route == "alone" else [wire, other]
+    chain: list[WireName] = [wire] if route == "alone" else [wire, other]
     streamed = "always" if mode == "complete over a stream" else "never"
     return penstock.Config.from_dict(
         {
@@ -302,7 +302,7 @@ def _object(body: bytes) -> dict[str, Any]:
         told = json.loads(body)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
 
 
 def _read(body: bytes) -> str:

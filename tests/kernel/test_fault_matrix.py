@@ -40,7 +40,7 @@ def found(cell: Cell) -> Told:
     return run_cell(cell)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", ROWS, ids=[name.replace(",", "").replace(" ", "-") for name in ROWS])
 def test_a_fault_comes_to_what_is_written(name: str) -> None:
     row = ROWS[name]
     for cell in cells(row):
