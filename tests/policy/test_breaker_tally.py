@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Sequence
 
 import attrs
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.policy.breaker import Breakers, BreakerSettings, BreakerState, Counts, Tally, Verdict
@@ -41,6 +41,10 @@ def tally_of(some: Sequence[Result]) -> Tally:
     return tally
 
 
+TWO_IN_A_SECOND = [Result(Verdict.FAILED, 1.0, "a", None), Result(Verdict.FAILED, 1.5, "b", None)]
+
+
+@example(TWO_IN_A_SECOND, [1], 2.0, 10.0, 5.0)
 @given(results, st.lists(st.integers(0, 40), max_size=3), st.floats(0, 60), st.floats(1, 40), st.floats(0.1, 20))
 def test_merging_tallies_equals_adding_their_results(
     some: list[Result], cuts: list[int], now: float, window: float, max_gap: float
