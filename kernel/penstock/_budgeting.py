@@ -6,20 +6,21 @@ Not here: the ledger itself (`policy.budget`), and what an attempt did cost (`_b
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import msgspec
 from msgspec import Struct
 
 from penstock._edge import broken_codec
-from penstock._targets import LiveTarget
+from penstock._targets import LiveTarget, OutputTerms
 from penstock.errors import BudgetExceededError, CallError
-from penstock.policy.accounts import AccountSpec, check_request_limits, request_output_cap
+from penstock.policy.accounts import AccountSpec, ChainTerms, chain_terms, check_request_limits
 from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.budget import Amount, Line, Refused
 from penstock.policy.money import cost
 from penstock.policy.routing import Learned
+from penstock.policy.shape import Shape, shape_of
 from penstock.types import ChatRequest, Message, Text, ToolCall, ToolResult, Usage
 
 __all__ = ["BudgetRules", "Offer", "is_text", "price_offers", "refusal_error", "text_bytes"]
@@ -47,6 +48,8 @@ class Offer(Struct, frozen=True):
     """The codec's own bound of the input; None where there is none, and the line stands on the estimate."""
     uncapped_output: int
     """What `outputs.maximum` would be without an account's limit per request."""
+    text_bytes: int = 0
+    """Of a request that is text alone; 0 for others, which say nothing about how text turns into tokens."""
 
     def bound(self, output: int) -> Amount:
         """The most that one attempt costs with so much output allowed."""
@@ -64,7 +67,7 @@ class Offer(Struct, frozen=True):
 def price_offers(
     requests: Sequence[ChatRequest | CallError],
     targets: Sequence[LiveTarget],
-    chain: Sequence[AccountSpec],
+    chain: tuple[AccountSpec, ...],
     learned: Mapping[str, Learned],
     rules: BudgetRules,
 ) -> list[Offer | CallError]:
@@ -72,8 +75,7 @@ def price_offers(
 
     `requests` are what each target is asked, fitted to it; an error where it cannot be.
     """
-    output_cap = request_output_cap(chain)
-    money = any(limit.nano_usd is not None for spec in chain for limit in spec.limits)
+    terms = chain_terms(chain)
     offers: list[Offer | CallError] = []
     asked: _Asked | None = None
     for request, target in zip(requests, targets, strict=True):
@@ -83,15 +85,7 @@ def price_offers(
         if asked is None or asked.request is not request:
             asked = _Asked.of(request)  # nearly always one for all targets: most take what is asked as it is
         try:
-            offer = _offer(
-                asked,
-                target,
-                chain,
-                learned.get(target.name),
-                rules,
-                money=money,
-                output_cap=output_cap,
-            )
+            offer = _offer(asked, target, terms, learned.get(target.name), rules)
         except CallError as error:
             # The codec cannot say, or broke: that target is passed over.
             offers.append(error)
@@ -106,62 +100,82 @@ class _Asked:
 
     request: ChatRequest
     size: int
-    skeleton: ChatRequest
-    """The output does not depend on what is asked: a codec need not encode long prompts to tell its bound."""
+    says_how_text_counts: int
+    shape: Shape | None
 
     @classmethod
     def of(cls, request: ChatRequest) -> _Asked:
-        skeleton = copy.copy(request)
-        msgspec.structs.force_setattr(skeleton, "messages", ANY_MESSAGES)
-        return cls(request, text_bytes(request), skeleton)
+        size, shape = text_bytes(request), shape_of(request)
+        return cls(request, size, size if shape is not None or is_text(request) else 0, shape)
 
 
 def _offer(
     asked: _Asked,
     target: LiveTarget,
-    chain: Sequence[AccountSpec],
+    terms: ChainTerms,
     learned: Learned | None,
     rules: BudgetRules,
-    *,
-    money: bool,
-    output_cap: int | None,
 ) -> Offer | CallError:
-    request, learned = asked.request, learned or NOTHING_LEARNED
+    learned = learned or NOTHING_LEARNED
     estimate = max(1, round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
-    codec = target.provider.codec
-    bound = _told(target, lambda: codec.input_bound(request, target.wire))
+    bound = _input_bound(asked.request, target)
     if bound is None and rules.on_unknown_bound == "deny":
         return BudgetExceededError(
             f"{target.name}: the request holds something whose input tokens have no bound, and an account on its path"
             ' has a limit; on_unknown_bound = "estimate" would let it through on a guess'
         )
-    if target.price is None and money and rules.on_unknown_price != "allow":
+    price = target.price
+    if price is None and terms.money and rules.on_unknown_price != "allow":
         return BudgetExceededError(
             f"{target.name}: the price of {target.wire.model} is not known, and an account on its path has a limit in"
             ' money; give the target a price, or set on_unknown_price = "allow"'
         )
     input_tokens = (estimate if bound is None else bound) + learned.extra_allowance
-    fixed, choices = _output_of(asked.skeleton, target)
+    output = _output_terms(asked, target, terms.output_cap, rules.min_output_tokens)
+    outputs = output.outputs
+    line = Line.at_price(input_tokens, price, outputs.maximum)
+    least = None
+    if terms.money and price is not None:
+        least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
+    if terms.per_request:
+        refused = check_request_limits(terms.chain, estimate, outputs.minimum, nano_usd=least)
+        if refused:
+            return refusal_error(refused)
+    return Offer(line, outputs, output.choices, estimate, bound, output.uncapped, asked.says_how_text_counts)
+
+
+def _output_terms(asked: _Asked, target: LiveTarget, output_cap: int | None, min_output_tokens: int) -> OutputTerms:
+    """How the output is set: remembered by the target for all requests of the shape, for it depends on no text."""
+    shape = asked.shape
+    if shape is None:
+        return _found_output_terms(asked.request, target, output_cap, min_output_tokens)
+    key = (shape, output_cap, min_output_tokens)
+    known = target.outputs.get(key)
+    if known is None:
+        known = _found_output_terms(asked.request, target, output_cap, min_output_tokens)
+        target.remember_output(key, known)
+    return known
+
+
+def _found_output_terms(
+    request: ChatRequest, target: LiveTarget, output_cap: int | None, min_output_tokens: int
+) -> OutputTerms:
+    # The output does not depend on what is asked: a codec need not encode long prompts to tell its bound.
+    skeleton = copy.copy(request)
+    msgspec.structs.force_setattr(skeleton, "messages", ANY_MESSAGES)
+    fixed, choices = _output_of(skeleton, target)
     outputs = output_range(
         requested=fixed,
         default_max_tokens=_least(target.wire.default_max_tokens, output_cap),
         model_max=target.capabilities.max_output,
         thinking=request.thinking not in (None, "off"),
         limited=True,
-        min_output_tokens=rules.min_output_tokens,
+        min_output_tokens=min_output_tokens,
     )
     if choices > 1:
         outputs = OutputRange(outputs.minimum * choices, outputs.maximum * choices, insert=outputs.insert)
-    price = target.price
-    line = Line.at_price(input_tokens, price, outputs.maximum)
-    least = None
-    if money and price is not None:
-        least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
-    refused = check_request_limits(chain, estimate, outputs.minimum, nano_usd=least)
-    if refused:
-        return refusal_error(refused)
     uncapped = outputs.maximum if output_cap is None else max(outputs.maximum, _uncapped(target) * choices)
-    return Offer(line, outputs, choices, estimate, bound, uncapped)
+    return OutputTerms(outputs, choices, uncapped)
 
 
 def _uncapped(target: LiveTarget) -> int:
@@ -176,7 +190,15 @@ def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, in
     """
 
     def bound(asked: ChatRequest) -> int | None:
-        return _told(target, lambda: target.provider.codec.output_bound(asked, target.wire))
+        try:
+            told = target.provider.codec.output_bound(asked, target.wire)
+        except CallError:
+            raise
+        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
+            failure = broken_codec(target.name, bug)
+        else:
+            return _figure(told, target)
+        raise failure
 
     if request.max_tokens is not None:
         return bound(request) or request.max_tokens, 1
@@ -189,19 +211,23 @@ def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, in
     return None, max(1, high - low)
 
 
-def _told(target: LiveTarget, ask: Callable[[], object]) -> int | None:
-    """A bound as the codec tells it. The ledger must never see a figure that is none."""
+def _input_bound(request: ChatRequest, target: LiveTarget) -> int | None:
     try:
-        told = ask()
+        told = target.provider.codec.input_bound(request, target.wire)
     except CallError:
         raise
     except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
         failure = broken_codec(target.name, bug)
     else:
-        if told is None or (isinstance(told, int) and told >= 0):
-            return told
-        failure = broken_codec(target.name, "a bound that is no number of tokens")
+        return _figure(told, target)
     raise failure
+
+
+def _figure(told: object, target: LiveTarget) -> int | None:
+    """A bound as the codec tells it. The ledger must never see a figure that is none."""
+    if told is None or (isinstance(told, int) and told >= 0):
+        return told
+    raise broken_codec(target.name, "a bound that is no number of tokens")
 
 
 def refusal_error(refused: Refused) -> BudgetExceededError:

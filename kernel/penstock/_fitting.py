@@ -17,6 +17,7 @@ from penstock._events import EventHub, ParametersDropped, PartsLeftOut
 from penstock._targets import LiveTarget
 from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
 from penstock.policy.fitting import Fitted, Unfit, UnsupportedRules, fit
+from penstock.policy.shape import Shape, shape_of
 from penstock.types import ChatRequest, Completion, Message, Thinking
 
 __all__ = ["CallFitting", "with_signer"]
@@ -32,12 +33,18 @@ class CallFitting:
     request: ChatRequest
     rules: UnsupportedRules
     events: EventHub
+    _as_it_is: Fitted = attrs.field(init=False)
+    """The request for every target that takes it as it is: one for all of them."""
+    _shape: Shape | None = attrs.field(init=False)
     _fitted: dict[int, Fitted | CallError] = attrs.Factory(dict[int, Fitted | CallError])
     """By stage: a route has no more entries than that."""
     _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = attrs.Factory(
         set[tuple[str, tuple[str, ...], tuple[str, ...]]]
     )
     """What was told of which target. A route may come to one twice."""
+
+    def __attrs_post_init__(self) -> None:
+        self._as_it_is, self._shape = Fitted(self.request), shape_of(self.request)
 
     def request_for(self, stage: int, target: LiveTarget) -> ChatRequest | CallError:
         """What the target is asked, or why it is not. The first time it is told what was left out. Never raises."""
@@ -69,8 +76,23 @@ class CallFitting:
     def _fit(self, stage: int, target: LiveTarget) -> Fitted | CallError:
         found = self._fitted.get(stage)
         if found is None:
-            found = self._fitted[stage] = self._made(target, self.request)
+            found = self._fitted[stage] = self._known(target)
         return found
+
+    def _known(self, target: LiveTarget) -> Fitted | CallError:
+        """What is asked of the target; found out once for all requests of a shape that fits it as it is.
+
+        Nothing is refused then: so no rule is asked, and what the codec says is told by the shape.
+        """
+        shape = self._shape
+        if shape is None:
+            return self._made(target, self.request)
+        if shape in target.fitting:
+            return self._as_it_is
+        made = self._made(target, self.request)
+        if isinstance(made, Fitted) and made.request is self.request:
+            target.remember_fitting(shape)
+        return made
 
     def _made(self, target: LiveTarget, request: ChatRequest) -> Fitted | CallError:
         codec = target.provider.codec

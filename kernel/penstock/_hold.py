@@ -69,11 +69,6 @@ class CallHold:
         offer = self.offer(stage)
         return None if offer is None or self.granted is None else min(self.granted.output_tokens, offer.line.max_output)
 
-    def input_bound(self, stage: int) -> int | None:
-        """The codec's own bound of the input, in tokens, without what was learned of the target."""
-        offer = self.offer(stage)
-        return None if offer is None else offer.proven_input
-
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""
         offer = self.offer(stage)

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import attrs
 import httpx
+from msgspec import Struct
 
 from penstock._config import Config, TargetConfig, Timeouts
 from penstock._config_checks import is_header_name
 from penstock._secrets import Secret
 from penstock.abc import Provider
+from penstock.policy.bound import OutputRange
 from penstock.policy.routing import key_scope, target_scope
+from penstock.policy.shape import Shape
 from penstock.policy.stream_watch import Phases
 from penstock.policy.upstream_stream import UpstreamStream, asks_for_thinking
 from penstock.types import Capabilities, ChatRequest, Price, Target
 
-__all__ = ["LiveProvider", "LiveTarget", "TargetBook", "provider_scope"]
+__all__ = ["LiveProvider", "LiveTarget", "OutputTerms", "TargetBook", "provider_scope"]
 
 logger = logging.getLogger("penstock")
 
+MOST_SHAPES = 256
+"""Of requests that a target remembers something about: beyond so many all are found out anew. An application sends a
+few; one that draws a seed for each call gains nothing, and loses little."""
 MOST_TARGETS = 10_000
 """Names of models can come from callers: beyond so many the oldest is forgotten, and made anew when asked for."""
 
@@ -41,6 +48,19 @@ def _idempotency_header(provider: LiveProvider) -> str | None:
         return named
     logger.error("the codec of provider %s has an idempotency_header that is no name: none is sent", provider.name)
     return None
+
+
+OutputKey: TypeAlias = tuple[Shape, int | None, int]
+"""A request's shape, the cap of its account's limits, the smallest useful answer."""
+
+
+class OutputTerms(Struct, frozen=True):
+    """How the output of requests of one shape is set."""
+
+    outputs: OutputRange
+    choices: int
+    uncapped: int
+    """What `outputs.maximum` would be without an account's limit per request."""
 
 
 @attrs.frozen(eq=False)
@@ -72,6 +92,22 @@ class LiveTarget:
     upstream_stream: UpstreamStream
     scopes: tuple[str, str, str]
     """Key, target, provider: what breaks and cools."""
+    fitting: set[Shape] = attrs.field(init=False, repr=False, factory=set[Shape])
+    """Shapes of requests that fit as they are, whatever the rules."""
+    outputs: dict[OutputKey, OutputTerms] = attrs.field(init=False, repr=False, factory=dict[OutputKey, OutputTerms])
+    """How their output is set."""
+
+    def remember_fitting(self, shape: Shape) -> None:
+        """The target takes requests of that shape as they are: its codec need not be asked again."""
+        if len(self.fitting) >= MOST_SHAPES:
+            self.fitting.clear()
+        self.fitting.add(shape)
+
+    def remember_output(self, key: OutputKey, terms: OutputTerms) -> None:
+        """How the output of requests of that shape is set under those rules."""
+        if len(self.outputs) >= MOST_SHAPES:
+            self.outputs.clear()
+        self.outputs[key] = terms
 
     def phases_for(self, request: ChatRequest) -> Phases:
         """The timeouts of an attempt: longer silences where thinking is asked for, or the model reasons unasked."""

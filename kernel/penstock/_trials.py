@@ -14,7 +14,6 @@ import trio
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race, unwrapped
 from penstock._books import Books, Running
-from penstock._budgeting import is_text, text_bytes
 from penstock._engine import Engine
 from penstock._events import AttemptEnded
 from penstock._exchange import Exchange
@@ -308,11 +307,12 @@ class Trials:
 
     def _teach(self, attempt: AttemptRun, usage: Usage) -> None:
         """What real usage says about bounds and estimates; only where an account needs them."""
-        bound, asked = self.hold.input_bound(attempt.stage), attempt.running.request
+        offer = self.hold.offer(attempt.stage)
+        bound = None if offer is None else offer.proven_input
         self.engine.router.used(
             attempt.target.name,
             # Media, and what a server adds by itself, say nothing about how text turns into tokens.
-            text_bytes=text_bytes(asked) if bound is not None and is_text(asked) else 0,
+            text_bytes=0 if offer is None or bound is None else offer.text_bytes,
             input_tokens=usage.input_tokens,
             excess=0 if bound is None else usage.input_tokens - bound,
         )

@@ -80,7 +80,10 @@ class Provider(ABC):
         """Input tokens the provider will not exceed for this request. None: no bound exists."""
 
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
-        """Output tokens, reasoning and all choices included, that the wire request allows. None: no bound exists."""
+        """Output tokens, reasoning and all choices included, that the wire request allows. None: no bound exists.
+
+        Asked with other messages than those that are sent: nothing may depend on them.
+        """
         del target
         return request.max_tokens
 
@@ -105,6 +108,7 @@ class Provider(ABC):
         For what does not follow from `capabilities` alone: a temperature beside thinking, thinking beside a forced
         tool. Words as in `on_unsupported`: seed, top_p, temperature, stop, thinking, parallel_tool_calls, tool_choice,
         tools, vision, schema. Law: a parameter that `encode` leaves out is named here or denied by `capabilities`.
+        Of what the messages say nothing may depend: for requests that differ in their text alone it is asked once.
         """
         del request, target
         return frozenset()

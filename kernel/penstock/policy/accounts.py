@@ -6,6 +6,7 @@ Not here: what is held and spent (budget).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import attrs
@@ -17,8 +18,10 @@ from penstock.policy.window import Per, check_zone
 __all__ = [
     "AccountSpec",
     "AccountTree",
+    "ChainTerms",
     "Limit",
     "Shape",
+    "chain_terms",
     "check_path",
     "check_request_limits",
     "describe_limit",
@@ -35,7 +38,7 @@ DEFAULT_TENANT = "default"
 _MOST_CHAINS = 4_096
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Limit:
     """An upper limit over one period. A figure that is None does not limit."""
 
@@ -65,7 +68,7 @@ class Limit:
         return (self.per, "" if self.rolling else self.timezone, self.rolling)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class AccountSpec:
     """One declared account. `path` is "" for the root, "team/search" for a node below "team".
 
@@ -149,6 +152,31 @@ class AccountTree:
         """The cache partition: the nearest `tenant` upward, else the account itself; `default` without an account."""
         named = [spec.tenant for spec in self.chain(account) if spec.tenant is not None]
         return named[-1] if named else account or DEFAULT_TENANT
+
+
+@attrs.frozen
+class ChainTerms:
+    """What the limits on the path of an account say to every request."""
+
+    chain: tuple[AccountSpec, ...]
+    money: bool
+    """Some of them is in money."""
+    per_request: bool
+    """Some of them is per request."""
+    output_cap: int | None
+    """As `request_output_cap` says."""
+
+
+@lru_cache(maxsize=4_096)
+def chain_terms(chain: tuple[AccountSpec, ...]) -> ChainTerms:
+    """Worked out once for each path: every call asks. Bounded like the paths of an `AccountTree`."""
+    limits = [limit for spec in chain for limit in spec.limits]
+    return ChainTerms(
+        chain,
+        any(limit.nano_usd is not None for limit in limits),
+        any(limit.per is Per.REQUEST for limit in limits),
+        request_output_cap(chain),
+    )
 
 
 def check_request_limits(

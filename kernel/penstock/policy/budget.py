@@ -103,6 +103,8 @@ class _Hold:
     @property
     def amount(self) -> Amount:
         first, *others = self.parts
+        if not others:
+            return first.amount
         return sum((part.amount for part in others), first.amount)
 
     def count_in(self, bucket: Bucket) -> None:
@@ -244,7 +246,8 @@ class Ledger:
             return
         self._tombstones[hold_id] = self._now + self._tombstone_s
         self._waiting.pop(hold_id, None)
-        self._decided = [decision for decision in self._decided if decision.hold_id != hold_id]
+        if self._decided:
+            self._decided = [decision for decision in self._decided if decision.hold_id != hold_id]
         hold = self._holds.pop(hold_id, None)
         if hold is not None:
             self._charge(hold, charged, estimated=estimated)
@@ -308,7 +311,10 @@ class Ledger:
         Who lacks room in a window blocks it for all who come later, in whatever account they are: else small calls
         would starve a large one. Whom he does not compete with, he does not block.
         """
-        self._blocked.clear()
+        if self._blocked:
+            self._blocked.clear()
+        if not self._waiting:
+            return
         for ask in list(self._waiting.values()):
             decision = self._decide(ask, now)
             if not isinstance(decision, Waiting):
@@ -349,7 +355,11 @@ class Ledger:
             rest -= share
             part.settle(share, estimated=estimated)
         last.settle(rest, estimated=estimated)
-        limited = {bucket.window: None for part in hold.parts for bucket in part.buckets if bucket.window.limited}
+        limited: dict[CountedWindow, None] = {}
+        for part in hold.parts:
+            for bucket in part.buckets:
+                if bucket.window.limited:
+                    limited[bucket.window] = None
         if limited and not charged.fits(hold.amount):
             self._events.append(Overrun(hold.account, hold.id, hold.amount, charged))
         for window in limited:
@@ -360,7 +370,12 @@ class Ledger:
 def _lacking(
     windows: Iterable[CountedWindow], need: Amount, *, but_holds: bool = False
 ) -> list[tuple[CountedWindow, Amount]]:
-    return [(window, short) for window in windows if (short := window.missing(need, but_holds=but_holds)) is not None]
+    lacking: list[tuple[CountedWindow, Amount]] = []
+    for window in windows:
+        short = window.missing(need, but_holds=but_holds)
+        if short is not None:
+            lacking.append((window, short))
+    return lacking
 
 
 def _refused(

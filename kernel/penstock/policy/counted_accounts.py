@@ -51,7 +51,8 @@ class CountedAccounts:
         if windows is None:
             windows = self._found(account)
         for window in windows:
-            window.advance(now)
+            if window.buckets and window.buckets[0].end <= now:
+                window.advance(now)
         return windows
 
     def reconfigure(self, tree: AccountTree, in_use: Iterable[str], now: float) -> list[CountedWindow]:

@@ -52,15 +52,18 @@ class Bucket:
 
     def hold(self, amount: Amount) -> None:
         """Count a hold."""
-        self.held += amount
-        if self.live:
-            self.window.held += amount
+        # Plain numbers here and below: every call is counted in every window on its path, twice.
+        tokens, nano_usd = amount.tokens, amount.nano_usd
+        for counted in (self, self.window) if self.live else (self,):
+            held = counted.held
+            counted.held = Amount(held.tokens + tokens, held.nano_usd + nano_usd)
 
     def settle(self, held: Amount, charged: Amount, *, estimated: bool) -> None:
         """Count a charge in the place of a hold."""
         for counted in (self, self.window) if self.live else (self,):
-            counted.held -= held
-            counted.spent += charged
+            before, spent = counted.held, counted.spent
+            counted.held = Amount(before.tokens - held.tokens, before.nano_usd - held.nano_usd)
+            counted.spent = Amount(spent.tokens + charged.tokens, spent.nano_usd + charged.nano_usd)
             if estimated:
                 counted.estimated += charged
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import attrs
 from msgspec import Struct
 
-from penstock.policy.money import TOKENS_PER_PRICE, dearest_input, dearest_output, nano_for, usd_in_words
+from penstock.policy.money import TOKENS_PER_PRICE, dearest_prices, nano_for, usd_in_words
 from penstock.types import Price
 
 __all__ = [
@@ -81,8 +81,8 @@ class Line(Struct, frozen=True):
         """The line of a target with that price, at its dearest; without a price it costs tokens only."""
         if price is None:
             return cls(input_tokens, 0, 0, max_output)
-        input_nano_usd = nano_for(input_tokens, dearest_input(price, input_tokens))
-        return cls(input_tokens, input_nano_usd, dearest_output(price, input_tokens), max_output)
+        for_input, for_output = dearest_prices(price, input_tokens)
+        return cls(input_tokens, nano_for(input_tokens, for_input), for_output, max_output)
 
     def amount_at(self, output: int) -> Amount:
         """The cost where so many output tokens are allowed."""
@@ -108,12 +108,13 @@ class Line(Struct, frozen=True):
 
 def dearest(lines: Sequence[Line], output: int) -> Amount:
     """The most that any one of the lines costs, each unit for itself."""
-    dearest = NOTHING
+    # Plain numbers: this is asked for every call.
+    tokens = nano_usd = 0
     for line in lines:
-        amount = line.amount_at(output)
-        if not amount.fits(dearest):
-            dearest = dearest.at_least(amount)
-    return dearest
+        given = min(output, line.max_output)
+        tokens = max(tokens, line.input_tokens + given)
+        nano_usd = max(nano_usd, line.input_nano_usd + nano_for(given, line.output_nano_per_million))
+    return Amount(tokens, nano_usd)
 
 
 def most_output(lines: Sequence[Line], room_tokens: int | None, room_nano_usd: int | None, most: int) -> int:

@@ -16,6 +16,7 @@ __all__ = [
     "cost",
     "dearest_input",
     "dearest_output",
+    "dearest_prices",
     "nano_for",
     "nano_from_usd",
     "usd",
@@ -97,6 +98,11 @@ def dearest_input(price: Price, input_tokens: int | None = None) -> int:
 def dearest_output(price: Price, input_tokens: int | None = None) -> int:
     """The most that a million output tokens can cost, in nano-USD; `input_tokens` as for the input."""
     return _dearest(price, _longest(price, input_tokens))[1]
+
+
+def dearest_prices(price: Price, input_tokens: int | None = None) -> tuple[int, int]:
+    """Both at once: for the input, and for the output."""
+    return _dearest(price, 0 if price.long is None else _longest(price, input_tokens))
 
 
 def _longest(price: Price, input_tokens: int | None) -> int:
