@@ -67,8 +67,8 @@ class Two:
     """The upstream of both, and who was asked when."""
 
     def __init__(self, *, primary: Says | None = None, fallback: Says | None = None) -> None:
-        self.primary = primary or after(0.3)
-        self.fallback = fallback or after(0.2, FALLBACK_TEXT)
+        self.primary: Says = primary or after(0.3)
+        self.fallback: Says = fallback or after(0.2, FALLBACK_TEXT)
         self.asked: list[tuple[float, str]] = []
         self.upstream = ScriptedTransport(self.answer)
 
