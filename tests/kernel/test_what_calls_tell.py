@@ -53,12 +53,13 @@ def test_waits_durations_and_starts_in_the_attempts_add_up_to_the_time_of_the_ca
 
 def test_the_first_token_of_a_stream_is_told_and_the_consumers_time_is_not_the_providers() -> None:
     async def main() -> None:
-        upstream = ScriptedTransport(lambda request: good(request, pause=1.0))
+        upstream = ScriptedTransport(lambda request: good(request, ANSWER * 4, pause=1.0))
         settings = config(defaults={"timeouts": {"idle": 5, "first_token": 5, "total": 20}})
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
             async with kernel.stream("hello", model=GPT) as stream:
                 async for _ in stream:
                     await trio.sleep(30)
+            assert len(stream.response.attempts) == 1
             (attempt,) = stream.response.attempts
             assert attempt.first_token == pytest.approx(2.0)
 
