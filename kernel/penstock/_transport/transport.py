@@ -1,4 +1,4 @@
-"""The default transport: HTTP/1.1 by h11 on trio, with a pool per origin. Not here: proxies and HTTP/2 (`routing`).
+"""The default transport: HTTP/1.1 on trio, with a pool per origin. Not here: proxies and HTTP/2 (`routing`).
 
 Any other `httpx.AsyncBaseTransport` can take its place: it takes httpx's timeouts and raises httpx's errors.
 """
@@ -12,7 +12,6 @@ from functools import partial
 from types import MappingProxyType
 
 import attrs
-import h11
 import httpx
 import trio
 
@@ -22,6 +21,7 @@ from penstock._transport.decompression import decompressed
 from penstock._transport.dial import Dialer, Origin
 from penstock._transport.failures import ReusedConnectionClosed
 from penstock._transport.lookup import Lookup, Resolve, resolve_by_system
+from penstock._transport.plain import Head
 from penstock._transport.pool import Pool, PoolStatistics, Slot
 from penstock._transport.timeouts import Timeouts
 from penstock._transport.trust import trust
@@ -29,8 +29,6 @@ from penstock._transport.trust import trust
 __all__ = ["Transport", "TransportStatistics"]
 
 MIB = 1_048_576
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-"""Without either of them a body ends with the connection."""
 
 
 @attrs.frozen
@@ -165,10 +163,9 @@ def _let_go(pool: Pool[Connection], slot: Slot[Connection], *, reusable: bool) -
     pool.give_back(slot, trio.current_time(), reusable=reusable)
 
 
-def _response(head: h11.Response, method: str, stream: Body) -> httpx.Response:
+def _response(head: Head, method: str, stream: Body) -> httpx.Response:
     extensions: dict[str, object] = {"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason}
-    headers = head.headers.raw_items()
     has_body = method != "HEAD" and head.status_code not in (204, 304)
-    if has_body and not any(name.lower() in _FRAMING for name, _ in headers):
+    if has_body and not head.is_framed:
         extensions["penstock_eof_delimited"] = True
-    return httpx.Response(head.status_code, headers=headers, stream=stream, extensions=extensions)
+    return httpx.Response(head.status_code, headers=head.headers, stream=stream, extensions=extensions)

@@ -1,0 +1,103 @@
+"""Heads of HTTP/1.1 in their plain form, written and read without h11. Pure.
+
+h11 is strict and slow: it spends a sixth of the CPU of a whole call on the heads. Nearly all of them are plain, and of
+those there is nothing to judge. What is plain is narrower than what HTTP allows and than what h11 takes: whatever is
+not is None here, and h11's to judge (`conversation`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+__all__ = ["CHUNKED", "Head", "plain_head", "plain_request"]
+
+CHUNKED = -1
+"""The length of a body that comes in chunks."""
+_METHODS = frozenset({"GET", "POST"})
+"""An answer to HEAD or CONNECT has no body whatever its head says, and nobody asks by the others."""
+_TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
+_REQUEST = re.compile(
+    rb"[A-Z]+ [\x21-\x7e]+ HTTP/1\.1\r\n(?:" + _TOKEN + rb": [\x21-\x7e]+(?:[ \t]+[\x21-\x7e]+)*\r\n)+\r\n"
+)
+_RESPONSE = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n"
+    rb"((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)+)\r\n"
+)
+"""No line begins with a blank, so none is folded; CR and LF are only where lines end, and NUL is nowhere."""
+_FIELD = re.compile(rb"([^:]+):[ \t]*([^\r]*)\r\n")
+"""One field of a head that is plain. The blanks behind its value are still there."""
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+_ODD_IN_REQUESTS = frozenset({b"transfer-encoding", b"connection", b"upgrade", b"expect"})
+_NO_BODY = frozenset({b"204", b"304"})
+
+
+class Head(NamedTuple):
+    """Of a final response. Names are as they were sent; values are without blanks around them."""
+
+    status_code: int
+    reason: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    is_framed: bool
+    """False: neither a length nor a coding says where the body ends, if there is one."""
+    http_version: bytes = b"1.1"
+
+
+def plain_request(method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], body_length: int) -> bytes | None:
+    """The head as h11 would write it, with the host in front. None if anything of it is for h11 to judge."""
+    if method not in _METHODS:
+        return None
+    host = length = None
+    fields: list[bytes] = []
+    for name, value in headers:
+        lowered = name.lower()
+        if b":" in name or lowered in _ODD_IN_REQUESTS:
+            return None
+        if lowered == b"host":
+            if host is not None:
+                return None
+            host = b"%b: %b\r\n" % (name, value)
+            continue
+        if lowered == b"content-length":
+            if length is not None:
+                return None
+            length = value
+        fields.append(b"%b: %b\r\n" % (name, value))
+    if host is None or (length != b"%d" % body_length and (length is not None or body_length)):
+        return None
+    head = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method.encode(), target, host, b"".join(fields))
+    # As many lines as were meant: a value with a line of its own in it would look as good as the others.
+    if head.count(b"\n") != len(fields) + 3 or not _REQUEST.fullmatch(head):
+        return None
+    return head
+
+
+def plain_head(data: bytes, max_bytes: int) -> tuple[Head, int, int] | None:
+    """The head that `data` begins with, the length of its body or `CHUNKED`, and where the body begins in `data`.
+
+    None if it is not all here, longer than `max_bytes`, or anything of it is for h11 to judge.
+    """
+    match = _RESPONSE.match(data)
+    if match is None or match.end() > max_bytes:
+        return None
+    status, reason, lines = match.groups()
+    length: int | None = None
+    headers: list[tuple[bytes, bytes]] = []
+    for name, value in _FIELD.findall(lines):
+        stripped = value.rstrip(b" \t")
+        lowered = name.lower()
+        if lowered == b"content-length":
+            if length is not None or not _LENGTH.fullmatch(stripped):
+                return None
+            length = int(stripped)
+        elif lowered == b"transfer-encoding":
+            if length is not None or stripped != b"chunked":
+                return None
+            length = CHUNKED
+        elif lowered == b"upgrade" or (lowered == b"connection" and stripped.lower() != b"keep-alive"):
+            return None
+        headers.append((name, stripped))
+    if length is None or status in _NO_BODY:
+        return None
+    return Head(int(status), reason or b"", headers, is_framed=True), length, match.end()
