@@ -312,7 +312,7 @@ ROWS: Mapping[str, Row] = {
     "usage twice": _both(faults.DuplicateChunks(kind="usage"), _answers()),
     "end twice": Row(faults.DuplicateChunks(kind="end"), MALFORMED, _answers()),
     "characters split": _both(faults.SplitUtf8(), _answers(0.0, 0.1)),
-    "gzip bomb": _both(faults.GzipBomb(decompressed_bytes=96 * 1024 * 1024), MALFORMED),
+    "gzip bomb": _both(faults.GzipBomb(decompressed_bytes=65 * 1024 * 1024), MALFORMED),
     "header bomb": _both(faults.HeaderBomb(), MALFORMED),
     "HTML, 502": _both(faults.Html(), SERVER),
     "HTML, 200": _both(faults.Html(status=200), MALFORMED),

@@ -33,10 +33,10 @@ from penstock_plugins.rehearsal import Latency, RehearsalTransport, Script, Upst
 from penstock_plugins.rehearsal.faults import fault_name
 
 SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
-CALLS = 50_000 if SOAK else 2_000
+CALLS = 50_000 if SOAK else 1_000
 """With each kind of breakers."""
 CONCURRENT = 200
-SOCKET_CALLS = 10_000 if SOAK else 900
+SOCKET_CALLS = 10_000 if SOAK else 450
 PER_SECOND = 200.0
 """Two thirds of a processor are taken at 300; what is to be seen is how late calls end, not how full it is."""
 LATENESS = 0.1 if SOAK else 0.5

@@ -121,7 +121,7 @@ def test_every_connection_is_refused_and_the_books_say_so() -> None:
     assert run.ledger.fault("refused") == len(run.exchanges) >= 3
 
 
-CALLS = 400
+CALLS = 150
 
 
 async def in_a_crowd(kernel: penstock.Kernel) -> list[tuple[int, str]]:
