@@ -52,8 +52,9 @@ __all__ = ["run_call"]
 logger = logging.getLogger("penstock")
 
 PROBING_POLL = 0.25
-"""Seconds until a call asks again for a permit of a half-open breaker, or at the end of a cool-down. Who waits for a
-breaker is woken when one comes back; this is for a permit whose turn went to a call that had left."""
+"""Seconds, give or take a half, until a call asks again for a permit of a half-open breaker, or at the end of a
+cool-down. Who waits for a breaker is woken when one comes back; this is for a permit whose turn went to a call that had
+left."""
 
 
 async def run_call(engine: Engine, call: Call, consumer: Consumer | None = None) -> ChatResponse:
@@ -295,7 +296,9 @@ class _Run:
             return answer
         until = answer.retry_at
         if answer.reason in ("probing", "thawing"):
-            until = min(until, self.engine.clock.monotonic() + PROBING_POLL)
+            # Not all at the same moment: those that wait for the same target were told so together.
+            spread = 0.5 + random.random()  # noqa: S311 - spreads load, guards nothing
+            until = min(until, self.engine.clock.monotonic() + PROBING_POLL * spread)
         (self.denied if isinstance(answer, Denied) else self.thawing)[stage] = until
         return None
 
