@@ -56,8 +56,7 @@ class GoElsewhere:
 LookedUp: TypeAlias = StoredAnswer | CallError | GoElsewhere | None
 
 
-@attrs.define(eq=False)
-class CallCache:
+class CallCache(Struct, eq=False):
     """The cache as one call sees it. Holds at most one flight; `end` is told on every way out."""
 
     ref: CacheRef | None
@@ -70,7 +69,7 @@ class CallCache:
     outcome: CacheOutcome = "off"
     _flight: tuple[int, str, str] | None = None
     """Stage, lookup id and key of the lookup whose end is owed."""
-    _peeked: set[int] = attrs.Factory(set[int])
+    _peeked: set[int] = set()
     _encoded: tuple[LiveTarget, ChatRequest, WireRequest] | None = None
     """What the last key was made from."""
 

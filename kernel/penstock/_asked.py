@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
+from msgspec import Struct
 
 from penstock._config import CacheWhen, OnLeave
 from penstock._targets import LiveTarget
@@ -22,8 +22,7 @@ from penstock.types import ChatRequest
 __all__ = ["Call"]
 
 
-@attrs.frozen(eq=False)
-class Call:
+class Call(Struct, frozen=True, eq=False, kw_only=True):
     """Frozen: what changes while it runs is the run's."""
 
     id: str

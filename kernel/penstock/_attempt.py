@@ -5,8 +5,8 @@ Not here: what is decided before and after an attempt (`_call`), and the exchang
 
 from __future__ import annotations
 
-import attrs
 import trio
+from msgspec import Struct
 
 from penstock._books import Running
 from penstock._exchange import Exchange
@@ -37,7 +37,7 @@ class Race:
     @property
     def is_over(self) -> bool:
         """True where nobody needs one more: an attempt brought a token, or the only one has ended by itself."""
-        return self.winner is not None or all(attempt.undecided.cancel_called for attempt in self._runners)
+        return self.winner is not None or all(attempt.decided for attempt in self._runners)
 
     def enter(self, attempt: AttemptRun) -> None:
         """One more takes part."""
@@ -47,16 +47,16 @@ class Race:
         """True for the first that asks, and whenever it asks again; all others are cancelled."""
         if self.winner is None:
             self.winner = attempt
-            attempt.undecided.cancel()
+            attempt.decide()
             for other in self._runners:
                 if other is not attempt:
                     other.lost = True
-                    other.scope.cancel()
+                    if other.scope is not None:
+                        other.scope.cancel()
         return self.winner is attempt
 
 
-@attrs.define(eq=False)
-class AttemptRun:
+class AttemptRun(Struct, eq=False):
     """One attempt. After it ended, it holds a completion, or an error, or neither: it was cancelled, or lost a race.
 
     What a loser holds is settled and told, and never shown: an answer that came in the very moment it lost.
@@ -74,10 +74,13 @@ class AttemptRun:
     exchange: Exchange
     span: AttemptSpan
     race: Race
-    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
-    undecided: trio.CancelScope = attrs.Factory(trio.CancelScope)
-    """Around whoever prepares a hedge for it: over as soon as it brings a token, or ends."""
-    held: list[Chunk] = attrs.Factory(list[Chunk])
+    scope: trio.CancelScope | None = None
+    """Around it where it is one of two: the other may cancel it."""
+    undecided: trio.CancelScope | None = None
+    """Around whoever prepares a hedge for it: over as soon as it is decided."""
+    decided: bool = False
+    """It brought a token, or ended."""
+    held: list[Chunk] = []
     """What came before its first token."""
     completion: Completion | None = None
     error: CallError | None = None
@@ -85,6 +88,12 @@ class AttemptRun:
     """The error is that its answer was filtered or refused, and the route wants another one."""
     lost: bool = False
     """Another attempt was first."""
+
+    def decide(self) -> None:
+        """It brought a token, or ended: nobody needs to prepare a hedge for it any more."""
+        self.decided = True
+        if self.undecided is not None:
+            self.undecided.cancel()
 
     @property
     def overtaken(self) -> bool:

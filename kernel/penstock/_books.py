@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
-import attrs
 import msgspec
+from msgspec import Struct
 
 from penstock._budgeting import text_bytes
 from penstock._targets import LiveTarget
@@ -50,8 +50,7 @@ def action_key(error: PenstockError) -> str:
     return next((parent.kind for parent in parents if parent.kind in ACTIONS), "codec")
 
 
-@attrs.define
-class Running:
+class Running(Struct, eq=False, kw_only=True):
     """An attempt under way."""
 
     target: LiveTarget
@@ -70,13 +69,12 @@ class Running:
     """The receipt of the retry budget, where it needed leave."""
 
 
-@attrs.define
-class Books:
+class Books(Struct, eq=False):
     """Filled as the call goes on. `charged` never falls."""
 
-    attempts: list[Attempt] = attrs.Factory(list[Attempt])
-    errors: list[CallError] = attrs.Factory(list[CallError])
-    refusals: list[CallError] = attrs.Factory(list[CallError])
+    attempts: list[Attempt] = []
+    errors: list[CallError] = []
+    refusals: list[CallError] = []
     """Why stages were passed over without an attempt."""
     charged: Amount = NOTHING
     estimated: bool = False

@@ -94,8 +94,7 @@ def price_offers(
     return offers
 
 
-@attrs.frozen
-class _Asked:
+class _Asked(Struct, frozen=True):
     """A request, and what every target would find out of it anew."""
 
     request: ChatRequest

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import trio
@@ -20,7 +19,7 @@ from penstock._answers import CallCache, GoElsewhere, StoredAnswer
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race
 from penstock._books import Books, action_key
-from penstock._budgeting import price_offers
+from penstock._budgeting import Offer, price_offers
 from penstock._ending import GONE_AFTER, ConsumerLeft, Ended, cut_short, tell_end, tell_start
 from penstock._engine import Engine, later
 from penstock._fitting import CallFitting
@@ -121,13 +120,17 @@ class _Run:
         outcome, target = "cancelled", None
         try:
             # An actor that comes to a request of ours only after the deadline says so: our scope is about to, too.
-            with scope, suppress(DeadlineExceededError):
-                # Between entering a stream and its first step the kernel may have closed.
-                self.engine.check_taking_calls()
-                await self.take_place()
-                response = await self.walk()
-                outcome, target = "ok", response.target
-                return response
+            with scope:
+                try:
+                    # Between entering a stream and its first step the kernel may have closed.
+                    self.engine.check_taking_calls()
+                    await self.take_place()
+                    response = await self.walk()
+                except DeadlineExceededError:
+                    pass
+                else:
+                    outcome, target = "ok", response.target
+                    return response
             # Where the caller's own time was up as well, the caller's scope is the one to tell.
             await trio.lowlevel.checkpoint_if_cancelled()
             raise cut_short(  # noqa: TRY301 - told of below like whatever else ends a call
@@ -265,19 +268,23 @@ class _Run:
     async def cover(self, stage: int, begin: Begin, asked: ChatRequest) -> CallError | None:
         """Money and tokens for one more attempt; the first time, what each stage may cost is worked out."""
         call = self.call
-        price = partial(
-            price_offers, chain=call.chain, learned=self.engine.router.snapshot.learned, rules=self.engine.rules
-        )
         if not self.hold.offers:
             requests = [self.fitting.foreseen(at, target) for at, target in enumerate(call.targets)]
-            self.hold.offers = offers = price(requests, call.targets)
+            self.hold.offers = offers = self.price(requests, call.targets)
             for refused, offer in enumerate(offers):
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if isinstance(offer, CallError) and not isinstance(offer, ParameterDemandedError):
                     self.refuse(refused, offer)
         if isinstance(begin, Continue) or stage in self.trials.prefill_refused:
-            self.hold.offer_anew(stage, price([asked], call.targets[stage : stage + 1])[0])
+            self.hold.offer_anew(stage, self.price([asked], call.targets[stage : stage + 1])[0])
         return await self.hold.cover(stage)
+
+    def price(
+        self, requests: Sequence[ChatRequest | CallError], targets: Sequence[LiveTarget]
+    ) -> list[Offer | CallError]:
+        """What an attempt at each target may cost, by what is known now."""
+        engine = self.engine
+        return price_offers(requests, targets, self.call.chain, engine.router.snapshot.learned, engine.rules)
 
     async def admit(self, stage: int, target: LiveTarget, *, ignoring: bool) -> Permit | None:
         """Leave to try the target; None where a breaker says no, and from when on is noted."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-import attrs
+from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._books import Books
@@ -47,8 +47,7 @@ def tell_start(engine: Engine, call: Call) -> None:
         engine.events.emit(CallStarted(call.id, call.route, call.account))
 
 
-@attrs.frozen
-class Ended:
+class Ended(Struct, frozen=True):
     """How a call ended: `ok`, `cancelled`, or the kind of its error; the target that answered; the cache's part."""
 
     outcome: str

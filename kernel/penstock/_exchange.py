@@ -305,7 +305,7 @@ class Exchange:
     def _head(self, response: httpx.Response) -> WireHead:
         head = WireHead(
             response.status_code,
-            tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw),
+            tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw]),
         )
         self.status = head.status
         self._is_named(head.header("x-request-id") or head.header("request-id"))

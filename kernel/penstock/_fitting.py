@@ -9,8 +9,8 @@ import logging
 from collections.abc import Collection
 from typing import cast
 
-import attrs
 import msgspec
+from msgspec import Struct
 
 from penstock._edge import broken_codec
 from penstock._events import EventHub, ParametersDropped, PartsLeftOut
@@ -25,26 +25,23 @@ __all__ = ["CallFitting", "with_signer"]
 logger = logging.getLogger("penstock")
 
 
-@attrs.define(eq=False)
-class CallFitting:
+class CallFitting(Struct, eq=False):
     """The requests of one call, one for each stage of its route."""
 
     call_id: str
     request: ChatRequest
     rules: UnsupportedRules
     events: EventHub
-    _as_it_is: Fitted = attrs.field(init=False)
-    """The request for every target that takes it as it is: one for all of them."""
-    _shape: Shape | None = attrs.field(init=False)
-    _fitted: dict[int, Fitted | CallError] = attrs.Factory(dict[int, Fitted | CallError])
+    _fitted: dict[int, Fitted | CallError] = {}
     """By stage: a route has no more entries than that."""
-    _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = attrs.Factory(
-        set[tuple[str, tuple[str, ...], tuple[str, ...]]]
-    )
+    _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
     """What was told of which target. A route may come to one twice."""
+    _as_it_is: Fitted | None = None
+    """The request for every target that takes it as it is: one for all of them."""
+    _shape: Shape | None = None
 
-    def __attrs_post_init__(self) -> None:
-        self._as_it_is, self._shape = Fitted(self.request), shape_of(self.request)
+    def __post_init__(self) -> None:
+        self._shape = shape_of(self.request)
 
     def request_for(self, stage: int, target: LiveTarget) -> ChatRequest | CallError:
         """What the target is asked, or why it is not. The first time it is told what was left out. Never raises."""
@@ -88,6 +85,8 @@ class CallFitting:
         if shape is None:
             return self._made(target, self.request)
         if shape in target.fitting:
+            if self._as_it_is is None:
+                self._as_it_is = Fitted(self.request)
             return self._as_it_is
         made = self._made(target, self.request)
         if isinstance(made, Fitted) and made.request is self.request:

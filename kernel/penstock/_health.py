@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import attrs
+import msgspec
+from msgspec import Struct
 
 from penstock._books import action_key
 from penstock._engine import Engine
@@ -21,8 +22,7 @@ FINISHING = 60.0
 """Seconds a permit's lease outlasts the attempt's total timeout."""
 
 
-@attrs.frozen
-class Permit:
+class Permit(Struct, frozen=True):
     """Leave to try a target. `guarded` are the scopes that were not known to be healthy."""
 
     id: str | None
@@ -38,7 +38,8 @@ class Permit:
     """When it was given (monotonic): a breaker that closed since hears nothing of the attempt."""
 
 
-NO_PERMIT = Permit(None, frozenset(), probe=False)
+NOBODY = frozenset[str]()
+NO_PERMIT = Permit(None, NOBODY, probe=False)
 """Nobody had to be asked."""
 
 
@@ -56,7 +57,7 @@ async def admit(
         if isinstance(thawed, cooling.Denied):
             return thawed
         permit = await _pass_breakers(engine, target, permit_id, deadline=deadline, context=context, ignoring=ignoring)
-        return attrs.evolve(permit, id=permit_id, thawing=True) if isinstance(permit, Permit) else permit
+        return msgspec.structs.replace(permit, id=permit_id, thawing=True) if isinstance(permit, Permit) else permit
     finally:
         if not isinstance(permit, Permit):
             engine.router.give_back(permit_id, "nothing")
@@ -70,9 +71,10 @@ async def _pass_breakers(
     `ignoring`: the route tries open targets where all are open (`all_open = "ignore"`), and needs no leave for it.
     """
     now = engine.clock.monotonic()
-    guarded = frozenset(scope for scope in target.scopes if scope in engine.breakers.snapshot)
+    unhealthy = engine.breakers.snapshot
+    guarded = frozenset([scope for scope in target.scopes if scope in unhealthy]) if unhealthy else NOBODY
     if ignoring or not guarded:
-        return attrs.evolve(NO_PERMIT, began=now)
+        return Permit(None, NOBODY, probe=False, began=now)
     admitted = False
     try:
         answer = await engine.breakers.admit(

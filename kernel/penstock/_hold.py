@@ -45,11 +45,11 @@ class CallHold:
             return offer
         if self.granted is None:
             self.granted = await self._open([offer for offer in self.offers if isinstance(offer, Offer)])
-        missing = (
-            self.books.charged + self.books.under_way + offer.bound(self.granted.output_tokens) - self.granted.amount
-        )
-        if missing.tokens > 0 or missing.nano_usd > 0:
-            more = missing.at_least(Amount(0, 0))
+        needed = offer.bound(self.granted.output_tokens)
+        if self.books.begun:
+            needed += self.books.charged + self.books.under_way
+        if not needed.fits(self.granted.amount):
+            more = (needed - self.granted.amount).at_least(Amount(0, 0))
             result = await self.ref.top_up(self.call_id, more, deadline=self.deadline, context=self.context)
             self.granted = self._checked(result)
         return None
@@ -59,15 +59,16 @@ class CallHold:
         offer = self.offer(stage)
         return request if offer is None or self.granted is None else offer.request(request, self.granted.output_tokens)
 
-    def bound(self, stage: int) -> Amount | None:
-        """The most that one attempt at the stage costs; None where no account on the path has a limit."""
-        offer = self.offer(stage)
-        return None if offer is None or self.granted is None else offer.bound(self.granted.output_tokens)
+    def bounds(self, stage: int) -> tuple[Amount | None, int | None]:
+        """The most that one attempt at the stage costs, and the most output that it may be given.
 
-    def output_bound(self, stage: int) -> int | None:
-        """The most output that one attempt at the stage may be given; None as for `bound`."""
+        None where no account on the path has a limit.
+        """
         offer = self.offer(stage)
-        return None if offer is None or self.granted is None else min(self.granted.output_tokens, offer.line.max_output)
+        if offer is None or self.granted is None:
+            return None, None
+        output = self.granted.output_tokens
+        return offer.bound(output), min(output, offer.line.max_output)
 
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""
@@ -86,13 +87,16 @@ class CallHold:
         return offer if isinstance(offer, Offer) else None
 
     async def _open(self, offers: Sequence[Offer]) -> Granted:
-        minimum = max([offer.outputs.minimum for offer in offers])
+        minimum = maximum = 0
+        for offer in offers:
+            minimum = max(minimum, offer.outputs.minimum)
+            maximum = max(maximum, offer.outputs.maximum)
         result = await self.ref.reserve(
             self.call_id,
             self.account,
             [offer.line for offer in offers],
             min_output=minimum,
-            max_output=max(minimum, *[offer.outputs.maximum for offer in offers]),
+            max_output=max(minimum, maximum),
             wait=self.wait,
             deadline=self.deadline,
             context=self.context,

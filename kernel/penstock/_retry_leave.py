@@ -5,7 +5,7 @@ Not here: the budgets themselves (`policy.retry_budget`), which the router keeps
 
 from __future__ import annotations
 
-import attrs
+from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._budgeting import Offer, price_offers
@@ -20,19 +20,18 @@ from penstock.policy.retry_budget import Suppressed, Withdrawn
 __all__ = ["RetryLeave"]
 
 
-@attrs.define(eq=False)
-class RetryLeave:
+class RetryLeave(Struct, eq=False):
     """What this call withdrew, and where it has failed."""
 
     engine: Engine
     call: Call
     hold: CallHold
     fitting: CallFitting
-    _asked: set[str] = attrs.Factory(set[str])
+    _asked: set[str] = set()
     """Providers that this call has made an attempt at."""
-    _failed: set[str] = attrs.Factory(set[str])
+    _failed: set[str] = set()
     """Those that failed it: going back there is a retry, with whatever target."""
-    _withdrawn: dict[str, Withdrawn] = attrs.Factory(dict[str, Withdrawn])
+    _withdrawn: dict[str, Withdrawn] = {}
     """Leave that was given and is not used yet: it was asked for before the wait."""
 
     async def ask(self, stage: int) -> Suppressed | None:

@@ -97,11 +97,12 @@ class Trials:
         """An attempt that is about to run. `asked` is the request before the budget had its say."""
         engine, target = self.engine, self.call.targets[stage]
         waited, self.books.waited = self.books.waited, 0.0
+        bound, output_bound = self.hold.bounds(stage)
         running = Running(
             target=target,
-            number=self.books.begin(self.hold.bound(stage)),
-            bound=self.hold.bound(stage),
-            output_bound=self.hold.output_bound(stage),
+            number=self.books.begin(bound),
+            bound=bound,
+            output_bound=output_bound,
             request=asked,
             started_wall=engine.clock.wall(),
             started=engine.clock.monotonic(),
@@ -121,6 +122,7 @@ class Trials:
             exchange=Exchange(target, target.phases_for(asked), engine.clock.wall, self.keys),
             span=self.call.span.attempt(target.name, running.number),
             race=race,
+            scope=trio.CancelScope() if race.is_on else None,
         )
         race.enter(attempt)
         return attempt
@@ -148,12 +150,13 @@ class Trials:
                 failure.partial = self.showing.joined(Message.assistant(attempt.exchange.partial)).text
             attempt.error = failure
         finally:
-            attempt.undecided.cancel()
+            attempt.decide()
             self.report(attempt)
             attempt.span.end(self.books.attempts[-1])
 
     async def one_of_two(self, attempt: AttemptRun, ended: list[AttemptRun]) -> None:
         """The same for one of two: the other may cancel it."""
+        assert attempt.scope is not None
         with attempt.scope:
             await self.alone(attempt)
         ended.append(attempt)
@@ -166,6 +169,7 @@ class Trials:
         Returns those that ran, in the order in which they ended.
         """
         ended: list[AttemptRun] = []
+        probe.scope, probe.undecided = trio.CancelScope(), trio.CancelScope()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.one_of_two, probe, ended)

@@ -318,11 +318,13 @@ class Inbox:
                 self._observe(observe)
             while box.queue:
                 self._take(box.queue.popleft(), handle)
-            self._take_aside(handle)
+            if box.aside:
+                self._take_aside(handle)
             if box.observations:
                 self._observe(observe)
             drained()
-            self._answer_flushes()
+            if self._flushes:
+                self._answer_flushes()
         self._observe(observe)
         self._fail_aside(KernelClosedError(f"{box.name} is closed: the kernel has been shut down"))
 

@@ -75,8 +75,7 @@ class _Limited:
     retry_after: float | None
 
 
-@attrs.frozen
-class _Used:
+class _Used(Struct, frozen=True):
     """Of one exchange, or of several together."""
 
     text_bytes: int

@@ -24,6 +24,7 @@ NOT_THE_QUESTION: Mapping[str, frozenset[str]] = {
 }
 """By wire family, body fields that say who asks, not what: they do not change the answer and would split the cache by
 user. Of a family that is not named here nothing is left out: there, "user" may well be the question."""
+NO_FIELDS = frozenset[str]()
 
 
 def cache_key(wire: WireRequest, *, family: str, significant_headers: frozenset[str], tenant: str) -> str:
@@ -41,6 +42,6 @@ def _question(body: bytes, family: str) -> tuple[str, object]:
         return "bytes", body.hex()
     if not isinstance(parsed, dict):
         return "json", parsed
-    left_out = NOT_THE_QUESTION.get(family, frozenset[str]())
+    left_out = NOT_THE_QUESTION.get(family, NO_FIELDS)
     fields = cast("dict[str, Any]", parsed)
     return "json", {name: value for name, value in fields.items() if name not in left_out}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
+from msgspec import Struct
 
 from penstock.errors import CallError
 
@@ -37,8 +38,7 @@ GoneReason: TypeAlias = Literal["cancelled", "deadline", "target_failed", "refus
 the others with the same. `not_shareable`: it has an answer, but one for itself alone (a budget cut it short)."""
 
 
-@attrs.frozen
-class Lead:
+class Lead(Struct, frozen=True):
     """Go upstream; others may wait for you. Owes a `finish`."""
 
 
@@ -55,8 +55,7 @@ class Pass:
 Role: TypeAlias = Lead | Follow | Pass
 
 
-@attrs.frozen
-class Landed(Generic[V]):
+class Landed(Struct, Generic[V], frozen=True):
     """The leader has an answer that all may have."""
 
     value: V
@@ -79,8 +78,7 @@ class Gone:
 Outcome: TypeAlias = Landed[V] | Failed | Gone
 
 
-@attrs.frozen
-class Deliver(Generic[V]):
+class Deliver(Struct, Generic[V], frozen=True):
     """Here is the leader's answer."""
 
     value: V
@@ -135,11 +133,10 @@ class _Follower:
     may_lead: bool
 
 
-@attrs.define
-class _Flight:
+class _Flight(Struct, eq=False):
     key: str
     leader: str
-    followers: dict[str, _Follower] = attrs.Factory(dict[str, _Follower])
+    followers: dict[str, _Follower] = {}
 
 
 class Flights(Generic[V]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import attrs
+from msgspec import Struct
 
 __all__ = ["ENTRY_OVERHEAD", "Entries", "EntriesStatistics", "Entry"]
 
@@ -17,8 +18,7 @@ TTL_JITTER = 0.1
 """Share by which a time to live varies: what was stored together does not expire together."""
 
 
-@attrs.frozen
-class Entry:
+class Entry(Struct, frozen=True):
     """One stored answer. Times are Unix times."""
 
     value: bytes

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 import msgspec
+from msgspec import Struct
 
 from penstock.policy.foreign_parts import Held, Taken, held_in, without_foreign_parts
 from penstock.policy.tool_ids import remapped
@@ -69,8 +70,7 @@ class UnsupportedRules:
         return rule
 
 
-@attrs.frozen
-class Fitted:
+class Fitted(Struct, frozen=True):
     """The request as the target takes it.
 
     `dropped` names parameters, in the order of `PARAMETERS`. `left_out` has the kind of each part that was left out

@@ -5,7 +5,7 @@ Not here: what the pieces are parts of (`assembly`, `commit`).
 
 from __future__ import annotations
 
-import attrs
+from msgspec import Struct
 
 __all__ = ["GrowingText"]
 
@@ -13,16 +13,15 @@ FRAGMENTS = 256
 """Fragments that are kept apart before they are joined."""
 
 
-@attrs.define
-class GrowingText:
+class GrowingText(Struct, eq=False):
     """Grows in O(1).
 
     A list of all fragments would hold an object of some sixty bytes for each, ten times the text of an answer that
     comes in small pieces; so would a StringIO, until 3.12.
     """
 
-    _joined: list[str] = attrs.Factory(list[str])
-    _fragments: list[str] = attrs.Factory(list[str])
+    _joined: list[str] = []
+    _fragments: list[str] = []
 
     def write(self, text: str) -> None:
         """More of it."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import attrs
+from msgspec import Struct
 
 __all__ = [
     "ACTIONS",
@@ -122,14 +123,16 @@ ACTIONS: Mapping[str, Action] = {
 """Every kind of error an attempt can end in. Kinds that end the call itself (its deadline, its budget) are not here."""
 
 
-@attrs.frozen
-class RetrySettings:
+class RetrySettings(Struct, frozen=True):
     """Seconds. Base and cap as the OpenAI and Anthropic SDKs have them; full jitter as AWS measured it to be best."""
 
     backoff_base: float = 0.5
     backoff_cap: float = 8.0
     max_wait: float = 5.0
     """The longest wait for one target while another could answer."""
+
+
+DEFAULTS = RetrySettings()
 
 
 def backoff(failures: int, settings: RetrySettings, jitter: float) -> float:
@@ -152,8 +155,7 @@ class Stage:
     context_window: int | None = None
 
 
-@attrs.frozen
-class Try:
+class Try(Struct, frozen=True):
     """Attempt this stage now. `ignoring`: though its circuit is open; no leave is to be asked for."""
 
     stage: int
@@ -220,7 +222,7 @@ class Cascade:
     ) -> None:
         self._stages = tuple(stages)
         self._deadline = deadline
-        self._settings = settings or RetrySettings()
+        self._settings = settings or DEFAULTS
         self._next_on_content_filter = next_on_content_filter
         self._all_open = all_open
         self._progress = [_Progress() for _ in self._stages]

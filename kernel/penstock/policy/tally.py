@@ -11,6 +11,7 @@ import math
 from collections import deque
 
 import attrs
+from msgspec import Struct
 
 __all__ = ["MAX_FAILURES", "MAX_SECONDS", "Counts", "Row", "Tally", "Verdict"]
 
@@ -36,14 +37,16 @@ class Verdict(enum.Enum):
     NEUTRAL = "neutral"
     """Nothing: the caller left, or the request was at fault."""
 
+    # Members are compared by identity. An enum's own hash is that of its name, found anew each time, at every result.
+    __hash__ = object.__hash__
+
     @property
     def is_failure(self) -> bool:
         """True for the two that count as failures."""
         return self in (Verdict.FAILED, Verdict.TIMED_OUT)
 
 
-@attrs.frozen
-class Counts:
+class Counts(Struct, frozen=True):
     """Results within a window."""
 
     ok: int = 0
@@ -127,10 +130,11 @@ class Tally:
 
     def add(self, verdict: Verdict, at: float, *, call: str | None = None, retry_after: float | None = None) -> None:
         """One result. Failures of the same `call` count as one call's; without it each is a call of its own."""
-        if verdict not in _ONE:
+        one = _ONE.get(verdict)
+        if one is None:
             return
         self._seen.add(verdict)
-        self._count(math.floor(at), _ONE[verdict])
+        self._count(math.floor(at), one)
         if verdict.is_failure:
             self._failures.append(_Failure(at, call, timed_out=verdict is Verdict.TIMED_OUT))
             self._in_a_row += 1
@@ -176,7 +180,8 @@ class Tally:
         return _calls([failure for failure in self._failures if now - window < math.floor(failure.at) + 1])
 
     def _count(self, second: int, counts: Counts) -> None:
-        self._seconds[second] = self._seconds.get(second, Counts()).plus(counts)
+        before = self._seconds.get(second)
+        self._seconds[second] = counts if before is None else before.plus(counts)
         if len(self._seconds) > MAX_SECONDS:
             del self._seconds[min(self._seconds)]
 
