@@ -136,7 +136,7 @@ def _offer(
     least = None
     if terms.money and price is not None:
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
-    if terms.per_request:
+    if not terms.within(estimate, outputs.minimum, least):
         refused = check_request_limits(terms.chain, estimate, outputs.minimum, nano_usd=least)
         if refused:
             return refusal_error(refused)

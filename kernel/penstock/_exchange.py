@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import lru_cache
-from typing import TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 import attrs
 import httpx
@@ -76,6 +76,7 @@ WORTH_A_CONNECTION = 0.2
 """Seconds left of the call's own time below which nobody waits for that: a loop that is late by half of it would lose
 the answer to the deadline, for the sake of a connection."""
 _Result = TypeVar("_Result")
+_Asked = ParamSpec("_Asked")
 
 
 @attrs.define
@@ -258,7 +259,7 @@ class Exchange:
 
     def _encode(self, request: ChatRequest, *, stream: bool) -> WireRequest:
         codec, now = self.codec, self.wall()
-        return self._authorized(self._codec_call(lambda: codec.encode(request, self.live.wire, stream=stream, now=now)))
+        return self._authorized(self._codec_call(codec.encode, request, self.live.wire, stream=stream, now=now))
 
     def _authorized(self, encoded: WireRequest) -> WireRequest:
         wire = self._checked(encoded, WireRequest)
@@ -267,7 +268,8 @@ class Exchange:
             self._secret = None if secret is None else secret.reveal()
         except ConfigError as error:
             raise AuthenticationError(f"{self.target}: {error}") from None
-        return self._told(lambda: self.codec.authorize(wire, self._secret, now=self.wall()), WireRequest)
+        authorized = self._codec_call(self.codec.authorize, wire, self._secret, now=self.wall())
+        return self._checked(authorized, WireRequest)
 
     def _keyed(self, wire: WireRequest) -> WireRequest:
         """With an idempotency key, where the provider takes one and the target's own headers name none."""
@@ -345,7 +347,7 @@ class Exchange:
     def _decode(self, response: WireResponse) -> Completion:
         if not 200 <= response.status < 300:
             raise self._classify(response)
-        return self._completed(self._codec_call(lambda: self.codec.decode(response)))
+        return self._completed(self._codec_call(self.codec.decode, response))
 
     def _completed(self, told: object) -> Completion:
         """What a codec read, where it is an answer at all."""
@@ -386,10 +388,10 @@ class Exchange:
             chunks.append(chunk)
         return chunks
 
-    def _codec_call(self, ask: Callable[[], _Result]) -> _Result:
+    def _codec_call(self, ask: Callable[_Asked, _Result], *args: _Asked.args, **kwargs: _Asked.kwargs) -> _Result:
         failure: CallError
         try:
-            return ask()
+            return ask(*args, **kwargs)
         except CallError as error:
             failure = error
         except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us

@@ -86,6 +86,19 @@ def test_a_request_that_fits_is_told_nothing_of() -> None:
     run(main)
 
 
+def test_a_temperature_is_told_to_be_left_out_though_another_one_was_taken() -> None:
+    async def main() -> None:
+        upstream = healthy()
+        async with penstock.open_kernel(route("openai/gpt-5"), transport=upstream) as kernel:
+            with kernel.events() as events:
+                for temperature in (None, 1, 0.5, 1, 0.5):
+                    await kernel.complete("q", temperature=temperature)
+                assert len(told(events.take(), ParametersDropped)) == 2
+        assert [body.get("temperature") for body in bodies(upstream)] == [None, 1, None, 1, None]
+
+    run(main)
+
+
 def test_neither_events_nor_logs_hold_what_was_left_out(caplog: pytest.LogCaptureFixture) -> None:
     thought = penstock.Thinking("CANARY", signature="CANARY", family="other")
     request = ChatRequest([Message.user("q"), Message.assistant([thought]), Message.user("r")], stop="CANARY")

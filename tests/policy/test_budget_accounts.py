@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from penstock.policy.accounts import chain_terms
 from penstock.policy.budget import (
     AccountSpec,
     Amount,
@@ -241,3 +244,24 @@ def test_an_account_that_was_forgotten_while_idle_is_limited_as_before_when_it_c
     counted = {path: account.windows[0].spent.tokens for path, account in ledger.snapshot().items()}
     assert counted == {"user/new": 10, "user/0": 8}
     assert isinstance(hold(ledger, "third", "user/0", Amount(3), tomorrow), Refused)
+
+
+FIGURES = st.none() | st.integers(0, 8)
+
+
+@given(
+    st.lists(st.tuples(FIGURES, FIGURES, FIGURES, FIGURES).filter(lambda row: row != (None,) * 4), max_size=3),
+    st.integers(0, 10),
+    st.integers(0, 10),
+    FIGURES,
+)
+def test_a_request_keeps_all_limits_exactly_where_none_of_them_refuses_it(
+    rows: list[tuple[int | None, ...]], asked: int, output: int, nano_usd: int | None
+) -> None:
+    limits = [
+        Limit(per=Per.REQUEST, tokens=tokens, nano_usd=money, input_tokens=inputs, output_tokens=outputs)
+        for tokens, money, inputs, outputs in rows
+    ]
+    chain = (AccountSpec(path="", limits=(day(1),)), AccountSpec(path="a", limits=tuple(limits)))
+    refused = check_request_limits(chain, asked, output, nano_usd=nano_usd)
+    assert chain_terms(chain).within(asked, output, nano_usd) is (refused is None)

@@ -161,10 +161,22 @@ class ChainTerms:
     chain: tuple[AccountSpec, ...]
     money: bool
     """Some of them is in money."""
-    per_request: bool
-    """Some of them is per request."""
+    per_request: tuple[Limit, ...]
+    """Those per request, the root's first."""
     output_cap: int | None
     """As `request_output_cap` says."""
+
+    def within(self, asked: int, output: int, nano_usd: int | None) -> bool:
+        """True where a request keeps all limits per request, as `check_request_limits` judges it: without the words."""
+        for limit in self.per_request:
+            if (
+                (limit.input_tokens is not None and asked > limit.input_tokens)
+                or (limit.output_tokens is not None and output > limit.output_tokens)
+                or (limit.tokens is not None and asked + output > limit.tokens)
+                or (limit.nano_usd is not None and nano_usd is not None and nano_usd > limit.nano_usd)
+            ):
+                return False
+        return True
 
 
 @lru_cache(maxsize=4_096)
@@ -174,7 +186,7 @@ def chain_terms(chain: tuple[AccountSpec, ...]) -> ChainTerms:
     return ChainTerms(
         chain,
         any(limit.nano_usd is not None for limit in limits),
-        any(limit.per is Per.REQUEST for limit in limits),
+        tuple(limit for limit in limits if limit.per is Per.REQUEST),
         request_output_cap(chain),
     )
 

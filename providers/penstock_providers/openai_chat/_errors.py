@@ -152,7 +152,11 @@ def tells_error(payload: Any) -> bool:
 
 def request_id_of(head: WireHead) -> str | None:
     """The provider's name for the exchange."""
-    return next((found for name in _REQUEST_ID_HEADERS if (found := head.header(name))), None)
+    named = dict(head.headers)
+    for name in _REQUEST_ID_HEADERS:
+        if found := named.get(name):
+            return found
+    return None
 
 
 def _error(kind: _Kind, told: _Told, head: WireHead, *, retry_after: float | None) -> ProviderError:
