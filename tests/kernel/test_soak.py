@@ -48,7 +48,8 @@ def kernel_config(port: int) -> penstock.Config:
             "providers": {"local": {"kind": "openai", "base_url": f"http://127.0.0.1:{port}/v1"}},
             "routes": {"default": {"cascade": ["local/gpt-4o"]}},
             "budget": {"limits": [{"per": "day", "tokens": 10**15}]},
-            "cache": {"store": "memory"},
+            # Small, so that it is full before memory is measured: what answers are kept is no growth of calls.
+            "cache": {"store": "memory", "memory_bytes": 131_072},
         },
         environ={},
     )
