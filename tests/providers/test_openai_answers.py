@@ -608,3 +608,9 @@ def test_done_is_told_only_after_the_wires_own_end() -> None:
     assert decoder.feed(sse(chunk({"content": "late"}))) == []
     decoder.close()
     assert decoder.completion.message.text == "a"
+
+
+def test_a_choice_without_a_message_is_no_answer() -> None:
+    body = msgspec.json.encode({"choices": [{"index": 0, "finish_reason": "stop"}]})
+    with pytest.raises(MalformedResponseError, match="holds no answer"):
+        CODEC.decode(WireResponse(200, HEAD.headers, body))

@@ -97,6 +97,9 @@ class OpenAIChat(Provider):
         completion = reader.completion(request_id=request_id, raw=payload)
         if not reader.finished and not completion.message.content:
             raise MalformedResponseError("the response holds no answer", request_id=request_id)
+        if completion.finish_reason == "stop" and all(choice.message is None for choice in answer.choices):
+            # Azure leaves the message out where a filter ended the answer: that says so. This claims to be one.
+            raise MalformedResponseError("the response holds no answer", request_id=request_id)
         return completion
 
     def decoder(self, head: WireHead) -> StreamDecoder:
