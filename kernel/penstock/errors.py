@@ -6,6 +6,7 @@
     |  |  +- BudgetExceededError       raise the limit, wait for .retry_after, or ask for less
     |  |  +- CircuitOpenError          wait for .retry_after
     |  |  +- OverloadedLocallyError    this process is full: shed load
+    |  |  +- LedgerUnavailableError    the ledger's store is down: repair it, or let calls through (on_store_down)
     |  |  +- NoRouteError              no such route or target, or none of its targets may take the request
     |  |  +- UnsendableRequestError    the request itself is wrong (it is an InvalidRequestError too)
     |  |     +- UnsupportedParameterError  no target can take a parameter: .parameters
@@ -65,6 +66,7 @@ __all__ = [
     "FirstTokenTimeoutError",
     "IdleTimeoutError",
     "InvalidRequestError",
+    "LedgerUnavailableError",
     "KernelClosedError",
     "KernelError",
     "MalformedResponseError",
@@ -177,6 +179,13 @@ class OverloadedLocallyError(RejectedError):
 
     kind = "overloaded_locally"
     says = "this process has as many calls in flight as it may"
+
+
+class LedgerUnavailableError(RejectedError):
+    """The ledger store cannot be reached or does not work, and calls are not let through without it."""
+
+    kind = "ledger_unavailable"
+    says = "the ledger store is not available"
 
 
 class NoRouteError(RejectedError):

@@ -16,9 +16,9 @@ import pluggy
 
 from penstock._events import Event
 from penstock._wire import Price
-from penstock.abc import Provider
+from penstock.abc import LedgerStore, Provider
 
-__all__ = ["PLUGIN_API", "PluginTools", "ProviderSpec", "hookimpl"]
+__all__ = ["PLUGIN_API", "LedgerSpec", "PluginTools", "ProviderSpec", "hookimpl"]
 
 PLUGIN_API = 1
 """The version of the plugin interface. A spec written for another is refused with PluginVersionError."""
@@ -55,6 +55,26 @@ class ProviderSpec:
     """The environment variable that overrides `base_url` where the table names none."""
     needs_key: bool = True
     api_version: int = PLUGIN_API
+
+
+@attrs.frozen
+class LedgerSpec:
+    """Offers a ledger store under `name`, the `store` of the `[ledger]` table."""
+
+    name: str
+    open: Callable[[Any, PluginTools], AbstractAsyncContextManager[LedgerStore]]
+    """Takes an instance of `options` and the tools. What it opens is closed when the kernel stops."""
+    options: type = attrs.field(default=type(None))
+    """An attrs class; what `[ledger]` says beside `store` and the kernel's own settings is structured into it.
+
+    A field of type Path is taken relative to the configuration file.
+    """
+    api_version: int = PLUGIN_API
+
+
+@hookspec
+def penstock_ledgers() -> Sequence[LedgerSpec]:  # type: ignore[empty-body]
+    """The ledger stores this plugin offers."""
 
 
 @hookspec
