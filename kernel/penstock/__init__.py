@@ -38,9 +38,9 @@ from penstock.errors import IdleTimeoutError as IdleTimeoutError
 from penstock.errors import InvalidRequestError as InvalidRequestError
 from penstock.errors import KernelClosedError as KernelClosedError
 from penstock.errors import KernelError as KernelError
+from penstock.errors import LedgerUnavailableError as LedgerUnavailableError
 from penstock.errors import MalformedResponseError as MalformedResponseError
 from penstock.errors import ModelNotFoundError as ModelNotFoundError
-from penstock.errors import LedgerUnavailableError as LedgerUnavailableError
 from penstock.errors import NoRouteError as NoRouteError
 from penstock.errors import OutputInvalidError as OutputInvalidError
 from penstock.errors import OverloadedError as OverloadedError

@@ -356,7 +356,7 @@ class LedgerBook:
 
     def _over(self, windows: Iterable[WindowUse]) -> bool:
         """True where a window that the step names is over by the book's clock."""
-        return any([use.end <= self.now for use in windows])
+        return any(use.end <= self.now for use in windows)
 
     def _remember(self, lease: float) -> None:
         if self._tombstone < lease < math.inf:
