@@ -305,9 +305,13 @@ class MemoryPages:
         """The journal of that time."""
         return [row for row in self._spent.values() if since <= row.since < until]
 
-    def windows(self, keys: Iterable[str] | None) -> list[WindowRow]:
-        """Windows with something in them, as of the last step; None: all there are."""
-        pages = self._windows.values() if keys is None else (self._windows[key] for key in keys if key in self._windows)
+    def windows(self, keys: Iterable[str] | None, now: float) -> list[WindowRow]:
+        """Windows that something is kept of, as of `now`; None: all there are."""
+        pages = list(self._windows.values())
+        if keys is not None:
+            pages = [self._windows[key] for key in keys if key in self._windows]
+        for page in pages:
+            page.advance(now)
         return [page.row() for page in pages]
 
     def holds(self) -> list[HoldPage]:
