@@ -163,6 +163,13 @@ class AccountWindows:
         soft = spec.soft if spec else None
         return tuple([AccountWindow(account, shape, *limits.get(shape, (None, None)), soft) for shape in shapes])
 
+    def known_keys(self) -> list[str]:
+        """The windows of all accounts that are declared or were asked for, while they are remembered."""
+        keys = {window.key: None for window in self.declared()}
+        for path in self._paths.values():
+            keys.update((window.key, None) for window in path.windows)
+        return list(keys)
+
     def declared(self) -> Iterable[AccountWindow]:
         """The windows of all accounts that are spelled out in the configuration."""
         for account in self.tree.declared:

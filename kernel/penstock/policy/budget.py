@@ -39,7 +39,7 @@ from penstock.policy.holds import (
     Waiting,
 )
 from penstock.policy.ledger_book import LedgerBook
-from penstock.policy.ledger_pages import MemoryPages
+from penstock.policy.memory_pages import MemoryPages
 from penstock.policy.window import Per
 
 __all__ = [

@@ -89,6 +89,8 @@ class _Live:
 
     account: str
     held: bool = False
+    output_tokens: int = 0
+    amount: Amount = NOTHING
     top_ups: int = 0
     unheld: tuple[WindowUse, ...] = ()
     """It was let through without the store, and is to be charged in these windows."""
@@ -226,9 +228,12 @@ class HoldQueue:
                 decisions.append(decision)
         return decisions
 
-    def failed(self, steps: Sequence[Step]) -> list[str]:
-        """The store did not answer: whose asks failed with that. Settles and the like are kept for the next batch."""
-        asked: list[str] = []
+    def failed(self, steps: Sequence[Step], *, sent: bool = True) -> list[Reserve | TopUp]:
+        """The store did not answer: whose asks failed with that. Settles and the like are kept for the next batch.
+
+        `sent` False: the batch never left, so nothing of it is to be undone.
+        """
+        asked: list[Reserve | TopUp] = []
         kept: dict[str, Settle] = {}
         for step in steps:
             match step:
@@ -238,22 +243,33 @@ class HoldQueue:
                     self._adopts.setdefault(step.window.key, step)
                 case Renew():
                     self._renew_at = self.now  # again with the next batch
-                case Reserve() | TopUp():
+                case Reserve():
                     self._asks.pop(step.hold_id, None)
+                    waited = step.hold_id in self._waiting
                     self._leave(step.hold_id)
-                    asked.append(step.hold_id)
+                    if not sent and not waited:
+                        self._live.pop(step.hold_id, None)
+                    asked.append(step)
+                case TopUp():
+                    asked.append(step)
                 case _:
                     pass
         self._settles = {**kept, **self._settles}
         return asked
 
+    def knows(self, hold_id: str) -> bool:
+        """True where a settle of that id has something to settle, as far as this process knows."""
+        return hold_id in self._live
+
     def let_through(self, step: Reserve | TopUp) -> Granted:
         """Grants what a store that is away could not: the charge is booked in the windows of now when it is back."""
-        live = self._live.setdefault(step.hold_id, _Live(step.hold_id))
         if isinstance(step, TopUp):
-            return Granted(step.hold_id, 0, step.more)
-        live.unheld = step.windows
-        return Granted(step.hold_id, step.max_output, dearest(step.lines, step.max_output))
+            live = self._live[step.hold_id]
+            live.amount += step.more
+            return Granted(step.hold_id, live.output_tokens, live.amount)
+        amount = dearest(step.lines, step.max_output)
+        self._live[step.hold_id] = _Live(step.account, False, step.max_output, amount, unheld=step.windows)
+        return Granted(step.hold_id, step.max_output, amount)
 
     # What is known
 
@@ -316,13 +332,14 @@ class HoldQueue:
         match answer:
             case Held(output_tokens=output, amount=amount):
                 self._leave(step.hold_id)
-                self._live[step.hold_id].held = True
+                live = self._live[step.hold_id]
+                live.held, live.output_tokens, live.amount = True, output, amount
                 if self._renew_at == math.inf:
                     self._renew_at = self.now + self._lease / 3
                 return Granted(step.hold_id, output, amount)
             case Lacking() if answer.hopeless or not ask.may_wait(now):
                 self._leave(step.hold_id)
-                return _refused(step.hold_id, answer, self._by_key(step.account), dearest(step.lines, step.min_output))
+                return _refused(step.hold_id, answer, self._by_key(step.account))
             case Lacking():
                 self._waiting[step.hold_id] = ask
                 self._lacks[step.hold_id] = answer
@@ -341,9 +358,10 @@ class HoldQueue:
             return None
         match answer:
             case Held(output_tokens=output, amount=amount):
+                live.amount = amount
                 return Granted(step.hold_id, output, amount)
             case Lacking():
-                return _refused(step.hold_id, answer, self._by_key(live.account), step.more)
+                return _refused(step.hold_id, answer, self._by_key(live.account))
             case Stale():
                 self._top_ups[step.hold_id] = step
                 return None
@@ -404,7 +422,7 @@ def check_time(now: float) -> None:
         raise ValueError(f"{now!r} is no Unix time")
 
 
-def _refused(hold_id: str, lacking: Lacking, windows: dict[str, AccountWindow], need: Amount) -> Refused:
+def _refused(hold_id: str, lacking: Lacking, windows: dict[str, AccountWindow]) -> Refused:
     """Names the limit that decides when to come back: the spent one that refills last, else the first that is held."""
     below = lacking.shortest_fits
     spent = [(lack, lack.missing_of_spent) for lack in lacking.lacks if lack.missing_of_spent is not None]

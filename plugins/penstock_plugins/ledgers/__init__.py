@@ -1,0 +1,1 @@
+"""Ledger stores: one plugin per file."""
