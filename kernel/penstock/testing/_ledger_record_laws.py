@@ -18,6 +18,7 @@ __all__ = [
     "limits_set_by_hand_go_before_the_configured_ones",
     "others_see_the_same_ledger",
     "reset_forgets_what_was_spent_and_set",
+    "reset_is_not_taken_for_room_by_late_truth",
     "spent_is_set_by_hand",
     "windows_that_are_unknown_are_left_out",
 ]
@@ -92,6 +93,23 @@ async def reset_forgets_what_was_spent_and_set(make: MakeLedger) -> None:
         await bench.expect_held(bench.reserve("c", window, tokens=80), "a reset makes room")
         await bench.one(bench.settle("b", 20))
         await bench.expect_row(window.key, "what was held is charged after a reset", held=80, spent=20)
+
+
+async def reset_is_not_taken_for_room_by_late_truth(make: MakeLedger) -> None:
+    """A lapsed hold whose charge was reset is settled or renewed later: nothing was spent by then, never less."""
+    async with on_bench(make) as bench:
+        window = bench.window(tokens=100)
+        await bench.commit(
+            bench.reserve("a", window, tokens=60, spans=2),
+            bench.reserve("b", window, tokens=20, spans=2),
+        )
+        await bench.pass_spans(3)
+        await bench.one(bench.change(window, reset=True))
+        await bench.one(bench.settle("a", 10))
+        await bench.expect_row(window.key, "the truth after a reset", spent=10)
+        await bench.one(bench.renew("b", spans=9))
+        await bench.expect_row(window.key, "a renewal after a reset", held=20, spent=10)
+        await bench.expect_lacking(bench.reserve("c", window, tokens=71), "the limit after a reset")
 
 
 async def change_by_hand_is_kept_in_the_history(make: MakeLedger) -> None:
