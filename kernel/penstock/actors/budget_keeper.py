@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import attrs
@@ -20,11 +20,11 @@ from penstock.abc import LedgerStore
 from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Reply, Request, open_mailbox
 from penstock.actors._supervisor import NEVER_RESTART, Actor
 from penstock.errors import ActorFailedError, LedgerUnavailableError
-from penstock.policy.account_windows import AccountSnapshot
+from penstock.policy.account_windows import AccountSnapshot, AccountWindows
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
 from penstock.policy.holds import Amount, BudgetEvent, Granted, Line, Refused
-from penstock.policy.ledger_steps import Landed, Spent, Step
+from penstock.policy.ledger_steps import Landed, Spent, Step, WindowRow
 
 __all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
 
@@ -255,9 +255,12 @@ class BudgetKeeper(Actor):
 class BudgetRef:
     """How calls reserve and settle."""
 
-    def __init__(self, address: Address, look: Callable[[], Awaitable[Mapping[str, AccountSnapshot]]]) -> None:
+    def __init__(self, address: Address, windows: AccountWindows, store: LedgerStore, timeout: float) -> None:
         self._address = address
-        self._look = look
+        self._windows = windows
+        self._store = store
+        self._timeout = timeout
+        self._rows: Sequence[WindowRow] = ()
 
     async def reserve(
         self,
@@ -296,13 +299,26 @@ class BudgetRef:
         """Other accounts and limits over what is held and spent."""
         await self._address.ask_aside(_Reconfigure(tuple(accounts)))
 
-    async def accounts(self) -> Mapping[str, AccountSnapshot]:
+    def accounts(self) -> Mapping[str, AccountSnapshot]:
         """Every account that has limits, with what is held and spent there.
 
-        Of a store that outlives the process, those that are declared or were used by this process. Raises
-        LedgerUnavailableError.
+        Of a store that outlives the process, those that are declared or were used by this process, as of the last
+        `look`.
         """
-        return await self._look()
+        rows = self._store.peek()
+        return self._windows.snapshot(self._rows if rows is None else rows)
+
+    async def look(self) -> None:
+        """Asks the store how its windows are. Raises LedgerUnavailableError."""
+        if not self._store.durable:
+            return
+        try:
+            with trio.move_on_after(self._timeout):
+                self._rows = await self._store.windows(self._windows.known_keys())
+                return
+        except Exception as error:  # noqa: BLE001 - foreign code
+            raise _unavailable(error) from None
+        raise LedgerUnavailableError(f"the ledger's store did not answer within {self._timeout:g} s")
 
     async def flush(self) -> None:
         """Waits until everything told before is handled, and booked where the store answers."""
@@ -331,18 +347,8 @@ def open_budget_keeper(
     settings = settings or KeeperSettings()
     address, inbox = open_mailbox(BudgetKeeper.name, slots=slots)
     queue = HoldQueue(accounts, lease=settings.lease, adopts=store.durable)
-
-    async def look() -> Mapping[str, AccountSnapshot]:
-        keys = queue.windows.known_keys() if store.durable else None
-        try:
-            with trio.move_on_after(settings.timeout):
-                return queue.windows.snapshot(await store.windows(keys))
-        except Exception as error:  # noqa: BLE001 - foreign code
-            raise _unavailable(error) from None
-        raise LedgerUnavailableError(f"the ledger's store did not answer within {settings.timeout:g} s")
-
     keeper = BudgetKeeper(queue, store, clock, settings, on_event=on_event, on_store=on_store)
-    return keeper, inbox, BudgetRef(address, look)
+    return keeper, inbox, BudgetRef(address, queue.windows, store, settings.timeout)
 
 
 def _unavailable(error: Exception) -> LedgerUnavailableError:

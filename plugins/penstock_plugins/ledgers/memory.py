@@ -35,6 +35,11 @@ class MemoryLedger(LedgerStore):
         self._book.advance(self._wall())
         return self._pages.windows(keys, self._book.now)
 
+    def peek(self) -> Sequence[WindowRow]:
+        """As they are now."""
+        self._book.advance(self._wall())
+        return self._pages.windows(None, self._book.now)
+
     async def holds(self) -> Sequence[HoldRow]:
         """As they are now."""
         self._book.advance(self._wall())

@@ -8,6 +8,7 @@ up is decided here, because a connection whose other end has gone says nothing, 
 from __future__ import annotations
 
 import hashlib
+import logging
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ import trio
 from coredis.connection import TCPConnection, TCPLocation
 
 from penstock.errors import LedgerUnavailableError
+
+logger = logging.getLogger("penstock")
 
 __all__ = ["Link", "Script", "Server"]
 
@@ -132,9 +135,32 @@ class Link:
                 password=server.password,
                 ssl_context=server.tls,
             )
-            await self._nursery.start(connection.run)
+            await self._nursery.start(_live, connection)
             self._connection = connection
             return connection
+
+
+async def _live(connection: TCPConnection, *, task_status: trio.TaskStatus[None]) -> None:
+    """A connection's own task. What it dies of is for who asks by it, never for the nursery that others live in."""
+    ready = _Ready(task_status)
+    try:
+        await connection.run(task_status=ready)
+    except Exception as error:
+        if not ready.told:
+            raise
+        logger.debug("a connection to the ledger ended in %s", type(error).__name__)
+
+
+@attrs.define
+class _Ready:
+    """Passes on that the connection is there, and remembers that it did."""
+
+    status: trio.TaskStatus[None]
+    told: bool = False
+
+    def started(self, value: None = None) -> None:
+        self.told = True
+        self.status.started(value)
 
 
 LOOK_ANEW = (says.ReadOnlyError, says.AuthenticationError, says.AskError, says.ClusterDownError)
