@@ -12,7 +12,7 @@ from typing import cast
 import attrs
 
 from penstock._asked import Call
-from penstock._budgeting import BudgetRules, Offer, price_offers
+from penstock._budgeting import BudgetRules, Offer, output_bound, price_offers
 from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
 from penstock._explanation import Reason, When
@@ -75,7 +75,7 @@ def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, 
         # What was shown is read again: only the window bounds how much that is.
         reads = target.capabilities.context_window
     # Without a limit nothing is inserted: what the wire request itself allows is the bound, if it has one.
-    writes = offer.outputs.maximum if call.chain else _output_bound(request, target)
+    writes = offer.outputs.maximum if call.chain else output_bound(request, target)
     amount = None
     if reads is not None and writes is not None:
         amount = Line.at_price(reads, target.price, writes).amount_at(writes)
@@ -105,15 +105,6 @@ def goes_on(call: Call, target: LiveTarget) -> bool:
         and not asks_for_thinking(call.request)
         and call.request.output is None
     )
-
-
-def _output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
-    told: object = None
-    try:
-        told = target.provider.codec.output_bound(request, target.wire)
-    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
-        return None
-    return told if isinstance(told, int) and told >= 0 else None
 
 
 def refusal(target: LiveTarget, error: CallError) -> When:
