@@ -25,7 +25,7 @@ from penstock.policy.routing import CoolDown
 from penstock.policy.upstream_stream import asks_for_thinking
 from penstock.types import ChatRequest, WireRequest
 
-__all__ = ["Spending", "goes_on", "refusal", "spendings", "unsendable", "when"]
+__all__ = ["Spending", "goes_on", "refusal", "spendings", "unsendable", "when", "when_ignored"]
 
 UNLIMITED = BudgetRules(on_unknown_price="allow", on_unknown_bound="estimate")
 """Where no account on the path has a limit, nothing is refused for want of a price or a bound."""
@@ -137,6 +137,14 @@ def when(engine: Engine, target: LiveTarget, now: float) -> When:
     found = [*_cooling(engine, target, now), *_unhealthy(engine, target, now)]
     ready = When(reason="ready", ready_in=0.0, says="now")
     return max(found, key=_hindrance, default=ready)
+
+
+def when_ignored(engine: Engine, target: LiveTarget, now: float) -> When:
+    """The same for a call that goes on as if no circuit were open."""
+    barred = [found for found in _unhealthy(engine, target, now) if found.reason == "isolated"]
+    says = 'now, though its circuit is open, as every other is: all_open = "ignore"'
+    tried = When(reason="ignored", ready_in=0.0, says=says)
+    return max([tried, *_cooling(engine, target, now), *barred], key=_hindrance)
 
 
 def _hindrance(found: When) -> tuple[float, bool]:
