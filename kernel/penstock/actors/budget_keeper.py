@@ -142,8 +142,7 @@ class BudgetKeeper(Actor):
             case _Settle(hold_id=hold_id):
                 self._asking.pop(hold_id, None)
                 if self._queue.knows(hold_id):
-                    charged, estimated = message.charged, message.estimated
-                    self._queue.settle(hold_id, charged, estimated=estimated, spent=message.spent)
+                    self._queue.settle(hold_id, message.charged, estimated=message.estimated, spent=message.spent)
             case _TopUp(hold_id=hold_id, more=more):
                 assert envelope.reply is not None
                 if self._queue.top_up(hold_id, more):
@@ -232,8 +231,10 @@ class BudgetKeeper(Actor):
         """When the first wait is over, leases are to be renewed, or the store is to be asked again."""
         if self._away is not None:
             return self._retry_at
-        now, wall = self._clock.monotonic(), self._clock.wall()
         due = self._queue.next_renewal
+        if due == math.inf and not self._queue.some_wait:
+            return None
+        now, wall = self._clock.monotonic(), self._clock.wall()
         if self._queue.some_wait:
             end = self._queue.next_wait_end
             due = due if end is None else min(due, end)
@@ -346,7 +347,9 @@ def open_budget_keeper(
     """A keeper over the store, the inbox for its supervisor, and the Ref for everyone else."""
     settings = settings or KeeperSettings()
     address, inbox = open_mailbox(BudgetKeeper.name, slots=slots)
-    queue = HoldQueue(accounts, lease=settings.lease, adopts=store.durable)
+    # In memory of one process holds need no lease: whoever holds settles, or all of it is gone.
+    lease = settings.lease if store.durable or store.shared else math.inf
+    queue = HoldQueue(accounts, lease=lease, adopts=store.durable)
     keeper = BudgetKeeper(queue, store, clock, settings, on_event=on_event, on_store=on_store)
     return keeper, inbox, BudgetRef(address, queue.windows, store, settings.timeout)
 

@@ -169,7 +169,7 @@ class LedgerBook:
             hold = HoldPage(step.hold_id, step.account, 0, [Part(NOTHING, buckets)], self.now, self.now)
         else:
             return KNOWN
-        before = self._live(hold)
+        before = self._live(hold) if step.turns else {}
         self._charge(hold, step.charged, estimated=step.estimated)
         turns = [Turn(window.key, spent, window.spent, window.buckets[-1].end) for window, spent in before.items()]
         return Charged(hold.amount, tuple(turns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
@@ -80,6 +81,8 @@ class MemoryPages:
 
     def due(self, now: float) -> list[HoldPage]:  # noqa: D102
         self._now = now
+        if not self._ends or self._ends[0][0] > now:
+            return []
         due: dict[str, HoldPage] = {}
         while self._ends and self._ends[0][0] <= now:
             at, hold_id = heappop(self._ends)
@@ -142,7 +145,9 @@ class MemoryPages:
         return len(self._tombstones)
 
     def _expect(self, page: HoldPage) -> None:
-        heappush(self._ends, (_ends(page), page.id))
+        ends = _ends(page)
+        if ends < math.inf:
+            heappush(self._ends, (ends, page.id))
 
     def _drop_idle(self) -> None:
         for key, page in list(self._windows.items()):
