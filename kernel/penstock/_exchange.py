@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import lru_cache
-from typing import Literal, ParamSpec, TypeVar, cast
+from typing import Literal, NoReturn, ParamSpec, TypeVar, cast
 
 import attrs
 import httpx
@@ -25,6 +25,7 @@ from penstock._transport.body import Body
 from penstock.abc import Missing, Provider, StreamDecoder
 from penstock.errors import (
     AuthenticationError,
+    BudgetCutError,
     CallError,
     ConfigError,
     ConnectionLostError,
@@ -36,6 +37,7 @@ from penstock.errors import (
     UnsendableRequestError,
 )
 from penstock.policy.commit import is_token
+from penstock.policy.meter import Meter
 from penstock.policy.replay import replayed
 from penstock.policy.stream_watch import Phases, StreamWatch
 from penstock.types import (
@@ -142,12 +144,18 @@ class Exchange:
         assert scope.cancelled_caught
         raise TotalTimeoutError(f"{self.target} did not answer within {self.phases.total:g} s (total)")
 
-    async def streamed(self, request: ChatRequest, deliver: Callable[[Sequence[Chunk]], Awaitable[None]]) -> Completion:
+    async def streamed(
+        self,
+        request: ChatRequest,
+        deliver: Callable[[Sequence[Chunk]], Awaitable[None]],
+        meter: Meter | None = None,
+    ) -> Completion:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.
 
         `deliver` says `pause_clocks` before it waits for the consumer. `Finished` is not delivered: that is for the
         caller to say, once this has returned. An answer that lacks only the wire's mark of its end is whole, however
         the connection ends after it, and before any deadline: `StreamDecoder.missing` says how long more is waited for.
+        One that uses more than `meter` allows is cut: BudgetCutError.
         """
         wire = self._encode(request, stream=True)
         watch = StreamWatch(self.phases, trio.current_time())
@@ -164,7 +172,7 @@ class Exchange:
                     scope.deadline = watch.deadline()
                     return await self._take_whole(head, response, deliver, scope)
                 self._decoder = self._codec_call(lambda: self.codec.decoder(head))
-                return await self._pump(response, self._decoder, deliver, watch, scope)
+                return await self._pump(response, self._decoder, deliver, watch, scope, meter)
             except StreamBrokenError as broken:
                 if not self._cut or (completion := self._all_but_the_end()) is None:
                     raise
@@ -219,12 +227,19 @@ class Exchange:
         deliver: Callable[[Sequence[Chunk]], Awaitable[None]],
         watch: StreamWatch,
         scope: trio.CancelScope,
+        meter: Meter | None,
     ) -> Completion:
         body = _bytes_of(response)
         missing, until = "answer", math.inf
+        most_bytes, told = (math.inf, None) if meter is None else (meter.most_bytes, self.usage)
         while (data := await self._read(body, StreamBrokenError)) is not None:
             before = self.streamed_bytes
             chunks = self._feed(decoder, data)
+            if meter is not None and (self.streamed_bytes > most_bytes or self.usage is not told):
+                told = self.usage
+                # A whole answer is not taken away: nothing more of it would be billed.
+                if meter.is_over(self.streamed_bytes, told) and self._missing(decoder) == "answer":
+                    await self._cut_short(response, chunks, deliver)
             now = trio.current_time()
             if chunks and self.first_token_at is None and any(map(is_token, chunks)):
                 self.first_token_at = now
@@ -250,6 +265,18 @@ class Exchange:
                 scope.deadline = due
         self._codec_call(decoder.close)
         return self._completed(self._codec_call(lambda: decoder.completion))
+
+    async def _cut_short(
+        self, response: httpx.Response, chunks: Sequence[Chunk], deliver: Callable[[Sequence[Chunk]], Awaitable[None]]
+    ) -> NoReturn:
+        """The connection goes first: what comes while the consumer takes its time would be billed. What came is shown,
+        for it is paid for.
+        """
+        await _let_go(response)
+        self.pause_clocks()
+        if chunks:
+            await deliver(chunks)
+        raise BudgetCutError(f"{self.target} went on beyond what the call may use of its budget, and was cut off")
 
     def _missing(self, decoder: StreamDecoder) -> Missing | Literal["nothing"]:
         """What the stream still has to bring, by what its decoder says."""

@@ -19,6 +19,7 @@
     |  |  +- ConnectError              not sent
     |  |  +- ConnectionLostError       the connection ended before a whole response came
     |  |  +- StreamBrokenError         a stream ended before its end: .partial
+    |  |  |  +- BudgetCutError            cut here: more was served than the call's hold
     |  |  +- MalformedResponseError    what came is not what the provider's wire says
     |  |  +- AttemptTimeoutError
     |  |     +- ConnectTimeoutError  FirstTokenTimeoutError  IdleTimeoutError  TooSlowError  TotalTimeoutError
@@ -50,6 +51,7 @@ __all__ = [
     "ActorFailedError",
     "AttemptTimeoutError",
     "AuthenticationError",
+    "BudgetCutError",
     "BudgetExceededError",
     "CallError",
     "CascadeExhaustedError",
@@ -365,6 +367,18 @@ class StreamBrokenError(TransportError):
     ) -> None:
         super().__init__(message, **told)
         self.partial = partial
+
+
+class BudgetCutError(StreamBrokenError):
+    """The answer was cut here, for it had used more than its call's hold: the provider did not keep `max_tokens`.
+
+    `partial` is the text up to there. It is final: no other attempt is paid for. Raised by `complete` too, where the
+    answer was streamed upstream. (An answer that keeps to what a budget allowed it ends in a response with
+    `finish_reason` "length" and `capped_by` "budget".)
+    """
+
+    kind = "budget_cut"
+    says = "the answer used more than the call's hold, and was cut"
 
 
 class MalformedResponseError(TransportError):
