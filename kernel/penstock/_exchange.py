@@ -103,6 +103,7 @@ class Exchange:
     _scope: trio.CancelScope | None = None
     """Where the stream's clocks tick."""
     _decoder: StreamDecoder | None = None
+    _meter: Meter | None = None
     _whole: Completion | None = None
     """An answer that came in one piece although a stream was asked for."""
     _cut: bool = False
@@ -157,6 +158,7 @@ class Exchange:
         the connection ends after it, and before any deadline: `StreamDecoder.missing` says how long more is waited for.
         One that uses more than `meter` allows is cut: BudgetCutError.
         """
+        self._meter = meter
         wire = self._encode(request, stream=True)
         watch = StreamWatch(self.phases, trio.current_time())
         with trio.CancelScope(deadline=watch.deadline()) as scope:
@@ -172,7 +174,7 @@ class Exchange:
                     scope.deadline = watch.deadline()
                     return await self._take_whole(head, response, deliver, scope)
                 self._decoder = self._codec_call(lambda: self.codec.decoder(head))
-                return await self._pump(response, self._decoder, deliver, watch, scope, meter)
+                return await self._pump(response, self._decoder, deliver, watch, scope)
             except StreamBrokenError as broken:
                 if not self._cut or (completion := self._all_but_the_end()) is None:
                     raise
@@ -227,11 +229,11 @@ class Exchange:
         deliver: Callable[[Sequence[Chunk]], Awaitable[None]],
         watch: StreamWatch,
         scope: trio.CancelScope,
-        meter: Meter | None,
     ) -> Completion:
         body = _bytes_of(response)
         missing, until = "answer", math.inf
-        most_bytes, told = (math.inf, None) if meter is None else (meter.most_bytes, self.usage)
+        meter, told = self._meter, self.usage
+        most_bytes = math.inf if meter is None else meter.most_bytes
         while (data := await self._read(body, StreamBrokenError)) is not None:
             before = self.streamed_bytes
             chunks = self._feed(decoder, data)

@@ -231,6 +231,8 @@ class BudgetKeeper(Actor):
         """When the first wait is over, leases are to be renewed, or the store is to be asked again."""
         if self._away is not None:
             return self._retry_at
+        if self._queue.has_work:
+            return self._clock.monotonic()  # what the store would not do for a window that was over
         due = self._queue.next_renewal
         if due == math.inf and not self._queue.some_wait:
             return None

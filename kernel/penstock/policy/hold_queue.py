@@ -113,6 +113,8 @@ class HoldQueue:
         self._top_ups: dict[str, TopUp] = {}
         self._settles: dict[str, Settle] = {}
         self._adopts: dict[str, Adopt] = {}
+        self._again = False
+        """Some who wait were asked about a window that was over."""
         self._told: dict[str, frozenset[str]] = {}
         self._events: list[BudgetEvent] = []
         if adopts:
@@ -192,6 +194,7 @@ class HoldQueue:
             steps.append(TopUp(hold_id=top_up.hold_id, number=top_up.number, windows=windows, more=top_up.more))
         self._adopts, self._settles, self._top_ups = {}, {}, {}
         if serve:
+            self._again = False
             for ask in (*self._waiting.values(), *self._asks.values()):
                 steps.append(
                     Reserve(
@@ -277,7 +280,7 @@ class HoldQueue:
     @property
     def has_work(self) -> bool:
         """True where the next batch has something in it beside those who wait, and renewals."""
-        return bool(self._asks or self._settles or self._top_ups or self._adopts)
+        return bool(self._asks or self._settles or self._top_ups or self._adopts or self._again)
 
     @property
     def some_wait(self) -> bool:
@@ -346,8 +349,10 @@ class HoldQueue:
                 self._lacks[step.hold_id] = answer
                 return None
             case Stale():
-                self._asks[step.hold_id] = ask
-                self._leave(step.hold_id)
+                # It keeps its place: the order of the answers is the order of asking.
+                self._waiting[step.hold_id] = ask
+                self._lacks.pop(step.hold_id, None)
+                self._again = True
                 return None
             case _:
                 self._leave(step.hold_id)
