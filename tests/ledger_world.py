@@ -160,13 +160,10 @@ class World:
         told = process.queue.landed(steps, landed, process.sent_at)
         assert [_verdict(decision) for decision in told] == expected
 
-    def lose(self, process: Process, *, carried_out: bool, later: bool = False, allow: bool = False) -> None:
+    def lose(self, process: Process, fate: str, *, allow: bool = False) -> None:
         """No answer comes. What was asked for has failed, or is let through."""
         steps, process.flight = self._flown(process), None
-        if carried_out:
-            self._carry_out(steps)
-        elif later:
-            self.limbo.append((self.now, steps))
+        self._meet(steps, fate)
         self._fail(process, steps, sent=True, allow=allow)
 
     def find_it_away(self, process: Process) -> None:
@@ -180,12 +177,9 @@ class World:
         self._carry_out(steps)
 
     def kill(self, process: Process, *, skew: float, rolling: bool, fate: str) -> None:
-        """`kill -9`: another one takes its place. What was under way is carried out, or comes late, or never does."""
-        steps = process.flight or []
-        if steps and fate == "carried out":
-            self._carry_out(steps)
-        elif steps and fate == "late":
-            self.limbo.append((self.now, steps))
+        """`kill -9`: another one takes its place."""
+        if process.flight:
+            self._meet(process.flight, fate)
         for call in process.running.values():
             if call.held is not None:
                 self._serve(call.held)
@@ -230,6 +224,13 @@ class World:
             assert held[1] + spent[1] <= 6 * self.figures[1]
 
     # How
+
+    def _meet(self, steps: list[Step], fate: str) -> None:
+        """What becomes of a batch whose answer nobody hears: carried out now, late, twice, or never."""
+        if fate in ("carried out", "twice"):
+            self._carry_out(steps)
+        if fate in ("late", "twice"):
+            self.limbo.append((self.now, steps))
 
     @staticmethod
     def _flown(process: Process) -> list[Step]:

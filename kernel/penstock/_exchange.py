@@ -104,6 +104,8 @@ class Exchange:
     """Where the stream's clocks tick."""
     _decoder: StreamDecoder | None = None
     _meter: Meter | None = None
+    _metered: Usage | None = None
+    """The report that the meter has seen."""
     _whole: Completion | None = None
     """An answer that came in one piece although a stream was asked for."""
     _cut: bool = False
@@ -232,16 +234,11 @@ class Exchange:
     ) -> Completion:
         body = _bytes_of(response)
         missing, until = "answer", math.inf
-        meter, told = self._meter, self.usage
-        most_bytes = math.inf if meter is None else meter.most_bytes
         while (data := await self._read(body, StreamBrokenError)) is not None:
             before = self.streamed_bytes
             chunks = self._feed(decoder, data)
-            if meter is not None and (self.streamed_bytes > most_bytes or self.usage is not told):
-                told = self.usage
-                # A whole answer is not taken away: nothing more of it would be billed.
-                if meter.is_over(self.streamed_bytes, told) and self._missing(decoder) == "answer":
-                    await self._cut_short(response, chunks, deliver)
+            if self._uses_too_much(decoder):
+                await self._cut_short(response, chunks, deliver)
             now = trio.current_time()
             if chunks and self.first_token_at is None and any(map(is_token, chunks)):
                 self.first_token_at = now
@@ -267,6 +264,14 @@ class Exchange:
                 scope.deadline = due
         self._codec_call(decoder.close)
         return self._completed(self._codec_call(lambda: decoder.completion))
+
+    def _uses_too_much(self, decoder: StreamDecoder) -> bool:
+        """True where more was served than is held. A whole answer is not taken away: no more of it would be billed."""
+        meter, reported = self._meter, self.usage
+        if meter is None or (self.streamed_bytes <= meter.most_bytes and reported is self._metered):
+            return False
+        self._metered = reported
+        return meter.is_over(self.streamed_bytes, reported) and self._missing(decoder) == "answer"
 
     async def _cut_short(
         self, response: httpx.Response, chunks: Sequence[Chunk], deliver: Callable[[Sequence[Chunk]], Awaitable[None]]

@@ -213,7 +213,7 @@ LATER: list[tuple[dict[str, Any], str]] = [
     ({"cache": {"store": "memory", "stale_while_revalidate": 600}}, "cache.stale_while_revalidate"),
     ({"cache": {"store": "memory", "stale_if_error": 600}}, "cache.stale_if_error"),
     (limit(per="day", usd=1, bound="proof"), "budget.limits[0].bound"),
-    ({"budget": {"degrade": 0.8}}, "budget.degrade"),
+    ({"accounts": {"a": {"unknown_usage": "likely"}}}, "accounts.a.unknown_usage"),
     ({"providers": {"openai": {"proxy": "http://proxy:3128"}}}, "providers.openai.proxy"),
     ({"providers": {"openai": {"limits": {"concurrency": 5}}}}, "providers.openai.limits"),
 ]

@@ -29,7 +29,7 @@ WAITS = (None, 3.0, 20.0, 200.0)
 SHARES = (0.0, 0.3, 1.0, 1.0, 1.0)
 INPUTS = (0, 5, 20, 40, 60)
 RATES = (0, 333_333, 1_000_000, 2_500_000)
-FATES = ("never", "late", "carried out")
+FATES = ("never", "late", "carried out", "twice")
 
 seconds = st.sampled_from(SECONDS)
 lines = st.builds(
@@ -124,7 +124,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def no_answer_comes(self, data: st.DataObject, fate: str, allow: bool) -> None:  # noqa: FBT001  # drawn
         process = self.some(data, flying=True)
         if process is not None:
-            self.world.lose(process, carried_out=fate == "carried out", later=fate == "late", allow=allow)
+            self.world.lose(process, fate, allow=allow)
 
     @rule(data=st.data())
     def the_store_is_known_to_be_away(self, data: st.DataObject) -> None:
@@ -186,8 +186,7 @@ def one_step(world: World, dice: random.Random) -> str:
     if flying:
         fate, allow = dice.choice(FATES), dice.random() < 0.2
         may += [("land", lambda: world.land(process))] * 4
-        lost = lambda: world.lose(process, carried_out=fate == "carried out", later=fate == "late", allow=allow)  # noqa: E731
-        may.append((f"lose {fate}", lost))
+        may.append((f"lose {fate}", lambda: world.lose(process, fate, allow=allow)))
     else:
         may += [("send", lambda: world.send(process))] * 4
         if dice.random() < 0.1:

@@ -302,6 +302,10 @@ class BudgetRef:
         """Other accounts and limits over what is held and spent."""
         await self._address.ask_aside(_Reconfigure(tuple(accounts)))
 
+    def route_instead(self, account: str, now: float) -> str | None:
+        """The route that calls of the account go instead of their own, because so much is spent; None: their own."""
+        return self._windows.route_instead(account, now)
+
     def accounts(self) -> Mapping[str, AccountSnapshot]:
         """Every account that has limits, with what is held and spent there.
 

@@ -31,6 +31,7 @@ from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue, check_time
 from penstock.policy.holds import (
     Amount,
     BudgetEvent,
+    Degraded,
     Granted,
     Line,
     Overrun,
@@ -47,6 +48,7 @@ __all__ = [
     "AccountSpec",
     "Amount",
     "BudgetEvent",
+    "Degraded",
     "Granted",
     "Ledger",
     "LedgerStatistics",

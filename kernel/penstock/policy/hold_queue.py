@@ -22,6 +22,7 @@ from penstock.policy.holds import (
     NOTHING,
     Amount,
     BudgetEvent,
+    Degraded,
     Granted,
     Line,
     Overrun,
@@ -45,6 +46,7 @@ from penstock.policy.ledger_steps import (
     Stale,
     Step,
     TopUp,
+    Turn,
     WindowUse,
 )
 
@@ -401,9 +403,12 @@ class HoldQueue:
         own = self._by_key(step.account)
         for turn in answer.windows:
             window = own.get(turn.key)
-            if window is None or window.soft is None:
+            if window is None:
                 continue
-            exceeded, before = window.exceeded(turn.after), window.exceeded(turn.before)
+            self._degrade(window, turn)
+            if window.soft is None:
+                continue
+            exceeded, before = window.exceeded(turn.after, window.soft), window.exceeded(turn.before, window.soft)
             told = self._told.pop(turn.key, frozenset())
             for unit, words in exceeded.items():
                 # What fell below the share, in a new window or by a larger limit, is told again when it comes back.
@@ -413,6 +418,21 @@ class HoldQueue:
                 if len(self._told) >= MOST_TOLD:
                     del self._told[next(iter(self._told))]
                 self._told[turn.key] = frozenset(exceeded)
+
+    def _degrade(self, window: AccountWindow, turn: Turn) -> None:
+        """From so much spent on, calls of the account go another way; told once, until less of it is."""
+        degrade, degraded = window.degrade, self.windows.degraded
+        exceeded = window.exceeded(turn.after, degrade.at) if degrade else {}
+        if degrade is None or not exceeded:
+            degraded.pop(turn.key, None)
+            return
+        if degraded.get(turn.key, self.now) <= self.now:
+            words = " and ".join(exceeded.values())
+            told = Degraded(window.account, words, turn.after, degrade.at, degrade.route, turn.ends_at)
+            self._events.append(told)
+            if len(degraded) >= MOST_TOLD:
+                del degraded[next(iter(degraded))]
+        degraded[turn.key] = turn.ends_at
 
     def _by_key(self, account: str) -> dict[str, AccountWindow]:
         return {window.key: window for window in self.windows.on_path(account)}
