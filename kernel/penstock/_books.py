@@ -29,6 +29,7 @@ from penstock.errors import (
 from penstock.policy.bound import lower_bound_tokens
 from penstock.policy.budget import Amount
 from penstock.policy.holds import NOTHING
+from penstock.policy.ledger_steps import Spent
 from penstock.policy.money import cost, usd
 from penstock.policy.retry import ACTIONS, Stop
 from penstock.policy.retry_budget import Suppressed, Withdrawn
@@ -88,6 +89,8 @@ class Books(Struct, eq=False):
     """Attempts so far, the ones under way among them."""
     under_way: Amount = NOTHING
     """What the attempts that are not over yet can cost at most."""
+    by_target: dict[tuple[str, bool], Spent] = {}
+    """What was charged, for reports: by target, and whether it is known."""
 
     def begin(self, bound: Amount | None) -> int:
         """An attempt begins that can cost so much at most. Returns its number, from 1."""
@@ -128,6 +131,7 @@ class Books(Struct, eq=False):
             )
         self.charged += charge
         self.estimated = self.estimated or not known
+        self._tell(running.target.name, likely, charge, estimated=not known)
         attempt = Attempt(
             target=running.target.name,
             number=running.number,
@@ -145,6 +149,21 @@ class Books(Struct, eq=False):
         )
         self.attempts.append(attempt)
         return attempt
+
+    def _tell(self, target: str, usage: Usage, charge: Amount, *, estimated: bool) -> None:
+        spent = Spent(
+            target=target,
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            # What was charged beyond the best guess could be either: it is told where it costs most.
+            output_tokens=usage.output_tokens + max(0, charge.tokens - usage.total_tokens),
+            reasoning_tokens=usage.reasoning_tokens,
+            nano_usd=charge.nano_usd,
+            estimated=estimated,
+        )
+        before = self.by_target.get((target, estimated))
+        self.by_target[target, estimated] = spent if before is None else before + spent
 
     def note(self, error: CallError) -> None:
         """An error the call has met: of an attempt, or of a flight it had joined."""
