@@ -41,6 +41,7 @@ from penstock._events import (
     Shutdown,
 )
 from penstock._front import Kernel
+from penstock._price_book import PriceBook
 from penstock._targets import LiveProvider, TargetBook
 from penstock._transport import default_transport
 from penstock.abc import Provider
@@ -135,7 +136,8 @@ class OpenKernel:
             clock = Clock()
             most = config.kernel.max_in_flight
             providers = {name: await self._open_provider(each, most, clock, nursery) for name, each in ready.items()}
-            self._engine = self._assemble(config, host, providers, clock, nursery)
+            prices = PriceBook(config, ready, host, clock.wall)
+            self._engine = self._assemble(config, host, TargetBook(config, providers, prices.price), clock, nursery)
         except BaseException:
             # Opened plugins are shielded: they are told to stop, the others are cancelled.
             self._stop_plugins.set()
@@ -256,7 +258,7 @@ class OpenKernel:
         self,
         config: Config,
         host: PluginHost,
-        providers: dict[str, LiveProvider],
+        targets: TargetBook,
         clock: Clock,
         nursery: trio.Nursery,
     ) -> Engine:
@@ -287,7 +289,7 @@ class OpenKernel:
             name=f"{secrets.randbits(32):08x}",
             config=config,
             clock=clock,
-            targets=TargetBook(config, providers, host.price),
+            targets=targets,
             accounts=AccountTree(config.budget.accounts),
             rules=BudgetRules(
                 on_unknown_price=config.budget.on_unknown_price,
