@@ -141,6 +141,18 @@ def test_a_price_hook_may_take_its_argument_with_a_default_or_not_at_all() -> No
     assert host.problems == ()
 
 
+def test_a_price_hook_is_told_where_the_model_is_asked_and_when() -> None:
+    class Reseller:
+        @hookimpl
+        def penstock_price(self, kind: str, base_url: str | None, now: float) -> Price | None:
+            return Price(input=int(now), output=1) if (kind, base_url) == ("openai", "https://r.example") else None
+
+    host = PluginHost(None, [Reseller()])
+    told = host.price("m", "openai", "https://r.example", 7.0)
+    assert told == Price(input=7, output=1, source="plugin Reseller")
+    assert host.price("m", "openai", None, 7.0) is None
+
+
 def test_what_the_program_hands_in_is_registered(folder: Path) -> None:
     install_provider(folder, "acme")
     spec = PluginHost().provider_spec("acme")
