@@ -121,8 +121,7 @@ class Books(Struct, eq=False):
         unbilled = error is not None and _is_unbilled(error, status)
         known = unbilled or (complete and usage is not None)
         likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()
-        price = running.target.price
-        likely_cost = None if price is None else cost(likely, price)
+        likely_cost = _cost(running, likely, unbilled=unbilled)
         charge = Amount(likely.total_tokens, likely_cost or 0)
         if not known:
             # Where no account asked for the bound before, it is found out now, and only now.
@@ -259,6 +258,15 @@ def _is_unbilled(error: PenstockError, status: int | None) -> bool:
         # An error inside an answer, of whatever kind: work was done before it came.
         return False
     return not ACTIONS[action_key(error)].billed or (status is not None and 400 <= status < 500)
+
+
+def _cost(running: Running, usage: Usage, *, unbilled: bool) -> int | None:
+    """What the exchange costs in nano-USD; None where its target has no price."""
+    price = running.target.price
+    if price is None:
+        return None
+    # What cost nothing has no price for the request itself either.
+    return 0 if unbilled and usage == Usage() else cost(usage, price, running.started_wall)
 
 
 def _together(refusals: Sequence[CallError]) -> CallError:

@@ -74,6 +74,9 @@ class ProviderTable:
     retry_budget: RetryBudgetSettings | None = None
 
 
+FREE = NanoUsd(0)
+
+
 @attrs.frozen(kw_only=True)
 class PriceTable:
     """USD per million tokens."""
@@ -83,6 +86,9 @@ class PriceTable:
     cached_input: NanoUsd | None = None
     cache_write: NanoUsd | None = None
     cache_write_1h: NanoUsd | None = None
+    reasoning: NanoUsd | None = None
+    request: NanoUsd = FREE
+    """USD for each request."""
 
 
 @attrs.frozen(kw_only=True)
@@ -239,7 +245,7 @@ def tables_reader() -> Reader:
         return _limit(limit(value, LimitTable), value)
 
     def read_price(value: object, _: object) -> Price:
-        return Price(**attrs.asdict(price(value, PriceTable)))
+        return Price(**attrs.asdict(price(value, PriceTable)), source="toml")
 
     converter.register_structure_hook(Stage, read_stage)
     converter.register_structure_hook(Commit, read_commit)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 import pluggy
+from msgspec.structs import replace
 
 from penstock import hookspecs
 from penstock._config import PluginsConfig
@@ -140,20 +141,21 @@ class PluginHost:
         """Loads the plugin of that name. Raises PluginError that says what is wrong with it."""
         self._load_named(name, "plugins")
 
-    def price(self, model: str) -> Price | None:
-        """What the first plugin that knows the model says. One that fails is passed over."""
+    def price(self, model: str, kind: str, base_url: str | None, now: float) -> Price | None:
+        """What the first plugin that knows the model at that provider says. One that fails is passed over."""
         self.load_plugins()
+        told = {"model": model, "kind": kind, "base_url": base_url, "now": now}
         for implementation in self._implementations("penstock_price"):
             loaded = self._loaded[implementation.plugin_name]
             takes = (*implementation.argnames, *implementation.kwargnames)
-            ask = partial(implementation.function, model=model) if takes else implementation.function
+            ask = partial(implementation.function, **{name: told[name] for name in takes})
             try:
                 answer = _guarded(ask, f"{loaded.info}: its penstock_price failed")
             except PluginError as problem:
                 self._report_once(implementation.plugin_name, problem)
                 continue
             if isinstance(answer, Price):
-                return answer
+                return answer if answer.source else replace(answer, source=f"plugin {loaded.info.name}")
             if answer is not None:
                 says = f"{loaded.info}: its penstock_price returned {type(answer).__name__}, not a Price"
                 self._report_once(implementation.plugin_name, PluginLoadError(says))

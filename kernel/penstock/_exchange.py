@@ -450,7 +450,11 @@ def _credible(usage: object) -> Usage | None:
     """Counts that cannot be right are no counts: unknown usage is charged at its bound, wrong usage as it is."""
     if not isinstance(usage, Usage):
         return None
-    for count in msgspec.structs.astuple(usage):
+    counts: dict[str, object] = msgspec.structs.asdict(usage)
+    kinds = counts.pop("kinds")
+    if not isinstance(kinds, dict):
+        return None
+    for count in (*counts.values(), *cast("dict[object, object]", kinds).values()):
         if not isinstance(count, int) or count < 0:
             return None
     return usage

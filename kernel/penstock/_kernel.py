@@ -45,6 +45,7 @@ from penstock._events import (
 )
 from penstock._front import Kernel
 from penstock._open_plugins import OpenPlugins
+from penstock._price_book import PriceBook
 from penstock._targets import LiveProvider, TargetBook
 from penstock._transport import default_transport
 from penstock.abc import LedgerStore, Provider
@@ -135,7 +136,9 @@ class OpenKernel:
             most = config.kernel.max_in_flight
             providers = {name: await self._open_provider(each, most, clock, nursery) for name, each in ready.items()}
             ledger = await self._open_ledger(ready_ledger(config, host), config.source, clock, nursery)
-            self._engine = self._assemble(config, host, providers, ledger, clock=clock, nursery=nursery)
+            prices = PriceBook(config, ready, host, clock.wall)
+            targets = TargetBook(config, providers, prices.price)
+            self._engine = self._assemble(config, host, targets, ledger, clock=clock, nursery=nursery)
         except BaseException:
             # Opened plugins are shielded: they are told to stop, the others are cancelled.
             self._opened.stop()
@@ -226,7 +229,7 @@ class OpenKernel:
         self,
         config: Config,
         host: PluginHost,
-        providers: dict[str, LiveProvider],
+        targets: TargetBook,
         ledger: LedgerStore,
         *,
         clock: Clock,
@@ -267,7 +270,7 @@ class OpenKernel:
             name=f"{secrets.randbits(32):08x}",
             config=config,
             clock=clock,
-            targets=TargetBook(config, providers, host.price),
+            targets=targets,
             accounts=AccountTree(config.budget.accounts),
             rules=BudgetRules(
                 on_unknown_price=config.budget.on_unknown_price,

@@ -47,6 +47,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     reasoning_tokens: int = 0
     """Of `output_tokens`, those spent on thinking."""
+    kinds: dict[str, int] = {}
+    """What else was counted, by the names prices have for it: of the input `input_audio_tokens`, `input_image_tokens`
+    and their `cache_audio_read_tokens`; of the output `output_audio_tokens`; beside the tokens `web_searches`."""
     estimated: bool = False
     """True where the provider did not tell all of it: the best guess stands for it, and the bill may be higher. What is
     charged to accounts and told in `AttemptEnded` is then the most that it can be, where anything bounds that."""
@@ -64,8 +67,15 @@ class Usage(Struct, frozen=True, kw_only=True):
             cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            kinds=_together(self.kinds, other.kinds),
             estimated=self.estimated or other.estimated,
         )
+
+
+def _together(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    if not (one and other):
+        return one or other
+    return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in (*one, *other)}
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

@@ -88,8 +88,12 @@ def penstock_providers() -> Sequence[ProviderSpec]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def penstock_price(model: str) -> Price | None:
-    """The price of a model, None where it is not known here. The first plugin that knows one decides."""
+def penstock_price(model: str, kind: str, base_url: str | None, now: float) -> Price | None:
+    """The price of a model, None where it is not known here. The first plugin that knows one decides.
+
+    The same model costs something else at another provider: `kind` is that of its table, `base_url` where it is spoken
+    to (None: the codec knows), `now` the Unix time. An implementation may take fewer of them.
+    """
 
 
 @hookspec
