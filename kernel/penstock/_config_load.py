@@ -26,6 +26,7 @@ from penstock._config import (
     TargetConfig,
     Timeouts,
 )
+from penstock._config_caches import read_cache
 from penstock._config_connections import check_connection, read_ca_file
 from penstock._config_mistakes import Mistakes, join, plain, shown
 from penstock._config_plugins import read_plugins
@@ -130,7 +131,7 @@ class _Loading:
             retry_budget=retry_budget,
             budget=self._budget(),
             ledger=self._ledger(),
-            cache=self._cache(),
+            cache=self._cache(host),
             plugins=plugins,
         )
         settled: dict[str, ProviderConfig] = {}
@@ -260,8 +261,8 @@ class _Loading:
     def _ledger(self) -> LedgerConfig:
         return self._store(LedgerConfig, "ledger") or LedgerConfig()
 
-    def _cache(self) -> CacheConfig | None:
-        return self._store(CacheConfig, "cache")
+    def _cache(self, host: PluginHost) -> CacheConfig | None:
+        return read_cache(self._section("cache"), host, self.mistakes) if "cache" in self.tables else None
 
     def _store(self, cls: type[T], section: str) -> T | None:
         if section not in self.tables:

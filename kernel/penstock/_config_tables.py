@@ -12,7 +12,6 @@ from typing import Any, Literal
 import attrs
 
 from penstock._config import (
-    CacheConfig,
     CacheWhen,
     KernelSettings,
     LedgerConfig,
@@ -218,7 +217,6 @@ KEYS_LATER: dict[type, frozenset[str]] = {
     AccountTable: _ACCOUNT_LATER,
     BudgetTable: _ACCOUNT_LATER | {"on_store_down"},
     LedgerConfig: frozenset({"path", "url", "lease", "synchronous", "on_store_down"}),
-    CacheConfig: frozenset({"path", "url", "stale_while_revalidate", "stale_if_error"}),
 }
 
 

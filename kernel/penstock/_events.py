@@ -15,6 +15,8 @@ __all__ = [
     "BreakerChanged",
     "BudgetOverrun",
     "BudgetSoftLimit",
+    "CacheRefreshed",
+    "CacheStoreChanged",
     "CallEnded",
     "CallStarted",
     "CoolingDown",
@@ -132,6 +134,23 @@ class BudgetOverrun(Struct, frozen=True, tag="budget_overrun"):
     nano_usd: int
 
 
+class CacheStoreChanged(Struct, frozen=True, tag="cache_store_changed"):
+    """The store of the cache is left alone (`usable` False), or asked again. `part` is `reading` or `writing`."""
+
+    store: str
+    part: str
+    usable: bool
+    reason: str
+
+
+class CacheRefreshed(Struct, frozen=True, tag="cache_refreshed"):
+    """A stale answer was fetched anew behind a caller's back; `outcome` as for a call. `call_id` is of that call."""
+
+    call_id: str
+    target: str
+    outcome: str
+
+
 class ActorCrashed(Struct, frozen=True, tag="actor_crashed"):
     """A bug in penstock. `restarted` is False where that actor is over."""
 
@@ -158,6 +177,8 @@ Event: TypeAlias = (
     | RetrySuppressed
     | BudgetSoftLimit
     | BudgetOverrun
+    | CacheStoreChanged
+    | CacheRefreshed
     | ActorCrashed
     | Shutdown
 )

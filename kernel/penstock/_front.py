@@ -18,6 +18,7 @@ from penstock._stream import OpenStream
 from penstock._targets import provider_scope
 from penstock.errors import ConfigError, ConfigMistake, NoRouteError
 from penstock.policy.breaker import BreakerState, ScopeState
+from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import Commit
 from penstock.policy.routing import key_scope
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
@@ -54,7 +55,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the contract's word; it becomes a scope at once
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         priority: object = None,
         sticky: object = None,
@@ -99,7 +100,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         priority: object = None,
@@ -164,7 +165,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         priority: object = None,
@@ -205,7 +206,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         metadata: Mapping[str, Any] | None = None,

@@ -26,6 +26,7 @@ import trio
 from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
 from penstock._config import Config, ProviderConfig
+from penstock._config_caches import ReadyCache, ready_cache
 from penstock._config_connections import connection_settings
 from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._discovery import PluginHost
@@ -41,6 +42,8 @@ from penstock._events import (
     Shutdown,
 )
 from penstock._front import Kernel
+from penstock._refresh import Refreshes
+from penstock._second_level import SecondLevel, SecondLevelSettings
 from penstock._targets import LiveProvider, TargetBook
 from penstock._transport import default_transport
 from penstock.abc import Provider
@@ -54,6 +57,7 @@ from penstock.errors import KernelError, PluginLoadError
 from penstock.hookspecs import PluginTools
 from penstock.policy import breaker, budget, routing
 from penstock.policy.accounts import AccountTree
+from penstock.policy.freshness import Freshness
 from penstock.telemetry import NO_TELEMETRY
 
 __all__ = ["OpenKernel", "open_kernel"]
@@ -119,6 +123,7 @@ class OpenKernel:
         self._actors_done: list[trio.Event] = []
         self._stop_plugins = trio.Event()
         self._plugins_done: list[trio.Event] = []
+        self._second_level: SecondLevel | None = None
         self._engine: Engine | None = None
 
     async def __aenter__(self) -> Kernel:
@@ -129,16 +134,21 @@ class OpenKernel:
         config = self._config()
         host = PluginHost(config.plugins, self._plugins)
         ready = ready_providers(config, host, connects=self._transport is None)
+        cache = ready_cache(config, host)
         self._warn_of_idle_settings(config)
         nursery = await self._nursery_manager.__aenter__()
         try:
             clock = Clock()
             most = config.kernel.max_in_flight
             providers = {name: await self._open_provider(each, most, clock, nursery) for name, each in ready.items()}
-            self._engine = self._assemble(config, host, providers, clock, nursery)
+            events = EventHub()
+            stored = await self._open_cache(config, cache, clock, events, nursery)
+            self._engine = self._assemble(config, host, providers, clock, events, nursery, stored)
         except BaseException:
             # Opened plugins are shielded: they are told to stop, the others are cancelled.
             self._stop_plugins.set()
+            if self._second_level is not None:
+                self._second_level.give_up()
             nursery.cancel_scope.cancel()
             await self._close_nursery()
             raise
@@ -190,6 +200,26 @@ class OpenKernel:
         codec = await nursery.start(self._hold_provider, name, opening)
         transport = self._transport_for(ready.config, ready.config.max_connections or max_in_flight)
         return LiveProvider(name, codec, ready.secret, transport)
+
+    async def _open_cache(
+        self, config: Config, ready: ReadyCache | None, clock: Clock, events: EventHub, nursery: trio.Nursery
+    ) -> SecondLevel | None:
+        """The second level of the cache, open and with its writer; None where there is none."""
+        if ready is None:
+            return None
+        cache = ready.config
+        settings = SecondLevelSettings(store=cache.store, timeout=cache.store_timeout, kept=_freshness(config).kept)
+        self._second_level = second = SecondLevel(settings, clock, events.emit)
+        tools = PluginTools(
+            name=cache.store,
+            wall=clock.wall,
+            logger=logger.getChild(f"plugins.{cache.store}"),
+            folder=config.source.parent if config.source else Path(),
+        )
+        if not await nursery.start(second.hold, lambda: ready.spec.open(ready.options, tools)):
+            return None
+        second.start(nursery)
+        return second
 
     def _transport_for(self, provider: ProviderConfig, connections: int) -> httpx.AsyncBaseTransport:
         """The one handed in; else one of our own for all providers that are connected to in the same way."""
@@ -252,16 +282,17 @@ class OpenKernel:
         if not opened:
             raise PluginLoadError(f"the plugin of provider {name!r} did not open within {OPENING_PLUGIN:g} s")
 
-    def _assemble(
+    def _assemble(  # noqa: PLR0917 - everything that was opened before, put together once
         self,
         config: Config,
         host: PluginHost,
         providers: dict[str, LiveProvider],
         clock: Clock,
+        events: EventHub,
         nursery: trio.Nursery,
+        second_level: SecondLevel | None,
     ) -> Engine:
         slots = config.kernel.max_in_flight
-        events = EventHub()
         if plugged := EventPlugins(host.event_listeners()):
             events.tap(plugged)
         emit = events.emit
@@ -280,7 +311,7 @@ class OpenKernel:
         actors: list[tuple[Actor, Inbox]] = [(router, router_inbox), (registry, registry_inbox), (keeper, keeper_inbox)]
         cache_ref = None
         if config.cache is not None:
-            settings = CacheSettings(config.cache.memory_bytes, config.cache.ttl)
+            settings = CacheSettings(config.cache.memory_bytes, _freshness(config))
             cache, cache_inbox, cache_ref = open_cache_actor(settings, clock, slots=slots)
             actors.append((cache, cache_inbox))
         engine = Engine(
@@ -303,7 +334,10 @@ class OpenKernel:
             telemetry=NO_TELEMETRY,
             places=trio.Semaphore(slots, max_value=slots),
             problems=lambda: tuple(str(problem) for problem in host.problems),
+            second_level=second_level,
+            freshness=_freshness(config),
         )
+        engine.refresh = Refreshes(engine, nursery).begin
         for actor, inbox in actors:
             self._start_actor(nursery, engine, actor, inbox)
         return engine
@@ -334,6 +368,7 @@ class OpenKernel:
     async def _shut_down(self, engine: Engine, grace: float) -> None:
         engine.closing = True
         engine.events.emit(Shutdown(len(engine.running), grace))
+        grace_ends = engine.clock.monotonic() + grace
         with trio.move_on_after(grace):
             await engine.idle()
         for scope in tuple(engine.running):
@@ -342,6 +377,9 @@ class OpenKernel:
             await engine.idle()
         if unwinding.cancelled_caught:
             logger.error("%d calls did not end when they were cancelled", len(engine.running))
+        if self._second_level is not None:
+            left = grace_ends - engine.clock.monotonic()
+            await self._second_level.close(max(left, engine.config.cache.store_timeout if engine.config.cache else 0.0))
         # From the inside out: the budget last, for it is owed by everyone.
         for ref in (engine.cache, engine.breakers, engine.router, engine.budget):
             if ref is not None:
@@ -361,6 +399,11 @@ def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
     if isinstance(first, BaseExceptionGroup):
         return _first_leaf(first)  # pyright: ignore[reportUnknownArgumentType] - whatever is in a group is an exception
     return first
+
+
+def _freshness(config: Config) -> Freshness:
+    cache = config.cache
+    return Freshness() if cache is None else Freshness(cache.stale_while_revalidate, cache.stale_if_error)
 
 
 def _cooling(cool: routing.CoolDown, now: float) -> CoolingDown:

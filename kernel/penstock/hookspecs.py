@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -16,9 +17,9 @@ import pluggy
 
 from penstock._events import Event
 from penstock._wire import Price
-from penstock.abc import Provider
+from penstock.abc import CacheStore, Provider
 
-__all__ = ["PLUGIN_API", "PluginTools", "ProviderSpec", "hookimpl"]
+__all__ = ["PLUGIN_API", "CacheStoreSpec", "PluginTools", "ProviderSpec", "hookimpl"]
 
 PLUGIN_API = 1
 """The version of the plugin interface. A spec written for another is refused with PluginVersionError."""
@@ -38,6 +39,8 @@ class PluginTools:
     wall: Callable[[], float]
     """Unix time, by the kernel's clock."""
     logger: logging.Logger
+    folder: Path = Path()
+    """Where relative paths of the plugin's options begin: the folder of the configuration's file."""
 
 
 @attrs.frozen
@@ -57,9 +60,30 @@ class ProviderSpec:
     api_version: int = PLUGIN_API
 
 
+@attrs.frozen
+class CacheStoreSpec:
+    """Offers a store for the cache under `name`, the `store` of `[cache]`."""
+
+    name: str
+    open: Callable[[Any, PluginTools], AbstractAsyncContextManager[CacheStore | None]]
+    """Takes an instance of `options` and the tools. None: the memory of the process is all there is.
+
+    Law: it does not fail because what it keeps its entries in is away for now; what it opened raises then. It raises
+    PluginLoadError where something is missing that will not come by itself.
+    """
+    options: type = attrs.field(default=type(None))
+    """An attrs class; what of `[cache]` is not the kernel's is structured into it."""
+    api_version: int = PLUGIN_API
+
+
 @hookspec
 def penstock_providers() -> Sequence[ProviderSpec]:  # type: ignore[empty-body]
     """The providers this plugin offers."""
+
+
+@hookspec
+def penstock_caches() -> Sequence[CacheStoreSpec]:  # type: ignore[empty-body]
+    """The stores for the cache that this plugin offers."""
 
 
 @hookspec(firstresult=True)
