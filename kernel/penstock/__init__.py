@@ -91,6 +91,7 @@ from penstock.types import Usage as Usage
 from penstock.types import UsageUpdate as UsageUpdate
 
 if TYPE_CHECKING:
+    from penstock._cache_explanation import CacheExplanation as CacheExplanation
     from penstock._config import Config as Config
     from penstock._events import Event as Event
     from penstock._events import EventStream as EventStream
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "CacheExplanation": "penstock._cache_explanation",
     "ChatStream": "penstock._stream",
     "Config": "penstock._config",
     "Event": "penstock._events",

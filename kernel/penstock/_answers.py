@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._engine import Engine
-from penstock._second_level import SecondLevel
+from penstock._second_level import Away, SecondLevel
 from penstock._targets import LiveTarget
 from penstock.actors.cache_actor import CacheRef, Found, Hit, Leads
 from penstock.errors import CallError, replica
@@ -176,28 +176,29 @@ class CallCache(Struct, eq=False):
         second = self._second
         if second is None:
             return None
-        served = await self._from_store(second, flight, since)
-        if served is not None or not (leads and second.shares_flights):
-            return served
+        served = await self._from_store(second, flight, since) if self.call.cache.read else None
+        if served is None and leads and second.shares_flights:
+            served = await self._from_others(second, flight, since)
+        return None if isinstance(served, Away) else served
+
+    async def _from_others(self, second: SecondLevel, flight: _Flight, since: float) -> Cached | Away | None:
+        """The answer that another process is asking for; None: it is up to this one now."""
         pause = FIRST_POLL
-        while not await second.claim(flight.key, self.call.id):
-            # Another process is asking: its answer is waited for, or the end of its lease.
+        while (leads := await second.claim(flight.key, self.call.id)) is False:
             await trio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads load, guards nothing
             pause = min(LONGEST_POLL, pause * 1.5)
             served = await self._from_store(second, flight, since, follower=True)
-            if served is not None:
+            if isinstance(served, Cached):
                 return served
         # Whoever asked before may have answered between the two.
-        return await self._from_store(second, flight, since, follower=True)
+        return leads if isinstance(leads, Away) else await self._from_store(second, flight, since, follower=True)
 
     async def _from_store(
         self, second: SecondLevel, flight: _Flight, since: float, *, follower: bool = False
-    ) -> Cached | None:
-        if not (self.call.cache.read or follower):
-            return None
+    ) -> Cached | Away | None:
         entry = await second.get(flight.key)
-        if entry is None:
-            return None
+        if not isinstance(entry, Entry):
+            return entry
         served = self._serve(flight.stage, flight.key, entry, since=since, follower=follower)
         if served is not None:
             self.end(entry=entry)
@@ -215,7 +216,8 @@ class CallCache(Struct, eq=False):
         key, _ = keyed
         entry = await self._ref.peek(key, deadline=self.call.deadline, context=self.context)
         if entry is None and self._second is not None:
-            entry = await self._second.get(key)
+            further = await self._second.get(key)
+            entry = None if isinstance(further, Away) else further
         return None if entry is None else self._serve(stage, key, entry, since=wall, follower=False)
 
     def _serve(self, stage: int, key: str, entry: Entry, *, since: float, follower: bool) -> Cached | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from penstock._cache_controls import CacheControls
 from penstock._call import run_call
 from penstock._engine import Engine
 from penstock._events import EventStream
@@ -228,6 +229,11 @@ class Kernel:
         """The breakers, to open and close by hand."""
         return BreakerControls(self._engine)
 
+    @property
+    def cache(self) -> CacheControls:
+        """The cache, to be looked into and emptied."""
+        return CacheControls(self._engine, self._options)
+
     def events(self, *, size: int = EVENTS_KEPT) -> EventStream:
         """A listener to everything that happens from now on. It never slows the kernel: the oldest are lost instead."""
         return self._engine.events.listen(size)
@@ -244,6 +250,7 @@ class Kernel:
             cooling={scope: cool for scope, cool in cooling.items() if cool.until > now},
             accounts=engine.budget.accounts(),
             cache=None if engine.cache is None else engine.cache.contents(),
+            cache_store=None if engine.second_level is None else engine.second_level.statistics(),
             actors={statistics.name: statistics for statistics in engine.mail()},
             later=self._snapshot_later,
         )

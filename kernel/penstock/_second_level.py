@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final, TypeVar
@@ -24,10 +24,11 @@ from penstock._events import CacheStoreChanged, Event
 from penstock.abc import CacheStore, StoredEntry
 from penstock.errors import CacheStoreError, PluginError, PluginLoadError
 from penstock.policy.entries import Entry
+from penstock.policy.freshness import without_skew
 from penstock.policy.sealed import seal, unseal
 from penstock.policy.store_health import StoreHealth
 
-__all__ = ["SecondLevel", "SecondLevelSettings", "SecondLevelStatistics"]
+__all__ = ["AWAY", "Away", "SecondLevel", "SecondLevelSettings", "SecondLevelStatistics"]
 
 logger = logging.getLogger("penstock")
 T = TypeVar("T")
@@ -50,7 +51,14 @@ LONGEST_PAUSE = 30.0
 """Seconds until a store whose plugin broke is opened again, at most; the first time after one."""
 LARGE = 256 * 1024
 """Bytes from which on an answer is sealed in a thread: compressing it takes longer than everything else a loop does."""
-_NOTHING: Final = object()
+
+
+@attrs.frozen
+class Away:
+    """The store does not say: it is left alone, it failed, or it was not done in time."""
+
+
+AWAY: Final = Away()
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +112,9 @@ class SecondLevel:
         self._waiting_bytes = 0
         self._wanted = trio.Event()
         """Set where there is something to write, or the writer is to end."""
+        self._writing = False
+        self._batch_done = trio.Event()
+        self._batch_done.set()
         self._claims: dict[str, str] = {}
         self._claiming = trio.Event()
         self._closing = False
@@ -120,17 +131,15 @@ class SecondLevel:
         """True where other processes may be waited for."""
         return self._store is not None and self._store.shares_flights
 
-    async def get(self, key: str) -> Entry | None:
-        """The entry of that key; None where there is none, and where the store does not answer in time."""
+    async def get(self, key: str) -> Entry | Away | None:
+        """The entry of that key; None: there is none that can be read; AWAY: the store does not say in time."""
         sealed = await self._ask(self._reads, "reading", self._settings.timeout, lambda store: store.get(key))
-        entry = None
-        if isinstance(sealed, bytes):
-            entry = unseal(key, sealed)
+        entry = unseal(key, sealed) if isinstance(sealed, bytes) else None
         if entry is None:
             self._misses += 1
-            return None
+            return AWAY if sealed is AWAY else None
         self._hits += 1
-        return entry
+        return without_skew(entry, self._clock.wall())
 
     def put(self, key: str, entry: Entry) -> None:
         """Leaves an entry for the writer. Never waits, never raises."""
@@ -142,17 +151,17 @@ class SecondLevel:
         self._waiting_bytes += len(entry.value)
         self._wanted.set()
 
-    async def claim(self, key: str, owner: str) -> bool:
-        """True where this process may ask upstream: it is the first, or it cannot be told who is."""
+    async def claim(self, key: str, owner: str) -> bool | Away:
+        """True where this process is the first to ask upstream; AWAY where it cannot be told who is."""
         # Noted first: whoever is cancelled while it asks may have got it, and releases it then.
         self._claims[key] = owner
         self._claiming.set()
         leads = await self._ask(
             self._writes, "writing", self._settings.timeout, lambda store: store.claim(key, owner, LEASE)
         )
-        if leads is False and self._claims.get(key) == owner:
+        if leads is not True and self._claims.get(key) == owner:
             del self._claims[key]
-        return leads is not False
+        return leads if isinstance(leads, Away) else bool(leads)
 
     def release(self, key: str, owner: str) -> None:
         """What was claimed is done with: what was put before is written first. Never waits, never raises."""
@@ -169,13 +178,24 @@ class SecondLevel:
             store=self._settings.store,
             reads=self._reads.is_closed,
             writes=self._writes.is_closed,
-            waiting=len(self._waiting),
+            waiting=sum(isinstance(job, _Put) for job in self._waiting),
             hits=self._hits,
             misses=self._misses,
             failures=self._failures,
             written=self._puts,
             dropped=self._dropped,
         )
+
+    async def written(self) -> None:
+        """Waits until nothing waits to be written that did before, for as long as one batch may take."""
+        with trio.move_on_after(WRITING):
+            while self._waiting or self._writing:
+                await self._batch_done.wait()
+
+    async def newest(self, prefix: str, most: int) -> Sequence[StoredEntry]:
+        """Entries of that prefix, as they are stored; none where the store does not say."""
+        found = await self._ask(self._reads, "reading", WRITING, lambda store: store.newest(prefix, most))
+        return () if isinstance(found, Away) else found
 
     async def ask_store(self, ask: Callable[[CacheStore], Awaitable[T]]) -> T | None:
         """For people: whatever goes wrong is raised. None: the store is not open just now."""
@@ -236,7 +256,10 @@ class SecondLevel:
                         self._wanted = trio.Event()
                         await self._wanted.wait()
                         continue
+                    self._writing, self._batch_done = True, trio.Event()
                     await self._write_batch()
+                    self._writing = False
+                    self._batch_done.set()
                 nursery.cancel_scope.cancel()
         finally:
             self._written.set()
@@ -271,7 +294,7 @@ class SecondLevel:
     async def _write_batch(self) -> None:
         entries: dict[str, StoredEntry] = {}
         releases: list[_Release] = []
-        while self._waiting and len(entries) < BATCH:
+        while self._waiting and len(entries) + len(releases) < 2 * BATCH and len(entries) < BATCH:
             match self._waiting.popleft():
                 case _Put(key=key, entry=entry):
                     self._waiting_bytes -= len(entry.value)
@@ -283,12 +306,13 @@ class SecondLevel:
         if entries:
             batch = list(entries.values())
             done = await self._ask(self._writes, "writing", WRITING, lambda store: store.put(batch))
-            if done is _NOTHING:
+            if done is AWAY:
                 self._dropped += len(batch)
             else:
                 self._puts += len(batch)
-        for release in releases:
-            await self._ask(self._writes, "writing", WRITING, partial(_release, release))
+        async with trio.open_nursery() as nursery:
+            for release in releases:
+                nursery.start_soon(self._ask, self._writes, "writing", WRITING, partial(_release, release))
 
     async def _sealed(self, key: str, entry: Entry) -> bytes | None:
         if len(entry.value) < LARGE:
@@ -314,15 +338,15 @@ class SecondLevel:
 
     async def _ask(
         self, health: StoreHealth, part: str, seconds: float, ask: Callable[[CacheStore], Awaitable[T]]
-    ) -> T | object:
-        """What the store says; `_NOTHING` where it is left alone, fails, or is not done in time."""
+    ) -> T | Away:
+        """What the store says; AWAY where it is left alone, fails, or is not done in time."""
         store = self._store
         if store is None:
-            return _NOTHING
+            return AWAY
         admission = health.admit(self._clock.monotonic())
         if admission is None:
-            return _NOTHING
-        says: object = _NOTHING
+            return AWAY
+        says: T | Away = AWAY
         why = f"no answer within {seconds:g} s"
         try:
             with trio.move_on_after(seconds):
@@ -332,7 +356,7 @@ class SecondLevel:
         except BaseException:
             health.gave_up(admission)
             raise
-        if says is not _NOTHING:
+        if says is not AWAY:
             if health.succeeded(admission):
                 self._tell(part, usable=True, why="")
             return says
@@ -340,7 +364,7 @@ class SecondLevel:
         was_closed = health.is_closed
         if health.failed(admission, self._clock.monotonic()) and was_closed:
             self._tell(part, usable=False, why=why)
-        return _NOTHING
+        return AWAY
 
     def _tell(self, part: str, *, usable: bool, why: str) -> None:
         name = self._settings.store

@@ -10,7 +10,9 @@ from enum import Enum
 
 import attrs
 
-__all__ = ["TTL_JITTER", "Age", "Freshness", "lasting"]
+from penstock.policy.entries import Entry
+
+__all__ = ["SKEW", "TTL_JITTER", "Age", "Freshness", "lasting", "without_skew"]
 
 TTL_JITTER = 0.1
 """Share by which a time to live varies: what was stored together does not expire together."""
@@ -19,6 +21,21 @@ TTL_JITTER = 0.1
 def lasting(ttl: float, jitter: float) -> float:
     """The seconds for which an answer is fresh: `ttl`, more or less a tenth by `jitter` in [0, 1]."""
     return ttl * (1 - TTL_JITTER + 2 * TTL_JITTER * jitter)
+
+
+SKEW = 60.0
+"""Seconds by which the clocks of machines that share a store may differ. NTP keeps them within a fraction of one."""
+
+
+def without_skew(entry: Entry, now: float) -> Entry:
+    """An entry from another machine, whose clock may be ahead: one of the near future counts as stored just now.
+
+    Otherwise an answer that another process has just given would be a miss. It lasts as long as it was meant to.
+    """
+    ahead = entry.stored_at - now
+    if not 0 < ahead <= SKEW:
+        return entry
+    return Entry(entry.value, now, entry.fresh_until - ahead, entry.parts)
 
 
 class Age(Enum):

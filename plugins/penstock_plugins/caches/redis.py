@@ -31,8 +31,10 @@ T = TypeVar("T")
 ENTRY, CLAIM = "c1", "f1"
 """What a key holds, with the version of its form: another version's keys are never looked at."""
 SUSPICIOUS = 3
-"""Failures and cancelled requests in a row after which the client is made anew. coredis loses a place of its pool with
+"""Failures, and requests given up, in a row after which the client is made anew. coredis loses a place of its pool with
 each connect that is cancelled, and a connection whose other end is gone says nothing: a new client knows of neither."""
+LONG = 0.05
+"""Seconds that an answer of a server nearby never takes."""
 LONGEST_REST = 5.0
 """Seconds until a client whose pool broke is made anew, at most; the first time at once."""
 SCANNED = 500
@@ -180,10 +182,13 @@ class RedisCache(CacheStore):
         client = self._client
         if client is None:
             raise CacheStoreError("the connection to the server is being made anew")
+        began = trio.current_time()
         try:
             answer = await ask(client)
         except BaseException as error:
-            self._in_a_row += 1
+            # Who left at once has learnt nothing; who waited in vain has.
+            if isinstance(error, Exception) or trio.current_time() - began >= LONG:
+                self._in_a_row += 1
             if self._in_a_row >= SUSPICIOUS and self._client is client:
                 self._renew.set()
             if isinstance(error, Exception):
