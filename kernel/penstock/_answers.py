@@ -26,7 +26,7 @@ from penstock.errors import CallError, replica
 from penstock.policy.cache_key import cache_key, key_parts
 from penstock.policy.coalesce import GoneReason
 from penstock.policy.entries import Entry
-from penstock.policy.freshness import Age, lasting
+from penstock.policy.freshness import Age, lasting, without_skew
 from penstock.policy.money import cost, usd
 from penstock.types import CacheOutcome, ChatRequest, Completion, Message, Saved, Usage, WireRequest
 
@@ -183,22 +183,32 @@ class CallCache(Struct, eq=False):
 
     async def _from_others(self, second: SecondLevel, flight: _Flight, since: float) -> Cached | Away | None:
         """The answer that another process is asking for; None: it is up to this one now."""
+        before = await second.get(flight.key) if not self.call.cache.read else None
+        if isinstance(before, Away):
+            return before
+        # By clocks alone an older answer could not be told from a new one: those of two machines differ.
+        known = None if before is None else before.stored_at
         pause = FIRST_POLL
         while (leads := await second.claim(flight.key, self.call.id)) is False:
             await trio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads load, guards nothing
             pause = min(LONGEST_POLL, pause * 1.5)
-            served = await self._from_store(second, flight, since, follower=True)
+            served = await self._from_store(second, flight, since, follower=True, known=known)
             if isinstance(served, Cached):
                 return served
+        if isinstance(leads, Away):
+            return leads
         # Whoever asked before may have answered between the two.
-        return leads if isinstance(leads, Away) else await self._from_store(second, flight, since, follower=True)
+        return await self._from_store(second, flight, since, follower=True, known=known)
 
     async def _from_store(
-        self, second: SecondLevel, flight: _Flight, since: float, *, follower: bool = False
+        self, second: SecondLevel, flight: _Flight, since: float, *, follower: bool = False, known: float | None = None
     ) -> Cached | Away | None:
         entry = await second.get(flight.key)
         if not isinstance(entry, Entry):
             return entry
+        if entry.stored_at == known:
+            return None
+        entry = without_skew(entry, self.engine.clock.wall())
         served = self._serve(flight.stage, flight.key, entry, since=since, follower=follower)
         if served is not None:
             self.end(entry=entry)
@@ -217,7 +227,7 @@ class CallCache(Struct, eq=False):
         entry = await self._ref.peek(key, deadline=self.call.deadline, context=self.context)
         if entry is None and self._second is not None:
             further = await self._second.get(key)
-            entry = None if isinstance(further, Away) else further
+            entry = without_skew(further, self.engine.clock.wall()) if isinstance(further, Entry) else None
         return None if entry is None else self._serve(stage, key, entry, since=wall, follower=False)
 
     def _serve(self, stage: int, key: str, entry: Entry, *, since: float, follower: bool) -> Cached | None:

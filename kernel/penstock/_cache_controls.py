@@ -26,7 +26,7 @@ from penstock.errors import CallError
 from penstock.policy.cache_key import Parts, differing, key_parts, tenant_prefix
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.entries import Entry
-from penstock.policy.freshness import Age
+from penstock.policy.freshness import Age, without_skew
 from penstock.policy.sealed import unseal
 from penstock.telemetry import NO_TELEMETRY
 from penstock.types import ChatRequest, Message, ThinkingLevel, Tool
@@ -94,6 +94,7 @@ class CacheControls:
         engine = self._engine
         if engine.cache is None:
             return None
+        await engine.cache.flush()
         second = engine.second_level
         return CacheContents(
             memory=engine.cache.contents(),
@@ -166,7 +167,7 @@ class _Explaining:
         if entry is None and engine.second_level is not None:
             found = await engine.second_level.get(key)
             if isinstance(found, Entry):
-                entry = found
+                entry = without_skew(found, engine.clock.wall())
             elif found is not None:
                 trouble = "; its store does not answer now"
         if entry is not None:

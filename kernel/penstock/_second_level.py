@@ -24,7 +24,6 @@ from penstock._events import CacheStoreChanged, Event
 from penstock.abc import CacheStore, StoredEntry
 from penstock.errors import CacheStoreError, PluginError, PluginLoadError
 from penstock.policy.entries import Entry
-from penstock.policy.freshness import without_skew
 from penstock.policy.sealed import seal, unseal
 from penstock.policy.store_health import StoreHealth
 
@@ -120,6 +119,7 @@ class SecondLevel:
         self._closing = False
         self._written = trio.Event()
         """Set when the writer has ended."""
+        self._writer_runs = False
         self._stop = trio.Event()
         self._stopped = trio.Event()
         self._hits = self._misses = self._failures = self._puts = self._dropped = 0
@@ -139,7 +139,7 @@ class SecondLevel:
             self._misses += 1
             return AWAY if sealed is AWAY else None
         self._hits += 1
-        return without_skew(entry, self._clock.wall())
+        return entry
 
     def put(self, key: str, entry: Entry) -> None:
         """Leaves an entry for the writer. Never waits, never raises."""
@@ -266,13 +266,14 @@ class SecondLevel:
 
     def start(self, nursery: trio.Nursery) -> None:
         """Starts the writer, in a context of nobody's."""
+        self._writer_runs = True
         contextvars.Context().run(nursery.start_soon, self._live)
 
     async def close(self, seconds: float) -> None:
         """Writes what waits, for so many seconds at most, and closes the store."""
         self._closing = True
         self._wanted.set()
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds if self._writer_runs else 0.0):
             await self._written.wait()
         if self._waiting:
             logger.warning("%d answers were not written to the cache before the end", len(self._waiting))
