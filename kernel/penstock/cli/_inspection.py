@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from penstock._config import Config, TargetConfig
+from penstock._config_caches import ready_cache
 from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._discovery import PluginHost
 from penstock.cli._words import dollars
@@ -77,6 +78,7 @@ def inspect(config: Config) -> Inspection:
     """Loads the plugins that the configuration enables. Raises ConfigError with everything they do not take."""
     host = PluginHost(config.plugins)
     ready = ready_providers(config, host)
+    ready_cache(config, host)
     targets = [config.resolve_target(name) for name in target_names(config)]
     prices = {target.name: target.price or host.price(target.model) for target in targets}
     return Inspection(
@@ -147,7 +149,16 @@ def _cache(config: Config) -> str:
     cache = config.cache
     if cache is None:
         return "none"
-    return f"in {cache.store}, {cache.memory_bytes / 2**20:,.0f} MiB, for {cache.ttl:g} s, when {cache.when}"
+    stale = [
+        f"{words} for {seconds:g} s more"
+        for words, seconds in (
+            ("served and fetched anew", cache.stale_while_revalidate),
+            ("kept for an outage", cache.stale_if_error),
+        )
+        if seconds
+    ]
+    where = f"in {cache.store}, {cache.memory_bytes / 2**20:,.0f} MiB of memory"
+    return ", ".join([where, f"for {cache.ttl:g} s", *stale, f"when {cache.when}"])
 
 
 def _warnings(config: Config, prices: dict[str, Price | None]) -> Iterator[str]:
