@@ -12,7 +12,6 @@ from typing import Any, Literal
 import attrs
 
 from penstock._config import (
-    CacheConfig,
     CacheWhen,
     KernelSettings,
     OnLeave,
@@ -222,7 +221,6 @@ KEYS_LATER: dict[type, frozenset[str]] = {
     LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,
     BudgetTable: _ACCOUNT_LATER,
-    CacheConfig: frozenset({"path", "url", "stale_while_revalidate", "stale_if_error"}),
 }
 
 

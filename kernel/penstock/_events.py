@@ -15,6 +15,8 @@ __all__ = [
     "BreakerChanged",
     "BudgetOverrun",
     "BudgetSoftLimit",
+    "CacheRefreshed",
+    "CacheStoreChanged",
     "CallEnded",
     "CallStarted",
     "CoolingDown",
@@ -151,6 +153,23 @@ class LedgerBack(Struct, frozen=True, tag="ledger_back"):
     """Charges that had waited for it."""
 
 
+class CacheStoreChanged(Struct, frozen=True, tag="cache_store_changed"):
+    """The store of the cache is left alone (`usable` False), or asked again. `part` is `reading` or `writing`."""
+
+    store: str
+    part: str
+    usable: bool
+    reason: str
+
+
+class CacheRefreshed(Struct, frozen=True, tag="cache_refreshed"):
+    """A stale answer was fetched anew behind a caller's back; `outcome` as for a call. `call_id` is of that call."""
+
+    call_id: str
+    target: str
+    outcome: str
+
+
 class ActorCrashed(Struct, frozen=True, tag="actor_crashed"):
     """A bug in penstock. `restarted` is False where that actor is over."""
 
@@ -179,6 +198,8 @@ Event: TypeAlias = (
     | BudgetOverrun
     | LedgerAway
     | LedgerBack
+    | CacheStoreChanged
+    | CacheRefreshed
     | ActorCrashed
     | Shutdown
 )

@@ -108,7 +108,7 @@ def _deadline(
 
 
 def _stages(engine: Engine, call: Call, now: float, *, stream: bool) -> list[_Foreseen]:
-    cache = CallCache(engine.cache, call.id, call.tenant, call.cache_when, call.deadline, may_lead=False, context=None)
+    cache = CallCache(engine, call, may_lead=False, context=None)
     return [
         _foreseen(engine, call, cache, stage, target, spending, now, stream=stream)
         for stage, target, spending in zip(call.stages, call.targets, spendings(engine, call), strict=True)

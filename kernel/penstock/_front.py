@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from penstock._cache_controls import CacheControls
 from penstock._call import run_call
 from penstock._engine import Engine
 from penstock._events import EventStream
@@ -19,6 +20,7 @@ from penstock._stream import OpenStream
 from penstock._targets import provider_scope
 from penstock.errors import ConfigError, ConfigMistake, NoRouteError
 from penstock.policy.breaker import BreakerState, ScopeState
+from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import Commit
 from penstock.policy.routing import key_scope
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
@@ -55,7 +57,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the contract's word; it becomes a scope at once
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         priority: object = None,
         sticky: object = None,
@@ -100,7 +102,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         priority: object = None,
@@ -165,7 +167,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         priority: object = None,
@@ -206,7 +208,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -228,6 +230,11 @@ class Kernel:
         """The breakers, to open and close by hand."""
         return BreakerControls(self._engine)
 
+    @property
+    def cache(self) -> CacheControls:
+        """The cache, to be looked into and emptied."""
+        return CacheControls(self._engine, self._options)
+
     def events(self, *, size: int = EVENTS_KEPT) -> EventStream:
         """A listener to everything that happens from now on. It never slows the kernel: the oldest are lost instead."""
         return self._engine.events.listen(size)
@@ -244,6 +251,7 @@ class Kernel:
             cooling={scope: cool for scope, cool in cooling.items() if cool.until > now},
             accounts=engine.budget.accounts(),
             cache=None if engine.cache is None else engine.cache.contents(),
+            cache_store=None if engine.second_level is None else engine.second_level.statistics(),
             actors={statistics.name: statistics for statistics in engine.mail()},
             later=self._snapshot_later,
         )

@@ -16,6 +16,7 @@ from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
+from penstock.policy.cache_policy import CachePolicy, cache_policy
 from penstock.policy.commit import COMMIT_NAMES, Commit
 from penstock.policy.retry import Stage
 from penstock.types import (
@@ -43,7 +44,7 @@ TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "thinking": ((str, int), "off, low, medium, high or a number of tokens"),
 }
 """The fields of a request that hold a single value."""
-CACHE_WHEN: Mapping[str, CacheWhen] = {"always": "always", "deterministic": "deterministic", "never": "never"}
+AS_CONFIGURED = CachePolicy()
 ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
 
@@ -54,7 +55,7 @@ class CallOptions(Struct, frozen=True, kw_only=True):
     route: str | None = None
     account: str | None = None
     timeout: float | None = None
-    cache: str | None = None
+    cache: str | CachePolicy | None = None
     commit: str | Commit | None = None
     on_leave: str | None = None
     priority: object = None
@@ -147,6 +148,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     _refuse_what_is_not_built(options)
     _check_types(options)
     commit = _commit(options)
+    cache = _cache(options)
     route = _route(engine, request, options)
     targets = tuple(engine.targets.target(stage.target) for stage in route.stages)
     account = options.account or ""
@@ -169,7 +171,8 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         account=account,
         chain=chain,
         tenant=engine.accounts.tenant_of(account),
-        cache_when=_cache_when(engine, route, options),
+        cache_when=_cache_when(engine, route, cache),
+        cache=cache,
         deadline=now + _timeout(engine, route, options, horizon=math.inf if streamed else horizon),
         horizon=horizon,
         next_on_content_filter=route.on_content_filter == "next",
@@ -242,12 +245,22 @@ def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizo
     return math.inf if horizon < math.inf else engine.config.kernel.timeout
 
 
-def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> CacheWhen:
-    if options.cache is not None:
-        when = CACHE_WHEN.get(options.cache)
-        if when is None:
-            raise _mistake("cache", f"{options.cache!r} is not available; valid are always, deterministic and never")
-        return when
+def _cache(options: CallOptions) -> CachePolicy:
+    match options.cache:
+        case None:
+            return AS_CONFIGURED
+        case CachePolicy():
+            return options.cache
+        case word:
+            try:
+                return cache_policy(word)
+            except ValueError as error:
+                raise _mistake("cache", str(error)) from None
+
+
+def _cache_when(engine: Engine, route: RouteConfig, cache: CachePolicy) -> CacheWhen:
+    if cache.when is not None:
+        return cache.when
     if route.cache is not None:
         return route.cache
     return engine.config.cache.when if engine.config.cache else "never"
@@ -260,10 +273,14 @@ def _refuse_what_is_not_built(options: CallOptions) -> None:
 
 
 def _check_types(options: CallOptions) -> None:
-    for name in ("route", "account", "cache"):
+    for name, kinds, says in (
+        ("route", str, "a str"),
+        ("account", str, "a str"),
+        ("cache", (str, CachePolicy), "a str or a CachePolicy"),
+    ):
         value = getattr(options, name)
-        if value is not None and not isinstance(value, str):
-            raise _mistake(name, f"is of type {type(value).__name__}; it must be a str")
+        if value is not None and not isinstance(value, kinds):
+            raise _mistake(name, f"is of type {type(value).__name__}; it must be {says}")
 
 
 def _mistake(path: str, says: str) -> ConfigError:

@@ -20,6 +20,7 @@ __all__ = [
     "Completion",
     "Finished",
     "Restarted",
+    "Saved",
     "Seam",
     "TextDelta",
     "ThinkingDelta",
@@ -170,10 +171,20 @@ class Completion(Discreet, frozen=True, kw_only=True):
     """The parsed body when unstreamed, None for streams."""
 
 
+class Saved(Struct, frozen=True, kw_only=True):
+    """What an answer out of the cache once took, and this time did not."""
+
+    usage: Usage
+    cost: Decimal | None
+    """USD; None where the price, or what was used, is unknown."""
+    age: float
+    """Seconds since it was given."""
+
+
 class ChatResponse(Discreet, frozen=True, kw_only=True):
     """A complete answer, and how it came about."""
 
-    shown = frozenset({"finish_reason", "cost", "model", "target", "route", "cache", "capped_by", "id"})
+    shown = frozenset({"finish_reason", "cost", "model", "target", "route", "cache", "saved", "capped_by", "id"})
 
     message: Message
     finish_reason: str
@@ -186,6 +197,10 @@ class ChatResponse(Discreet, frozen=True, kw_only=True):
     route: str
     attempts: tuple[Attempt, ...] = ()
     cache: CacheOutcome = "off"
+    """`hit`: out of the cache; `stale`: the same, but past its time; `follower`: another call got it just now, and
+    shared it; `miss`: asked for upstream; `off`: the cache was not asked."""
+    saved: Saved | None = None
+    """What the answer would have cost; None where it did."""
     capped_by: Literal["budget"] | None = None
     """`budget` where a budget shortened `max_tokens` and that ended the answer."""
     id: str = ""

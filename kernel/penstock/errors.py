@@ -28,7 +28,7 @@
     |  +- DeadlineExceededError     the call's own time was up
     +- ConfigError                  .mistakes: path, value, what is valid, nearest name
     +- PluginError
-    |  +- PluginLoadError  PluginVersionError
+    |  +- PluginLoadError  PluginVersionError  CacheStoreError
     +- KernelError
        +- KernelClosedError
        +- ActorFailedError          a bug in penstock
@@ -51,6 +51,7 @@ __all__ = [
     "AttemptTimeoutError",
     "AuthenticationError",
     "BudgetExceededError",
+    "CacheStoreError",
     "CallError",
     "CascadeExhaustedError",
     "CircuitOpenError",
@@ -500,6 +501,10 @@ class PluginLoadError(PluginError):
 
 class PluginVersionError(PluginError):
     """A plugin was written for another version of the plugin interface."""
+
+
+class CacheStoreError(PluginError):
+    """A store of the cache cannot answer now. Its words are shown: they hold no secret and nothing of an answer."""
 
 
 class KernelError(PenstockError):

@@ -23,6 +23,7 @@ from penstock._response import Chunk as Chunk
 from penstock._response import Completion as Completion
 from penstock._response import Finished as Finished
 from penstock._response import Restarted as Restarted
+from penstock._response import Saved as Saved
 from penstock._response import Seam as Seam
 from penstock._response import TextDelta as TextDelta
 from penstock._response import ThinkingDelta as ThinkingDelta

@@ -12,6 +12,7 @@ import attrs
 
 from penstock._config import Config, TargetConfig
 from penstock._config_providers import ReadyProvider, ready_providers
+from penstock._config_stores import ready_cache, ready_ledger
 from penstock._discovery import PluginHost
 from penstock._price_book import PriceBook, configured_targets
 from penstock.cli._words import days_since, dollars
@@ -85,6 +86,8 @@ def inspect(config: Config, now: float) -> Inspection:
     """
     host = PluginHost(config.plugins)
     ready = ready_providers(config, host)
+    ready_ledger(config, host)
+    ready_cache(config, host)
     targets = [config.resolve_target(name) for name in configured_targets(config)]
     book = PriceBook(config, ready, host, lambda: now)
     prices = {target.name: book.price(target) for target in targets}
@@ -165,7 +168,16 @@ def _cache(config: Config) -> str:
     cache = config.cache
     if cache is None:
         return "none"
-    return f"in {cache.store}, {cache.memory_bytes / 2**20:,.0f} MiB, for {cache.ttl:g} s, when {cache.when}"
+    stale = [
+        f"{words} for {seconds:g} s more"
+        for words, seconds in (
+            ("served and fetched anew", cache.stale_while_revalidate),
+            ("kept for an outage", cache.stale_if_error),
+        )
+        if seconds
+    ]
+    where = f"in {cache.store}, {cache.memory_bytes / 2**20:,.0f} MiB of memory"
+    return ", ".join([where, f"for {cache.ttl:g} s", *stale, f"when {cache.when}"])
 
 
 def _warnings(config: Config, prices: dict[str, Price | None]) -> Iterator[str]:
