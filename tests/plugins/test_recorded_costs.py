@@ -23,16 +23,18 @@ SOURCES: tuple[tuple[str, str, str, str, Provider], ...] = (
     ("anthropic-messages", "anthropic", "anthropic", "default", AnthropicMessages()),
     ("openai-chat", "openai", "openai", "chat", OpenAIChat()),
 )
+
+
+def reports_plainly(body: Any) -> bool:
+    """There is a usage, of one pass. Others (summaries, advice of another model) genai-prices leaves out of it."""
+    return isinstance(body.get("usage"), dict) and not body["usage"].get("iterations")
+
+
 ANSWERED = [
     (recording, kind, vendor, flavor, codec)
     for folder, kind, vendor, flavor, codec in SOURCES
     for recording in recordings(folder)
-    if recording.response.status == 200
-    and not recording.streamed
-    and isinstance(recording.response.body, dict)
-    and isinstance(recording.response.body.get("usage"), dict)
-    # Passes that summarise or ask another model are billed too: genai-prices leaves them out, our codec counts them.
-    and not recording.response.body["usage"].get("iterations")
+    if recording.response.status == 200 and not recording.streamed and reports_plainly(recording.response.body)
 ]
 
 
