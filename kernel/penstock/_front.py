@@ -13,7 +13,7 @@ from penstock._events import EventStream
 from penstock._explain import explain
 from penstock._explanation import Explanation
 from penstock._nearest import did_you_mean, quoted
-from penstock._plan import AskedFor, CallOptions, make_call, make_request
+from penstock._plan import AskedFor, CallOptions, check_options, make_call, make_request
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
 from penstock._targets import provider_scope
@@ -211,7 +211,11 @@ class Kernel:
         on_leave: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Kernel:
-        """A view of the same kernel with other defaults for its calls."""
+        """A view of the same kernel with other defaults for its calls.
+
+        Raises ConfigError for a value of `cache`, `commit` or `on_leave` that there is not. Whether a route is known
+        and an account has a path is asked by the calls.
+        """
         options = CallOptions(
             route=route,
             account=account,
@@ -221,6 +225,7 @@ class Kernel:
             on_leave=on_leave,
             metadata=metadata,
         )
+        check_options(options)
         return Kernel(self._engine, self._nursery, options.over(self._options))
 
     @property

@@ -15,6 +15,7 @@ from penstock._asked import Call
 from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
+from penstock._nearest import did_you_mean, quoted
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
 from penstock.policy.commit import COMMIT_NAMES, Commit
 from penstock.policy.retry import Stage
@@ -30,7 +31,7 @@ from penstock.types import (
     check_request,
 )
 
-__all__ = ["CallOptions", "make_call", "make_request"]
+__all__ = ["CallOptions", "check_options", "make_call", "make_request"]
 
 AskedFor = str | Sequence[Message | ToolResult | Mapping[str, Any]] | ChatRequest
 TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -44,6 +45,7 @@ TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
 }
 """The fields of a request that hold a single value."""
 CACHE_WHEN: Mapping[str, CacheWhen] = {"always": "always", "deterministic": "deterministic", "never": "never"}
+ON_LEAVE: tuple[OnLeave, ...] = ("cancel", "drain")
 ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
 
@@ -182,6 +184,16 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     )
 
 
+def check_options(options: CallOptions) -> None:
+    """Raises ConfigError for what no call could take, whatever it asks: a view is refused before any call is made."""
+    _refuse_what_is_not_built(options)
+    _check_types(options)
+    _commit(options)
+    _on_leave(options)
+    if options.cache is not None:
+        _cache_word(options.cache)
+
+
 def _commit(options: CallOptions) -> Commit | None:
     match options.commit:
         case None | Commit():
@@ -189,8 +201,8 @@ def _commit(options: CallOptions) -> Commit | None:
         case str(name) if name in COMMIT_NAMES:
             return Commit(name)
         case other:
-            valid = f"valid are {', '.join(COMMIT_NAMES)} and Commit.buffer(characters=400)"
-            raise _mistake("commit", f"{other!r} is no commit policy; {valid}")
+            meant = did_you_mean(str(other), [*COMMIT_NAMES, "Commit.buffer(characters=400)"])
+            raise _mistake("commit", f"{_named(other)} is no commit policy{meant}")
 
 
 def _on_leave(options: CallOptions) -> OnLeave | None:
@@ -198,7 +210,7 @@ def _on_leave(options: CallOptions) -> OnLeave | None:
         case None | "cancel" | "drain":
             return options.on_leave
         case other:
-            raise _mistake("on_leave", f"{other!r} is not valid; valid are cancel and drain")
+            raise _mistake("on_leave", f"{_named(other)} is not valid{did_you_mean(str(other), ON_LEAVE)}")
 
 
 @lru_cache(maxsize=1_024)
@@ -244,13 +256,21 @@ def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizo
 
 def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> CacheWhen:
     if options.cache is not None:
-        when = CACHE_WHEN.get(options.cache)
-        if when is None:
-            raise _mistake("cache", f"{options.cache!r} is not available; valid are always, deterministic and never")
-        return when
+        return _cache_word(options.cache)
     if route.cache is not None:
         return route.cache
     return engine.config.cache.when if engine.config.cache else "never"
+
+
+def _cache_word(word: str) -> CacheWhen:
+    when = CACHE_WHEN.get(word)
+    if when is None:
+        raise _mistake("cache", f"{quoted(word)} is not available{did_you_mean(word, CACHE_WHEN)}")
+    return when
+
+
+def _named(value: object) -> str:
+    return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def _refuse_what_is_not_built(options: CallOptions) -> None:
