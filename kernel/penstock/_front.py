@@ -7,25 +7,22 @@ from typing import Any
 
 import trio
 
+from penstock._breaker_controls import BreakerControls
 from penstock._cache_controls import CacheControls
 from penstock._call import run_call
 from penstock._engine import Engine
 from penstock._events import EventStream
 from penstock._explain import explain
 from penstock._explanation import Explanation
-from penstock._nearest import did_you_mean, quoted
-from penstock._plan import AskedFor, CallOptions, make_call, make_request
+from penstock._plan import AskedFor, CallOptions, check_options, make_call, make_request
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
-from penstock._targets import provider_scope
-from penstock.errors import ConfigError, ConfigMistake, NoRouteError
-from penstock.policy.breaker import BreakerState, ScopeState
+from penstock.policy.breaker import BreakerState
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import Commit
-from penstock.policy.routing import key_scope
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
 
-__all__ = ["BreakerControls", "Kernel"]
+__all__ = ["Kernel"]
 
 EVENTS_KEPT = 1_024
 """Events a listener may be behind before it loses the oldest."""
@@ -213,7 +210,11 @@ class Kernel:
         on_leave: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Kernel:
-        """A view of the same kernel with other defaults for its calls."""
+        """A view of the same kernel with other defaults for its calls.
+
+        Raises ConfigError for a value of `cache`, `commit` or `on_leave` that there is not. Whether a route is known
+        and an account has a path is asked by the calls.
+        """
         options = CallOptions(
             route=route,
             account=account,
@@ -223,6 +224,7 @@ class Kernel:
             on_leave=on_leave,
             metadata=metadata,
         )
+        check_options(options)
         return Kernel(self._engine, self._nursery, options.over(self._options))
 
     @property
@@ -281,47 +283,3 @@ class Kernel:
             if worst in states:
                 return str(worst.value)
         return "cooling" if self._engine.unavailable((target,)) else "closed"
-
-
-class BreakerControls:
-    """Breakers by hand. A scope is `target:NAME`, `provider:NAME`, or `key:PROVIDER/0` for the provider's key."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def states(self) -> Mapping[str, ScopeState]:
-        """Every breaker: those of the configured targets, keys and providers, and of whatever calls have touched.
-
-        What calls have told so far is in it. Without waiting, `snapshot().breakers` shows those that are not closed.
-        """
-        config = self._engine.config
-        stages = [stage.target for route in config.routes.values() for stage in route.stages]
-        targets = [self._engine.targets.target(name) for name in dict.fromkeys([*config.targets, *stages])]
-        scopes = [scope for target in targets for scope in target.scopes]
-        scopes += [scope for name in config.providers for scope in (key_scope(name), provider_scope(name))]
-        return await self._engine.breakers.states(dict.fromkeys(scopes))
-
-    async def isolate(self, scope: str) -> None:
-        """Nobody is let through until `close`. Raises ConfigError where there is no such scope."""
-        self._check(scope)
-        await self._engine.breakers.isolate(scope)
-
-    async def close(self, scope: str) -> None:
-        """Everybody is let through again, calls that wait for it at once. Raises ConfigError for an unknown scope."""
-        self._check(scope)
-        await self._engine.breakers.close_circuit(scope)
-
-    def _check(self, scope: str) -> None:
-        """A mistyped scope would be isolated without a word, and calls go on."""
-        config, (kind, _, name) = self._engine.config, scope.partition(":")
-        if kind == "target":
-            try:
-                config.resolve_target(name)
-            except NoRouteError as error:
-                raise ConfigError([ConfigMistake("scope", f"{scope!r}: {error}")]) from None
-            return
-        # One key for each provider: the first, and only that.
-        known = [named(provider) for named in (provider_scope, key_scope) for provider in sorted(config.providers)]
-        if scope not in known:
-            says = f"{quoted(scope)} is none{did_you_mean(scope, [*known, 'target:NAME'])}"
-            raise ConfigError([ConfigMistake("scope", says)])

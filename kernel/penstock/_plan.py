@@ -15,6 +15,7 @@ from penstock._asked import Call
 from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
+from penstock._nearest import did_you_mean, quoted
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
 from penstock.policy.cache_policy import CachePolicy, cache_policy
 from penstock.policy.commit import COMMIT_NAMES, Commit
@@ -31,7 +32,7 @@ from penstock.types import (
     check_request,
 )
 
-__all__ = ["CallOptions", "make_call", "make_request"]
+__all__ = ["CallOptions", "check_options", "make_call", "make_request"]
 
 AskedFor = str | Sequence[Message | ToolResult | Mapping[str, Any]] | ChatRequest
 TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -45,6 +46,7 @@ TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
 }
 """The fields of a request that hold a single value."""
 AS_CONFIGURED = CachePolicy()
+ON_LEAVE: tuple[OnLeave, ...] = ("cancel", "drain")
 ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
 
@@ -185,6 +187,15 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     )
 
 
+def check_options(options: CallOptions) -> None:
+    """Raises ConfigError for what no call could take, whatever it asks: a view is refused before any call is made."""
+    _refuse_what_is_not_built(options)
+    _check_types(options)
+    _commit(options)
+    _on_leave(options)
+    _cache(options)
+
+
 def _commit(options: CallOptions) -> Commit | None:
     match options.commit:
         case None | Commit():
@@ -192,8 +203,8 @@ def _commit(options: CallOptions) -> Commit | None:
         case str(name) if name in COMMIT_NAMES:
             return Commit(name)
         case other:
-            valid = f"valid are {', '.join(COMMIT_NAMES)} and Commit.buffer(characters=400)"
-            raise _mistake("commit", f"{other!r} is no commit policy; {valid}")
+            meant = did_you_mean(str(other), [*COMMIT_NAMES, "Commit.buffer(characters=400)"])
+            raise _mistake("commit", f"{_named(other)} is no commit policy{meant}")
 
 
 def _on_leave(options: CallOptions) -> OnLeave | None:
@@ -201,7 +212,7 @@ def _on_leave(options: CallOptions) -> OnLeave | None:
         case None | "cancel" | "drain":
             return options.on_leave
         case other:
-            raise _mistake("on_leave", f"{other!r} is not valid; valid are cancel and drain")
+            raise _mistake("on_leave", f"{_named(other)} is not valid{did_you_mean(str(other), ON_LEAVE)}")
 
 
 @lru_cache(maxsize=1_024)
@@ -264,6 +275,10 @@ def _cache_when(engine: Engine, route: RouteConfig, cache: CachePolicy) -> Cache
     if route.cache is not None:
         return route.cache
     return engine.config.cache.when if engine.config.cache else "never"
+
+
+def _named(value: object) -> str:
+    return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def _refuse_what_is_not_built(options: CallOptions) -> None:
