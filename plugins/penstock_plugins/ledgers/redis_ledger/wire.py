@@ -58,7 +58,7 @@ unpacked = msgspec.msgpack.Decoder().decode
 
 
 def packed_steps(steps: Sequence[Step]) -> bytes:
-    """A batch. Raises ValueError where a step makes no sense, ConfigError where a figure is too large for the server."""
+    """A batch. Raises ValueError where a step makes no sense, ConfigError where a figure is too large to be exact."""
     return msgspec.msgpack.encode([_packed(step) for step in steps])
 
 
