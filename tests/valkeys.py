@@ -73,13 +73,23 @@ class Valkey:
         assert self.process
         os.kill(self.process.pid, signal.SIGCONT)
 
+    def info(self, name: str) -> str:
+        """One line of INFO."""
+        answer = self._ask("INFO")
+        return next(line.partition(":")[2] for line in answer.splitlines() if line.startswith(f"{name}:"))
+
     def say(self, *words: str) -> str:
         """One command past all clients, and the first line of the answer."""
+        return self._ask(*words).partition("\r\n")[0]
+
+    def _ask(self, *words: str) -> str:
         sent = b"".join(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()) for word in words)
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
             connection.sendall(b"*%d\r\n" % len(words) + sent)
             with connection.makefile("rb") as answer:
-                return answer.readline().decode().strip()
+                first = answer.readline()
+                rest = answer.read(int(first[1:])) if first.startswith(b"$") and first[1:2] != b"-" else b""
+                return (first + rest).decode()
 
     def _end(self, how: signal.Signals) -> None:
         if self.process is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import attrs
 import coredis.exceptions as says
 import trio
+from anyio import connect_tcp
+from anyio.abc import ByteStream, SocketAttribute
 from coredis.connection import TCPConnection, TCPLocation
 
 from penstock.errors import LedgerUnavailableError
@@ -112,7 +115,9 @@ class Link:
         except (says.NoScriptError, says.MovedError):
             raise
         except Exception as error:
-            # coredis lets through what its own tasks died of, whatever it was.
+            # coredis lets through what its own tasks died of, whatever it was; and where a handshake is cancelled, it
+            # says that there is no connection.
+            await trio.lowlevel.checkpoint_if_cancelled()
             where = self._where
             if not isinstance(error, says.ResponseError) or isinstance(error, LOOK_ANEW):
                 self.leave()
@@ -126,18 +131,38 @@ class Link:
             self._connection = None
             server = self._find()
             host, port = self._moved or (server.host, server.port)
-            connection = TCPConnection(
+            stream = await _stream(host, port, server.tls)
+            connection = _Connection(
                 TCPLocation(host, port),
-                socket_keepalive=True,
                 client_name="penstock-ledger",
                 db=server.db,
                 username=server.username,
                 password=server.password,
-                ssl_context=server.tls,
             )
+            connection.over = stream
             await self._nursery.start(_live, connection)
             self._connection = connection
             return connection
+
+
+class _Connection(TCPConnection):
+    """Over a stream that is there already: one of coredis that does not get so far leaves buffers open behind it."""
+
+    over: ByteStream
+
+    async def _connect(self) -> ByteStream:
+        return self.over
+
+
+async def _stream(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStream:
+    """Raises OSError."""
+    if tls is None:
+        stream: ByteStream = await connect_tcp(host, port)
+    else:
+        # A ledger's answers say themselves when they are whole: an end without a goodbye cuts none short unseen.
+        stream = await connect_tcp(host, port, tls=True, ssl_context=tls, tls_standard_compatible=False)
+    stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return stream
 
 
 async def _live(connection: TCPConnection, *, task_status: trio.TaskStatus[None]) -> None:
@@ -183,7 +208,7 @@ def _in_words(error: Exception) -> str:
             return "a key of the ledger holds something else; choose another namespace, or delete what is there"
         case says.AskError() | says.TryAgainError() | says.ClusterDownError():
             return "its cluster is being changed; it is asked again with the next step"
-        case says.ConnectionError():
+        case says.ConnectionError() | OSError():
             return f"no connection: {_reason(error)}; check that it runs and that url leads to it"
         case _ if said.startswith("OOM"):
             return "its memory is full (maxmemory); give it more, and let maxmemory-policy be noeviction"
