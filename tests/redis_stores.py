@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
 
 import trio
-from penstock_plugins.ledgers.redis import RedisLedger, RedisLedgerOptions, open_redis_ledger
 
+from penstock.errors import LedgerUnavailableError
 from penstock.hookspecs import PluginTools
 from penstock.testing import LedgerAtHand, MakeLedger
+from penstock_plugins.ledgers.redis import RedisLedger, RedisLedgerOptions, open_redis_ledger
 
-__all__ = ["TOOLS", "Clock", "by_a_clock_at_hand", "by_its_own_clock", "opened"]
+T = TypeVar("T")
+
+__all__ = ["TOOLS", "Clock", "by_a_clock_at_hand", "by_its_own_clock", "opened", "patiently"]
 
 TOOLS = PluginTools("ledger", time.time, logging.getLogger("penstock"))
 
@@ -60,3 +64,12 @@ def by_its_own_clock(url: str, span: float) -> MakeLedger:
             yield LedgerAtHand(store, trio.sleep, span, another=lambda: opened(url, namespace))
 
     return make
+
+
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Again and again, as a kernel would."""
+    while True:
+        try:
+            return await ask()
+        except LedgerUnavailableError:
+            await trio.sleep(0.05)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -101,7 +101,7 @@ class Valkey:
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Iterator[Valkey]:
+def running(folder: Path, *options: str) -> Generator[Valkey]:
     """A server that answers; gone at the end, whatever became of the test."""
     server = Valkey(folder, options)
     try:

@@ -18,7 +18,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from penstock_plugins.ledgers.redis import RedisLedger
 from redis_stores import Clock, opened
 from valkeys import Valkey
 
@@ -38,6 +37,7 @@ from penstock.policy.ledger_steps import (
     WindowUse,
 )
 from penstock.policy.memory_pages import MemoryPages
+from penstock_plugins.ledgers.redis import RedisLedger
 
 T = TypeVar("T")
 USD = 10**9
@@ -146,7 +146,7 @@ class BothBooks(RuleBasedStateMachine):
         self.batch.append(TopUp(hold_id=hold_id, number=max(number, 1), windows=windows, more=more))
 
     @rule(data=st.data(), hold_id=IDS, charged=AMOUNTS, account=st.sampled_from(ACCOUNTS), estimated=st.booleans())
-    def settle(self, data: Any, hold_id: str, charged: Amount, account: str, estimated: bool) -> None:
+    def settle(self, data: Any, hold_id: str, charged: Amount, account: str, estimated: bool) -> None:  # noqa: FBT001 - drawn
         windows = self.path(account, data.draw) if data.draw(st.booleans()) else ()
         target = data.draw(st.sampled_from(["sonnet", "gpt"]))
         spent = Spent(target=target, input_tokens=3, output_tokens=charged.tokens, nano_usd=charged.nano_usd)
@@ -200,6 +200,8 @@ class BothBooks(RuleBasedStateMachine):
         expected = self.book.run(batch, self.clock.now)
         seen = self.loop.run(lambda store: store.commit(batch))
         assert seen == expected
+        # What people read is as of now: a hold that lives again with its old lease has lapsed by then.
+        self.book.advance(self.clock.now)
         windows = self.loop.run(lambda store: store.windows())
         assert counted(windows) == counted(self.pages.windows(None, self.book.now))
         held = self.loop.run(lambda store: store.holds())
@@ -208,7 +210,7 @@ class BothBooks(RuleBasedStateMachine):
     @invariant()
     def nothing_is_below_nothing(self) -> None:
         for row in self.pages.windows(None, self.book.now):
-            assert not (row.held.negative or row.spent.negative or row.estimated.negative), row
+            assert not any(amount.negative for amount in (row.held, row.spent, row.estimated)), row
             assert row.estimated.fits(row.spent), row
 
     @rule()
@@ -230,4 +232,4 @@ def test_the_book_on_the_server_answers_as_the_book_in_python(valkey: Valkey) ->
     class OnValkey(BothBooks):
         url = valkey.url
 
-    run_state_machine_as_test(OnValkey)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(OnValkey)

@@ -1,19 +1,19 @@
-"""What a ledger on Redis says and does when its server is down, slow, full, a replica, another one, or out of its mind."""
+"""What a ledger on Redis says and does when its server is down, slow, full, a replica, another one, or no ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
-from penstock_plugins.ledgers.redis import KEYS, RedisLedger
-from redis_stores import opened
+from redis_stores import opened, patiently
 from valkeys import Valkey, free_port, running
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_steps import Held, Known, Reserve, Settle, WindowUse
+from penstock_plugins.ledgers.redis import KEYS, RedisLedger
 
 WINDOW = WindowUse("day:UTC:team", 9e9, rolling=False, limit_tokens=100)
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -125,7 +125,7 @@ def test_a_full_memory_keeps_all_or_nothing_and_says_what_to_do(tmp_path: Path) 
         trio.run(main, server)
 
 
-def test_a_replica_is_told_from_a_primary_and_used_once_it_is_one(tmp_path: Path, valkey: Valkey) -> None:
+def test_a_replica_is_told_from_a_primary_and_used_once_it_is_one(tmp_path: Path) -> None:
     async def main(server: Valkey) -> None:
         async with opened(server.url, "replica") as store:
             await store.commit((reserve("a"),))
@@ -233,18 +233,9 @@ def clients(server: Valkey) -> int:
     return int(server.info("connected_clients")) - 1
 
 
-async def patiently(ask: Callable[[], Awaitable[object]]) -> object:
-    """Again and again, as a kernel would."""
-    while True:
-        try:
-            return await ask()
-        except LedgerUnavailableError:
-            await trio.sleep(0.05)
-
-
 async def until(true: Callable[[], bool]) -> None:
     with trio.fail_after(20):
-        while not true():
+        while not true():  # noqa: ASYNC110 - another process
             await trio.sleep(0.02)
 
 

@@ -23,6 +23,8 @@ from coredis.connection import TCPConnection, TCPLocation
 
 from penstock.errors import LedgerUnavailableError
 
+MOST_MOVES = 3
+"""A cluster that is well sends whoever asks the wrong node to the right one: once, or twice while it changes."""
 logger = logging.getLogger("penstock")
 
 __all__ = ["Link", "Script", "Server"]
@@ -33,12 +35,13 @@ class Script:
     """What the server carries out alone and as one."""
 
     text: str
-    sha: str = attrs.field(init=False)
+    sha: str
     """The name under which a server keeps it."""
 
-    @sha.default
-    def _sha(self) -> str:
-        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+    @classmethod
+    def of(cls, text: str) -> Script:
+        """A script by its text."""
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 @attrs.frozen(kw_only=True)
@@ -82,13 +85,15 @@ class Link:
     async def ask(self, command: bytes, *arguments: bytes | str | int) -> Any:
         """The reply. Raises LedgerUnavailableError; NoScriptError where the server does not know the script."""
         with trio.move_on_after(self._timeout) as scope:
-            try:
-                return await self._ask(command, arguments)
-            except says.MovedError as error:
-                self.leave()
-                # A node that does not know its own name says "use that by which you reached me".
-                self._moved = error.host or self._find().host, error.port
-                return await self._ask(command, arguments)
+            for _ in range(MOST_MOVES):
+                try:
+                    return await self._ask(command, arguments)
+                except says.MovedError as error:
+                    self.leave()
+                    # A node that does not know its own name says "where you reached me".
+                    self._moved = error.host or self._find().host, error.port
+            self.leave()
+            raise LedgerUnavailableError(f"the ledger at {self._where}: its cluster does not agree on who has it")
         assert scope.cancelled_caught
         self.leave()
         raise LedgerUnavailableError(
@@ -97,7 +102,7 @@ class Link:
         )
 
     def leave(self) -> None:
-        """The connection is of no use any more; the next question opens another."""
+        """The connection is of no use any more; the next question opens another, from the beginning."""
         connection, self._connection, self._moved = self._connection, None, None
         if connection is not None:
             connection.invalidate()
@@ -107,8 +112,8 @@ class Link:
         return ":".join(map(str, self._moved)) if self._moved else str(self._find())
 
     async def _ask(self, command: bytes, arguments: tuple[bytes | str | int, ...]) -> Any:
+        connection = self._connection
         try:
-            connection = self._connection
             if connection is None or not connection.usable:
                 connection = await self._connect()
             return await connection.create_request(command, *arguments, decode=False)
@@ -119,7 +124,9 @@ class Link:
             # says that there is no connection.
             await trio.lowlevel.checkpoint_if_cancelled()
             where = self._where
-            if not isinstance(error, says.ResponseError) or isinstance(error, LOOK_ANEW):
+            lost = not isinstance(error, says.ResponseError) or isinstance(error, LOOK_ANEW)
+            # Somebody else may have found another connection by now.
+            if lost and (connection is None or connection is self._connection):
                 self.leave()
             raise LedgerUnavailableError(f"the ledger at {where} cannot be used: {_in_words(error)}") from error
 
@@ -161,7 +168,8 @@ async def _stream(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStrea
     else:
         # A ledger's answers say themselves when they are whole: an end without a goodbye cuts none short unseen.
         stream = await connect_tcp(host, port, tls=True, ssl_context=tls, tls_standard_compatible=False)
-    stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return stream
 
 
@@ -223,6 +231,4 @@ def _reason(error: BaseException) -> str:
     reason: BaseException = error
     while reason.__cause__ is not None:
         reason = reason.__cause__
-    while isinstance(reason, BaseExceptionGroup):
-        reason = reason.exceptions[0]
     return str(reason) or type(reason).__name__
