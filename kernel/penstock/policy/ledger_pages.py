@@ -146,7 +146,7 @@ class Pages(Protocol):
         ...
 
     def knows_window(self, key: str) -> bool:
-        """True where the window was ever counted in, and is not forgotten."""
+        """True where something that was counted in the window has not left it yet."""
         ...
 
     def siblings(self, key: str) -> Iterable[str]:
@@ -231,7 +231,8 @@ class MemoryPages:
         return page
 
     def knows_window(self, key: str) -> bool:  # noqa: D102
-        return key in self._windows
+        page = self._windows.get(key)
+        return page is not None and any(bucket.end > self._now for bucket in page.buckets)
 
     def siblings(self, key: str) -> Iterator[str]:  # noqa: D102
         period, _, account = key.split(":", 2)
