@@ -1,0 +1,1 @@
+"""Ledger stores that penstock ships."""
