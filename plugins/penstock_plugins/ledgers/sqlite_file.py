@@ -131,6 +131,8 @@ class SqliteFile:
             cached_statements=STATEMENTS,
         )
         try:
+            # Counts for a new file alone. Half the usual size: every batch writes a handful of pages, each whole.
+            connection.execute("PRAGMA page_size = 2048")
             bring_up_to_date(connection)
             ((journal,),) = connection.execute("PRAGMA journal_mode = WAL")
             if journal != "wal":

@@ -11,7 +11,8 @@ from functools import partial
 
 import attrs
 
-from penstock.policy.ledger_book import LedgerBook
+from penstock.errors import LedgerUnavailableError
+from penstock.policy.ledger_book import EARLIEST, LATEST, LedgerBook
 from penstock.policy.ledger_steps import Change, Changed, Landed, Release, Step
 from penstock_plugins.ledgers.sqlite_file import SqliteFile
 from penstock_plugins.ledgers.sqlite_pages import SqlitePages
@@ -19,7 +20,7 @@ from penstock_plugins.ledgers.sqlite_pages import SqlitePages
 __all__ = ["SqliteLedgerBook", "open_book"]
 
 MOST_PAGES = 20_000
-"""Windows and holds that are kept in memory, some twenty megabytes: beyond that all are read anew."""
+"""Windows, holds and rows of the journal that are kept in memory, some twenty megabytes: beyond that all are read anew."""
 PURGE_EVERY = 0.1
 """Seconds between two looks at what may be deleted."""
 PURGE_AT_ONCE = 1_000
@@ -31,11 +32,14 @@ LARGE_WAL = 4_000
 DAY = 86_400.0
 
 
-def open_book(connection: sqlite3.Connection) -> tuple[LedgerBook, SqlitePages, int]:
-    """The book as the file has it, its pages, and the number of the batch that wrote it last."""
-    ((latest, writes, longest),) = connection.execute("SELECT latest, writes, longest_lease FROM ledger")
+_BEGIN = "UPDATE ledger SET latest = max(latest, ?), writes = writes + 1 RETURNING latest, writes"
+
+
+def open_book(connection: sqlite3.Connection) -> tuple[LedgerBook, SqlitePages]:
+    """The book as the file has it, and its pages."""
+    ((latest, longest),) = connection.execute("SELECT latest, longest_lease FROM ledger")
     pages = SqlitePages(connection)
-    return LedgerBook(pages, now=latest, tombstone=longest), pages, writes
+    return LedgerBook(pages, now=latest, tombstone=longest), pages
 
 
 @attrs.define
@@ -77,28 +81,26 @@ class SqliteLedgerBook:
             self.file.checkpoint()
 
     def _carry_out(self, steps: Sequence[Step], connection: sqlite3.Connection) -> Landed:
-        read = self._up_to_date(connection)
-        landed = read.book.run(steps, self._wall())
+        now = self._wall()
+        if not EARLIEST < now < LATEST:
+            raise LedgerUnavailableError(f"the clock of this machine says {now!r}, which is no Unix time: set it")
+        ((now, writes),) = connection.execute(_BEGIN, (now,))
+        read = self._read
+        if read is None or read.connection is not connection or read.writes != writes - 1:
+            read = self._read = _Read(connection, *open_book(connection), writes)
+        read.writes = writes
+        longest_lease = read.book.tombstone
+        landed = read.book.run(steps, now)
         for step, answer in zip(steps, landed.answers, strict=True):
             if isinstance(answer, Changed):
                 self._keep_in_history(read, step, answer)
         read.pages.write()
+        if read.book.tombstone != longest_lease:
+            connection.execute("UPDATE ledger SET longest_lease = ?", (read.book.tombstone,))
         self._purge(read)
-        read.writes += 1
-        connection.execute(
-            "UPDATE ledger SET latest = ?, writes = ?, longest_lease = ?",
-            (read.book.now, read.writes, read.book.tombstone),
-        )
+        if read.pages.size > MOST_PAGES:
+            self._read = None
         return landed
-
-    def _up_to_date(self, connection: sqlite3.Connection) -> _Read:
-        read = self._read
-        if read is not None and read.connection is connection and read.pages.size <= MOST_PAGES:
-            ((writes,),) = connection.execute("SELECT writes FROM ledger")
-            if writes == read.writes:
-                return read
-        self._read = _Read(connection, *open_book(connection))
-        return self._read
 
     def _keep_in_history(self, read: _Read, step: Step, answer: Changed) -> None:
         match step:

@@ -92,8 +92,8 @@ class SqlitePages:
 
     @property
     def size(self) -> int:
-        """How many windows and holds are kept in memory."""
-        return len(self._windows) + len(self._holds)
+        """How many windows, holds and rows of the journal are kept in memory."""
+        return len(self._windows) + len(self._holds) + self._journal.size
 
     def window(self, key: str) -> WindowPage:  # noqa: D102
         page = self._windows.get(key)

@@ -45,7 +45,7 @@ def read_spending(connection: sqlite3.Connection, since: float, until: float) ->
 
 def _as_of(connection: sqlite3.Connection, now: float) -> SqlitePages:
     """The pages with leases ended that have ended, in memory alone: the next batch will write that."""
-    book, pages, _ = open_book(connection)
+    book, pages = open_book(connection)
     book.advance(now)
     return pages
 
