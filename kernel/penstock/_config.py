@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from penstock._config_checks import LATER, NOT_IN_A_FILE, at_least_one, more_than_zero
+from penstock._config_checks import LATER, NOT_IN_A_FILE, at_least_one, more_than_zero, not_empty
 from penstock._nearest import did_you_mean, quoted
 from penstock._secrets import Secret
 from penstock.errors import NoRouteError
@@ -44,6 +44,7 @@ __all__ = [
 STORES_LATER = ("sqlite", "redis")
 
 OnLeave: TypeAlias = Literal["cancel", "drain"]
+OnStoreDown: TypeAlias = Literal["deny", "allow"]
 CacheWhen: TypeAlias = Literal["deterministic", "always", "never"]
 DEFAULT_ROUTE = "default"
 
@@ -192,7 +193,16 @@ class BudgetConfig:
 class LedgerConfig:
     """Where spending is kept."""
 
-    store: Literal["memory"] = attrs.field(default="memory", metadata={LATER: STORES_LATER})
+    store: str = attrs.field(default="memory", validator=not_empty)
+    """The name of what keeps it; in a `[ledger]` table without one, `sqlite`."""
+    lease: float = attrs.field(default=60.0, validator=more_than_zero)
+    """Seconds after which the hold of a call that is no longer heard of is charged in full."""
+    timeout: float = attrs.field(default=5.0, validator=more_than_zero)
+    """Seconds that the store gets for one batch of reserves and settles."""
+    on_store_down: OnStoreDown = "deny"
+    """`allow`: where the store does not answer calls go all the same, and are booked when it is back."""
+    options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only, metadata={NOT_IN_A_FILE: True})
+    """What the table says beside these: the store's own."""
 
 
 @attrs.frozen(kw_only=True)

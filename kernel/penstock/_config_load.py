@@ -31,6 +31,7 @@ from penstock._config_mistakes import Mistakes, join, plain, shown
 from penstock._config_plugins import read_plugins
 from penstock._config_providers import KERNEL_KEYS, own_options, read_keys, settle_provider
 from penstock._config_references import References
+from penstock._config_stores import read_ledger
 from penstock._config_tables import (
     AccountTable,
     BreakerTable,
@@ -129,7 +130,7 @@ class _Loading:
             all_open=root.all_open,
             retry_budget=retry_budget,
             budget=self._budget(),
-            ledger=self._ledger(),
+            ledger=self._ledger(host),
             cache=self._cache(),
             plugins=plugins,
         )
@@ -257,8 +258,10 @@ class _Loading:
             min_output_tokens=root.min_output_tokens,
         )
 
-    def _ledger(self) -> LedgerConfig:
-        return self._store(LedgerConfig, "ledger") or LedgerConfig()
+    def _ledger(self, host: PluginHost) -> LedgerConfig:
+        if "ledger" not in self.tables:
+            return LedgerConfig()
+        return read_ledger(self._section("ledger"), host, self.mistakes)
 
     def _cache(self) -> CacheConfig | None:
         return self._store(CacheConfig, "cache")

@@ -15,7 +15,6 @@ from penstock._config import (
     CacheConfig,
     CacheWhen,
     KernelSettings,
-    LedgerConfig,
     OnLeave,
     Stage,
     Timeouts,
@@ -208,7 +207,7 @@ class BudgetTable(AccountTable):
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
 
 
-_ACCOUNT_LATER = frozenset({"bound", "unknown_usage", "lease", "degrade", "retry_money"})
+_ACCOUNT_LATER = frozenset({"bound", "unknown_usage", "degrade", "retry_money"})
 KEYS_LATER: dict[type, frozenset[str]] = {
     KernelSettings: frozenset({"max_wait", "on_unsupported", "hedge"}),
     TargetTable: frozenset({"limits", "hedge", "on_unsupported", "tokenizer"}),
@@ -216,8 +215,7 @@ KEYS_LATER: dict[type, frozenset[str]] = {
     RouteTable: frozenset({"hedge", "max_wait", "sticky", "strategy", "validators"}),
     LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,
-    BudgetTable: _ACCOUNT_LATER | {"on_store_down"},
-    LedgerConfig: frozenset({"path", "url", "lease", "synchronous", "on_store_down"}),
+    BudgetTable: _ACCOUNT_LATER,
     CacheConfig: frozenset({"path", "url", "stale_while_revalidate", "stale_if_error"}),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import attrs
 import pluggy
@@ -19,13 +19,17 @@ from penstock._config import PluginsConfig
 from penstock._events import Event
 from penstock._installed import EntryPoints, Group, Installed, PluginInfo, installed_plugins
 from penstock.errors import PluginError, PluginLoadError, PluginVersionError
-from penstock.hookspecs import PLUGIN_API, PROJECT, ProviderSpec
+from penstock.hookspecs import PLUGIN_API, PROJECT, LedgerSpec, ProviderSpec
 from penstock.types import Price
 
 __all__ = ["PluginHost", "PluginInfo"]
 
 logger = logging.getLogger("penstock")
 
+S = TypeVar("S", ProviderSpec, LedgerSpec)
+
+LEDGERS = "ledger-"
+"""How the entry points of penstock's own ledger stores begin: a store for something else may have the same name."""
 ALWAYS = frozenset({"prices"})
 """Plugins of penstock's own that no configuration needs to name."""
 LONGEST_REASON = 300
@@ -38,6 +42,7 @@ class _Loaded:
     rank: int
     """Of several that know an answer the highest rank decides: the program's own over third parties over penstock's."""
     specs: tuple[ProviderSpec, ...] = ()
+    ledgers: tuple[LedgerSpec, ...] = ()
 
 
 class PluginHost:
@@ -97,6 +102,28 @@ class PluginHost:
         if found is None:
             raise PluginLoadError(f"no plugin offers a provider named {kind!r}")
         return found
+
+    def ledger_stores(self) -> frozenset[str]:
+        """The names that the `store` of [ledger] may have, as far as is known without importing anything."""
+        names = {each.info.name for each in self._installed if each.own and _is_usable(each, "plugins")}
+        own = {name.removeprefix(LEDGERS) for name in names if name.startswith(LEDGERS)}
+        return frozenset(own | {spec.name for loaded in self._loaded.values() for spec in loaded.ledgers})
+
+    def ledger_spec(self, name: str) -> LedgerSpec:
+        """The spec of the store of that name. Raises PluginError that says what is wrong with its plugin."""
+        for entry in (f"{LEDGERS}{name}", name):
+            found = self._ledger(name)
+            if found is not None:
+                return found
+            self._load_named(entry, "plugins")
+        found = self._ledger(name)
+        if found is None:
+            raise PluginLoadError(f"no plugin offers a ledger store named {name!r}")
+        return found
+
+    def _ledger(self, name: str) -> LedgerSpec | None:
+        ranked = sorted(self._loaded.values(), key=lambda loaded: -loaded.rank)
+        return next((spec for loaded in ranked for spec in loaded.ledgers if spec.name == name), None)
 
     def load_plugins(self) -> None:
         """Loads what is not a provider and is enabled: prices, and what `[plugins]` names."""
@@ -183,6 +210,8 @@ class PluginHost:
     def _take(self, plugin: object, number: int) -> PluginInfo:
         if isinstance(plugin, ProviderSpec):
             plugin = _Offer(plugin)
+        elif isinstance(plugin, LedgerSpec):
+            plugin = _LedgerOffer(plugin)
         name = str(getattr(plugin, "__name__", None) or type(plugin).__name__)
         info = PluginInfo(name=name, group="program", distribution="given by the program", version="", status="loaded")
         if any(loaded.plugin is plugin for loaded in self._loaded.values()):
@@ -205,7 +234,8 @@ class PluginHost:
         self._manager.register(plugin, key)
         loaded = self._loaded[key] = _Loaded(info, plugin, rank)
         try:
-            loaded.specs = self._specs(loaded)
+            loaded.specs = self._specs(loaded, "penstock_providers", ProviderSpec)
+            loaded.ledgers = self._specs(loaded, "penstock_ledgers", LedgerSpec)
         except PluginError:
             self._forget(key)
             raise
@@ -215,14 +245,14 @@ class PluginHost:
         if self._loaded.pop(key, None):
             self._manager.unregister(name=key)
 
-    def _specs(self, loaded: _Loaded) -> tuple[ProviderSpec, ...]:
-        specs: list[ProviderSpec] = []
-        for implementation in self._implementations("penstock_providers"):
+    def _specs(self, loaded: _Loaded, hook: str, cls: type[S]) -> tuple[S, ...]:
+        specs: list[S] = []
+        for implementation in self._implementations(hook):
             if implementation.plugin is loaded.plugin:
-                answer = _guarded(implementation.function, f"{loaded.info}: its penstock_providers failed")
+                answer = _guarded(implementation.function, f"{loaded.info}: its {hook} failed")
                 if not isinstance(answer, list | tuple):
-                    raise PluginLoadError(f"{loaded.info}: its penstock_providers returned no list of specs")
-                specs += [_checked(spec, loaded.info) for spec in cast("Sequence[object]", answer)]
+                    raise PluginLoadError(f"{loaded.info}: its {hook} returned no list of specs")
+                specs += [_checked(spec, cls, hook, loaded.info) for spec in cast("Sequence[object]", answer)]
         return tuple(specs)
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
@@ -259,6 +289,18 @@ class _Offer:
 
     @hookspecs.hookimpl
     def penstock_providers(self) -> Sequence[ProviderSpec]:
+        return (self._spec,)
+
+
+class _LedgerOffer:
+    """The same for a ledger store."""
+
+    def __init__(self, spec: LedgerSpec) -> None:
+        self._spec = spec
+        self.__name__ = spec.name
+
+    @hookspecs.hookimpl
+    def penstock_ledgers(self) -> Sequence[LedgerSpec]:
         return (self._spec,)
 
 
@@ -303,16 +345,17 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {words[:LONGEST_REASON]}" if words else type(error).__name__
 
 
-def _checked(spec: object, info: PluginInfo) -> ProviderSpec:
-    if not isinstance(spec, ProviderSpec):
-        raise PluginLoadError(f"{info}: its penstock_providers returned {type(spec).__name__}, not a ProviderSpec")
+def _checked(spec: object, cls: type[S], hook: str, info: PluginInfo) -> S:
+    what = "provider" if cls is ProviderSpec else "ledger store"
+    if not isinstance(spec, cls):
+        raise PluginLoadError(f"{info}: its {hook} returned {type(spec).__name__}, not a {cls.__name__}")
     if spec.api_version != PLUGIN_API:
         raise PluginVersionError(
-            f"{info}: its provider {spec.name!r} is written for version {spec.api_version!r} of the plugin interface;"
+            f"{info}: its {what} {spec.name!r} is written for version {spec.api_version!r} of the plugin interface;"
             f" this penstock has version {PLUGIN_API}"
         )
     if not (spec.options is type(None) or attrs.has(spec.options)):
-        raise PluginLoadError(f"{info}: the options of its provider {spec.name!r} are no attrs class")
+        raise PluginLoadError(f"{info}: the options of its {what} {spec.name!r} are no attrs class")
     return spec
 
 

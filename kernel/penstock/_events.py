@@ -21,6 +21,8 @@ __all__ = [
     "Event",
     "EventHub",
     "EventStream",
+    "LedgerAway",
+    "LedgerBack",
     "ParametersDropped",
     "PartsLeftOut",
     "RetrySuppressed",
@@ -132,6 +134,21 @@ class BudgetOverrun(Struct, frozen=True, tag="budget_overrun"):
     nano_usd: int
 
 
+class LedgerAway(Struct, frozen=True, tag="ledger_away"):
+    """The ledger's store does not answer. Told once, until it does again."""
+
+    reason: str
+    on_store_down: str
+    """`deny`: calls of limited accounts are refused; `allow`: they go, and are booked when it is back."""
+
+
+class LedgerBack(Struct, frozen=True, tag="ledger_back"):
+    """The ledger's store answers again."""
+
+    booked: int
+    """Charges that had waited for it."""
+
+
 class ActorCrashed(Struct, frozen=True, tag="actor_crashed"):
     """A bug in penstock. `restarted` is False where that actor is over."""
 
@@ -158,6 +175,8 @@ Event: TypeAlias = (
     | RetrySuppressed
     | BudgetSoftLimit
     | BudgetOverrun
+    | LedgerAway
+    | LedgerBack
     | ActorCrashed
     | Shutdown
 )

@@ -249,6 +249,7 @@ class Kernel:
 
     async def _snapshot_later(self) -> KernelSnapshot:
         await self._engine.flush()
+        await self._engine.budget.look()
         return self.snapshot()
 
     def health(self) -> Health:

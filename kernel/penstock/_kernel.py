@@ -15,10 +15,10 @@ import logging
 import secrets
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, cast
+from typing import Literal
 
 import httpx
 import trio
@@ -28,6 +28,7 @@ from penstock._clock import Clock
 from penstock._config import Config, ProviderConfig
 from penstock._config_connections import connection_settings
 from penstock._config_providers import ReadyProvider, ready_providers
+from penstock._config_stores import ReadyLedger, ready_ledger
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
 from penstock._event_plugins import EventPlugins
@@ -38,19 +39,22 @@ from penstock._events import (
     BudgetSoftLimit,
     CoolingDown,
     EventHub,
+    LedgerAway,
+    LedgerBack,
     Shutdown,
 )
 from penstock._front import Kernel
+from penstock._open_plugins import OpenPlugins
 from penstock._targets import LiveProvider, TargetBook
 from penstock._transport import default_transport
-from penstock.abc import Provider
+from penstock.abc import LedgerStore, Provider
 from penstock.actors._mailbox import Inbox
 from penstock.actors._supervisor import Actor, supervise
 from penstock.actors.breaker_registry import open_breaker_registry
-from penstock.actors.budget_keeper import open_budget_keeper
+from penstock.actors.budget_keeper import KeeperSettings, StoreChange, open_budget_keeper
 from penstock.actors.cache_actor import CacheSettings, open_cache_actor
 from penstock.actors.router import open_router
-from penstock.errors import KernelError, PluginLoadError
+from penstock.errors import KernelError
 from penstock.hookspecs import PluginTools
 from penstock.policy import breaker, budget, routing
 from penstock.policy.accounts import AccountTree
@@ -60,12 +64,8 @@ __all__ = ["OpenKernel", "open_kernel"]
 
 logger = logging.getLogger("penstock")
 
-OPENING_PLUGIN = 30.0
-"""Seconds for one plugin to open what it offers."""
 UNWINDING = 5.0
 """Seconds that cancelled calls get to pay what they owe: they wait for nothing, so it is a bound against bugs."""
-CLOSING_PLUGINS = 5.0
-"""Seconds for all plugins to close what they opened; one that hangs is left behind."""
 
 
 def open_kernel(
@@ -117,8 +117,7 @@ class OpenKernel:
         self._entered = False
         self._nursery_manager = trio.open_nursery()
         self._actors_done: list[trio.Event] = []
-        self._stop_plugins = trio.Event()
-        self._plugins_done: list[trio.Event] = []
+        self._opened = OpenPlugins()
         self._engine: Engine | None = None
 
     async def __aenter__(self) -> Kernel:
@@ -135,10 +134,11 @@ class OpenKernel:
             clock = Clock()
             most = config.kernel.max_in_flight
             providers = {name: await self._open_provider(each, most, clock, nursery) for name, each in ready.items()}
-            self._engine = self._assemble(config, host, providers, clock, nursery)
+            ledger = await self._open_ledger(ready_ledger(config, host), config.source, clock, nursery)
+            self._engine = self._assemble(config, host, providers, ledger, clock=clock, nursery=nursery)
         except BaseException:
             # Opened plugins are shielded: they are told to stop, the others are cancelled.
-            self._stop_plugins.set()
+            self._opened.stop()
             nursery.cancel_scope.cancel()
             await self._close_nursery()
             raise
@@ -183,11 +183,9 @@ class OpenKernel:
     ) -> LiveProvider:
         name, kind = ready.config.name, ready.config.kind
         tools = PluginTools(name=name, wall=clock.wall, logger=logger.getChild(f"plugins.{kind}"))
-        try:
-            opening = ready.spec.open(ready.options, tools)
-        except Exception as error:
-            raise PluginLoadError(f"the plugin of provider {name!r} failed to open: {type(error).__name__}") from error
-        codec = await nursery.start(self._hold_provider, name, opening)
+        codec = await self._opened.open(
+            f"provider {name!r}", Provider, partial(ready.spec.open, ready.options, tools), nursery
+        )
         transport = self._transport_for(ready.config, ready.config.max_connections or max_in_flight)
         return LiveProvider(name, codec, ready.secret, transport)
 
@@ -215,48 +213,22 @@ class OpenKernel:
         if idle:
             logger.warning("a transport was handed in, which connects as it will: %s mean nothing", ", ".join(idle))
 
-    async def _hold_provider(
-        self,
-        name: str,
-        opening: AbstractAsyncContextManager[Provider],
-        *,
-        task_status: trio.TaskStatus[Provider] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Keeps what a plugin opened, in a task of its own: its scopes stay out of the user's.
-
-        Shielded once it is open, like the actors: a cancel from outside ends the body first, and calls that the body
-        still makes while it cleans up find everything in its place.
-        """
-        done = trio.Event()
-        self._plugins_done.append(done)
-        opened = False
-        try:
-            with trio.CancelScope(deadline=trio.current_time() + OPENING_PLUGIN) as scope:
-                async with opening as codec:
-                    if not isinstance(cast("object", codec), Provider):
-                        raise TypeError(f"{type(codec).__name__} is no Provider")  # noqa: TRY301 - as all that fails here
-                    opened = scope.shield = True
-                    scope.deadline = float("inf")
-                    task_status.started(codec)
-                    await self._stop_plugins.wait()
-                    scope.deadline = trio.current_time() + CLOSING_PLUGINS
-        except Exception as error:
-            if not opened:
-                raise PluginLoadError(
-                    f"the plugin of provider {name!r} failed to open: {type(error).__name__}"
-                ) from error
-            # It had done its work: what breaks while it closes is told, and harms nobody else.
-            logger.warning("the plugin of provider %s broke while it closed: %s", name, type(error).__name__)
-        finally:
-            done.set()
-        if not opened:
-            raise PluginLoadError(f"the plugin of provider {name!r} did not open within {OPENING_PLUGIN:g} s")
+    async def _open_ledger(
+        self, ready: ReadyLedger, source: Path | None, clock: Clock, nursery: trio.Nursery
+    ) -> LedgerStore:
+        name = ready.config.store
+        folder = source.parent if source else Path()
+        tools = PluginTools(name=name, wall=clock.wall, logger=logger.getChild(f"plugins.{name}"), folder=folder)
+        opening = partial(ready.spec.open, ready.options, tools)
+        return await self._opened.open(f"ledger store {name!r}", LedgerStore, opening, nursery)
 
     def _assemble(
         self,
         config: Config,
         host: PluginHost,
         providers: dict[str, LiveProvider],
+        ledger: LedgerStore,
+        *,
         clock: Clock,
         nursery: trio.Nursery,
     ) -> Engine:
@@ -275,7 +247,15 @@ class OpenKernel:
             config.breaker_settings, clock, slots=slots, on_change=lambda change: emit(_changed(change))
         )
         keeper, keeper_inbox, budget_ref = open_budget_keeper(
-            config.budget.accounts, clock, slots=slots, on_event=lambda event: emit(_spending(event))
+            config.budget.accounts,
+            ledger,
+            clock,
+            slots=slots,
+            on_event=lambda event: emit(_spending(event)),
+            on_store=lambda change: emit(_store_change(change, config.ledger.on_store_down)),
+            settings=KeeperSettings(
+                lease=config.ledger.lease, timeout=config.ledger.timeout, on_store_down=config.ledger.on_store_down
+            ),
         )
         actors: list[tuple[Actor, Inbox]] = [(router, router_inbox), (registry, registry_inbox), (keeper, keeper_inbox)]
         cache_ref = None
@@ -348,9 +328,7 @@ class OpenKernel:
                 ref.close()
         for done in self._actors_done:
             await done.wait()
-        self._stop_plugins.set()
-        for done in self._plugins_done:
-            await done.wait()
+        await self._opened.close()
         for transport in self._own_transports.values():
             await transport.aclose()
         engine.events.close()
@@ -369,6 +347,10 @@ def _cooling(cool: routing.CoolDown, now: float) -> CoolingDown:
 
 def _changed(change: breaker.BreakerChanged) -> BreakerChanged:
     return BreakerChanged(change.scope, change.before.value, change.after.value, str(change.reason))
+
+
+def _store_change(change: StoreChange, on_store_down: str) -> LedgerAway | LedgerBack:
+    return LedgerAway(change.reason, on_store_down) if change.away else LedgerBack(change.booked)
 
 
 def _spending(event: budget.BudgetEvent) -> BudgetOverrun | BudgetSoftLimit:

@@ -22,7 +22,8 @@ class KernelSnapshot:
     """Queues, calls, breakers, cool-downs, accounts, cache and actors, as the actors last left them.
 
     What calls have told an actor and it has not come to yet is not in it. `await` the snapshot for a later one in which
-    everything told before is handled.
+    everything told before is handled, and the ledger's store was asked; that raises LedgerUnavailableError where it
+    does not answer.
     """
 
     in_flight: int
@@ -34,7 +35,7 @@ class KernelSnapshot:
     cooling: Mapping[str, CoolDown]
     """By scope; those that are over are left out."""
     accounts: Mapping[str, AccountSnapshot]
-    """By path; the root's is ""."""
+    """By path; the root's is "". Of a ledger that outlives the process, as they were at the last awaited snapshot."""
     cache: CacheStatistics | None
     """None where no cache is configured."""
     actors: Mapping[str, MailStatistics]

@@ -158,6 +158,10 @@ class LedgerStore(ABC):
     async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:
         """These windows, or all in which anything is counted, held, or set by hand. Unknown keys are left out."""
 
+    def peek(self) -> Sequence[WindowRow] | None:
+        """What `windows` would return, from a store that need not wait for it. None: it must."""
+        return None
+
     @abstractmethod
     async def holds(self) -> Sequence[HoldRow]:
         """Everything that is held, oldest first, lapsed holds included."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -38,6 +39,8 @@ class PluginTools:
     wall: Callable[[], float]
     """Unix time, by the kernel's clock."""
     logger: logging.Logger
+    folder: Path = Path()
+    """Where relative paths of the plugin's options begin: the folder of the configuration's file."""
 
 
 @attrs.frozen
@@ -63,12 +66,14 @@ class LedgerSpec:
 
     name: str
     open: Callable[[Any, PluginTools], AbstractAsyncContextManager[LedgerStore]]
-    """Takes an instance of `options` and the tools. What it opens is closed when the kernel stops."""
-    options: type = attrs.field(default=type(None))
-    """An attrs class; what `[ledger]` says beside `store` and the kernel's own settings is structured into it.
+    """Takes an instance of `options` and the tools. What it opens is closed when the kernel stops.
 
-    A field of type Path is taken relative to the configuration file.
+    Law: it does not fail because what it keeps its books in is away for now; what it opened raises then. It raises
+    ConfigError where its content cannot be read, PluginLoadError where something is missing that will not come by
+    itself.
     """
+    options: type = attrs.field(default=type(None))
+    """An attrs class; what of `[ledger]` is not the kernel's is structured into it."""
     api_version: int = PLUGIN_API
 
 

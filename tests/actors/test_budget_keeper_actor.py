@@ -10,10 +10,11 @@ from supervised import Crashing, cancelled_everywhere, run, with_actor
 from trio.testing import wait_all_tasks_blocked
 
 from penstock._clock import Clock
-from penstock.actors.budget_keeper import BudgetKeeper, BudgetRef, open_budget_keeper
+from penstock.actors.budget_keeper import BudgetKeeper, BudgetRef, StoreChange, open_budget_keeper
 from penstock.errors import ActorFailedError, KernelClosedError
 from penstock.policy.accounts import AccountSpec, Limit
 from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, Overrun, Per, Refused
+from penstock_plugins.ledgers.memory import MemoryLedger
 
 LIMIT = 1_000
 ROOT = AccountSpec(path="", limits=(Limit(per=Per.DAY, tokens=LIMIT),))
@@ -24,7 +25,16 @@ class World:
 
     def __init__(self, slots: int = 8) -> None:
         self.events: list[BudgetEvent] = []
-        self.actor, self.inbox, self.ref = open_budget_keeper([ROOT], Clock(), slots=slots, on_event=self.events.append)
+        self.changes: list[StoreChange] = []
+        clock = Clock()
+        self.actor, self.inbox, self.ref = open_budget_keeper(
+            [ROOT],
+            MemoryLedger(clock.wall),
+            clock,
+            slots=slots,
+            on_event=self.events.append,
+            on_store=self.changes.append,
+        )
 
     async def reserve(self, hold: str, tokens: int, *, wait: float = 0.0) -> Granted | Refused:
         line = Line(tokens, 0, 0, 0)
@@ -269,9 +279,19 @@ def test_a_broken_ledger_ends_the_keeper_for_good_and_nobody_hangs() -> None:
 
 
 def _break(actor: BudgetKeeper) -> None:
-    actor._ledger = cast("Any", Crashing())  # pyright: ignore[reportPrivateUsage] - planted
+    actor._queue = cast("Any", Crashing())  # pyright: ignore[reportPrivateUsage] - planted
 
 
 def test_the_ref_shows_no_way_to_the_ledger() -> None:
     shown = {name for name in dir(BudgetRef) if not name.startswith("_")}
-    assert shown == {"accounts", "close", "flush", "reserve", "settle", "statistics", "top_up"}
+    assert shown == {
+        "accounts",
+        "close",
+        "flush",
+        "look",
+        "reconfigure",
+        "reserve",
+        "settle",
+        "statistics",
+        "top_up",
+    }

@@ -15,8 +15,8 @@ import penstock
 from penstock import errors
 from penstock._events import ActorCrashed
 from penstock.policy.breaker import Breakers
-from penstock.policy.budget import Ledger
 from penstock.policy.coalesce import Flights
+from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.routing import Routing
 from penstock.testing import Answer, Reply, ScriptedTransport, Silence
 
@@ -47,7 +47,7 @@ def slow(seconds: float) -> ScriptedTransport:
 def test_a_crash_of_the_budget_keeper_ends_calls_in_flight_and_later_and_leaves_the_body_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fuse = Fuse(monkeypatch, Ledger, "reserve")
+    fuse = Fuse(monkeypatch, HoldQueue, "ask")
     outcomes: dict[str, type[Exception] | str] = {}
 
     async def call(kernel: penstock.Kernel, name: str) -> None:
@@ -96,7 +96,7 @@ def test_a_crash_of_the_budget_keeper_ends_calls_in_flight_and_later_and_leaves_
 
 
 def test_the_bodys_own_exception_comes_before_that_of_a_dead_actor(monkeypatch: pytest.MonkeyPatch) -> None:
-    fuse = Fuse(monkeypatch, Ledger, "reserve")
+    fuse = Fuse(monkeypatch, HoldQueue, "ask")
 
     async def main() -> None:
         mine = ValueError("mine")
@@ -112,7 +112,7 @@ def test_the_bodys_own_exception_comes_before_that_of_a_dead_actor(monkeypatch: 
 
 
 def test_where_the_callers_time_ends_with_the_actor_it_is_still_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
-    fuse = Fuse(monkeypatch, Ledger, "reserve")
+    fuse = Fuse(monkeypatch, HoldQueue, "ask")
 
     async def main() -> None:
         with pytest.raises(errors.ActorFailedError):

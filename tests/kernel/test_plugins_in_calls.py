@@ -436,7 +436,7 @@ def test_a_plugin_that_raises_while_it_closes_is_logged_and_harms_nobody(caplog:
             return (await kernel.complete(PROMPT)).text
 
     assert run(main) == ANSWER
-    assert "the plugin of provider acme broke while it closed: ValueError" in caplog.text
+    assert "the plugin of provider 'acme' broke while it closed: ValueError" in caplog.text
     assert KEY not in caplog.text
 
 
@@ -476,7 +476,7 @@ def test_a_plugin_whose_own_task_dies_while_calls_run_takes_nobody_along(caplog:
             assert (await kernel.complete(PROMPT, model=GPT)).text == ANSWER
 
     run(main)
-    assert "the plugin of provider acme broke" in caplog.text
+    assert "the plugin of provider 'acme' broke" in caplog.text
 
 
 def test_a_plugins_price_hook_that_raises_leaves_the_price_unknown() -> None:

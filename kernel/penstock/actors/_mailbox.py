@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar, cast
 
 import trio
@@ -299,11 +299,12 @@ class Inbox:
         observe: Callable[[dict[Any, Any]], None],
         drained: Callable[[], None],
         wake_at: Callable[[], float | None],
+        commit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Handles mail until every address is closed: drains the mailbox whole before it sleeps again.
 
         `observe` takes the merged observations before each drain, `drained` runs after it, and at `wake_at` (monotonic)
-        both run without mail.
+        both run without mail. `commit` is awaited after `drained`: what comes meanwhile waits for the next round.
         """
         box = self._box
         while True:
@@ -323,6 +324,8 @@ class Inbox:
             if box.observations:
                 self._observe(observe)
             drained()
+            if commit is not None:
+                await commit()
             if self._flushes:
                 self._answer_flushes()
         self._observe(observe)

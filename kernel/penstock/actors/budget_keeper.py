@@ -1,33 +1,66 @@
-"""BudgetKeeper: the one owner of the ledger. What it grants is held until the same call settles it.
+"""BudgetKeeper: what calls hold and settle, one batch after the other in the ledger's store.
 
-It never restarts: a ledger that forgot what was spent would be worse than none.
+At most one batch is under way; what comes meanwhile is the next one. It never restarts: a keeper that forgot what it
+owes the store would be worse than none.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
+import attrs
+import trio
 from msgspec import Struct
 
 from penstock._clock import Clock
+from penstock.abc import LedgerStore
 from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Reply, Request, open_mailbox
 from penstock.actors._supervisor import NEVER_RESTART, Actor
+from penstock.errors import ActorFailedError, LedgerUnavailableError
+from penstock.policy.account_windows import AccountSnapshot, AccountWindows
 from penstock.policy.accounts import AccountSpec
-from penstock.policy.budget import (
-    AccountSnapshot,
-    Amount,
-    BudgetEvent,
-    Granted,
-    Ledger,
-    Line,
-    Refused,
-    Waiting,
-)
+from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
+from penstock.policy.holds import Amount, BudgetEvent, Granted, Line, Refused
+from penstock.policy.ledger_steps import Landed, Spent, Step, WindowRow
 
-__all__ = ["BudgetKeeper", "BudgetRef", "open_budget_keeper"]
+__all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
+
+logger = logging.getLogger("penstock")
+
+OnStoreDown: TypeAlias = Literal["deny", "allow"]
+
+POLL = 0.05
+"""Seconds until those who wait for room ask a store again that others settle in, too."""
+RETRY = (0.1, 2.0)
+"""Seconds until a store that did not answer is asked again, at first and at most; doubled in between."""
+MOST_UNBOOKED = 10_000
+"""Charges that are kept for a store that is away, some megabytes; beyond it no more calls are let through."""
 
 
-class _Reserve(Request["Granted | Refused"], frozen=True):
+@attrs.frozen(kw_only=True)
+class KeeperSettings:
+    """How the keeper deals with its store."""
+
+    lease: float = 60.0
+    """Seconds after which a hold that nobody renews is charged in full. Renewed at a third of it."""
+    timeout: float = 5.0
+    """Seconds that the store gets for one batch."""
+    on_store_down: OnStoreDown = "deny"
+
+
+class StoreChange(Struct, frozen=True):
+    """The store does not answer any more, or does again."""
+
+    away: bool
+    reason: str = ""
+    booked: int = 0
+    """Once it is back: charges that had waited for it."""
+
+
+class _Reserve(Request[Decision], frozen=True):
     hold_id: str
     account: str
     lines: tuple[Line, ...]
@@ -36,7 +69,7 @@ class _Reserve(Request["Granted | Refused"], frozen=True):
     wait: float
 
 
-class _TopUp(Request["Granted | Refused"], frozen=True):
+class _TopUp(Request[Decision], frozen=True):
     hold_id: str
     more: Amount
 
@@ -45,19 +78,54 @@ class _Settle(Struct, frozen=True):
     hold_id: str
     charged: Amount
     estimated: bool
+    spent: tuple[Spent, ...]
+
+
+class _Reconfigure(Request[None], frozen=True):
+    accounts: tuple[AccountSpec, ...]
 
 
 class BudgetKeeper(Actor):
-    """Owns a Ledger. A reserve that has to wait is answered when settles make room, or when its wait is over."""
+    """Owns a HoldQueue. A reserve that has to wait is answered when settles make room, or when its wait is over."""
 
     name = "budget_keeper"
     restart_policy = NEVER_RESTART
 
-    def __init__(self, ledger: Ledger, clock: Clock, on_event: Callable[[BudgetEvent], None]) -> None:
-        self._ledger = ledger
+    def __init__(
+        self,
+        queue: HoldQueue,
+        store: LedgerStore,
+        clock: Clock,
+        settings: KeeperSettings,
+        *,
+        on_event: Callable[[BudgetEvent], None],
+        on_store: Callable[[StoreChange], None],
+    ) -> None:
+        self._queue = queue
+        self._store = store
         self._clock = clock
+        self._settings = settings
         self._on_event = on_event
-        self._waiting: dict[str, Reply[Granted | Refused]] = {}
+        self._on_store = on_store
+        self._asking: dict[str, Reply[Decision]] = {}
+        """Whose answer is owed: one ask a call at a time."""
+        self._away: LedgerUnavailableError | None = None
+        self._retry_at = -math.inf
+        self._retry_in = RETRY[0]
+
+    async def run(self, inbox: Inbox) -> None:
+        """Serves until its addresses are closed, then books what is left."""
+        await inbox.serve(self.handle, self.observe, self.drained, self.wake_at, self.commit)
+        if self._queue.has_work:
+            self._retry_at = -math.inf
+            await self.commit()
+        if self._queue.kept:
+            logger.error(
+                "the ledger's store is away: %d charges were not booked; their holds are charged in full when their"
+                " leases end",
+                self._queue.kept,
+            )
+        self.stop(ActorFailedError(f"{self.name} ended with the kernel"))
 
     def handle(self, envelope: Envelope) -> None:
         """One message."""
@@ -65,65 +133,135 @@ class BudgetKeeper(Actor):
         message = envelope.message
         match message:
             case _Reserve():
-                self._reserve(message, envelope.reply, now)
-            case _Settle():
-                self._ledger.settle(message.hold_id, message.charged, now, estimated=message.estimated)
-                self._waiting.pop(message.hold_id, None)
-            case _TopUp():
                 assert envelope.reply is not None
-                envelope.reply.answer(self._ledger.top_up(message.hold_id, message.more, now))
+                wait_until = now + message.wait if message.wait > 0 else None
+                outputs = (message.min_output, message.max_output)
+                ask = HoldAsk.checked(message.hold_id, message.account, message.lines, outputs, wait_until)
+                self._queue.ask(ask)
+                self._asking[message.hold_id] = envelope.reply
+            case _Settle(hold_id=hold_id):
+                self._asking.pop(hold_id, None)
+                if self._queue.knows(hold_id):
+                    self._queue.settle(hold_id, message.charged, estimated=message.estimated, spent=message.spent)
+            case _TopUp(hold_id=hold_id, more=more):
+                assert envelope.reply is not None
+                if self._queue.top_up(hold_id, more):
+                    self._asking[hold_id] = envelope.reply
+                else:
+                    envelope.reply.answer(Refused(hold_id, "", "", more, None, "settled"))
+            case _Reconfigure(accounts=accounts):
+                assert envelope.reply is not None
+                self._queue.reconfigure(accounts)
+                envelope.reply.answer(None)
             case _:
                 raise TypeError(f"budget_keeper takes no {type(message).__name__}")
 
-    def _reserve(self, message: _Reserve, reply: Reply[Granted | Refused] | None, now: float) -> None:
-        assert reply is not None
-        result = self._ledger.reserve(
-            message.hold_id,
-            message.account,
-            message.lines,
-            min_output=message.min_output,
-            max_output=message.max_output,
-            now=now,
-            wait_until=now + message.wait if message.wait > 0 else None,
-        )
-        if isinstance(result, Waiting):
-            self._waiting[message.hold_id] = reply
-        else:
-            reply.answer(result)
+    async def commit(self) -> None:
+        """Everything that is to be done now, in one batch; where the store was away, first what is owed to it."""
+        queue = self._queue
+        if self._away is not None:
+            if self._clock.monotonic() < self._retry_at:
+                self._turn_away(queue.batch(self._clock.wall()), sent=False)
+                return
+            if not await self._carry_out(serve=False):
+                return
+        wall = self._clock.wall()
+        if queue.has_work or queue.some_wait or queue.next_renewal <= wall:
+            await self._carry_out(serve=True)
 
-    def drained(self) -> None:
-        """Lets those in who fit now; tells what happened."""
-        if self._waiting:
-            for result in self._ledger.take_grants(self._clock.wall()):
-                reply = self._waiting.pop(result.hold_id, None)
-                if reply is not None:
-                    reply.answer(result)
-        for event in self._ledger.take_events():
+    async def _carry_out(self, *, serve: bool) -> bool:
+        """One batch; False where the store did not answer."""
+        queue, now = self._queue, self._clock.wall()
+        steps = queue.batch(now, serve=serve)
+        try:
+            landed = await self._asked(steps)
+        except Exception as error:  # noqa: BLE001 - foreign code: a broken store degrades budgets, never the kernel
+            self._is_away(_unavailable(error))
+            self._turn_away(steps, sent=True)
+            return False
+        if self._away is not None:
+            self._is_back(len(steps))
+        for decision in queue.landed(steps, landed, now):
+            reply = self._asking.pop(decision.hold_id, None)
+            if reply is not None:
+                reply.answer(decision)
+        for event in queue.take_events():
             self._on_event(event)
+        return True
+
+    async def _asked(self, steps: Sequence[Step]) -> Landed:
+        store = self._store
+        if not (store.durable or store.shared):
+            return await store.commit(steps)  # it has nothing to wait for
+        with trio.move_on_after(self._settings.timeout):
+            return await store.commit(steps)
+        raise LedgerUnavailableError(f"the ledger's store did not answer within {self._settings.timeout:g} s")
+
+    def _turn_away(self, steps: Sequence[Step], *, sent: bool) -> None:
+        """What becomes of asks that the store cannot answer."""
+        error = self._away
+        assert error is not None
+        allowed = self._settings.on_store_down == "allow" and self._queue.kept < MOST_UNBOOKED
+        for step in self._queue.failed(steps, sent=sent):
+            reply = self._asking.pop(step.hold_id, None)
+            if reply is None:
+                continue
+            if allowed:
+                reply.answer(self._queue.let_through(step))
+            else:
+                wait = max(0.0, self._retry_at - self._clock.monotonic())
+                reply.fail(LedgerUnavailableError(str(error), retry_after=wait))
+
+    def _is_away(self, error: LedgerUnavailableError) -> None:
+        if self._away is None:
+            self._on_store(StoreChange(away=True, reason=str(error)))
+            then = "let through and booked later" if self._settings.on_store_down == "allow" else "refused"
+            logger.error("%s; calls of accounts with limits are %s", error, then)
+        self._away = error
+        self._retry_at = self._clock.monotonic() + self._retry_in
+        self._retry_in = min(2 * self._retry_in, RETRY[1])
+
+    def _is_back(self, booked: int) -> None:
+        self._away = None
+        self._retry_in = RETRY[0]
+        self._on_store(StoreChange(away=False, booked=booked))
+        logger.warning("the ledger's store answers again; %d charges that waited for it are booked", booked)
 
     def wake_at(self) -> float | None:
-        """When the first wait is over."""
-        end = self._ledger.next_wait_end if self._waiting else None
-        return None if end is None else self._clock.monotonic() + max(0.0, end - self._clock.wall())
+        """When the first wait is over, leases are to be renewed, or the store is to be asked again."""
+        if self._away is not None:
+            return self._retry_at
+        due = self._queue.next_renewal
+        if due == math.inf and not self._queue.some_wait:
+            return None
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        if self._queue.some_wait:
+            end = self._queue.next_wait_end
+            due = due if end is None else min(due, end)
+            if self._store.shared:
+                due = min(due, wall + POLL)
+        return None if due == math.inf else now + max(0.0, due - wall)
 
     def restart(self) -> None:
         """Never called: the supervisor's table says so."""
         raise AssertionError("a budget keeper does not restart")
 
     def stop(self, error: Exception) -> None:
-        """Whoever waits for room learns that there will be none."""
-        for reply in self._waiting.values():
+        """Whoever waits for an answer learns that there will be none."""
+        for reply in self._asking.values():
             reply.fail(error)
-        self._waiting.clear()
+        self._asking.clear()
 
 
 class BudgetRef:
     """How calls reserve and settle."""
 
-    def __init__(self, address: Address, look: Callable[[], Mapping[str, AccountSnapshot]]) -> None:
+    def __init__(self, address: Address, windows: AccountWindows, store: LedgerStore, timeout: float) -> None:
         self._address = address
-        # Frozen copies, made between two messages: to publish all accounts after every drain would cost each call.
-        self._look = look
+        self._windows = windows
+        self._store = store
+        self._timeout = timeout
+        self._rows: Sequence[WindowRow] = ()
 
     async def reserve(
         self,
@@ -140,27 +278,51 @@ class BudgetRef:
         """Holds the dearest of `lines`, over all ancestors at once, or says which limit refuses.
 
         Waits up to `wait` seconds for other holds to settle where that would make room. Whatever comes of it, `settle`
-        is owed.
+        is owed. Raises LedgerUnavailableError where the store does not answer.
         """
         message = _Reserve(hold_id, account, tuple(lines), min_output, max_output, wait)
         return await self._address.ask(message, owes=hold_id, deadline=deadline, context=context)
 
     async def top_up(self, hold_id: str, more: Amount, *, deadline: float, context: object = None) -> Granted | Refused:
-        """More for a hold that is not enough. Owes nothing of its own."""
+        """More for a hold that is not enough. Owes nothing of its own. Raises as `reserve` does."""
         message = _TopUp(hold_id, more)
         return await self._address.ask(message, rides_on=hold_id, deadline=deadline, context=context)
 
-    def settle(self, hold_id: str, charged: Amount, *, estimated: bool) -> None:
-        """Replaces the hold by what was charged. Never raises, never waits; a second one is ignored."""
+    def settle(self, hold_id: str, charged: Amount, *, estimated: bool, spent: Sequence[Spent] = ()) -> None:
+        """Replaces the hold by what was charged. Never raises, never waits; a second one is ignored.
+
+        `spent` says which target it went to, for reports.
+        """
         if self._address.owes(hold_id):
-            self._address.tell_owed(hold_id, _Settle(hold_id, charged, estimated))
+            self._address.tell_owed(hold_id, _Settle(hold_id, charged, estimated, tuple(spent)))
+
+    async def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
+        """Other accounts and limits over what is held and spent."""
+        await self._address.ask_aside(_Reconfigure(tuple(accounts)))
 
     def accounts(self) -> Mapping[str, AccountSnapshot]:
-        """Every account that has limits, with what is held and spent there: frozen copies, made on demand."""
-        return self._look()
+        """Every account that has limits, with what is held and spent there.
+
+        Of a store that outlives the process, those that are declared or were used by this process, as of the last
+        `look`.
+        """
+        rows = self._store.peek()
+        return self._windows.snapshot(self._rows if rows is None else rows)
+
+    async def look(self) -> None:
+        """Asks the store how its windows are. Raises LedgerUnavailableError."""
+        if not self._store.durable:
+            return
+        try:
+            with trio.move_on_after(self._timeout):
+                self._rows = await self._store.windows(self._windows.known_keys())
+                return
+        except Exception as error:  # noqa: BLE001 - foreign code
+            raise _unavailable(error) from None
+        raise LedgerUnavailableError(f"the ledger's store did not answer within {self._timeout:g} s")
 
     async def flush(self) -> None:
-        """Waits until everything told before is handled."""
+        """Waits until everything told before is handled, and booked where the store answers."""
         await self._address.flush()
 
     def close(self) -> None:
@@ -173,9 +335,27 @@ class BudgetRef:
 
 
 def open_budget_keeper(
-    accounts: Sequence[AccountSpec], clock: Clock, *, slots: int, on_event: Callable[[BudgetEvent], None]
+    accounts: Sequence[AccountSpec],
+    store: LedgerStore,
+    clock: Clock,
+    *,
+    slots: int,
+    on_event: Callable[[BudgetEvent], None],
+    on_store: Callable[[StoreChange], None],
+    settings: KeeperSettings | None = None,
 ) -> tuple[BudgetKeeper, Inbox, BudgetRef]:
-    """A keeper with an empty ledger in memory, the inbox for its supervisor, and the Ref for everyone else."""
+    """A keeper over the store, the inbox for its supervisor, and the Ref for everyone else."""
+    settings = settings or KeeperSettings()
     address, inbox = open_mailbox(BudgetKeeper.name, slots=slots)
-    ledger = Ledger(accounts)
-    return BudgetKeeper(ledger, clock, on_event), inbox, BudgetRef(address, lambda: ledger.snapshot(clock.wall()))
+    # In memory of one process holds need no lease: whoever holds settles, or all of it is gone.
+    lease = settings.lease if store.durable or store.shared else math.inf
+    queue = HoldQueue(accounts, lease=lease, adopts=store.durable)
+    keeper = BudgetKeeper(queue, store, clock, settings, on_event=on_event, on_store=on_store)
+    return keeper, inbox, BudgetRef(address, queue.windows, store, settings.timeout)
+
+
+def _unavailable(error: Exception) -> LedgerUnavailableError:
+    """What a store raised, as our own error. Foreign words could hold anything."""
+    if isinstance(error, LedgerUnavailableError):
+        return error
+    return LedgerUnavailableError(f"the ledger's store broke: {type(error).__name__}")

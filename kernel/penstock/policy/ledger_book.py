@@ -12,10 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import attrs
-
 from penstock.policy.holds import NOTHING, Amount, dearest, most_output
 from penstock.policy.ledger_pages import Bucket, HoldPage, Pages, Part, WindowPage
+from penstock.policy.ledger_room import Room, free_nano_usd, free_tokens, lacks
 from penstock.policy.ledger_steps import (
     Adopt,
     Answer,
@@ -23,8 +22,8 @@ from penstock.policy.ledger_steps import (
     Changed,
     Charged,
     Held,
+    HistoryRow,
     Known,
-    Lack,
     Lacking,
     Landed,
     Release,
@@ -48,43 +47,6 @@ JOURNAL_STEP = 900.0
 """Seconds: days of every time zone begin at a quarter of an hour."""
 KNOWN = Known()
 STALE = Stale()
-
-
-@attrs.frozen
-class _Use:
-    """A window with the limits that count in it."""
-
-    page: WindowPage
-    use: WindowUse
-    tokens: int | None
-    nano_usd: int | None
-
-    def missing(self, need: Amount, *, but_holds: bool = False) -> Amount | None:
-        """How much of `need` is not free; None where it fits. Where more was charged than there is, nothing fits."""
-        return self._missing(need, self.page.spent, NOTHING if but_holds else self.page.held)
-
-    def lack(self, need: Amount, missing: Amount) -> Lack:
-        of_spent = self.missing(need, but_holds=True)
-        refills = None if of_spent is None else self._refills_at(need)
-        frees = self.page.buckets[0].end if self.page.buckets else None
-        return Lack(self.use.key, self.tokens, self.nano_usd, missing, of_spent, refills, frees)
-
-    def _refills_at(self, need: Amount) -> float | None:
-        spent = self.page.spent
-        for bucket in self.page.buckets:
-            spent -= bucket.spent
-            if self._missing(need, spent, NOTHING) is None:
-                return bucket.end
-        return None
-
-    def _missing(self, need: Amount, spent: Amount, held: Amount) -> Amount | None:
-        # Plain numbers: this is asked for every window of every waiting hold in every batch.
-        tokens = nano_usd = 0
-        if self.tokens is not None:
-            tokens = need.tokens + held.tokens + spent.tokens - self.tokens
-        if self.nano_usd is not None:
-            nano_usd = need.nano_usd + held.nano_usd + spent.nano_usd - self.nano_usd
-        return None if tokens <= 0 and nano_usd <= 0 else Amount(max(tokens, 0), max(nano_usd, 0))
 
 
 class LedgerBook:
@@ -145,18 +107,17 @@ class LedgerBook:
             return STALE
         uses = self._uses(step.windows)
         least = dearest(step.lines, step.min_output)
-        lacks = _lacks(uses, least)
+        lacking = lacks(uses, least)
         behind = tuple([use.use.key for use in uses if use.use.key in barred]) if barred else ()
-        if lacks or behind:
-            lacking = Lacking(lacks, behind)
-            if step.waits and not lacking.hopeless:
-                barred.update(lack.key for lack in lacks)
+        if lacking or behind:
+            hopeless = Lacking(lacking).hopeless
+            if step.waits and not hopeless:
+                barred.update(lack.key for lack in lacking)
             shortest = dearest(step.lines, min(step.min_output, 1))
-            fits = not any(use.missing(shortest, but_holds=lacking.hopeless) for use in uses)
-            return Lacking(lacks, behind, fits)
+            return Lacking(lacking, behind, not any(use.missing(shortest, but_holds=hopeless) for use in uses))
         output, amount = step.max_output, least
         if step.min_output < step.max_output:
-            output = most_output(step.lines, _free_tokens(uses), _free_nano_usd(uses), step.max_output)
+            output = most_output(step.lines, free_tokens(uses), free_nano_usd(uses), step.max_output)
             amount = dearest(step.lines, output)
         part = Part(amount, self._count(uses, amount))
         page = HoldPage(step.hold_id, step.account, output, [part], self.now, self.now + step.lease)
@@ -174,9 +135,9 @@ class LedgerBook:
         if self._over(step.windows):
             return STALE
         uses = self._uses(step.windows)
-        lacks = _lacks(uses, step.more)
-        if lacks:
-            return Lacking(lacks)
+        lacking = lacks(uses, step.more)
+        if lacking:
+            return Lacking(lacking)
         if hold.lapsed:
             self._revive(hold)
         hold.top_ups = step.number
@@ -209,7 +170,7 @@ class LedgerBook:
             hold = HoldPage(step.hold_id, step.account, 0, [Part(NOTHING, buckets)], self.now, self.now)
         else:
             return KNOWN
-        before = self._live(hold)
+        before = self._live(hold) if step.turns else {}
         self._charge(hold, step.charged, estimated=step.estimated)
         turns = [Turn(window.key, spent, window.spent, window.buckets[-1].end) for window, spent in before.items()]
         return Charged(hold.amount, tuple(turns))
@@ -255,7 +216,19 @@ class LedgerBook:
         if not hold.lapsed:
             hold.lease_ends = min(hold.lease_ends, self.now)
             self._lapse(hold)
-        return Changed(f"{amount} held for {hold.account or 'the root account'}", f"{amount} charged")
+        held, charged = f"{amount} held", f"{amount} charged"
+        self.pages.note(
+            HistoryRow(
+                at=self.now,
+                action="release",
+                account=hold.account,
+                window=hold.id,
+                before=held,
+                after=charged,
+                reason=step.reason,
+            )
+        )
+        return Changed(held, charged)
 
     def _change(self, step: Change) -> Changed | Stale:
         if self._over((step.window,)):
@@ -277,7 +250,19 @@ class LedgerBook:
         _check(wanted)
         self._spend(page, use.use, wanted)
         self.pages.touched_window(page)
-        return Changed(before, _state(self._uses((step.window,))[0]))
+        after = _state(self._uses((step.window,))[0])
+        self.pages.note(
+            HistoryRow(
+                at=self.now,
+                action="reset" if step.reset else "set",
+                account=step.account,
+                window=step.window.key,
+                before=before,
+                after=after,
+                reason=step.reason,
+            )
+        )
+        return Changed(before, after)
 
     def _spend(self, page: WindowPage, use: WindowUse, wanted: Amount) -> None:
         """Corrects what is spent: the newest buckets first, so that no bucket goes below nothing."""
@@ -298,18 +283,18 @@ class LedgerBook:
 
     # What several steps do
 
-    def _uses(self, windows: Sequence[WindowUse]) -> list[_Use]:
-        uses: list[_Use] = []
+    def _uses(self, windows: Sequence[WindowUse]) -> list[Room]:
+        uses: list[Room] = []
         for use in windows:
             page = self.pages.window(use.key)
             if page.buckets and page.buckets[0].end <= self.now:
                 page.advance(self.now)
             tokens = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
             nano_usd = use.limit_nano_usd if page.limit_nano_usd is None else page.limit_nano_usd
-            uses.append(_Use(page, use, tokens, nano_usd))
+            uses.append(Room(page, use, tokens, nano_usd))
         return uses
 
-    def _count(self, uses: Sequence[_Use], amount: Amount) -> tuple[Bucket, ...]:
+    def _count(self, uses: Sequence[Room], amount: Amount) -> tuple[Bucket, ...]:
         buckets = tuple([use.page.bucket(use.use.end, rolling=use.use.rolling) for use in uses])
         for bucket in buckets:
             bucket.hold(amount)
@@ -364,30 +349,7 @@ class LedgerBook:
             self.tombstone = lease
 
 
-def _lacks(uses: Iterable[_Use], need: Amount) -> tuple[Lack, ...]:
-    lacks: list[Lack] = []
-    for use in uses:
-        missing = use.missing(need)
-        if missing is not None:
-            lacks.append(use.lack(need, missing))
-    return tuple(lacks)
-
-
-def _free_tokens(uses: Iterable[_Use]) -> int | None:
-    return min(
-        (use.tokens - use.page.held.tokens - use.page.spent.tokens for use in uses if use.tokens is not None),
-        default=None,
-    )
-
-
-def _free_nano_usd(uses: Iterable[_Use]) -> int | None:
-    return min(
-        (use.nano_usd - use.page.held.nano_usd - use.page.spent.nano_usd for use in uses if use.nano_usd is not None),
-        default=None,
-    )
-
-
-def _state(use: _Use) -> str:
+def _state(use: Room) -> str:
     limits = [
         *([] if use.nano_usd is None else [f"{usd_in_words(use.nano_usd)} USD"]),
         *([] if use.tokens is None else [f"{use.tokens} tokens"]),

@@ -1,6 +1,7 @@
-"""What a ledger remembers: windows with their buckets, holds, settled ids. The memory that `LedgerBook` works on.
+"""What a ledger remembers: windows with their buckets, holds, settled ids. What `LedgerBook` works on.
 
-A store on disk gives the book pages of its own, which read rows when they are asked for and note what was changed.
+Pages in memory are all there is (`memory_pages`); those of a store on disk read rows when they are asked for, and note
+what was changed.
 
 A charge lies in a bucket, and counts until the bucket's end. A calendar window is one bucket at a time, a rolling
 window the last sixty. A hold keeps its buckets, so that it is settled where it was reserved, even after their end.
@@ -9,16 +10,15 @@ window the last sixty. A hold keeps its buckets, so that it is settled where it 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable
 from typing import Protocol
 
 import attrs
 
 from penstock.policy.holds import NOTHING, Amount
-from penstock.policy.ledger_steps import SpendRow, Spent, WindowRow
+from penstock.policy.ledger_steps import HistoryRow, HoldRow, Spent, WindowRow
 
-__all__ = ["Bucket", "HoldPage", "MemoryPages", "Pages", "Part", "WindowPage"]
+__all__ = ["Bucket", "HoldPage", "Pages", "Part", "WindowPage"]
 
 
 @attrs.define(eq=False)
@@ -132,6 +132,17 @@ class HoldPage:
         first, *others = self.parts
         return sum((part.amount for part in others), first.amount) if others else first.amount
 
+    def row(self) -> HoldRow:
+        """As it is now."""
+        return HoldRow(
+            hold_id=self.id,
+            account=self.account,
+            amount=self.amount,
+            reserved_at=self.reserved_at,
+            lease_ends=self.lease_ends,
+            lapsed=self.lapsed,
+        )
+
     @property
     def counts_until(self) -> float:
         """When the last of its buckets leaves its window."""
@@ -201,6 +212,7 @@ class Pages(Protocol):
         """Adds a call's charge to the quarter of an hour that begins at `since`."""
         ...
 
+<<<<<<< HEAD
 
 MOST_IDLE = 1_024
 """Windows are dropped where nothing is counted in them as their number doubles beyond this: accounts made from
@@ -348,3 +360,8 @@ def _sum(one: Spent, other: Spent) -> Spent:
 def _ends(page: HoldPage) -> float:
     """When something is to be done about the hold."""
     return page.counts_until if page.lapsed else page.lease_ends
+=======
+    def note(self, row: HistoryRow) -> None:
+        """Something was done by hand."""
+        ...
+>>>>>>> ledger

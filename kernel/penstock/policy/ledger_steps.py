@@ -109,6 +109,8 @@ class Settle(Struct, frozen=True, kw_only=True):
     account: str = ""
     windows: tuple[WindowUse, ...] = ()
     spent: tuple[Spent, ...] = ()
+    turns: bool = True
+    """Whether the answer is to say what the charge did to each window."""
 
 
 class Renew(Struct, frozen=True):
@@ -211,7 +213,7 @@ class Charged(Struct, frozen=True):
     held: Amount
     """What it held."""
     windows: tuple[Turn, ...]
-    """Those that are not over."""
+    """Those that are not over, where the step asked for them."""
 
 
 class Known(Struct, frozen=True):

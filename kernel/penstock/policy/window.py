@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
 
-__all__ = ["ROLLING_BUCKETS", "Per", "WindowSpan", "bucket_at", "check_zone", "window_at"]
+__all__ = ["ROLLING_BUCKETS", "Per", "WindowSpan", "bucket_at", "check_zone", "rolling_period", "window_at"]
 
 ROLLING_BUCKETS = 60
 
@@ -38,6 +38,11 @@ class WindowSpan:
 
 # A rolling month has 30 days: the calendar's have no one length.
 _LENGTHS = {Per.MINUTE: 60, Per.HOUR: 3_600, Per.DAY: 86_400, Per.MONTH: 30 * 86_400}
+
+
+def rolling_period(per: str) -> int:
+    """Seconds that a rolling window of that period is long."""
+    return _LENGTHS[Per(per)]
 
 
 def check_zone(name: str) -> None:

@@ -1,1 +1,1 @@
-"""Ledger stores that penstock ships."""
+"""Ledger stores: one plugin per file."""

@@ -1,0 +1,252 @@
+"""Which windows an account counts in, with which limits, at a given time.
+
+Not here: what is held and spent in them (a ledger store), and what is configured (accounts).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from penstock.policy.accounts import AccountSpec, AccountTree, Limit, Shape, describe_limit, path_and_parents
+from penstock.policy.holds import NOTHING, Amount
+from penstock.policy.ledger_steps import WindowRow, WindowUse
+from penstock.policy.window import Per, bucket_at, rolling_period, window_at
+
+__all__ = ["AccountSnapshot", "AccountWindow", "AccountWindows", "WindowSnapshot", "window_key"]
+
+ROLLING = "rolling"
+MOST_PATHS = 4_096
+"""Names of accounts come from callers: beyond so many all are worked out anew."""
+
+_Figures: TypeAlias = tuple[int | None, int | None]
+"""A limit in tokens and one in nano-USD."""
+
+
+def window_key(account: str, shape: Shape) -> str:
+    """The name of a window in a store: `day:Europe/Berlin:team/search`, `minute:rolling:`."""
+    per, zone, rolling = shape
+    return f"{per.value}:{ROLLING if rolling else zone}:{account}"
+
+
+def window_of(key: str) -> tuple[str, Shape]:
+    """The account and shape that a key names. Raises ValueError where it is none."""
+    per, zone, account = key.split(":", 2)
+    rolling = zone == ROLLING
+    return account, (Per(per), "" if rolling else zone, rolling)
+
+
+@attrs.frozen(kw_only=True)
+class WindowSnapshot:
+    """One window of one account at one moment. Units without a limit have None for `limit_` and `free_`."""
+
+    per: str
+    timezone: str
+    rolling: bool
+    limit_tokens: int | None
+    limit_nano_usd: int | None
+    held: Amount
+    spent: Amount
+    estimated: Amount
+    """Of `spent`, what was charged without knowing the usage."""
+    free_tokens: int | None
+    free_nano_usd: int | None
+    ends_at: float | None
+    """When the calendar window ends, or the next charge leaves the rolling one; None where there is none yet."""
+
+
+@attrs.frozen
+class AccountSnapshot:
+    """The limited windows of one account. The root's path is ""."""
+
+    account: str
+    windows: tuple[WindowSnapshot, ...]
+
+
+@attrs.define(eq=False)
+class AccountWindow:
+    """The windows of one shape of one account."""
+
+    account: str
+    shape: Shape
+    limit_tokens: int | None
+    limit_nano_usd: int | None
+    soft: float | None
+    key: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.key = window_key(self.account, self.shape)
+
+    @property
+    def limited(self) -> bool:
+        """False where it only goes on counting, in case its limit comes back."""
+        return self.limit_tokens is not None or self.limit_nano_usd is not None
+
+    def use(self, now: float) -> WindowUse:
+        """How a step at `now` counts in it."""
+        per, zone, rolling = self.shape
+        end = bucket_at(per, now).end if rolling else window_at(per, now, zone).end
+        return WindowUse(self.key, end, rolling, self.limit_tokens, self.limit_nano_usd)
+
+    def exceeded(self, spent: Amount) -> dict[str, str]:
+        """The limits, in words, of which the soft share is spent, by unit."""
+        exceeded: dict[str, str] = {}
+        if self._over(self.limit_tokens, spent.tokens):
+            exceeded["tokens"] = describe_limit(self.shape, tokens=self.limit_tokens)
+        if self._over(self.limit_nano_usd, spent.nano_usd):
+            exceeded["usd"] = describe_limit(self.shape, nano_usd=self.limit_nano_usd)
+        return exceeded
+
+    def snapshot(self, row: WindowRow | None) -> WindowSnapshot:
+        """With what a store shows of it."""
+        per, zone, rolling = self.shape
+        row = row or WindowRow(key=self.key, held=NOTHING, spent=NOTHING, estimated=NOTHING, ends_at=None)
+        tokens = self.limit_tokens if row.limit_tokens is None else row.limit_tokens
+        nano_usd = self.limit_nano_usd if row.limit_nano_usd is None else row.limit_nano_usd
+        return WindowSnapshot(
+            per=per.value,
+            timezone=zone,
+            rolling=rolling,
+            limit_tokens=tokens,
+            limit_nano_usd=nano_usd,
+            held=row.held,
+            spent=row.spent,
+            estimated=row.estimated,
+            free_tokens=None if tokens is None else tokens - row.held.tokens - row.spent.tokens,
+            free_nano_usd=None if nano_usd is None else nano_usd - row.held.nano_usd - row.spent.nano_usd,
+            ends_at=row.ends_at,
+        )
+
+    def _over(self, limit: int | None, spent: int) -> bool:
+        return limit is not None and self.soft is not None and spent > 0 and spent >= limit * self.soft
+
+
+@attrs.define
+class _Path:
+    """What was worked out for one account."""
+
+    windows: tuple[AccountWindow, ...]
+    limited: bool
+    soft: bool
+    uses: tuple[WindowUse, ...] = ()
+    until: float = -math.inf
+    """`uses` are right up to and including this time, if they were worked out at one before it."""
+
+
+class AccountWindows:
+    """The windows on the paths of accounts."""
+
+    def __init__(self, accounts: Sequence[AccountSpec]) -> None:
+        self.tree = AccountTree(accounts)
+        self._paths: dict[str, _Path] = {}
+        self._retired: dict[str, set[Shape]] = {}
+        """Shapes that were configured once and no longer are: they go on counting."""
+
+    def on_path(self, account: str) -> tuple[AccountWindow, ...]:
+        """The windows of the account and its parents, the root's first. Raises ValueError where it is no path."""
+        return self._path(account).windows
+
+    def is_limited(self, account: str) -> bool:
+        """True where any window on the path has a limit."""
+        return self._path(account).limited
+
+    def is_soft(self, account: str) -> bool:
+        """True where somebody wants to be told of a share that is spent."""
+        return self._path(account).soft
+
+    def uses(self, account: str, now: float) -> tuple[WindowUse, ...]:
+        """How a step at `now` counts on that path. `now` does not go back."""
+        path = self._path(account)
+        if now > path.until:
+            path.uses = tuple([window.use(now) for window in path.windows])
+            path.until = min(map(_lasts, path.uses), default=math.inf)
+        return path.uses
+
+    def own(self, account: str) -> tuple[AccountWindow, ...]:
+        """The windows of that account alone."""
+        spec = self.tree.spec_of(account)
+        limits = _window_limits(spec.limits if spec else ())
+        shapes = [*limits, *(shape for shape in self._retired.get(account, ()) if shape not in limits)]
+        soft = spec.soft if spec else None
+        return tuple([AccountWindow(account, shape, *limits.get(shape, (None, None)), soft) for shape in shapes])
+
+    def known_keys(self) -> list[str]:
+        """The windows of all accounts that are declared or were asked for, while they are remembered."""
+        keys = {window.key: None for window in self.declared()}
+        for path in self._paths.values():
+            keys.update((window.key, None) for window in path.windows)
+        return list(keys)
+
+    def declared(self) -> Iterable[AccountWindow]:
+        """The windows of all accounts that are spelled out in the configuration."""
+        for account in self.tree.declared:
+            yield from self.own(account)
+
+    def reconfigure(self, accounts: Sequence[AccountSpec], in_use: Iterable[str]) -> list[AccountWindow]:
+        """Other accounts and limits; returns the windows that may be new. `in_use`: accounts that have holds.
+
+        A window goes on where period, zone and kind stay the same. Where it is no longer declared it goes on counting
+        without a limit, in case it comes back.
+        """
+        known = dict.fromkeys([*self.tree.declared, *self._paths, *self._retired])
+        before = {path: {window.shape for window in self.own(path)} for path in known}
+        self.tree = AccountTree(accounts)
+        self._paths.clear()
+        known.update(dict.fromkeys(self.tree.declared))
+        known.update((path, None) for account in in_use for path in path_and_parents(account))
+        new: list[AccountWindow] = []
+        for path in known:
+            spec = self.tree.spec_of(path)
+            limits = _window_limits(spec.limits if spec else ())
+            retired = before.get(path, set[Shape]()) - limits.keys()
+            if retired:
+                self._retired[path] = retired
+            else:
+                self._retired.pop(path, None)
+            new += [window for window in self.own(path) if window.shape not in before.get(path, ())]
+        return new
+
+    def snapshot(self, rows: Iterable[WindowRow]) -> Mapping[str, AccountSnapshot]:
+        """Every account with limited windows that is declared or has a row, by path."""
+        by_key = {row.key: row for row in rows}
+        paths = dict.fromkeys([*self.tree.declared, *(window_of(key)[0] for key in by_key)])
+        snapshots: dict[str, AccountSnapshot] = {}
+        for path in paths:
+            windows = [window.snapshot(by_key.get(window.key)) for window in self.own(path) if window.limited]
+            if windows:
+                snapshots[path] = AccountSnapshot(path, tuple(windows))
+        return snapshots
+
+    def _path(self, account: str) -> _Path:
+        path = self._paths.get(account)
+        if path is None:
+            self.tree.chain(account)  # raises where it is no path
+            if len(self._paths) >= MOST_PATHS:
+                self._paths.clear()
+            windows = [window for step in path_and_parents(account) for window in self.own(step)]
+            limited = any(window.limited for window in windows)
+            soft = any(window.soft is not None for window in windows)
+            path = self._paths[account] = _Path(tuple(windows), limited, soft)
+        return path
+
+
+def _lasts(use: WindowUse) -> float:
+    """Until when (included) a step counts in the same bucket."""
+    return use.end - rolling_period(use.key.partition(":")[0]) if use.rolling else math.nextafter(use.end, -math.inf)
+
+
+def _window_limits(limits: Iterable[Limit]) -> dict[Shape, _Figures]:
+    """The limits over windows; the smaller where two of them count over the same ones."""
+    shapes: dict[Shape, _Figures] = {}
+    for limit in limits:
+        if limit.per is not Per.REQUEST:
+            tokens, nano_usd = shapes.get(limit.shape, (None, None))
+            shapes[limit.shape] = (_smaller(tokens, limit.tokens), _smaller(nano_usd, limit.nano_usd))
+    return shapes
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    return min((figure for figure in (one, other) if figure is not None), default=None)

@@ -1,0 +1,457 @@
+"""Who asks for a hold, who waits for room, and what is told: the steps for a ledger store, and what its answers mean.
+
+Not here: how a store carries out steps (`ledger_book`), and time: it is given, by the clock of this process, and runs
+ahead of it where the store's own does.
+
+    ask -> batch -> (the store) -> landed: Granted | Refused, or it waits and is in the next batch again
+                                -> failed: nothing is known of the asks; the settles are kept for the next batch
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import attrs
+from msgspec import Struct
+
+from penstock.policy.account_windows import AccountWindow, AccountWindows
+from penstock.policy.accounts import AccountSpec, describe_limit
+from penstock.policy.holds import (
+    NOTHING,
+    Amount,
+    BudgetEvent,
+    Granted,
+    Line,
+    Overrun,
+    Refused,
+    SoftLimitReached,
+    dearest,
+)
+from penstock.policy.ledger_book import EARLIEST, LATEST
+from penstock.policy.ledger_steps import (
+    Adopt,
+    Answer,
+    Charged,
+    Held,
+    Lack,
+    Lacking,
+    Landed,
+    Renew,
+    Reserve,
+    Settle,
+    Spent,
+    Stale,
+    Step,
+    TopUp,
+    WindowUse,
+)
+
+__all__ = ["Decision", "HoldAsk", "HoldQueue"]
+
+Decision: TypeAlias = Granted | Refused
+
+MOST_TOLD = 10_000
+"""Windows of which it is remembered that a soft limit was told."""
+
+
+class HoldAsk(Struct, frozen=True):
+    """A reserve that may have to wait."""
+
+    hold_id: str
+    account: str
+    lines: tuple[Line, ...]
+    min_output: int
+    max_output: int
+    wait_until: float | None
+
+    @classmethod
+    def checked(
+        cls, hold_id: str, account: str, lines: Sequence[Line], outputs: tuple[int, int], wait_until: float | None
+    ) -> HoldAsk:
+        """Raises ValueError where it makes no sense."""
+        min_output, max_output = outputs
+        if not lines:
+            raise ValueError("a hold needs at least one line")
+        if not 0 <= min_output <= max_output:
+            raise ValueError(f"outputs from {min_output} to {max_output} are no range")
+        return cls(hold_id, account, tuple(lines), min_output, max_output, wait_until)
+
+    def may_wait(self, now: float) -> bool:
+        """True while its wait is not over."""
+        return self.wait_until is not None and now < self.wait_until
+
+
+@attrs.define
+class _Live:
+    """A hold that this process asked for and has not settled."""
+
+    account: str
+    held: bool = False
+    output_tokens: int = 0
+    amount: Amount = NOTHING
+    top_ups: int = 0
+    unheld: tuple[WindowUse, ...] = ()
+    """It was let through without the store, and is to be charged in these windows."""
+
+
+class HoldQueue:
+    """What one process asks of a ledger store. One owner calls it; nothing here waits."""
+
+    def __init__(self, accounts: Sequence[AccountSpec], *, lease: float = math.inf, adopts: bool = False) -> None:
+        self.windows = AccountWindows(accounts)
+        self.now = EARLIEST
+        """The latest time of this process and of the store."""
+        self._lease = lease
+        self._renew_at = math.inf
+        self._live: dict[str, _Live] = {}
+        self._asks: dict[str, HoldAsk] = {}
+        self._waiting: dict[str, HoldAsk] = {}
+        self._lacks: dict[str, Lacking] = {}
+        """What those who wait were last told."""
+        self._top_ups: dict[str, TopUp] = {}
+        self._settles: dict[str, Settle] = {}
+        self._adopts: dict[str, Adopt] = {}
+        self._told: dict[str, frozenset[str]] = {}
+        self._events: list[BudgetEvent] = []
+        if adopts:
+            # A store that lived on may have counted the same period otherwise: by another configuration.
+            self._adopt(self.windows.declared())
+
+    # What comes in
+
+    def ask(self, ask: HoldAsk) -> None:
+        """A reserve. One that waits already keeps its place."""
+        self.windows.on_path(ask.account)  # raises ValueError where it is no path
+        if ask.hold_id not in self._waiting:
+            self._asks[ask.hold_id] = ask
+        self._live.setdefault(ask.hold_id, _Live(ask.account))
+
+    def top_up(self, hold_id: str, more: Amount) -> bool:
+        """More for a hold; False where this process holds none of that id."""
+        _check(more)
+        live = self._live.get(hold_id)
+        if live is None or not (live.held or live.unheld):
+            return False
+        live.top_ups += 1
+        self._top_ups[hold_id] = TopUp(hold_id=hold_id, number=live.top_ups, windows=(), more=more)
+        return True
+
+    def settle(
+        self,
+        hold_id: str,
+        charged: Amount,
+        *,
+        estimated: bool = False,
+        account: str = "",
+        spent: tuple[Spent, ...] = (),
+    ) -> None:
+        """The hold is over. Takes a waiting ask out of the queue; what was asked and is not sent is sent no more."""
+        _check(charged)
+        if hold_id in self._settles:
+            return
+        self._asks.pop(hold_id, None)
+        self._top_ups.pop(hold_id, None)
+        self._leave(hold_id)
+        live = self._live.pop(hold_id, None)
+        account = live.account if live else account
+        self._settles[hold_id] = Settle(
+            hold_id=hold_id,
+            charged=charged,
+            estimated=estimated,
+            account=account,
+            windows=live.unheld if live else (),
+            spent=spent,
+            turns=live is not None and self.windows.is_soft(account),
+        )
+
+    def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
+        """Other accounts and limits over what is held and spent: `AccountWindows.reconfigure` says what goes on."""
+        in_use = [live.account for live in self._live.values()]
+        self._adopt(self.windows.reconfigure(accounts, in_use))
+
+    # To the store and back
+
+    def batch(self, now: float, *, serve: bool = True) -> list[Step]:
+        """Everything to be carried out now: what is settled first, then those who wait, then those who came.
+
+        `serve` False leaves out the asks.
+        """
+        check_time(now)
+        self.now = max(self.now, now)
+        uses = self.windows.uses
+        steps: list[Step] = [*self._adopts.values()]
+        steps += self._settles.values()
+        if self.now >= self._renew_at:
+            self._renew_at = self.now + self._lease / 3
+            if held := [hold_id for hold_id, live in self._live.items() if live.held]:
+                steps.append(Renew(tuple(held), self._lease))
+        for top_up in self._top_ups.values():
+            windows = uses(self._live[top_up.hold_id].account, self.now)
+            steps.append(TopUp(hold_id=top_up.hold_id, number=top_up.number, windows=windows, more=top_up.more))
+        self._adopts, self._settles, self._top_ups = {}, {}, {}
+        if serve:
+            for ask in (*self._waiting.values(), *self._asks.values()):
+                steps.append(
+                    Reserve(
+                        hold_id=ask.hold_id,
+                        account=ask.account,
+                        windows=uses(ask.account, self.now),
+                        lines=ask.lines,
+                        min_output=ask.min_output,
+                        max_output=ask.max_output,
+                        lease=self._lease,
+                        waits=ask.may_wait(now),
+                    )
+                )
+        return steps
+
+    def landed(self, steps: Sequence[Step], landed: Landed, now: float) -> list[Decision]:
+        """What the answers say to those who asked. `now` is that of the batch."""
+        self.now = max(self.now, landed.now)
+        decisions: list[Decision] = []
+        for step, answer in zip(steps, landed.answers, strict=True):
+            match step:
+                case Reserve():
+                    decision = self._reserved(step, answer, now)
+                case TopUp():
+                    decision = self._topped_up(step, answer)
+                case Settle():
+                    decision = None
+                    self._settled(step, answer)
+                case Adopt() if isinstance(answer, Stale):
+                    decision = None
+                    self._adopt(window for window in self.windows.own(step.account) if window.key == step.window.key)
+                case _:
+                    decision = None
+            if decision is not None:
+                decisions.append(decision)
+        return decisions
+
+    def failed(self, steps: Sequence[Step], *, sent: bool = True) -> list[Reserve | TopUp]:
+        """The store did not answer: whose asks failed with that. Settles and the like are kept for the next batch.
+
+        `sent` False: the batch never left, so nothing of it is to be undone.
+        """
+        asked: list[Reserve | TopUp] = []
+        kept: dict[str, Settle] = {}
+        for step in steps:
+            match step:
+                case Settle():
+                    kept[step.hold_id] = step
+                case Adopt():
+                    self._adopts.setdefault(step.window.key, step)
+                case Renew():
+                    self._renew_at = self.now  # again with the next batch
+                case Reserve():
+                    self._asks.pop(step.hold_id, None)
+                    waited = step.hold_id in self._waiting
+                    self._leave(step.hold_id)
+                    if not sent and not waited:
+                        self._live.pop(step.hold_id, None)
+                    asked.append(step)
+                case TopUp():
+                    asked.append(step)
+                case _:
+                    pass
+        self._settles = {**kept, **self._settles}
+        return asked
+
+    def knows(self, hold_id: str) -> bool:
+        """True where a settle of that id has something to settle, as far as this process knows."""
+        return hold_id in self._live
+
+    def let_through(self, step: Reserve | TopUp) -> Granted:
+        """Grants what a store that is away could not: the charge is booked in the windows of now when it is back."""
+        if isinstance(step, TopUp):
+            live = self._live[step.hold_id]
+            live.amount += step.more
+            return Granted(step.hold_id, live.output_tokens, live.amount)
+        amount = dearest(step.lines, step.max_output)
+        self._live[step.hold_id] = _Live(step.account, False, step.max_output, amount, unheld=step.windows)
+        return Granted(step.hold_id, step.max_output, amount)
+
+    # What is known
+
+    @property
+    def has_work(self) -> bool:
+        """True where the next batch has something in it beside those who wait, and renewals."""
+        return bool(self._asks or self._settles or self._top_ups or self._adopts)
+
+    @property
+    def some_wait(self) -> bool:
+        """True while asks wait for room."""
+        return bool(self._waiting)
+
+    @property
+    def holds(self) -> int:
+        """Holds of this process that are not settled."""
+        return sum(live.held for live in self._live.values())
+
+    def is_waiting(self, hold_id: str) -> bool:
+        """True while that ask waits for room."""
+        return hold_id in self._waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    @property
+    def kept(self) -> int:
+        """Settles that the store has not taken yet."""
+        return len(self._settles)
+
+    @property
+    def next_wait_end(self) -> float | None:
+        """When there is something to decide of those who wait although nothing was settled here."""
+        ends: list[float] = []
+        for hold_id, ask in self._waiting.items():
+            if ask.wait_until is not None:
+                ends.append(ask.wait_until)
+            if hold_id in self._lacks:
+                ends += [lack.frees_at for lack in self._lacks[hold_id].lacks if lack.frees_at is not None]
+        return min(ends, default=None)
+
+    @property
+    def next_renewal(self) -> float:
+        """When holds are to be renewed; infinite where nothing is held."""
+        return self._renew_at if self._live else math.inf
+
+    def take_events(self) -> list[BudgetEvent]:
+        """Soft limits reached and overruns since it was last asked, in order."""
+        events, self._events = self._events, []
+        return events
+
+    # The answers
+
+    def _reserved(self, step: Reserve, answer: Answer, now: float) -> Decision | None:
+        ask = self._asks.pop(step.hold_id, None) or self._waiting.get(step.hold_id)
+        if ask is None:
+            return None  # it left meanwhile: its settle follows
+        match answer:
+            case Held(output_tokens=output, amount=amount):
+                self._leave(step.hold_id)
+                live = self._live[step.hold_id]
+                live.held, live.output_tokens, live.amount = True, output, amount
+                if self._renew_at == math.inf:
+                    self._renew_at = self.now + self._lease / 3
+                return Granted(step.hold_id, output, amount)
+            case Lacking() if answer.hopeless or not ask.may_wait(now):
+                self._leave(step.hold_id)
+                return _refused(step.hold_id, answer, self._by_key(step.account))
+            case Lacking():
+                self._waiting[step.hold_id] = ask
+                self._lacks[step.hold_id] = answer
+                return None
+            case Stale():
+                self._asks[step.hold_id] = ask
+                self._leave(step.hold_id)
+                return None
+            case _:
+                self._leave(step.hold_id)
+                return Refused(step.hold_id, step.account, "", NOTHING, None, "settled")
+
+    def _topped_up(self, step: TopUp, answer: Answer) -> Decision | None:
+        live = self._live.get(step.hold_id)
+        if live is None:
+            return None
+        match answer:
+            case Held(output_tokens=output, amount=amount):
+                live.amount = amount
+                return Granted(step.hold_id, output, amount)
+            case Lacking():
+                return _refused(step.hold_id, answer, self._by_key(live.account))
+            case Stale():
+                self._top_ups[step.hold_id] = step
+                return None
+            case _:
+                return Refused(step.hold_id, "", "", step.more, None, "settled")
+
+    def _settled(self, step: Settle, answer: Answer) -> None:
+        match answer:
+            case Charged():
+                self._tell(step, answer)
+            case Stale():
+                windows = self.windows.uses(step.account, self.now)
+                self._settles[step.hold_id] = Settle(
+                    hold_id=step.hold_id,
+                    charged=step.charged,
+                    estimated=step.estimated,
+                    account=step.account,
+                    windows=windows,
+                    spent=step.spent,
+                    turns=step.turns,
+                )
+            case _:
+                pass
+
+    def _tell(self, step: Settle, answer: Charged) -> None:
+        windows = self.windows
+        if not (step.windows or step.charged.fits(answer.held)) and windows.is_limited(step.account):
+            self._events.append(Overrun(step.account, step.hold_id, answer.held, step.charged))
+        if not step.turns:
+            return
+        own = self._by_key(step.account)
+        for turn in answer.windows:
+            window = own.get(turn.key)
+            if window is None or window.soft is None:
+                continue
+            exceeded, before = window.exceeded(turn.after), window.exceeded(turn.before)
+            told = self._told.pop(turn.key, frozenset())
+            for unit, words in exceeded.items():
+                # What fell below the share, in a new window or by a larger limit, is told again when it comes back.
+                if unit not in told or unit not in before:
+                    self._events.append(SoftLimitReached(window.account, words, turn.after, window.soft, turn.ends_at))
+            if exceeded:
+                if len(self._told) >= MOST_TOLD:
+                    del self._told[next(iter(self._told))]
+                self._told[turn.key] = frozenset(exceeded)
+
+    def _by_key(self, account: str) -> dict[str, AccountWindow]:
+        return {window.key: window for window in self.windows.on_path(account)}
+
+    def _leave(self, hold_id: str) -> None:
+        self._waiting.pop(hold_id, None)
+        self._lacks.pop(hold_id, None)
+
+    def _adopt(self, windows: Iterable[AccountWindow]) -> None:
+        for window in windows:
+            self._adopts[window.key] = Adopt(window.account, window.use(max(self.now, 0.0)))
+
+
+def check_time(now: float) -> None:
+    """Raises ValueError where it is none: an absurd one must not be remembered as the latest."""
+    if not EARLIEST < now < LATEST:
+        raise ValueError(f"{now!r} is no Unix time")
+
+
+def _refused(hold_id: str, lacking: Lacking, windows: dict[str, AccountWindow]) -> Refused:
+    """Names the limit that decides when to come back: the spent one that refills last, else the first that is held."""
+    below = lacking.shortest_fits
+    spent = [(lack, lack.missing_of_spent) for lack in lacking.lacks if lack.missing_of_spent is not None]
+    if spent:
+        lack, missing = max(spent, key=lambda pair: math.inf if pair[0].refills_at is None else pair[0].refills_at)
+        account, words = _limit_of(lack, windows, missing)
+        return Refused(hold_id, account, words, missing, lack.refills_at, "exhausted", below_minimum=below)
+    if lacking.lacks:
+        lack = lacking.lacks[0]
+        account, words = _limit_of(lack, windows, lack.missing)
+        return Refused(hold_id, account, words, lack.missing, None, "held", below_minimum=below)
+    window = windows.get(lacking.behind[0]) if lacking.behind else None
+    words = describe_limit(window.shape, tokens=window.limit_tokens, nano_usd=window.limit_nano_usd) if window else ""
+    return Refused(hold_id, window.account if window else "", words, NOTHING, None, "held", below_minimum=below)
+
+
+def _limit_of(lack: Lack, windows: dict[str, AccountWindow], missing: Amount) -> tuple[str, str]:
+    """The account and the limit in words: where something is missing, only the limit that it is missing of."""
+    window = windows[lack.key]
+    tokens = lack.limit_tokens if missing.tokens or not missing.nano_usd else None
+    nano_usd = lack.limit_nano_usd if missing.nano_usd or not missing.tokens else None
+    return window.account, describe_limit(window.shape, tokens=tokens, nano_usd=nano_usd)
+
+
+def _check(amount: Amount) -> None:
+    if amount.negative:
+        raise ValueError(f"{amount} is negative")

@@ -1,0 +1,177 @@
+"""The pages of a ledger that lives as long as the process."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heappush
+
+from penstock.policy.ledger_pages import Bucket, HoldPage, WindowPage
+from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, Spent, WindowRow
+
+__all__ = ["MemoryPages"]
+
+MOST_IDLE = 1_024
+"""Windows are dropped where nothing is counted in them as their number doubles beyond this: accounts made from
+patterns can be as many as there are users."""
+MOST_HISTORY = 1_000
+"""Rows of what was done by hand, in memory: the oldest go."""
+MOST_SPENT = 10_000
+"""Rows of the journal in memory, some megabytes: the oldest go."""
+
+
+class MemoryPages:
+    """Pages that live as long as the process."""
+
+    def __init__(self) -> None:
+        self._windows: dict[str, WindowPage] = {}
+        self._sweep_at = MOST_IDLE
+        self._holds: dict[str, HoldPage] = {}
+        self._ends: list[tuple[float, str]] = []
+        """A heap of leases; an entry that is no longer true is passed over."""
+        self._tombstones: dict[str, float] = {}
+        self._spent: dict[tuple[float, str, str, bool], SpendRow] = {}
+        self._history: deque[HistoryRow] = deque(maxlen=MOST_HISTORY)
+        self._now = 0.0
+
+    def window(self, key: str) -> WindowPage:  # noqa: D102
+        page = self._windows.get(key)
+        if page is None:
+            if len(self._windows) >= self._sweep_at:
+                self._drop_idle()
+            page = self._windows[key] = WindowPage(key)
+        return page
+
+    def knows_window(self, key: str) -> bool:  # noqa: D102
+        return key in self._windows
+
+    def siblings(self, key: str) -> Iterator[str]:  # noqa: D102
+        period, _, account = key.split(":", 2)
+        for other in self._windows:
+            if other.startswith(f"{period}:") and other.split(":", 2)[2] == account and other != key:
+                yield other
+
+    def hold(self, hold_id: str) -> HoldPage | None:  # noqa: D102
+        return self._holds.get(hold_id)
+
+    def holds_below(self, account: str) -> Iterator[HoldPage]:  # noqa: D102
+        for page in self._holds.values():
+            if not account or page.account == account or page.account.startswith(f"{account}/"):
+                yield page
+
+    def add_hold(self, page: HoldPage) -> None:  # noqa: D102
+        self._holds[page.id] = page
+        self._expect(page)
+
+    def drop_hold(self, page: HoldPage) -> None:  # noqa: D102
+        del self._holds[page.id]
+        if len(self._ends) > 64 and len(self._ends) > 2 * len(self._holds):
+            self._ends = [entry for entry in self._ends if entry[1] in self._holds]
+            heapify(self._ends)
+
+    def touched_hold(self, page: HoldPage) -> None:  # noqa: D102
+        self._expect(page)
+
+    def touched(self, buckets: Iterable[Bucket]) -> None:
+        """Nothing to do: what was changed is what is kept."""
+
+    def touched_window(self, page: WindowPage) -> None:
+        """Nothing to do: what was changed is what is kept."""
+
+    def due(self, now: float) -> list[HoldPage]:  # noqa: D102
+        self._now = now
+        if not self._ends or self._ends[0][0] > now:
+            return []
+        due: dict[str, HoldPage] = {}
+        while self._ends and self._ends[0][0] <= now:
+            at, hold_id = heappop(self._ends)
+            page = self._holds.get(hold_id)
+            if page is not None and at == _ends(page):
+                due[hold_id] = page
+        return list(due.values())
+
+    def is_settled(self, hold_id: str) -> bool:  # noqa: D102
+        return hold_id in self._tombstones
+
+    def bury(self, hold_id: str, until: float) -> None:  # noqa: D102
+        self._tombstones[hold_id] = until
+
+    def forget_buried(self, now: float) -> None:  # noqa: D102
+        while self._tombstones:
+            oldest = next(iter(self._tombstones))
+            if self._tombstones[oldest] > now:
+                break
+            del self._tombstones[oldest]
+
+    def journal(self, since: float, account: str, spent: Iterable[Spent]) -> None:  # noqa: D102
+        for one in spent:
+            key = (since, account, one.target, one.estimated)
+            known = self._spent.pop(key, None)
+            self._spent[key] = (
+                SpendRow(since=since, account=account, calls=1, spent=one)
+                if known is None
+                else (SpendRow(since=since, account=account, calls=known.calls + 1, spent=_sum(known.spent, one)))
+            )
+            if len(self._spent) > MOST_SPENT:
+                del self._spent[next(iter(self._spent))]
+
+    def note(self, row: HistoryRow) -> None:  # noqa: D102
+        self._history.append(row)
+
+    def history(self, since: float, until: float) -> list[HistoryRow]:
+        """What was done by hand in that time."""
+        return [row for row in self._history if since <= row.at < until]
+
+    def spent(self, since: float, until: float) -> list[SpendRow]:
+        """The journal of that time."""
+        return [row for row in self._spent.values() if since <= row.since < until]
+
+    def windows(self, keys: Iterable[str] | None, now: float) -> list[WindowRow]:
+        """Windows that something is kept of, as of `now`; None: all there are."""
+        pages = list(self._windows.values())
+        if keys is not None:
+            pages = [self._windows[key] for key in keys if key in self._windows]
+        for page in pages:
+            page.advance(now)
+        return [page.row() for page in pages]
+
+    def holds(self) -> list[HoldRow]:
+        """All holds that are not settled, oldest first."""
+        return [page.row() for page in self._holds.values()]
+
+    def tombstones(self) -> int:
+        """How many settled ids are still known."""
+        return len(self._tombstones)
+
+    def _expect(self, page: HoldPage) -> None:
+        ends = _ends(page)
+        if ends < math.inf:
+            heappush(self._ends, (ends, page.id))
+
+    def _drop_idle(self) -> None:
+        for key, page in list(self._windows.items()):
+            page.advance(self._now)
+            if not page.buckets and page.limit_tokens is None and page.limit_nano_usd is None:
+                del self._windows[key]
+        self._sweep_at = max(MOST_IDLE, 2 * len(self._windows))
+
+
+def _sum(one: Spent, other: Spent) -> Spent:
+    """Two charges of the same target."""
+    return Spent(
+        target=one.target,
+        attempts=one.attempts + other.attempts,
+        input_tokens=one.input_tokens + other.input_tokens,
+        cached_input_tokens=one.cached_input_tokens + other.cached_input_tokens,
+        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+        reasoning_tokens=one.reasoning_tokens + other.reasoning_tokens,
+        nano_usd=one.nano_usd + other.nano_usd,
+        estimated=one.estimated,
+    )
+
+
+def _ends(page: HoldPage) -> float:
+    """When something is to be done about the hold."""
+    return page.counts_until if page.lapsed else page.lease_ends
