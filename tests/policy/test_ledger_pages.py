@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_book import LedgerBook
-from penstock.policy.ledger_pages import MemoryPages
 from penstock.policy.ledger_steps import Adopt, Reserve, Settle, WindowUse
+from penstock.policy.memory_pages import MemoryPages
 
 NOON = 1_777_896_000.0
 DAY = 86_400.0

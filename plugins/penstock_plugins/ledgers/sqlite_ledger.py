@@ -13,7 +13,7 @@ import attrs
 
 from penstock.errors import LedgerUnavailableError
 from penstock.policy.ledger_book import EARLIEST, LATEST, LedgerBook
-from penstock.policy.ledger_steps import Change, Changed, Landed, Release, Step
+from penstock.policy.ledger_steps import Landed, Step
 from penstock_plugins.ledgers.sqlite_file import SqliteFile
 from penstock_plugins.ledgers.sqlite_pages import SqlitePages
 
@@ -91,9 +91,6 @@ class SqliteLedgerBook:
         read.writes = writes
         longest_lease = read.book.tombstone
         landed = read.book.run(steps, now)
-        for step, answer in zip(steps, landed.answers, strict=True):
-            if isinstance(answer, Changed):
-                self._keep_in_history(read, step, answer)
         read.pages.write()
         if read.book.tombstone != longest_lease:
             connection.execute("UPDATE ledger SET longest_lease = ?", (read.book.tombstone,))
@@ -101,20 +98,6 @@ class SqliteLedgerBook:
         if read.pages.size > MOST_PAGES:
             self._read = None
         return landed
-
-    def _keep_in_history(self, read: _Read, step: Step, answer: Changed) -> None:
-        match step:
-            case Release():
-                told = "release", read.pages.account_of(step.hold_id), step.hold_id, step.reason
-            case Change():
-                told = "reset" if step.reset else "set", step.account, step.window.key, step.reason
-            case _:
-                raise AssertionError(f"{type(step).__name__} is not done by hand")
-        action, account, window, reason = told
-        read.connection.execute(
-            'INSERT INTO history (at, action, account, "window", before, after, reason) VALUES (?, ?, ?, ?, ?, ?, ?)',
-            (read.book.now, action, account, window, answer.before, answer.after, reason),
-        )
 
     def _purge(self, read: _Read) -> None:
         now = read.book.now

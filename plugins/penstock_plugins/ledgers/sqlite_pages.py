@@ -17,7 +17,7 @@ import msgspec
 from penstock.policy.holds import Amount
 from penstock.policy.ledger_book import EARLIEST
 from penstock.policy.ledger_pages import Bucket, HoldPage, Part, WindowPage
-from penstock.policy.ledger_steps import Spent
+from penstock.policy.ledger_steps import HistoryRow, Spent
 from penstock_plugins.ledgers.sqlite_journal import SqliteJournal
 from penstock_plugins.ledgers.sqlite_schema import Figure, widened
 
@@ -64,6 +64,7 @@ ON CONFLICT (id) DO UPDATE SET
   settled = 1, ends_at = excluded.ends_at, account = NULL, output_tokens = NULL, reserved_at = NULL, lease_ends = NULL,
   top_ups = NULL, lapsed = NULL, parts = NULL
 """
+_NOTE = 'INSERT INTO history (at, action, account, "window", before, after, reason) VALUES (?, ?, ?, ?, ?, ?, ?)'
 _WRITE_LIMITS = 'INSERT OR REPLACE INTO limits ("window", tokens, nano_usd) VALUES (?, ?, ?)'
 
 
@@ -178,9 +179,8 @@ class SqlitePages:
     def journal(self, since: float, account: str, spent: Iterable[Spent]) -> None:  # noqa: D102
         self._journal.add(since, account, spent)
 
-    def account_of(self, hold_id: str) -> str:
-        """The account of a hold that was touched in this batch."""
-        return self._touched_holds[hold_id].account
+    def note(self, row: HistoryRow) -> None:  # noqa: D102
+        self._connection.execute(_NOTE, (row.at, row.action, row.account, row.window, row.before, row.after, row.reason))
 
     def all_windows(self) -> list[WindowPage]:
         """Every window in which something is counted or that was changed by hand."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from penstock.policy.ledger_pages import HoldPage, WindowPage
+from penstock.policy.ledger_pages import WindowPage
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, WindowRow
 from penstock_plugins.ledgers.sqlite_journal import read_journal
 from penstock_plugins.ledgers.sqlite_ledger import open_book
@@ -23,7 +23,7 @@ def read_windows(connection: sqlite3.Connection, keys: Sequence[str] | None, now
 
 def read_holds(connection: sqlite3.Connection, now: float) -> list[HoldRow]:
     """Every hold as of now, oldest first."""
-    return [_row(hold) for hold in _as_of(connection, now).all_holds()]
+    return [hold.row() for hold in _as_of(connection, now).all_holds()]
 
 
 def read_history(connection: sqlite3.Connection, since: float, until: float) -> list[HistoryRow]:
@@ -53,13 +53,3 @@ def _as_of(connection: sqlite3.Connection, now: float) -> SqlitePages:
 def _has_something(window: WindowPage) -> bool:
     return bool(window.buckets) or window.limit_tokens is not None or window.limit_nano_usd is not None
 
-
-def _row(hold: HoldPage) -> HoldRow:
-    return HoldRow(
-        hold_id=hold.id,
-        account=hold.account,
-        amount=hold.amount,
-        reserved_at=hold.reserved_at,
-        lease_ends=hold.lease_ends,
-        lapsed=hold.lapsed,
-    )
