@@ -17,7 +17,7 @@ from penstock.policy.ledger_steps import Landed, Step
 from penstock_plugins.ledgers.sqlite_file import SqliteFile
 from penstock_plugins.ledgers.sqlite_pages import SqlitePages
 
-__all__ = ["SqliteLedgerBook", "open_book"]
+__all__ = ["SqliteLedgerBook", "open_book", "time_of"]
 
 MOST_PAGES = 20_000
 """Windows, holds and rows of the journal that are kept in memory, some twenty megabytes: beyond that all are read anew."""
@@ -40,6 +40,14 @@ def open_book(connection: sqlite3.Connection) -> tuple[LedgerBook, SqlitePages]:
     ((latest, longest),) = connection.execute("SELECT latest, longest_lease FROM ledger")
     pages = SqlitePages(connection)
     return LedgerBook(pages, now=latest, tombstone=longest), pages
+
+
+def time_of(wall: Callable[[], float]) -> float:
+    """The time by a clock. Raises LedgerUnavailableError where that is none: it must not be remembered as the latest."""
+    now = wall()
+    if not EARLIEST < now < LATEST:
+        raise LedgerUnavailableError(f"the clock of this machine says {now!r}, which is no Unix time: set it")
+    return now
 
 
 @attrs.define
@@ -81,9 +89,7 @@ class SqliteLedgerBook:
             self.file.checkpoint()
 
     def _carry_out(self, steps: Sequence[Step], connection: sqlite3.Connection) -> Landed:
-        now = self._wall()
-        if not EARLIEST < now < LATEST:
-            raise LedgerUnavailableError(f"the clock of this machine says {now!r}, which is no Unix time: set it")
+        now = time_of(self._wall)
         ((now, writes),) = connection.execute(_BEGIN, (now,))
         read = self._read
         if read is None or read.connection is not connection or read.writes != writes - 1:

@@ -180,7 +180,9 @@ class SqlitePages:
         self._journal.add(since, account, spent)
 
     def note(self, row: HistoryRow) -> None:  # noqa: D102
-        self._connection.execute(_NOTE, (row.at, row.action, row.account, row.window, row.before, row.after, row.reason))
+        self._connection.execute(
+            _NOTE, (row.at, row.action, row.account, row.window, row.before, row.after, row.reason)
+        )
 
     def all_windows(self) -> list[WindowPage]:
         """Every window in which something is counted or that was changed by hand."""

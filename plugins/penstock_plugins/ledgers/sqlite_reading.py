@@ -52,4 +52,3 @@ def _as_of(connection: sqlite3.Connection, now: float) -> SqlitePages:
 
 def _has_something(window: WindowPage) -> bool:
     return bool(window.buckets) or window.limit_tokens is not None or window.limit_nano_usd is not None
-

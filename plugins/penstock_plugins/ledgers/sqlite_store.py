@@ -17,7 +17,7 @@ from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, 
 from penstock_plugins.ledgers.own_thread import Begin, OwnThread, StuckError
 from penstock_plugins.ledgers.sqlite import SqliteLedgerOptions
 from penstock_plugins.ledgers.sqlite_file import SqliteFile, read_file
-from penstock_plugins.ledgers.sqlite_ledger import SqliteLedgerBook
+from penstock_plugins.ledgers.sqlite_ledger import SqliteLedgerBook, time_of
 from penstock_plugins.ledgers.sqlite_reading import read_history, read_holds, read_spending, read_windows
 
 __all__ = ["SqliteLedger"]
@@ -61,10 +61,10 @@ class SqliteLedger(LedgerStore):
         return landed
 
     async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:  # noqa: D102
-        return await self._read(partial(read_windows, keys=keys, now=self._wall()))
+        return await self._read(partial(read_windows, keys=keys, now=time_of(self._wall)))
 
     async def holds(self) -> Sequence[HoldRow]:  # noqa: D102
-        return await self._read(partial(read_holds, now=self._wall()))
+        return await self._read(partial(read_holds, now=time_of(self._wall)))
 
     async def history(self, *, since: float, until: float) -> Sequence[HistoryRow]:  # noqa: D102
         return await self._read(partial(read_history, since=since, until=until))
