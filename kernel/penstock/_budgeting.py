@@ -23,7 +23,16 @@ from penstock.policy.routing import Learned
 from penstock.policy.shape import Shape, shape_of
 from penstock.types import ChatRequest, Message, Text, ToolCall, ToolResult, Usage
 
-__all__ = ["BudgetRules", "Offer", "is_text", "price_offers", "refusal_error", "text_bytes"]
+__all__ = [
+    "BudgetRules",
+    "Offer",
+    "is_text",
+    "output_bound",
+    "price_offers",
+    "refusal_error",
+    "text_bytes",
+    "uncapped_bound",
+]
 
 
 @attrs.frozen
@@ -92,6 +101,32 @@ def price_offers(
         else:
             offers.append(offer)
     return offers
+
+
+def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | None) -> Amount | None:
+    """The most that an attempt costs where no account has a say in it; None: nothing bounds it. Never raises.
+
+    The codec reads the whole request for it: it is asked only where a provider did not tell what it billed.
+    """
+    try:
+        reads = _input_bound(request, target)
+    except CallError:
+        return None
+    writes = output_bound(request, target)
+    if reads is None or writes is None:
+        return None
+    reads += (learned or NOTHING_LEARNED).extra_allowance
+    return Line.at_price(reads, target.price, writes).amount_at(writes)
+
+
+def output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
+    """Output tokens that the wire request itself allows; None: nothing bounds them. Never raises."""
+    told: object = None
+    try:
+        told = target.provider.codec.output_bound(request, target.wire)
+    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+        return None
+    return told if isinstance(told, int) and told >= 0 else None
 
 
 class _Asked(Struct, frozen=True):

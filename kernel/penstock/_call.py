@@ -330,6 +330,8 @@ class _Run:
             elif ended.overtaken:
                 self.cascade.overtaken(ended.stage)
                 self.silent.add(ended.stage)
+            elif ended.lost:
+                self.cascade.lost(ended.stage)
         winner = attempt.race.winner
         return winner if winner is not None and winner.error is None else None
 

@@ -41,7 +41,9 @@ class CallStarted(Struct, frozen=True, tag="call_started"):
 class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
     """One upstream exchange is over. `outcome` is `ok`, `cancelled` or the kind of its error.
 
-    What is charged for it is its bill; where the provider told none, `estimated`, and the most it can come to.
+    What is charged for it is its bill; where the provider told none, `estimated`, and the most it can come to. Where
+    nothing bounds that (a document by URL, a model whose longest answer is not known, in a call without a limited
+    account), it is the best guess, as in `Attempt.usage`; where the price is not known, the money is 0.
     """
 
     call_id: str

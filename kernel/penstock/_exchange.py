@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import lru_cache
-from typing import ParamSpec, TypeVar, cast
+from typing import Literal, ParamSpec, TypeVar, cast
 
 import attrs
 import httpx
@@ -22,7 +22,7 @@ from penstock._idempotency import IdempotencyKeys
 from penstock._targets import LiveTarget
 from penstock._transport import decompressed
 from penstock._transport.body import Body
-from penstock.abc import Provider, StreamDecoder
+from penstock.abc import Missing, Provider, StreamDecoder
 from penstock.errors import (
     AuthenticationError,
     CallError,
@@ -69,7 +69,8 @@ NAMED_STATUSES = frozenset({400, 401, 403, 404, 413, 422})
 OUR_HEADERS = (("accept-encoding", "identity"), ("user-agent", "penstock"))
 """A compressed stream comes in lumps; a whole answer is small beside the time it takes to be made."""
 AFTER_THE_END = 1.0
-"""Seconds for the HTTP body to end after the wire's own end; then the connection is not worth keeping."""
+"""Seconds for the wire's mark of its end once nothing else is missing, and for the HTTP body to end after it: with less
+than that a connection is not worth keeping."""
 EARLY = 0.01
 """Seconds that a timeout of a stream may fire early: to move a deadline costs more than to read a chunk."""
 WORTH_A_CONNECTION = 0.2
@@ -146,7 +147,7 @@ class Exchange:
 
         `deliver` says `pause_clocks` before it waits for the consumer. `Finished` is not delivered: that is for the
         caller to say, once this has returned. An answer that lacks only the wire's mark of its end is whole, however
-        the connection ended after it.
+        the connection ends after it, and before any deadline: `StreamDecoder.missing` says how long more is waited for.
         """
         wire = self._encode(request, stream=True)
         watch = StreamWatch(self.phases, trio.current_time())
@@ -220,6 +221,7 @@ class Exchange:
         scope: trio.CancelScope,
     ) -> Completion:
         body = _bytes_of(response)
+        missing, until = "answer", math.inf
         while (data := await self._read(body, StreamBrokenError)) is not None:
             before = self.streamed_bytes
             chunks = self._feed(decoder, data)
@@ -233,24 +235,38 @@ class Exchange:
                 await deliver(chunks)
                 if scope.deadline == math.inf:
                     watch.pause(trio.current_time() - now)
-            due = watch.deadline()
+            now_missing = self._missing(decoder)
+            if now_missing != missing:
+                # From here on no clock but these may end the attempt, and none takes back what has come.
+                missing, scope.deadline = now_missing, math.inf
+                until = min(until, _last_moment(missing))
+            if missing == "nothing":
+                await self._finish_reading(body, until)
+                break
+            if until == -math.inf:
+                break
+            due = min(watch.deadline(), until)
             if not 0 <= due - scope.deadline < EARLY:
                 scope.deadline = due
-            if self._codec_call(lambda: getattr(decoder, "done", False)):
-                # The answer is whole: no clock of this attempt may take it back.
-                scope.deadline = math.inf
-                await self._finish_reading(body)
-                break
         self._codec_call(decoder.close)
         return self._completed(self._codec_call(lambda: decoder.completion))
 
-    async def _finish_reading(self, body: AsyncIterator[bytes]) -> None:
+    def _missing(self, decoder: StreamDecoder) -> Missing | Literal["nothing"]:
+        """What the stream still has to bring, by what its decoder says."""
+        told = self._codec_call(lambda: _told_missing(decoder))
+        match told:
+            case "usage":
+                return "usage" if self.live.capabilities.stream_usage else "end"
+            case "end" | "nothing":
+                return told
+            case _:
+                return "answer"
+
+    async def _finish_reading(self, body: AsyncIterator[bytes], until: float) -> None:
         """Past the wire's own end comes only the end of the HTTP body: once read, the connection can be kept."""
-        # A whole answer is not lost to the call's own deadline either: half of what is left of it is enough to spend.
-        left = trio.current_effective_deadline() - trio.current_time()
-        if left < WORTH_A_CONNECTION:
+        if until == -math.inf:
             return
-        with trio.move_on_after(min(AFTER_THE_END, left / 2)):
+        with trio.CancelScope(deadline=until):
             try:
                 while await self._read(body, StreamBrokenError) is not None:
                     pass
@@ -410,6 +426,24 @@ class Exchange:
         if isinstance(told, kind):
             return told
         raise broken_codec(self.target, f"{type(told).__name__} in place of {kind.__name__}")
+
+
+def _told_missing(decoder: StreamDecoder) -> object:
+    return "nothing" if getattr(decoder, "done", False) else getattr(decoder, "missing", "answer")
+
+
+def _last_moment(missing: Missing | Literal["nothing"]) -> float:
+    """Until when that is waited for, beside what the timeouts say; minus infinity: not at all.
+
+    A whole answer is not lost to the call's own deadline: half of what is left of it is enough to spend.
+    """
+    if missing == "answer":
+        return math.inf
+    now = trio.current_time()
+    left = trio.current_effective_deadline() - now
+    if left < WORTH_A_CONNECTION:
+        return -math.inf
+    return now + (left / 2 if missing == "usage" else min(AFTER_THE_END, left / 2))
 
 
 def _credible(usage: object) -> Usage | None:

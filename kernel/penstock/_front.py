@@ -12,6 +12,7 @@ from penstock._engine import Engine
 from penstock._events import EventStream
 from penstock._explain import explain
 from penstock._explanation import Explanation
+from penstock._nearest import did_you_mean, quoted
 from penstock._plan import AskedFor, CallOptions, make_call, make_request
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
@@ -275,7 +276,7 @@ class Kernel:
 
 
 class BreakerControls:
-    """Breakers by hand. A scope is `target:NAME`, `provider:NAME` or `key:PROVIDER/0`."""
+    """Breakers by hand. A scope is `target:NAME`, `provider:NAME`, or `key:PROVIDER/0` for the provider's key."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -305,13 +306,14 @@ class BreakerControls:
     def _check(self, scope: str) -> None:
         """A mistyped scope would be isolated without a word, and calls go on."""
         config, (kind, _, name) = self._engine.config, scope.partition(":")
-        provider = name.rpartition("/")[0] if kind == "key" else name
         if kind == "target":
             try:
                 config.resolve_target(name)
             except NoRouteError as error:
                 raise ConfigError([ConfigMistake("scope", f"{scope!r}: {error}")]) from None
-        elif kind not in ("provider", "key") or provider not in config.providers:
-            providers = ", ".join(sorted(config.providers))
-            says = f"{scope!r} is none; valid are target:NAME, provider:NAME, key:NAME/0; the providers: {providers}"
+            return
+        # One key for each provider: the first, and only that.
+        known = [named(provider) for named in (provider_scope, key_scope) for provider in sorted(config.providers)]
+        if scope not in known:
+            says = f"{quoted(scope)} is none{did_you_mean(scope, [*known, 'target:NAME'])}"
             raise ConfigError([ConfigMistake("scope", says)])

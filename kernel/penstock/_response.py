@@ -48,7 +48,8 @@ class Usage(Struct, frozen=True, kw_only=True):
     reasoning_tokens: int = 0
     """Of `output_tokens`, those spent on thinking."""
     estimated: bool = False
-    """True where the provider did not tell all of it."""
+    """True where the provider did not tell all of it: the best guess stands for it, and the bill may be higher. What is
+    charged to accounts and told in `AttemptEnded` is then the most that it can be, where anything bounds that."""
 
     @property
     def total_tokens(self) -> int:

@@ -278,6 +278,7 @@ class Trials:
             first_token=exchange.first_token_at,
             request_id=exchange.request_id,
             status=exchange.status,
+            learned=engine.router.snapshot.learned.get(target.name),
         )
         tell_health(
             engine,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 from penstock._request import ChatRequest
 from penstock._response import Chunk, Completion
@@ -15,7 +15,10 @@ from penstock._wire import Capabilities, Target, WireHead, WireRequest, WireResp
 from penstock.errors import ProviderError
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 
-__all__ = ["LedgerStore", "Provider", "StreamDecoder"]
+__all__ = ["LedgerStore", "Missing", "Provider", "StreamDecoder"]
+
+Missing: TypeAlias = Literal["answer", "usage", "end"]
+"""What a stream still has to bring: more of the answer, its final usage, or nothing but the wire's mark of its end."""
 
 
 class StreamDecoder(ABC):
@@ -46,6 +49,21 @@ class StreamDecoder(ABC):
     def done(self) -> bool:
         """True once the wire's own end was read: nothing that follows matters, and the kernel need not wait for it."""
         return False
+
+    @property
+    def missing(self) -> Missing:
+        """What the stream still has to bring; `done` is for what is over. A decoder that cannot tell says "answer".
+
+        "usage": the answer is whole, and only what it cost is not told yet. "end": that is told too, and for good: a
+        count that came before the answer's end was one of a part of it. The kernel lets no deadline take back an answer
+        of which no more is missing than that: it waits for usage as its timeouts allow, and half of the call's time at
+        most; for the end a moment, and for usage too where the target's capabilities deny `stream_usage`.
+
+        Laws: short of an error it never goes back, from "end" to "usage" to "answer". Where it is not "answer", `close`
+        would not raise if the bytes ended there, and `completion` is the final one but for its usage; in that, too,
+        where it is "end".
+        """
+        return "answer"
 
 
 class Provider(ABC):

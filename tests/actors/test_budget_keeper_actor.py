@@ -289,6 +289,7 @@ def test_the_ref_shows_no_way_to_the_ledger() -> None:
         "close",
         "flush",
         "look",
+        "note",
         "reconfigure",
         "reserve",
         "settle",

@@ -15,7 +15,7 @@ from worlds import ANSWER, GPT, KEY, config, good, openai_body, run
 
 import penstock
 from penstock import errors
-from penstock.abc import Provider, StreamDecoder
+from penstock.abc import Missing, Provider, StreamDecoder
 from penstock.hookspecs import PluginTools, ProviderSpec, hookimpl
 from penstock.testing import Reply, ScriptedTransport
 from penstock.types import (
@@ -101,6 +101,10 @@ class AcmeDecoder(StreamDecoder):
     @property
     def done(self) -> bool:
         return cast("bool", self.faults.get("done", lambda: self.usual.done)())
+
+    @property
+    def missing(self) -> Missing:
+        return cast("Missing", self.faults.get("missing", lambda: self.usual.missing)())
 
 
 Open = Callable[[object, PluginTools], AbstractAsyncContextManager[Provider]]
@@ -235,6 +239,26 @@ def test_a_decoder_that_cannot_say_whether_it_is_done_fails_its_attempt_alone() 
         plugin = acme(done=raising(BUG))
         async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
             assert (await ask(kernel, streamed=True)).target == GPT
+
+    run(main)
+
+
+def test_a_decoder_that_cannot_say_what_is_missing_fails_its_attempt_alone() -> None:
+    async def main() -> None:
+        plugin = acme(missing=raising(BUG))
+        async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
+            assert (await ask(kernel, streamed=True)).target == GPT
+
+    run(main)
+
+
+@pytest.mark.parametrize("says", ["end", "usage", "everything", None, []])
+def test_a_decoder_that_says_nonsense_of_what_is_missing_harms_no_answer(says: object) -> None:
+    async def main() -> None:
+        plugin = acme(missing=lambda: says)
+        async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
+            response = await ask(kernel, streamed=True)
+            assert (response.target, response.text) == (THEIRS, ANSWER)
 
     run(main)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import attrs
 import trio
@@ -23,7 +23,7 @@ from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.account_windows import AccountSnapshot, AccountWindows
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
-from penstock.policy.holds import Amount, BudgetEvent, Granted, Line, Refused
+from penstock.policy.holds import NOTHING, Amount, BudgetEvent, Granted, Line, Refused
 from penstock.policy.ledger_steps import Landed, Spent, Step, WindowRow
 
 __all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
@@ -78,6 +78,12 @@ class _Settle(Struct, frozen=True):
     hold_id: str
     charged: Amount
     estimated: bool
+    spent: tuple[Spent, ...]
+
+
+@attrs.frozen
+class _Noted:
+    account: str
     spent: tuple[Spent, ...]
 
 
@@ -155,6 +161,13 @@ class BudgetKeeper(Actor):
                 envelope.reply.answer(None)
             case _:
                 raise TypeError(f"budget_keeper takes no {type(message).__name__}")
+
+    def observe(self, observations: dict[str, object]) -> None:
+        """What calls spent that had no hold, by call."""
+        for call_id, seen in observations.items():
+            noted = cast("_Noted", seen)
+            if self._queue.kept < MOST_UNBOOKED:
+                self._queue.settle(call_id, NOTHING, account=noted.account, spent=noted.spent)
 
     async def commit(self) -> None:
         """Everything that is to be done now, in one batch; where the store was away, first what is owed to it."""
@@ -261,6 +274,8 @@ class BudgetRef:
         self._windows = windows
         self._store = store
         self._timeout = timeout
+        self.keeps_journal = store.durable
+        """Whether anybody can read later what was spent at which target."""
         self._rows: Sequence[WindowRow] = ()
 
     async def reserve(
@@ -295,6 +310,14 @@ class BudgetRef:
         """
         if self._address.owes(hold_id):
             self._address.tell_owed(hold_id, _Settle(hold_id, charged, estimated, tuple(spent)))
+
+    def note(self, call_id: str, account: str, spent: Sequence[Spent]) -> None:
+        """For reports: what a call spent that had no need of a hold. Never raises, never waits."""
+
+        def fold(_: object) -> _Noted:
+            return _Noted(account, tuple(spent))
+
+        self._address.observe(call_id, fold, wake=True)
 
     async def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
         """Other accounts and limits over what is held and spent."""
