@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 from penstock.errors import ConfigError
 from penstock_plugins.ledgers.sqlite_queue import WriterQueue
 from penstock_plugins.ledgers.sqlite_schema import bring_up_to_date
-from penstock_plugins.ledgers.sqlite_troubles import network_file_system, unavailable
+from penstock_plugins.ledgers.sqlite_troubles import network_file_system, not_to_be_opened, unavailable
 
 __all__ = ["SqliteFile", "read_file"]
 
@@ -44,7 +44,10 @@ class SqliteFile:
         """How many rows the connection had written when the WAL was last put into the file."""
 
     def open(self, begin: Callable[[], bool]) -> None:
-        """Opens the file, makes it where there is none, and brings it up to date. Raises ConfigError besides."""
+        """Opens the file, makes it where there is none, and brings it up to date.
+
+        Raises ConfigError where that takes somebody's hands, LedgerUnavailableError where it may pass.
+        """
         found = network_file_system(self.path.absolute().parent.resolve())
         if found:
             raise ConfigError(
@@ -55,12 +58,12 @@ class SqliteFile:
             self._queue.enter()
             try:
                 if begin():
-                    self._connect(create=True)
+                    self._connect()
             finally:
                 self._queue.leave()
         except (sqlite3.Error, OSError) as error:
             self.disconnect()
-            raise unavailable(self.path, error) from error
+            raise not_to_be_opened(self.path, error) from error
 
     def write(self, act: Callable[[sqlite3.Connection], T], begin: Callable[[], bool]) -> T | None:
         """Runs `act` within a transaction when it is this writer's turn. None, and nothing done, where `begin` says no.
@@ -107,7 +110,7 @@ class SqliteFile:
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         if connection is None or self._identity != _identity(self.path):
-            connection = self._connect(create=False)
+            connection = self._connect()
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = act(connection)
@@ -119,10 +122,10 @@ class SqliteFile:
             raise
         return result
 
-    def _connect(self, *, create: bool) -> sqlite3.Connection:
-        # One that vanished is not made anew while we run: what was spent must not be forgotten without a word.
+    def _connect(self) -> sqlite3.Connection:
         self.disconnect()
-        mode = "rwc" if create else "rw"
+        # One that vanished is not made anew while we run: what was spent must not be forgotten without a word.
+        mode = "rwc" if self._identity is None else "rw"
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}",
             uri=True,

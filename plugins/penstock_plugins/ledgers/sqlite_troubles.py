@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from penstock.errors import LedgerUnavailableError
+from penstock.errors import ConfigError, LedgerUnavailableError
 
-__all__ = ["mounted_types", "network_file_system", "unavailable"]
+__all__ = ["mounted_types", "network_file_system", "not_to_be_opened", "unavailable"]
 
 _WORDS: dict[int, str] = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked: end that program, or raise lock_timeout in [ledger]",
@@ -22,6 +22,8 @@ _WORDS: dict[int, str] = {
     sqlite3.SQLITE_NOTADB: "it is no SQLite database: name another path in [ledger], or put a copy in its place",
 }
 
+_LASTING = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+
 NETWORK = frozenset(
     "afs beegfs ceph cifs fuse.glusterfs fuse.s3fs fuse.sshfs fuse.gcsfuse gfs2 glusterfs lustre ncpfs nfs nfs3 nfs4 "
     "ocfs2 smb smb2 smb3 smbfs".split()
@@ -32,11 +34,16 @@ reach from one machine to the other."""
 
 def unavailable(path: Path, error: sqlite3.Error | OSError) -> LedgerUnavailableError:
     """The trouble as the ledger's own error."""
+    return LedgerUnavailableError(f"the ledger {path} cannot be used: {_in_words(error)}")
+
+
+def not_to_be_opened(path: Path, error: sqlite3.Error | OSError) -> ConfigError | LedgerUnavailableError:
+    """The trouble at the start. What only hands can mend is a mistake: nobody should find out by refused calls."""
     if isinstance(error, OSError):
-        return LedgerUnavailableError(f"the ledger {path} cannot be used: {error.strerror or error}")
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    words = None if code is None else _WORDS.get(code & 0xFF)
-    return LedgerUnavailableError(f"the ledger {path} cannot be used: {words or error} ({_name(error)})")
+        lasts = isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
+    else:
+        lasts = _code(error) in _LASTING
+    return ConfigError(f"[ledger] path: {path} cannot be used: {_in_words(error)}") if lasts else unavailable(path, error)
 
 
 def network_file_system(folder: Path) -> str | None:
@@ -66,5 +73,14 @@ def mounted_types(mounts: Iterable[str]) -> dict[str, str]:
     return types
 
 
-def _name(error: sqlite3.Error) -> str:
-    return getattr(error, "sqlite_errorname", type(error).__name__)
+def _in_words(error: sqlite3.Error | OSError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    name: str = getattr(error, "sqlite_errorname", type(error).__name__)
+    return f"{_WORDS.get(_code(error)) or error} ({name})"
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The code without its finer distinctions; 0, which is none of an error, where Python made it up."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF

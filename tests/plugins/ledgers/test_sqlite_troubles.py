@@ -106,6 +106,21 @@ def test_behind_a_stopped_process_it_says_so_and_carries_nothing_out_later(path:
     told(path, story, lock_timeout=0.5)
 
 
+def test_opened_while_another_program_keeps_it_locked_it_says_so_and_goes_on_when_that_has_ended(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with path.with_name(f"{path.name}-lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        async def story(store: LedgerStore) -> None:
+            assert "others have been writing for 0.5 s" in caplog.text
+            await unavailable(store, "others have been writing")
+            fcntl.flock(other, fcntl.LOCK_UN)
+            assert isinstance(await answer(store, reserve("one", 300)), Held)
+
+        told(path, story, lock_timeout=0.5)
+
+
 def test_closing_behind_a_stopped_process_does_not_hang(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with path.with_name(f"{path.name}-lock").open("w") as other:
 
@@ -167,7 +182,7 @@ AS_NOBODY = """
 import os, trio
 from pathlib import Path
 from ledgering import *
-from penstock.errors import LedgerUnavailableError
+from penstock.errors import ConfigError, LedgerUnavailableError
 
 import penstock_plugins.ledgers.sqlite_store  # what is imported later may lie where nobody may look
 
@@ -179,7 +194,7 @@ async def main():
     try:
         async with sqlite_ledger(Path(sys.argv[1]), Wall()) as store:
             await answers(store, reserve("two", 300))
-    except LedgerUnavailableError as error:
+    except (ConfigError, LedgerUnavailableError) as error:
         print(error)
 
 trio.run(main)
@@ -215,7 +230,7 @@ async def answers_nothing(store: LedgerStore) -> None:
 def test_what_is_no_database_is_told_and_left_as_it_is(path: Path) -> None:
     path.write_bytes(b"not a database, but somebody's work " * 100)
     before = path.read_bytes()
-    refused_to_open(path, LedgerUnavailableError, "it is no SQLite database")
+    refused_to_open(path, ConfigError, "it is no SQLite database")
     assert path.read_bytes() == before
 
 
@@ -237,14 +252,14 @@ def test_a_damaged_file_is_told_and_left_as_it_is(path: Path) -> None:
 
     try:
         told(path, later)
-    except LedgerUnavailableError as error:
+    except ConfigError as error:
         assert "it is damaged" in str(error)
     assert path.stat().st_size == len(damaged)
 
 
 def test_a_path_that_is_a_folder_or_lies_in_none_is_told(tmp_path: Path) -> None:
-    refused_to_open(tmp_path, LedgerUnavailableError, "it cannot be opened")
-    refused_to_open(tmp_path / "none" / "ledger.db", LedgerUnavailableError, "No such file or directory")
+    refused_to_open(tmp_path, ConfigError, "it cannot be opened")
+    refused_to_open(tmp_path / "none" / "ledger.db", ConfigError, "No such file or directory")
 
 
 def test_the_database_of_another_program_is_refused_and_left_as_it_is(path: Path) -> None:
