@@ -7,6 +7,7 @@ are known too. Not here: opening the stores.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -84,7 +85,17 @@ def _ready(section: str, own: C, sort: Sort[S], config: Config, host: PluginHost
     ready = _settled(section, own, sort, host, mistakes)
     mistakes.end(str(config.source) if config.source else None)
     assert ready is not None
-    return ready
+    folder = Path() if config.source is None else Path(config.source).parent
+    return attrs.evolve(ready, options=_placed(ready.options, folder))
+
+
+def _placed(options: Any, folder: Path) -> Any:
+    """The options with their paths relative to the folder of the configuration file, those left at their default too."""
+    if not attrs.has(type(options)):
+        return options
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(options))
+    values = {field.alias or field.name: getattr(options, field.name) for field in fields if field.init}
+    return attrs.evolve(options, **{name: folder / path for name, path in values.items() if isinstance(path, Path)})
 
 
 def _settled(section: str, config: C, sort: Sort[S], host: PluginHost, mistakes: Mistakes) -> Ready[C, S] | None:

@@ -44,7 +44,8 @@ class MemoryPages:
         return page
 
     def knows_window(self, key: str) -> bool:  # noqa: D102
-        return key in self._windows
+        page = self._windows.get(key)
+        return page is not None and any(bucket.end > self._now for bucket in page.buckets)
 
     def siblings(self, key: str) -> Iterator[str]:  # noqa: D102
         period, _, account = key.split(":", 2)
