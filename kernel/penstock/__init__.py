@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import ActorFailedError as ActorFailedError
 from penstock.errors import AttemptTimeoutError as AttemptTimeoutError
 from penstock.errors import AuthenticationError as AuthenticationError
+from penstock.errors import BudgetCutError as BudgetCutError
 from penstock.errors import BudgetExceededError as BudgetExceededError
 from penstock.errors import CacheStoreError as CacheStoreError
 from penstock.errors import CallError as CallError

@@ -30,6 +30,7 @@ from penstock._targets import LiveTarget
 from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import (
+    BudgetCutError,
     BudgetExceededError,
     CallError,
     CascadeExhaustedError,
@@ -69,7 +70,7 @@ class _Run:
         self.engine = engine
         self.call = call
         self.consumer = consumer
-        self.books = Books()
+        self.books = Books(unknown_usage=engine.rules.unknown_usage)
         self.cascade = Cascade(
             call.stages,
             deadline=min(call.deadline, call.horizon),
@@ -426,6 +427,9 @@ class _Run:
     def failed(self, attempt: AttemptRun, error: CallError) -> None:
         """An attempt ended in an error: the call goes on, or what was shown is all there will be."""
         trials, stage = self.trials, attempt.stage
+        if isinstance(error, BudgetCutError):
+            self.cut(attempt, error)
+            return
         if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
             # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
             trials.prefill_refused.add(stage)
@@ -441,6 +445,17 @@ class _Run:
         elif trials.shown is attempt:
             trials.showing.lost()
         self.note_failure(stage, error, of_this_call=attempt.filtered)
+
+    def cut(self, attempt: AttemptRun, error: BudgetCutError) -> None:
+        """The answer used up the hold. That is the end under every commit policy, but where another attempt won."""
+        self.call.span.event("budget_cut", target=attempt.target.name)
+        self.books.note(error)
+        if attempt.race.winner not in (None, attempt):
+            self.cascade.give_up(attempt.stage)
+            return
+        if self.trials.showing.committed and self.consumer is not None:
+            error.partial = self.trials.partial
+        raise self.books.signed(error)
 
     def pass_over(self, stage: int, error: CallError) -> None:
         """The target cannot be asked this: another may be, where the rule for what it cannot take does not end it."""

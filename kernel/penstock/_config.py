@@ -179,12 +179,27 @@ class BudgetConfig:
     """The tree of accounts, and what happens where something about a call's cost is not known."""
 
     accounts: tuple[AccountSpec, ...] = ()
-    on_unknown_price: Literal["deny", "allow"] = "deny"
+    on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
+    price_cap: Price | None = None
+    """What a model of unknown price is taken to cost where that is "cap"."""
     on_unknown_bound: Literal["deny", "estimate"] = "deny"
+    unknown_usage: Literal["bound", "likely"] = "bound"
+    """What is charged for an attempt whose usage the provider did not tell. "likely", the best guess, may be less than
+    what is billed: limits may then be exceeded."""
     hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
     """Seconds a call waits for other calls' holds to settle."""
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
     """A budget never caps an answer below this: it refuses."""
+
+    @property
+    def gives_up(self) -> str | None:
+        """What is no longer promised of the limits, in a sentence; None where nothing is given up."""
+        if self.unknown_usage == "bound" or not any(spec.limits for spec in self.accounts):
+            return None
+        return (
+            'budget.unknown_usage = "likely": where a provider does not tell what an attempt used, the best guess is'
+            " charged, which may be less than is billed; limits may be exceeded by the difference"
+        )
 
 
 @attrs.frozen(kw_only=True)

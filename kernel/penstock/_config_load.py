@@ -249,10 +249,16 @@ class _Loading:
                 self.mistakes.add(path, "the root account is [budget]")
             elif read is not None:
                 accounts.append(_account(name, read))
+        if root.on_unknown_price == "cap" and root.price_cap is None:
+            self.mistakes.add("budget.price_cap", 'on_unknown_price = "cap" needs it: { input = 20, output = 100 }')
+        if root.on_unknown_price != "cap" and root.price_cap is not None:
+            self.mistakes.add("budget.price_cap", 'it counts only where on_unknown_price is "cap"')
         return BudgetConfig(
             accounts=tuple(accounts),
             on_unknown_price=root.on_unknown_price,
+            price_cap=root.price_cap,
             on_unknown_bound=root.on_unknown_bound,
+            unknown_usage=root.unknown_usage,
             hold_wait=root.hold_wait,
             min_output_tokens=root.min_output_tokens,
         )

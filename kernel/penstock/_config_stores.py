@@ -90,7 +90,7 @@ def _ready(section: str, own: C, sort: Sort[S], config: Config, host: PluginHost
 
 
 def _placed(options: Any, folder: Path) -> Any:
-    """The options with their paths relative to the folder of the configuration file, those left at their default too."""
+    """The options with their paths relative to the configuration file, those left at their default too."""
     if not attrs.has(type(options)):
         return options
     fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(options))

@@ -19,7 +19,6 @@ from penstock._config import (
     Timeouts,
 )
 from penstock._config_checks import (
-    LATER,
     a_share,
     a_zone,
     at_least_one,
@@ -206,8 +205,10 @@ class AccountTable:
 class BudgetTable(AccountTable):
     """[budget]: the root account, and what holds for all."""
 
-    on_unknown_price: Literal["deny", "allow"] = attrs.field(default="deny", metadata={LATER: ("cap",)})
+    on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
+    price_cap: Price | None = None
     on_unknown_bound: Literal["deny", "estimate"] = "deny"
+    unknown_usage: Literal["bound", "likely"] = "bound"
     hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
 
@@ -220,7 +221,7 @@ KEYS_LATER: dict[type, frozenset[str]] = {
     RouteTable: frozenset({"hedge", "max_wait", "sticky", "strategy", "validators"}),
     LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,
-    BudgetTable: _ACCOUNT_LATER,
+    BudgetTable: _ACCOUNT_LATER - {"unknown_usage"},
 }
 
 

@@ -18,6 +18,7 @@ from penstock._sending import authorized, encoded, keyed, send
 from penstock._streamed_answer import Deliver, StreamedAnswer
 from penstock._targets import LiveTarget
 from penstock.errors import StreamBrokenError, TotalTimeoutError
+from penstock.policy.meter import Meter
 from penstock.policy.stream_watch import Phases, StreamWatch
 from penstock.types import ChatRequest, Completion, Usage, WireRequest, WireResponse
 
@@ -87,12 +88,13 @@ class Exchange:
         assert scope.cancelled_caught
         raise TotalTimeoutError(f"{self._edge.target} did not answer within {self.phases.total:g} s (total)")
 
-    async def streamed(self, request: ChatRequest, deliver: Deliver) -> Completion:
+    async def streamed(self, request: ChatRequest, deliver: Deliver, meter: Meter | None = None) -> Completion:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.
 
         `deliver` says `pause_clocks` before it waits for the consumer. `Finished` is not delivered: that is for the
         caller to say, once this has returned. An answer that lacks only the wire's mark of its end is whole, however
         the connection ends after it, and before any deadline: `StreamDecoder.missing` says how long more is waited for.
+        One that uses more than `meter` allows is cut: BudgetCutError.
         """
         wire = authorized(self._edge, encoded(self._edge, request, stream=True))
         watch = StreamWatch(self.phases, trio.current_time())
@@ -103,7 +105,7 @@ class Exchange:
             try:
                 if not incoming.is_success:
                     raise self._edge.classify(WireResponse(head.status, head.headers, await incoming.body()))
-                return await answer.taken(incoming, deliver)
+                return await answer.taken(incoming, deliver, meter)
             except StreamBrokenError as broken:
                 if not incoming.cut or (completion := answer.all_but_the_end()) is None:
                     raise

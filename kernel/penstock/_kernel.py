@@ -135,6 +135,8 @@ class OpenKernel:
         ready = ready_providers(config, host, connects=self._transport is None)
         cache = ready_cache(config, host)
         self._warn_of_idle_settings(config)
+        if (gives_up := config.budget.gives_up) is not None:
+            logger.warning("%s", gives_up)
         nursery = await self._nursery_manager.__aenter__()
         try:
             clock = Clock()
@@ -303,7 +305,9 @@ class OpenKernel:
             accounts=AccountTree(config.budget.accounts),
             rules=BudgetRules(
                 on_unknown_price=config.budget.on_unknown_price,
+                price_cap=config.budget.price_cap,
                 on_unknown_bound=config.budget.on_unknown_bound,
+                unknown_usage=config.budget.unknown_usage,
                 hold_wait=config.budget.hold_wait,
                 min_output_tokens=config.budget.min_output_tokens,
             ),

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, TypeAlias, cast
+from typing import Literal, NoReturn, TypeAlias, cast
 
 import trio
 
 from penstock._codec_edge import CodecEdge, credible
 from penstock._incoming import AFTER_THE_END, Incoming
 from penstock.abc import Missing, StreamDecoder
-from penstock.errors import CallError, StreamBrokenError
+from penstock.errors import BudgetCutError, CallError, StreamBrokenError
 from penstock.policy.commit import is_token
+from penstock.policy.meter import Meter
 from penstock.policy.replay import replayed
 from penstock.policy.stream_watch import StreamWatch
 from penstock.types import (
@@ -75,15 +76,15 @@ class StreamedAnswer:
         """First-token, idle and total timeouts stop until the batch at hand is taken: it is not the provider's time."""
         self._scope.deadline = math.inf
 
-    async def taken(self, incoming: Incoming, deliver: Deliver) -> Completion:
-        """The whole answer, delivered as it comes, a batch for each read."""
+    async def taken(self, incoming: Incoming, deliver: Deliver, meter: Meter | None = None) -> Completion:
+        """The whole answer, delivered as it comes, a batch for each read. BudgetCutError where the meter ends it."""
         if incoming.is_whole:
             self._watch.in_one_piece()
             self._scope.deadline = self._watch.deadline()
             return await self._take_whole(incoming, deliver)
         edge = self._edge
         self._decoder = edge.call(lambda: edge.codec.decoder(incoming.head))
-        return await self._pump(incoming, self._decoder, deliver)
+        return await self._pump(incoming, self._decoder, deliver, meter)
 
     def all_but_the_end(self) -> Completion | None:
         """The answer, where nothing is missing of it but its usage or the wire's mark of its end."""
@@ -108,16 +109,23 @@ class StreamedAnswer:
             await deliver(chunks)
         return completion
 
-    async def _pump(self, incoming: Incoming, decoder: StreamDecoder, deliver: Deliver) -> Completion:
+    async def _pump(
+        self, incoming: Incoming, decoder: StreamDecoder, deliver: Deliver, meter: Meter | None
+    ) -> Completion:
         watch, scope = self._watch, self._scope
         missing, until = "answer", math.inf
+        most_bytes, told = (math.inf, None) if meter is None else (meter.most_bytes, self.usage)
         while (data := await incoming.read(StreamBrokenError)) is not None:
             before = self.streamed_bytes
             chunks = self._feed(decoder, data)
+            if meter is not None and (self.streamed_bytes > most_bytes or self.usage is not told):
+                told = self.usage
+                # A whole answer is not taken away: nothing more of it would be billed.
+                if meter.is_over(self.streamed_bytes, told) and self._missing(decoder) == "answer":
+                    await self._cut_short(incoming, chunks, deliver)
             now = trio.current_time()
-            if chunks and self.first_token_at is None and any(map(is_token, chunks)):
-                self.first_token_at = now
-                watch.token(now)
+            if chunks and self.first_token_at is None:
+                self._look_for_a_token(chunks, now)
             watch.heard(now)
             watch.brought(now, self.streamed_bytes - before)
             if chunks:
@@ -138,6 +146,22 @@ class StreamedAnswer:
             if not 0 <= due - scope.deadline < EARLY:
                 scope.deadline = due
         return self._ended(decoder)
+
+    def _look_for_a_token(self, chunks: Sequence[Chunk], now: float) -> None:
+        if any(map(is_token, chunks)):
+            self.first_token_at = now
+            self._watch.token(now)
+
+    async def _cut_short(self, incoming: Incoming, chunks: Sequence[Chunk], deliver: Deliver) -> NoReturn:
+        """The connection goes first: what comes while the consumer takes its time would be billed. What came is shown,
+        for it is paid for.
+        """
+        await incoming.let_go()
+        self.pause_clocks()
+        if chunks:
+            await deliver(chunks)
+        target = self._edge.target
+        raise BudgetCutError(f"{target} went on beyond what the call may use of its budget, and was cut off")
 
     def _ended(self, decoder: StreamDecoder) -> Completion:
         """The answer, where the bytes may end here. Raises what the decoder says of it where they may not."""

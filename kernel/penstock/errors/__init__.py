@@ -19,6 +19,7 @@
     |  |  +- ConnectError              not sent
     |  |  +- ConnectionLostError       the connection ended before a whole response came
     |  |  +- StreamBrokenError         a stream ended before its end: .partial
+    |  |  |  +- BudgetCutError            cut here: more was served than the call's hold
     |  |  +- MalformedResponseError    what came is not what the provider's wire says
     |  |  +- AttemptTimeoutError
     |  |     +- ConnectTimeoutError  FirstTokenTimeoutError  IdleTimeoutError  TooSlowError  TotalTimeoutError
@@ -84,6 +85,7 @@ from penstock.errors._provider import (
 )
 from penstock.errors._transport import (
     AttemptTimeoutError,
+    BudgetCutError,
     ConnectError,
     ConnectionLostError,
     ConnectTimeoutError,
@@ -100,6 +102,7 @@ __all__ = [
     "ActorFailedError",
     "AttemptTimeoutError",
     "AuthenticationError",
+    "BudgetCutError",
     "BudgetExceededError",
     "CacheStoreError",
     "CallError",

@@ -8,6 +8,7 @@ from penstock.errors._call import CallError, Told
 
 __all__ = [
     "AttemptTimeoutError",
+    "BudgetCutError",
     "ConnectError",
     "ConnectTimeoutError",
     "ConnectionLostError",
@@ -65,6 +66,18 @@ class StreamBrokenError(TransportError):
     ) -> None:
         super().__init__(message, **told)
         self.partial = partial
+
+
+class BudgetCutError(StreamBrokenError):
+    """The answer was cut here, for it had used more than its call's hold: the provider did not keep `max_tokens`.
+
+    `partial` is the text up to there. It is final: no other attempt is paid for. Raised by `complete` too, where the
+    answer was streamed upstream. (An answer that keeps to what a budget allowed it ends in a response with
+    `finish_reason` "length" and `capped_by` "budget".)
+    """
+
+    kind = "budget_cut"
+    says = "the answer used more than the call's hold, and was cut"
 
 
 class MalformedResponseError(TransportError):

@@ -70,6 +70,14 @@ def test_what_may_surprise_later_is_noted_now(tmp_path: Path) -> None:
     ended = run_command("check", write(tmp_path, GOOD), environ={"MY_KEY": KEY})
     assert "no price is known for own" in ended.err
     assert "what was spent is forgotten" in ended.err
+    assert "limits may be exceeded" not in ended.err
+
+
+def test_what_guesses_give_up_is_noted_too(tmp_path: Path) -> None:
+    toml = GOOD.replace("[budget]", '[budget]\nunknown_usage = "likely"')
+    ended = run_command("check", write(tmp_path, toml), environ={"MY_KEY": KEY})
+    assert ended.code == 0
+    assert "limits may be exceeded" in " ".join(ended.err.split())
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
