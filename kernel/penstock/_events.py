@@ -25,6 +25,7 @@ __all__ = [
     "LedgerBack",
     "ParametersDropped",
     "PartsLeftOut",
+    "Reloaded",
     "RetrySuppressed",
     "Shutdown",
 ]
@@ -149,6 +150,13 @@ class LedgerBack(Struct, frozen=True, tag="ledger_back"):
     """Charges that had waited for it."""
 
 
+class Reloaded(Struct, frozen=True, tag="reloaded"):
+    """Another configuration holds for calls that begin from now on."""
+
+    changed: tuple[str, ...]
+    """The sections that differ from before; keys of providers are not compared."""
+
+
 class ActorCrashed(Struct, frozen=True, tag="actor_crashed"):
     """A bug in penstock. `restarted` is False where that actor is over."""
 
@@ -177,6 +185,7 @@ Event: TypeAlias = (
     | BudgetOverrun
     | LedgerAway
     | LedgerBack
+    | Reloaded
     | ActorCrashed
     | Shutdown
 )

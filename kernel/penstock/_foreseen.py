@@ -53,7 +53,7 @@ class Spending:
 def spendings(engine: Engine, call: Call) -> list[Spending]:
     """For each stage of a call."""
     learned = engine.router.snapshot.learned
-    rules = engine.rules if call.chain else UNLIMITED
+    rules = call.rules if call.chain else UNLIMITED
     fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
     requests = [fitting.foreseen(stage, target) for stage, target in enumerate(call.targets)]
     offers = price_offers(requests, call.targets, call.chain, learned, rules)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import trio
 
 from penstock._call import run_call
+from penstock._config import Config
 from penstock._engine import Engine
 from penstock._events import EventStream
 from penstock._explain import explain
@@ -221,6 +223,30 @@ class Kernel:
             metadata=metadata,
         )
         return Kernel(self._engine, self._nursery, options.over(self._options))
+
+    async def reload(self, config: Config | str | Path) -> None:
+        """Takes on another configuration, or the file at a path, without losing what is held or spent.
+
+        Calls that begin after this has returned go by it; those in flight keep the one they began with. All or nothing:
+        on ConfigError, which names everything that is wrong, the old one holds as it did.
+
+        May change: accounts and limits and all of `[budget]`; targets, routes, `[defaults]`; `[breaker]` and
+        `[retry_budget]`, of providers and targets too; `api_key` of a provider (the circuit that the old key had opened
+        is closed); `grace`, `timeout` and `on_leave` of `[kernel]`; `when` of `[cache]`. A provider may be left out,
+        and come back.
+        May not, and is a ConfigError: a provider that was not there when the kernel opened, its kind, options and
+        connections; `max_in_flight`; all of `[ledger]` and `[plugins]`; the rest of `[cache]`.
+
+        Limits: a window goes on where period, zone and kind stay the same, with all that is in it. One that is new to
+        an account begins with what the account has spent in another of the same period, and with its holds. One that is
+        gone goes on counting, in case it comes back. Where a limit is now below what is held and spent, nothing new is
+        held until there is room; what is held stays. What is known of a target's health goes on under its name.
+
+        Raises ConfigError, KernelClosedError, ActorFailedError.
+        """
+        loaded = config if isinstance(config, Config) else Config.load(config)
+        assert self._engine.reload is not None
+        await self._engine.reload(loaded)
 
     @property
     def breakers(self) -> BreakerControls:

@@ -23,7 +23,6 @@ from typing import Literal
 import httpx
 import trio
 
-from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
 from penstock._config import Config, ProviderConfig
 from penstock._config_connections import connection_settings
@@ -45,6 +44,7 @@ from penstock._events import (
 )
 from penstock._front import Kernel
 from penstock._open_plugins import OpenPlugins
+from penstock._reload import Reloading, budget_rules
 from penstock._targets import LiveProvider, TargetBook
 from penstock._transport import default_transport
 from penstock.abc import LedgerStore, Provider
@@ -135,7 +135,9 @@ class OpenKernel:
             most = config.kernel.max_in_flight
             providers = {name: await self._open_provider(each, most, clock, nursery) for name, each in ready.items()}
             ledger = await self._open_ledger(ready_ledger(config, host), config.source, clock, nursery)
-            self._engine = self._assemble(config, host, providers, ledger, clock=clock, nursery=nursery)
+            self._engine = engine = self._assemble(config, host, providers, ledger, clock=clock, nursery=nursery)
+            opened = {name: each.config for name, each in ready.items()}
+            engine.reload = Reloading(engine, host, opened, providers, connects=self._transport is None).change
         except BaseException:
             # Opened plugins are shielded: they are told to stop, the others are cancelled.
             self._opened.stop()
@@ -241,10 +243,13 @@ class OpenKernel:
             clock,
             slots=slots,
             on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic())),
-            retry_budget_for=config.retry_budget_settings,
+            retry_budget_for=lambda provider: engine.config.retry_budget_settings(provider),  # noqa: PLW0108 - it may change
         )
         registry, registry_inbox, breaker_ref = open_breaker_registry(
-            config.breaker_settings, clock, slots=slots, on_change=lambda change: emit(_changed(change))
+            lambda scope: engine.config.breaker_settings(scope),  # noqa: PLW0108 - as above
+            clock,
+            slots=slots,
+            on_change=lambda change: emit(_changed(change)),
         )
         keeper, keeper_inbox, budget_ref = open_budget_keeper(
             config.budget.accounts,
@@ -269,12 +274,7 @@ class OpenKernel:
             clock=clock,
             targets=TargetBook(config, providers, host.price),
             accounts=AccountTree(config.budget.accounts),
-            rules=BudgetRules(
-                on_unknown_price=config.budget.on_unknown_price,
-                on_unknown_bound=config.budget.on_unknown_bound,
-                hold_wait=config.budget.hold_wait,
-                min_output_tokens=config.budget.min_output_tokens,
-            ),
+            rules=budget_rules(config),
             budget=budget_ref,
             breakers=breaker_ref,
             cache=cache_ref,
