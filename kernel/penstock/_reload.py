@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 import trio
+from attrs import AttrsInstance
 
 from penstock._budgeting import BudgetRules
 from penstock._config import Config, ProviderConfig
@@ -77,11 +78,10 @@ class Reloading:
             ready = self._checked(config)
             providers = {name: self._provider(each) for name, each in ready.items()}
             accounts = AccountTree(config.budget.accounts)
-            # Shielded: a caller who leaves must not leave limits and targets of two configurations behind. It lasts no
-            # longer than the batch that the ledger's store has in hand, which has its own timeout.
-            with trio.CancelScope(shield=True):
-                await engine.budget.reconfigure(config.budget.accounts)
-            # Nothing waits from here on: a call that is planned finds all of the old or all of the new.
+            # A caller who leaves here has changed nothing: an ask that is cancelled is dropped unhandled. It waits no
+            # longer than for the batch that the ledger's store has in hand, which has its own timeout.
+            await engine.budget.reconfigure(config.budget.accounts)
+            # Nothing waits until all of it is changed: a call that is planned finds the old or the new.
             changed = tuple(_changed(engine.config, config))
             rotated = [name for name, each in providers.items() if _is_new(self.providers[name].secret, each.secret)]
             self.providers.update(providers)
@@ -89,9 +89,10 @@ class Reloading:
             engine.targets = TargetBook(config, self.providers, self.host.price)
             engine.events.emit(Reloaded(changed))
             logger.info("another configuration holds from now on; changed: %s", ", ".join(changed) or "nothing")
-            for name in rotated:
-                # What was refused was the key of before.
-                await engine.breakers.close_circuit(key_scope(name))
+            # What was refused was the key of before. Shielded: the registry answers at once, and it is a part of the whole.
+            with trio.CancelScope(shield=True):
+                for name in rotated:
+                    await engine.breakers.close_circuit(key_scope(name))
 
     def _checked(self, config: Config) -> dict[str, ReadyProvider]:
         """The providers of a configuration that this kernel can take on. Raises ConfigError with all that is wrong."""
@@ -128,9 +129,10 @@ def _fixed(old: Config, new: Config) -> Iterator[str]:
             yield from _differences(section, before, after, frozenset())
 
 
-def _differences(path: str, old: Any, new: Any, but: Collection[str]) -> Iterator[str]:
+def _differences(path: str, old: AttrsInstance, new: AttrsInstance, but: Collection[str]) -> Iterator[str]:
     free = FREE_SETTINGS[path.partition(".")[0]]
-    for field in attrs.fields(type(old)):
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(old))
+    for field in fields:
         before, after = getattr(old, field.name), getattr(new, field.name)
         if field.name in free or field.name in but or before == after:
             continue
