@@ -89,7 +89,7 @@ class Reloading:
             engine.targets = TargetBook(config, self.providers, self.host.price)
             engine.events.emit(Reloaded(changed))
             logger.info("another configuration holds from now on; changed: %s", ", ".join(changed) or "nothing")
-            # What was refused was the key of before. Shielded: the registry answers at once, and it is a part of the whole.
+            # What was refused was the key of before. Shielded: it is a part of the whole, and answered at once.
             with trio.CancelScope(shield=True):
                 for name in rotated:
                     await engine.breakers.close_circuit(key_scope(name))
