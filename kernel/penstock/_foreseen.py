@@ -46,6 +46,8 @@ class Spending:
     amount: Amount | None
     """None where one of them has no bound. Without a price its money is 0."""
     priced: bool
+    offer: Offer | None = None
+    """What the hold of the call would count it with."""
     refused: CallError | None = None
     """Why the budget lets no attempt be made, whatever is left in its accounts."""
 
@@ -86,6 +88,7 @@ def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, 
         input=reads,
         output=writes,
         amount=amount,
+        offer=offer,
         priced=priced,
     )
 

@@ -15,6 +15,8 @@ from penstock._events import EventStream
 from penstock._explain import explain
 from penstock._explanation import Explanation
 from penstock._plan import AskedFor, CallOptions, make_call, make_request
+from penstock._quotation import Quote
+from penstock._quote import quote
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
 from penstock._targets import provider_scope
@@ -200,6 +202,52 @@ class Kernel:
             metadata=metadata,
         )
         return explain(self._engine, chat, options.over(self._options), stream=stream)
+
+    def quote(
+        self,
+        request: AskedFor,
+        *,
+        system: str | Message | None = None,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        thinking: ThinkingLevel | int | None = None,
+        route: str | None = None,
+        account: str | None = None,
+        timeout: float | None = None,
+        cache: str | None = None,
+        commit: str | Commit | None = None,
+        priority: object = None,
+        sticky: object = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Quote:
+        """What `complete` would be charged with the same: bound and estimate, target by target and for the call, and
+        whether its accounts allow that now, or which limit does not, by how much, and until when.
+
+        Nothing is reserved or sent. Where the ledger outlives the process, await the quote: then the store is asked.
+        Raises what making the call would raise: ConfigError, NoRouteError, UnsendableRequestError, KernelClosedError.
+        """
+        chat = make_request(
+            request,
+            system=system,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            tools=tools,
+            thinking=thinking,
+        )
+        options = CallOptions(
+            route=route,
+            account=account,
+            timeout=timeout,
+            cache=cache,
+            commit=commit,
+            priority=priority,
+            sticky=sticky,
+            metadata=metadata,
+        )
+        return quote(self._engine, chat, options.over(self._options))
 
     def with_options(
         self,
