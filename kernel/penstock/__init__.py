@@ -101,6 +101,9 @@ if TYPE_CHECKING:
     from penstock._explanation import StageExplanation as StageExplanation
     from penstock._front import Kernel as Kernel
     from penstock._kernel import open_kernel as open_kernel
+    from penstock._quotation import Quote as Quote
+    from penstock._quotation import Shortfall as Shortfall
+    from penstock._quotation import TargetQuote as TargetQuote
     from penstock._snapshot import Health as Health
     from penstock._snapshot import KernelSnapshot as KernelSnapshot
     from penstock._stream import ChatStream as ChatStream
@@ -118,7 +121,10 @@ _LAZY = {
     "Health": "penstock._snapshot",
     "Kernel": "penstock._front",
     "KernelSnapshot": "penstock._snapshot",
+    "Quote": "penstock._quotation",
+    "Shortfall": "penstock._quotation",
     "StageExplanation": "penstock._explanation",
+    "TargetQuote": "penstock._quotation",
     "hookimpl": "penstock.hookspecs",
     "open_kernel": "penstock._kernel",
 }

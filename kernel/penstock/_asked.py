@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from penstock._budgeting import BudgetRules
 from penstock._config import CacheWhen, OnLeave
 from penstock._targets import LiveTarget
 from penstock.policy.accounts import AccountSpec
@@ -44,6 +45,8 @@ class Call(Struct, frozen=True, eq=False, kw_only=True):
     next_on_content_filter: bool
     all_open: AllOpen
     on_unsupported: UnsupportedRules
+    rules: BudgetRules
+    """Of the configuration that it began with."""
     span: CallSpan
     commit: Commit = FIRST_CONTENT
     """Where nobody watches, only whether it goes on from a prefix matters: nothing is shown before the end."""

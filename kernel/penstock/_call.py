@@ -84,7 +84,7 @@ class _Run:
             engine.budget,
             call.id,
             call.account,
-            engine.rules.hold_wait,
+            call.rules.hold_wait,
             call.deadline,
             context,
             engine.clock.wall,
@@ -313,7 +313,7 @@ class _Run:
     ) -> list[Offer | CallError]:
         """What an attempt at each target may cost, by what is known now."""
         engine = self.engine
-        return price_offers(requests, targets, self.call.chain, engine.router.snapshot.learned, engine.rules)
+        return price_offers(requests, targets, self.call.chain, engine.router.snapshot.learned, self.call.rules)
 
     async def admit(self, stage: int, target: LiveTarget, *, ignoring: bool) -> Permit | None:
         """Leave to try the target; None where a breaker says no, and from when on is noted."""

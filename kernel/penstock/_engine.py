@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 import trio
@@ -35,7 +35,9 @@ MOST_DRAINS = 32
 
 @attrs.define(eq=False)
 class Engine:
-    """Shared by all calls. It is made by the kernel and changes only when the kernel stops."""
+    """Shared by all calls. `config`, `targets`, `accounts` and `rules` are replaced together by a reload: a call takes
+    from them what it needs when it is planned, and never again.
+    """
 
     name: str
     """Begins the ids of its calls."""
@@ -60,6 +62,8 @@ class Engine:
     """Fetches anew what a call was served past its time, in the background: the call, the stage, the key."""
     drains: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(MOST_DRAINS, max_value=MOST_DRAINS))
     """Places of streams that go on upstream after their consumers have left."""
+    reload: Callable[[Config], Awaitable[None]] | None = None
+    """Takes on another configuration; None only while the kernel opens."""
     problems: Callable[[], tuple[str, ...]] = tuple
     """Plugins that could not be used, as far as is known by now."""
     running: set[trio.CancelScope] = attrs.Factory(set[trio.CancelScope])

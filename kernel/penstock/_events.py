@@ -27,6 +27,7 @@ __all__ = [
     "LedgerBack",
     "ParametersDropped",
     "PartsLeftOut",
+    "Reloaded",
     "RetrySuppressed",
     "Shutdown",
 ]
@@ -170,6 +171,13 @@ class CacheRefreshed(Struct, frozen=True, tag="cache_refreshed"):
     outcome: str
 
 
+class Reloaded(Struct, frozen=True, tag="reloaded"):
+    """Another configuration holds for calls that begin from now on."""
+
+    changed: tuple[str, ...]
+    """The sections that differ from before; keys of providers are not compared."""
+
+
 class ActorCrashed(Struct, frozen=True, tag="actor_crashed"):
     """A bug in penstock. `restarted` is False where that actor is over."""
 
@@ -200,6 +208,7 @@ Event: TypeAlias = (
     | LedgerBack
     | CacheStoreChanged
     | CacheRefreshed
+    | Reloaded
     | ActorCrashed
     | Shutdown
 )

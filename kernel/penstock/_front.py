@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -10,11 +11,14 @@ import trio
 from penstock._breaker_controls import BreakerControls
 from penstock._cache_controls import CacheControls
 from penstock._call import run_call
+from penstock._config import Config
 from penstock._engine import Engine
 from penstock._events import EventStream
 from penstock._explain import explain
 from penstock._explanation import Explanation
 from penstock._plan import AskedFor, CallOptions, check_options, make_call, make_request
+from penstock._quotation import Quote
+from penstock._quote import quote
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
 from penstock.policy.breaker import BreakerState
@@ -199,6 +203,52 @@ class Kernel:
         )
         return explain(self._engine, chat, options.over(self._options), stream=stream)
 
+    def quote(
+        self,
+        request: AskedFor,
+        *,
+        system: str | Message | None = None,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        thinking: ThinkingLevel | int | None = None,
+        route: str | None = None,
+        account: str | None = None,
+        timeout: float | None = None,
+        cache: str | None = None,
+        commit: str | Commit | None = None,
+        priority: object = None,
+        sticky: object = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Quote:
+        """What `complete` would be charged with the same: bound and estimate, target by target and for the call, and
+        whether its accounts allow that now, or which limit does not, by how much, and until when.
+
+        Nothing is reserved or sent. Where the ledger outlives the process, await the quote: then the store is asked.
+        Raises what making the call would raise: ConfigError, NoRouteError, UnsendableRequestError, KernelClosedError.
+        """
+        chat = make_request(
+            request,
+            system=system,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            tools=tools,
+            thinking=thinking,
+        )
+        options = CallOptions(
+            route=route,
+            account=account,
+            timeout=timeout,
+            cache=cache,
+            commit=commit,
+            priority=priority,
+            sticky=sticky,
+            metadata=metadata,
+        )
+        return quote(self._engine, chat, options.over(self._options))
+
     def with_options(
         self,
         *,
@@ -226,6 +276,30 @@ class Kernel:
         )
         check_options(options)
         return Kernel(self._engine, self._nursery, options.over(self._options))
+
+    async def reload(self, config: Config | str | Path) -> None:
+        """Takes on another configuration, or the file at a path, without losing what is held or spent.
+
+        Calls that begin after this has returned go by it; those in flight keep the one they began with. All or nothing:
+        on ConfigError, which names everything that is wrong, the old one holds as it did.
+
+        May change: accounts and limits and all of `[budget]`; targets, routes, `[defaults]`; `[breaker]` and
+        `[retry_budget]`, of providers and targets too; `api_key` of a provider (the circuit that the old key had opened
+        is closed); `grace`, `timeout` and `on_leave` of `[kernel]`; `when` of `[cache]`. A provider may be left out,
+        and come back.
+        May not, and is a ConfigError: a provider that was not there when the kernel opened, its kind, options and
+        connections; `max_in_flight`; all of `[ledger]` and `[plugins]`; the rest of `[cache]`.
+
+        Limits: a window goes on where period, zone and kind stay the same, with all that is in it. One that is new to
+        an account begins with what the account has spent in another of the same period, and with its holds. One that is
+        gone goes on counting, in case it comes back. Where a limit is now below what is held and spent, nothing new is
+        held until there is room; what is held stays. What is known of a target's health goes on under its name.
+
+        Raises ConfigError, KernelClosedError, ActorFailedError.
+        """
+        loaded = config if isinstance(config, Config) else Config.load(config)
+        assert self._engine.reload is not None
+        await self._engine.reload(loaded)
 
     @property
     def breakers(self) -> BreakerControls:

@@ -23,7 +23,6 @@ from typing import Literal
 import httpx
 import trio
 
-from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
 from penstock._config import CacheConfig, Config, LedgerConfig, ProviderConfig
 from penstock._config_connections import connection_settings
@@ -47,6 +46,7 @@ from penstock._front import Kernel
 from penstock._open_plugins import OpenPlugins
 from penstock._price_book import PriceBook
 from penstock._refresh import Refreshes
+from penstock._reload import Reloading, budget_rules
 from penstock._second_level import SecondLevel, SecondLevelSettings
 from penstock._targets import LiveProvider, TargetBook
 from penstock._transport import default_transport
@@ -147,9 +147,11 @@ class OpenKernel:
             stored = await self._open_cache(config, cache, clock, events, nursery)
             prices = PriceBook(config, ready, host, clock.wall)
             targets = TargetBook(config, providers, prices.price)
-            self._engine = self._assemble(
+            self._engine = engine = self._assemble(
                 config, host, targets, ledger, clock=clock, events=events, nursery=nursery, second_level=stored
             )
+            opened = {name: each.config for name, each in ready.items()}
+            engine.reload = Reloading(engine, host, opened, providers, connects=self._transport is None).change
         except BaseException:
             # Opened plugins are shielded: they are told to stop, the others are cancelled.
             self._opened.stop()
@@ -275,10 +277,13 @@ class OpenKernel:
             clock,
             slots=slots,
             on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic())),
-            retry_budget_for=config.retry_budget_settings,
+            retry_budget_for=lambda provider: engine.config.retry_budget_settings(provider),  # noqa: PLW0108 - it may change
         )
         registry, registry_inbox, breaker_ref = open_breaker_registry(
-            config.breaker_settings, clock, slots=slots, on_change=lambda change: emit(_changed(change))
+            lambda scope: engine.config.breaker_settings(scope),  # noqa: PLW0108 - as above
+            clock,
+            slots=slots,
+            on_change=lambda change: emit(_changed(change)),
         )
         keeper, keeper_inbox, budget_ref = open_budget_keeper(
             config.budget.accounts,
@@ -303,14 +308,7 @@ class OpenKernel:
             clock=clock,
             targets=targets,
             accounts=AccountTree(config.budget.accounts),
-            rules=BudgetRules(
-                on_unknown_price=config.budget.on_unknown_price,
-                price_cap=config.budget.price_cap,
-                on_unknown_bound=config.budget.on_unknown_bound,
-                unknown_usage=config.budget.unknown_usage,
-                hold_wait=config.budget.hold_wait,
-                min_output_tokens=config.budget.min_output_tokens,
-            ),
+            rules=budget_rules(config),
             budget=budget_ref,
             breakers=breaker_ref,
             cache=cache_ref,

@@ -184,6 +184,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         commit=commit or route.commit,
         on_leave=_on_leave(options) or route.on_leave or engine.config.kernel.on_leave,
         metadata=options.metadata,
+        rules=engine.rules,
     )
 
 

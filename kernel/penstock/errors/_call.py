@@ -92,10 +92,21 @@ class BudgetExceededError(RejectedError):
         message: str = "",
         *,
         account: str = "",
+        limit: str = "",
+        missing_tokens: int = 0,
+        missing_nano_usd: int = 0,
+        refills_at: float | None = None,
         **told: Unpack[Told],
     ) -> None:
         super().__init__(message, **told)
         self.account = account
+        """Whose limit it is; the root's is ""."""
+        self.limit = limit
+        """In words; "" where it is no figure of a limit that refuses."""
+        self.missing_tokens = missing_tokens
+        self.missing_nano_usd = missing_nano_usd
+        self.refills_at = refills_at
+        """When what is missing is there again, if nothing else is spent (Unix time); None: not known, or never."""
 
 
 class CircuitOpenError(RejectedError):
