@@ -224,7 +224,7 @@ class Truth:
 
     def _adopt(self, step: Adopt) -> Said:
         key = step.window.key
-        if key in self.buckets:
+        if any(end > self.now for end in self.buckets.get(key, ())):
             return Said("known")
         if self._stale((step.window,)):
             return Said("stale")
@@ -239,7 +239,7 @@ class Truth:
         for entry in self.entries.values():
             if not account or entry.account == account or entry.account.startswith(f"{account}/"):
                 for piece in entry.pieces:
-                    piece.ends[key] = end
+                    piece.ends.setdefault(key, end)  # what was reserved in it before stays where it was
         return Said("known")
 
     def _stale(self, windows: Iterable[WindowUse]) -> bool:

@@ -29,7 +29,8 @@ from penstock.errors import (
 from penstock.policy.bound import lower_bound_tokens
 from penstock.policy.budget import Amount
 from penstock.policy.holds import NOTHING
-from penstock.policy.money import cost, dearest_output, nano_for, usd
+from penstock.policy.ledger_steps import Spent
+from penstock.policy.money import cost, dearest_prices, nano_for, usd
 from penstock.policy.retry import ACTIONS, Stop
 from penstock.policy.retry_budget import Suppressed, Withdrawn
 from penstock.policy.routing import Learned
@@ -92,6 +93,8 @@ class Books(Struct, eq=False):
     """Attempts so far, the ones under way among them."""
     under_way: Amount = NOTHING
     """What the attempts that are not over yet can cost at most."""
+    by_target: dict[tuple[str, bool], Spent] = {}
+    """What was charged, for reports: by target, and whether it is known."""
 
     def begin(self, bound: Amount | None) -> int:
         """An attempt begins that can cost so much at most. Returns its number, from 1."""
@@ -122,7 +125,7 @@ class Books(Struct, eq=False):
         unbilled = error is not None and _is_unbilled(error, status)
         known = unbilled or (complete and usage is not None)
         likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()
-        likely_cost = None if running.price is None else cost(likely, running.price)
+        likely_cost = _cost(running, likely, unbilled=unbilled)
         charge = Amount(likely.total_tokens, likely_cost or 0)
         if running.target.price is None:
             likely_cost = None  # what is charged in its place is nothing to be told as the cost
@@ -132,6 +135,7 @@ class Books(Struct, eq=False):
             charge = charge.at_least(bound + _beyond(running, likely.output_tokens))
         self.charged += charge
         self.estimated = self.estimated or not known
+        self._tell(running.target.name, likely, charge, estimated=not known)
         attempt = Attempt(
             target=running.target.name,
             number=running.number,
@@ -149,6 +153,21 @@ class Books(Struct, eq=False):
         )
         self.attempts.append(attempt)
         return attempt
+
+    def _tell(self, target: str, usage: Usage, charge: Amount, *, estimated: bool) -> None:
+        spent = Spent(
+            target=target,
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            # What was charged beyond the best guess could be either: it is told where it costs most.
+            output_tokens=usage.output_tokens + max(0, charge.tokens - usage.total_tokens),
+            reasoning_tokens=usage.reasoning_tokens,
+            nano_usd=charge.nano_usd,
+            estimated=estimated,
+        )
+        before = self.by_target.get((target, estimated))
+        self.by_target[target, estimated] = spent if before is None else before + spent
 
     def note(self, error: CallError) -> None:
         """An error the call has met: of an attempt, or of a flight it had joined."""
@@ -246,12 +265,21 @@ def _is_unbilled(error: PenstockError, status: int | None) -> bool:
     return not ACTIONS[action_key(error)].billed or (status is not None and 400 <= status < 500)
 
 
+def _cost(running: Running, usage: Usage, *, unbilled: bool) -> int | None:
+    """What the exchange costs in nano-USD; None where nobody knows a price for it."""
+    price = running.price
+    if price is None:
+        return None
+    # What cost nothing has no price for the request itself either.
+    return 0 if unbilled and usage == Usage() else cost(usage, price, running.started_wall)
+
+
 def _beyond(running: Running, output_tokens: int) -> Amount:
     """What was served beyond the output that the attempt was given: its bound does not cover that."""
     if running.output_bound is None or output_tokens <= running.output_bound:
         return NOTHING
     over, price = output_tokens - running.output_bound, running.price
-    return Amount(over, 0 if price is None else nano_for(over, dearest_output(price)))
+    return Amount(over, 0 if price is None else nano_for(over, dearest_prices(price).output))
 
 
 def _together(refusals: Sequence[CallError]) -> CallError:

@@ -25,7 +25,9 @@ from penstock.types import ChatRequest, Message, Price, Text, ToolCall, ToolResu
 
 __all__ = [
     "BudgetRules",
+    "HoldTerms",
     "Offer",
+    "hold_terms",
     "is_text",
     "output_bound",
     "price_offers",
@@ -77,6 +79,23 @@ class Offer(Struct, frozen=True):
         # The grant is for the whole cascade: a target that gives less than the most generous one is asked for less.
         given = min(output, self.outputs.maximum)
         return msgspec.structs.replace(request, max_tokens=max(1, given // self.choices))
+
+
+class HoldTerms(Struct, frozen=True):
+    """What a call asks of its accounts before its first attempt: the dearest of `lines`, at an output in the range."""
+
+    lines: tuple[Line, ...]
+    min_output: int
+    max_output: int
+
+
+def hold_terms(offers: Sequence[Offer]) -> HoldTerms:
+    """The hold of a call that may try these: enough for any one of them."""
+    minimum = maximum = 0
+    for offer in offers:
+        minimum = max(minimum, offer.outputs.minimum)
+        maximum = max(maximum, offer.outputs.maximum)
+    return HoldTerms(tuple([offer.line for offer in offers]), minimum, max(minimum, maximum))
 
 
 def price_offers(
@@ -272,7 +291,15 @@ def _figure(told: object, target: LiveTarget) -> int | None:
 
 def refusal_error(refused: Refused) -> BudgetExceededError:
     """The error for a refusal of the ledger."""
-    return BudgetExceededError(refused.says, account=refused.account)
+    missing = refused.missing
+    return BudgetExceededError(
+        refused.says,
+        account=refused.account,
+        limit=refused.limit,
+        missing_tokens=missing.tokens,
+        missing_nano_usd=missing.nano_usd,
+        refills_at=refused.refills_at,
+    )
 
 
 def text_bytes(request: ChatRequest) -> int:

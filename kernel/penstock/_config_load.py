@@ -31,7 +31,7 @@ from penstock._config_mistakes import Mistakes, join, plain, shown
 from penstock._config_plugins import read_plugins
 from penstock._config_providers import KERNEL_KEYS, own_options, read_keys, settle_provider
 from penstock._config_references import References
-from penstock._config_stores import read_ledger
+from penstock._config_stores import read_cache, read_ledger
 from penstock._config_tables import (
     AccountTable,
     BreakerTable,
@@ -72,7 +72,6 @@ SECTIONS = (
     "plugins",
 )
 SECTIONS_LATER = frozenset({"telemetry", "hedging", "hedge", "gateway", "validators", "rehearsal"})
-NO_STORE = 'without it the store is sqlite, which is not available in this version; say store = "memory"'
 LONGEST_NAME = 200
 
 
@@ -131,7 +130,7 @@ class _Loading:
             retry_budget=retry_budget,
             budget=self._budget(),
             ledger=self._ledger(host),
-            cache=self._cache(),
+            cache=self._cache(host),
             plugins=plugins,
         )
         settled: dict[str, ProviderConfig] = {}
@@ -278,15 +277,8 @@ class _Loading:
             return LedgerConfig()
         return read_ledger(self._section("ledger"), host, self.mistakes)
 
-    def _cache(self) -> CacheConfig | None:
-        return self._store(CacheConfig, "cache")
-
-    def _store(self, cls: type[T], section: str) -> T | None:
-        if section not in self.tables:
-            return None
-        if "store" not in self._section(section):
-            self.mistakes.add(join(section, "store"), NO_STORE)
-        return self._value(cls, section)
+    def _cache(self, host: PluginHost) -> CacheConfig | None:
+        return read_cache(self._section("cache"), host, self.mistakes) if "cache" in self.tables else None
 
     def _value(self, cls: type[T], section: str) -> T | None:
         return self._read(cls, self._section(section), section)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import attrs
 
 from penstock._config import (
-    CacheConfig,
     CacheWhen,
     KernelSettings,
     OnLeave,
@@ -73,6 +72,9 @@ class ProviderTable:
     retry_budget: RetryBudgetSettings | None = None
 
 
+FREE = NanoUsd(0)
+
+
 @attrs.frozen(kw_only=True)
 class PriceTable:
     """USD per million tokens."""
@@ -82,6 +84,9 @@ class PriceTable:
     cached_input: NanoUsd | None = None
     cache_write: NanoUsd | None = None
     cache_write_1h: NanoUsd | None = None
+    reasoning: NanoUsd | None = None
+    request: NanoUsd = FREE
+    """USD for each request."""
 
 
 @attrs.frozen(kw_only=True)
@@ -226,7 +231,6 @@ KEYS_LATER: dict[type, frozenset[str]] = {
     LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,
     BudgetTable: _ACCOUNT_LATER - {"unknown_usage"},
-    CacheConfig: frozenset({"path", "url", "stale_while_revalidate", "stale_if_error"}),
 }
 
 
@@ -249,7 +253,7 @@ def tables_reader() -> Reader:
         return _limit(limit(value, LimitTable), value)
 
     def read_price(value: object, _: object) -> Price:
-        return Price(**attrs.asdict(price(value, PriceTable)))
+        return Price(**attrs.asdict(price(value, PriceTable)), source="toml")
 
     converter.register_structure_hook(Stage, read_stage)
     converter.register_structure_hook(Commit, read_commit)

@@ -331,7 +331,7 @@ def _meter(attempt: AttemptRun) -> Meter | None:
     running = attempt.running
     if running.bound is None or running.output_bound is None:
         return None
-    return Meter.of(running.bound, running.output_bound, running.price)
+    return Meter(running.bound, running.output_bound, running.price, running.started_wall)
 
 
 def _came_late(attempt: AttemptRun) -> bool:

@@ -15,7 +15,7 @@ counts = st.integers(0, 100_000)
 
 
 def held(input_tokens: int, output: int, price: Price | None = PRICE) -> Meter:
-    return Meter.of(Line.at_price(input_tokens, price, output).amount_at(output), output, price)
+    return Meter(Line.at_price(input_tokens, price, output).amount_at(output), output, price)
 
 
 def test_a_stream_without_reports_is_over_at_sixteen_bytes_a_token() -> None:
@@ -39,7 +39,7 @@ def test_input_beyond_its_bound_counts_where_all_of_it_together_is_more_than_is_
 
 def test_money_counts_at_the_price_of_the_target() -> None:
     most = Amount(1_000, cost(Usage(input_tokens=100, output_tokens=10), PRICE))
-    meter = Meter.of(most, 500, PRICE)
+    meter = Meter(most, 500, PRICE)
     assert not meter.is_over(0, Usage(input_tokens=100, output_tokens=10))
     assert meter.is_over(0, Usage(input_tokens=100, output_tokens=11))
 

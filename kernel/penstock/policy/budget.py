@@ -106,13 +106,14 @@ class Ledger:
         Where it could not fit with every hold released, it is refused at once. Idempotent by id.
         """
         check_time(now)
+        waited = self._queue.is_waiting(hold_id)
         self._queue.ask(HoldAsk.checked(hold_id, account, lines, (min_output, max_output), wait_until))
         own: Decision | None = None
         for decision in self._run(now):
             if decision.hold_id == hold_id:
                 own = decision
-            else:
-                self._decided.append(decision)
+            if decision.hold_id != hold_id or waited:
+                self._decided.append(decision)  # whoever waited for it is told as well
         return own or Waiting(hold_id)
 
     def top_up(self, hold_id: str, more: Amount, now: float) -> Granted | Refused:

@@ -56,8 +56,9 @@ class LedgerBook:
         self.pages = pages
         self.now = now
         """The latest time ever given."""
-        self._tombstone = tombstone
-        """Seconds for which settled ids are remembered: the longest lease of all reserves, where that is longer."""
+        self.tombstone = tombstone
+        """Seconds for which settled ids are remembered: the longest lease of all reserves, where that is longer. Pages
+        that outlive the book keep it with them."""
 
     def run(self, steps: Iterable[Step], now: float) -> Landed:
         """One batch. Raises ValueError where a step makes no sense; those before it were carried out then."""
@@ -156,7 +157,7 @@ class LedgerBook:
         hold = self.pages.hold(step.hold_id)
         if hold is None and self._over(step.windows):
             return STALE
-        self.pages.bury(step.hold_id, self.now + self._tombstone)
+        self.pages.bury(step.hold_id, self.now + self.tombstone)
         if step.spent:
             since = self.now // JOURNAL_STEP * JOURNAL_STEP
             self.pages.journal(since, hold.account if hold else step.account, step.spent)
@@ -199,6 +200,8 @@ class LedgerBook:
         bucket.settle(NOTHING, spent, estimated=False)
         for hold in self.pages.holds_below(step.account):
             for part in hold.parts:
+                if any(counted.window.key == bucket.window.key for counted in part.buckets):
+                    continue  # reserved in that very window, before: it stays where it was
                 part.buckets += (bucket,)
                 bucket.hold(part.amount)
                 if hold.lapsed:
@@ -344,8 +347,8 @@ class LedgerBook:
         return any(use.end <= self.now for use in windows)
 
     def _remember(self, lease: float) -> None:
-        if self._tombstone < lease < math.inf:
-            self._tombstone = lease
+        if self.tombstone < lease < math.inf:
+            self.tombstone = lease
 
 
 def _state(use: Room) -> str:

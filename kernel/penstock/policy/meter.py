@@ -28,14 +28,16 @@ class Meter(Struct, frozen=True):
     """Output tokens, of all choices together."""
     price: Price | None
     """None: it costs no money that anybody counts."""
-    most_bytes: int
-    """UTF-8 bytes of text, thinking and arguments that may be no more tokens than that: one more, and they are. At the
-    price of the hold, money is not used up before."""
+    at: float | None = None
+    """Unix time at which the attempt began: prices may depend on it."""
 
-    @classmethod
-    def of(cls, most: Amount, most_output: int, price: Price | None) -> Meter:
-        """The meter of an attempt that may cost so much and give so much output."""
-        return cls(most, most_output, price, BYTES_PER_TOKEN * (most_output + 1) - 1)
+    @property
+    def most_bytes(self) -> int:
+        """UTF-8 bytes of text, thinking and arguments that are certainly no more tokens than the output may be.
+
+        At the hold's own price, money is used up no sooner than that.
+        """
+        return BYTES_PER_TOKEN * (self.most_output + 1) - 1
 
     def is_over(self, streamed_bytes: int, reported: Usage | None) -> bool:
         """True where more was served than is held, by what was reported so far or by what was streamed."""
@@ -46,5 +48,5 @@ class Meter(Struct, frozen=True):
         return (
             reported.output_tokens > self.most_output
             or reported.total_tokens > self.most.tokens
-            or (self.price is not None and cost(reported, self.price) > self.most.nano_usd)
+            or (self.price is not None and cost(reported, self.price, self.at) > self.most.nano_usd)
         )

@@ -59,7 +59,7 @@ def test_a_good_configuration_is_shown_without_its_keys(tmp_path: Path) -> None:
     lines = [" ".join(line.split()) for line in ended.out.splitlines()]
     assert "anthropic anthropic https://api.anthropic.com env:MY_KEY" in lines
     assert "local openai http://127.0.0.1:9/v1 none" in lines
-    assert "strong claude-sonnet-4-5 $3.00 / $15.00 5 / 20 / 30 / 600" in lines
+    assert "strong claude-sonnet-4-5 $3.00 / $15.00 toml 5 / 20 / 30 / 600" in lines
     assert "default strong (3x), then own (3x) 90 s" in lines
     assert "(all) 20 USD per day (Europe/Berlin)" in lines
     assert "team/search 2000 output tokens per request" in lines

@@ -520,6 +520,13 @@ local function is_below(account, parent)
   return parent == '' or account == parent or account:sub(1, #parent + 1) == parent .. '/'
 end
 
+local function counts_in(places, key)
+  for i = 1, #places, 2 do
+    if places[i] == key then return true end
+  end
+  return false
+end
+
 local function adopt(step)
   local account, use = step[2], step[3]
   local page = window(use[1])
@@ -543,12 +550,15 @@ local function adopt(step)
     if hold and not hold.over and is_below(hold.account, account) then
       for _, part in ipairs(hold.parts) do
         local places, amount = part[2], part[1]
-        places[#places + 1] = use[1]
-        places[#places + 1] = bucket.finish
-        if hold.lapsed then
-          add(page, bucket, NOTHING, amount, amount)
-        else
-          add(page, bucket, amount, NOTHING, NOTHING)
+        -- What was reserved in that very window, before, stays where it was.
+        if not counts_in(places, use[1]) then
+          places[#places + 1] = use[1]
+          places[#places + 1] = bucket.finish
+          if hold.lapsed then
+            add(page, bucket, NOTHING, amount, amount)
+          else
+            add(page, bucket, amount, NOTHING, NOTHING)
+          end
         end
       end
       changed_holds[id] = hold
