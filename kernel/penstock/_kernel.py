@@ -44,7 +44,7 @@ from penstock._front import Kernel
 from penstock._targets import LiveProvider, TargetBook
 from penstock._transport import default_transport
 from penstock.abc import Provider
-from penstock.actors._mailbox import Inbox
+from penstock.actors._inbox import Inbox
 from penstock.actors._supervisor import Actor, supervise
 from penstock.actors.breaker_registry import open_breaker_registry
 from penstock.actors.budget_keeper import open_budget_keeper

@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from penstock._clock import Clock
-from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Reply, Request, open_mailbox
+from penstock.actors._address import Address
+from penstock.actors._inbox import Inbox, open_mailbox
+from penstock.actors._mail import Envelope, Reply, Request
+from penstock.actors._mailbox import MailStatistics
 from penstock.actors._supervisor import NEVER_RESTART, Actor
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.budget import (

@@ -15,7 +15,10 @@ import attrs
 from msgspec import Struct
 
 from penstock._clock import Clock
-from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Request, open_mailbox
+from penstock.actors._address import Address
+from penstock.actors._inbox import Inbox, open_mailbox
+from penstock.actors._mail import Envelope, Request
+from penstock.actors._mailbox import MailStatistics
 from penstock.actors._supervisor import Actor
 from penstock.policy.retry_budget import RetryBudget, RetryBudgetSettings, Suppressed, Traffic, Withdrawn
 from penstock.policy.routing import Admitted, CoolDown, CoolReason, Denied, Learned, PermitVerdict, Routing
