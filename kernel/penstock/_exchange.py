@@ -302,7 +302,10 @@ class Exchange:
         else:
             # Our own transport has done it; one that was handed in leaves a body as it came.
             return response if isinstance(response.stream, Body) else decompressed(response, limit=MAX_BODY)
-        raise self._discreet(failure)
+        try:
+            raise self._discreet(failure)
+        finally:
+            del failure  # it holds this frame: together they would wait for the garbage collector
 
     def _head(self, response: httpx.Response) -> WireHead:
         head = WireHead(
@@ -342,7 +345,10 @@ class Exchange:
             lost = cut(f"{self.target}: the response was cut: {failure}").with_traceback(failure.__traceback__)
             lost.__cause__ = failure.__cause__
             failure = lost
-        raise self._discreet(failure)
+        try:
+            raise self._discreet(failure)
+        finally:
+            del failure  # it holds this frame: together they would wait for the garbage collector
 
     def _decode(self, response: WireResponse) -> Completion:
         if not 200 <= response.status < 300:
@@ -397,7 +403,10 @@ class Exchange:
         except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us
             failure = broken_codec(self.target, bug)
         # Raised out here, so that no context holds what the bug said.
-        raise self._discreet(failure)
+        try:
+            raise self._discreet(failure)
+        finally:
+            del failure  # it holds this frame: together they would wait for the garbage collector
 
     def _discreet(self, error: CallError) -> CallError:
         return discreet(error, self._secret, self.target)

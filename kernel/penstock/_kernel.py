@@ -46,6 +46,7 @@ from penstock._transport import default_transport
 from penstock.abc import Provider
 from penstock.actors._inbox import Inbox
 from penstock.actors._supervisor import Actor, supervise
+from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import open_breaker_registry
 from penstock.actors.budget_keeper import open_budget_keeper
 from penstock.actors.cache_actor import CacheSettings, open_cache_actor
@@ -265,14 +266,20 @@ class OpenKernel:
         if plugged := EventPlugins(host.event_listeners()):
             events.tap(plugged)
         emit = events.emit
+        waiting = WaitingRoom(clock)
         router, router_inbox, router_ref = open_router(
             clock,
             slots=slots,
+            waiting=waiting,
             on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic())),
             retry_budget_for=config.retry_budget_settings,
         )
         registry, registry_inbox, breaker_ref = open_breaker_registry(
-            config.breaker_settings, clock, slots=slots, on_change=lambda change: emit(_changed(change))
+            config.breaker_settings,
+            clock,
+            slots=slots,
+            waiting=waiting,
+            on_change=lambda change: emit(_changed(change)),
         )
         keeper, keeper_inbox, budget_ref = open_budget_keeper(
             config.budget.accounts, clock, slots=slots, on_event=lambda event: emit(_spending(event))
@@ -297,6 +304,7 @@ class OpenKernel:
             ),
             budget=budget_ref,
             breakers=breaker_ref,
+            waiting=waiting,
             cache=cache_ref,
             router=router_ref,
             events=events,
