@@ -42,7 +42,7 @@ def test_once_a_share_of_a_limit_is_spent_calls_by_route_go_the_cheap_one_and_th
         budget = {"limits": [{"per": "day", "tokens": 40_000}], "degrade": {"route": "cheap", "at": 0.25}}
         async with penstock.open_kernel(two_routes(budget=budget), transport=of(5_000)) as kernel:
             events = kernel.events()
-            ways = []
+            ways: list[tuple[str, str]] = []
             for _ in range(3):
                 ways.append(await ask(kernel))
                 await kernel.snapshot()

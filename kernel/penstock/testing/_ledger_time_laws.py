@@ -199,3 +199,13 @@ async def window_that_is_known_adopts_nothing(make: MakeLedger) -> None:
         await bench.one(bench.reserve("h", utc, tokens=2))
         await bench.commit(bench.adopt(root, ""), bench.adopt(root, ""))
         await bench.expect_row(root.key, "a window of the root", held=2)
+        # Its time is over, and it is known no more: it begins anew, without what was reserved in it before.
+        hour = bench.window("hour:UTC:team", spans=2)
+        await bench.one(bench.reserve("k", hour, tokens=80))
+        await bench.pass_spans(3)
+        hour = bench.window("hour:UTC:team", spans=100)
+        await bench.one(bench.adopt(hour))
+        law = "a hold of the window's last time stays where it was reserved, those of others are counted"
+        await bench.expect_row(hour.key, law, held=2)
+        await bench.one(bench.settle("k", 70))
+        await bench.expect_row(hour.key, "and so does its charge", held=2)
