@@ -56,6 +56,23 @@ def test_a_renewal_without_an_answer_comes_again_with_the_next_batch() -> None:
     assert process.counted(80) == (300, 0)
 
 
+def test_a_call_that_was_let_through_is_renewed_for_the_store_may_hold_it_all_the_same() -> None:
+    process = Process()
+    process.queue.settle("h", Amount(0))
+    process.queue.ask(HoldAsk.checked("i", "", [Line(400, 0, 0, 0)], (0, 0), None))
+    steps = process.queue.batch(NOON + 1)
+    process.book.run(steps, NOON + 1)
+    for reserve in process.queue.failed(steps):  # carried out, and nobody was told
+        process.queue.let_through(reserve)
+    assert process.counted(1) == (400, 0)
+    for at in (22, 43, 64, 85):
+        process.commit(at)
+    assert process.counted(86) == (400, 0)
+    process.queue.settle("i", Amount(120))
+    process.commit(87)
+    assert process.counted(87) == (0, 120)
+
+
 def test_a_hold_that_lapsed_is_charged_in_full_until_its_call_says_that_it_lives_or_what_it_cost() -> None:
     process = Process()
     assert process.counted(60) == (0, 300)

@@ -189,7 +189,7 @@ class HoldQueue:
         steps += self._settles.values()
         if self.now >= self._renew_at:
             self._renew_at = self.now + self._lease / 3
-            if held := [hold_id for hold_id, live in self._live.items() if live.held]:
+            if held := [hold_id for hold_id, live in self._live.items() if live.held or live.unheld]:
                 steps.append(Renew(tuple(held), self._lease))
         for top_up in self._top_ups.values():
             windows = uses(self._live[top_up.hold_id].account, self.now)
@@ -275,6 +275,8 @@ class HoldQueue:
             return Granted(step.hold_id, live.output_tokens, live.amount)
         amount = dearest(step.lines, step.max_output)
         self._live[step.hold_id] = _Live(step.account, False, step.max_output, amount, unheld=step.windows)
+        # The store may hold it all the same: it is renewed like the others, which does nothing where there is none.
+        self._expect_renewal()
         return Granted(step.hold_id, step.max_output, amount)
 
     # What is known
@@ -329,6 +331,10 @@ class HoldQueue:
         events, self._events = self._events, []
         return events
 
+    def _expect_renewal(self) -> None:
+        if self._renew_at == math.inf:
+            self._renew_at = self.now + self._lease / 3
+
     # The answers
 
     def _reserved(self, step: Reserve, answer: Answer, now: float) -> Decision | None:
@@ -340,8 +346,7 @@ class HoldQueue:
                 self._leave(step.hold_id)
                 live = self._live[step.hold_id]
                 live.held, live.output_tokens, live.amount = True, output, amount
-                if self._renew_at == math.inf:
-                    self._renew_at = self.now + self._lease / 3
+                self._expect_renewal()
                 return Granted(step.hold_id, output, amount)
             case Lacking() if answer.hopeless or not ask.may_wait(now):
                 self._leave(step.hold_id)
