@@ -20,7 +20,7 @@ from penstock_plugins.ledgers.sqlite_pages import SqlitePages
 __all__ = ["SqliteLedgerBook", "open_book", "time_of"]
 
 MOST_PAGES = 20_000
-"""Windows, holds and rows of the journal that are kept in memory, some twenty megabytes: beyond that all are read anew."""
+"""Windows, holds and rows of the journal in memory, some twenty megabytes: beyond that all are read anew."""
 PURGE_EVERY = 0.1
 """Seconds between two looks at what may be deleted."""
 PURGE_AT_ONCE = 1_000
@@ -43,7 +43,7 @@ def open_book(connection: sqlite3.Connection) -> tuple[LedgerBook, SqlitePages]:
 
 
 def time_of(wall: Callable[[], float]) -> float:
-    """The time by a clock. Raises LedgerUnavailableError where that is none: it must not be remembered as the latest."""
+    """The time by a clock. Raises LedgerUnavailableError where it tells none: that must not become the latest."""
     now = wall()
     if not EARLIEST < now < LATEST:
         raise LedgerUnavailableError(f"the clock of this machine says {now!r}, which is no Unix time: set it")

@@ -1,4 +1,4 @@
-"""Random batches on stores that share a file and on pages in memory: the same answers, the same rows, after each one."""
+"""Random batches on stores that share a file and on pages in memory: the same answers and the same rows after each."""
 
 from __future__ import annotations
 
@@ -82,7 +82,11 @@ def steps(draw: st.DrawFn, now: float) -> Step:
     account = draw(accounts)
     chosen = windows(now, account)
     hold_id = draw(ids)
-    match draw(st.sampled_from("reserve reserve reserve settle settle top-up renew adopt release change".split())):
+    match draw(
+        st.sampled_from(
+            ["reserve", "reserve", "reserve", "settle", "settle", "top-up", "renew", "adopt", "release", "change"]
+        )
+    ):
         case "reserve":
             least = draw(few)
             return Reserve(
@@ -168,7 +172,7 @@ class FileBesideMemory(RuleBasedStateMachine):
         self.stores[store] = self._open()
 
     @rule(store=st.sampled_from([0, 1]), idle=st.booleans())
-    def checkpoint(self, store: int, idle: bool) -> None:
+    def checkpoint(self, store: int, *, idle: bool) -> None:
         self.stores[store].rest(idle)
 
     def _compare(self) -> None:
@@ -217,4 +221,4 @@ TestFileBesideMemory = FileBesideMemory.TestCase
 TestFileBesideMemory.settings = settings(
     max_examples=600 if SOAK else 40, stateful_step_count=60 if SOAK else 25, deadline=None
 )
-TestFileBesideMemory.pytestmark = [pytest.mark.slow]
+pytestmark = pytest.mark.slow
