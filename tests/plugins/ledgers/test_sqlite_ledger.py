@@ -128,15 +128,20 @@ def test_a_call_that_ends_after_midnight_and_a_restart_is_charged_to_its_own_day
 
 
 def test_a_step_that_makes_no_sense_leaves_nothing_behind_of_its_batch(path: Path, wall: Wall) -> None:
-    async def story(store: LedgerStore) -> None:
-        await answer(store, reserve("one", 300))
-        with pytest.raises(ValueError, match="is negative"):
-            await answers(store, settle("one", 10), reserve("two", 600), settle("three", -1))
-        assert await root_window(store) == (300, 0)
-        assert await answers(store, reserve("two", 700), settle("one", 300)) != (Known(), Known())
-        assert await root_window(store) == (700, 300)
+    async def main() -> None:
+        async with sqlite_ledger(path, wall) as one, sqlite_ledger(path, wall) as other:
+            await answer(one, reserve("one", 300))
+            with pytest.raises(ValueError, match="is negative"):
+                await answers(one, settle("one", 10), reserve("two", 600), settle("three", -1))
+            assert await root_window(one) == (300, 0)
+            # Its number is that of the batch that failed.
+            await answer(other, reserve("other", 100))
+            assert isinstance(await answer(one, reserve("two", 601)), Lacking)
+            assert isinstance(await answer(one, reserve("two", 600)), Held)
+            assert isinstance(await answer(one, settle("one", 300)), Charged)
+            assert await root_window(one) == (700, 300)
 
-    told(path, wall, story)
+    trio.run(main)
 
 
 def test_readers_see_whole_batches_and_hold_up_nobody(path: Path, wall: Wall) -> None:
