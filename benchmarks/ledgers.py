@@ -2,8 +2,8 @@
 
     python benchmarks/ledgers.py [--stores memory,sqlite-normal,sqlite-full] [--rounds 7] [--folder DIR] [--json FILE]
 
-Accounts three levels deep, with day and request limits; each call holds the dearest of three targets, and tells its
-charge for reports. What comes while a batch is under way is the next one, as the kernel's keeper sends it. CPU is
+Accounts three levels deep with limits per day (those per request are judged before a store is asked); each call holds
+the dearest of three targets, and tells its charge for reports. What comes while a batch is under way is the next one, as the kernel's keeper sends it. CPU is
 `time.process_time`: user and system of the whole process, the store's thread included. Rounds are interleaved; medians
 are printed, with how long the disk takes to sync, which is what `full` waits for.
 """
@@ -28,17 +28,13 @@ import trio
 
 from penstock.abc import LedgerStore
 from penstock.hookspecs import PluginTools
-from penstock.policy.account_windows import AccountWindows
-from penstock.policy.accounts import AccountSpec, Limit
 from penstock.policy.holds import Amount, Line
-from penstock.policy.ledger_steps import Answer, Held, Reserve, Settle, Spent, Step
-from penstock.policy.window import Per
+from penstock.policy.ledger_steps import Answer, Held, Reserve, Settle, Spent, Step, WindowUse
 
 STORES = ("memory", "sqlite-normal", "sqlite-full")
 ACCOUNTS = 100_000
-DEPTH = ("", "team/{}", "team/{}/user/{}")
-DAY = Limit(per=Per.DAY, tokens=10**13, nano_usd=10**16)
-REQUEST = Limit(per=Per.REQUEST, input_tokens=8_000, output_tokens=4_000)
+END = time.time() // 86_400 * 86_400 + 7 * 86_400
+"""Of all windows: no run goes over it."""
 LINES = tuple(Line(500 + n, 1_500_000, 15_000_000_000, 1_000) for n in range(3))
 
 
@@ -47,7 +43,6 @@ class Callers:
     """Calls on one store, one batch at a time."""
 
     store: LedgerStore
-    windows: AccountWindows
     accounts: Iterator[str]
     name: str
     count: int = 0
@@ -59,12 +54,12 @@ class Callers:
     async def call(self) -> None:
         """One call's hold and charge."""
         self.count += 1
-        hold_id, account, now = f"{self.name}-{self.count}", next(self.accounts), time.time()
+        hold_id, account = f"{self.name}-{self.count}", next(self.accounts)
         held = await self.ask(
             Reserve(
                 hold_id=hold_id,
                 account=account,
-                windows=self.windows.uses(account, now),
+                windows=windows(account),
                 lines=LINES,
                 min_output=1_000,
                 max_output=1_000,
@@ -114,13 +109,22 @@ def accounts(many: int, seed: int) -> Iterator[str]:
     chance = random.Random(seed)
     while True:
         number = chance.randrange(many)
-        yield DEPTH[-1].format(number % 100, number)
+        yield account(number)
 
 
-def limited() -> AccountWindows:
-    """Every account has a limit per day and one per request."""
-    both = (DAY, REQUEST)
-    return AccountWindows([AccountSpec(path=path.replace("{}", "*"), limits=both) for path in DEPTH])
+def account(number: int) -> str:
+    """The third level of the tree."""
+    return f"team-{number % 100}/user-{number}"
+
+
+def windows(account: str) -> tuple[WindowUse, ...]:
+    """The day of the root, of the team, and of its user."""
+    return tuple(
+        [
+            WindowUse(f"day:UTC:{path}", END, rolling=False, limit_tokens=10**13, limit_nano_usd=10**16)
+            for path in ("", account.partition("/")[0], account)
+        ]
+    )
 
 
 @asynccontextmanager
@@ -142,19 +146,18 @@ async def opened(kind: str, folder: Path, name: str) -> AsyncIterator[LedgerStor
 
 async def fill(callers: Callers) -> None:
     """A charge for every account."""
-    now = time.time()
-    names = [DEPTH[-1].format(number % 100, number) for number in range(ACCOUNTS)]
+    names = [account(number) for number in range(ACCOUNTS)]
     for start in range(0, ACCOUNTS, 1_000):
         await callers.store.commit(
             [
                 Settle(
-                    hold_id=f"fill-{account}",
+                    hold_id=f"fill-{name}",
                     charged=Amount(1, 1),
-                    account=account,
-                    windows=callers.windows.uses(account, now),
+                    account=name,
+                    windows=windows(name),
                     turns=False,
                 )
-                for account in names[start : start + 1_000]
+                for name in names[start : start + 1_000]
             ]
         )
 
@@ -202,9 +205,9 @@ async def main(stores: list[str], rounds: int, folder: Path) -> dict[str, object
             opened(kind, folder, "many") as many,
             opened(kind, folder, "empty") as empty,
         ):
-            one = Callers(few, limited(), accounts(1, 1), "few")
-            full = Callers(many, limited(), accounts(ACCOUNTS, 2), "many")
-            fresh = Callers(empty, limited(), accounts(ACCOUNTS, 2), "empty")
+            one = Callers(few, accounts(1, 1), "few")
+            full = Callers(many, accounts(ACCOUNTS, 2), "many")
+            fresh = Callers(empty, accounts(ACCOUNTS, 2), "empty")
             await fill(full)
             for round_number in range(rounds + 1):
                 if round_number == 1:

@@ -100,7 +100,7 @@ class OwnThread:
         """
         job = _Job(act)
         try:
-            with trio.move_on_after(patience):
+            with trio.CancelScope(deadline=trio.current_time() + patience):
                 if self._unfinished is not None:
                     await self._unfinished.wait()
                 self._put(cast("_Job[object]", job))

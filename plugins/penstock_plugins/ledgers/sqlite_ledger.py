@@ -100,15 +100,14 @@ class SqliteLedgerBook:
         read.pages.write()
         if read.book.tombstone != longest_lease:
             connection.execute("UPDATE ledger SET longest_lease = ?", (read.book.tombstone,))
-        self._purge(read)
-        if read.pages.size > MOST_PAGES:
-            self._read = None
+        if now >= self._purge_at:
+            self._purge(read)
         return landed
 
     def _purge(self, read: _Read) -> None:
         now = read.book.now
-        if now < self._purge_at:
-            return
+        if read.pages.size > MOST_PAGES:
+            self._read = None
         if not read.pages.purge(PURGE_AT_ONCE):
             self._purge_at = now + PURGE_EVERY
         if now >= self._purge_journal_at:
