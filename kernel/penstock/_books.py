@@ -30,11 +30,11 @@ from penstock.policy.bound import lower_bound_tokens
 from penstock.policy.budget import Amount
 from penstock.policy.holds import NOTHING
 from penstock.policy.ledger_steps import Spent
-from penstock.policy.money import cost, usd
+from penstock.policy.money import cost, dearest_prices, nano_for, usd
 from penstock.policy.retry import ACTIONS, Stop
 from penstock.policy.retry_budget import Suppressed, Withdrawn
 from penstock.policy.routing import Learned
-from penstock.types import Attempt, ChatRequest, Usage
+from penstock.types import Attempt, ChatRequest, Price, Usage
 
 __all__ = ["Books", "Running", "action_key"]
 
@@ -62,6 +62,8 @@ class Running(Struct, eq=False, kw_only=True):
     """What the attempt can cost at most; None where no account on the path asks."""
     output_bound: int | None
     """Output tokens that it may be given; None: as `bound`."""
+    price: Price | None
+    """What it is charged at: the target's, or what one of unknown price is taken to cost."""
     request: ChatRequest
     started_wall: float
     started: float
@@ -75,6 +77,8 @@ class Running(Struct, eq=False, kw_only=True):
 class Books(Struct, eq=False):
     """Filled as the call goes on. `charged` never falls."""
 
+    unknown_usage: str = "bound"
+    """What is charged where usage was not told: the attempt's whole bound, or the best guess ("likely")."""
     attempts: list[Attempt] = []
     errors: list[CallError] = []
     refusals: list[CallError] = []
@@ -121,14 +125,14 @@ class Books(Struct, eq=False):
         unbilled = error is not None and _is_unbilled(error, status)
         known = unbilled or (complete and usage is not None)
         likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()
-        price = running.target.price
-        likely_cost = None if price is None else cost(likely, price)
+        likely_cost = _cost(running, likely, unbilled=unbilled)
         charge = Amount(likely.total_tokens, likely_cost or 0)
-        if not known:
+        if running.target.price is None:
+            likely_cost = None  # what is charged in its place is nothing to be told as the cost
+        if not known and self.unknown_usage == "bound":
             # Where no account asked for the bound before, it is found out now, and only now.
-            charge = charge.at_least(
-                running.bound or uncapped_bound(running.request, running.target, learned) or NOTHING
-            )
+            bound = running.bound or uncapped_bound(running.request, running.target, learned) or NOTHING
+            charge = charge.at_least(bound + _beyond(running, likely.output_tokens))
         self.charged += charge
         self.estimated = self.estimated or not known
         self._tell(running.target.name, likely, charge, estimated=not known)
@@ -259,6 +263,23 @@ def _is_unbilled(error: PenstockError, status: int | None) -> bool:
         # An error inside an answer, of whatever kind: work was done before it came.
         return False
     return not ACTIONS[action_key(error)].billed or (status is not None and 400 <= status < 500)
+
+
+def _cost(running: Running, usage: Usage, *, unbilled: bool) -> int | None:
+    """What the exchange costs in nano-USD; None where nobody knows a price for it."""
+    price = running.price
+    if price is None:
+        return None
+    # What cost nothing has no price for the request itself either.
+    return 0 if unbilled and usage == Usage() else cost(usage, price, running.started_wall)
+
+
+def _beyond(running: Running, output_tokens: int) -> Amount:
+    """What was served beyond the output that the attempt was given: its bound does not cover that."""
+    if running.output_bound is None or output_tokens <= running.output_bound:
+        return NOTHING
+    over, price = output_tokens - running.output_bound, running.price
+    return Amount(over, 0 if price is None else nano_for(over, dearest_prices(price).output))
 
 
 def _together(refusals: Sequence[CallError]) -> CallError:

@@ -15,6 +15,8 @@ __all__ = [
     "BreakerChanged",
     "BudgetOverrun",
     "BudgetSoftLimit",
+    "CacheRefreshed",
+    "CacheStoreChanged",
     "CallEnded",
     "CallStarted",
     "CoolingDown",
@@ -25,6 +27,7 @@ __all__ = [
     "LedgerBack",
     "ParametersDropped",
     "PartsLeftOut",
+    "Reloaded",
     "RetrySuppressed",
     "Shutdown",
 ]
@@ -151,6 +154,30 @@ class LedgerBack(Struct, frozen=True, tag="ledger_back"):
     """Charges that had waited for it."""
 
 
+class CacheStoreChanged(Struct, frozen=True, tag="cache_store_changed"):
+    """The store of the cache is left alone (`usable` False), or asked again. `part` is `reading` or `writing`."""
+
+    store: str
+    part: str
+    usable: bool
+    reason: str
+
+
+class CacheRefreshed(Struct, frozen=True, tag="cache_refreshed"):
+    """A stale answer was fetched anew behind a caller's back; `outcome` as for a call. `call_id` is of that call."""
+
+    call_id: str
+    target: str
+    outcome: str
+
+
+class Reloaded(Struct, frozen=True, tag="reloaded"):
+    """Another configuration holds for calls that begin from now on."""
+
+    changed: tuple[str, ...]
+    """The sections that differ from before; keys of providers are not compared."""
+
+
 class ActorCrashed(Struct, frozen=True, tag="actor_crashed"):
     """A bug in penstock. `restarted` is False where that actor is over."""
 
@@ -179,6 +206,9 @@ Event: TypeAlias = (
     | BudgetOverrun
     | LedgerAway
     | LedgerBack
+    | CacheStoreChanged
+    | CacheRefreshed
+    | Reloaded
     | ActorCrashed
     | Shutdown
 )

@@ -18,7 +18,6 @@ from penstock._asked import Call
 from penstock._books import action_key
 from penstock._call import PROBING_POLL
 from penstock._engine import Engine
-from penstock._exchange import AFTER_THE_END
 from penstock._explanation import (
     AccountExplanation,
     AttemptTimeouts,
@@ -28,6 +27,7 @@ from penstock._explanation import (
     When,
 )
 from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when, when_ignored
+from penstock._incoming import AFTER_THE_END
 from penstock._plan import CallOptions, make_call
 from penstock._targets import LiveTarget
 from penstock.policy.accounts import limits_in_words, path_and_parents
@@ -108,7 +108,7 @@ def _deadline(
 
 
 def _stages(engine: Engine, call: Call, now: float, *, stream: bool) -> list[_Foreseen]:
-    cache = CallCache(engine.cache, call.id, call.tenant, call.cache_when, call.deadline, may_lead=False, context=None)
+    cache = CallCache(engine, call, may_lead=False, context=None)
     return [
         _foreseen(engine, call, cache, stage, target, spending, now, stream=stream)
         for stage, target, spending in zip(call.stages, call.targets, spendings(engine, call), strict=True)

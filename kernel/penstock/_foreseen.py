@@ -46,6 +46,8 @@ class Spending:
     amount: Amount | None
     """None where one of them has no bound. Without a price its money is 0."""
     priced: bool
+    offer: Offer | None = None
+    """What the hold of the call would count it with."""
     refused: CallError | None = None
     """Why the budget lets no attempt be made, whatever is left in its accounts."""
 
@@ -53,7 +55,7 @@ class Spending:
 def spendings(engine: Engine, call: Call) -> list[Spending]:
     """For each stage of a call."""
     learned = engine.router.snapshot.learned
-    rules = engine.rules if call.chain else UNLIMITED
+    rules = call.rules if call.chain else UNLIMITED
     fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
     requests = [fitting.foreseen(stage, target) for stage, target in enumerate(call.targets)]
     offers = price_offers(requests, call.targets, call.chain, learned, rules)
@@ -86,6 +88,7 @@ def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, 
         input=reads,
         output=writes,
         amount=amount,
+        offer=offer,
         priced=priced,
     )
 

@@ -78,7 +78,7 @@ def test_a_target_that_timed_out_is_not_tried_again_while_another_is_left(kind: 
     assert walk.next(0.0) == Try(0)
 
 
-@pytest.mark.parametrize("kind", ["invalid_request", "content_filtered", "refused"])
+@pytest.mark.parametrize("kind", ["invalid_request", "content_filtered", "refused", "budget_cut"])
 def test_what_no_other_target_would_cure_is_final(kind: str) -> None:
     walk = cascade(*TWO)
     fail(walk, 0, kind)
@@ -163,7 +163,7 @@ def test_what_the_request_is_to_blame_for_never_counts_against_a_target() -> Non
 
 # The machine. Its model is the list of failures, judged by its own reading of the design.
 
-GOES_NOWHERE = {"invalid_request", "content_filtered", "refused"}
+GOES_NOWHERE = {"invalid_request", "content_filtered", "refused", "budget_cut"}
 NOT_HERE_AGAIN = {"quota_exhausted", "authentication", "permission_denied", "model_not_found", "unsendable", "codec"}
 AGAIN = {"server_error", "overloaded", "connect", "connection_lost", "rate_limited"}
 KINDS = sorted(GOES_NOWHERE | NOT_HERE_AGAIN | TIMED_OUT | AGAIN | {"malformed", "context_length"})

@@ -22,9 +22,10 @@ from penstock.actors._supervisor import NEVER_RESTART, Actor
 from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.account_windows import AccountSnapshot, AccountWindows
 from penstock.policy.accounts import AccountSpec
-from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
+from penstock.policy.foreseen_hold import foresee_hold
+from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue, refusals
 from penstock.policy.holds import NOTHING, Amount, BudgetEvent, Granted, Line, Refused
-from penstock.policy.ledger_steps import Landed, Spent, Step, WindowRow
+from penstock.policy.ledger_steps import Held, Lacking, Landed, Reserve, Spent, Step, WindowRow
 
 __all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
 
@@ -277,6 +278,8 @@ class BudgetRef:
         self.keeps_journal = store.durable
         """Whether anybody can read later what was spent at which target."""
         self._rows: Sequence[WindowRow] = ()
+        self._seen: frozenset[str] = frozenset()
+        """The windows that the store was asked for when it was last looked at."""
 
     async def reserve(
         self,
@@ -332,14 +335,59 @@ class BudgetRef:
         rows = self._store.peek()
         return self._windows.snapshot(self._rows if rows is None else rows)
 
+    def foresee(
+        self,
+        account: str,
+        lines: Sequence[Line],
+        *,
+        min_output: int,
+        max_output: int,
+        now: float,
+        rows: Sequence[WindowRow] | None = None,
+    ) -> Granted | tuple[Refused, ...] | None:
+        """What a reserve of the same would come to at `now`: everything in its way, even where it would only wait.
+
+        By `rows`, as `see` shows them; else by what is known without waiting. None: the store was not looked at yet.
+        """
+        own = self._windows.on_path(account)
+        known = self._known({window.key for window in own}) if rows is None else rows
+        if known is None:
+            return None
+        uses = self._windows.uses(account, now)
+        step = Reserve(
+            hold_id="",
+            account=account,
+            windows=uses,
+            lines=tuple(lines),
+            min_output=min_output,
+            max_output=max_output,
+            lease=self._timeout,
+        )
+        answer = foresee_hold(step, known, now)
+        if isinstance(answer, Held):
+            return Granted("", answer.output_tokens, answer.amount)
+        assert isinstance(answer, Lacking)  # nobody has settled it, and its windows are those of now
+        return refusals(answer, own)
+
+    async def see(self, account: str) -> Sequence[WindowRow]:
+        """The windows on the path of an account, as the store has them now. Raises LedgerUnavailableError."""
+        rows = self._store.peek()
+        return await self._shown([window.key for window in self._windows.on_path(account)]) if rows is None else rows
+
     async def look(self) -> None:
         """Asks the store how its windows are. Raises LedgerUnavailableError."""
-        if not self._store.durable:
-            return
+        if self._store.durable:
+            keys = self._windows.known_keys()
+            self._rows, self._seen = await self._shown(keys), frozenset(keys)
+
+    def _known(self, keys: set[str]) -> Sequence[WindowRow] | None:
+        rows = self._store.peek()
+        return self._rows if rows is None and keys <= self._seen else rows
+
+    async def _shown(self, keys: Sequence[str]) -> Sequence[WindowRow]:
         try:
             with trio.move_on_after(self._timeout):
-                self._rows = await self._store.windows(self._windows.known_keys())
-                return
+                return await self._store.windows(keys)
         except Exception as error:  # noqa: BLE001 - foreign code
             raise _unavailable(error) from None
         raise LedgerUnavailableError(f"the ledger's store did not answer within {self._timeout:g} s")

@@ -108,6 +108,8 @@ ACTIONS: Mapping[str, Action] = {
     "total_timeout": _TIMEOUT,
     "malformed": Action(Same.ONCE, Next.YES, Blame.TARGET),
     "truncated": Action(Same.ONCE, Next.YES, Blame.TARGET),
+    # What more there is to have is not paid for.
+    "budget_cut": Action(Same.NEVER, Next.NEVER),
     "context_length": Action(Same.NEVER, Next.LARGER_WINDOW, billed=False),
     "content_filtered": Action(Same.NEVER, Next.BY_POLICY),
     "refused": Action(Same.NEVER, Next.BY_POLICY),

@@ -5,7 +5,7 @@ Not here: the laws (`_ledger_laws` gathers them).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -182,7 +182,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def on_bench(make: MakeLedger) -> AsyncIterator[Bench]:
+async def on_bench(make: MakeLedger) -> AsyncGenerator[Bench]:
     """Opens an empty ledger for one law."""
     async with make() as at_hand:
         bench = Bench(at_hand)

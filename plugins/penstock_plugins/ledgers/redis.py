@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -28,7 +28,7 @@ from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, 
 from penstock_plugins.ledgers.redis_ledger import wire
 
 if TYPE_CHECKING:
-    from penstock_plugins.ledgers.redis_ledger.link import Link, Server
+    from penstock_plugins.ledgers.redis_ledger.link import Link, Script, Server
 
 __all__ = ["RedisLedger", "RedisLedgerOptions", "open_redis_ledger", "penstock_ledgers"]
 
@@ -67,33 +67,41 @@ class RedisLedger(LedgerStore):
     shared: ClassVar[bool] = True
     durable: ClassVar[bool] = True
 
-    def __init__(self, link: Link, book: Any, namespace: str, *, now: Callable[[], float] | None = None) -> None:
+    def __init__(self, link: Link, book: Script, namespace: str, *, now: Callable[[], float] | None = None) -> None:
         self._link = link
         self._book = book
         self._keys = [f"{{penstock:{namespace}}}:{name}" for name in KEYS]
-        self._key = dict(zip(KEYS, self._keys, strict=True))
+        self._key: dict[str, str] = dict(zip(KEYS, self._keys, strict=True))
         self._now = now
 
     async def commit(self, steps: Sequence[Step]) -> Landed:
         """One script, one round trip."""
         now = "" if self._now is None else repr(self._now())
-        return wire.landed(await self._link.run(self._book, self._keys, wire.packed_steps(steps), now))
+        reply = await self._link.run(self._book, self._keys, wire.packed_steps(steps), now)
+        with wire.understood():
+            return wire.landed(reply)
 
     async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:
         """As they are now: leases that have ended are charged before."""
         now = (await self.commit(())).now
-        rows = [wire.window_row(key, packed, now) for key, packed in (await self._read("windows", keys)).items()]
+        found = await self._read("windows", keys)
+        with wire.understood():
+            rows = [wire.window_row(key, packed, now) for key, packed in found.items()]
         return [row for row in rows if (row.ends_at, row.limit_tokens, row.limit_nano_usd) != (None, None, None)]
 
     async def holds(self) -> Sequence[HoldRow]:
         """As they are now: leases that have ended are charged before."""
         await self.commit(())
-        rows = [wire.hold_row(hold_id, packed) for hold_id, packed in (await self._read("holds")).items()]
+        found = await self._read("holds")
+        with wire.understood():
+            rows = [wire.hold_row(hold_id, packed) for hold_id, packed in found.items()]
         return sorted(rows, key=lambda row: (row.reserved_at, row.hold_id))
 
     async def history(self, *, since: float, until: float) -> Sequence[HistoryRow]:
         """The latest ten thousand changes."""
-        rows = [wire.history_row(packed) for packed in await self._link.ask(b"LRANGE", self._key["history"], 0, -1)]
+        found = await self._link.ask(b"LRANGE", self._key["history"], 0, -1)
+        with wire.understood():
+            rows = [wire.history_row(packed) for packed in found]
         return [row for row in rows if since <= row.at < until]
 
     async def spending(self, *, since: float, until: float) -> Sequence[SpendRow]:
@@ -103,7 +111,8 @@ class RedisLedger(LedgerStore):
         for at in range(0, len(fields), AT_ONCE):
             some = fields[at : at + AT_ONCE]
             sums = await self._link.ask(b"HMGET", self._key["journal"], *some)
-            rows += [wire.spend_row(field, packed) for field, packed in zip(some, sums, strict=True) if packed]
+            with wire.understood():
+                rows += [wire.spend_row(field, packed) for field, packed in zip(some, sums, strict=True) if packed]
         return rows
 
     async def _read(self, name: str, fields: Sequence[str] | None = None) -> dict[str, bytes]:
@@ -111,7 +120,9 @@ class RedisLedger(LedgerStore):
         if fields is None:
             found: dict[bytes, bytes] = await self._link.ask(b"HGETALL", self._key[name])
             return {field.decode(): packed for field, packed in found.items()}
-        values = await self._link.ask(b"HMGET", self._key[name], *fields) if fields else []
+        if not fields:
+            return {}
+        values: list[bytes | None] = await self._link.ask(b"HMGET", self._key[name], *fields)
         return {field: packed for field, packed in zip(fields, values, strict=True) if packed is not None}
 
 
@@ -134,7 +145,7 @@ async def open_redis_ledger(
     _server(options, tls)
     async with trio.open_nursery() as nursery:
         link = Link(lambda: _server(options, tls), options.timeout, nursery)
-        yield RedisLedger(link, Script(BOOK), options.namespace, now=now)
+        yield RedisLedger(link, Script.of(BOOK), options.namespace, now=now)
         nursery.cancel_scope.cancel()
 
 

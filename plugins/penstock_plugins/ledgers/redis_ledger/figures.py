@@ -87,7 +87,7 @@ def packed_tokens(tokens: int, *, most: int = MOST_TOKENS) -> int:
         raise ValueError(f"{tokens} tokens is negative")
     if tokens > most:
         raise ConfigError(
-            f"[ledger] store = redis: {tokens} tokens cannot be kept exactly there; use numbers up to {most}, or another"
-            " store"
+            f"[ledger] store = redis: {tokens} tokens cannot be kept exactly there; use numbers up to {most}, or"
+            " another store"
         )
     return tokens

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,10 +17,14 @@ from typing import Any
 import attrs
 import coredis.exceptions as says
 import trio
+from anyio import connect_tcp
+from anyio.abc import ByteStream, SocketAttribute
 from coredis.connection import TCPConnection, TCPLocation
 
 from penstock.errors import LedgerUnavailableError
 
+MOST_MOVES = 3
+"""A cluster that is well sends whoever asks the wrong node to the right one: once, or twice while it changes."""
 logger = logging.getLogger("penstock")
 
 __all__ = ["Link", "Script", "Server"]
@@ -30,12 +35,13 @@ class Script:
     """What the server carries out alone and as one."""
 
     text: str
-    sha: str = attrs.field(init=False)
+    sha: str
     """The name under which a server keeps it."""
 
-    @sha.default
-    def _sha(self) -> str:
-        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+    @classmethod
+    def of(cls, text: str) -> Script:
+        """A script by its text."""
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 @attrs.frozen(kw_only=True)
@@ -79,13 +85,15 @@ class Link:
     async def ask(self, command: bytes, *arguments: bytes | str | int) -> Any:
         """The reply. Raises LedgerUnavailableError; NoScriptError where the server does not know the script."""
         with trio.move_on_after(self._timeout) as scope:
-            try:
-                return await self._ask(command, arguments)
-            except says.MovedError as error:
-                self.leave()
-                # A node that does not know its own name says "use that by which you reached me".
-                self._moved = error.host or self._find().host, error.port
-                return await self._ask(command, arguments)
+            for _ in range(MOST_MOVES):
+                try:
+                    return await self._ask(command, arguments)
+                except says.MovedError as error:
+                    self.leave()
+                    # A node that does not know its own name says "where you reached me".
+                    self._moved = error.host or self._find().host, error.port
+            self.leave()
+            raise LedgerUnavailableError(f"the ledger at {self._where}: its cluster does not agree on who has it")
         assert scope.cancelled_caught
         self.leave()
         raise LedgerUnavailableError(
@@ -94,7 +102,7 @@ class Link:
         )
 
     def leave(self) -> None:
-        """The connection is of no use any more; the next question opens another."""
+        """The connection is of no use any more; the next question opens another, from the beginning."""
         connection, self._connection, self._moved = self._connection, None, None
         if connection is not None:
             connection.invalidate()
@@ -104,17 +112,21 @@ class Link:
         return ":".join(map(str, self._moved)) if self._moved else str(self._find())
 
     async def _ask(self, command: bytes, arguments: tuple[bytes | str | int, ...]) -> Any:
+        connection = self._connection
         try:
-            connection = self._connection
             if connection is None or not connection.usable:
                 connection = await self._connect()
             return await connection.create_request(command, *arguments, decode=False)
         except (says.NoScriptError, says.MovedError):
             raise
         except Exception as error:
-            # coredis lets through what its own tasks died of, whatever it was.
+            # coredis lets through what its own tasks died of, whatever it was; and where a handshake is cancelled, it
+            # says that there is no connection.
+            await trio.lowlevel.checkpoint_if_cancelled()
             where = self._where
-            if not isinstance(error, says.ResponseError) or isinstance(error, LOOK_ANEW):
+            lost = not isinstance(error, says.ResponseError) or isinstance(error, LOOK_ANEW)
+            # Somebody else may have found another connection by now.
+            if lost and (connection is None or connection is self._connection):
                 self.leave()
             raise LedgerUnavailableError(f"the ledger at {where} cannot be used: {_in_words(error)}") from error
 
@@ -126,18 +138,39 @@ class Link:
             self._connection = None
             server = self._find()
             host, port = self._moved or (server.host, server.port)
-            connection = TCPConnection(
+            stream = await _stream(host, port, server.tls)
+            connection = _Connection(
                 TCPLocation(host, port),
-                socket_keepalive=True,
                 client_name="penstock-ledger",
                 db=server.db,
                 username=server.username,
                 password=server.password,
-                ssl_context=server.tls,
             )
+            connection.over = stream
             await self._nursery.start(_live, connection)
             self._connection = connection
             return connection
+
+
+class _Connection(TCPConnection):
+    """Over a stream that is there already: one of coredis that does not get so far leaves buffers open behind it."""
+
+    over: ByteStream
+
+    async def _connect(self) -> ByteStream:
+        return self.over
+
+
+async def _stream(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStream:
+    """Raises OSError."""
+    if tls is None:
+        stream: ByteStream = await connect_tcp(host, port)
+    else:
+        # A ledger's answers say themselves when they are whole: an end without a goodbye cuts none short unseen.
+        stream = await connect_tcp(host, port, tls=True, ssl_context=tls, tls_standard_compatible=False)
+    raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return stream
 
 
 async def _live(connection: TCPConnection, *, task_status: trio.TaskStatus[None]) -> None:
@@ -183,7 +216,7 @@ def _in_words(error: Exception) -> str:
             return "a key of the ledger holds something else; choose another namespace, or delete what is there"
         case says.AskError() | says.TryAgainError() | says.ClusterDownError():
             return "its cluster is being changed; it is asked again with the next step"
-        case says.ConnectionError():
+        case says.ConnectionError() | OSError():
             return f"no connection: {_reason(error)}; check that it runs and that url leads to it"
         case _ if said.startswith("OOM"):
             return "its memory is full (maxmemory); give it more, and let maxmemory-policy be noeviction"
@@ -198,6 +231,4 @@ def _reason(error: BaseException) -> str:
     reason: BaseException = error
     while reason.__cause__ is not None:
         reason = reason.__cause__
-    while isinstance(reason, BaseExceptionGroup):
-        reason = reason.exceptions[0]
     return str(reason) or type(reason).__name__

@@ -5,12 +5,13 @@ Packed by msgpack, which keeps whole numbers whole and any name as it is. `book.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import (
     Adopt,
@@ -49,7 +50,7 @@ from penstock_plugins.ledgers.redis_ledger.figures import (
     packed_use,
 )
 
-__all__ = ["BOOK_VERSION", "history_row", "hold_row", "landed", "packed_steps", "spend_row", "window_row"]
+__all__ = ["BOOK_VERSION", "history_row", "hold_row", "landed", "packed_steps", "spend_row", "understood", "window_row"]
 
 BOOK_VERSION = "1"
 """Of the content, as `book.lua` writes it down."""
@@ -58,7 +59,7 @@ unpacked = msgspec.msgpack.Decoder().decode
 
 
 def packed_steps(steps: Sequence[Step]) -> bytes:
-    """A batch. Raises ValueError where a step makes no sense, ConfigError where a figure is too large for the server."""
+    """A batch. Raises ValueError where a step makes no sense, ConfigError where a figure is too large to be exact."""
     return msgspec.msgpack.encode([_packed(step) for step in steps])
 
 
@@ -105,6 +106,18 @@ def _packed_spent(spent: Spent) -> tuple[object, ...]:
         spent.reasoning_tokens,
     )
     return spent.target, spent.estimated, spent.attempts, *tokens, *packed_money(spent.nano_usd)
+
+
+@contextmanager
+def understood() -> Generator[None]:
+    """What is read from the server is what a book of this version wrote, or LedgerUnavailableError says so."""
+    try:
+        yield
+    except (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise LedgerUnavailableError(
+            "the ledger on redis holds or answers what penstock did not write there; check that url leads to a Redis or"
+            " Valkey, and that nothing else uses the namespace"
+        ) from error
 
 
 def landed(reply: bytes) -> Landed:
