@@ -3,9 +3,9 @@
     python benchmarks/ledgers.py [--stores memory,sqlite-normal,sqlite-full] [--rounds 7] [--folder DIR] [--json FILE]
 
 Accounts three levels deep with limits per day (those per request are judged before a store is asked); each call holds
-the dearest of three targets, and tells its charge for reports. What comes while a batch is under way is the next one, as the kernel's keeper sends it. CPU is
-`time.process_time`: user and system of the whole process, the store's thread included. Rounds are interleaved; medians
-are printed, with how long the disk takes to sync, which is what `full` waits for.
+the dearest of three targets, and tells its charge for reports. What comes while a batch is under way is the next one,
+as the kernel's keeper sends it. CPU is `time.process_time`: user and system of the whole process, the store's thread
+included. Medians of the rounds are printed, with how long the disk takes to sync, which is what `full` waits for.
 """
 
 from __future__ import annotations

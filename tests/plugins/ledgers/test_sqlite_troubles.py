@@ -243,7 +243,9 @@ def test_a_damaged_file_is_told_when_the_damage_is_met_and_left_as_it_is(path: P
     path.write_bytes(whole[: (root - 1) * PAGE] + b"\xa5" * PAGE + whole[root * PAGE :])
 
     async def later(store: LedgerStore) -> None:
-        with pytest.raises(LedgerUnavailableError, match="it is damaged: stop what uses it and put a copy in its place"):
+        with pytest.raises(
+            LedgerUnavailableError, match="it is damaged: stop what uses it and put a copy in its place"
+        ):
             await answers(store, reserve("two", 1))
         assert await root_window(store) == (300, 0)
 
