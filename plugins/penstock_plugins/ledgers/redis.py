@@ -1,7 +1,7 @@
 """`[ledger] store = "redis"`: budgets shared by machines, on a Redis (7 and up) or Valkey server.
 
-Needs `penstock[redis]`. Each batch is one call of a function, which the server carries out alone and as one, by its own clock. All
-keys carry one hash tag: a cluster keeps a ledger on one node. What it survives is what the server survives: with
+Needs `penstock[redis]`. Each batch is one call of a function, which the server carries out alone and as one, by its own
+clock. All keys carry one hash tag: a cluster keeps a ledger on one node. What it survives is what the server survives: with
 `appendonly yes` and `appendfsync always` a crash of it, with less a second's writes may be lost; a failover may lose
 what its replicas had not yet. `maxmemory-policy` must be `noeviction`, or the server forgets what was spent.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisLedger", "RedisLedgerOptions", "open_redis_ledger", "penstock_ledgers"]
 
 BOOK = files("penstock_plugins.ledgers.redis_ledger").joinpath("book.lua").read_text(encoding="utf-8")
-KEYS = ("meta", "windows", "ends", "holds", "due", "settled", "history", "journal", "quarters")
+KEYS = ("windows", "ends", "holds", "due", "settled", "history", "journal", "quarters")
 """The keys of a ledger, in the order of the book's KEYS."""
 SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Whether TLS is spoken."""
@@ -86,7 +86,8 @@ class RedisLedger(LedgerStore):
         now = (await self.commit(())).now
         found = await self._read("windows", keys)
         with wire.understood():
-            rows = [wire.window_row(key, packed, now) for key, packed in found.items()]
+            # The field without a name is the book's own.
+            rows = [wire.window_row(key, packed, now) for key, packed in found.items() if key]
         return [row for row in rows if (row.ends_at, row.limit_tokens, row.limit_nano_usd) != (None, None, None)]
 
     async def holds(self) -> Sequence[HoldRow]:

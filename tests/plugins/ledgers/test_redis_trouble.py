@@ -202,7 +202,8 @@ def test_content_of_another_version_is_left_alone(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened(valkey.url, "version") as store:
             await store.commit((reserve("a"),))
-            valkey.say("HSET", "{penstock:version}:meta", "version", "2")
+            script = "return redis.call('HSET', KEYS[1], '', struct.pack('<dddd', 2, 0, 60, 0))"
+            valkey.say("EVAL", script, "1", "{penstock:version}:windows")
             with pytest.raises(ConfigError, match="of version 2, and this penstock keeps version 1"):
                 await store.commit(())
 

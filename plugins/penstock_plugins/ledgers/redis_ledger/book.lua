@@ -6,15 +6,16 @@
 -- step that fails, a key of a wrong type or a full memory leave all as it was.
 --
 -- KEYS     (`K` below) all that a ledger has, under one hash tag (one slot of a cluster):
---   1 meta     hash: version, now (the latest time ever), tombstone (the longest lease, in seconds)
---   2 windows  hash: window key -> packed {limit tokens, limit money, {bucket, ...}}, the limits only if set by hand
---   3 ends     sorted set: window key by the end of its last bucket; then it is looked at and forgotten
---   4 holds    hash: id -> packed {account, output, reserved at, lease ends, top-ups, lapsed, {part, ...}}
---   5 due      sorted set: id by the time at which something is to be done about the hold
---   6 settled  sorted set: id by the time until which it is known as settled
---   7 history  list of packed rows: what was done by hand
---   8 journal  hash: packed {quarter, account, target, estimated} -> packed sums
---   9 quarters sorted set: fields of the journal by their quarter of an hour
+--   1 windows  hash: window key -> doubles: limit tokens, limit USD and nano-USD (-1 where none is set by hand), and
+--              ten for each bucket; the field '' -> doubles: version, now (the latest time ever), tombstone (the
+--              longest lease, in seconds), and the time before which nothing is due
+--   2 ends     sorted set: window key by the end of its last bucket; then it is looked at and forgotten
+--   3 holds    hash: id -> packed {account, output, reserved at, lease ends, top-ups, lapsed, {part, ...}}
+--   4 due      sorted set: id by the time at which something is to be done about the hold
+--   5 settled  sorted set: id by the time until which it is known as settled
+--   6 history  list of packed rows: what was done by hand
+--   7 journal  hash: packed {quarter, account, target, estimated} -> packed sums
+--   8 quarters sorted set: fields of the journal by their quarter of an hour
 -- ARGV[1]  the steps, packed; ARGV[2] the time, or '' for the server's own
 -- Answers  packed {now, {answer, ...}}, or {false, version} where the content is of another version
 --
@@ -23,7 +24,7 @@
 --
 -- Speed. Every call of every process waits for this. So it is a library (FUNCTION LOAD), whose functions are there
 -- already when it is called: made anew for each call, as EVALSHA does, they took a third of its time. It calls the server
--- as seldom as it can, and changes figures in place.
+-- as seldom as it can, each time some microseconds, and changes figures in place.
 
 local VERSION = 1
 local E9, E6 = 1000000000, 1000000
@@ -35,13 +36,12 @@ local HELD, SPENT, ESTIMATED = 2, 5, 8 -- where an amount begins in a bucket
 
 -- The functions, and what one call works on; `begin` makes that anew, for a call may have ended in an error.
 local B = {}
-local K, now, tombstone
+local K, now, tombstone, next_due
 
 function B.begin(keys)
   K = keys
   B.windows, B.changed_windows, B.holds, B.changed_holds = {}, {}, {}, {}
   B.buried, B.journal, B.history, B.barred = {}, {}, {}, {}
-  B.tombstone_grew = false
 end
 
 function B.exactly(number) return string.format('%.17g', number) end
@@ -86,65 +86,82 @@ function B.put(row, at, amount, sign)
   row[at], row[at + 1], row[at + 2] = row[at] + sign * amount[1], usd, nano
 end
 
--- Windows. A bucket is {finish, held (3), spent (3), estimated (3)}; a page's `sum` is like one, of all its buckets. It is
--- made when the page is read: what is kept once cannot differ from itself.
+-- Windows. A page's `flat` is what is kept of it: three limits, then ten figures for each bucket: finish, held (3), spent
+-- (3), estimated (3). A bucket is the place at which its figures begin. A page's `sum` is like a bucket, of all of them:
+-- made when the page is read, for what is kept once cannot differ from itself.
 
-function B.read_windows(keys)
-  local kept = redis.call('HMGET', K[2], unpack(keys))
-  for i, key in ipairs(keys) do
-    local page = {key = key, limit_tokens = false, limit_money = false, buckets = {}, sum = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}
-    B.windows[key] = page
-    if kept[i] then
-      page.kept = true
-      local read = cmsgpack.unpack(kept[i])
-      page.limit_tokens, page.limit_money = read[1], read[2]
-      for _, bucket in ipairs(read[3]) do
-        page.kept_until = bucket[1]
-        -- What has left the window is let go.
-        if bucket[1] > now then
-          page.buckets[#page.buckets + 1] = bucket
-          local sum = page.sum
-          for i = HELD, ESTIMATED + 2 do sum[i] = sum[i] + bucket[i] end
-          for i = HELD, ESTIMATED, 3 do
-            if sum[i + 2] >= E9 then sum[i + 1], sum[i + 2] = sum[i + 1] + 1, sum[i + 2] - E9 end
-          end
-        end
-      end
+local FIRST, LONG = 4, 10
+local forms = {}
+
+-- The form of so many doubles.
+function B.form(number)
+  if not forms[number] then forms[number] = '<' .. string.rep('d', number) end
+  return forms[number]
+end
+
+function B.doubles(kept)
+  local number = #kept / 8
+  local flat = {struct.unpack(B.form(number), kept)}
+  flat[number + 1] = nil -- where it stopped to read
+  return flat
+end
+
+function B.open_page(key, kept)
+  local page = {key = key, kept = kept, limit_tokens = false, limit_money = false, flat = {-1, -1, -1},
+    sum = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, kept_until = false}
+  B.windows[key] = page
+  if not kept then return end
+  local flat, sum = B.doubles(kept), page.sum
+  page.limit_tokens = flat[1] >= 0 and flat[1]
+  page.limit_money = flat[2] >= 0 and {flat[2], flat[3]}
+  page.kept_until = #flat > FIRST and flat[#flat - LONG + 1]
+  -- What has left the window is let go.
+  local place = FIRST
+  while flat[place] and flat[place] <= now do place = place + LONG end
+  if place > FIRST then
+    for i = FIRST, #flat do flat[i] = flat[i + place - FIRST] end
+  end
+  page.flat = flat
+  for bucket = FIRST, #flat, LONG do
+    for i = HELD, LONG do sum[i] = sum[i] + flat[bucket + i - 1] end
+    for i = HELD, ESTIMATED, 3 do
+      if sum[i + 2] >= E9 then sum[i + 1], sum[i + 2] = sum[i + 1] + 1, sum[i + 2] - E9 end
     end
   end
 end
 
--- Reads what is not read yet of the windows that are named in every second or first place of `names`.
-function B.need(names, step, name_of)
-  local keys, seen = {}, {}
-  for i = 1, #names, step do
-    local key = name_of and name_of(names[i]) or names[i]
-    if not B.windows[key] and not seen[key] then
-      seen[key] = true
-      keys[#keys + 1] = key
-    end
+-- Reads those of the windows that are not read yet.
+function B.need(keys)
+  local names = {}
+  for _, key in ipairs(keys) do
+    if not B.windows[key] then names[#names + 1] = key end
   end
-  -- In portions: `unpack` puts them all on a small stack.
-  for i = 1, #keys, 1000 do
-    local portion = {}
-    for j = i, math.min(i + 999, #keys) do portion[#portion + 1] = keys[j] end
-    B.read_windows(portion)
-  end
+  B.each_portion(names, function(portion)
+    local kept = redis.call('HMGET', K[1], unpack(portion))
+    for i, key in ipairs(portion) do B.open_page(key, kept[i]) end
+  end)
 end
 
 function B.window(key)
-  if not B.windows[key] then B.read_windows({key}) end
+  if not B.windows[key] then B.open_page(key, redis.call('HGET', K[1], key)) end
   return B.windows[key]
 end
 
-function B.is_known(page) return #page.buckets > 0 or page.limit_tokens or page.limit_money end
+function B.is_known(page) return #page.flat > FIRST or page.limit_tokens or page.limit_money end
+
+-- The place of the last bucket, or nil.
+function B.last_of(page)
+  local flat = page.flat
+  return #flat > FIRST and #flat - LONG + 1 or nil
+end
 
 -- Where what is reserved now is counted. A window goes on until its end, whatever a later step thinks of it.
 function B.bucket_of(page, use)
-  local last = page.buckets[#page.buckets]
-  if last and (not use[3] or use[2] <= last[1]) then return last end
-  last = {use[2], 0, 0, 0, 0, 0, 0, 0, 0, 0}
-  page.buckets[#page.buckets + 1] = last
+  local flat, last = page.flat, B.last_of(page)
+  if last and (not use[3] or use[2] <= flat[last]) then return last end
+  last = #flat + 1
+  flat[last] = use[2]
+  for i = last + 1, last + LONG - 1 do flat[i] = 0 end
   B.changed_windows[page.key] = page
   return last
 end
@@ -152,44 +169,60 @@ end
 -- The page, and the bucket in which a part of a hold is counted; none where it has left its window.
 function B.find(key, finish)
   local page = B.window(key)
-  for _, bucket in ipairs(page.buckets) do
-    if bucket[1] == finish then return page, bucket end
+  local flat = page.flat
+  for bucket = FIRST, #flat, LONG do
+    if flat[bucket] == finish then return page, bucket end
   end
 end
 
+-- What is held, spent or estimated in a bucket.
+function B.figure(page, bucket, at) return B.cut(page.flat, bucket + at - 1) end
+
 -- Adds to what is held, spent or estimated, in a bucket and in its window.
 function B.add(page, bucket, at, amount, sign)
-  B.put(bucket, at, amount, sign)
+  B.put(page.flat, bucket + at - 1, amount, sign)
   B.put(page.sum, at, amount, sign)
   B.changed_windows[page.key] = page
 end
 
 function B.write_windows()
-  local kept, gone, ends = {}, {}, {}
+  local kept, gone, ends = {'', struct.pack('<dddd', VERSION, now, tombstone, next_due)}, {}, {}
   for key, page in pairs(B.changed_windows) do
+    local flat, money = page.flat, page.limit_money or {-1, -1}
     if B.is_known(page) then
+      flat[1], flat[2], flat[3] = page.limit_tokens or -1, money[1], money[2]
       kept[#kept + 1] = key
-      kept[#kept + 1] = cmsgpack.pack({page.limit_tokens, page.limit_money, page.buckets})
-      local last = page.buckets[#page.buckets]
-      if last and last[1] ~= page.kept_until then
-        ends[#ends + 1] = B.exactly(last[1])
+      kept[#kept + 1] = struct.pack(B.form(#flat), unpack(flat))
+      local last = B.last_of(page)
+      if last and flat[last] ~= page.kept_until then
+        ends[#ends + 1] = B.exactly(flat[last])
         ends[#ends + 1] = key
       elseif not last then
-        redis.call('ZREM', K[3], key)
+        redis.call('ZREM', K[2], key)
       end
     elseif page.kept then
       gone[#gone + 1] = key
     end
   end
-  B.write('HSET', K[2], kept)
-  B.write('HDEL', K[2], gone)
-  B.write('ZADD', K[3], ends)
-  B.write('ZREM', K[3], gone)
+  B.write('HSET', K[1], kept)
+  B.write('HDEL', K[1], gone)
+  B.write('ZADD', K[2], ends)
+  B.write('ZREM', K[2], gone)
 end
 
--- One command for many things, in portions: `unpack` puts them all on a small stack.
+-- Calls f with some of the words at a time: `unpack` puts them all on a small stack.
+function B.each_portion(words, f)
+  if #words > 0 and #words <= 1000 then return f(words) end
+  for i = 1, #words, 1000 do
+    local portion = {}
+    for j = i, math.min(i + 999, #words) do portion[#portion + 1] = words[j] end
+    f(portion)
+  end
+end
+
+-- One command for many things.
 function B.write(command, key, words)
-  for i = 1, #words, 1000 do redis.call(command, key, unpack(words, i, math.min(i + 999, #words))) end
+  B.each_portion(words, function(portion) redis.call(command, key, unpack(portion)) end)
 end
 
 -- Holds. A part is {amount, {key, finish, key, finish, ...}}: what was reserved at one time, and where it is counted.
@@ -199,14 +232,18 @@ function B.read_hold(id, kept)
   local hold = {id = id, account = read[1], output = read[2], reserved_at = read[3], lease_ends = read[4],
     top_ups = read[5], lapsed = read[6], parts = read[7], kept = true}
   B.holds[id] = hold
-  for _, part in ipairs(hold.parts) do B.need(part[2], 2) end
+  local keys = {}
+  for _, part in ipairs(hold.parts) do
+    for i = 1, #part[2], 2 do keys[#keys + 1] = part[2][i] end
+  end
+  B.need(keys)
   return hold
 end
 
 function B.hold_of(id)
   local hold = B.holds[id]
   if hold == nil then
-    local kept = redis.call('HGET', K[4], id)
+    local kept = redis.call('HGET', K[3], id)
     hold = kept and B.read_hold(id, kept) or false
     B.holds[id] = hold
   end
@@ -259,7 +296,7 @@ end
 function B.revive(hold)
   hold.lapsed = false
   B.each_place(hold, function(amount, page, bucket)
-    local back = B.at_most(amount, B.cut(bucket, ESTIMATED))
+    local back = B.at_most(amount, B.figure(page, bucket, ESTIMATED))
     B.add(page, bucket, HELD, amount, 1)
     B.add(page, bucket, SPENT, back, -1)
     B.add(page, bucket, ESTIMATED, back, -1)
@@ -274,23 +311,25 @@ function B.write_holds()
       kept[#kept + 1] = id
       kept[#kept + 1] = cmsgpack.pack({hold.account, hold.output, hold.reserved_at, hold.lease_ends, hold.top_ups,
         hold.lapsed, hold.parts})
-      due[#due + 1] = B.exactly(hold.lapsed and B.counts_until(hold) or hold.lease_ends)
+      local at = hold.lapsed and B.counts_until(hold) or hold.lease_ends
+      due[#due + 1] = B.exactly(at)
       due[#due + 1] = id
+      next_due = math.min(next_due, at)
     elseif hold.kept then
       gone[#gone + 1] = id
     end
   end
-  B.write('HSET', K[4], kept)
-  B.write('HDEL', K[4], gone)
-  B.write('ZADD', K[5], due)
-  B.write('ZREM', K[5], gone)
+  B.write('HSET', K[3], kept)
+  B.write('HDEL', K[3], gone)
+  B.write('ZADD', K[4], due)
+  B.write('ZREM', K[4], gone)
 end
 
 -- Settled ids, the journal and the history
 
 function B.is_settled(id)
   if B.buried[id] then return true end
-  local known_until = redis.call('ZSCORE', K[6], id)
+  local known_until = redis.call('ZSCORE', K[5], id)
   return known_until and tonumber(known_until) > now
 end
 
@@ -300,7 +339,7 @@ function B.write_down(account, spent)
     local field = cmsgpack.pack({quarter, account, one[1], one[2]})
     local line = B.journal[field]
     if not line then
-      local kept = redis.call('HGET', K[8], field)
+      local kept = redis.call('HGET', K[7], field)
       line = {quarter = quarter, kept = kept, sums = kept and cmsgpack.unpack(kept) or {0, 0, 0, 0, 0, 0, 0, 0, 0}}
       B.journal[field] = line
     end
@@ -327,11 +366,11 @@ function B.write_records()
     end
   end
   for i, row in ipairs(B.history) do rows[i] = cmsgpack.pack(row) end
-  B.write('ZADD', K[6], buried)
-  B.write('HSET', K[8], sums)
-  B.write('ZADD', K[9], quarters)
-  B.write('RPUSH', K[7], rows)
-  if #rows > 0 then redis.call('LTRIM', K[7], -MOST_HISTORY, -1) end
+  B.write('ZADD', K[5], buried)
+  B.write('HSET', K[7], sums)
+  B.write('ZADD', K[8], quarters)
+  B.write('RPUSH', K[6], rows)
+  if #rows > 0 then redis.call('LTRIM', K[6], -MOST_HISTORY, -1) end
 end
 
 -- Room. A use is {key, finish, rolling, limit tokens, limit money}: a window with the limits that count in it.
@@ -367,9 +406,9 @@ end
 -- When it would fit with every hold released, as one bucket after the other leaves the window.
 function B.refills_at(use, page, need)
   local left = {0, 0, 0, 0, page.sum[5], page.sum[6], page.sum[7]}
-  for _, bucket in ipairs(page.buckets) do
-    B.put(left, SPENT, B.cut(bucket, SPENT), -1)
-    if not B.missing(use, page, need, left, true) then return bucket[1] end
+  for bucket = FIRST, #page.flat, LONG do
+    B.put(left, SPENT, B.figure(page, bucket, SPENT), -1)
+    if not B.missing(use, page, need, left, true) then return page.flat[bucket] end
   end
   return false
 end
@@ -386,8 +425,7 @@ function B.lacks_of(uses, need)
       local of_spent = B.missing(use, page, need, page.sum, true) or false
       hopeless = hopeless or of_spent ~= false
       local refills = of_spent and B.refills_at(use, page, need)
-      local first = page.buckets[1]
-      lacks[#lacks + 1] = {use[1], tokens, money, lack, of_spent, refills, first and first[1] or false}
+      lacks[#lacks + 1] = {use[1], tokens, money, lack, of_spent, refills, page.flat[FIRST] or false}
     end
   end
   return lacks, hopeless
@@ -401,7 +439,7 @@ function B.count(uses, amount)
     local bucket = B.bucket_of(page, use)
     B.add(page, bucket, HELD, amount, 1)
     places[#places + 1] = use[1]
-    places[#places + 1] = bucket[1]
+    places[#places + 1] = page.flat[bucket]
   end
   return places
 end
@@ -477,15 +515,10 @@ end
 
 local KNOWN, STALE = {4}, {5}
 
-function B.first(use) return use[1] end
-
 function B.held(hold) return {1, hold.output, B.amount_of(hold)} end
 
 function B.remember(lease)
-  if lease > tombstone and lease < math.huge then
-    tombstone = lease
-    B.tombstone_grew = true
-  end
+  if lease > tombstone and lease < math.huge then tombstone = lease end
 end
 
 function B.reserve(step)
@@ -495,7 +528,6 @@ function B.reserve(step)
   if known then return B.held(known) end
   if B.is_settled(id) then return KNOWN end
   if B.is_over(uses) then return STALE end
-  B.need(uses, 1, B.first)
   local amount = B.dearest(lines, least)
   local lacks, hopeless = B.lacks_of(uses, amount)
   local behind = {}
@@ -533,7 +565,6 @@ function B.top_up(step)
   if not hold then return KNOWN end
   if number <= hold.top_ups then return B.held(hold) end
   if B.is_over(uses) then return STALE end
-  B.need(uses, 1, B.first)
   local lacks = B.lacks_of(uses, more)
   if #lacks > 0 then return {2, lacks, {}, false} end
   if hold.lapsed then B.revive(hold) end
@@ -566,8 +597,9 @@ end
 
 function B.settle(step)
   local id, charged, estimated, account, uses, spent = step[2], step[3], step[4], step[5], step[6], step[7]
-  if B.is_settled(id) then return KNOWN end
   local hold = B.hold_of(id)
+  -- An id is held or settled, never both.
+  if not hold and B.is_settled(id) then return KNOWN end
   if not hold and B.is_over(uses) then return STALE end
   B.buried[id] = now + tombstone
   if #spent > 0 then B.write_down(hold and hold.account or account, spent) end
@@ -575,8 +607,7 @@ function B.settle(step)
     B.drop(hold)
     if hold.lapsed then B.revive(hold) end
   elseif #uses > 0 then
-    B.need(uses, 1, B.first)
-    local nothing = {0, 0, 0}
+      local nothing = {0, 0, 0}
     hold = {parts = {{nothing, B.count(uses, nothing)}}}
   else
     return KNOWN
@@ -585,9 +616,10 @@ function B.settle(step)
   for _, part in ipairs(hold.parts) do
     for i = 1, #part[2], 2 do
       local page = B.window(part[2][i])
-      if not seen[page.key] and #page.buckets > 0 then
+      local last = B.last_of(page)
+      if last and not seen[page.key] then
         seen[page.key] = true
-        turns[#turns + 1] = {page.key, B.cut(page.sum, SPENT), false, page.buckets[#page.buckets][1]}
+        turns[#turns + 1] = {page.key, B.cut(page.sum, SPENT), false, page.flat[last]}
       end
     end
   end
@@ -622,8 +654,8 @@ function B.adopt(step)
   -- The names of windows are period:zone:account. Looking at them all is dear, and done when a limit is new.
   local pattern = '^([^:]*):[^:]*:(.*)$'
   local period, whose = use[1]:match(pattern)
-  local names = redis.call('HKEYS', K[2])
-  for key in pairs(B.changed_windows) do names[#names + 1] = key end
+  local names = redis.call('HKEYS', K[1])
+  for key in pairs(B.windows) do names[#names + 1] = key end
   local spent = {0, 0, 0}
   for _, key in ipairs(names) do
     local its_period, its_account = key:match(pattern)
@@ -633,7 +665,7 @@ function B.adopt(step)
   end
   local bucket = B.bucket_of(page, use)
   B.add(page, bucket, SPENT, spent, 1)
-  local kept = redis.call('HGETALL', K[4])
+  local kept = redis.call('HGETALL', K[3])
   for i = 1, #kept, 2 do
     if B.holds[kept[i]] == nil then B.read_hold(kept[i], kept[i + 1]) end
   end
@@ -642,7 +674,7 @@ function B.adopt(step)
       for _, part in ipairs(hold.parts) do
         local amount, places = part[1], part[2]
         places[#places + 1] = use[1]
-        places[#places + 1] = bucket[1]
+        places[#places + 1] = page.flat[bucket]
         B.add(page, bucket, hold.lapsed and SPENT or HELD, amount, 1)
         if hold.lapsed then B.add(page, bucket, ESTIMATED, amount, 1) end
       end
@@ -677,13 +709,12 @@ function B.spend(page, use, wanted)
   if change[1] == 0 and change[2] == 0 and change[3] == 0 then return end
   B.add(page, B.bucket_of(page, use), SPENT, B.at_least(change, nothing), 1)
   local less = B.minus(nothing, B.at_most(change, nothing))
-  for i = #page.buckets, 1, -1 do
-    local bucket = page.buckets[i]
-    local share = B.at_most(B.cut(bucket, SPENT), less)
+  for bucket = B.last_of(page), FIRST, -LONG do
+    local share = B.at_most(B.figure(page, bucket, SPENT), less)
     B.add(page, bucket, SPENT, share, -1)
     -- An estimate is part of what is spent.
-    local guessed = B.cut(bucket, ESTIMATED)
-    B.add(page, bucket, ESTIMATED, B.minus(guessed, B.at_most(guessed, B.cut(bucket, SPENT))), -1)
+    local guessed = B.figure(page, bucket, ESTIMATED)
+    B.add(page, bucket, ESTIMATED, B.minus(guessed, B.at_most(guessed, B.figure(page, bucket, SPENT))), -1)
     less = B.minus(less, share)
   end
 end
@@ -713,7 +744,7 @@ end
 
 -- Holds whose lease has ended are charged; lapsed ones of which nothing counts any more are forgotten.
 function B.end_leases()
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K[5], '-inf', B.exactly(now))) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K[4], '-inf', B.exactly(now))) do
     local hold = B.hold_of(id)
     if hold then
       if not hold.lapsed then B.lapse(hold) end
@@ -722,15 +753,21 @@ function B.end_leases()
   end
 end
 
+-- When the first of what is due will be, but for what this call writes.
+function B.first_due()
+  local first = redis.call('ZRANGEBYSCORE', K[4], '(' .. B.exactly(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return tonumber(first[2] or 'inf')
+end
+
 -- What is over, in a portion, found before anything is written.
 function B.find_old()
   local old = B.exactly(now)
-  local windows = redis.call('ZRANGEBYSCORE', K[3], '-inf', old, 'LIMIT', 0, SWEPT)
-  B.need(windows, 1)
+  local windows = redis.call('ZRANGEBYSCORE', K[2], '-inf', old, 'LIMIT', 0, SWEPT)
+  B.need(windows)
   for _, key in ipairs(windows) do B.changed_windows[key] = B.windows[key] end
-  B.old_ids = redis.call('ZRANGEBYSCORE', K[6], '-inf', old, 'LIMIT', 0, SWEPT)
+  B.old_ids = redis.call('ZRANGEBYSCORE', K[5], '-inf', old, 'LIMIT', 0, SWEPT)
   old = B.exactly(now - JOURNAL_KEPT)
-  B.old_fields = redis.call('ZRANGEBYSCORE', K[9], '-inf', old, 'LIMIT', 0, SWEPT)
+  B.old_fields = redis.call('ZRANGEBYSCORE', K[8], '-inf', old, 'LIMIT', 0, SWEPT)
 end
 
 function B.forget_old()
@@ -738,51 +775,90 @@ function B.forget_old()
   for _, id in ipairs(B.old_ids) do
     if not B.buried[id] then ids[#ids + 1] = id end
   end
-  B.write('ZREM', K[6], ids)
-  B.write('ZREM', K[9], B.old_fields)
-  B.write('HDEL', K[8], B.old_fields)
+  B.write('ZREM', K[5], ids)
+  B.write('ZREM', K[8], B.old_fields)
+  B.write('HDEL', K[7], B.old_fields)
 end
 
 -- Raises where a key is of a wrong type before the first is written. Most were read on the way; these are for what is
 -- only written.
 function B.check_types()
-  if next(B.changed_windows) then redis.call('ZCARD', K[3]) end
-  if next(B.journal) then redis.call('ZCARD', K[9]) end
-  if #B.history > 0 then redis.call('LLEN', K[7]) end
+  for _, page in pairs(B.changed_windows) do
+    local last = B.last_of(page)
+    if not last or page.flat[last] ~= page.kept_until then redis.call('ZCARD', K[2]) break end
+  end
+  for _, line in pairs(B.journal) do
+    if not line.kept then redis.call('ZCARD', K[8]) break end
+  end
+  if next(B.changed_holds) then redis.call('ZCARD', K[4]) end
+  if next(B.buried) then redis.call('ZCARD', K[5]) end
+  if #B.history > 0 then redis.call('LLEN', K[6]) end
 end
 
+-- Where a step names its windows: a list of uses, or one.
+local USES = {4, 4, 6, nil, 3, nil, 3}
 local does = {B.reserve, B.top_up, B.settle, B.renew, B.adopt, B.release, B.change}
+
+-- The windows that the steps name.
+function B.named(steps)
+  local keys, seen = {''}, {}
+  local function name(use)
+    if not seen[use[1]] then
+      seen[use[1]] = true
+      keys[#keys + 1] = use[1]
+    end
+  end
+  for _, step in ipairs(steps) do
+    local uses = step[USES[step[1]]]
+    if step[1] == 5 or step[1] == 7 then
+      name(uses)
+    elseif uses then
+      for _, use in ipairs(uses) do name(use) end
+    end
+  end
+  return keys
+end
 
 function B.run(keys, args)
   B.begin(keys)
-  local meta = redis.call('HMGET', K[1], 'version', 'now', 'tombstone')
-  if meta[1] and tonumber(meta[1]) ~= VERSION then return cmsgpack.pack({false, meta[1]}) end
+  local steps = cmsgpack.unpack(args[1])
   if args[2] ~= '' then
     now = tonumber(args[2])
   else
     local time = redis.call('TIME')
     now = tonumber(time[1]) + tonumber(time[2]) / E6
   end
-  local before = tonumber(meta[2] or '0')
-  -- A clock that goes back reopens nothing.
-  now = math.max(now, before)
-  tombstone = tonumber(meta[3] or '60')
+  local before = 0
+  tombstone, next_due = 60, 0
+  local version
+  B.each_portion(B.named(steps), function(portion)
+    local kept = redis.call('HMGET', K[1], unpack(portion))
+    for i, key in ipairs(portion) do
+      if key ~= '' then
+        B.open_page(key, kept[i])
+      elseif kept[i] then
+        version, before, tombstone, next_due = struct.unpack('<dddd', kept[i])
+        -- A clock that goes back reopens nothing.
+        now = math.max(now, before)
+      end
+    end
+  end)
+  if version and version ~= VERSION then return cmsgpack.pack({false, version}) end
 
   local sweeps = math.floor(now * SWEEPS) ~= math.floor(before * SWEEPS)
   if sweeps then B.find_old() end
-  B.end_leases()
+  if now >= next_due then
+    B.end_leases()
+    next_due = B.first_due()
+  end
   local answers = {}
-  for i, step in ipairs(cmsgpack.unpack(args[1])) do answers[i] = does[step[1]](step) end
+  for i, step in ipairs(steps) do answers[i] = does[step[1]](step) end
 
   B.check_types()
-  B.write_windows()
   B.write_holds()
+  B.write_windows()
   B.write_records()
   if sweeps then B.forget_old() end
-  redis.call('HSET', K[1], 'now', B.exactly(now))
-  if not meta[1] or B.tombstone_grew then
-    redis.call('HSET', K[1], 'version', VERSION, 'tombstone', B.exactly(tombstone))
-  end
   return cmsgpack.pack({now, answers})
 end
 

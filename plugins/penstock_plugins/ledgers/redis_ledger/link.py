@@ -221,7 +221,7 @@ def _in_words(error: Exception) -> str:
         case says.AuthenticationError():
             return "it does not accept the user or the password of url; correct them"
         case says.AuthorizationError():
-            return f"its user may not do what a ledger needs (FCALL, FUNCTION LOAD, and hashes, lists and sorted sets): {said}"
+            return f"its user may not do what a ledger needs (FCALL, FUNCTION, hashes, lists and sorted sets): {said}"
         case says.WrongTypeError():
             return "a key of the ledger holds something else; choose another namespace, or delete what is there"
         case says.AskError() | says.TryAgainError() | says.ClusterDownError():
