@@ -1,9 +1,11 @@
 """`[ledger] store = "redis"`: budgets shared by machines, on a Redis (7 and up) or Valkey server.
 
 Needs `penstock[redis]`. Each batch is one call of a function, which the server carries out alone and as one, by its own
-clock. All keys carry one hash tag: a cluster keeps a ledger on one node. What it survives is what the server survives: with
-`appendonly yes` and `appendfsync always` a crash of it, with less a second's writes may be lost; a failover may lose
-what its replicas had not yet. `maxmemory-policy` must be `noeviction`, or the server forgets what was spent.
+clock. All keys carry one hash tag: a cluster keeps a ledger on one node.
+
+What it survives is what the server survives: with `appendonly yes` and `appendfsync always` its crash, with less a
+second's writes may be lost; a failover may lose what its replicas had not yet. `maxmemory-policy` must be `noeviction`,
+or the server forgets what was spent.
 """
 
 from __future__ import annotations
@@ -70,8 +72,8 @@ class RedisLedger(LedgerStore):
     def __init__(self, link: Link, book: Library, namespace: str, *, now: Callable[[], float] | None = None) -> None:
         self._link = link
         self._book = book
-        self._keys = [f"{{penstock:{namespace}}}:{name}" for name in KEYS]
-        self._key: dict[str, str] = dict(zip(KEYS, self._keys, strict=True))
+        self._keys = [f"{{penstock:{namespace}}}:{name}".encode() for name in KEYS]
+        self._key: dict[str, bytes] = dict(zip(KEYS, self._keys, strict=True))
         self._now = now
 
     async def commit(self, steps: Sequence[Step]) -> Landed:

@@ -98,6 +98,23 @@ def test_a_server_that_hangs_costs_the_timeout_and_no_more(tmp_path: Path) -> No
         trio.run(main, server)
 
 
+def test_a_server_that_hangs_leaves_no_connection_behind(valkey: Valkey) -> None:
+    """What was given up is over for the server too, and the next question goes another way."""
+
+    async def main() -> None:
+        async with opened(valkey.url, "left", timeout=0.2) as store:
+            await store.commit((reserve("a"),))
+            before = clients(valkey)
+            # Only what writes waits: the server itself still tells who is there.
+            valkey.say("CLIENT", "PAUSE", "600", "WRITE")
+            await unavailable(store)
+            await until(lambda: clients(valkey) < before)
+            with trio.fail_after(20):
+                await patiently(store.holds)
+
+    trio.run(main)
+
+
 def test_a_paused_server_is_used_again_once_it_goes_on(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened(valkey.url, "paused", timeout=0.2) as store:
@@ -137,6 +154,23 @@ def test_a_replica_is_told_from_a_primary_and_used_once_it_is_one(tmp_path: Path
 
     with running(tmp_path) as server:
         trio.run(main, server)
+
+
+def test_a_replica_is_left_for_whoever_has_its_name(tmp_path: Path, valkey: Valkey) -> None:
+    """A name may lead to another server by then; the one that became a replica stays as alive as it was."""
+    url = tmp_path / "url"
+
+    async def main(old: Valkey) -> None:
+        url.write_text(old.url)
+        async with opened(f"file:{url}", "renamed") as store:
+            await store.commit(())
+            old.say("REPLICAOF", "127.0.0.1", str(free_port()))
+            url.write_text(valkey.url)
+            assert "replica" in await unavailable(store)
+            await store.commit(())
+
+    with running(tmp_path) as old:
+        trio.run(main, old)
 
 
 def test_a_failover_keeps_what_the_replica_had(tmp_path: Path) -> None:

@@ -38,14 +38,14 @@ class Library:
     So processes of several versions of penstock share a server; what an older one left behind there is some kilobytes.
     """
 
-    name: str
-    text: str
+    name: bytes
+    text: bytes
 
     @classmethod
     def of(cls, text: str, word: str) -> Library:
         """A library by its text, in which `word` stands for its name and its function's."""
         name = f"{word}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        return cls(name, text.replace(word, name))
+        return cls(name.encode(), text.replace(word, name).encode())
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +83,7 @@ class Link:
         self._moved: tuple[str, int] | None = None
         """In a cluster: the node that has the ledger's slot, by the word of another."""
 
-    async def run(self, library: Library, keys: Sequence[str], *arguments: bytes | str) -> Any:
+    async def run(self, library: Library, keys: Sequence[bytes], *arguments: bytes | str) -> Any:
         """What its function returns; the server is sent its text where it does not know it yet, or any more."""
         try:
             return await self.ask(b"FCALL", library.name, len(keys), *keys, *arguments)
