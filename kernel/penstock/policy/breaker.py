@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -111,7 +112,8 @@ class Breakers:
 
     Laws: an admission takes permits of all its scopes or of none; a denial changes nothing; a permit comes back on
     every exit, by `settle` or by its lease, and settling is idempotent; `version` moves exactly when `snapshot` does;
-    a result of an attempt that began before the breaker last closed moves nothing.
+    a result of an attempt that began before the breaker last closed moves nothing; settings are asked for whenever they
+    matter, so that other ones hold at once, and nothing that is known is lost with the old.
     """
 
     def __init__(self, settings_for: Callable[[str], BreakerSettings]) -> None:
@@ -269,7 +271,7 @@ class Breakers:
         if circuit is None:
             if len(self._circuits) >= MAX_SCOPES:
                 self._forget_one(now)
-            circuit = self._circuits[scope] = Circuit(self._settings_for(scope))
+            circuit = self._circuits[scope] = Circuit(partial(self._settings_for, scope))
         return circuit
 
     def _forget_one(self, now: float) -> None:

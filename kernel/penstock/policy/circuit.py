@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 import attrs
@@ -82,8 +82,8 @@ class Circuit:
     every permit comes back, by `give_back` or by its lease; once closed it hears nothing of what began before.
     """
 
-    def __init__(self, settings: BreakerSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Callable[[], BreakerSettings]) -> None:
+        self._settings = settings
         self._state = BreakerState.CLOSED
         self._tally = Tally()
         self._cause: Cause = "by_hand"
@@ -94,6 +94,11 @@ class Circuit:
         self._opened = 0
         """Times it opened since it was last known healthy."""
         self._probing = Permits()
+
+    @property
+    def settings(self) -> BreakerSettings:
+        """As they are now: a configuration may change while it lives."""
+        return self._settings()
 
     @property
     def state(self) -> BreakerState:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 from msgspec import Struct
@@ -48,7 +48,7 @@ from penstock.policy.ledger_steps import (
     WindowUse,
 )
 
-__all__ = ["Decision", "HoldAsk", "HoldQueue"]
+__all__ = ["Decision", "HoldAsk", "HoldQueue", "refusals"]
 
 Decision: TypeAlias = Granted | Refused
 
@@ -163,6 +163,7 @@ class HoldQueue:
             account=account,
             windows=live.unheld if live else (),
             spent=spent,
+            turns=live is not None and self.windows.is_soft(account),
         )
 
     def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
@@ -381,14 +382,18 @@ class HoldQueue:
                     account=step.account,
                     windows=windows,
                     spent=step.spent,
+                    turns=step.turns,
                 )
             case _:
                 pass
 
     def _tell(self, step: Settle, answer: Charged) -> None:
-        own = self._by_key(step.account)
-        if not step.windows and not step.charged.fits(answer.held) and any(window.limited for window in own.values()):
+        windows = self.windows
+        if not (step.windows or step.charged.fits(answer.held)) and windows.is_limited(step.account):
             self._events.append(Overrun(step.account, step.hold_id, answer.held, step.charged))
+        if not step.turns:
+            return
+        own = self._by_key(step.account)
         for turn in answer.windows:
             window = own.get(turn.key)
             if window is None or window.soft is None:
@@ -437,6 +442,19 @@ def _refused(hold_id: str, lacking: Lacking, windows: dict[str, AccountWindow]) 
     window = windows.get(lacking.behind[0]) if lacking.behind else None
     words = describe_limit(window.shape, tokens=window.limit_tokens, nano_usd=window.limit_nano_usd) if window else ""
     return Refused(hold_id, window.account if window else "", words, NOTHING, None, "held", below_minimum=below)
+
+
+def refusals(lacking: Lacking, windows: Iterable[AccountWindow]) -> tuple[Refused, ...]:
+    """One for each window in which there is no room, in their order; `_refused` is the one that decides."""
+    by_key = {window.key: window for window in windows}
+    found: list[Refused] = []
+    for lack in lacking.lacks:
+        missing = lack.missing_of_spent or lack.missing
+        account, words = _limit_of(lack, by_key, missing)
+        reason: Literal["exhausted", "held"] = "held" if lack.missing_of_spent is None else "exhausted"
+        below = lacking.shortest_fits
+        found.append(Refused("", account, words, missing, lack.refills_at, reason, below_minimum=below))
+    return tuple(found)
 
 
 def _limit_of(lack: Lack, windows: dict[str, AccountWindow], missing: Amount) -> tuple[str, str]:

@@ -162,7 +162,7 @@ class Pages(Protocol):
         ...
 
     def knows_window(self, key: str) -> bool:
-        """True where the window was ever counted in, and is not forgotten."""
+        """True where something that was counted in the window has not left it yet."""
         ...
 
     def siblings(self, key: str) -> Iterable[str]:

@@ -236,6 +236,7 @@ class RetryBudget:
         self._accounts[provider] = account
         if len(self._accounts) > MOST_PROVIDERS:
             del self._accounts[next(iter(self._accounts))]
+        account.settings = self._settings_for(provider)  # others may hold by now; what was counted goes on
         return account
 
 

@@ -7,6 +7,8 @@ Nothing here needs pytest or a network. What opens a kernel is imported when it 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from penstock.testing._cache_laws import check_cache_store as check_cache_store
+from penstock.testing._cache_store import FakeCacheStore as FakeCacheStore
 from penstock.testing._laws import BrokenLawError as BrokenLawError
 from penstock.testing._laws import check_provider as check_provider
 from penstock.testing._scripted import Answer as Answer

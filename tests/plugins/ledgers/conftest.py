@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from valkeys import Valkey, running
+from valkey_process import Valkey, running
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 import trio
 from cancelled import CancelAtStep
 from redis_stores import opened
-from valkeys import Valkey
+from valkey_process import Valkey
 
 from penstock.policy.holds import Line
 from penstock.policy.ledger_steps import Reserve, WindowUse

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from redis_stores import by_a_clock_at_hand, by_its_own_clock
-from valkeys import Valkey
+from valkey_process import Valkey
 
 from penstock.testing import LEDGER_LAWS, LedgerLaw
 

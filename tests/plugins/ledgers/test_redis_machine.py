@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from redis_stores import Clock, opened
-from valkeys import Valkey
+from valkey_process import Valkey
 
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_book import LedgerBook

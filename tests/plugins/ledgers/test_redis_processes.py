@@ -10,7 +10,7 @@ import pytest
 import trio
 from ledger_worker import ACCOUNTS, LEASE, Limits, Upstream, Workers
 from redis_stores import opened
-from valkeys import Valkey, running
+from valkey_process import Valkey, running
 
 SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 PROCESSES, TASKS, SECONDS = (8, 64, 60.0) if SOAK else (3, 16, 5.0)

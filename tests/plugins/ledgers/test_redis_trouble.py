@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 from redis_stores import opened, patiently
-from valkeys import Valkey, free_port, running
+from valkey_process import Valkey, free_port, running
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock.policy.holds import Amount, Line

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 from redis_stores import TOOLS, opened, patiently
-from valkeys import Valkey, running
+from valkey_process import Valkey, running
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock.policy.holds import Amount, Line

@@ -1,0 +1,163 @@
+"""What a call would be charged at most and whether that fits, found out without making it: nothing is held or sent.
+
+It reads what a call reads through the code that a call uses, like `_explain`, whose question is another: how long, how
+often, whom. Not here: the values (`_quotation`), and what a store would answer (`policy.foreseen_hold`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from penstock._asked import Call
+from penstock._budgeting import hold_terms
+from penstock._engine import Engine
+from penstock._foreseen import Spending, spendings
+from penstock._plan import CallOptions, make_call
+from penstock._quotation import AttemptQuote, CallQuote, Quote, Shortfall, TargetQuote
+from penstock._targets import LiveTarget
+from penstock.errors import BudgetExceededError
+from penstock.policy.holds import Granted, Line, Refused
+from penstock.policy.ledger_steps import WindowRow
+from penstock.policy.money import cost
+from penstock.telemetry import NO_TELEMETRY
+from penstock.types import ChatRequest, Usage
+
+__all__ = ["quote"]
+
+
+@attrs.frozen
+class _Fit:
+    """Whether the hold would be had."""
+
+    fits: bool | None
+    hold: CallQuote | None = None
+    output_tokens: int | None = None
+    shortfalls: tuple[Shortfall, ...] = ()
+
+
+def quote(engine: Engine, request: ChatRequest, options: CallOptions, rows: Sequence[WindowRow] | None = None) -> Quote:
+    """The quote by what is known, or by `rows` that the store has just shown. Raises what making the call would."""
+    # The very plan of a call, but without its span, and counted by nobody.
+    call = make_call(attrs.evolve(engine, telemetry=NO_TELEMETRY), request, options)
+    spent = spendings(engine, call)
+    targets = [_target(target, each) for target, each in zip(call.targets, spent, strict=True)]
+    tried = [target for target in targets if target.refused is None]
+    found = _fit(engine, call, spent, rows)
+
+    async def later() -> Quote:
+        await engine.budget.flush()
+        return quote(engine, request, options, await engine.budget.see(call.account))
+
+    return Quote(
+        route=call.route,
+        account=call.account,
+        targets=tuple(targets),
+        bound=_dearest([target.bound for target in tried]),
+        estimate=_dearest([target.estimate for target in tried]),
+        fits=found.fits,
+        hold=found.hold,
+        output_tokens=found.output_tokens,
+        shortfalls=found.shortfalls,
+        later=later,
+    )
+
+
+def _target(target: LiveTarget, spending: Spending) -> TargetQuote:
+    offer = spending.offer
+    refused = None if spending.refused is None else str(spending.refused).removeprefix(f"{target.name}: ")
+    bound = estimate = None
+    if refused is None and offer is not None and spending.output is not None:
+        if offer.proven_input is not None:
+            line = Line.at_price(offer.line.input_tokens, target.price, spending.output)
+            bound = AttemptQuote(
+                input_tokens=line.input_tokens,
+                output_tokens=spending.output,
+                nano_usd=line.amount_at(spending.output).nano_usd if spending.priced else None,
+            )
+        likely = Usage(input_tokens=offer.input_estimate, output_tokens=spending.output)
+        estimate = AttemptQuote(
+            input_tokens=offer.input_estimate,
+            output_tokens=spending.output,
+            nano_usd=None if target.price is None else cost(likely, target.price),
+        )
+    return TargetQuote(
+        target=target.name,
+        provider=target.provider.name,
+        model=target.wire.model,
+        bound=bound,
+        estimate=estimate,
+        refused=refused,
+    )
+
+
+def _dearest(attempts: Sequence[AttemptQuote | None]) -> CallQuote | None:
+    """Each unit for itself; None where one of them is not known."""
+    known = [attempt for attempt in attempts if attempt is not None]
+    if not known or len(known) < len(attempts):
+        return None
+    prices = [attempt.nano_usd for attempt in known if attempt.nano_usd is not None]
+    return CallQuote(
+        tokens=max(attempt.tokens for attempt in known),
+        nano_usd=max(prices) if len(prices) == len(known) else None,
+    )
+
+
+def _fit(engine: Engine, call: Call, spent: Sequence[Spending], rows: Sequence[WindowRow] | None) -> _Fit:
+    tried = [each for each in spent if each.refused is None]
+    if not tried:
+        return _Fit(fits=False, shortfalls=tuple(_of_the_request(spent)))
+    if not call.chain:
+        return _Fit(fits=True)
+    offers = [each.offer for each in tried if each.offer is not None]
+    terms = hold_terms(offers)
+    foreseen = engine.budget.foresee(
+        call.account,
+        terms.lines,
+        min_output=terms.min_output,
+        max_output=terms.max_output,
+        now=engine.clock.wall(),
+        rows=rows,
+    )
+    if foreseen is None:
+        return _Fit(fits=None)
+    if isinstance(foreseen, Granted):
+        priced = all(each.priced for each in tried)
+        amount = foreseen.amount
+        hold = CallQuote(tokens=amount.tokens, nano_usd=amount.nano_usd if priced else None)
+        return _Fit(fits=True, hold=hold, output_tokens=foreseen.output_tokens)
+    return _Fit(fits=False, shortfalls=tuple(_of_a_window(refused) for refused in foreseen))
+
+
+def _of_a_window(refused: Refused) -> Shortfall:
+    return Shortfall(
+        account=refused.account,
+        limit=refused.limit,
+        reason="held" if refused.reason == "held" else "spent",
+        missing_tokens=refused.missing.tokens,
+        missing_nano_usd=refused.missing.nano_usd,
+        refills_at=refused.refills_at,
+    )
+
+
+def _of_the_request(spent: Sequence[Spending]) -> Iterator[Shortfall]:
+    """Limits per request that rule out every target, each named once: by the target that is missing least of it."""
+    least: dict[tuple[str, str], Shortfall] = {}
+    for each in spent:
+        error = each.refused
+        if not isinstance(error, BudgetExceededError) or not error.limit:
+            continue
+        short = Shortfall(
+            account=error.account,
+            limit=error.limit,
+            reason="request",
+            missing_tokens=error.missing_tokens,
+            missing_nano_usd=error.missing_nano_usd,
+            refills_at=None,
+        )
+        known = least.get((short.account, short.limit), short)
+        least[short.account, short.limit] = min(
+            known, short, key=lambda one: (one.missing_nano_usd, one.missing_tokens)
+        )
+    yield from least.values()
