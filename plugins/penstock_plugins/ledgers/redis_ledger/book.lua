@@ -649,7 +649,7 @@ end
 function B.adopt(step)
   local account, use = step[2], step[3]
   local page = B.window(use[1])
-  if B.is_known(page) then return KNOWN end
+  if B.last_of(page) then return KNOWN end
   if B.is_over({use}) then return STALE end
   -- The names of windows are period:zone:account. Looking at them all is dear, and done when a limit is new.
   local pattern = '^([^:]*):[^:]*:(.*)$'
