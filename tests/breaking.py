@@ -123,6 +123,8 @@ class Seen:
     markers: list[str] = attrs.Factory(list[str])
     response: penstock.ChatResponse | None = None
     error: errors.CallError | None = None
+    seconds: float = 0.0
+    """What the call took, where that is asked for."""
 
     def take(self, chunk: penstock.Chunk) -> None:
         self.chunks.append(chunk)

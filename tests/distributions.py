@@ -8,8 +8,12 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from penstock._config import PluginsConfig
 from penstock._discovery import PluginHost
+from penstock.types import Price
+from penstock_plugins import prices
 
 __all__ = [
     "PRICES_MODULE",
@@ -19,6 +23,9 @@ __all__ = [
     "install_prices",
     "install_provider",
     "installed",
+    "price_at_vendor",
+    "prices_read_anew",
+    "prices_without_the_package",
     "write_distribution",
 ]
 
@@ -102,12 +109,39 @@ def install_prices(folder: Path, name: str, *, prefix: str, price: int, source: 
     write_distribution(folder, f"dist-{name}", entries={"plugins": {name: module}}, modules={module: source})
 
 
+@contextmanager
+def prices_without_the_package(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """As it is where genai-prices is not installed."""
+
+    def nowhere(_name: str) -> None:
+        return None
+
+    monkeypatch.setattr(prices, "find_spec", nowhere)
+    with prices_read_anew():
+        yield
+
+
+@contextmanager
+def prices_read_anew() -> Generator[None]:
+    """The package is looked for within, and once more afterwards."""
+    prices.installed_list.cache_clear()
+    try:
+        yield
+    finally:
+        prices.installed_list.cache_clear()
+
+
 def enabled(*names: str) -> PluginsConfig:
     """A configuration that names these plugins."""
     return PluginsConfig(options={name: {} for name in names})
 
 
+def price_at_vendor(host: PluginHost, model: str) -> Price | None:
+    """The price of the model at the vendor that sells it."""
+    return host.price(model, "anthropic" if model.startswith("claude") else "openai", None, 1_800_000_000.0)
+
+
 def input_price(host: PluginHost, model: str) -> int | None:
     """What a million input tokens cost, in nano-USD."""
-    price = host.price(model)
+    price = price_at_vendor(host, model)
     return None if price is None else price.input

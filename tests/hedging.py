@@ -57,6 +57,16 @@ def cut(seconds: float) -> Says:
     return says
 
 
+def in_turn(*says: Says) -> Says:
+    """One after the other."""
+    left = iter(says)
+
+    def said(request: httpx.Request) -> Answer:
+        return next(left)(request)
+
+    return said
+
+
 def silent(request: httpx.Request) -> Answer:
     """Nothing, ever."""
     del request

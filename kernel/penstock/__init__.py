@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import ActorFailedError as ActorFailedError
 from penstock.errors import AttemptTimeoutError as AttemptTimeoutError
 from penstock.errors import AuthenticationError as AuthenticationError
+from penstock.errors import BudgetCutError as BudgetCutError
 from penstock.errors import BudgetExceededError as BudgetExceededError
+from penstock.errors import CacheStoreError as CacheStoreError
 from penstock.errors import CallError as CallError
 from penstock.errors import CascadeExhaustedError as CascadeExhaustedError
 from penstock.errors import CircuitOpenError as CircuitOpenError
@@ -63,6 +65,7 @@ from penstock.errors import TotalTimeoutError as TotalTimeoutError
 from penstock.errors import TransportError as TransportError
 from penstock.errors import UnsendableRequestError as UnsendableRequestError
 from penstock.errors import UnsupportedParameterError as UnsupportedParameterError
+from penstock.policy.cache_policy import CachePolicy as CachePolicy
 from penstock.policy.commit import Commit as Commit
 from penstock.types import Attempt as Attempt
 from penstock.types import Capabilities as Capabilities
@@ -76,6 +79,7 @@ from penstock.types import OutputSchema as OutputSchema
 from penstock.types import ProviderPart as ProviderPart
 from penstock.types import Refusal as Refusal
 from penstock.types import Restarted as Restarted
+from penstock.types import Saved as Saved
 from penstock.types import Seam as Seam
 from penstock.types import Text as Text
 from penstock.types import TextDelta as TextDelta
@@ -89,6 +93,7 @@ from penstock.types import Usage as Usage
 from penstock.types import UsageUpdate as UsageUpdate
 
 if TYPE_CHECKING:
+    from penstock._cache_explanation import CacheExplanation as CacheExplanation
     from penstock._config import Config as Config
     from penstock._events import Event as Event
     from penstock._events import EventStream as EventStream
@@ -107,6 +112,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "CacheExplanation": "penstock._cache_explanation",
     "ChatStream": "penstock._stream",
     "Config": "penstock._config",
     "Event": "penstock._events",

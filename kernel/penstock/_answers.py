@@ -1,33 +1,36 @@
 """One call and the cache: whether it may be cached, its one flight, and what an answer is stored as.
 
-Not here: who owns entries and flights (`actors.cache_actor`).
+First the memory and the flights are asked (`actors.cache_actor`), then, by who leads and in its own task, the second
+level (`_second_level`). Not here: who owns them.
 """
 
 from __future__ import annotations
 
 import logging
+import random
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import attrs
 import msgspec
+import trio
 from msgspec import Struct
 
-from penstock._config import CacheWhen
+from penstock._asked import Call
+from penstock._engine import Engine
+from penstock._second_level import Away, SecondLevel
 from penstock._targets import LiveTarget
-from penstock.actors.cache_actor import CacheRef, Hit, Leads
+from penstock.actors.cache_actor import CacheRef, Found, Hit, Leads
 from penstock.errors import CallError, replica
-from penstock.policy.cache_key import cache_key
+from penstock.policy.cache_key import cache_key, key_parts
 from penstock.policy.coalesce import GoneReason
-from penstock.types import (
-    CacheOutcome,
-    ChatRequest,
-    Completion,
-    Message,
-    Usage,
-    WireRequest,
-)
+from penstock.policy.entries import Entry
+from penstock.policy.freshness import Age, lasting, without_skew
+from penstock.policy.money import cost, usd
+from penstock.types import CacheOutcome, ChatRequest, Completion, Message, Saved, Usage, WireRequest
 
-__all__ = ["CallCache", "GoElsewhere", "StoredAnswer"]
+__all__ = ["Cached", "CallCache", "GoElsewhere", "StoredAnswer"]
 
 logger = logging.getLogger("penstock")
 
@@ -35,6 +38,12 @@ WHOLE = frozenset({"stop", "tool_calls"})
 """Only these are stored: a truncated, refused or filtered answer is not what was asked for."""
 SHARED = frozenset({"invalid_request", "context_length", "content_filtered"})
 """Errors that would meet every follower of a flight as well."""
+NO_OUTAGE = SHARED | {"refused", "budget_exceeded", "unsupported", "parameter_demanded", "unsendable"}
+"""Errors after which nothing stale is offered: they are of the request or of a limit of ours, and nobody is down."""
+MOST_TURNS = 3
+"""Flights that a call joins in vain at one target, each ending in an answer too old for it; then it goes alone."""
+FIRST_POLL, LONGEST_POLL = 0.02, 0.5
+"""Seconds, give or take a half, until a call looks again for the answer that another process is asking for."""
 
 
 class StoredAnswer(Struct, frozen=True, array_like=True):
@@ -46,6 +55,27 @@ class StoredAnswer(Struct, frozen=True, array_like=True):
     model: str
     target: str
     id: str
+    nano_usd: int | None
+    """What it cost; None: nobody knows."""
+
+
+_READER = msgspec.msgpack.Decoder(StoredAnswer)
+
+
+@attrs.frozen
+class Cached:
+    """An answer out of the cache."""
+
+    answer: StoredAnswer
+    age: float
+    """Seconds."""
+
+    @property
+    def saved(self) -> Saved:
+        """What it would have taken."""
+        nano = self.answer.nano_usd
+        spent: Decimal | None = None if nano is None else usd(nano)
+        return Saved(usage=self.answer.usage or Usage(estimated=True), cost=spent, age=self.age)
 
 
 @attrs.frozen
@@ -53,85 +83,227 @@ class GoElsewhere:
     """The flight that was joined ended because its target failed: others go on with the next one."""
 
 
-LookedUp: TypeAlias = StoredAnswer | CallError | GoElsewhere | None
+LookedUp: TypeAlias = Cached | CallError | GoElsewhere | None
+
+
+class _Flight(Struct, eq=False):
+    """A lookup whose end is owed."""
+
+    stage: int
+    target: LiveTarget
+    lookup_id: str
+    key: str
+    wire: WireRequest
 
 
 class CallCache(Struct, eq=False):
     """The cache as one call sees it. Holds at most one flight; `end` is told on every way out."""
 
-    ref: CacheRef | None
-    call_id: str
-    tenant: str
-    when: CacheWhen
-    deadline: float
+    engine: Engine
+    call: Call
     may_lead: bool
     context: object
+    refresh: Callable[[int, str], None] | None = None
+    """Told which stage's stale answer was served, and its key: it is to be fetched anew."""
     outcome: CacheOutcome = "off"
-    _flight: tuple[int, str, str] | None = None
-    """Stage, lookup id and key of the lookup whose end is owed."""
-    _peeked: set[int] = set()
+    _flight: _Flight | None = None
+    _seen: set[int] = set()
+    """Stages that were looked up or peeked at."""
+    _stale: dict[int, Entry] = {}
+    """By stage: what may be served where nobody answers."""
     _encoded: tuple[LiveTarget, ChatRequest, WireRequest] | None = None
     """What the last key was made from."""
 
+    @property
+    def _ref(self) -> CacheRef | None:
+        return self.engine.cache
+
+    @property
+    def _second(self) -> SecondLevel | None:
+        return self.engine.second_level
+
     async def look_up(self, stage: int, target: LiveTarget, request: ChatRequest, wall: float) -> LookedUp:
         """An answer, what became of the flight that was joined, or None: go and ask the target."""
-        if self._flight is not None and self._flight[0] == stage:
+        if self._flight is not None and self._flight.stage == stage:
             return None  # another attempt at the same target: the flight is led already
         self.end(gone="target_failed")
-        key = self._key(target, request, wall)
-        if self.ref is None or key is None:
+        keyed = self._key(target, request, wall)
+        if keyed is None:
             return None
-        lookup_id = f"{self.call_id}/{stage}"
-        self._flight = (stage, lookup_id, key)
+        key, wire = keyed
+        self._seen.add(stage)
         self.outcome = "miss"
+        for turn in range(MOST_TURNS):
+            self._flight = flight = _Flight(stage, target, f"{self.call.id}/{stage}/{turn}", key, wire)
+            found = await self._ask(flight)
+            if isinstance(found, CallError):
+                return found
+            if not isinstance(found, Hit):
+                if found.stale is not None:
+                    self._stale[stage] = found.stale
+                if isinstance(found, Leads) and found.after == "target_failed":
+                    return GoElsewhere()
+                return await self._look_further(flight, wall, leads=isinstance(found, Leads))
+            self.end(gone="not_shareable")
+            served = self._serve(stage, key, found.entry, since=wall, follower=found.follower)
+            if served is not None:
+                return served
+            # What another call was given is too old for this one: once more, by its own measure.
+        return None
+
+    async def _ask(self, flight: _Flight) -> Found | CallError:
+        """What memory and flights say."""
+        assert self._ref is not None
+        policy = self.call.cache
         try:
-            found = await self.ref.lookup(
-                lookup_id, key, may_lead=self.may_lead, deadline=self.deadline, context=self.context
+            return await self._ref.lookup(
+                flight.lookup_id,
+                flight.key,
+                may_lead=self.may_lead and policy.store,
+                deadline=self.call.deadline,
+                read=policy.read,
+                max_age=policy.max_age,
+                context=self.context,
             )
         except CallError as shared:
             if shared.kind not in SHARED:
                 raise  # of the mailbox: our time is up
             self.end(gone="target_failed")
             return replica(shared)  # each follower raises, and signs, its own
-        if not isinstance(found, Hit):
-            passed_on = isinstance(found, Leads) and found.after == "target_failed"
-            return GoElsewhere() if passed_on else None
-        self.outcome = "follower" if found.follower else "hit"
-        self.end(gone="not_shareable")
-        return msgspec.msgpack.decode(found.value, type=StoredAnswer)
 
-    async def peek(self, stage: int, target: LiveTarget, request: ChatRequest, wall: float) -> StoredAnswer | None:
+    async def _look_further(self, flight: _Flight, since: float, *, leads: bool) -> Cached | None:
+        """The second level, and the processes that share it; None: go and ask upstream."""
+        second = self._second
+        if second is None:
+            return None
+        served = await self._from_store(second, flight, since) if self.call.cache.read else None
+        if served is None and leads and second.shares_flights:
+            served = await self._from_others(second, flight, since)
+        return None if isinstance(served, Away) else served
+
+    async def _from_others(self, second: SecondLevel, flight: _Flight, since: float) -> Cached | Away | None:
+        """The answer that another process is asking for; None: it is up to this one now."""
+        before = await second.get(flight.key) if not self.call.cache.read else None
+        if isinstance(before, Away):
+            return before
+        # By clocks alone an older answer could not be told from a new one: those of two machines differ.
+        known = None if before is None else before.stored_at
+        pause = FIRST_POLL
+        while (leads := await second.claim(flight.key, self.call.id)) is False:
+            await trio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads load, guards nothing
+            pause = min(LONGEST_POLL, pause * 1.5)
+            served = await self._from_store(second, flight, since, follower=True, known=known)
+            if isinstance(served, Cached):
+                return served
+        if isinstance(leads, Away):
+            return leads
+        # Whoever asked before may have answered between the two.
+        return await self._from_store(second, flight, since, follower=True, known=known)
+
+    async def _from_store(
+        self, second: SecondLevel, flight: _Flight, since: float, *, follower: bool = False, known: float | None = None
+    ) -> Cached | Away | None:
+        entry = await second.get(flight.key)
+        if not isinstance(entry, Entry):
+            return entry
+        if entry.stored_at == known:
+            return None
+        entry = without_skew(entry, self.engine.clock.wall())
+        served = self._serve(flight.stage, flight.key, entry, since=since, follower=follower)
+        if served is not None:
+            self.end(entry=entry)
+        return served
+
+    async def peek(self, stage: int, target: LiveTarget, request: ChatRequest, wall: float) -> Cached | None:
         """An answer of a target that cannot be asked now, once for each stage. Joins and leads no flight."""
-        if stage in self._peeked:
+        if stage in self._seen:
             return None
-        self._peeked.add(stage)
-        key = self._key(target, request, wall)
-        if self.ref is None or key is None:
+        keyed = self._key(target, request, wall)
+        if keyed is None or not self.call.cache.read:
             return None
-        value = await self.ref.peek(key, deadline=self.deadline, context=self.context)
-        if value is None:
+        self._seen.add(stage)
+        assert self._ref is not None
+        key, _ = keyed
+        entry = await self._ref.peek(key, deadline=self.call.deadline, context=self.context)
+        if entry is None and self._second is not None:
+            further = await self._second.get(key)
+            entry = without_skew(further, self.engine.clock.wall()) if isinstance(further, Entry) else None
+        return None if entry is None else self._serve(stage, key, entry, since=wall, follower=False)
+
+    def _serve(self, stage: int, key: str, entry: Entry, *, since: float, follower: bool) -> Cached | None:
+        """The entry as an answer, where this call may have it; what is too old for now is kept in mind."""
+        now, policy = self.engine.clock.wall(), self.call.cache
+        if not policy.read and entry.stored_at < since:
             return None
-        self.outcome = "hit"
-        return msgspec.msgpack.decode(value, type=StoredAnswer)
+        age = self.engine.freshness.age(entry.stored_at, entry.fresh_until, now, max_age=policy.max_age)
+        if age is Age.GONE:
+            return None
+        answer = _read(entry)
+        if answer is None:
+            return None
+        if age is Age.IF_ERROR:
+            self._stale[stage] = entry
+            return None
+        if age is Age.FRESH:
+            self.outcome = "follower" if follower else "hit"
+        else:
+            self.outcome = "stale"
+            if self.refresh is not None:
+                self.refresh(stage, key)
+        return Cached(answer, now - entry.stored_at)
+
+    def stale(self) -> Cached | None:
+        """What was found past its time, of the first target in the cascade that has any. Asks nobody."""
+        now, policy = self.engine.clock.wall(), self.call.cache
+        for stage in sorted(self._stale):
+            entry = self._stale[stage]
+            age = self.engine.freshness.age(entry.stored_at, entry.fresh_until, now, max_age=policy.max_age)
+            # One that may be served while it is fetched anew, and was not: a follower of whoever fetched it.
+            answer = None if age is Age.GONE else _read(entry)
+            if answer is not None:
+                self.outcome = "stale"
+                return Cached(answer, now - entry.stored_at)
+        return None
+
+    @property
+    def offers_stale(self) -> bool:
+        """True where an outage may be answered from the cache."""
+        return self._ref is not None and self.engine.freshness.stale_if_error > 0
 
     def would_look_up(self, target: LiveTarget, request: ChatRequest, wall: float) -> bool:
         """True where a call that comes to the target asks the cache first. Asks nobody."""
         return self._key(target, request, wall) is not None
 
-    def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> str | None:
-        """None: not to be cached, or the codec cannot say it; the attempt will meet the same, and say what it is."""
-        if self.ref is None or not self._wanted(request, target):
-            return None
+    def key_of(self, target: LiveTarget, request: ChatRequest, wall: float) -> tuple[str, WireRequest] | None:
+        """The key of a request, whether or not it would be cached; None where the codec cannot say it."""
         codec = target.provider.codec
         try:
             wire = codec.encode(request, target.wire, stream=False, now=wall)
             key = cache_key(
-                wire, family=codec.family, significant_headers=codec.significant_headers, tenant=self.tenant
+                wire, family=codec.family, significant_headers=codec.significant_headers, tenant=self.call.tenant
             )
-        except (Exception, SystemExit):  # noqa: BLE001 - foreign code; see above
+        except (Exception, SystemExit):  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
             return None
-        self._encoded = (target, request, wire)
-        return key
+        return key, wire
+
+    def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> tuple[str, WireRequest] | None:
+        if self._ref is None or not self.wanted(request, target):
+            return None
+        keyed = self.key_of(target, request, wall)
+        if keyed is not None:
+            self._encoded = (target, request, keyed[1])
+        return keyed
+
+    def wanted(self, request: ChatRequest, target: LiveTarget) -> bool:
+        """True where the policy lets this request be cached at this target."""
+        if not (self.call.cache.read or self.call.cache.store):
+            return False
+        if self.call.cache_when != "deterministic":
+            return self.call.cache_when == "always"
+        temperature: Any = request.temperature
+        if temperature is None:
+            temperature = target.wire.params.get("temperature")
+        return bool(temperature == 0)
 
     def take_encoded(self, target: LiveTarget, request: ChatRequest) -> WireRequest | None:
         """The unstreamed wire request that the key was made from, where exactly this request goes out. Once."""
@@ -140,20 +312,41 @@ class CallCache(Struct, eq=False):
             return None
         return encoded[2]
 
-    def keep(self, completion: Completion, target: str, *, capped: bool) -> None:
+    def keep(self, completion: Completion, target: LiveTarget, *, capped: bool) -> None:
         """Ends the flight with a whole answer: stored and shared where it is one that was asked for."""
-        if self._flight is None:
+        flight = self._flight
+        if flight is None:
             return
-        if capped or completion.finish_reason not in WHOLE:
-            self.end(gone="not_shareable")
+        refused = ""
+        if capped:
+            refused = "a budget cut the last answer short"
+        elif completion.finish_reason not in WHOLE:
+            refused = f"the last answer ended with finish_reason {completion.finish_reason!r}"
+        elif not self.call.cache.store:
+            refused = "the last call was read-only"
+        if refused:
+            self.end(gone="not_shareable", refused=refused)
             return
         try:
-            value = msgspec.msgpack.encode(_stored(completion, target))
+            entry = self._entry(flight, completion, target)
         except Exception as error:  # noqa: BLE001 - whatever an answer holds that cannot be stored, it is an answer
-            logger.warning("an answer of %s cannot be stored: %s", target, type(error).__name__)
-            self.end(gone="not_shareable")
-        else:
-            self.end(value=value)
+            logger.warning("an answer of %s cannot be stored: %s", target.name, type(error).__name__)
+            self.end(gone="not_shareable", refused=f"the last answer cannot be stored ({type(error).__name__})")
+            return
+        if self._second is not None:
+            self._second.put(flight.key, entry)
+        self.end(entry=entry)
+
+    def _entry(self, flight: _Flight, completion: Completion, target: LiveTarget) -> Entry:
+        usage, codec, now = completion.usage, target.provider.codec, self.engine.clock.wall()
+        nano = None if usage is None or target.price is None else cost(usage, target.price)
+        answer = StoredAnswer(
+            completion.message, completion.finish_reason, usage, completion.model, target.name, completion.id, nano
+        )
+        assert self.engine.config.cache is not None
+        fresh = lasting(self.engine.config.cache.ttl, random.random())  # noqa: S311 - spreads expiry, guards nothing
+        parts = key_parts(flight.wire, family=codec.family, significant_headers=codec.significant_headers)
+        return Entry(msgspec.msgpack.encode(answer), now, now + fresh, msgspec.msgpack.encode(parts))
 
     def failed(self, error: CallError) -> None:
         """Ends the flight where its followers would meet the same error."""
@@ -161,25 +354,26 @@ class CallCache(Struct, eq=False):
             self.end(error=replica(error))
 
     def end(
-        self, *, value: bytes | None = None, error: CallError | None = None, gone: GoneReason = "cancelled"
+        self,
+        *,
+        entry: Entry | None = None,
+        error: CallError | None = None,
+        gone: GoneReason = "cancelled",
+        refused: str = "",
     ) -> None:
         """Tells how the flight ended, once. Never raises, never waits."""
-        if self._flight is None or self.ref is None:
+        flight = self._flight
+        if flight is None or self._ref is None:
             return
-        _, lookup_id, key = self._flight
         self._flight = None
-        self.ref.end(lookup_id, key, value=value, error=error, gone=gone)
-
-    def _wanted(self, request: ChatRequest, target: LiveTarget) -> bool:
-        if self.when != "deterministic":
-            return self.when == "always"
-        temperature: Any = request.temperature
-        if temperature is None:
-            temperature = target.wire.params.get("temperature")
-        return bool(temperature == 0)
+        self._ref.end(flight.lookup_id, flight.key, entry=entry, error=error, gone=gone, refused=refused)
+        if self._second is not None:
+            self._second.release(flight.key, self.call.id)
 
 
-def _stored(completion: Completion, target: str) -> StoredAnswer:
-    return StoredAnswer(
-        completion.message, completion.finish_reason, completion.usage, completion.model, target, completion.id
-    )
+def _read(entry: Entry) -> StoredAnswer | None:
+    """None for what is no answer: bytes of a store that are whole, and yet not ours."""
+    try:
+        return _READER.decode(entry.value)
+    except (msgspec.DecodeError, ValueError):
+        return None

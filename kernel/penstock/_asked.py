@@ -14,6 +14,7 @@ from penstock._budgeting import BudgetRules
 from penstock._config import CacheWhen, OnLeave
 from penstock._targets import LiveTarget
 from penstock.policy.accounts import AccountSpec
+from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import FIRST_CONTENT, Commit
 from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry import AllOpen, Stage
@@ -36,6 +37,8 @@ class Call(Struct, frozen=True, eq=False, kw_only=True):
     """The accounts on its path that have limits, the root's first."""
     tenant: str
     cache_when: CacheWhen
+    """What `cache.when` and the configuration come to."""
+    cache: CachePolicy
     deadline: float
     horizon: float
     """The caller's own deadline: nothing is begun that could not end before it."""

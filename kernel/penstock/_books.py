@@ -1,7 +1,8 @@
 """The books of one call: its attempts, what they cost, and what is charged to its hold.
 
-Two figures for one attempt: `likely`, the best guess, is what the caller is told; `charged` is what the ledger books,
-and it is never below what the provider can bill. They differ only where the provider did not say.
+Two figures for one attempt: `likely`, the best guess, is what the caller is told; `charged` is what is booked and told
+in events, and where anything bounds it, it is never below what the provider can bill. They differ only where the
+provider did not say.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from decimal import Decimal
 import msgspec
 from msgspec import Struct
 
-from penstock._budgeting import text_bytes
+from penstock._budgeting import text_bytes, uncapped_bound
 from penstock._targets import LiveTarget
 from penstock.errors import (
     BudgetExceededError,
@@ -28,10 +29,12 @@ from penstock.errors import (
 from penstock.policy.bound import lower_bound_tokens
 from penstock.policy.budget import Amount
 from penstock.policy.holds import NOTHING
-from penstock.policy.money import cost, usd
+from penstock.policy.ledger_steps import Spent
+from penstock.policy.money import cost, dearest_prices, nano_for, usd
 from penstock.policy.retry import ACTIONS, Stop
 from penstock.policy.retry_budget import Suppressed, Withdrawn
-from penstock.types import Attempt, ChatRequest, Usage
+from penstock.policy.routing import Learned
+from penstock.types import Attempt, ChatRequest, Price, Usage
 
 __all__ = ["Books", "Running", "action_key"]
 
@@ -59,6 +62,8 @@ class Running(Struct, eq=False, kw_only=True):
     """What the attempt can cost at most; None where no account on the path asks."""
     output_bound: int | None
     """Output tokens that it may be given; None: as `bound`."""
+    price: Price | None
+    """What it is charged at: the target's, or what one of unknown price is taken to cost."""
     request: ChatRequest
     started_wall: float
     started: float
@@ -72,6 +77,8 @@ class Running(Struct, eq=False, kw_only=True):
 class Books(Struct, eq=False):
     """Filled as the call goes on. `charged` never falls."""
 
+    unknown_usage: str = "bound"
+    """What is charged where usage was not told: the attempt's whole bound, or the best guess ("likely")."""
     attempts: list[Attempt] = []
     errors: list[CallError] = []
     refusals: list[CallError] = []
@@ -86,6 +93,8 @@ class Books(Struct, eq=False):
     """Attempts so far, the ones under way among them."""
     under_way: Amount = NOTHING
     """What the attempts that are not over yet can cost at most."""
+    by_target: dict[tuple[str, bool], Spent] = {}
+    """What was charged, for reports: by target, and whether it is known."""
 
     def begin(self, bound: Amount | None) -> int:
         """An attempt begins that can cost so much at most. Returns its number, from 1."""
@@ -106,22 +115,27 @@ class Books(Struct, eq=False):
         first_token: float | None = None,
         request_id: str | None = None,
         status: int | None = None,
+        learned: Learned | None = None,
     ) -> Attempt:
         """The attempt is over. `usage` is what the provider reported, the whole of it where `complete`.
 
-        `status` is that of the response; None: no head of it came.
+        `status` is that of the response; None: no head of it came. `learned` is what is known of the target's bounds.
         """
         self.under_way -= running.bound or NOTHING
         unbilled = error is not None and _is_unbilled(error, status)
         known = unbilled or (complete and usage is not None)
         likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()
-        price = running.target.price
-        likely_cost = None if price is None else cost(likely, price)
+        likely_cost = _cost(running, likely, unbilled=unbilled)
         charge = Amount(likely.total_tokens, likely_cost or 0)
-        if not known and running.bound is not None:
-            charge = Amount(max(charge.tokens, running.bound.tokens), max(charge.nano_usd, running.bound.nano_usd))
+        if running.target.price is None:
+            likely_cost = None  # what is charged in its place is nothing to be told as the cost
+        if not known and self.unknown_usage == "bound":
+            # Where no account asked for the bound before, it is found out now, and only now.
+            bound = running.bound or uncapped_bound(running.request, running.target, learned) or NOTHING
+            charge = charge.at_least(bound + _beyond(running, likely.output_tokens))
         self.charged += charge
         self.estimated = self.estimated or not known
+        self._tell(running.target.name, likely, charge, estimated=not known)
         attempt = Attempt(
             target=running.target.name,
             number=running.number,
@@ -139,6 +153,21 @@ class Books(Struct, eq=False):
         )
         self.attempts.append(attempt)
         return attempt
+
+    def _tell(self, target: str, usage: Usage, charge: Amount, *, estimated: bool) -> None:
+        spent = Spent(
+            target=target,
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            # What was charged beyond the best guess could be either: it is told where it costs most.
+            output_tokens=usage.output_tokens + max(0, charge.tokens - usage.total_tokens),
+            reasoning_tokens=usage.reasoning_tokens,
+            nano_usd=charge.nano_usd,
+            estimated=estimated,
+        )
+        before = self.by_target.get((target, estimated))
+        self.by_target[target, estimated] = spent if before is None else before + spent
 
     def note(self, error: CallError) -> None:
         """An error the call has met: of an attempt, or of a flight it had joined."""
@@ -234,6 +263,23 @@ def _is_unbilled(error: PenstockError, status: int | None) -> bool:
         # An error inside an answer, of whatever kind: work was done before it came.
         return False
     return not ACTIONS[action_key(error)].billed or (status is not None and 400 <= status < 500)
+
+
+def _cost(running: Running, usage: Usage, *, unbilled: bool) -> int | None:
+    """What the exchange costs in nano-USD; None where nobody knows a price for it."""
+    price = running.price
+    if price is None:
+        return None
+    # What cost nothing has no price for the request itself either.
+    return 0 if unbilled and usage == Usage() else cost(usage, price, running.started_wall)
+
+
+def _beyond(running: Running, output_tokens: int) -> Amount:
+    """What was served beyond the output that the attempt was given: its bound does not cover that."""
+    if running.output_bound is None or output_tokens <= running.output_bound:
+        return NOTHING
+    over, price = output_tokens - running.output_bound, running.price
+    return Amount(over, 0 if price is None else nano_for(over, dearest_prices(price).output))
 
 
 def _together(refusals: Sequence[CallError]) -> CallError:

@@ -21,9 +21,20 @@ from penstock.policy.budget import Amount, Line, Refused
 from penstock.policy.money import cost
 from penstock.policy.routing import Learned
 from penstock.policy.shape import Shape, shape_of
-from penstock.types import ChatRequest, Message, Text, ToolCall, ToolResult, Usage
+from penstock.types import ChatRequest, Message, Price, Text, ToolCall, ToolResult, Usage
 
-__all__ = ["BudgetRules", "HoldTerms", "Offer", "hold_terms", "is_text", "price_offers", "refusal_error", "text_bytes"]
+__all__ = [
+    "BudgetRules",
+    "HoldTerms",
+    "Offer",
+    "hold_terms",
+    "is_text",
+    "output_bound",
+    "price_offers",
+    "refusal_error",
+    "text_bytes",
+    "uncapped_bound",
+]
 
 
 @attrs.frozen
@@ -31,7 +42,11 @@ class BudgetRules:
     """What the configuration says of budgets beside the limits themselves."""
 
     on_unknown_price: str = "deny"
+    price_cap: Price | None = None
+    """What a model of unknown price is taken to cost, where `on_unknown_price` is "cap"."""
     on_unknown_bound: str = "deny"
+    unknown_usage: str = "bound"
+    """What is charged for an attempt whose usage nobody told: its bound, or the best guess ("likely")."""
     hold_wait: float = 5.0
     min_output_tokens: int = 1_024
 
@@ -48,6 +63,8 @@ class Offer(Struct, frozen=True):
     """The codec's own bound of the input; None where there is none, and the line stands on the estimate."""
     uncapped_output: int
     """What `outputs.maximum` would be without an account's limit per request."""
+    price: Price | None = None
+    """What it is held and charged at: the target's, or the cap."""
     text_bytes: int = 0
     """Of a request that is text alone; 0 for others, which say nothing about how text turns into tokens."""
 
@@ -111,6 +128,32 @@ def price_offers(
     return offers
 
 
+def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | None) -> Amount | None:
+    """The most that an attempt costs where no account has a say in it; None: nothing bounds it. Never raises.
+
+    The codec reads the whole request for it: it is asked only where a provider did not tell what it billed.
+    """
+    try:
+        reads = _input_bound(request, target)
+    except CallError:
+        return None
+    writes = output_bound(request, target)
+    if reads is None or writes is None:
+        return None
+    reads += (learned or NOTHING_LEARNED).extra_allowance
+    return Line.at_price(reads, target.price, writes).amount_at(writes)
+
+
+def output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
+    """Output tokens that the wire request itself allows; None: nothing bounds them. Never raises."""
+    told: object = None
+    try:
+        told = target.provider.codec.output_bound(request, target.wire)
+    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+        return None
+    return told if isinstance(told, int) and told >= 0 else None
+
+
 class _Asked(Struct, frozen=True):
     """A request, and what every target would find out of it anew."""
 
@@ -140,11 +183,11 @@ def _offer(
             f"{target.name}: the request holds something whose input tokens have no bound, and an account on its path"
             ' has a limit; on_unknown_bound = "estimate" would let it through on a guess'
         )
-    price = target.price
+    price = target.price or rules.price_cap
     if price is None and terms.money and rules.on_unknown_price != "allow":
         return BudgetExceededError(
             f"{target.name}: the price of {target.wire.model} is not known, and an account on its path has a limit in"
-            ' money; give the target a price, or set on_unknown_price = "allow"'
+            ' money; give the target a price, or set on_unknown_price to "cap" or "allow"'
         )
     input_tokens = (estimate if bound is None else bound) + learned.extra_allowance
     output = _output_terms(asked, target, terms.output_cap, rules.min_output_tokens)
@@ -157,7 +200,7 @@ def _offer(
         refused = check_request_limits(terms.chain, estimate, outputs.minimum, nano_usd=least)
         if refused:
             return refusal_error(refused)
-    return Offer(line, outputs, output.choices, estimate, bound, output.uncapped, asked.says_how_text_counts)
+    return Offer(line, outputs, output.choices, estimate, bound, output.uncapped, price, asked.says_how_text_counts)
 
 
 def _output_terms(asked: _Asked, target: LiveTarget, output_cap: int | None, min_output_tokens: int) -> OutputTerms:

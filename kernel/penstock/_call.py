@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import trio
 
-from penstock._answers import CallCache, GoElsewhere, StoredAnswer
+from penstock._answers import NO_OUTAGE, Cached, CallCache, GoElsewhere
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race
 from penstock._books import Books, action_key
@@ -30,8 +30,10 @@ from penstock._targets import LiveTarget
 from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import (
+    BudgetCutError,
     BudgetExceededError,
     CallError,
+    CascadeExhaustedError,
     DeadlineExceededError,
     ParameterDemandedError,
     PenstockError,
@@ -68,7 +70,7 @@ class _Run:
         self.engine = engine
         self.call = call
         self.consumer = consumer
-        self.books = Books()
+        self.books = Books(unknown_usage=call.rules.unknown_usage)
         self.cascade = Cascade(
             call.stages,
             deadline=min(call.deadline, call.horizon),
@@ -77,9 +79,7 @@ class _Run:
         )
         self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
         context = call.span.context
-        self.cache = CallCache(
-            engine.cache, call.id, call.tenant, call.cache_when, call.deadline, consumer is None, context
-        )
+        self.cache = CallCache(engine, call, consumer is None, context, partial(engine.refresh, call))
         self.hold = CallHold(
             engine.budget,
             call.id,
@@ -133,6 +133,10 @@ class _Run:
                     return response
             # Where the caller's own time was up as well, the caller's scope is the one to tell.
             await trio.lowlevel.checkpoint_if_cancelled()
+            stale = await self.stale_in_hand()
+            if stale is not None:
+                outcome, target = "ok", stale.target
+                return stale
             raise cut_short(  # noqa: TRY301 - told of below like whatever else ends a call
                 self.engine,
                 self.call,
@@ -190,7 +194,7 @@ class _Run:
                 continue
             match step:
                 case Stop() as stop:
-                    raise self.last_word(self.books.verdict(stop, now))
+                    return await self.outage(self.last_word(self.books.verdict(stop, now)))
                 case Wait(until=until, stage=stage):
                     self.call.span.event("wait", target=self.call.targets[stage].name, seconds=until - now)
                     scopes = {scope for target in self.call.targets for scope in target.scopes}
@@ -213,7 +217,7 @@ class _Run:
         asked = self.trials.asked(begin, fitted)
         if not self.trials.showing.committed:
             found = await self.cache.look_up(stage, target, asked, self.engine.clock.wall())
-            if isinstance(found, StoredAnswer):
+            if isinstance(found, Cached):
                 return await self.replay(found)
             if isinstance(found, CallError):
                 self.note_failure(stage, found)
@@ -249,21 +253,46 @@ class _Run:
         """Stages whose circuit lets nobody pass yet: by what everyone knows, and by what this call was told."""
         return later(self.engine.opened(self.call.targets), self.denied)
 
-    async def stored_for(self, blocked: Mapping[int, float], step: Step) -> StoredAnswer | None:
+    async def stored_for(self, blocked: Mapping[int, float], step: Step) -> Cached | None:
         """A stored answer of a target that would be passed over because it is unhealthy: that does not matter then."""
         if self.trials.showing.committed:
             return None
         last = step.stage if isinstance(step, Try) else len(self.call.targets)
-        for stage in sorted(blocked):
-            if stage < last:
-                target = self.call.targets[stage]
-                request = self.fitting.foreseen(stage, target)
-                if isinstance(request, CallError):
-                    continue
-                stored = await self.cache.peek(stage, target, request, self.engine.clock.wall())
-                if stored is not None:
-                    return stored
+        return await self.stored_of(stage for stage in sorted(blocked) if stage < last)
+
+    async def stored_of(self, stages: Iterable[int]) -> Cached | None:
+        """The first of their stored answers that may be served, without asking anybody upstream."""
+        for stage in stages:
+            target = self.call.targets[stage]
+            request = self.fitting.foreseen(stage, target)
+            if isinstance(request, CallError):
+                continue
+            stored = await self.cache.peek(stage, target, request, self.engine.clock.wall())
+            if stored is not None:
+                return stored
         return None
+
+    async def outage(self, error: CallError) -> ChatResponse:
+        """The cascade has come to its end: an answer past its time, where that is better than the error it ends in."""
+        stale = await self.stale_instead_of(error)
+        if stale is None:
+            raise error
+        return await self.replay(stale)
+
+    async def stale_instead_of(self, error: CallError) -> Cached | None:
+        """In an outage an answer past its time, in the cascade's order; None: there is none, or it is no outage."""
+        last = error.errors[-1] if isinstance(error, CascadeExhaustedError) else error
+        if self.trials.showing.committed or not self.cache.offers_stale or last.kind in NO_OUTAGE:
+            return None
+        return await self.stored_of(range(len(self.call.targets))) or self.cache.stale()
+
+    async def stale_in_hand(self) -> ChatResponse | None:
+        """The same where the call's own time is up: what has been found by then."""
+        engine = self.engine
+        if engine.clock.monotonic() < self.call.deadline or engine.closing or engine.failure is not None:
+            return None
+        stale = None if self.trials.showing.committed or not self.cache.offers_stale else self.cache.stale()
+        return None if stale is None else await self.replay(stale)
 
     async def cover(self, stage: int, begin: Begin, asked: ChatRequest) -> CallError | None:
         """Money and tokens for one more attempt; the first time, what each stage may cost is worked out."""
@@ -330,6 +359,8 @@ class _Run:
             elif ended.overtaken:
                 self.cascade.overtaken(ended.stage)
                 self.silent.add(ended.stage)
+            elif ended.lost:
+                self.cascade.lost(ended.stage)
         winner = attempt.race.winner
         return winner if winner is not None and winner.error is None else None
 
@@ -396,6 +427,9 @@ class _Run:
     def failed(self, attempt: AttemptRun, error: CallError) -> None:
         """An attempt ended in an error: the call goes on, or what was shown is all there will be."""
         trials, stage = self.trials, attempt.stage
+        if isinstance(error, BudgetCutError):
+            self.cut(attempt, error)
+            return
         if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
             # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
             trials.prefill_refused.add(stage)
@@ -411,6 +445,17 @@ class _Run:
         elif trials.shown is attempt:
             trials.showing.lost()
         self.note_failure(stage, error, of_this_call=attempt.filtered)
+
+    def cut(self, attempt: AttemptRun, error: BudgetCutError) -> None:
+        """The answer used up the hold. That is the end under every commit policy, but where another attempt won."""
+        self.call.span.event("budget_cut", target=attempt.target.name)
+        self.books.note(error)
+        if attempt.race.winner not in (None, attempt):
+            self.cascade.give_up(attempt.stage)
+            return
+        if self.trials.showing.committed and self.consumer is not None:
+            error.partial = self.trials.partial
+        raise self.books.signed(error)
 
     def pass_over(self, stage: int, error: CallError) -> None:
         """The target cannot be asked this: another may be, where the rule for what it cannot take does not end it."""
@@ -485,7 +530,7 @@ class _Run:
     async def respond(self, attempt: AttemptRun, completion: Completion) -> ChatResponse:
         """The response; a stream's last chunk goes out just before it."""
         capped = self.hold.capped(attempt.stage, completion.finish_reason)
-        self.cache.keep(completion, attempt.target.name, capped=capped)
+        self.cache.keep(completion, attempt.target, capped=capped)
         message = await self.trials.finish(attempt, completion)
         return ChatResponse(
             message=message,
@@ -503,9 +548,9 @@ class _Run:
             metadata=self.call.metadata,
         )
 
-    async def replay(self, stored: StoredAnswer) -> ChatResponse:
+    async def replay(self, cached: Cached) -> ChatResponse:
         """A stored answer: it costs nothing, whatever it once cost."""
-        usage = self.books.usage
+        usage, stored = self.books.usage, cached.answer
         if self.consumer is not None:
             await self.consumer.put([*replayed(stored.message), Finished(stored.finish_reason, usage)])
         return ChatResponse(
@@ -518,6 +563,7 @@ class _Run:
             route=self.call.route,
             attempts=tuple(self.books.attempts),
             cache=self.cache.outcome,
+            saved=cached.saved,
             id=stored.id,
             metadata=self.call.metadata,
         )

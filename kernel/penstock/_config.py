@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from penstock._config_checks import LATER, NOT_IN_A_FILE, at_least_one, more_than_zero, not_empty
+from penstock._config_checks import NOT_IN_A_FILE, at_least_one, more_than_zero, not_empty, zero_or_more
 from penstock._nearest import did_you_mean, quoted
 from penstock._secrets import Secret
 from penstock.errors import NoRouteError
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.breaker import BreakerSettings
+from penstock.policy.cache_policy import CacheWhen
 from penstock.policy.commit import FIRST_CONTENT, Commit
 from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry import AllOpen
@@ -41,11 +42,8 @@ __all__ = [
     "Timeouts",
 ]
 
-STORES_LATER = ("sqlite", "redis")
-
 OnLeave: TypeAlias = Literal["cancel", "drain"]
 OnStoreDown: TypeAlias = Literal["deny", "allow"]
-CacheWhen: TypeAlias = Literal["deterministic", "always", "never"]
 DEFAULT_ROUTE = "default"
 
 
@@ -181,12 +179,27 @@ class BudgetConfig:
     """The tree of accounts, and what happens where something about a call's cost is not known."""
 
     accounts: tuple[AccountSpec, ...] = ()
-    on_unknown_price: Literal["deny", "allow"] = "deny"
+    on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
+    price_cap: Price | None = None
+    """What a model of unknown price is taken to cost where that is "cap"."""
     on_unknown_bound: Literal["deny", "estimate"] = "deny"
+    unknown_usage: Literal["bound", "likely"] = "bound"
+    """What is charged for an attempt whose usage the provider did not tell. "likely", the best guess, may be less than
+    what is billed: limits may then be exceeded."""
     hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
     """Seconds a call waits for other calls' holds to settle."""
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
     """A budget never caps an answer below this: it refuses."""
+
+    @property
+    def gives_up(self) -> str | None:
+        """What is no longer promised of the limits, in a sentence; None where nothing is given up."""
+        if self.unknown_usage == "bound" or not any(spec.limits for spec in self.accounts):
+            return None
+        return (
+            'budget.unknown_usage = "likely": where a provider does not tell what an attempt used, the best guess is'
+            " charged, which may be less than is billed; limits may be exceeded by the difference"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -209,11 +222,20 @@ class LedgerConfig:
 class CacheConfig:
     """Where and when answers are kept."""
 
-    store: Literal["memory"] = attrs.field(default="memory", metadata={LATER: STORES_LATER})
+    store: str = attrs.field(default="sqlite", validator=not_empty)
+    """The name of what keeps them beyond this process; `memory`: nothing does."""
     ttl: float = attrs.field(default=3600.0, validator=more_than_zero)
     """Seconds."""
     when: CacheWhen = "deterministic"
+    stale_while_revalidate: float = attrs.field(default=0.0, validator=zero_or_more)
+    """Seconds after its ttl in which an answer is served at once, and fetched anew in the background."""
+    stale_if_error: float = attrs.field(default=0.0, validator=zero_or_more)
+    """Seconds after its ttl in which an answer is served once every target has failed."""
     memory_bytes: int = attrs.field(default=67_108_864, validator=at_least_one)
+    store_timeout: float = attrs.field(default=0.25, validator=more_than_zero)
+    """Seconds that one call waits for the store at most, each time it asks it; then it goes on as if it had missed."""
+    options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only, metadata={NOT_IN_A_FILE: True})
+    """What the table says beside these: the store's own."""
 
 
 @attrs.frozen(kw_only=True)

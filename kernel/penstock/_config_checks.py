@@ -28,6 +28,7 @@ __all__ = [
     "not_empty",
     "sendable_headers",
     "sendable_json",
+    "zero_or_more",
 ]
 
 NOT_IN_A_FILE = "penstock_not_in_a_file"
@@ -44,6 +45,12 @@ def more_than_zero(_: object, attribute: attrs.Attribute[Any], value: float) -> 
     """An attrs validator: a number that is finite and more than 0."""
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{attribute.name} must be more than 0 and finite")
+
+
+def zero_or_more(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    """An attrs validator: a number that is finite and not below 0."""
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{attribute.name} must be 0 or more, and finite")
 
 
 def at_least_one(_: object, attribute: attrs.Attribute[Any], value: int) -> None:

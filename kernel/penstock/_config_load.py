@@ -31,7 +31,7 @@ from penstock._config_mistakes import Mistakes, join, plain, shown
 from penstock._config_plugins import read_plugins
 from penstock._config_providers import KERNEL_KEYS, own_options, read_keys, settle_provider
 from penstock._config_references import References
-from penstock._config_stores import read_ledger
+from penstock._config_stores import read_cache, read_ledger
 from penstock._config_tables import (
     AccountTable,
     BreakerTable,
@@ -72,7 +72,6 @@ SECTIONS = (
     "plugins",
 )
 SECTIONS_LATER = frozenset({"telemetry", "hedging", "hedge", "gateway", "validators", "rehearsal"})
-NO_STORE = 'without it the store is sqlite, which is not available in this version; say store = "memory"'
 LONGEST_NAME = 200
 
 
@@ -131,7 +130,7 @@ class _Loading:
             retry_budget=retry_budget,
             budget=self._budget(),
             ledger=self._ledger(host),
-            cache=self._cache(),
+            cache=self._cache(host),
             plugins=plugins,
         )
         settled: dict[str, ProviderConfig] = {}
@@ -250,10 +249,16 @@ class _Loading:
                 self.mistakes.add(path, "the root account is [budget]")
             elif read is not None:
                 accounts.append(_account(name, read))
+        if root.on_unknown_price == "cap" and root.price_cap is None:
+            self.mistakes.add("budget.price_cap", 'on_unknown_price = "cap" needs it: { input = 20, output = 100 }')
+        if root.on_unknown_price != "cap" and root.price_cap is not None:
+            self.mistakes.add("budget.price_cap", 'it counts only where on_unknown_price is "cap"')
         return BudgetConfig(
             accounts=tuple(accounts),
             on_unknown_price=root.on_unknown_price,
+            price_cap=root.price_cap,
             on_unknown_bound=root.on_unknown_bound,
+            unknown_usage=root.unknown_usage,
             hold_wait=root.hold_wait,
             min_output_tokens=root.min_output_tokens,
         )
@@ -263,15 +268,8 @@ class _Loading:
             return LedgerConfig()
         return read_ledger(self._section("ledger"), host, self.mistakes)
 
-    def _cache(self) -> CacheConfig | None:
-        return self._store(CacheConfig, "cache")
-
-    def _store(self, cls: type[T], section: str) -> T | None:
-        if section not in self.tables:
-            return None
-        if "store" not in self._section(section):
-            self.mistakes.add(join(section, "store"), NO_STORE)
-        return self._value(cls, section)
+    def _cache(self, host: PluginHost) -> CacheConfig | None:
+        return read_cache(self._section("cache"), host, self.mistakes) if "cache" in self.tables else None
 
     def _value(self, cls: type[T], section: str) -> T | None:
         return self._read(cls, self._section(section), section)

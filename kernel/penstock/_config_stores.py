@@ -1,92 +1,130 @@
-"""[ledger]: what of it is the kernel's, and what only the plugin of its store knows.
+"""[ledger] and [cache]: what of them is the kernel's, and what only the plugins of their stores know.
 
 Read when the configuration is, and settled once more when the kernel opens: then the plugins that the program hands in
-are known too. Not here: opening the store.
+are known too. Not here: opening the stores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
-from penstock._config import Config, LedgerConfig
+from penstock._config import CacheConfig, Config, LedgerConfig
 from penstock._config_mistakes import Mistakes, join, shown
 from penstock._config_structure import plain_reader
 from penstock._config_tables import tables_reader
-from penstock._discovery import PluginHost
+from penstock._discovery import CACHES, LEDGERS, PluginHost, Sort
 from penstock._nearest import did_you_mean, is_slip
 from penstock.errors import PluginError
-from penstock.hookspecs import LedgerSpec
+from penstock.hookspecs import CacheStoreSpec, LedgerSpec
 
-__all__ = ["ReadyLedger", "read_ledger", "ready_ledger"]
+__all__ = ["Ready", "read_cache", "read_ledger", "ready_cache", "ready_ledger"]
 
-SECTION = "ledger"
+C = TypeVar("C", LedgerConfig, CacheConfig)
+S = TypeVar("S", LedgerSpec, CacheStoreSpec)
+
 DEFAULT_STORE = "sqlite"
 """Of a table that names none."""
-KERNEL_KEYS = frozenset(field.name for field in attrs.fields(LedgerConfig)) - {"options"}
 
 
 @attrs.frozen
-class ReadyLedger:
-    """A ledger whose store can be opened: `spec.open(options, tools)`."""
+class Ready(Generic[C, S]):
+    """A section whose store can be opened: `spec.open(options, tools)`."""
 
-    config: LedgerConfig
-    spec: LedgerSpec
+    config: C
+    spec: S
     options: Any
     """An instance of the spec's options class."""
 
 
 def read_ledger(table: Mapping[str, Any], host: PluginHost, mistakes: Mistakes) -> LedgerConfig:
-    """What the table says. A store that no plugin offers yet may come with the program."""
-    own = {"store": DEFAULT_STORE} | {key: value for key, value in table.items() if key in KERNEL_KEYS}
-    options = {key: value for key, value in table.items() if key not in KERNEL_KEYS}
-    read = tables_reader().read(LedgerConfig, own, SECTION, mistakes)
+    """What [ledger] says. A store that no plugin offers yet may come with the program."""
+    return _read("ledger", LedgerConfig, LEDGERS, table, host, mistakes)
+
+
+def read_cache(table: Mapping[str, Any], host: PluginHost, mistakes: Mistakes) -> CacheConfig:
+    """The same of [cache]."""
+    return _read("cache", CacheConfig, CACHES, table, host, mistakes)
+
+
+def ready_ledger(config: Config, host: PluginHost) -> Ready[LedgerConfig, LedgerSpec]:
+    """The ledger of a configuration. Raises ConfigError where no plugin takes what it says."""
+    return _ready("ledger", config.ledger, LEDGERS, config, host)
+
+
+def ready_cache(config: Config, host: PluginHost) -> Ready[CacheConfig, CacheStoreSpec] | None:
+    """The same of its cache; None: it has none."""
+    return None if config.cache is None else _ready("cache", config.cache, CACHES, config, host)
+
+
+def _read(  # noqa: PLR0917 - one section, whichever it is
+    section: str, cls: type[C], sort: Sort[S], table: Mapping[str, Any], host: PluginHost, mistakes: Mistakes
+) -> C:
+    kernels = _kernel_keys(cls)
+    own = {"store": DEFAULT_STORE} | {key: value for key, value in table.items() if key in kernels}
+    options = {key: value for key, value in table.items() if key not in kernels}
+    read = tables_reader().read(cls, own, section, mistakes)
     store = own["store"]
     if not (isinstance(store, str) and store):
-        return LedgerConfig()
+        return cls()
     # Options are checked where the rest is wrong too, as long as it is known whose they are.
-    config = attrs.evolve(read or LedgerConfig(store=store), options=options)
-    known = host.ledger_stores()
+    config = attrs.evolve(read or cls(store=store), options=options)
+    known = host.stores(sort)
     if store in known:
-        _settled(config, host, mistakes)
+        _settled(section, config, sort, host, mistakes)
     elif is_slip(store, known):
-        mistakes.add(join(SECTION, "store"), _no_such_store(store, host))
+        mistakes.add(join(section, "store"), _no_such_store(store, sort, host))
     return config
 
 
-def ready_ledger(config: Config, host: PluginHost) -> ReadyLedger:
-    """The ledger of a configuration. Raises ConfigError where no plugin takes what it says."""
+def _ready(section: str, own: C, sort: Sort[S], config: Config, host: PluginHost) -> Ready[C, S]:
     mistakes = Mistakes()
-    ready = _settled(config.ledger, host, mistakes)
+    ready = _settled(section, own, sort, host, mistakes)
     mistakes.end(str(config.source) if config.source else None)
     assert ready is not None
-    return ready
+    folder = Path() if config.source is None else Path(config.source).parent
+    return attrs.evolve(ready, options=_placed(ready.options, folder))
 
 
-def _settled(config: LedgerConfig, host: PluginHost, mistakes: Mistakes) -> ReadyLedger | None:
+def _placed(options: Any, folder: Path) -> Any:
+    """The options with their paths relative to the configuration file, those left at their default too."""
+    if not attrs.has(type(options)):
+        return options
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(options))
+    values = {field.alias or field.name: getattr(options, field.name) for field in fields if field.init}
+    return attrs.evolve(options, **{name: folder / path for name, path in values.items() if isinstance(path, Path)})
+
+
+def _settled(section: str, config: C, sort: Sort[S], host: PluginHost, mistakes: Mistakes) -> Ready[C, S] | None:
     try:
-        spec = host.ledger_spec(config.store)
+        spec = host.store_spec(sort, config.store)
     except PluginError as problem:
-        known = config.store in host.ledger_stores()
-        says = f"{shown(config.store)}: {problem}" if known else _no_such_store(config.store, host)
-        mistakes.add(join(SECTION, "store"), says)
+        known = config.store in host.stores(sort)
+        says = f"{shown(config.store)}: {problem}" if known else _no_such_store(config.store, sort, host)
+        mistakes.add(join(section, "store"), says)
         return None
     before = len(mistakes)
+    kernels: frozenset[str] = _kernel_keys(config.__class__)
     fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(spec.options) if attrs.has(spec.options) else ()
-    valid = {field.name for field in fields}
+    valid: set[str] = {field.name for field in fields}
     for key in config.options:
         # Told here, for the reader of the store's options knows no names but those.
         if key not in valid:
-            mistakes.add(join(SECTION, key), f"is unknown{did_you_mean(key, {*valid, *KERNEL_KEYS})}")
+            mistakes.add(join(section, key), f"is unknown{did_you_mean(key, valid | kernels)}")
     options: Any = None
     if fields:
         table = {key: value for key, value in config.options.items() if key in valid}
-        options = plain_reader().read(cast("Any", spec.options), table, SECTION, mistakes)
-    return ReadyLedger(config, spec, options) if len(mistakes) == before else None
+        options = plain_reader().read(cast("Any", spec.options), table, section, mistakes)
+    return Ready(config, spec, options) if len(mistakes) == before else None
 
 
-def _no_such_store(name: str, host: PluginHost) -> str:
-    known = host.ledger_stores()
-    return f"{shown(name)}: no installed plugin offers a ledger store of this name{did_you_mean(name, known)}"
+def _kernel_keys(cls: type) -> frozenset[str]:
+    return frozenset(field.name for field in attrs.fields(cls)) - {"options"}
+
+
+def _no_such_store(name: str, sort: Sort[S], host: PluginHost) -> str:
+    near = did_you_mean(name, host.stores(sort))
+    return f"{shown(name)}: no installed plugin offers a {sort.what} of this name{near}"

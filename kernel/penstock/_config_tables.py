@@ -12,7 +12,6 @@ from typing import Any, Literal
 import attrs
 
 from penstock._config import (
-    CacheConfig,
     CacheWhen,
     KernelSettings,
     OnLeave,
@@ -20,7 +19,6 @@ from penstock._config import (
     Timeouts,
 )
 from penstock._config_checks import (
-    LATER,
     a_share,
     a_zone,
     at_least_one,
@@ -74,6 +72,9 @@ class ProviderTable:
     retry_budget: RetryBudgetSettings | None = None
 
 
+FREE = NanoUsd(0)
+
+
 @attrs.frozen(kw_only=True)
 class PriceTable:
     """USD per million tokens."""
@@ -83,6 +84,9 @@ class PriceTable:
     cached_input: NanoUsd | None = None
     cache_write: NanoUsd | None = None
     cache_write_1h: NanoUsd | None = None
+    reasoning: NanoUsd | None = None
+    request: NanoUsd = FREE
+    """USD for each request."""
 
 
 @attrs.frozen(kw_only=True)
@@ -201,8 +205,10 @@ class AccountTable:
 class BudgetTable(AccountTable):
     """[budget]: the root account, and what holds for all."""
 
-    on_unknown_price: Literal["deny", "allow"] = attrs.field(default="deny", metadata={LATER: ("cap",)})
+    on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
+    price_cap: Price | None = None
     on_unknown_bound: Literal["deny", "estimate"] = "deny"
+    unknown_usage: Literal["bound", "likely"] = "bound"
     hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
 
@@ -215,8 +221,7 @@ KEYS_LATER: dict[type, frozenset[str]] = {
     RouteTable: frozenset({"hedge", "max_wait", "sticky", "strategy", "validators"}),
     LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,
-    BudgetTable: _ACCOUNT_LATER,
-    CacheConfig: frozenset({"path", "url", "stale_while_revalidate", "stale_if_error"}),
+    BudgetTable: _ACCOUNT_LATER - {"unknown_usage"},
 }
 
 
@@ -239,7 +244,7 @@ def tables_reader() -> Reader:
         return _limit(limit(value, LimitTable), value)
 
     def read_price(value: object, _: object) -> Price:
-        return Price(**attrs.asdict(price(value, PriceTable)))
+        return Price(**attrs.asdict(price(value, PriceTable)), source="toml")
 
     converter.register_structure_hook(Stage, read_stage)
     converter.register_structure_hook(Commit, read_commit)

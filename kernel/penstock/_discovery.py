@@ -9,27 +9,42 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import attrs
 import pluggy
+from msgspec.structs import replace
 
 from penstock import hookspecs
 from penstock._config import PluginsConfig
 from penstock._events import Event
 from penstock._installed import EntryPoints, Group, Installed, PluginInfo, installed_plugins
 from penstock.errors import PluginError, PluginLoadError, PluginVersionError
-from penstock.hookspecs import PLUGIN_API, PROJECT, LedgerSpec, ProviderSpec
+from penstock.hookspecs import PLUGIN_API, PROJECT, CacheStoreSpec, LedgerSpec, ProviderSpec
 from penstock.types import Price
 
-__all__ = ["PluginHost", "PluginInfo"]
+__all__ = ["CACHES", "LEDGERS", "PluginHost", "PluginInfo", "Sort"]
 
 logger = logging.getLogger("penstock")
 
-S = TypeVar("S", ProviderSpec, LedgerSpec)
+S = TypeVar("S", ProviderSpec, LedgerSpec, CacheStoreSpec)
+T = TypeVar("T", LedgerSpec, CacheStoreSpec)
 
-LEDGERS = "ledger-"
-"""How the entry points of penstock's own ledger stores begin: a store for something else may have the same name."""
+
+@attrs.frozen
+class Sort(Generic[S]):
+    """One sort of thing that plugins offer by specs."""
+
+    spec: type[S]
+    hook: str
+    what: str
+    prefix: str = ""
+    """How the entry points of penstock's own stores begin: one for something else may have the same name."""
+
+
+PROVIDERS = Sort(ProviderSpec, "penstock_providers", "provider")
+LEDGERS = Sort(LedgerSpec, "penstock_ledgers", "ledger store", "ledger-")
+CACHES = Sort(CacheStoreSpec, "penstock_caches", "cache store", "cache-")
 ALWAYS = frozenset({"prices"})
 """Plugins of penstock's own that no configuration needs to name."""
 LONGEST_REASON = 300
@@ -43,6 +58,11 @@ class _Loaded:
     """Of several that know an answer the highest rank decides: the program's own over third parties over penstock's."""
     specs: tuple[ProviderSpec, ...] = ()
     ledgers: tuple[LedgerSpec, ...] = ()
+    caches: tuple[CacheStoreSpec, ...] = ()
+
+    def stores(self, sort: Sort[T]) -> list[T]:
+        """Those that it offers."""
+        return [spec for spec in (*self.ledgers, *self.caches) if isinstance(spec, sort.spec)]
 
 
 class PluginHost:
@@ -103,27 +123,30 @@ class PluginHost:
             raise PluginLoadError(f"no plugin offers a provider named {kind!r}")
         return found
 
-    def ledger_stores(self) -> frozenset[str]:
-        """The names that the `store` of [ledger] may have, as far as is known without importing anything."""
-        names = {each.info.name for each in self._installed if each.own and _is_usable(each, "plugins")}
-        own = {name.removeprefix(LEDGERS) for name in names if name.startswith(LEDGERS)}
-        return frozenset(own | {spec.name for loaded in self._loaded.values() for spec in loaded.ledgers})
+    def stores(self, sort: Sort[T]) -> frozenset[str]:
+        """The names that the `store` of a section may have, as far as is known without importing anything."""
+        usable = [each for each in self._installed if _is_usable(each, "plugins")]
+        own = {each.info.name for each in usable if each.own}
+        stores = {name.removeprefix(sort.prefix) for name in own if name.startswith(sort.prefix)}
+        # What a third party's plugin offers is known once it is imported, and for that it has to be named.
+        stores |= {each.info.name for each in usable if not each.own}
+        return frozenset(stores | {spec.name for loaded in self._loaded.values() for spec in loaded.stores(sort)})
 
-    def ledger_spec(self, name: str) -> LedgerSpec:
+    def store_spec(self, sort: Sort[T], name: str) -> T:
         """The spec of the store of that name. Raises PluginError that says what is wrong with its plugin."""
-        for entry in (f"{LEDGERS}{name}", name):
-            found = self._ledger(name)
+        for entry in (f"{sort.prefix}{name}", name):
+            found = self._store(sort, name)
             if found is not None:
                 return found
             self._load_named(entry, "plugins")
-        found = self._ledger(name)
+        found = self._store(sort, name)
         if found is None:
-            raise PluginLoadError(f"no plugin offers a ledger store named {name!r}")
+            raise PluginLoadError(f"no plugin offers a {sort.what} named {name!r}")
         return found
 
-    def _ledger(self, name: str) -> LedgerSpec | None:
+    def _store(self, sort: Sort[T], name: str) -> T | None:
         ranked = sorted(self._loaded.values(), key=lambda loaded: -loaded.rank)
-        return next((spec for loaded in ranked for spec in loaded.ledgers if spec.name == name), None)
+        return next((spec for loaded in ranked for spec in loaded.stores(sort) if spec.name == name), None)
 
     def load_plugins(self) -> None:
         """Loads what is not a provider and is enabled: prices, and what `[plugins]` names."""
@@ -140,20 +163,21 @@ class PluginHost:
         """Loads the plugin of that name. Raises PluginError that says what is wrong with it."""
         self._load_named(name, "plugins")
 
-    def price(self, model: str) -> Price | None:
-        """What the first plugin that knows the model says. One that fails is passed over."""
+    def price(self, model: str, kind: str, base_url: str | None, now: float) -> Price | None:
+        """What the first plugin that knows the model at that provider says. One that fails is passed over."""
         self.load_plugins()
+        told = {"model": model, "kind": kind, "base_url": base_url, "now": now}
         for implementation in self._implementations("penstock_price"):
             loaded = self._loaded[implementation.plugin_name]
             takes = (*implementation.argnames, *implementation.kwargnames)
-            ask = partial(implementation.function, model=model) if takes else implementation.function
+            ask = partial(implementation.function, **{name: told[name] for name in takes})
             try:
                 answer = _guarded(ask, f"{loaded.info}: its penstock_price failed")
             except PluginError as problem:
                 self._report_once(implementation.plugin_name, problem)
                 continue
             if isinstance(answer, Price):
-                return answer
+                return answer if answer.source else replace(answer, source=f"plugin {loaded.info.name}")
             if answer is not None:
                 says = f"{loaded.info}: its penstock_price returned {type(answer).__name__}, not a Price"
                 self._report_once(implementation.plugin_name, PluginLoadError(says))
@@ -212,6 +236,8 @@ class PluginHost:
             plugin = _Offer(plugin)
         elif isinstance(plugin, LedgerSpec):
             plugin = _LedgerOffer(plugin)
+        elif isinstance(plugin, CacheStoreSpec):
+            plugin = _CacheOffer(plugin)
         name = str(getattr(plugin, "__name__", None) or type(plugin).__name__)
         info = PluginInfo(name=name, group="program", distribution="given by the program", version="", status="loaded")
         if any(loaded.plugin is plugin for loaded in self._loaded.values()):
@@ -234,8 +260,9 @@ class PluginHost:
         self._manager.register(plugin, key)
         loaded = self._loaded[key] = _Loaded(info, plugin, rank)
         try:
-            loaded.specs = self._specs(loaded, "penstock_providers", ProviderSpec)
-            loaded.ledgers = self._specs(loaded, "penstock_ledgers", LedgerSpec)
+            loaded.specs = self._specs(loaded, PROVIDERS)
+            loaded.ledgers = self._specs(loaded, LEDGERS)
+            loaded.caches = self._specs(loaded, CACHES)
         except PluginError:
             self._forget(key)
             raise
@@ -245,14 +272,14 @@ class PluginHost:
         if self._loaded.pop(key, None):
             self._manager.unregister(name=key)
 
-    def _specs(self, loaded: _Loaded, hook: str, cls: type[S]) -> tuple[S, ...]:
+    def _specs(self, loaded: _Loaded, sort: Sort[S]) -> tuple[S, ...]:
         specs: list[S] = []
-        for implementation in self._implementations(hook):
+        for implementation in self._implementations(sort.hook):
             if implementation.plugin is loaded.plugin:
-                answer = _guarded(implementation.function, f"{loaded.info}: its {hook} failed")
+                answer = _guarded(implementation.function, f"{loaded.info}: its {sort.hook} failed")
                 if not isinstance(answer, list | tuple):
-                    raise PluginLoadError(f"{loaded.info}: its {hook} returned no list of specs")
-                specs += [_checked(spec, cls, hook, loaded.info) for spec in cast("Sequence[object]", answer)]
+                    raise PluginLoadError(f"{loaded.info}: its {sort.hook} returned no list of specs")
+                specs += [_checked(spec, sort, loaded.info) for spec in cast("Sequence[object]", answer)]
         return tuple(specs)
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
@@ -304,6 +331,18 @@ class _LedgerOffer:
         return (self._spec,)
 
 
+class _CacheOffer:
+    """The same for a cache store."""
+
+    def __init__(self, spec: CacheStoreSpec) -> None:
+        self._spec = spec
+        self.__name__ = spec.name
+
+    @hookspecs.hookimpl
+    def penstock_caches(self) -> Sequence[CacheStoreSpec]:
+        return (self._spec,)
+
+
 def _manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -345,10 +384,10 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {words[:LONGEST_REASON]}" if words else type(error).__name__
 
 
-def _checked(spec: object, cls: type[S], hook: str, info: PluginInfo) -> S:
-    what = "provider" if cls is ProviderSpec else "ledger store"
-    if not isinstance(spec, cls):
-        raise PluginLoadError(f"{info}: its {hook} returned {type(spec).__name__}, not a {cls.__name__}")
+def _checked(spec: object, sort: Sort[S], info: PluginInfo) -> S:
+    what = sort.what
+    if not isinstance(spec, sort.spec):
+        raise PluginLoadError(f"{info}: its {sort.hook} returned {type(spec).__name__}, not a {sort.spec.__name__}")
     if spec.api_version != PLUGIN_API:
         raise PluginVersionError(
             f"{info}: its {what} {spec.name!r} is written for version {spec.api_version!r} of the plugin interface;"

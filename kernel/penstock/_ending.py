@@ -31,6 +31,7 @@ GONE_AFTER: Mapping[str, GoneReason] = {
     "cancelled": "cancelled",
     "deadline_exceeded": "deadline",
     "budget_exceeded": "refused",
+    "budget_cut": "refused",
     "KernelClosedError": "cancelled",
 }
 """How a call ended, as its followers need to know it."""

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 import trio
 
+from penstock._asked import Call
 from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
 from penstock._config import Config
 from penstock._events import EventHub
+from penstock._second_level import SecondLevel
 from penstock._targets import LiveTarget, TargetBook
 from penstock.actors._mailbox import MailStatistics
 from penstock.actors.breaker_registry import BreakerRef
@@ -21,6 +23,7 @@ from penstock.actors.router import RouterRef
 from penstock.errors import ActorFailedError, KernelClosedError
 from penstock.policy.accounts import AccountTree
 from penstock.policy.breaker import BreakerState
+from penstock.policy.freshness import Freshness
 from penstock.telemetry import Telemetry
 
 __all__ = ["Engine", "later"]
@@ -51,6 +54,12 @@ class Engine:
     telemetry: Telemetry
     places: trio.Semaphore
     """`max_in_flight` of them, given out in the order of asking."""
+    second_level: SecondLevel | None = None
+    """What keeps answers beyond this process; None: nothing does."""
+    freshness: Freshness = attrs.field(factory=Freshness)
+    """What the age of a stored answer allows."""
+    refresh: Callable[[Call, int, str], None] = lambda *_: None
+    """Fetches anew what a call was served past its time, in the background: the call, the stage, the key."""
     drains: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(MOST_DRAINS, max_value=MOST_DRAINS))
     """Places of streams that go on upstream after their consumers have left."""
     reload: Callable[[Config], Awaitable[None]] | None = None

@@ -15,6 +15,8 @@ __all__ = [
     "BreakerChanged",
     "BudgetOverrun",
     "BudgetSoftLimit",
+    "CacheRefreshed",
+    "CacheStoreChanged",
     "CallEnded",
     "CallStarted",
     "CoolingDown",
@@ -42,7 +44,9 @@ class CallStarted(Struct, frozen=True, tag="call_started"):
 class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
     """One upstream exchange is over. `outcome` is `ok`, `cancelled` or the kind of its error.
 
-    What is charged for it is its bill; where the provider told none, `estimated`, and the most it can come to.
+    What is charged for it is its bill; where the provider told none, `estimated`, and the most it can come to. Where
+    nothing bounds that (a document by URL, a model whose longest answer is not known, in a call without a limited
+    account), it is the best guess, as in `Attempt.usage`; where the price is not known, the money is 0.
     """
 
     call_id: str
@@ -157,6 +161,23 @@ class Reloaded(Struct, frozen=True, tag="reloaded"):
     """The sections that differ from before; keys of providers are not compared."""
 
 
+class CacheStoreChanged(Struct, frozen=True, tag="cache_store_changed"):
+    """The store of the cache is left alone (`usable` False), or asked again. `part` is `reading` or `writing`."""
+
+    store: str
+    part: str
+    usable: bool
+    reason: str
+
+
+class CacheRefreshed(Struct, frozen=True, tag="cache_refreshed"):
+    """A stale answer was fetched anew behind a caller's back; `outcome` as for a call. `call_id` is of that call."""
+
+    call_id: str
+    target: str
+    outcome: str
+
+
 class ActorCrashed(Struct, frozen=True, tag="actor_crashed"):
     """A bug in penstock. `restarted` is False where that actor is over."""
 
@@ -186,6 +207,8 @@ Event: TypeAlias = (
     | LedgerAway
     | LedgerBack
     | Reloaded
+    | CacheStoreChanged
+    | CacheRefreshed
     | ActorCrashed
     | Shutdown
 )

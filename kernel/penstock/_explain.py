@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import assert_never
 
 import attrs
 
@@ -17,7 +18,6 @@ from penstock._asked import Call
 from penstock._books import action_key
 from penstock._call import PROBING_POLL
 from penstock._engine import Engine
-from penstock._exchange import AFTER_THE_END
 from penstock._explanation import (
     AccountExplanation,
     AttemptTimeouts,
@@ -26,12 +26,13 @@ from penstock._explanation import (
     StageExplanation,
     When,
 )
-from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when
+from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when, when_ignored
+from penstock._incoming import AFTER_THE_END
 from penstock._plan import CallOptions, make_call
 from penstock._targets import LiveTarget
 from penstock.policy.accounts import limits_in_words, path_and_parents
 from penstock.policy.holds import NOTHING
-from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Same, Stage, Try, Wait
+from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Same, Stage, Step, Stop, Try, Wait
 from penstock.policy.stream_watch import Phases
 from penstock.policy.upstream_stream import streams_upstream
 from penstock.policy.worst_case import StageCase, worst_case
@@ -39,6 +40,9 @@ from penstock.telemetry import NO_TELEMETRY
 from penstock.types import ChatRequest
 
 __all__ = ["explain"]
+
+NONE = (None, None)
+"""Nothing is tried."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,10 +65,9 @@ def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, strea
     # The very plan of a call, but without its span, and counted by nobody.
     call = make_call(attrs.evolve(engine, telemetry=NO_TELEMETRY), request, options, streamed=stream)
     deadline, source = _deadline(engine, call, options, now, stream=stream)
-    stages = _stages(engine, call, now, stream=stream)
+    stages, (first, starts_in) = _as_it_is(engine, call, _stages(engine, call, now, stream=stream), now)
     worst = worst_case([seen.case for seen in stages], deadline=deadline)
     priced = all(seen.spending.priced for seen in stages if seen.case.attempts)
-    first, starts_in = _beginning(engine, call, stages, now)
     return Explanation(
         route=call.route,
         account=call.account,
@@ -105,7 +108,7 @@ def _deadline(
 
 
 def _stages(engine: Engine, call: Call, now: float, *, stream: bool) -> list[_Foreseen]:
-    cache = CallCache(engine.cache, call.id, call.tenant, call.cache_when, call.deadline, may_lead=False, context=None)
+    cache = CallCache(engine, call, may_lead=False, context=None)
     return [
         _foreseen(engine, call, cache, stage, target, spending, now, stream=stream)
         for stage, target, spending in zip(call.stages, call.targets, spendings(engine, call), strict=True)
@@ -183,7 +186,7 @@ def _explained(seen: _Foreseen) -> StageExplanation:
         ),
         longest_attempt=seen.case.longest,
         silent=_silent(phases, streamed=seen.streamed),
-        unreachable=seen.case.unreachable(phases.connect),
+        unreachable=min(phases.connect, seen.case.longest),
         looked_up=seen.looked_up,
         input_tokens=spending.input,
         likely_input_tokens=spending.likely_input,
@@ -192,22 +195,49 @@ def _explained(seen: _Foreseen) -> StageExplanation:
     )
 
 
-def _beginning(engine: Engine, call: Call, stages: Sequence[_Foreseen], now: float) -> tuple[str | None, float | None]:
-    """The first target to be tried, and in how many seconds: what the cascade itself says, as things are."""
+Beginning = tuple[str | None, float | None]
+"""The first target to be tried, and in how many seconds."""
+
+
+def _as_it_is(
+    engine: Engine, call: Call, stages: Sequence[_Foreseen], now: float
+) -> tuple[Sequence[_Foreseen], Beginning]:
+    """How the call would begin as things are, by what the cascade itself says; and the stages in the light of that."""
     cascade = Cascade(call.stages, deadline=min(call.deadline, call.horizon), all_open=call.all_open)
     cooling, opened = dict(engine.cooling(call.targets)), dict(engine.opened(call.targets))
+    probing = False
     for stage, seen in enumerate(stages):
         if seen.spending.refused is not None:
             cascade.give_up(stage)
-        if seen.when.reason == "probing":
+        elif seen.when.reason == "probing":
             opened[stage] = now + PROBING_POLL  # as a call does that is told so
-    match cascade.next(now, cooling, opened=opened):
+            probing = True
+    if cascade.ignores(now, opened):
+        stages = [_ignored(engine, seen, now) for seen in stages]
+    beginning = _beginning(call, cascade.next(now, cooling, opened=opened), now)
+    if beginning == NONE and not probing and engine.places.value:
+        # It would fail before anything could change. While it waits for a place, or asks for a permit, much can.
+        stages = [attrs.evolve(seen, case=attrs.evolve(seen.case, allowed=0)) for seen in stages]
+    return stages, beginning
+
+
+def _beginning(call: Call, step: Step, now: float) -> Beginning:
+    match step:
         case Try(stage=stage):
             return call.targets[stage].name, 0.0
         case Wait(until=until, stage=stage):
             return call.targets[stage].name, until - now
+        case Stop():
+            return NONE
         case _:
-            return None, None
+            assert_never(step)
+
+
+def _ignored(engine: Engine, seen: _Foreseen, now: float) -> _Foreseen:
+    """The stage where the call minds no open circuit."""
+    if seen.when.reason not in ("circuit_open", "probing", "cooling"):
+        return seen
+    return attrs.evolve(seen, when=when_ignored(engine, seen.target, now))
 
 
 def _accounts(engine: Engine, account: str) -> Iterator[AccountExplanation]:

@@ -23,12 +23,23 @@ __all__ = [
 ]
 
 Reason: TypeAlias = Literal[
-    "ready", "probe", "probing", "thawing", "cooling", "circuit_open", "isolated", "budget", "unfit", "unsendable"
+    "ready",
+    "probe",
+    "probing",
+    "thawing",
+    "cooling",
+    "circuit_open",
+    "ignored",
+    "isolated",
+    "budget",
+    "unfit",
+    "unsendable",
 ]
 """Why a target is tried when it is.
 
 `ready`: nothing is in the way. `probe`: its circuit is open no longer than until somebody tries it. `probing`: others
 try it just now, and a permit comes back when they are done. `cooling`: it asked for time. `circuit_open`: it failed.
+`ignored`: it failed, and is tried all the same, for every circuit is open and the route's `all_open` is "ignore".
 `isolated`: by hand. `budget`: the accounts on the path do not allow it, whatever is left in them. `unfit`: it cannot
 take what the request asks for. `unsendable`: its codec cannot say the request.
 """
@@ -69,7 +80,7 @@ class StageExplanation(Struct, frozen=True, kw_only=True):
     """Attempts as configured."""
     attempts: int
     """Attempts at most: one more where a kept connection turns out to be dead, and one where the target would not go on
-    from a prefix (commit policy `continue`); fewer where it cannot be tried."""
+    from a prefix (commit policy `continue`); none where it cannot be tried, or where the call fails before any."""
     streamed: bool
     """Whether the provider is asked for a stream."""
     timeouts: AttemptTimeouts
@@ -79,7 +90,7 @@ class StageExplanation(Struct, frozen=True, kw_only=True):
     """Seconds until the next target begins where this one takes the request and says nothing. One that is not less than
     the deadline leaves the next target no time at all."""
     unreachable: float
-    """Seconds until the next target begins where no connection comes about: every attempt hangs, back-offs between."""
+    """The same where no connection comes about."""
     looked_up: bool
     """Whether the cache is asked before it."""
     input_tokens: int | None
@@ -132,7 +143,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     max_wait: float
     """Seconds that the call waits for one target while another could answer. A longer hint sends it on."""
     attempts: int
-    """Attempts at most, over the whole cascade."""
+    """Attempts at most, over the whole cascade, hedges among them; 0 where the call would fail before any."""
     seconds: float | None
     """How long the call takes at most: its deadline, for servers may ask it to wait until then. None: without end."""
     trying: float

@@ -12,7 +12,7 @@ from typing import cast
 import attrs
 
 from penstock._asked import Call
-from penstock._budgeting import BudgetRules, Offer, price_offers
+from penstock._budgeting import BudgetRules, Offer, output_bound, price_offers
 from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
 from penstock._explanation import Reason, When
@@ -25,7 +25,7 @@ from penstock.policy.routing import CoolDown
 from penstock.policy.upstream_stream import asks_for_thinking
 from penstock.types import ChatRequest, WireRequest
 
-__all__ = ["Spending", "goes_on", "refusal", "spendings", "unsendable", "when"]
+__all__ = ["Spending", "goes_on", "refusal", "spendings", "unsendable", "when", "when_ignored"]
 
 UNLIMITED = BudgetRules(on_unknown_price="allow", on_unknown_bound="estimate")
 """Where no account on the path has a limit, nothing is refused for want of a price or a bound."""
@@ -77,7 +77,7 @@ def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, 
         # What was shown is read again: only the window bounds how much that is.
         reads = target.capabilities.context_window
     # Without a limit nothing is inserted: what the wire request itself allows is the bound, if it has one.
-    writes = offer.outputs.maximum if call.chain else _output_bound(request, target)
+    writes = offer.outputs.maximum if call.chain else output_bound(request, target)
     amount = None
     if reads is not None and writes is not None:
         amount = Line.at_price(reads, target.price, writes).amount_at(writes)
@@ -110,15 +110,6 @@ def goes_on(call: Call, target: LiveTarget) -> bool:
     )
 
 
-def _output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
-    told: object = None
-    try:
-        told = target.provider.codec.output_bound(request, target.wire)
-    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
-        return None
-    return told if isinstance(told, int) and told >= 0 else None
-
-
 def refusal(target: LiveTarget, error: CallError) -> When:
     """Never: the budget, or the target's codec, rules it out for this request."""
     reason: Reason = "unsendable"
@@ -149,6 +140,14 @@ def when(engine: Engine, target: LiveTarget, now: float) -> When:
     found = [*_cooling(engine, target, now), *_unhealthy(engine, target, now)]
     ready = When(reason="ready", ready_in=0.0, says="now")
     return max(found, key=_hindrance, default=ready)
+
+
+def when_ignored(engine: Engine, target: LiveTarget, now: float) -> When:
+    """The same for a call that goes on as if no circuit were open."""
+    barred = [found for found in _unhealthy(engine, target, now) if found.reason == "isolated"]
+    says = 'now, though its circuit is open, as every other is: all_open = "ignore"'
+    tried = When(reason="ignored", ready_in=0.0, says=says)
+    return max([tried, *_cooling(engine, target, now), *barred], key=_hindrance)
 
 
 def _hindrance(found: When) -> tuple[float, bool]:

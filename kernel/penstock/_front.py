@@ -8,25 +8,25 @@ from typing import Any
 
 import trio
 
+from penstock._breaker_controls import BreakerControls
+from penstock._cache_controls import CacheControls
 from penstock._call import run_call
 from penstock._config import Config
 from penstock._engine import Engine
 from penstock._events import EventStream
 from penstock._explain import explain
 from penstock._explanation import Explanation
-from penstock._plan import AskedFor, CallOptions, make_call, make_request
+from penstock._plan import AskedFor, CallOptions, check_options, make_call, make_request
 from penstock._quotation import Quote
 from penstock._quote import quote
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
-from penstock._targets import provider_scope
-from penstock.errors import ConfigError, ConfigMistake, NoRouteError
-from penstock.policy.breaker import BreakerState, ScopeState
+from penstock.policy.breaker import BreakerState
+from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import Commit
-from penstock.policy.routing import key_scope
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
 
-__all__ = ["BreakerControls", "Kernel"]
+__all__ = ["Kernel"]
 
 EVENTS_KEPT = 1_024
 """Events a listener may be behind before it loses the oldest."""
@@ -58,7 +58,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the contract's word; it becomes a scope at once
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         priority: object = None,
         sticky: object = None,
@@ -103,7 +103,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         priority: object = None,
@@ -168,7 +168,7 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         priority: object = None,
@@ -255,12 +255,16 @@ class Kernel:
         route: str | None = None,
         account: str | None = None,
         timeout: float | None = None,
-        cache: str | None = None,
+        cache: str | CachePolicy | None = None,
         commit: str | Commit | None = None,
         on_leave: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Kernel:
-        """A view of the same kernel with other defaults for its calls."""
+        """A view of the same kernel with other defaults for its calls.
+
+        Raises ConfigError for a value of `cache`, `commit` or `on_leave` that there is not. Whether a route is known
+        and an account has a path is asked by the calls.
+        """
         options = CallOptions(
             route=route,
             account=account,
@@ -270,6 +274,7 @@ class Kernel:
             on_leave=on_leave,
             metadata=metadata,
         )
+        check_options(options)
         return Kernel(self._engine, self._nursery, options.over(self._options))
 
     async def reload(self, config: Config | str | Path) -> None:
@@ -301,6 +306,11 @@ class Kernel:
         """The breakers, to open and close by hand."""
         return BreakerControls(self._engine)
 
+    @property
+    def cache(self) -> CacheControls:
+        """The cache, to be looked into and emptied."""
+        return CacheControls(self._engine, self._options)
+
     def events(self, *, size: int = EVENTS_KEPT) -> EventStream:
         """A listener to everything that happens from now on. It never slows the kernel: the oldest are lost instead."""
         return self._engine.events.listen(size)
@@ -317,6 +327,7 @@ class Kernel:
             cooling={scope: cool for scope, cool in cooling.items() if cool.until > now},
             accounts=engine.budget.accounts(),
             cache=None if engine.cache is None else engine.cache.contents(),
+            cache_store=None if engine.second_level is None else engine.second_level.statistics(),
             actors={statistics.name: statistics for statistics in engine.mail()},
             later=self._snapshot_later,
         )
@@ -346,46 +357,3 @@ class Kernel:
             if worst in states:
                 return str(worst.value)
         return "cooling" if self._engine.unavailable((target,)) else "closed"
-
-
-class BreakerControls:
-    """Breakers by hand. A scope is `target:NAME`, `provider:NAME` or `key:PROVIDER/0`."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def states(self) -> Mapping[str, ScopeState]:
-        """Every breaker: those of the configured targets, keys and providers, and of whatever calls have touched.
-
-        What calls have told so far is in it. Without waiting, `snapshot().breakers` shows those that are not closed.
-        """
-        config = self._engine.config
-        stages = [stage.target for route in config.routes.values() for stage in route.stages]
-        targets = [self._engine.targets.target(name) for name in dict.fromkeys([*config.targets, *stages])]
-        scopes = [scope for target in targets for scope in target.scopes]
-        scopes += [scope for name in config.providers for scope in (key_scope(name), provider_scope(name))]
-        return await self._engine.breakers.states(dict.fromkeys(scopes))
-
-    async def isolate(self, scope: str) -> None:
-        """Nobody is let through until `close`. Raises ConfigError where there is no such scope."""
-        self._check(scope)
-        await self._engine.breakers.isolate(scope)
-
-    async def close(self, scope: str) -> None:
-        """Everybody is let through again, calls that wait for it at once. Raises ConfigError for an unknown scope."""
-        self._check(scope)
-        await self._engine.breakers.close_circuit(scope)
-
-    def _check(self, scope: str) -> None:
-        """A mistyped scope would be isolated without a word, and calls go on."""
-        config, (kind, _, name) = self._engine.config, scope.partition(":")
-        provider = name.rpartition("/")[0] if kind == "key" else name
-        if kind == "target":
-            try:
-                config.resolve_target(name)
-            except NoRouteError as error:
-                raise ConfigError([ConfigMistake("scope", f"{scope!r}: {error}")]) from None
-        elif kind not in ("provider", "key") or provider not in config.providers:
-            providers = ", ".join(sorted(config.providers))
-            says = f"{scope!r} is none; valid are target:NAME, provider:NAME, key:NAME/0; the providers: {providers}"
-            raise ConfigError([ConfigMistake("scope", says)])

@@ -79,7 +79,10 @@ class CallHold:
 
     def settle(self) -> None:
         """Replaces the hold by what was charged. Never raises, never waits."""
-        self.ref.settle(self.call_id, self.books.charged, estimated=self.books.estimated)
+        spent = tuple(self.books.by_target.values()) if self.ref.keeps_journal else ()
+        if self.granted is None and spent:
+            self.ref.note(self.call_id, self.account, spent)
+        self.ref.settle(self.call_id, self.books.charged, estimated=self.books.estimated, spent=spent)
 
     def offer(self, stage: int) -> Offer | None:
         """What an attempt at the stage may cost, where that matters and it may be tried."""

@@ -24,10 +24,10 @@ import httpx
 import trio
 
 from penstock._clock import Clock
-from penstock._config import Config, ProviderConfig
+from penstock._config import CacheConfig, Config, LedgerConfig, ProviderConfig
 from penstock._config_connections import connection_settings
 from penstock._config_providers import ReadyProvider, ready_providers
-from penstock._config_stores import ReadyLedger, ready_ledger
+from penstock._config_stores import Ready, ready_cache, ready_ledger
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
 from penstock._event_plugins import EventPlugins
@@ -44,7 +44,10 @@ from penstock._events import (
 )
 from penstock._front import Kernel
 from penstock._open_plugins import OpenPlugins
+from penstock._price_book import PriceBook
+from penstock._refresh import Refreshes
 from penstock._reload import Reloading, budget_rules
+from penstock._second_level import SecondLevel, SecondLevelSettings
 from penstock._targets import LiveProvider, TargetBook
 from penstock._transport import default_transport
 from penstock.abc import LedgerStore, Provider
@@ -55,9 +58,10 @@ from penstock.actors.budget_keeper import KeeperSettings, StoreChange, open_budg
 from penstock.actors.cache_actor import CacheSettings, open_cache_actor
 from penstock.actors.router import open_router
 from penstock.errors import KernelError
-from penstock.hookspecs import PluginTools
+from penstock.hookspecs import CacheStoreSpec, LedgerSpec, PluginTools
 from penstock.policy import breaker, budget, routing
 from penstock.policy.accounts import AccountTree
+from penstock.policy.freshness import Freshness
 from penstock.telemetry import NO_TELEMETRY
 
 __all__ = ["OpenKernel", "open_kernel"]
@@ -118,6 +122,7 @@ class OpenKernel:
         self._nursery_manager = trio.open_nursery()
         self._actors_done: list[trio.Event] = []
         self._opened = OpenPlugins()
+        self._second_level: SecondLevel | None = None
         self._engine: Engine | None = None
 
     async def __aenter__(self) -> Kernel:
@@ -128,19 +133,30 @@ class OpenKernel:
         config = self._config()
         host = PluginHost(config.plugins, self._plugins)
         ready = ready_providers(config, host, connects=self._transport is None)
+        cache = ready_cache(config, host)
         self._warn_of_idle_settings(config)
+        if (gives_up := config.budget.gives_up) is not None:
+            logger.warning("%s", gives_up)
         nursery = await self._nursery_manager.__aenter__()
         try:
             clock = Clock()
             most = config.kernel.max_in_flight
             providers = {name: await self._open_provider(each, most, clock, nursery) for name, each in ready.items()}
             ledger = await self._open_ledger(ready_ledger(config, host), config.source, clock, nursery)
-            self._engine = engine = self._assemble(config, host, providers, ledger, clock=clock, nursery=nursery)
+            events = EventHub()
+            stored = await self._open_cache(config, cache, clock, events, nursery)
+            prices = PriceBook(config, ready, host, clock.wall)
+            targets = TargetBook(config, providers, prices.price)
+            self._engine = engine = self._assemble(
+                config, host, targets, ledger, clock=clock, events=events, nursery=nursery, second_level=stored
+            )
             opened = {name: each.config for name, each in ready.items()}
             engine.reload = Reloading(engine, host, opened, providers, connects=self._transport is None).change
         except BaseException:
             # Opened plugins are shielded: they are told to stop, the others are cancelled.
             self._opened.stop()
+            if self._second_level is not None:
+                self._second_level.give_up()
             nursery.cancel_scope.cancel()
             await self._close_nursery()
             raise
@@ -191,6 +207,32 @@ class OpenKernel:
         transport = self._transport_for(ready.config, ready.config.max_connections or max_in_flight)
         return LiveProvider(name, codec, ready.secret, transport)
 
+    async def _open_ledger(
+        self, ready: Ready[LedgerConfig, LedgerSpec], source: Path | None, clock: Clock, nursery: trio.Nursery
+    ) -> LedgerStore:
+        opening = partial(ready.spec.open, ready.options, _store_tools(ready.config.store, source, clock))
+        return await self._opened.open(f"ledger store {ready.config.store!r}", LedgerStore, opening, nursery)
+
+    async def _open_cache(
+        self,
+        config: Config,
+        ready: Ready[CacheConfig, CacheStoreSpec] | None,
+        clock: Clock,
+        events: EventHub,
+        nursery: trio.Nursery,
+    ) -> SecondLevel | None:
+        """The second level of the cache, open and with its writer; None where there is none."""
+        if ready is None:
+            return None
+        cache = ready.config
+        settings = SecondLevelSettings(store=cache.store, timeout=cache.store_timeout, kept=_freshness(config).kept)
+        self._second_level = second = SecondLevel(settings, clock, events.emit)
+        tools = _store_tools(cache.store, config.source, clock)
+        if not await nursery.start(second.hold, lambda: ready.spec.open(ready.options, tools)):
+            return None
+        second.start(nursery)
+        return second
+
     def _transport_for(self, provider: ProviderConfig, connections: int) -> httpx.AsyncBaseTransport:
         """The one handed in; else one of our own for all providers that are connected to in the same way."""
         if self._transport is not None:
@@ -215,27 +257,19 @@ class OpenKernel:
         if idle:
             logger.warning("a transport was handed in, which connects as it will: %s mean nothing", ", ".join(idle))
 
-    async def _open_ledger(
-        self, ready: ReadyLedger, source: Path | None, clock: Clock, nursery: trio.Nursery
-    ) -> LedgerStore:
-        name = ready.config.store
-        folder = source.parent if source else Path()
-        tools = PluginTools(name=name, wall=clock.wall, logger=logger.getChild(f"plugins.{name}"), folder=folder)
-        opening = partial(ready.spec.open, ready.options, tools)
-        return await self._opened.open(f"ledger store {name!r}", LedgerStore, opening, nursery)
-
     def _assemble(
         self,
         config: Config,
         host: PluginHost,
-        providers: dict[str, LiveProvider],
+        targets: TargetBook,
         ledger: LedgerStore,
         *,
         clock: Clock,
+        events: EventHub,
         nursery: trio.Nursery,
+        second_level: SecondLevel | None,
     ) -> Engine:
         slots = config.kernel.max_in_flight
-        events = EventHub()
         if plugged := EventPlugins(host.event_listeners()):
             events.tap(plugged)
         emit = events.emit
@@ -265,14 +299,14 @@ class OpenKernel:
         actors: list[tuple[Actor, Inbox]] = [(router, router_inbox), (registry, registry_inbox), (keeper, keeper_inbox)]
         cache_ref = None
         if config.cache is not None:
-            settings = CacheSettings(config.cache.memory_bytes, config.cache.ttl)
+            settings = CacheSettings(config.cache.memory_bytes, _freshness(config))
             cache, cache_inbox, cache_ref = open_cache_actor(settings, clock, slots=slots)
             actors.append((cache, cache_inbox))
         engine = Engine(
             name=f"{secrets.randbits(32):08x}",
             config=config,
             clock=clock,
-            targets=TargetBook(config, providers, host.price),
+            targets=targets,
             accounts=AccountTree(config.budget.accounts),
             rules=budget_rules(config),
             budget=budget_ref,
@@ -283,7 +317,10 @@ class OpenKernel:
             telemetry=NO_TELEMETRY,
             places=trio.Semaphore(slots, max_value=slots),
             problems=lambda: tuple(str(problem) for problem in host.problems),
+            second_level=second_level,
+            freshness=_freshness(config),
         )
+        engine.refresh = Refreshes(engine, nursery).begin
         for actor, inbox in actors:
             self._start_actor(nursery, engine, actor, inbox)
         return engine
@@ -314,6 +351,7 @@ class OpenKernel:
     async def _shut_down(self, engine: Engine, grace: float) -> None:
         engine.closing = True
         engine.events.emit(Shutdown(len(engine.running), grace))
+        grace_ends = engine.clock.monotonic() + grace
         with trio.move_on_after(grace):
             await engine.idle()
         for scope in tuple(engine.running):
@@ -322,6 +360,9 @@ class OpenKernel:
             await engine.idle()
         if unwinding.cancelled_caught:
             logger.error("%d calls did not end when they were cancelled", len(engine.running))
+        if self._second_level is not None:
+            left = grace_ends - engine.clock.monotonic()
+            await self._second_level.close(max(left, engine.config.cache.store_timeout if engine.config.cache else 0.0))
         # From the inside out: the budget last, for it is owed by everyone.
         for ref in (engine.cache, engine.breakers, engine.router, engine.budget):
             if ref is not None:
@@ -341,12 +382,22 @@ def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return first
 
 
+def _freshness(config: Config) -> Freshness:
+    cache = config.cache
+    return Freshness() if cache is None else Freshness(cache.stale_while_revalidate, cache.stale_if_error)
+
+
 def _cooling(cool: routing.CoolDown, now: float) -> CoolingDown:
     return CoolingDown(cool.scope, cool.until - now, cool.reason)
 
 
 def _changed(change: breaker.BreakerChanged) -> BreakerChanged:
     return BreakerChanged(change.scope, change.before.value, change.after.value, str(change.reason))
+
+
+def _store_tools(store: str, source: Path | None, clock: Clock) -> PluginTools:
+    folder = source.parent if source else Path()
+    return PluginTools(name=store, wall=clock.wall, logger=logger.getChild(f"plugins.{store}"), folder=folder)
 
 
 def _store_change(change: StoreChange, on_store_down: str) -> LedgerAway | LedgerBack:

@@ -15,7 +15,9 @@ from penstock._asked import Call
 from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
+from penstock._nearest import did_you_mean, quoted
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
+from penstock.policy.cache_policy import CachePolicy, cache_policy
 from penstock.policy.commit import COMMIT_NAMES, Commit
 from penstock.policy.retry import Stage
 from penstock.types import (
@@ -30,7 +32,7 @@ from penstock.types import (
     check_request,
 )
 
-__all__ = ["CallOptions", "make_call", "make_request"]
+__all__ = ["CallOptions", "check_options", "make_call", "make_request"]
 
 AskedFor = str | Sequence[Message | ToolResult | Mapping[str, Any]] | ChatRequest
 TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -43,7 +45,8 @@ TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "thinking": ((str, int), "off, low, medium, high or a number of tokens"),
 }
 """The fields of a request that hold a single value."""
-CACHE_WHEN: Mapping[str, CacheWhen] = {"always": "always", "deterministic": "deterministic", "never": "never"}
+AS_CONFIGURED = CachePolicy()
+ON_LEAVE: tuple[OnLeave, ...] = ("cancel", "drain")
 ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
 
@@ -54,7 +57,7 @@ class CallOptions(Struct, frozen=True, kw_only=True):
     route: str | None = None
     account: str | None = None
     timeout: float | None = None
-    cache: str | None = None
+    cache: str | CachePolicy | None = None
     commit: str | Commit | None = None
     on_leave: str | None = None
     priority: object = None
@@ -147,6 +150,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     _refuse_what_is_not_built(options)
     _check_types(options)
     commit = _commit(options)
+    cache = _cache(options)
     route = _route(engine, request, options)
     targets = tuple(engine.targets.target(stage.target) for stage in route.stages)
     account = options.account or ""
@@ -169,7 +173,8 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         account=account,
         chain=chain,
         tenant=engine.accounts.tenant_of(account),
-        cache_when=_cache_when(engine, route, options),
+        cache_when=_cache_when(engine, route, cache),
+        cache=cache,
         deadline=now + _timeout(engine, route, options, horizon=math.inf if streamed else horizon),
         horizon=horizon,
         next_on_content_filter=route.on_content_filter == "next",
@@ -183,6 +188,15 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     )
 
 
+def check_options(options: CallOptions) -> None:
+    """Raises ConfigError for what no call could take, whatever it asks: a view is refused before any call is made."""
+    _refuse_what_is_not_built(options)
+    _check_types(options)
+    _commit(options)
+    _on_leave(options)
+    _cache(options)
+
+
 def _commit(options: CallOptions) -> Commit | None:
     match options.commit:
         case None | Commit():
@@ -190,8 +204,8 @@ def _commit(options: CallOptions) -> Commit | None:
         case str(name) if name in COMMIT_NAMES:
             return Commit(name)
         case other:
-            valid = f"valid are {', '.join(COMMIT_NAMES)} and Commit.buffer(characters=400)"
-            raise _mistake("commit", f"{other!r} is no commit policy; {valid}")
+            meant = did_you_mean(str(other), [*COMMIT_NAMES, "Commit.buffer(characters=400)"])
+            raise _mistake("commit", f"{_named(other)} is no commit policy{meant}")
 
 
 def _on_leave(options: CallOptions) -> OnLeave | None:
@@ -199,7 +213,7 @@ def _on_leave(options: CallOptions) -> OnLeave | None:
         case None | "cancel" | "drain":
             return options.on_leave
         case other:
-            raise _mistake("on_leave", f"{other!r} is not valid; valid are cancel and drain")
+            raise _mistake("on_leave", f"{_named(other)} is not valid{did_you_mean(str(other), ON_LEAVE)}")
 
 
 @lru_cache(maxsize=1_024)
@@ -243,15 +257,29 @@ def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizo
     return math.inf if horizon < math.inf else engine.config.kernel.timeout
 
 
-def _cache_when(engine: Engine, route: RouteConfig, options: CallOptions) -> CacheWhen:
-    if options.cache is not None:
-        when = CACHE_WHEN.get(options.cache)
-        if when is None:
-            raise _mistake("cache", f"{options.cache!r} is not available; valid are always, deterministic and never")
-        return when
+def _cache(options: CallOptions) -> CachePolicy:
+    match options.cache:
+        case None:
+            return AS_CONFIGURED
+        case CachePolicy():
+            return options.cache
+        case word:
+            try:
+                return cache_policy(word)
+            except ValueError as error:
+                raise _mistake("cache", str(error)) from None
+
+
+def _cache_when(engine: Engine, route: RouteConfig, cache: CachePolicy) -> CacheWhen:
+    if cache.when is not None:
+        return cache.when
     if route.cache is not None:
         return route.cache
     return engine.config.cache.when if engine.config.cache else "never"
+
+
+def _named(value: object) -> str:
+    return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def _refuse_what_is_not_built(options: CallOptions) -> None:
@@ -261,10 +289,14 @@ def _refuse_what_is_not_built(options: CallOptions) -> None:
 
 
 def _check_types(options: CallOptions) -> None:
-    for name in ("route", "account", "cache"):
+    for name, kinds, says in (
+        ("route", str, "a str"),
+        ("account", str, "a str"),
+        ("cache", (str, CachePolicy), "a str or a CachePolicy"),
+    ):
         value = getattr(options, name)
-        if value is not None and not isinstance(value, str):
-            raise _mistake(name, f"is of type {type(value).__name__}; it must be a str")
+        if value is not None and not isinstance(value, kinds):
+            raise _mistake(name, f"is of type {type(value).__name__}; it must be {says}")
 
 
 def _mistake(path: str, says: str) -> ConfigError:

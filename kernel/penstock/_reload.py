@@ -22,6 +22,7 @@ from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
 from penstock._events import Reloaded
+from penstock._price_book import PriceBook
 from penstock._secrets import Secret
 from penstock._targets import LiveProvider, TargetBook
 from penstock.errors import ConfigError
@@ -51,7 +52,9 @@ def budget_rules(config: Config) -> BudgetRules:
     """What a configuration says of budgets beside the limits."""
     return BudgetRules(
         on_unknown_price=config.budget.on_unknown_price,
+        price_cap=config.budget.price_cap,
         on_unknown_bound=config.budget.on_unknown_bound,
+        unknown_usage=config.budget.unknown_usage,
         hold_wait=config.budget.hold_wait,
         min_output_tokens=config.budget.min_output_tokens,
     )
@@ -76,7 +79,9 @@ class Reloading:
             engine = self.engine
             engine.check_taking_calls()
             ready = self._checked(config)
+            prices = PriceBook(config, ready, self.host, engine.clock.wall)
             providers = {name: self._provider(each) for name, each in ready.items()}
+            targets = TargetBook(config, {**self.providers, **providers}, prices.price)
             accounts = AccountTree(config.budget.accounts)
             # A caller who leaves here has changed nothing: an ask that is cancelled is dropped unhandled. It waits no
             # longer than for the batch that the ledger's store has in hand, which has its own timeout.
@@ -86,8 +91,10 @@ class Reloading:
             rotated = [name for name, each in providers.items() if _is_new(self.providers[name].secret, each.secret)]
             self.providers.update(providers)
             engine.config, engine.accounts, engine.rules = config, accounts, budget_rules(config)
-            engine.targets = TargetBook(config, self.providers, self.host.price)
+            engine.targets = targets
             engine.events.emit(Reloaded(changed))
+            if (gives_up := config.budget.gives_up) is not None:
+                logger.warning("%s", gives_up)
             logger.info("another configuration holds from now on; changed: %s", ", ".join(changed) or "nothing")
             # What was refused was the key of before. Shielded: it is a part of the whole, and answered at once.
             with trio.CancelScope(shield=True):

@@ -20,6 +20,7 @@ __all__ = [
     "Completion",
     "Finished",
     "Restarted",
+    "Saved",
     "Seam",
     "TextDelta",
     "ThinkingDelta",
@@ -47,8 +48,12 @@ class Usage(Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     reasoning_tokens: int = 0
     """Of `output_tokens`, those spent on thinking."""
+    kinds: dict[str, int] = {}
+    """What else was counted, by the names prices have for it: of the input `input_audio_tokens`, `input_image_tokens`
+    and their `cache_audio_read_tokens`; of the output `output_audio_tokens`; beside the tokens `web_searches`."""
     estimated: bool = False
-    """True where the provider did not tell all of it."""
+    """True where the provider did not tell all of it: the best guess stands for it, and the bill may be higher. What is
+    charged to accounts and told in `AttemptEnded` is then the most that it can be, where anything bounds that."""
 
     @property
     def total_tokens(self) -> int:
@@ -63,8 +68,15 @@ class Usage(Struct, frozen=True, kw_only=True):
             cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            kinds=_together(self.kinds, other.kinds),
             estimated=self.estimated or other.estimated,
         )
+
+
+def _together(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    if not (one and other):
+        return one or other
+    return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in (*one, *other)}
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -159,10 +171,20 @@ class Completion(Discreet, frozen=True, kw_only=True):
     """The parsed body when unstreamed, None for streams."""
 
 
+class Saved(Struct, frozen=True, kw_only=True):
+    """What an answer out of the cache once took, and this time did not."""
+
+    usage: Usage
+    cost: Decimal | None
+    """USD; None where the price, or what was used, is unknown."""
+    age: float
+    """Seconds since it was given."""
+
+
 class ChatResponse(Discreet, frozen=True, kw_only=True):
     """A complete answer, and how it came about."""
 
-    shown = frozenset({"finish_reason", "cost", "model", "target", "route", "cache", "capped_by", "id"})
+    shown = frozenset({"finish_reason", "cost", "model", "target", "route", "cache", "saved", "capped_by", "id"})
 
     message: Message
     finish_reason: str
@@ -175,6 +197,10 @@ class ChatResponse(Discreet, frozen=True, kw_only=True):
     route: str
     attempts: tuple[Attempt, ...] = ()
     cache: CacheOutcome = "off"
+    """`hit`: out of the cache; `stale`: the same, but past its time; `follower`: another call got it just now, and
+    shared it; `miss`: asked for upstream; `off`: the cache was not asked."""
+    saved: Saved | None = None
+    """What the answer would have cost; None where it did."""
     capped_by: Literal["budget"] | None = None
     """`budget` where a budget shortened `max_tokens` and that ended the answer."""
     id: str = ""

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from msgspec import Struct
 
+from penstock._second_level import SecondLevelStatistics
 from penstock.actors._mailbox import MailStatistics
 from penstock.actors.cache_actor import CacheStatistics
 from penstock.policy.breaker import ScopeHealth
@@ -38,6 +39,8 @@ class KernelSnapshot:
     """By path; the root's is "". Of a ledger that outlives the process, as they were at the last awaited snapshot."""
     cache: CacheStatistics | None
     """None where no cache is configured."""
+    cache_store: SecondLevelStatistics | None
+    """What keeps answers beyond this process; None: nothing does."""
     actors: Mapping[str, MailStatistics]
     _later: Callable[[], Awaitable[KernelSnapshot]] = attrs.field(eq=False, repr=False, alias="later")
 

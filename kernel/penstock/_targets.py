@@ -124,7 +124,7 @@ class TargetBook:
     """Makes live targets from names and keeps them."""
 
     def __init__(
-        self, config: Config, providers: Mapping[str, LiveProvider], price: Callable[[str], Price | None]
+        self, config: Config, providers: Mapping[str, LiveProvider], price: Callable[[TargetConfig], Price | None]
     ) -> None:
         self._config = config
         self._providers = providers
@@ -158,7 +158,7 @@ class TargetBook:
             phases=_phases(timeouts),
             thinking_phases=_phases(timeouts.for_thinking()),
             capabilities=_capabilities(provider, config.model),
-            price=config.price or self._price(config.model),
+            price=self._price(config),
             upstream_stream=config.upstream_stream,
             scopes=(key_scope(config.provider), target_scope(config.name), provider_scope(config.provider)),
         )

@@ -24,8 +24,9 @@ from penstock._idempotency import IdempotencyKeys
 from penstock._retry_leave import RetryLeave
 from penstock._targets import LiveTarget
 from penstock.actors.stream_pump import Consumer
-from penstock.errors import CallError, ContentFilteredError, RefusedError, StreamBrokenError
+from penstock.errors import BudgetCutError, CallError, ContentFilteredError, RefusedError, StreamBrokenError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
+from penstock.policy.meter import Meter
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
 
@@ -103,6 +104,7 @@ class Trials:
             number=self.books.begin(bound),
             bound=bound,
             output_bound=output_bound,
+            price=target.price if (offer := self.hold.offer(stage)) is None else offer.price,
             request=asked,
             started_wall=engine.clock.wall(),
             started=engine.clock.monotonic(),
@@ -136,7 +138,7 @@ class Trials:
             request = self.hold.request(attempt.stage, attempt.request)
             request = self.fitting.capped(attempt.stage, target, request)
             if attempt.streamed:
-                completion = await exchange.streamed(request, partial(self.pass_on, attempt))
+                completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
                 completion = await exchange.whole(request, self.take_encoded(target, request))
             attempt.completion = completion = with_signer(completion, target.wire.model)
@@ -278,6 +280,7 @@ class Trials:
             first_token=exchange.first_token_at,
             request_id=exchange.request_id,
             status=exchange.status,
+            learned=engine.router.snapshot.learned.get(target.name),
         )
         tell_health(
             engine,
@@ -293,7 +296,8 @@ class Trials:
         engine.router.settled(target.provider.name, charged.nano_usd, running.withdrawn)
         if completion is not None and told.first_token is not None and not late:
             engine.router.first_token(target.name, told.first_token)
-        if self.call.chain and completion is not None and usage is not None:
+        cut = isinstance(error, BudgetCutError)
+        if self.call.chain and (completion is not None or cut) and usage is not None:
             self._teach(attempt, usage)
         if engine.events.heard:
             engine.events.emit(
@@ -320,6 +324,14 @@ class Trials:
             input_tokens=usage.input_tokens,
             excess=0 if bound is None else usage.input_tokens - bound,
         )
+
+
+def _meter(attempt: AttemptRun) -> Meter | None:
+    """What its stream may use; None where nothing is held."""
+    running = attempt.running
+    if running.bound is None or running.output_bound is None:
+        return None
+    return Meter(running.bound, running.output_bound, running.price, running.started_wall)
 
 
 def _came_late(attempt: AttemptRun) -> bool:

@@ -11,8 +11,10 @@ from penstock._discreet import Discreet
 __all__ = [
     "Capabilities",
     "Headers",
+    "KindPrice",
     "Price",
     "Target",
+    "TimedPrice",
     "ToolCallIdForm",
     "WireHead",
     "WireRequest",
@@ -116,7 +118,14 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     max_output: int | None = None
 
 
-class Price(Struct, frozen=True, kw_only=True):
+class KindPrice(Struct, frozen=True):
+    """What one kind of `Usage.kinds` costs: nano-USD per million of it."""
+
+    kind: str
+    nano_usd: int
+
+
+class Price(Struct, frozen=True, kw_only=True, cache_hash=True):
     """Nano-USD per million tokens: whole numbers, so that no rounding hides in a float. 1 USD is 10**9."""
 
     input: int
@@ -127,11 +136,42 @@ class Price(Struct, frozen=True, kw_only=True):
     """None: as input."""
     cache_write_1h: int | None = None
     """None: as cache_write."""
+    reasoning: int | None = None
+    """None: as output."""
+    request: int = 0
+    """Nano-USD for each request, whatever its size."""
+    kinds: tuple[KindPrice, ...] = ()
+    """What the kinds of `Usage.kinds` cost. One that is not named here costs what the tokens around it cost."""
     as_of: str = ""
     """The day the figures were taken, ISO 8601."""
+    source: str = ""
+    """Where they are from, for people to read; where it is empty penstock names the plugin."""
     long: Price | None = None
     """What all tokens of a request cost whose input is above `long_above` tokens; None: the same."""
     long_above: int = 0
+    timed: tuple[TimedPrice, ...] = ()
+    """Prices for other days and hours. The last that is in force when a request begins replaces this one."""
+
+
+class TimedPrice(Struct, frozen=True, kw_only=True):
+    """A price from a day on, or for some hours of each day, in UTC. It is in force where both of its limits say so."""
+
+    price: Price
+    """Its own `timed` is not looked at."""
+    starts: int = 0
+    """Unix time, in seconds."""
+    hours: tuple[int, int] | None = None
+    """From the first to before the second, in seconds of the day; the second may be past midnight, and so smaller."""
+
+    def in_force(self, at: float) -> bool:
+        """True where a request that begins at that Unix time has this price."""
+        if at < self.starts:
+            return False
+        if self.hours is None:
+            return True
+        first, last = self.hours
+        second = at % 86_400
+        return first <= second < last if first <= last else second >= first or second < last
 
 
 class Target(Discreet, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What outsiders implement: Provider and its StreamDecoder, and LedgerStore.
+"""What outsiders implement: Provider and its StreamDecoder, LedgerStore, CacheStore.
 
 Every class states its laws; `penstock.testing` checks them against any implementation.
 """
@@ -6,16 +6,27 @@ Every class states its laws; `penstock.testing` checks them against any implemen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
+from penstock._cache_store import CacheStore, CacheStoreStatistics, StoredEntry
+from penstock._ledger_store import LedgerStore
 from penstock._request import ChatRequest
 from penstock._response import Chunk, Completion
 from penstock._wire import Capabilities, Target, WireHead, WireRequest, WireResponse
 from penstock.errors import ProviderError
-from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 
-__all__ = ["LedgerStore", "Provider", "StreamDecoder"]
+__all__ = [
+    "CacheStore",
+    "CacheStoreStatistics",
+    "LedgerStore",
+    "Missing",
+    "Provider",
+    "StoredEntry",
+    "StreamDecoder",
+]
+
+Missing: TypeAlias = Literal["answer", "usage", "end"]
+"""What a stream still has to bring: more of the answer, its final usage, or nothing but the wire's mark of its end."""
 
 
 class StreamDecoder(ABC):
@@ -46,6 +57,21 @@ class StreamDecoder(ABC):
     def done(self) -> bool:
         """True once the wire's own end was read: nothing that follows matters, and the kernel need not wait for it."""
         return False
+
+    @property
+    def missing(self) -> Missing:
+        """What the stream still has to bring; `done` is for what is over. A decoder that cannot tell says "answer".
+
+        "usage": the answer is whole, and only what it cost is not told yet. "end": that is told too, and for good: a
+        count that came before the answer's end was one of a part of it. The kernel lets no deadline take back an answer
+        of which no more is missing than that: it waits for usage as its timeouts allow, and half of the call's time at
+        most; for the end a moment, and for usage too where the target's capabilities deny `stream_usage`.
+
+        Laws: short of an error it never goes back, from "end" to "usage" to "answer". Where it is not "answer", `close`
+        would not raise if the bytes ended there, and `completion` is the final one but for its usage; in that, too,
+        where it is "end".
+        """
+        return "answer"
 
 
 class Provider(ABC):
@@ -118,58 +144,3 @@ class Provider(ABC):
     @abstractmethod
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do; careful guesses for models it does not know."""
-
-
-class LedgerStore(ABC):
-    """Where held and spent amounts are kept: one atomic step after the other, whoever asks.
-
-    Laws, which `penstock.testing` checks:
-
-    - *One thing.* A batch is carried out in order and as one: after `commit` has returned, all of it is kept, and
-      survives what the store says it survives; where it raised, all of it or nothing was. Batches of several
-      processes come one after the other.
-    - *The limit.* After every step `limit - held - spent` is not below zero in any window, but for what was charged
-      above its hold, for limits that were lowered, and for what was set by hand; while it is, nothing new is held.
-    - *All or nothing.* A reserve holds in every window of its step, or in none. One that is refused in a batch changes
-      nothing for its neighbours, except that one which waits (`Reserve.waits`) keeps the room it lacks from later
-      reserves of the batch.
-    - *Idempotent by id.* A batch may be sent again after it failed: what was carried out is answered, not repeated.
-      A settle may come before its reserve, which then holds nothing.
-    - *Time* is the store's own, the same for all who share it, and never goes back. What was reserved counts in its
-      window until `WindowUse.end`, and is charged there. A step in windows that are over by that clock is `Stale`.
-    - *Leases.* A hold that nobody renewed within its lease is charged in full, as an estimate, until it is settled,
-      renewed or topped up: then the truth takes the place of the estimate.
-    - *Cancelled* at any point, `commit` leaves the store usable; whether the batch was carried out is unknown then.
-
-    Errors: LedgerUnavailableError where the store cannot be reached or does not work; ConfigError where its content is
-    of another version and cannot be migrated. Nothing else.
-    """
-
-    shared: ClassVar[bool] = True
-    """Others may hold and settle in it: room can come without a word to this process."""
-    durable: ClassVar[bool] = True
-    """What it keeps outlives the process."""
-
-    @abstractmethod
-    async def commit(self, steps: Sequence[Step]) -> Landed:
-        """Carries out the steps. Never called again before it has returned. An empty batch tells the time."""
-
-    @abstractmethod
-    async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:
-        """These windows, or all in which anything is counted, held, or set by hand. Unknown keys are left out."""
-
-    def peek(self) -> Sequence[WindowRow] | None:
-        """What `windows` would return, from a store that need not wait for it. None: it must."""
-        return None
-
-    @abstractmethod
-    async def holds(self) -> Sequence[HoldRow]:
-        """Everything that is held, oldest first, lapsed holds included."""
-
-    @abstractmethod
-    async def history(self, *, since: float, until: float) -> Sequence[HistoryRow]:
-        """What was done by hand in that time (Unix times), oldest first."""
-
-    @abstractmethod
-    async def spending(self, *, since: float, until: float) -> Sequence[SpendRow]:
-        """What was spent in the quarters of an hour that begin in that time, by account and target."""

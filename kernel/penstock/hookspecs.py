@@ -17,9 +17,9 @@ import pluggy
 
 from penstock._events import Event
 from penstock._wire import Price
-from penstock.abc import LedgerStore, Provider
+from penstock.abc import CacheStore, LedgerStore, Provider
 
-__all__ = ["PLUGIN_API", "LedgerSpec", "PluginTools", "ProviderSpec", "hookimpl"]
+__all__ = ["PLUGIN_API", "CacheStoreSpec", "LedgerSpec", "PluginTools", "ProviderSpec", "hookimpl"]
 
 PLUGIN_API = 1
 """The version of the plugin interface. A spec written for another is refused with PluginVersionError."""
@@ -77,6 +77,22 @@ class LedgerSpec:
     api_version: int = PLUGIN_API
 
 
+@attrs.frozen
+class CacheStoreSpec:
+    """Offers a store for the cache under `name`, the `store` of `[cache]`."""
+
+    name: str
+    open: Callable[[Any, PluginTools], AbstractAsyncContextManager[CacheStore | None]]
+    """Takes an instance of `options` and the tools. None: the memory of the process is all there is.
+
+    Law: it does not fail because what it keeps its entries in is away for now; what it opened raises then. It raises
+    PluginLoadError where something is missing that will not come by itself.
+    """
+    options: type = attrs.field(default=type(None))
+    """An attrs class; what of `[cache]` is not the kernel's is structured into it."""
+    api_version: int = PLUGIN_API
+
+
 @hookspec
 def penstock_ledgers() -> Sequence[LedgerSpec]:  # type: ignore[empty-body]
     """The ledger stores this plugin offers."""
@@ -87,9 +103,18 @@ def penstock_providers() -> Sequence[ProviderSpec]:  # type: ignore[empty-body]
     """The providers this plugin offers."""
 
 
+@hookspec
+def penstock_caches() -> Sequence[CacheStoreSpec]:  # type: ignore[empty-body]
+    """The stores for the cache that this plugin offers."""
+
+
 @hookspec(firstresult=True)
-def penstock_price(model: str) -> Price | None:
-    """The price of a model, None where it is not known here. The first plugin that knows one decides."""
+def penstock_price(model: str, kind: str, base_url: str | None, now: float) -> Price | None:
+    """The price of a model, None where it is not known here. The first plugin that knows one decides.
+
+    The same model costs something else at another provider: `kind` is that of its table, `base_url` where it is spoken
+    to (None: the codec knows), `now` the Unix time. An implementation may take fewer of them.
+    """
 
 
 @hookspec

@@ -23,6 +23,7 @@ from penstock._response import Chunk as Chunk
 from penstock._response import Completion as Completion
 from penstock._response import Finished as Finished
 from penstock._response import Restarted as Restarted
+from penstock._response import Saved as Saved
 from penstock._response import Seam as Seam
 from penstock._response import TextDelta as TextDelta
 from penstock._response import ThinkingDelta as ThinkingDelta
@@ -32,8 +33,10 @@ from penstock._response import UsageUpdate as UsageUpdate
 from penstock._tool import Tool as Tool
 from penstock._wire import Capabilities as Capabilities
 from penstock._wire import Headers as Headers
+from penstock._wire import KindPrice as KindPrice
 from penstock._wire import Price as Price
 from penstock._wire import Target as Target
+from penstock._wire import TimedPrice as TimedPrice
 from penstock._wire import ToolCallIdForm as ToolCallIdForm
 from penstock._wire import WireHead as WireHead
 from penstock._wire import WireRequest as WireRequest

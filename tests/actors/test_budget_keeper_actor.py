@@ -290,6 +290,7 @@ def test_the_ref_shows_no_way_to_the_ledger() -> None:
         "flush",
         "foresee",
         "look",
+        "note",
         "reconfigure",
         "reserve",
         "see",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 import trio
@@ -11,23 +11,50 @@ from supervised import Crashing, cancelled_everywhere, run, with_actor
 from trio.testing import wait_all_tasks_blocked
 
 from penstock._clock import Clock
-from penstock.actors.cache_actor import CacheSettings, Found, Hit, Leads, Miss, open_cache_actor
+from penstock.actors.cache_actor import CacheSettings, Hit, Leads, Miss, open_cache_actor
 from penstock.errors import ActorFailedError, CallError, InvalidRequestError, KernelClosedError
+from penstock.policy.entries import Entry
+from penstock.policy.freshness import Freshness
 
 KEY = "k"
 ANSWER = b"an answer"
 
 
+class Got(NamedTuple):
+    """An answer, by its value."""
+
+    value: bytes
+    follower: bool
+
+
 class World:
-    """A cache of 10 kB whose answers last an hour."""
+    """A cache of 10 kB whose answers last an hour; stale for a minute, for ten in an outage."""
 
     def __init__(self, slots: int = 8) -> None:
-        self.actor, self.inbox, self.ref = open_cache_actor(CacheSettings(10_000, 3600.0), Clock(), slots=slots)
-        self.found: dict[str, Found | str] = {}
+        self.clock = Clock()
+        self.actor, self.inbox, self.ref = open_cache_actor(
+            CacheSettings(10_000, Freshness(60.0, 600.0)), self.clock, slots=slots
+        )
+        self.found: dict[str, Leads | Miss | Got | str] = {}
 
-    async def lookup(self, call: str, key: str = KEY, *, may_lead: bool = True, seconds: float = 600.0) -> Found:
+    def answer(self, value: bytes = ANSWER, *, ago: float = 0.0) -> Entry:
+        """An entry that was fresh for an hour from some time ago on."""
+        stored_at = self.clock.wall() - ago
+        return Entry(value, stored_at, stored_at + 3600.0)
+
+    async def lookup(
+        self,
+        call: str,
+        key: str = KEY,
+        *,
+        may_lead: bool = True,
+        seconds: float = 600.0,
+        read: bool = True,
+        max_age: float | None = None,
+    ) -> Leads | Miss | Got:
         deadline = trio.current_time() + seconds
-        return await self.ref.lookup(call, key, may_lead=may_lead, deadline=deadline)
+        found = await self.ref.lookup(call, key, may_lead=may_lead, deadline=deadline, read=read, max_age=max_age)
+        return Got(found.entry.value, found.follower) if isinstance(found, Hit) else found
 
     async def follow(self, call: str, *, may_lead: bool = True, seconds: float = 600.0) -> None:
         """Looks up and notes what came of it; leaves where it was cancelled or failed."""
@@ -63,8 +90,8 @@ async def flight(world: World, nursery: trio.Nursery, *followers: str) -> None:
 def test_the_first_leads_and_whoever_comes_after_it_ended_hits() -> None:
     async def talk(world: World) -> None:
         assert await world.lookup("one") == Leads()
-        world.ref.end("one", KEY, value=ANSWER)
-        assert await world.lookup("two") == Hit(ANSWER, follower=False)
+        world.ref.end("one", KEY, entry=world.answer())
+        assert await world.lookup("two") == Got(ANSWER, follower=False)
         world.ref.end("two", KEY, gone="not_shareable")
         await world.clean()
         assert world.ref.contents().entries.entries == 1
@@ -77,8 +104,8 @@ def test_followers_are_given_the_leaders_answer() -> None:
         async with trio.open_nursery() as nursery:
             await flight(world, nursery, "a", "b", "c")
             assert world.ref.contents().flights.followers == 3
-            world.ref.end("leader", KEY, value=ANSWER)
-        assert world.found == dict.fromkeys("abc", Hit(ANSWER, follower=True))
+            world.ref.end("leader", KEY, entry=world.answer())
+        assert world.found == dict.fromkeys("abc", Got(ANSWER, follower=True))
         for call in "abc":
             world.ref.end(call, KEY)
         await world.clean()
@@ -110,8 +137,8 @@ def test_where_the_leader_is_gone_one_follower_leads_on_and_the_others_follow_it
             world.ref.end("leader", KEY, gone="target_failed")
             await wait_all_tasks_blocked()
             assert world.found == {"long": Leads(after="target_failed")}
-            world.ref.end("long", KEY, value=ANSWER)
-        assert world.found["short"] == world.found["middle"] == Hit(ANSWER, follower=True)
+            world.ref.end("long", KEY, entry=world.answer())
+        assert world.found["short"] == world.found["middle"] == Got(ANSWER, follower=True)
         for call in ("short", "middle"):
             world.ref.end(call, KEY)
         await world.clean()
@@ -142,8 +169,8 @@ def test_a_follower_that_leaves_disturbs_neither_its_leader_nor_the_others() -> 
             with trio.move_on_after(1):
                 await world.lookup("leaves")
             world.ref.end("leaves", KEY)
-            world.ref.end("leader", KEY, value=ANSWER)
-        assert world.found == {"stays": Hit(ANSWER, follower=True)}
+            world.ref.end("leader", KEY, entry=world.answer())
+        assert world.found == {"stays": Got(ANSWER, follower=True)}
         world.ref.end("stays", KEY)
         await world.clean()
 
@@ -177,8 +204,8 @@ def test_what_is_larger_than_the_cache_is_given_to_followers_and_not_kept() -> N
     async def talk(world: World) -> None:
         async with trio.open_nursery() as nursery:
             await flight(world, nursery, "a")
-            world.ref.end("leader", KEY, value=b"x" * 50_000)
-        assert world.found == {"a": Hit(b"x" * 50_000, follower=True)}
+            world.ref.end("leader", KEY, entry=world.answer(b"x" * 50_000))
+        assert world.found == {"a": Got(b"x" * 50_000, follower=True)}
         world.ref.end("a", KEY)
         await world.clean()
         assert world.ref.contents().entries.entries == 0
@@ -189,10 +216,70 @@ def test_what_is_larger_than_the_cache_is_given_to_followers_and_not_kept() -> N
 def test_answers_are_served_no_longer_than_they_last() -> None:
     async def talk(world: World) -> None:
         await world.lookup("one")
-        world.ref.end("one", KEY, value=ANSWER)
-        await trio.sleep(3600 * 1.2)
+        world.ref.end("one", KEY, entry=world.answer())
+        await trio.sleep(3600 + 600)
         assert await world.lookup("two") == Leads()
         world.ref.end("two", KEY)
+        await world.clean()
+
+    with_world(talk)
+
+
+def test_one_past_its_time_is_served_for_a_while_and_then_kept_for_who_finds_nobody() -> None:
+    async def talk(world: World) -> None:
+        await world.lookup("one")
+        world.ref.end("one", KEY, entry=world.answer())
+        await trio.sleep(3600 + 30)
+        assert await world.lookup("two") == Got(ANSWER, follower=False)
+        world.ref.end("two", KEY)
+        await trio.sleep(60)
+        async with trio.open_nursery() as nursery:
+            leads = await world.lookup("three")
+            assert isinstance(leads, Leads)
+            assert leads.stale is not None
+            assert leads.stale.value == ANSWER
+            nursery.start_soon(lambda: world.follow("four"))
+            await wait_all_tasks_blocked()
+            world.ref.end("three", KEY, gone="target_failed")
+        assert world.found == {"four": Leads(after="target_failed", stale=leads.stale)}
+        world.ref.end("four", KEY)
+        await world.clean()
+
+    with_world(talk)
+
+
+def test_who_wants_no_older_answer_is_not_given_one() -> None:
+    async def talk(world: World) -> None:
+        await world.lookup("one")
+        world.ref.end("one", KEY, entry=world.answer(ago=100.0))
+        assert await world.lookup("two", max_age=100.0) == Got(ANSWER, follower=False)
+        world.ref.end("two", KEY)
+        for call, wants in (("three", {"max_age": 99.0}), ("four", {"read": False})):
+            assert await world.lookup(call, **cast("dict[str, Any]", wants)) == Leads()
+            world.ref.end(call, KEY)
+        await world.clean()
+
+    with_world(talk)
+
+
+def test_why_an_answer_was_not_stored_is_kept_in_mind_until_one_is() -> None:
+    async def talk(world: World) -> None:
+        await world.lookup("one")
+        world.ref.end("one", KEY, gone="not_shareable", refused="it was cut short")
+        await world.ref.flush()
+        assert (await world.ref.see(KEY)).refused == "it was cut short"
+        await world.lookup("two")
+        world.ref.end("two", KEY, entry=world.answer(bytes(50_000)))
+        await world.ref.flush()
+        assert "memory_bytes" in (await world.ref.see(KEY)).refused
+        await world.lookup("three")
+        world.ref.end("three", KEY, entry=world.answer())
+        await world.ref.flush()
+        seen = await world.ref.see(KEY)
+        assert seen.entry is not None
+        assert seen.refused == ""
+        assert [key for key, _ in await world.ref.newest("", 5)] == [KEY]
+        assert await world.ref.purge() == 1
         await world.clean()
 
     with_world(talk)
@@ -201,7 +288,7 @@ def test_answers_are_served_no_longer_than_they_last() -> None:
 def test_a_restart_forgets_answers_and_lets_followers_go_alone() -> None:
     async def talk(world: World) -> None:
         await world.lookup("old", "other")
-        world.ref.end("old", "other", value=ANSWER)
+        world.ref.end("old", "other", entry=world.answer())
         async with trio.open_nursery() as nursery:
             await flight(world, nursery, "a", "b")
             world.actor._entries = cast("Any", Crashing())  # pyright: ignore[reportPrivateUsage] - planted
@@ -212,10 +299,10 @@ def test_a_restart_forgets_answers_and_lets_followers_go_alone() -> None:
         assert await world.lookup("new", "other") == Leads(), "what was stored is forgotten"
         world.ref.end("new", "other")
         # The leader of before does not know: its answer is stored, and its end breaks nothing.
-        world.ref.end("leader", KEY, value=ANSWER)
+        world.ref.end("leader", KEY, entry=world.answer())
         for call in "ab":
             world.ref.end(call, KEY)
-        assert await world.lookup("later") == Hit(ANSWER, follower=False)
+        assert await world.lookup("later") == Got(ANSWER, follower=False)
         world.ref.end("later", KEY)
         await world.clean()
         assert world.ref.statistics().restarts == 1
@@ -231,8 +318,8 @@ def test_after_the_end_lookups_are_refused_and_what_is_owed_is_counted() -> None
             await world.lookup("leader")
 
         await with_actor(world.actor, world.inbox, world.ref.close, talk)
-        world.ref.end("leader", KEY, value=ANSWER)
-        world.ref.end("leader", KEY, value=ANSWER)
+        world.ref.end("leader", KEY, entry=world.answer())
+        world.ref.end("leader", KEY, entry=world.answer())
         assert (world.ref.statistics().lost, world.ref.statistics().slots_in_use) == (1, 0)
         with pytest.raises(KernelClosedError):
             await world.lookup("later")

@@ -56,8 +56,14 @@ WHOLE = b"".join(CHUNKS)
         ([(TIMEOUT + 1.0, WHOLE)], 0.0),
         ([(1.0, b"".join(CHUNKS[:3])), (TIMEOUT, b"".join(CHUNKS[3:]))], 0.0),
         ([(TIMEOUT - 0.05, WHOLE)], 0.1),
+        ([(TIMEOUT - 0.05, b"".join(CHUNKS[:-1]))], 0.1),
     ],
-    ids=["all after the deadline", "its end after the deadline", "the deadline passes before the body has ended"],
+    ids=[
+        "all after the deadline",
+        "its end after the deadline",
+        "the deadline passes before the body has ended",
+        "the deadline passes before the mark of the end",
+    ],
 )
 @pytest.mark.parametrize("streamed", [True, False])
 def test_an_answer_that_came_whole_is_not_lost_to_a_late_loop(

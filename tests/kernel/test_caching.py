@@ -12,7 +12,7 @@ from worlds import ANSWER, GPT, SONNET, config, failing, good, run
 
 import penstock
 from penstock import errors
-from penstock.testing import Reply, ScriptedTransport, Silence
+from penstock.testing import Answer, Broken, Reply, ScriptedTransport, Silence
 
 
 def cached(**tables: Any) -> penstock.Config:
@@ -118,6 +118,53 @@ def test_a_thousand_identical_calls_make_one_upstream_call() -> None:
             assert len(upstream.requests) == 1
             assert outcomes.count("miss") == 1
             assert outcomes.count("follower") == 999
+
+    run(main)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["is cancelled", "has no more time", "fails over", "finds no connection"])
+def test_a_thousand_identical_calls_ask_once_more_where_their_leader(end: str) -> None:
+    bad = {
+        "fails over": Reply(404, json={"error": {"type": "not_found_error", "message": "no"}}, delay=5.0),
+        "finds no connection": Broken(delay=5.0),
+    }
+
+    def answer(request: httpx.Request) -> Answer:
+        if end in bad and b"sonnet" in request.content:
+            return bad[end]
+        return Reply(json=good(request).json, delay=10.0)
+
+    async def main() -> None:
+        upstream = ScriptedTransport(answer)
+        settings = cached(
+            kernel={"max_in_flight": 1_000},
+            routes={"default": {"cascade": [{"target": SONNET, "attempts": 1}, GPT]}},
+        )
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            texts: list[str] = []
+            leader = trio.CancelScope()
+
+            async def lead() -> None:
+                with leader:
+                    try:
+                        await kernel.complete("hello", timeout=5.0 if end == "has no more time" else 100.0)
+                    except errors.DeadlineExceededError:
+                        assert end == "has no more time"
+
+            async def follow() -> None:
+                texts.append((await kernel.complete("hello", timeout=100.0)).text)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lead)
+                await wait_all_tasks_blocked()
+                for _ in range(999):
+                    nursery.start_soon(follow)
+                if end == "is cancelled":
+                    await trio.sleep(5)
+                    leader.cancel()
+            assert texts == [ANSWER] * 999
+            assert len(upstream.requests) == 2
 
     run(main)
 

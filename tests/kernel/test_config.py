@@ -40,7 +40,7 @@ model = "claude-sonnet-4-20250514"
 timeouts = { connect = 4, first_token = 20, idle = 15, total = 300 }
 params = { temperature = 0.2 }
 headers = { X-Team = "search" }
-price = { input = 3.0, cached_input = 0.3, cache_write = 3.75, output = 15 }
+price = { input = 3.0, cached_input = 0.3, cache_write = 3.75, output = 15, reasoning = 20, request = 0.005 }
 default_max_tokens = 4096
 breaker = { failures_in_a_row = 9 }
 [targets.local]
@@ -151,6 +151,8 @@ def test_prices_are_exact(whole: Config) -> None:
     assert [usd(price.input), usd(price.output)] == [Decimal(3), Decimal(15)]
     assert price.cached_input == 300_000_000
     assert price.cache_write == 3_750_000_000
+    assert (price.reasoning, price.request) == (20_000_000_000, 5_000_000)
+    assert price.source == "toml"
 
 
 def test_a_targets_own_settings_lie_over_the_defaults(whole: Config) -> None:

@@ -17,6 +17,7 @@ from distributions import (
     install_prices,
     install_provider,
     installed,
+    price_at_vendor,
     write_distribution,
 )
 
@@ -38,8 +39,8 @@ def test_penstocks_own_come_through_the_same_entry_points() -> None:
     assert {"openai", "anthropic"} <= host.kinds()
     assert host.provider_spec("openai").name == "openai"
     assert host.provider_spec("anthropic").key_variable == "ANTHROPIC_API_KEY"
-    assert host.price("gpt-4o") is not None
-    assert host.price("no-such-model") is None
+    assert price_at_vendor(host, "gpt-4o") is not None
+    assert price_at_vendor(host, "no-such-model") is None
     assert host.problems == ()
 
 
@@ -57,7 +58,7 @@ def test_nothing_is_imported_until_it_is_asked_for(folder: Path) -> None:
     host = PluginHost()
     host.list_plugins()
     host.provider_spec("openai")
-    host.price("gpt-4o")
+    price_at_vendor(host, "gpt-4o")
     assert not {"acme_lazy", "module_of_lazy"} & set(sys.modules)
     assert {info.status for info in host.list_plugins() if info.name in {"acme", "lazy"}} == {"installed"}
     host.provider_spec("acme")
@@ -98,7 +99,7 @@ def test_what_is_not_allowed_cannot_be_used(folder: Path) -> None:
         with pytest.raises(PluginLoadError, match=r"kept out by \[plugins\]"):
             host.provider_spec("acme")
         assert host.provider_spec("openai").name == "openai"
-        assert host.price("gpt-4o") is not None
+        assert price_at_vendor(host, "gpt-4o") is not None
 
 
 def test_penstocks_own_names_cannot_be_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -138,6 +139,18 @@ def test_a_price_hook_may_take_its_argument_with_a_default_or_not_at_all() -> No
     host = PluginHost(None, [WithDefault(), Without()])
     assert input_price(host, "four") == 4
     assert host.problems == ()
+
+
+def test_a_price_hook_is_told_where_the_model_is_asked_and_when() -> None:
+    class Reseller:
+        @hookimpl
+        def penstock_price(self, kind: str, base_url: str | None, now: float) -> Price | None:
+            return Price(input=int(now), output=1) if (kind, base_url) == ("openai", "https://r.example") else None
+
+    host = PluginHost(None, [Reseller()])
+    told = host.price("m", "openai", "https://r.example", 7.0)
+    assert told == Price(input=7, output=1, source="plugin Reseller")
+    assert host.price("m", "openai", None, 7.0) is None
 
 
 def test_what_the_program_hands_in_is_registered(folder: Path) -> None:

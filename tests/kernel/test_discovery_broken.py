@@ -15,6 +15,7 @@ from distributions import (
     install_prices,
     install_provider,
     installed,
+    price_at_vendor,
     write_distribution,
 )
 
@@ -87,7 +88,7 @@ def test_a_broken_plugin_is_reported_and_the_rest_works(
     assert {info.name: info.status for info in host.list_plugins()}["bad"] == "broken"
     assert host.provider_spec("good").name == "good"
     assert host.provider_spec("openai").name == "openai"
-    assert host.price("gpt-4o") is not None
+    assert price_at_vendor(host, "gpt-4o") is not None
 
 
 def test_an_entry_point_to_nothing_is_reported(folder: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_price_plugin_that_fails_is_passed_over_and_reported_once(folder: Path
     install_prices(folder, "raising", prefix="", price=1, source=raising)
     host = PluginHost(enabled("lying", "raising"))
     for number in range(50):
-        host.price(f"gpt-{number}")
+        price_at_vendor(host, f"gpt-{number}")
     assert input_price(host, "gpt-4o") == input_price(PluginHost(), "gpt-4o")
     assert sorted(str(problem).split(":")[0] for problem in host.problems) == [
         "lying (dist-lying 1.0)",
@@ -131,7 +132,7 @@ def test_a_price_plugin_that_fails_is_passed_over_and_reported_once(folder: Path
 def test_a_broken_price_plugin_leaves_penstocks_own(folder: Path) -> None:
     install_prices(folder, "bad", prefix="x", price=1, source="raise RuntimeError")
     host = PluginHost(enabled("bad"))
-    assert host.price("gpt-4o") is not None
+    assert price_at_vendor(host, "gpt-4o") is not None
     assert len(host.problems) == 1
 
 
@@ -145,7 +146,7 @@ def test_a_broken_object_of_the_program_is_reported() -> None:
     broken, *strangers = map(str, host.problems)
     assert "Broken (given by the program) does not fit" in broken
     assert ["implements none of them" in stranger for stranger in strangers] == [True, True]
-    assert host.price("gpt-4o") is not None
+    assert price_at_vendor(host, "gpt-4o") is not None
 
 
 def test_an_object_of_the_program_that_has_no_hook_is_reported() -> None:

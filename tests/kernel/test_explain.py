@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import trio
 import trio.testing
-from worlds import CASCADE, GPT, HAIKU, KEY, SONNET, config, failing, good, run
+from worlds import CASCADE, GPT, HAIKU, KEY, SONNET, config, failing, good, model_of, run
 
 import penstock
 from penstock import Explanation, StageExplanation, errors
@@ -98,7 +99,7 @@ def test_timeouts_are_those_that_apply_to_a_stream_or_to_a_whole_answer() -> Non
     assert (streamed.streamed, streamed.timeouts.first_token, streamed.silent) == (True, 20.0, 20.0)
     assert whole.timeouts.total == streamed.timeouts.total == whole.longest_attempt == 60.0
     assert streamed.longest_attempt == 61.0, "the connection of a stream gets a second to end"
-    assert whole.unreachable == 3 * 2 + 0.5 + 1.0
+    assert whole.unreachable == 2.0
 
 
 def test_a_whole_answer_that_is_streamed_upstream_has_the_clocks_of_a_stream() -> None:
@@ -209,7 +210,10 @@ def test_where_every_circuit_is_open_the_policy_of_the_route_is_told() -> None:
             upstream=upstream,
             before=fail_often,
         )
-        assert explanation.stages[0].when.reason == "circuit_open"
+        (stage,) = explanation.stages
+        assert stage.when.reason == ("ignored" if policy == "ignore" else "circuit_open")
+        assert stage.when.says.startswith("now" if policy == "ignore" else "in ")
+        assert explanation.attempts == stage.attempts == (0 if policy == "fail" else 4)
         told[policy] = explanation.first, bool(explanation.starts_in)
     assert told == {"soonest": (SONNET, True), "fail": (None, False), "ignore": (SONNET, False)}
 
@@ -287,6 +291,51 @@ def test_an_isolated_target_is_never_tried_yet_counted_for_it_may_be_closed() ->
     assert (told.reason, told.ready_in, told.says) == ("isolated", None, "never: isolated by hand")
     assert explanation.first == GPT
     assert explanation.attempts == 13
+
+
+@pytest.mark.parametrize("policy", ["soonest", "fail", "ignore"])
+def test_where_every_target_is_isolated_nothing_is_tried(policy: str) -> None:
+    async def isolate(kernel: penstock.Kernel) -> None:
+        for provider in ("openai", "anthropic"):
+            await kernel.breakers.isolate(f"provider:{provider}")
+
+    explanation = explained(config(breaker={"all_open": policy}), before=isolate)
+    assert (explanation.first, explanation.attempts, explanation.trying) == (None, 0, 0.0)
+    assert [stage.attempts for stage in explanation.stages] == [0, 0, 0]
+    assert [stage.when.reason for stage in explanation.stages] == ["isolated"] * 3
+    assert explanation.cost == 0
+
+
+def test_where_the_call_waits_for_a_place_what_is_isolated_now_may_be_tried_by_then() -> None:
+    async def main() -> None:
+        transport = ScriptedTransport([Silence()])
+        async with penstock.open_kernel(config(kernel={"max_in_flight": 1}), transport=transport) as kernel:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(kernel.complete, "takes the place")
+                await trio.testing.wait_all_tasks_blocked()
+                for provider in ("openai", "anthropic"):
+                    await kernel.breakers.isolate(f"provider:{provider}")
+                assert (kernel.explain(PROMPT).first, kernel.explain(PROMPT).attempts) == (None, 13)
+                nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_where_open_circuits_are_ignored_a_cool_down_is_not() -> None:
+    def answer(request: httpx.Request) -> Answer:
+        limited = Reply(429, json=RATE, headers=[("retry-after", "60")])
+        return limited if model_of(request) in SONNET else Broken()
+
+    async def cool_and_open(kernel: penstock.Kernel) -> None:
+        for target in (SONNET, HAIKU):
+            with pytest.raises(errors.CallError):
+                await kernel.complete("first", model=target, timeout=0.1)
+
+    breaker = {"all_open": "ignore", "failures_in_a_row": 1, "min_calls_in_a_row": 1}
+    upstream = ScriptedTransport(answer)
+    explanation = explained(config(breaker=breaker, routes=ALONE), upstream=upstream, before=cool_and_open)
+    assert explanation.stages[0].when.reason == "cooling"
+    assert explanation.starts_in == pytest.approx(60.0, abs=0.1)
 
 
 def test_of_two_things_in_the_way_the_longer_one_is_told() -> None:

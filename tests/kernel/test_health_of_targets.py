@@ -158,7 +158,11 @@ def test_an_isolated_target_is_skipped_and_alone_it_is_a_clear_refusal() -> None
 
 
 @pytest.mark.parametrize(
-    "scope", ["sonnet", "", "target:", "target:sonet", "provider:opnai", "key:openai", "account:a"]
+    "scope",
+    [
+        *("sonnet", "", "target:", "target:sonet", "provider:opnai", "account:a"),
+        *("key:openai", "key:openai/1", "key:openai/7", "key:openai/x", "key:openai/", "key:openai/00", "key:/0"),
+    ],
 )
 def test_a_mistyped_scope_is_refused_instead_of_isolated_without_a_word(scope: str) -> None:
     async def main() -> None:

@@ -25,6 +25,7 @@ from hedging import (
     after,
     ask,
     cut,
+    in_turn,
     nothing_is_left,
     silent,
     two_targets,
@@ -331,6 +332,20 @@ def test_a_probe_that_was_overtaken_counts_as_an_attempt_of_its_stage(mode: Mode
             with pytest.raises(errors.CallError) as caught:
                 await ask(kernel, mode, commit="whole")
             assert [attempt.target for attempt in caught.value.attempts] in ([SONNET, GPT], [GPT, SONNET])
+
+    run(main)
+
+
+def test_a_hedge_that_lost_counts_as_an_attempt_of_its_stage() -> None:
+    async def main() -> None:
+        two = Two()
+        async with penstock.open_kernel(two_targets(second=2), transport=two.upstream) as kernel:
+            await two.fall_silent(kernel)
+            two.primary, two.fallback = cut(3.0), in_turn(after(9.0, FALLBACK_TEXT), cut(0.5))
+            with pytest.raises(errors.CascadeExhaustedError) as caught:
+                await ask(kernel, "stream", commit="whole")
+            lost, again = [attempt for attempt in caught.value.attempts if attempt.target == GPT]
+            assert (lost.outcome, lost.hedge, again.outcome, again.hedge) == ("cancelled", True, "truncated", False)
 
     run(main)
 

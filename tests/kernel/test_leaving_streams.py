@@ -135,7 +135,7 @@ def test_where_draining_is_configured() -> None:
 def test_another_word_is_a_mistake(word: Any) -> None:
     async def main() -> None:
         async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
-            with pytest.raises(errors.ConfigError, match="valid are cancel and drain"):
+            with pytest.raises(errors.ConfigError, match="valid: cancel, drain"):
                 async with kernel.stream("hello", on_leave=word):
                     pass
 

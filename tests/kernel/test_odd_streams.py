@@ -8,8 +8,9 @@ from typing import Any, Literal
 import httpx
 import msgspec
 import pytest
+import trio
 from breaking import LOST, Seen, cascade, cut, is_anthropic, scripted, watch
-from worlds import GPT, SONNET, anthropic_body, anthropic_chunks, is_stream, openai_body, openai_chunks, run
+from worlds import GPT, KEY, SONNET, anthropic_body, anthropic_chunks, is_stream, openai_body, openai_chunks, run
 
 import penstock
 from penstock import errors
@@ -20,6 +21,9 @@ WORDS = "Wie schön: “αβγ” 🌊!"
 TARGETS = [SONNET, GPT]
 Ask = Literal["stream", "complete"]
 ASKS: tuple[Ask, ...] = ("stream", "complete")
+EPSILON = 0.011
+"""Seconds that a clock of a stream may be off."""
+PATIENT = {"timeouts": {"first_token": 100, "idle": 25}}
 LIMITED = {"limits": [{"per": "day", "tokens": 10**9}]}
 
 
@@ -28,7 +32,13 @@ def chunks_for(target: str, text: str = WORDS) -> list[bytes]:
 
 
 def ask(
-    target: str, answer: Answer | Sequence[Answer], *, how: Ask, fallback: bool = False, **tables: Any
+    target: str,
+    answer: Answer | Sequence[Answer],
+    *,
+    how: Ask,
+    fallback: bool = False,
+    timeout: float | None = None,
+    **tables: Any,
 ) -> tuple[Seen, ScriptedTransport]:
     """A call to one target, that falls back to another where it may; a whole answer is streamed upstream."""
     answers = list(answer) if isinstance(answer, Sequence) else [answer]
@@ -39,15 +49,17 @@ def ask(
 
     async def main() -> Seen:
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            began = trio.current_time()
             if how == "stream":
-                seen = await watch(kernel, max_tokens=5_000)
+                seen = await watch(kernel, max_tokens=5_000, timeout=timeout)
             else:
                 seen = Seen()
                 try:
-                    seen.response = await kernel.complete("hello", max_tokens=5_000)
+                    seen.response = await kernel.complete("hello", max_tokens=5_000, timeout=timeout)
                     seen.text = seen.response.text
                 except errors.CallError as error:
                     seen.error = error
+            seen.seconds = trio.current_time() - began
             snapshot = await kernel.snapshot()
             assert all(window.held.tokens == 0 for window in snapshot.accounts[""].windows)
         assert upstream.open == 0
@@ -127,9 +139,64 @@ def test_where_only_the_mark_of_the_end_is_missing_there_is_content_and_usage(
 def test_where_the_mark_of_the_end_never_comes_and_the_connection_stays_open_the_answer_is_whole(
     target: str, how: Ask
 ) -> None:
-    silent = Reply(chunks=[in_one_piece(without_the_end(target))[0], b": too late\n\n"], pause=20.0)
-    timeouts = {"timeouts": {"first_token": 100, "idle": 15}}
-    is_whole(ask(target, silent, how=how, defaults=timeouts)[0])
+    silent = Reply(chunks=[in_one_piece(without_the_end(target))[0], b": too late\n\n"], pause=40.0)
+    is_whole(ask(target, silent, how=how, defaults=PATIENT)[0])
+
+
+PINGS = [b": ping\n\n"] * 1_000
+
+
+@pytest.mark.parametrize("left", [300.0, 20.0, 0.5])
+@pytest.mark.parametrize("pause", [0.2, 20.0])
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_where_only_the_mark_of_the_end_is_missing_it_is_waited_for_a_moment_and_no_deadline_takes_the_answer_back(
+    target: str, how: Ask, pause: float, left: float
+) -> None:
+    never_ends = Reply(chunks=[in_one_piece(without_the_end(target))[0], *PINGS], pause=pause)
+    seen, _ = ask(target, never_ends, how=how, timeout=pause + left, defaults=PATIENT)
+    is_whole(seen)
+    assert seen.seconds <= pause + min(1.0, left / 2) + EPSILON
+
+
+def test_the_usage_that_still_comes_is_not_lost_by_waiting_for_the_end_alone() -> None:
+    *answer, usage, _ = openai_chunks(WORDS)
+    late = Reply(chunks=[in_one_piece(answer)[0], usage, *PINGS], pause=8.0)
+    seen, _ = ask(GPT, late, how="stream", timeout=30.0, defaults=PATIENT)
+    is_whole(seen)
+    assert seen.seconds == pytest.approx(16.0 + 1.0)
+
+
+def test_a_count_that_came_along_with_a_part_of_the_answer_is_not_taken_for_its_usage() -> None:
+    *answer, usage, _ = openai_chunks(WORDS)
+    partly = usage.replace(b'"completion_tokens":3', b'"completion_tokens":1')
+    late = Reply(chunks=[partly + in_one_piece(answer)[0], usage, *PINGS], pause=8.0)
+    is_whole(ask(GPT, late, how="complete", timeout=30.0, defaults=PATIENT)[0])
+
+
+@pytest.mark.parametrize("how", ASKS)
+def test_an_answer_whose_usage_never_comes_is_not_taken_back_by_the_calls_deadline(how: Ask) -> None:
+    never_ends = Reply(chunks=[in_one_piece(openai_chunks(WORDS)[:-2])[0], *PINGS], pause=0.4)
+    seen, _ = ask(GPT, never_ends, how=how, timeout=20.0, defaults=PATIENT)
+    is_whole(seen, usage=False)
+    assert seen.seconds == pytest.approx(0.4 + 19.6 / 2)
+
+
+def test_usage_that_was_not_asked_for_is_waited_for_no_longer_than_the_end() -> None:
+    never_ends = Reply(chunks=[in_one_piece(openai_chunks(WORDS)[:-2])[0], *PINGS], pause=0.4)
+    options = {"openai": {"api_key": KEY, "stream_usage": False}, "anthropic": {"api_key": KEY}}
+    seen, _ = ask(GPT, never_ends, how="stream", timeout=20.0, defaults=PATIENT, providers=options)
+    is_whole(seen, usage=False)
+    assert seen.seconds == pytest.approx(0.4 + 1.0)
+
+
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_stream_of_which_more_is_missing_ends_with_the_calls_deadline(target: str, how: Ask) -> None:
+    unfinished = Reply(chunks=[in_one_piece(chunks_for(target)[:-3])[0], *PINGS], pause=0.4)
+    seen, _ = ask(target, unfinished, how=how, timeout=20.0, defaults=PATIENT)
+    assert isinstance(seen.error, errors.DeadlineExceededError)
+    assert seen.seconds == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize("ending", [[], [LOST]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import msgspec
 import pytest
@@ -89,6 +91,38 @@ def test_options_of_a_view_are_defaults_that_the_call_and_inner_views_overrule()
             assert (second.target, second.metadata) == (GPT, {"app": "y"})
             assert (await view.complete("hello", route="default")).target == SONNET
             assert (await kernel.snapshot()).accounts["a"].windows[0].spent.tokens == 3 * 14
+
+    run(main)
+
+
+MISTYPED: list[tuple[str, object, str]] = [
+    (
+        "commit",
+        "hole",
+        "commit: 'hole' is no commit policy; did you mean 'whole'\\? valid: .*, whole",
+    ),
+    ("commit", "x", "commit: 'x' is no commit policy; valid: Commit.buffer"),
+    ("commit", 400, "commit: 400 is no commit policy"),
+    (
+        "cache",
+        "allways",
+        "cache: 'allways' is not available; did you mean 'always'\\? valid: always, ",
+    ),
+    ("cache", 7, "cache: is of type int; it must be a str"),
+    ("on_leave", "dain", "on_leave: 'dain' is not valid; did you mean 'drain'\\? valid: cancel, drain"),
+    ("route", 7, "route: is of type int; it must be a str"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), MISTYPED)
+def test_a_view_with_an_option_that_no_call_could_take_is_refused_at_once(name: str, value: object, says: str) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
+            options: dict[str, Any] = {name: value}
+            with pytest.raises(errors.ConfigError, match=says):
+                kernel.with_options(**options)
+            with pytest.raises(errors.ConfigError, match=says):
+                kernel.with_options(account="team").explain("hello", **options)
 
     run(main)
 

@@ -15,7 +15,7 @@ from worlds import ANSWER, GPT, KEY, config, good, openai_body, run
 
 import penstock
 from penstock import errors
-from penstock.abc import Provider, StreamDecoder
+from penstock.abc import Missing, Provider, StreamDecoder
 from penstock.hookspecs import PluginTools, ProviderSpec, hookimpl
 from penstock.testing import Reply, ScriptedTransport
 from penstock.types import (
@@ -101,6 +101,10 @@ class AcmeDecoder(StreamDecoder):
     @property
     def done(self) -> bool:
         return cast("bool", self.faults.get("done", lambda: self.usual.done)())
+
+    @property
+    def missing(self) -> Missing:
+        return cast("Missing", self.faults.get("missing", lambda: self.usual.missing)())
 
 
 Open = Callable[[object, PluginTools], AbstractAsyncContextManager[Provider]]
@@ -239,6 +243,26 @@ def test_a_decoder_that_cannot_say_whether_it_is_done_fails_its_attempt_alone() 
     run(main)
 
 
+def test_a_decoder_that_cannot_say_what_is_missing_fails_its_attempt_alone() -> None:
+    async def main() -> None:
+        plugin = acme(missing=raising(BUG))
+        async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
+            assert (await ask(kernel, streamed=True)).target == GPT
+
+    run(main)
+
+
+@pytest.mark.parametrize("says", ["end", "usage", "everything", None, []])
+def test_a_decoder_that_says_nonsense_of_what_is_missing_harms_no_answer(says: object) -> None:
+    async def main() -> None:
+        plugin = acme(missing=lambda: says)
+        async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
+            response = await ask(kernel, streamed=True)
+            assert (response.target, response.text) == (THEIRS, ANSWER)
+
+    run(main)
+
+
 def test_a_decoder_that_says_too_early_that_it_is_done_never_looks_complete() -> None:
     async def main() -> None:
         plugin = acme(done=lambda: True)
@@ -297,6 +321,9 @@ def test_a_bound_that_is_none_passes_the_target_over_and_never_reaches_the_ledge
         Usage(input_tokens=5, output_tokens=3, reasoning_tokens=-1),
         Usage(input_tokens=cast("int", 2.5)),
         Usage(input_tokens=cast("int", float("nan"))),
+        Usage(input_tokens=5, kinds={"web_searches": -1}),
+        Usage(input_tokens=5, kinds=cast("dict[str, int]", {"web_searches": "many"})),
+        Usage(input_tokens=5, kinds=cast("dict[str, int]", None)),
         cast("Usage", "lots"),
     ],
     ids=repr,

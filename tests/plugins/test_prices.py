@@ -1,122 +1,185 @@
-"""The table of prices, against another public table of them, and by the names that models go by."""
+"""Which price a model has at which provider, where it is from, and what is done where no list is of use."""
 
 from __future__ import annotations
 
+import logging
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
-from msgspec import Struct
+from distributions import prices_read_anew, prices_without_the_package
+from genai_prices import data_snapshot
 
-from penstock.policy.money import cost, nano_from_usd
-from penstock.types import Price, Usage
-from penstock_plugins.prices import AS_OF, penstock_price, priced_models
+from penstock.types import Price
+from penstock_plugins import prices
+from penstock_plugins.prices import penstock_price, price_lists
+from penstock_plugins.prices.conversion import price_from
+from penstock_plugins.prices.listing import ListedPrices, spellings
+from penstock_plugins.prices.snapshot import Snapshot, the_snapshot
 
-
-class ListedUsage(Struct, frozen=True):
-    """Usage in the other table's words."""
-
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    cache_write_1h_tokens: int = 0
-
-    def usage(self) -> Usage:
-        return Usage(
-            input_tokens=self.input_tokens,
-            cached_input_tokens=self.cache_read_tokens,
-            cache_write_tokens=self.cache_write_tokens,
-            cache_write_1h_tokens=self.cache_write_1h_tokens,
-            output_tokens=self.output_tokens,
-        )
+NOW = datetime(2026, 11, 27, tzinfo=UTC).timestamp()
+OPENROUTER = "https://openrouter.ai/api/v1"
 
 
-class Expectation(Struct, frozen=True):
-    model: str
-    usage: ListedUsage
-    usd: str
+@pytest.fixture(params=["snapshot", "package"])
+def which(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """With the package, and as it is without it."""
+    with prices_without_the_package(monkeypatch) if request.param == "snapshot" else prices_read_anew():
+        yield request.param
 
 
-class Expectations(Struct, frozen=True):
-    source: str
-    day: str
-    expectations: tuple[Expectation, ...]
+def price(model: str, kind: str = "openai", base_url: str | None = None, now: float = NOW) -> Price | None:
+    return penstock_price(model, kind, base_url, now)
 
 
-RECORDED = Path(__file__).with_name("price_expectations.json")
-LISTED = msgspec.json.decode(RECORDED.read_bytes(), type=Expectations)
-
-
-def price(model: str) -> Price:
-    found = penstock_price(model)
-    assert found is not None, model
-    return found
-
-
-def test_every_model_costs_what_the_other_table_says() -> None:
-    for expected in LISTED.expectations:
-        ours = cost(expected.usage.usage(), price(expected.model))
-        assert ours == nano_from_usd(expected.usd), expected
-
-
-def test_the_other_table_was_asked_for_the_day_and_all_models_of_ours() -> None:
-    assert LISTED.day == AS_OF
-    assert {expected.model for expected in LISTED.expectations} >= set(priced_models())
+def in_usd(found: Price | None) -> tuple[float, float]:
+    assert found is not None
+    return found.input / 1e9, found.output / 1e9
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "model"),
+    ("model", "kind", "base_url", "usd"),
     [
-        ("gpt-4o-2024-08-06", "gpt-4o"),
-        ("gpt-4o-mini-2024-07-18", "gpt-4o-mini"),
-        ("claude-3-haiku-20240307", "claude-3-haiku"),
-        ("claude-sonnet-4-20250514", "claude-sonnet-4"),
-        ("claude-sonnet-4-0", "claude-sonnet-4"),
-        ("claude-3-5-sonnet-latest", "claude-3-5-sonnet"),
-        ("gpt-5.6-2026-07-01", "gpt-5.6-sol"),
+        ("gpt-4o", "openai", None, (2.5, 10)),
+        ("gpt-4o", "openai", "https://api.openai.com/v1", (2.5, 10)),
+        ("GPT-4o", "openai", None, (2.5, 10)),
+        ("gpt-4o-2024-05-13", "openai", None, (5, 15)),
+        ("gpt-4o-audio-preview", "openai", None, (2.5, 10)),
+        ("claude-3-haiku-20240307", "anthropic", "https://api.anthropic.com", (0.25, 1.25)),
+        ("gpt-4o", "openai", "https://acme.openai.azure.com/openai/v1", (2.5, 10)),
+        ("claude-sonnet-4@20250514", "anthropic", "https://us-east5-aiplatform.googleapis.com/v1/p", (3, 15)),
+        ("openai/gpt-4o", "openai", OPENROUTER, (2.5, 10)),
+        ("openai/gpt-oss-20b:free", "openai", OPENROUTER, (0, 0)),
+        ("gpt-4o", "openai", "http://127.0.0.1:8080/v1", (2.5, 10)),
+        ("gpt-4o", "openai", "http://[::1]:8080/v1", (2.5, 10)),
+        ("gpt-4o", "openai", "http://localhost/v1", (2.5, 10)),
     ],
 )
-def test_a_snapshot_costs_what_its_model_costs(snapshot: str, model: str) -> None:
-    assert price(snapshot) == price(model)
-
-
-def test_a_snapshot_with_a_price_of_its_own_keeps_it() -> None:
-    assert price("gpt-4o-2024-05-13").input == 5_000_000_000
-    assert price("gpt-4o").input == 2_500_000_000
+def test_a_model_costs_what_it_costs_where_it_is_asked(
+    which: str, model: str, kind: str, base_url: str | None, usd: tuple[float, float]
+) -> None:
+    found = price(model, kind, base_url)
+    assert in_usd(found) == usd
+    assert found is not None
+    assert found.source.startswith(which if which == "snapshot" else "genai-prices 0.")
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "kind", "base_url"),
     [
-        "",
-        "gpt-4o-audio-preview",
-        "gpt-4o-mini-search-preview",
-        "gpt-4o-2024",
-        "ft:gpt-4o-2024-08-06:acme::abc",
-        "openai/gpt-4o",
-        "claude-sonnet-4-99",
-        "claude-sonnet",
-        "-20250514",
-        "llama3.3:70b",
+        ("", "openai", None),
+        ("gpt-4o-2024", "openai", None),
+        ("openai/gpt-4o", "openai", None),
+        ("llama3.3:70b", "openai", "http://127.0.0.1:11434/v1"),
+        ("gpt-4o", "openai", "https://gateway.example/v1"),
+        ("gpt-4o", "openai", "http://10.0.0.7/v1"),
+        ("gpt-4o", "openai", "https://localhost.example/v1"),
+        ("gpt-4o", "acme", None),
+        ("gpt-4o", "anthropic", None),
+        ("claude-sonnet-4", "openai", None),
+        ("whisper-1", "openai", None),
     ],
 )
-def test_a_model_that_only_looks_like_one_of_them_has_no_price(model: str) -> None:
-    assert penstock_price(model) is None
+def test_a_model_has_no_price_where_nobody_knows_it(which: str, model: str, kind: str, base_url: str | None) -> None:
+    assert price(model, kind, base_url) is None, which
 
 
-def test_a_price_says_of_which_day_it_is() -> None:
-    assert {price(model).as_of for model in priced_models()} == {AS_OF}
+def test_a_reseller_has_its_own_prices(which: str) -> None:
+    assert in_usd(price("deepseek/deepseek-chat", "openai", OPENROUTER)) != in_usd(
+        price("deepseek-chat", "openai", "https://api.deepseek.com/v1")
+    ), which
 
 
-def test_no_price_is_made_cheaper_by_a_long_prompt_or_dearer_by_the_cache() -> None:
-    for model in priced_models():
-        sheet = price(model)
-        assert 0 < sheet.input <= sheet.output
-        assert sheet.cached_input is None or sheet.cached_input < sheet.input
-        assert sheet.cache_write is None or sheet.cache_write >= sheet.input
-        assert sheet.cache_write_1h is None or sheet.cache_write_1h > (sheet.cache_write or 0)
-        if sheet.long is not None:
-            assert sheet.long_above > 0
-            assert sheet.long.input > sheet.input
-            assert sheet.long.output > sheet.output
+def test_a_price_says_of_which_day_it_is(which: str) -> None:
+    found = price("gpt-4o")
+    assert found is not None
+    assert found.as_of == (the_snapshot().day if which == "snapshot" else "")
+    datetime.fromisoformat(the_snapshot().day)
+
+
+def test_what_the_package_does_not_know_the_snapshot_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    only_ours = data_snapshot.DataSnapshot(providers=[], from_auto_update=False)
+    monkeypatch.setattr(data_snapshot, "_custom_snapshot", only_ours)
+    with prices_read_anew():
+        found = price("gpt-4o")
+    assert found is not None
+    assert found.source == f"snapshot {the_snapshot().day}"
+
+
+def test_a_package_that_does_not_work_is_told_of_once_and_passed_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("sk-canary")
+
+    monkeypatch.setattr("penstock_plugins.prices.package.get_snapshot", broken)
+    with prices_read_anew(), caplog.at_level(logging.WARNING, "penstock"):
+        assert [each.source for each in price_lists()] == [the_snapshot().source]
+        assert price("gpt-4o") is not None
+    assert caplog.text.count("does not work (RuntimeError)") == 1
+    assert "canary" not in caplog.text
+
+
+def test_no_price_is_fetched_from_anywhere(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dial(*_: Any) -> Any:
+        raise AssertionError("a price was looked for in the network")
+
+    monkeypatch.setattr(socket.socket, "connect", dial)
+    monkeypatch.setattr(socket, "getaddrinfo", dial)
+    assert price("gpt-4o", now=NOW + 10 * 365 * 86_400) is not None, which
+
+
+def test_importing_penstock_reads_no_prices() -> None:
+    says = (
+        "import sys, penstock, penstock_plugins.prices as p; from penstock_plugins.prices import snapshot as s;"
+        "assert 'genai_prices' not in sys.modules and 'pydantic' not in sys.modules;"
+        "assert s.the_snapshot.cache_info().currsize == 0 and s._models.cache_info().currsize == 0;"
+        "p.the_snapshot().find('anthropic', 'claude-3-haiku-20240307'); assert s._models.cache_info().currsize == 1"
+    )
+    subprocess.run([sys.executable, "-c", says], check=True)
+
+
+def test_the_snapshot_names_its_source_and_licence() -> None:
+    index = Snapshot().index
+    assert (index.package, index.url) == ("genai-prices", "https://github.com/pydantic/genai-prices")
+    assert "MIT" in index.licence
+    licence = Path(prices.__file__).with_name("snapshot") / "LICENSE"
+    assert "MIT License" in licence.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("GPT-5.2", ("gpt-5.2",)),
+        ("gpt-5.2-20251211", ("gpt-5.2-20251211", "gpt-5.2-2025-12-11")),
+        ("gpt-5.2-20251211:batch", ("gpt-5.2-20251211:batch", "gpt-5.2-2025-12-11:batch")),
+        ("gpt-5.2-20250231", ("gpt-5.2-20250231",)),
+        ("gpt-5.2-2025-12-11", ("gpt-5.2-2025-12-11",)),
+    ],
+)
+def test_the_day_of_a_release_may_be_written_without_dashes(name: str, spelled: tuple[str, ...]) -> None:
+    assert spellings(name) == spelled
+
+
+@pytest.mark.parametrize("key", ["audio_hours", "input_mchars", "input_document_kpages", "a_unit_of_tomorrow"])
+def test_a_bill_with_a_part_that_no_usage_tells_has_no_price(key: str) -> None:
+    listed = (ListedPrices({"input_mtok": "1", "output_mtok": "2", key: "3"}),)
+    assert price_from(listed, NOW, as_of="", source="") is None
+
+
+def test_digits_beyond_a_nano_usd_are_rounded_up() -> None:
+    found = price_from((ListedPrices({"input_mtok": "0.0416666666666667"}),), NOW, as_of="", source="")
+    assert found is not None
+    assert found.input == 41_666_667
+
+
+def test_the_default_models_keep_their_dearer_long_prompts() -> None:
+    found = price("gpt-5.4", now=NOW)
+    assert found is not None
+    assert found.long is not None
+    assert (found.long_above, found.long.input) == (272_000, 5_000_000_000)

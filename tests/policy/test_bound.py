@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.policy.bound import Estimate, OutputRange, lower_bound_tokens, metered_tokens, output_range
+from penstock.policy.bound import Estimate, OutputRange, lower_bound_tokens, output_range
 
 figures = st.none() | st.integers(1, 200_000)
 
@@ -84,11 +84,8 @@ def test_a_range_is_never_empty_and_never_above_what_the_model_gives(
     assert given_.insert == limited
 
 
-def test_the_meter_takes_the_larger_of_what_is_reported_and_what_was_streamed() -> None:
-    assert lower_bound_tokens(160) == 10
-    assert metered_tokens(None, 1_600) == 100
-    assert metered_tokens(70, 1_600) == 100
-    assert metered_tokens(170, 1_600) == 170
+def test_sixteen_bytes_of_an_answer_are_a_token_at_least() -> None:
+    assert [lower_bound_tokens(count) for count in (0, 15, 16, 160)] == [0, 0, 1, 10]
 
 
 def test_an_estimate_begins_careful() -> None:

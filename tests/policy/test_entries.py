@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from penstock.policy.entries import ENTRY_OVERHEAD, Entries, EntriesStatistics
+from penstock.policy.entries import ENTRY_OVERHEAD, Entries, EntriesStatistics, Entry
 
 
 def bytes_of(*sizes: int) -> int:
@@ -18,7 +18,7 @@ def bytes_of(*sizes: int) -> int:
 
 
 def put(entries: Entries, key: str, value: bytes = b"", *, now: float = 0.0, ttl: float = 100.0) -> bool:
-    return entries.put(key, value, now=now, ttl=ttl, jitter=0.5)
+    return entries.put(key, Entry(value, now, now + ttl), now=now)
 
 
 def test_what_was_stored_is_found_until_its_time_is_over() -> None:
@@ -26,17 +26,34 @@ def test_what_was_stored_is_found_until_its_time_is_over() -> None:
     assert put(entries, "k", b"answer", now=50.0)
     found = entries.get("k", 149.9)
     assert found is not None
-    assert (found.value, found.stored_at, found.expires_at) == (b"answer", 50.0, 150.0)
+    assert (found.value, found.stored_at, found.fresh_until) == (b"answer", 50.0, 150.0)
     assert entries.get("k", 150.0) is None
     assert entries.statistics() == EntriesStatistics(entries=0, bytes=0, hits=1, misses=1, evictions=0)
 
 
-@pytest.mark.parametrize(("jitter", "expires_at"), [(0.0, 90.0), (0.5, 100.0), (1.0, 110.0)])
-def test_times_to_live_differ_by_a_tenth_at_most(jitter: float, expires_at: float) -> None:
+def test_what_is_kept_past_its_time_is_still_found_and_says_how_old_it_is() -> None:
+    entries = Entries(10_000, kept=30.0)
+    put(entries, "k", now=50.0)
+    found = entries.get("k", 179.9)
+    assert found is not None
+    assert (found.stored_at, found.fresh_until) == (50.0, 150.0)
+    assert entries.get("k", 180.0) is None
+
+
+def test_what_is_over_by_the_time_it_comes_is_not_stored() -> None:
     entries = Entries(10_000)
-    entries.put("k", b"", now=0.0, ttl=100.0, jitter=jitter)
-    assert entries.get("k", expires_at - 0.001) is not None
-    assert entries.get("k", expires_at + 0.001) is None
+    assert not entries.put("k", Entry(b"", 10.0, 20.0), now=20.0)
+    assert not entries.put("k", Entry(b"", 30.0, 40.0), now=20.0), "of the future: a clock was set back"
+    assert entries.statistics().entries == 0
+
+
+def test_the_newest_are_told_first_and_by_prefix() -> None:
+    entries = Entries(10_000)
+    for key in ("a/1", "b/1", "a/2"):
+        put(entries, key)
+    assert entries.get("a/1", 1.0) is not None
+    assert [key for key, _ in entries.newest("a/")] == ["a/1", "a/2"]
+    assert entries.statistics().hits == 1
 
 
 def test_the_least_recently_used_gives_way() -> None:
@@ -115,7 +132,8 @@ def test_the_stated_overhead_covers_what_an_entry_takes() -> None:
     try:
         before, _ = tracemalloc.get_traced_memory()
         for number in range(count):
-            put(entries, f"{number:064x}", bytes(200), now=float(number))
+            key, parts = f"{number:016x}/{number:064x}", number.to_bytes(120, "big")
+            entries.put(key, Entry(bytes(200), float(number), float(number) + 100.0, parts), now=float(number))
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -123,28 +141,31 @@ def test_the_stated_overhead_covers_what_an_entry_takes() -> None:
 
 
 KEYS = ("a", "b", "bb", "c", "ccc")
+KEPT = 20.0
 BOUND = 3 * ENTRY_OVERHEAD + 300
 
 
 @attrs.frozen
 class Stored:
     key: str
-    value: bytes
-    since: float
-    until: float
+    entry: Entry
+
+    @property
+    def size(self) -> int:
+        return len(self.key) + len(self.entry.value) + len(self.entry.parts) + ENTRY_OVERHEAD
 
 
 class EntriesMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1_000.0
-        self.entries = Entries(BOUND)
+        self.entries = Entries(BOUND, kept=KEPT)
         self.used: list[Stored] = []
         """Least recently used first."""
         self.hits = self.misses = self.evictions = 0
 
     def taken(self) -> int:
-        return sum(len(one.key) + len(one.value) + ENTRY_OVERHEAD for one in self.used)
+        return sum(one.size for one in self.used)
 
     @rule(step=st.sampled_from([-5.0, 0.5, 5.0, 9.5, 10.5, 40.0]))
     def wait(self, step: float) -> None:
@@ -153,16 +174,19 @@ class EntriesMachine(RuleBasedStateMachine):
     @rule(
         key=st.sampled_from(KEYS),
         value=st.binary(max_size=120) | st.just(bytes(BOUND)),
-        ttl=st.sampled_from([-1.0, 0.0, 10.0, 50.0]),
-        jitter=st.sampled_from([0.0, 0.5, 1.0]),
+        parts=st.binary(max_size=20),
+        before=st.sampled_from([0.0, 5.0, -5.0]),
+        ttl=st.sampled_from([-30.0, 0.0, 10.0, 50.0]),
     )
-    def put(self, key: str, value: bytes, ttl: float, jitter: float) -> None:
-        stored = self.entries.put(key, value, now=self.now, ttl=ttl, jitter=jitter)
+    def put(self, key: str, value: bytes, parts: bytes, before: float, ttl: float) -> None:
+        entry = Entry(value, self.now - before, self.now + ttl, parts)
+        stored = self.entries.put(key, entry, now=self.now)
         self.used = [one for one in self.used if one.key != key]
-        assert stored == (ttl > 0 and len(key) + len(value) + ENTRY_OVERHEAD <= BOUND)
+        one = Stored(key, entry)
+        assert stored == (before >= 0 and ttl + KEPT > 0 and one.size <= BOUND)
         if not stored:
             return
-        self.used.append(Stored(key, value, self.now, self.now + ttl * {0.0: 0.9, 0.5: 1.0, 1.0: 1.1}[jitter]))
+        self.used.append(one)
         while self.taken() > BOUND:
             del self.used[0]
             self.evictions += 1
@@ -172,19 +196,18 @@ class EntriesMachine(RuleBasedStateMachine):
         found = self.entries.get(key, self.now)
         known = next((one for one in self.used if one.key == key), None)
         self.used = [one for one in self.used if one.key != key]
-        if known is None or not known.since <= self.now < known.until:
+        if known is None or self.now < known.entry.stored_at or self.now >= known.entry.fresh_until + KEPT:
             assert found is None
             self.misses += 1
             return
-        assert found is not None
-        assert (found.value, found.stored_at) == (known.value, known.since)
-        assert found.expires_at == pytest.approx(known.until)
+        assert found == known.entry
         self.used.append(known)
         self.hits += 1
 
     @rule(prefix=st.sampled_from(["", "b", "bb", "x"]))
     def purge(self, prefix: str) -> None:
         gone = [one for one in self.used if one.key.startswith(prefix)]
+        assert [key for key, _ in self.entries.newest(prefix)] == [one.key for one in reversed(gone)]
         assert self.entries.purge(prefix) == len(gone)
         self.used = [one for one in self.used if one not in gone]
 

@@ -64,9 +64,13 @@ def test_a_hint_beyond_the_deadline_ends_the_call_at_once() -> None:
     assert walk.next(0.0) == Stop("no_time", 60.0)
 
 
-def test_a_target_that_timed_out_is_not_tried_again_while_another_is_left() -> None:
+TIMED_OUT = {"connect_timeout", "first_token_timeout", "idle_timeout", "too_slow", "total_timeout"}
+
+
+@pytest.mark.parametrize("kind", sorted(TIMED_OUT))
+def test_a_target_that_timed_out_is_not_tried_again_while_another_is_left(kind: str) -> None:
     walk = cascade(*TWO)
-    fail(walk, 0, "first_token_timeout")
+    fail(walk, 0, kind)
     assert walk.next(0.0) == Try(1)
     fail(walk, 1, "server_error")
     assert walk.next(0.0) == Try(1)
@@ -74,7 +78,7 @@ def test_a_target_that_timed_out_is_not_tried_again_while_another_is_left() -> N
     assert walk.next(0.0) == Try(0)
 
 
-@pytest.mark.parametrize("kind", ["invalid_request", "content_filtered", "refused"])
+@pytest.mark.parametrize("kind", ["invalid_request", "content_filtered", "refused", "budget_cut"])
 def test_what_no_other_target_would_cure_is_final(kind: str) -> None:
     walk = cascade(*TWO)
     fail(walk, 0, kind)
@@ -116,6 +120,18 @@ def test_a_dead_reused_connection_is_replaced_once_and_costs_no_attempt() -> Non
     assert walk.next(0.0) == Stop("spent")
 
 
+def test_an_attempt_that_lost_to_a_faster_one_is_one_of_those_allowed_and_nothing_against_its_target() -> None:
+    walk = cascade(Stage("a", 2), Stage("b", 2))
+    walk.lost(0)
+    assert walk.next(0.0) == Try(0)
+    walk.lost(0)
+    assert walk.next(0.0) == Try(1)
+    walk.overtaken(1)
+    assert walk.next(0.0) == Try(1)
+    walk.lost(1)
+    assert walk.next(0.0) == Stop("spent")
+
+
 def test_a_server_that_forbids_retries_is_left_at_once() -> None:
     walk = cascade(*TWO)
     walk.failed(0, "server_error", now=0.0, jitter=0.0, should_retry=False)
@@ -147,9 +163,8 @@ def test_what_the_request_is_to_blame_for_never_counts_against_a_target() -> Non
 
 # The machine. Its model is the list of failures, judged by its own reading of the design.
 
-GOES_NOWHERE = {"invalid_request", "content_filtered", "refused"}
+GOES_NOWHERE = {"invalid_request", "content_filtered", "refused", "budget_cut"}
 NOT_HERE_AGAIN = {"quota_exhausted", "authentication", "permission_denied", "model_not_found", "unsendable", "codec"}
-TIMED_OUT = {"first_token_timeout", "idle_timeout", "total_timeout"}
 AGAIN = {"server_error", "overloaded", "connect", "connection_lost", "rate_limited"}
 KINDS = sorted(GOES_NOWHERE | NOT_HERE_AGAIN | TIMED_OUT | AGAIN | {"malformed", "context_length"})
 
@@ -191,6 +206,13 @@ class Walk(RuleBasedStateMachine):
         self.failures.append((stage, kind))
         self.not_before[stage] = max(self.not_before.get(stage, 0.0), self.now + (hint or 0.0))
         self.step = self.walk.next(self.now, self.unavailable)
+
+    @rule(stage=st.integers(0, 3), silent=st.booleans())
+    def an_attempt_loses_to_a_faster_one(self, stage: int, silent: bool) -> None:  # noqa: FBT001 - drawn
+        if stage < len(self.stages) and self.may_try(stage):
+            (self.walk.overtaken if silent else self.walk.lost)(stage)
+            self.failures.append((stage, "first_token_timeout" if silent else "lost"))
+            self.step = self.walk.next(self.now, self.unavailable)
 
     @precondition(lambda self: isinstance(self.step, Wait))
     @rule()

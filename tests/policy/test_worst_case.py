@@ -87,11 +87,6 @@ def test_the_dearest_attempt_is_the_dearest_in_each_unit() -> None:
     assert worst.dearest == Amount(70, 900)
 
 
-@pytest.mark.parametrize("allowed", [1, 2, 5, 7])
-def test_connections_that_hang_cost_their_timeout_each_time_and_the_back_offs(allowed: int) -> None:
-    assert case(allowed, 600.0).unreachable(5.0) == allowed * 5.0 + sum(BACK_OFFS[: allowed - 1])
-
-
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 10**6), st.integers(0, 10**12)), min_size=1, max_size=5))
 def test_all_attempts_together_cost_no_more_than_the_total(stages: list[tuple[int, int, int]]) -> None:
     cases = [case(allowed, dearest=Amount(tokens, nano)) for allowed, tokens, nano in stages]

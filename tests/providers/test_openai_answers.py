@@ -334,6 +334,26 @@ USAGES: list[tuple[str, dict[str, Any], Usage | None]] = [
         Usage(input_tokens=20, cached_input_tokens=7, cache_write_tokens=5, output_tokens=9, reasoning_tokens=4),
     ),
     (
+        "audio",
+        {
+            "prompt_tokens": 20,
+            "completion_tokens": 9,
+            "prompt_tokens_details": {"audio_tokens": 12, "cached_tokens": 0},
+            "completion_tokens_details": {"audio_tokens": 7, "image_tokens": 3},
+        },
+        Usage(input_tokens=20, output_tokens=9, kinds={"input_audio_tokens": 12, "output_audio_tokens": 7}),
+    ),
+    (
+        "audio counts of no use",
+        {
+            "prompt_tokens": 20,
+            "completion_tokens": 9,
+            "prompt_tokens_details": {"audio_tokens": "some"},
+            "completion_tokens_details": {"audio_tokens": {"left": 1}, "a_count_of_tomorrow": [3]},
+        },
+        Usage(input_tokens=20, output_tokens=9),
+    ),
+    (
         "xAI, which counts reasoning beside the answer",
         {
             "prompt_tokens": 436,

@@ -102,6 +102,9 @@ def test_an_image_costs_the_published_maximum_whatever_its_size(model: str, toke
         of(tools=[{"type": "mcp", "server_url": "https://x"}]),
         of(tools=[None]),
         of(previous_response_id="r"),
+        of(service_tier="priority"),
+        of(service_tier=["priority"]),
+        of(tools=[{"name": "f"}]),
         of(plugins=[{"id": "web"}]),
         of(a_field_of_tomorrow=1),
         of({"type": "file", "file": {"file_data": "data:application/pdf;base64,QQ=="}}),
@@ -115,10 +118,31 @@ def test_what_has_no_bound_is_said_to_have_none(request_: ChatRequest) -> None:
     assert bound(request_) is None
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        of(service_tier="flex"),
+        of(web_search_options=None, echo=None),
+        of(random_seed=7, safe_prompt=True, provider={"order": ["OpenAI"]}),
+        of(tools=[{"function": {"name": "f", "parameters": {}}}]),
+    ],
+)
+def test_what_servers_are_known_to_take_as_plain_keeps_its_bound(request_: ChatRequest) -> None:
+    assert bound(request_) is not None
+
+
+def test_openrouter_gives_sixteen_tokens_where_fewer_are_asked_for() -> None:
+    openrouter = OpenAIChat(OpenAIChatOptions(base_url="https://openrouter.ai/api/v1"))
+    for codec, tokens in ((openrouter, 16), (OpenAIChat(), 1)):
+        assert codec.output_bound(ChatRequest("-", max_tokens=1), target("gpt-4o")) == tokens
+        assert codec.output_bound(ChatRequest("-", max_tokens=17), target("gpt-4o")) == 17
+
+
 def test_a_target_can_make_a_request_unbounded_too() -> None:
     assert bound(ChatRequest("-"), web_search_options={}) is None
     assert bound(ChatRequest("-"), "gpt-4o-search-preview") is None
     assert bound(ChatRequest("-"), "groq/compound") is None
+    assert bound(ChatRequest("-"), "sonar-deep-research") is None
 
 
 @pytest.mark.parametrize(

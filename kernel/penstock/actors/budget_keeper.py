@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import attrs
 import trio
@@ -24,7 +24,7 @@ from penstock.policy.account_windows import AccountSnapshot, AccountWindows
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.foreseen_hold import foresee_hold
 from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue, refusals
-from penstock.policy.holds import Amount, BudgetEvent, Granted, Line, Refused
+from penstock.policy.holds import NOTHING, Amount, BudgetEvent, Granted, Line, Refused
 from penstock.policy.ledger_steps import Held, Lacking, Landed, Reserve, Spent, Step, WindowRow
 
 __all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
@@ -79,6 +79,12 @@ class _Settle(Struct, frozen=True):
     hold_id: str
     charged: Amount
     estimated: bool
+    spent: tuple[Spent, ...]
+
+
+@attrs.frozen
+class _Noted:
+    account: str
     spent: tuple[Spent, ...]
 
 
@@ -143,8 +149,7 @@ class BudgetKeeper(Actor):
             case _Settle(hold_id=hold_id):
                 self._asking.pop(hold_id, None)
                 if self._queue.knows(hold_id):
-                    charged, estimated = message.charged, message.estimated
-                    self._queue.settle(hold_id, charged, estimated=estimated, spent=message.spent)
+                    self._queue.settle(hold_id, message.charged, estimated=message.estimated, spent=message.spent)
             case _TopUp(hold_id=hold_id, more=more):
                 assert envelope.reply is not None
                 if self._queue.top_up(hold_id, more):
@@ -157,6 +162,13 @@ class BudgetKeeper(Actor):
                 envelope.reply.answer(None)
             case _:
                 raise TypeError(f"budget_keeper takes no {type(message).__name__}")
+
+    def observe(self, observations: dict[str, object]) -> None:
+        """What calls spent that had no hold, by call."""
+        for call_id, seen in observations.items():
+            noted = cast("_Noted", seen)
+            if self._queue.kept < MOST_UNBOOKED:
+                self._queue.settle(call_id, NOTHING, account=noted.account, spent=noted.spent)
 
     async def commit(self) -> None:
         """Everything that is to be done now, in one batch; where the store was away, first what is owed to it."""
@@ -233,8 +245,10 @@ class BudgetKeeper(Actor):
         """When the first wait is over, leases are to be renewed, or the store is to be asked again."""
         if self._away is not None:
             return self._retry_at
-        now, wall = self._clock.monotonic(), self._clock.wall()
         due = self._queue.next_renewal
+        if due == math.inf and not self._queue.some_wait:
+            return None
+        now, wall = self._clock.monotonic(), self._clock.wall()
         if self._queue.some_wait:
             end = self._queue.next_wait_end
             due = due if end is None else min(due, end)
@@ -261,6 +275,8 @@ class BudgetRef:
         self._windows = windows
         self._store = store
         self._timeout = timeout
+        self.keeps_journal = store.durable
+        """Whether anybody can read later what was spent at which target."""
         self._rows: Sequence[WindowRow] = ()
         self._seen: frozenset[str] = frozenset()
         """The windows that the store was asked for when it was last looked at."""
@@ -297,6 +313,14 @@ class BudgetRef:
         """
         if self._address.owes(hold_id):
             self._address.tell_owed(hold_id, _Settle(hold_id, charged, estimated, tuple(spent)))
+
+    def note(self, call_id: str, account: str, spent: Sequence[Spent]) -> None:
+        """For reports: what a call spent that had no need of a hold. Never raises, never waits."""
+
+        def fold(_: object) -> _Noted:
+            return _Noted(account, tuple(spent))
+
+        self._address.observe(call_id, fold, wake=True)
 
     async def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
         """Other accounts and limits over what is held and spent."""
@@ -394,7 +418,9 @@ def open_budget_keeper(
     """A keeper over the store, the inbox for its supervisor, and the Ref for everyone else."""
     settings = settings or KeeperSettings()
     address, inbox = open_mailbox(BudgetKeeper.name, slots=slots)
-    queue = HoldQueue(accounts, lease=settings.lease, adopts=store.durable)
+    # In memory of one process holds need no lease: whoever holds settles, or all of it is gone.
+    lease = settings.lease if store.durable or store.shared else math.inf
+    queue = HoldQueue(accounts, lease=lease, adopts=store.durable)
     keeper = BudgetKeeper(queue, store, clock, settings, on_event=on_event, on_store=on_store)
     return keeper, inbox, BudgetRef(address, queue.windows, store, settings.timeout)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 import attrs
@@ -30,15 +31,30 @@ from penstock.policy.coalesce import (
     Promote,
     Release,
 )
-from penstock.policy.entries import Entries, EntriesStatistics
+from penstock.policy.entries import Entries, EntriesStatistics, Entry
+from penstock.policy.freshness import Age, Freshness
 
-__all__ = ["CacheActor", "CacheRef", "CacheStatistics", "Found", "Hit", "Leads", "Miss", "open_cache_actor"]
+__all__ = [
+    "CacheActor",
+    "CacheRef",
+    "CacheSettings",
+    "CacheStatistics",
+    "Found",
+    "Hit",
+    "Leads",
+    "Miss",
+    "Seen",
+    "open_cache_actor",
+]
+
+MOST_REASONS = 1_024
+"""Keys of which is remembered why their last answer was not stored; the oldest is forgotten first."""
 
 
 class Hit(Struct, frozen=True):
-    """An answer. `follower`: another call got it just now, and shared it."""
+    """An answer, fresh or to be served while it is fetched anew. `follower`: another call got it, and shared it."""
 
-    value: bytes
+    entry: Entry
     follower: bool
 
 
@@ -46,10 +62,15 @@ class Leads(Struct, frozen=True):
     """Nothing cached: this call goes and asks, and others wait for it. `after` says why an earlier leader is gone."""
 
     after: GoneReason | None = None
+    stale: Entry | None = None
+    """What may be served where nobody answers."""
 
 
 class Miss(Struct, frozen=True):
     """Nothing cached, and this call goes alone."""
+
+    stale: Entry | None = None
+    """As for who leads."""
 
 
 Found: TypeAlias = Hit | Leads | Miss
@@ -62,33 +83,58 @@ class CacheStatistics(Struct, frozen=True, kw_only=True):
     flights: FlightsStatistics
 
 
+class Seen(Struct, frozen=True):
+    """What is known of a key: its entry, and else why the last answer to it was not stored."""
+
+    entry: Entry | None
+    refused: str
+    """Empty: nothing is known of that."""
+
+
 class _Lookup(Request[Found], frozen=True):
     lookup_id: str
     key: str
     may_lead: bool
     deadline: float
+    read: bool
+    max_age: float | None
 
 
-class _Peek(Request["bytes | None"], frozen=True):
+class _Peek(Request["Entry | None"], frozen=True):
     key: str
+
+
+class _See(Request[Seen], frozen=True):
+    key: str
+
+
+class _Newest(Request["Sequence[tuple[str, Entry]]"], frozen=True):
+    prefix: str
+    most: int
+
+
+class _Purge(Request[int], frozen=True):
+    prefix: str
 
 
 class _End(Struct, frozen=True):
-    """The one message owed for a lookup: what came of it. `value` is stored, where there is one."""
+    """The one message owed for a lookup: what came of it. `entry` is stored, where there is one."""
 
     lookup_id: str
     key: str
-    value: bytes | None = None
+    entry: Entry | None = None
     error: CallError | None = None
     gone: GoneReason = "cancelled"
+    refused: str = ""
+    """Why there is an answer and no entry."""
 
 
 @attrs.frozen
 class CacheSettings:
-    """`ttl` in seconds."""
+    """The bound of what is in memory, and for how long it is of use."""
 
     memory_bytes: int
-    ttl: float
+    freshness: Freshness = attrs.field(factory=Freshness)
 
 
 class CacheActor(Actor):
@@ -99,9 +145,12 @@ class CacheActor(Actor):
     def __init__(self, settings: CacheSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._entries = Entries(settings.memory_bytes)
-        self._flights: Flights[bytes] = Flights()
+        self._entries = Entries(settings.memory_bytes, kept=settings.freshness.kept)
+        self._flights: Flights[Entry] = Flights()
         self._followers: dict[str, Reply[Found]] = {}
+        self._stale: dict[str, Entry] = {}
+        """By follower: what it may serve where nobody answers."""
+        self._refused: OrderedDict[str, str] = OrderedDict()
 
     def handle(self, envelope: Envelope) -> None:
         """One message."""
@@ -114,60 +163,90 @@ class CacheActor(Actor):
                 self._end(message)
             case _Peek(key=key):
                 assert envelope.reply is not None
+                envelope.reply.answer(self._entries.get(key, self._clock.wall()))
+            case _See(key=key):
+                assert envelope.reply is not None
                 entry = self._entries.get(key, self._clock.wall())
-                envelope.reply.answer(None if entry is None else entry.value)
+                envelope.reply.answer(Seen(entry, self._refused.get(key, "")))
+            case _Newest(prefix=prefix, most=most):
+                assert envelope.reply is not None
+                envelope.reply.answer(list(islice(self._entries.newest(prefix), most)))
+            case _Purge(prefix=prefix):
+                assert envelope.reply is not None
+                envelope.reply.answer(self._entries.purge(prefix))
             case _:
                 raise TypeError(f"cache_actor takes no {type(message).__name__}")
 
     def _lookup(self, message: _Lookup, reply: Reply[Found]) -> None:
-        now = self._clock.monotonic()
-        entry = self._entries.get(message.key, self._clock.wall())
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        entry = self._entries.get(message.key, wall) if message.read else None
         if entry is not None:
-            reply.answer(Hit(entry.value, follower=False))
-            return
+            freshness = self._settings.freshness
+            age = freshness.age(entry.stored_at, entry.fresh_until, wall, max_age=message.max_age)
+            if age in (Age.FRESH, Age.REVALIDATE):
+                reply.answer(Hit(entry, follower=False))
+                return
+            if age is Age.GONE:
+                entry = None
         place = self._flights.lookup(
             message.lookup_id, message.key, now=now, deadline=message.deadline, may_lead=message.may_lead
         )
         match place:
             case Lead():
-                reply.answer(Leads())
+                reply.answer(Leads(stale=entry))
             case Pass():
-                reply.answer(Miss())
+                reply.answer(Miss(stale=entry))
             case Follow():
                 self._followers[message.lookup_id] = reply
+                if entry is not None:
+                    self._stale[message.lookup_id] = entry
 
     def _end(self, message: _End) -> None:
         now = self._clock.monotonic()
-        if message.value is not None:
-            jitter = random.random()  # noqa: S311 - spreads expiry, guards nothing
-            self._entries.put(message.key, message.value, now=self._clock.wall(), ttl=self._settings.ttl, jitter=jitter)
+        self._note(message)
         if message.lookup_id in self._followers:
-            del self._followers[message.lookup_id]
+            self._forget(message.lookup_id)
             self._tell(self._flights.leave(message.lookup_id, now))
             return
-        outcome: Outcome[bytes]
-        if message.value is not None:
-            outcome = Landed(message.value)
+        outcome: Outcome[Entry]
+        if message.entry is not None:
+            outcome = Landed(message.entry)
         elif message.error is not None:
             outcome = Failed(message.error)
         else:
             outcome = Gone(message.gone)
         self._tell(self._flights.finish(message.lookup_id, outcome, now))
 
-    def _tell(self, directives: tuple[Directive[bytes], ...]) -> None:
+    def _note(self, message: _End) -> None:
+        """Stores what there is to store, or keeps in mind why there is nothing."""
+        if message.entry is not None:
+            stored = self._entries.put(message.key, message.entry, now=self._clock.wall())
+            self._refused.pop(message.key, None)
+            if stored:
+                return
+        refused = message.refused if message.entry is None else "it is larger than memory_bytes"
+        if refused:
+            self._refused[message.key] = refused
+            if len(self._refused) > MOST_REASONS:
+                self._refused.popitem(last=False)
+
+    def _forget(self, lookup_id: str) -> tuple[Reply[Found] | None, Entry | None]:
+        return self._followers.pop(lookup_id, None), self._stale.pop(lookup_id, None)
+
+    def _tell(self, directives: tuple[Directive[Entry], ...]) -> None:
         for directive in directives:
-            reply = self._followers.pop(directive.call_id, None)
+            reply, stale = self._forget(directive.call_id)
             if reply is None:
                 continue
             match directive.action:
-                case Deliver(value=value):
-                    reply.answer(Hit(value, follower=True))
+                case Deliver(value=entry):
+                    reply.answer(Hit(entry, follower=True))
                 case Fail(error=error):
                     reply.fail(error)
                 case Promote(reason=reason):
-                    reply.answer(Leads(after=reason))
+                    reply.answer(Leads(after=reason, stale=stale))
                 case Release():
-                    reply.answer(Miss())
+                    reply.answer(Miss(stale=stale))
 
     def contents(self) -> CacheStatistics:
         """What is stored and who waits."""
@@ -175,17 +254,19 @@ class CacheActor(Actor):
 
     def restart(self) -> None:
         """Forgets. Followers go alone: their leader's flight is unknown to the new core."""
-        self._entries = Entries(self._settings.memory_bytes)
+        self._entries = Entries(self._settings.memory_bytes, kept=self._settings.freshness.kept)
         self._flights = Flights()
-        for reply in self._followers.values():
-            reply.answer(Miss())
-        self._followers.clear()
+        for lookup_id in tuple(self._followers):
+            reply, stale = self._forget(lookup_id)
+            assert reply is not None
+            reply.answer(Miss(stale=stale))
 
     def stop(self, error: Exception) -> None:
         """Followers learn that nobody will answer."""
         for reply in self._followers.values():
             reply.fail(error)
         self._followers.clear()
+        self._stale.clear()
 
 
 class CacheRef:
@@ -196,17 +277,27 @@ class CacheRef:
         self._look = look
 
     async def lookup(
-        self, lookup_id: str, key: str, *, may_lead: bool, deadline: float, context: object = None
+        self,
+        lookup_id: str,
+        key: str,
+        *,
+        may_lead: bool,
+        deadline: float,
+        read: bool = True,
+        max_age: float | None = None,
+        context: object = None,
     ) -> Found:
         """The answer, a flight to lead, or nothing. Waits while another call fetches the same answer.
 
-        Raises the error of a flight that ended in one that would meet this call too. `end` is owed.
+        With `read` False nothing that is stored is given, with `max_age` nothing older; who joins a flight is given
+        what comes of it, and has to judge that itself. Raises the error of a flight that ended in one that would meet
+        this call too. `end` is owed.
         """
-        message = _Lookup(lookup_id, key, may_lead, deadline)
+        message = _Lookup(lookup_id, key, may_lead, deadline, read, max_age)
         return await self._address.ask(message, owes=lookup_id, deadline=deadline, context=context)
 
-    async def peek(self, key: str, *, deadline: float, context: object = None) -> bytes | None:
-        """An answer that is stored already. Joins no flight and owes nothing."""
+    async def peek(self, key: str, *, deadline: float, context: object = None) -> Entry | None:
+        """An answer that is stored already, fresh or not. Joins no flight and owes nothing."""
         return await self._address.ask(_Peek(key), deadline=deadline, context=context)
 
     def end(
@@ -214,13 +305,26 @@ class CacheRef:
         lookup_id: str,
         key: str,
         *,
-        value: bytes | None = None,
+        entry: Entry | None = None,
         error: CallError | None = None,
         gone: GoneReason = "cancelled",
+        refused: str = "",
     ) -> None:
-        """What came of a lookup: a value to store and share, an error to share, or neither. Never raises."""
+        """What came of a lookup: an entry to store and share, an error to share, or neither. Never raises."""
         if self._address.owes(lookup_id):
-            self._address.tell_owed(lookup_id, _End(lookup_id, key, value, error, gone))
+            self._address.tell_owed(lookup_id, _End(lookup_id, key, entry, error, gone, refused))
+
+    async def see(self, key: str) -> Seen:
+        """What is known of a key. For onlookers, as all that follows."""
+        return await self._address.ask_aside(_See(key))
+
+    async def newest(self, prefix: str, most: int) -> Sequence[tuple[str, Entry]]:
+        """Entries whose key begins with `prefix`, those used last first."""
+        return await self._address.ask_aside(_Newest(prefix, most))
+
+    async def purge(self, prefix: str = "") -> int:
+        """Removes the entries whose key begins with `prefix`; says how many."""
+        return await self._address.ask_aside(_Purge(prefix))
 
     def contents(self) -> CacheStatistics:
         """What is stored and who waits."""

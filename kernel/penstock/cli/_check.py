@@ -5,13 +5,16 @@ Not here: finding it out (`_inspection`, `_live_check`).
 
 from __future__ import annotations
 
+import time
+
 import click
 import trio
 from rich.console import Console
 
 from penstock._config import Config
+from penstock._price_book import configured_targets
 from penstock.cli._exits import FAILED, OK
-from penstock.cli._inspection import Inspection, inspect, target_names
+from penstock.cli._inspection import Inspection, inspect
 from penstock.cli._live_check import LiveLine, try_targets
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
@@ -26,7 +29,8 @@ __all__ = ["check"]
 def check(file: str | None, *, live: bool) -> int:
     """Check the configuration in FILE, or the one that PENSTOCK_CONFIG or the keys in the environment make.
 
-    Shows providers, targets with their prices, routes and accounts. Keys are never shown, only where they come from.
+    Shows providers, targets with their prices and where these are from, routes and accounts. Keys are never shown, only
+    where they come from.
 
     \b
     Examples:
@@ -40,12 +44,12 @@ def check(file: str | None, *, live: bool) -> int:
       2  there are mistakes; all of them are told
     """  # noqa: D301 - click reads the escape
     config = Config.load(file) if file is not None else Config.from_environment()
-    inspection = inspect(config)
+    inspection = inspect(config, time.time())
     console = make_console()
     _show(console, inspection)
     if not live:
         return OK
-    lines = trio.run(try_targets, config, target_names(config))
+    lines = trio.run(try_targets, config, configured_targets(config))
     _show_live(console, lines)
     return OK if all(line.answered for line in lines) else FAILED
 
@@ -54,9 +58,9 @@ def _show(console: Console, inspection: Inspection) -> None:
     providers = make_table("name", "kind", "address", "key", title="Providers")
     for provider in inspection.providers:
         providers.add_row(provider.name, provider.kind, provider.address, provider.key)
-    targets = make_table("name", "model", "USD per 1M in / out", "timeouts (s)", title="Targets")
+    targets = make_table("name", "model", "USD per 1M in / out", "price from", "timeouts (s)", title="Targets")
     for target in inspection.targets:
-        targets.add_row(target.name, target.model, target.price, target.timeouts)
+        targets.add_row(target.name, target.model, target.price, target.priced_by, target.timeouts)
     routes = make_table("name", "cascade", "timeout", title="Routes")
     for route in inspection.routes:
         routes.add_row(route.name, route.cascade, route.timeout)

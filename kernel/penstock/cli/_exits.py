@@ -6,6 +6,7 @@ Not here: printing anything.
 from __future__ import annotations
 
 from penstock.errors import (
+    CacheStoreError,
     ConfigError,
     DeadlineExceededError,
     NoRouteError,
@@ -38,6 +39,8 @@ def exit_code(error: PenstockError) -> int:
             return USAGE
         case RejectedError():
             return REFUSED
+        case CacheStoreError():
+            return FAILED
         case ConfigError() | PluginError():
             return USAGE
         case _:

@@ -112,7 +112,7 @@ async def _explain(wanted: _Wanted, config: Config) -> Explanation:
 
 
 def _show(console: Console, explanation: Explanation) -> None:
-    figures = ("tries", "tokens in + out", "a try")
+    figures = ("attempts", "tokens in + out", "each")
     table = make_table("target", "when", *figures, title=f"Route {plain(explanation.route)}", right=figures)
     for stage in explanation.stages:
         table.add_row(plain(stage.target), *_row(stage))
@@ -127,7 +127,7 @@ def _show(console: Console, explanation: Explanation) -> None:
 
 def _row(stage: StageExplanation) -> Iterator[str]:
     yield stage.when.says.partition(":")[0].partition(",")[0]
-    yield str(stage.attempts)
+    yield str(_allowed(stage))
     if not stage.attempts:
         yield from ("-", "-")
         return
@@ -147,13 +147,28 @@ def _sentences(explanation: Explanation) -> Iterator[str]:
         begins = f"in {seconds(explanation.starts_in)}" if explanation.starts_in else "at once"
         yield f"Begins {begins} with {first.target}."
         yield _silence(explanation, first)
-    yield f"Tries: at most {explanation.attempts}; a kept connection that turns out dead is one more for each target."
+    yield from _attempts(explanation)
     yield _time(explanation)
     if explanation.nano_usd is not None:
-        yield f"Cost: at most {dollars(explanation.cost)} in all; the dearest try {dollars(explanation.dearest)}."
+        yield f"Cost: at most {dollars(explanation.cost)} in all; the dearest attempt {dollars(explanation.dearest)}."
     else:
         yield "Cost: no bound, or a price is not known."
     yield from _guards(explanation)
+
+
+def _allowed(stage: StageExplanation) -> int:
+    """Of the attempts that may be made there at most, those that count."""
+    return min(stage.allowed, stage.attempts)
+
+
+def _attempts(explanation: Explanation) -> Iterator[str]:
+    allowed = sum(map(_allowed, explanation.stages))
+    tried = sum(1 for stage in explanation.stages if stage.attempts)
+    more = explanation.attempts - allowed
+    if not tried:
+        return
+    why = "a kept connection turns out to be dead" + (", or a prefix is refused" if more > tried else "")
+    yield f"Attempts: at most {allowed}; up to {more} more where {why}."
 
 
 def _silence(explanation: Explanation, first: StageExplanation) -> str:

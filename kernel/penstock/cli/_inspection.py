@@ -12,14 +12,19 @@ import attrs
 
 from penstock._config import Config, TargetConfig
 from penstock._config_providers import ReadyProvider, ready_providers
+from penstock._config_stores import ready_cache, ready_ledger
 from penstock._discovery import PluginHost
-from penstock.cli._words import dollars
+from penstock._price_book import PriceBook, configured_targets
+from penstock.cli._words import days_since, dollars
 from penstock.policy.accounts import limits_in_words
-from penstock.policy.money import usd
+from penstock.policy.money import price_at, usd
 from penstock.policy.window import Per
 from penstock.types import Price
 
-__all__ = ["AccountLine", "Inspection", "ProviderLine", "RouteLine", "TargetLine", "inspect", "target_names"]
+__all__ = ["OLD_PRICES", "AccountLine", "Inspection", "ProviderLine", "RouteLine", "TargetLine", "inspect"]
+
+OLD_PRICES = 90
+"""Days. Vendors change prices a few times a year."""
 
 
 @attrs.frozen
@@ -40,6 +45,7 @@ class TargetLine:
     provider: str
     model: str
     price: str
+    priced_by: str
     timeouts: str
 
 
@@ -73,27 +79,27 @@ class Inspection:
     problems: tuple[str, ...]
 
 
-def inspect(config: Config) -> Inspection:
-    """Loads the plugins that the configuration enables. Raises ConfigError with everything they do not take."""
+def inspect(config: Config, now: float) -> Inspection:
+    """Loads the plugins that the configuration enables. Raises ConfigError with everything they do not take.
+
+    `now` is the Unix time: prices change, and grow old.
+    """
     host = PluginHost(config.plugins)
     ready = ready_providers(config, host)
-    targets = [config.resolve_target(name) for name in target_names(config)]
-    prices = {target.name: target.price or host.price(target.model) for target in targets}
+    ready_ledger(config, host)
+    ready_cache(config, host)
+    targets = [config.resolve_target(name) for name in configured_targets(config)]
+    book = PriceBook(config, ready, host, lambda: now)
+    prices = {target.name: book.price(target) for target in targets}
     return Inspection(
         providers=tuple(_provider(each) for each in ready.values()),
-        targets=tuple(_target(target, prices[target.name]) for target in targets),
+        targets=tuple(_target(target, prices[target.name], now) for target in targets),
         routes=tuple(_routes(config)),
         accounts=tuple(_accounts(config)),
         cache=_cache(config),
-        warnings=tuple(_warnings(config, prices)),
+        warnings=(*_warnings(config, prices), *_old_prices(prices, now)),
         problems=tuple(str(problem) for problem in host.problems),
     )
-
-
-def target_names(config: Config) -> list[str]:
-    """Every target there is a way to: those of routes in the order of their cascades, then the other declared ones."""
-    staged = (stage.target for route in config.routes.values() for stage in route.stages)
-    return list(dict.fromkeys([*staged, *config.targets]))
 
 
 def _provider(ready: ReadyProvider) -> ProviderLine:
@@ -113,15 +119,30 @@ def _address(options: object) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def _target(target: TargetConfig, price: Price | None) -> TargetLine:
+def _target(target: TargetConfig, price: Price | None, now: float) -> TargetLine:
     timeouts = target.timeouts
+    today = None if price is None else price_at(price, now)
     return TargetLine(
         name=target.name,
         provider=target.provider,
         model=target.model,
-        price="unknown" if price is None else f"{_usd(price.input)} / {_usd(price.output)}",
+        price="unknown" if today is None else f"{_usd(today.input)} / {_usd(today.output)}",
+        priced_by="-" if price is None else price.source or "the configuration",
         timeouts=f"{timeouts.connect:g} / {timeouts.first_token:g} / {timeouts.idle:g} / {timeouts.total:g}",
     )
+
+
+def _old_prices(prices: dict[str, Price | None], now: float) -> Iterator[str]:
+    old: dict[tuple[str, int], list[str]] = {}
+    for name, price in prices.items():
+        days = None if price is None else days_since(price.as_of, now)
+        if price is not None and days is not None and days > OLD_PRICES:
+            old.setdefault((price.source, days), []).append(name)
+    for (source, days), names in old.items():
+        yield (
+            f"the prices of {', '.join(names)} are {days} days old ({source}): update penstock or the plugin they come"
+            " from, or install penstock[prices]"
+        )
 
 
 def _usd(nano: int) -> str:
@@ -147,7 +168,16 @@ def _cache(config: Config) -> str:
     cache = config.cache
     if cache is None:
         return "none"
-    return f"in {cache.store}, {cache.memory_bytes / 2**20:,.0f} MiB, for {cache.ttl:g} s, when {cache.when}"
+    stale = [
+        f"{words} for {seconds:g} s more"
+        for words, seconds in (
+            ("served and fetched anew", cache.stale_while_revalidate),
+            ("kept for an outage", cache.stale_if_error),
+        )
+        if seconds
+    ]
+    where = f"in {cache.store}, {cache.memory_bytes / 2**20:,.0f} MiB of memory"
+    return ", ".join([where, f"for {cache.ttl:g} s", *stale, f"when {cache.when}"])
 
 
 def _warnings(config: Config, prices: dict[str, Price | None]) -> Iterator[str]:
@@ -162,6 +192,8 @@ def _warnings(config: Config, prices: dict[str, Price | None]) -> Iterator[str]:
             f"no price is known for {', '.join(unpriced)}: calls that {', '.join(money)} pays for will not go there"
             " (give the target a price, or set budget.on_unknown_price)"
         )
+    if (gives_up := config.budget.gives_up) is not None:
+        yield gives_up
     if config.ledger.store == "memory" and any(
         limit.per in (Per.DAY, Per.MONTH) for spec in config.budget.accounts for limit in spec.limits
     ):

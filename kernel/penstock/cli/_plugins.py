@@ -6,6 +6,7 @@ Not here: finding and loading them (`penstock._discovery`).
 from __future__ import annotations
 
 import contextlib
+import time
 
 import click
 
@@ -13,10 +14,12 @@ from penstock._config import Config, PluginsConfig
 from penstock._discovery import PluginHost, PluginInfo
 from penstock._installed import OWN_DISTRIBUTION
 from penstock.cli._exits import FAILED, OK
+from penstock.cli._inspection import OLD_PRICES
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
-from penstock.cli._words import plain
+from penstock.cli._words import days_since, plain
 from penstock.errors import PluginError
+from penstock_plugins.prices import price_lists
 
 __all__ = ["plugins"]
 
@@ -41,10 +44,22 @@ def plugins(*, strict: bool, config_file: str | None) -> int:
         origin = "built-in" if info.distribution == OWN_DISTRIBUTION else "third party"
         table.add_row(info.name, info.group, info.distribution, info.version or "-", origin, _status(info))
     make_console().print(table)
+    make_console().print(_prices(time.time()))
     problems = [info.problem for info in found if info.problem]
     for problem in problems:
         tell(str(problem))
     return FAILED if strict and problems else OK
+
+
+def _prices(now: float) -> str:
+    """Which price lists there are, in the order they are asked, and how old they are."""
+    told: list[str] = []
+    for listed in price_lists():
+        days = days_since(listed.day, now)
+        age = "" if days is None else f", {days} days old"
+        old = "; update penstock, or install penstock[prices]" if days is not None and days > OLD_PRICES else ""
+        told.append(f"{listed.source}{age}{old}")
+    return f"Prices: {'; then '.join(told)}."
 
 
 def _load_all(host: PluginHost) -> tuple[PluginInfo, ...]:

@@ -30,6 +30,7 @@ class _Entry(NamedTuple):
 
 COMMANDS = {
     "ask": _Entry("penstock.cli._ask", "ask", "Ask once; the answer goes to stdout."),
+    "cache": _Entry("penstock.cli._cache", "cache", "See what the cache holds, why not, and empty it."),
     "check": _Entry("penstock.cli._check", "check", "Check a configuration; tell all mistakes at once."),
     "demo": _Entry("penstock.cli._demo", "demo", "Watch calls survive an outage, without keys or network."),
     "explain": _Entry("penstock.cli._explain", "explain", "Tell what a call would do and cost; nothing is sent."),

@@ -5,9 +5,10 @@ Not here: tables and colours.
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
-__all__ = ["dollars", "plain", "seconds", "tokens"]
+__all__ = ["days_since", "dollars", "plain", "seconds", "tokens"]
 
 # What moves a cursor, sets a title or rings a bell: everything of C0 and C1 but line breaks and tabs.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in b"\n\t"}
@@ -36,3 +37,11 @@ def tokens(count: int) -> str:
 def seconds(span: float) -> str:
     """A span of time."""
     return f"{span * 1000:.0f} ms" if span < 1 else f"{span:.1f} s"
+
+
+def days_since(day: str, now: float) -> int | None:
+    """From an ISO date to that Unix time, in UTC; None where it is no date."""
+    try:
+        return (datetime.fromtimestamp(now, UTC).date() - date.fromisoformat(day)).days
+    except ValueError:
+        return None

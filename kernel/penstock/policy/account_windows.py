@@ -129,6 +129,8 @@ class _Path:
     """What was worked out for one account."""
 
     windows: tuple[AccountWindow, ...]
+    limited: bool
+    soft: bool
     uses: tuple[WindowUse, ...] = ()
     until: float = -math.inf
     """`uses` are right up to and including this time, if they were worked out at one before it."""
@@ -146,6 +148,14 @@ class AccountWindows:
     def on_path(self, account: str) -> tuple[AccountWindow, ...]:
         """The windows of the account and its parents, the root's first. Raises ValueError where it is no path."""
         return self._path(account).windows
+
+    def is_limited(self, account: str) -> bool:
+        """True where any window on the path has a limit."""
+        return self._path(account).limited
+
+    def is_soft(self, account: str) -> bool:
+        """True where somebody wants to be told of a share that is spent."""
+        return self._path(account).soft
 
     def uses(self, account: str, now: float) -> tuple[WindowUse, ...]:
         """How a step at `now` counts on that path. `now` does not go back."""
@@ -217,7 +227,9 @@ class AccountWindows:
             if len(self._paths) >= MOST_PATHS:
                 self._paths.clear()
             windows = [window for step in path_and_parents(account) for window in self.own(step)]
-            path = self._paths[account] = _Path(tuple(windows))
+            limited = any(window.limited for window in windows)
+            soft = any(window.soft is not None for window in windows)
+            path = self._paths[account] = _Path(tuple(windows), limited, soft)
         return path
 
 

@@ -1,4 +1,4 @@
-"""How many tokens a call may cost: the range of its output, the estimate of its input, the meter of its stream.
+"""How many tokens a call may cost: the range of its output, the estimate of its input, the least of what streamed.
 
 Not here: the proven bound of the input, which is each provider's (`Provider.input_bound`), and what it costs (money).
 """
@@ -10,7 +10,7 @@ import math
 import attrs
 from msgspec import Struct
 
-__all__ = ["Estimate", "OutputRange", "lower_bound_tokens", "metered_tokens", "output_range"]
+__all__ = ["BYTES_PER_TOKEN", "Estimate", "OutputRange", "lower_bound_tokens", "output_range"]
 
 # What is asked for where neither the request nor the configuration nor the codec names a figure.
 _USUAL_OUTPUT = 8_192
@@ -56,11 +56,6 @@ def output_range(
 def lower_bound_tokens(bytes_streamed: int) -> int:
     """Tokens that so many bytes of a streamed answer cannot be fewer than, in effect."""
     return bytes_streamed // BYTES_PER_TOKEN
-
-
-def metered_tokens(reported: int | None, bytes_streamed: int) -> int:
-    """Output tokens of a running stream: the larger of what the provider has reported and the lower bound."""
-    return max(reported or 0, lower_bound_tokens(bytes_streamed))
 
 
 @attrs.define

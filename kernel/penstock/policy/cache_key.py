@@ -7,16 +7,18 @@ is never sent does not split the cache.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
 
 from penstock.types import WireRequest
 
-__all__ = ["SCHEMA_VERSION", "cache_key"]
+__all__ = ["SCHEMA_VERSION", "Parts", "cache_key", "differing", "key_parts", "tenant_prefix"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Counted up when keys or stored entries change their meaning."""
 NOT_THE_QUESTION: Mapping[str, frozenset[str]] = {
     "anthropic-messages": frozenset({"metadata"}),
@@ -25,19 +27,75 @@ NOT_THE_QUESTION: Mapping[str, frozenset[str]] = {
 """By wire family, body fields that say who asks, not what: they do not change the answer and would split the cache by
 user. Of a family that is not named here nothing is left out: there, "user" may well be the question."""
 NO_FIELDS = frozenset[str]()
+MOST_ITEMS = 64
+"""Items of a list (messages, tools) that are told apart; those beyond it count as one part."""
+
+Parts = dict[str, int]
+"""A short sum of each part of a request by its name, such as `temperature` or `messages[2]`. It says whether two
+requests are the same there, and nothing of what they are."""
+
+
+def _number(text: str) -> float:
+    """1.0 and 1 are the same number, and every wire takes them for it."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < EXACT else number
+
+
+EXACT = 2**53
+"""Below it a float that is whole is exactly that integer."""
+_READER = msgspec.json.Decoder(float_hook=_number)
+
+
+@lru_cache(maxsize=1_024)
+def tenant_prefix(tenant: str) -> str:
+    """How every key of that tenant begins, and none of another."""
+    return hashlib.blake2b(msgspec.json.encode(tenant), digest_size=8, person=b"tenant").hexdigest() + "/"
 
 
 def cache_key(wire: WireRequest, *, family: str, significant_headers: frozenset[str], tenant: str) -> str:
     """A key over method, URL, canonical body, significant headers and tenant, encoded without ambiguity."""
     headers = sorted((name.lower(), value) for name, value in wire.headers if name.lower() in significant_headers)
     parts = (SCHEMA_VERSION, wire.method, wire.url, *_question(wire.body, family), headers, tenant)
-    return hashlib.blake2b(msgspec.json.encode(parts, order="deterministic"), digest_size=32).hexdigest()
+    digest = hashlib.blake2b(msgspec.json.encode(parts, order="deterministic"), digest_size=32).hexdigest()
+    return tenant_prefix(tenant) + digest
+
+
+def key_parts(wire: WireRequest, *, family: str, significant_headers: frozenset[str]) -> Parts:
+    """What the same key is made of, part by part."""
+    parts = {"method": _sum(wire.method), "url": _sum(wire.url)}
+    headers = [(name.lower(), value) for name, value in wire.headers if name.lower() in significant_headers]
+    parts |= {f"header {name}": _sum([value for key, value in headers if key == name]) for name, _ in headers}
+    form, question = _question(wire.body, family)
+    if isinstance(question, dict):
+        fields = cast("dict[str, object]", question)
+        return parts | {name: _sum(value) for key, field in fields.items() for name, value in _items(key, field)}
+    return parts | {f"body ({form})": _sum(question)}
+
+
+def differing(one: Parts, other: Parts) -> tuple[str, ...]:
+    """The names of the parts in which two requests differ, in order."""
+    return tuple(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))
+
+
+def _items(name: str, field: object) -> Iterator[tuple[str, object]]:
+    if not isinstance(field, list):
+        yield name, field
+        return
+    items = cast("list[object]", field)
+    for place, item in enumerate(items[:MOST_ITEMS]):
+        yield f"{name}[{place}]", item
+    if len(items) > MOST_ITEMS or not items:
+        yield f"{name}[{len(items[:MOST_ITEMS])}...]", items[MOST_ITEMS:]
+
+
+def _sum(value: object) -> int:
+    return zlib.crc32(msgspec.json.encode(value, order="deterministic"))
 
 
 def _question(body: bytes, family: str) -> tuple[str, object]:
     """What is asked, and in what form: bytes that are no JSON must not look like a text that spells them."""
     try:
-        parsed: object = msgspec.json.decode(body)
+        parsed: object = _READER.decode(body)
     except msgspec.DecodeError:
         return "bytes", body.hex()
     if not isinstance(parsed, dict):

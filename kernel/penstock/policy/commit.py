@@ -1,6 +1,6 @@
 """When a stream is first shown to its consumer, and what may follow once it was: the commit policies.
 
-Not here: who reads the stream (`_exchange`), and which target goes on after a failure (`retry`).
+Not here: who reads the stream (`_streamed_answer`), and which target goes on after a failure (`retry`).
 
 | policy | shown first | a failure before that | a failure after that |
 | --- | --- | --- | --- |

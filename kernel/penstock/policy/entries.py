@@ -1,21 +1,21 @@
 """A store of answers in memory, bounded by bytes: least recently used out first, and nothing older than its time.
 
-Not here: what may be stored and under which key (the cache), and the second level on disk.
+Not here: what may be stored and under which key (the cache), what an answer's age allows (`freshness`), and the second
+level on disk.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import attrs
 from msgspec import Struct
 
 __all__ = ["ENTRY_OVERHEAD", "Entries", "EntriesStatistics", "Entry"]
 
-ENTRY_OVERHEAD = 400
-"""Bytes that an entry takes beside its key and value, rounded up: CPython 3.11 to 3.13 on 64 bits."""
-TTL_JITTER = 0.1
-"""Share by which a time to live varies: what was stored together does not expire together."""
+ENTRY_OVERHEAD = 440
+"""Bytes that an entry takes beside its key, value and parts, rounded up: CPython 3.11 to 3.13 on 64 bits."""
 
 
 class Entry(Struct, frozen=True):
@@ -23,7 +23,9 @@ class Entry(Struct, frozen=True):
 
     value: bytes
     stored_at: float
-    expires_at: float
+    fresh_until: float
+    parts: bytes = b""
+    """What tells how its request differs from others (`cache_key.Parts`), encoded; it shows nothing of either."""
 
 
 @attrs.frozen
@@ -39,14 +41,15 @@ class EntriesStatistics:
 
 
 class Entries:
-    """Answers by key.
+    """Answers by key, kept for `kept` seconds after they were fresh.
 
     Laws: `bytes` never exceeds the bound, keys, values and overhead included; an entry is found only from the moment
     it was stored until its time is over; once missed, it stays missing until it is stored again.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, kept: float = 0.0) -> None:
         self._max_bytes = max_bytes
+        self._kept = kept
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._bytes = 0
         self._hits = 0
@@ -57,7 +60,7 @@ class Entries:
         """The entry, now the most recently used; None where there is none, or its time is over."""
         entry = self._entries.get(key)
         # An entry of the future means that the clock was set back: its age is unknown, so it is not served.
-        if entry is None or not entry.stored_at <= now < entry.expires_at:
+        if entry is None or not entry.stored_at <= now < entry.fresh_until + self._kept:
             self._drop(key)
             self._misses += 1
             return None
@@ -65,23 +68,26 @@ class Entries:
         self._hits += 1
         return entry
 
-    def put(self, key: str, value: bytes, *, now: float, ttl: float, jitter: float) -> bool:
-        """Stores `value` for `ttl` seconds, more or less a tenth by `jitter` in [0, 1].
+    def put(self, key: str, entry: Entry, *, now: float) -> bool:
+        """Stores the entry in place of what was there.
 
-        False where it was not stored: it is larger than the bound, or its time to live is none. What was there before
-        is gone in any case: it has been superseded.
+        False where it was not stored: it is larger than the bound, or its time is over. What was there before is gone
+        in any case: it has been superseded.
         """
         self._drop(key)
-        size = _size(key, value)
-        if size > self._max_bytes or ttl <= 0:
+        size = _size(key, entry)
+        if size > self._max_bytes or not entry.stored_at <= now < entry.fresh_until + self._kept:
             return False
         while self._bytes + size > self._max_bytes:
             self._drop(next(iter(self._entries)))
             self._evictions += 1
-        lasts = ttl * (1 - TTL_JITTER + 2 * TTL_JITTER * jitter)
-        self._entries[key] = Entry(value, now, now + lasts)
+        self._entries[key] = entry
         self._bytes += size
         return True
+
+    def newest(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        """The entries whose key begins with `prefix`, those used last first. Counts for no use."""
+        return ((key, entry) for key, entry in reversed(self._entries.items()) if key.startswith(prefix))
 
     def purge(self, prefix: str = "") -> int:
         """Removes the entries whose key begins with `prefix`, all by default; says how many."""
@@ -97,8 +103,8 @@ class Entries:
     def _drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._bytes -= _size(key, entry.value)
+            self._bytes -= _size(key, entry)
 
 
-def _size(key: str, value: bytes) -> int:
-    return len(key.encode()) + len(value) + ENTRY_OVERHEAD
+def _size(key: str, entry: Entry) -> int:
+    return len(key.encode()) + len(entry.value) + len(entry.parts) + ENTRY_OVERHEAD

@@ -163,6 +163,7 @@ class HoldQueue:
             account=account,
             windows=live.unheld if live else (),
             spent=spent,
+            turns=live is not None and self.windows.is_soft(account),
         )
 
     def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
@@ -381,14 +382,18 @@ class HoldQueue:
                     account=step.account,
                     windows=windows,
                     spent=step.spent,
+                    turns=step.turns,
                 )
             case _:
                 pass
 
     def _tell(self, step: Settle, answer: Charged) -> None:
-        own = self._by_key(step.account)
-        if not step.windows and not step.charged.fits(answer.held) and any(window.limited for window in own.values()):
+        windows = self.windows
+        if not (step.windows or step.charged.fits(answer.held)) and windows.is_limited(step.account):
             self._events.append(Overrun(step.account, step.hold_id, answer.held, step.charged))
+        if not step.turns:
+            return
+        own = self._by_key(step.account)
         for turn in answer.windows:
             window = own.get(turn.key)
             if window is None or window.soft is None:

@@ -81,8 +81,8 @@ class Line(Struct, frozen=True):
         """The line of a target with that price, at its dearest; without a price it costs tokens only."""
         if price is None:
             return cls(input_tokens, 0, 0, max_output)
-        for_input, for_output = dearest_prices(price, input_tokens)
-        return cls(input_tokens, nano_for(input_tokens, for_input), for_output, max_output)
+        most = dearest_prices(price, input_tokens)
+        return cls(input_tokens, nano_for(input_tokens, most.input) + most.request, most.output, max_output)
 
     def amount_at(self, output: int) -> Amount:
         """The cost where so many output tokens are allowed."""

@@ -56,8 +56,9 @@ class LedgerBook:
         self.pages = pages
         self.now = now
         """The latest time ever given."""
-        self._tombstone = tombstone
-        """Seconds for which settled ids are remembered: the longest lease of all reserves, where that is longer."""
+        self.tombstone = tombstone
+        """Seconds for which settled ids are remembered: the longest lease of all reserves, where that is longer. Pages
+        that outlive the book keep it with them."""
 
     def run(self, steps: Iterable[Step], now: float) -> Landed:
         """One batch. Raises ValueError where a step makes no sense; those before it were carried out then."""
@@ -156,7 +157,7 @@ class LedgerBook:
         hold = self.pages.hold(step.hold_id)
         if hold is None and self._over(step.windows):
             return STALE
-        self.pages.bury(step.hold_id, self.now + self._tombstone)
+        self.pages.bury(step.hold_id, self.now + self.tombstone)
         if step.spent:
             since = self.now // JOURNAL_STEP * JOURNAL_STEP
             self.pages.journal(since, hold.account if hold else step.account, step.spent)
@@ -169,7 +170,7 @@ class LedgerBook:
             hold = HoldPage(step.hold_id, step.account, 0, [Part(NOTHING, buckets)], self.now, self.now)
         else:
             return KNOWN
-        before = self._live(hold)
+        before = self._live(hold) if step.turns else {}
         self._charge(hold, step.charged, estimated=step.estimated)
         turns = [Turn(window.key, spent, window.spent, window.buckets[-1].end) for window, spent in before.items()]
         return Charged(hold.amount, tuple(turns))
@@ -344,8 +345,8 @@ class LedgerBook:
         return any(use.end <= self.now for use in windows)
 
     def _remember(self, lease: float) -> None:
-        if self._tombstone < lease < math.inf:
-            self._tombstone = lease
+        if self.tombstone < lease < math.inf:
+            self.tombstone = lease
 
 
 def _state(use: Room) -> str:

@@ -50,11 +50,16 @@ class Bucket:
                 counted.estimated += charged
 
     def unsettle(self, held: Amount) -> None:
-        """Counts a hold again in the place of the charge by which it had lapsed."""
+        """Counts a hold again in the place of the charge by which it had lapsed.
+
+        What of that charge was taken away by hand is not taken away once more: less than nothing spent would be room
+        that nobody gave.
+        """
+        back = held.at_most(self.estimated)
         for counted in (self, self.window) if self.live else (self,):
             counted.held += held
-            counted.spent -= held
-            counted.estimated -= held
+            counted.spent -= back
+            counted.estimated -= back
 
 
 @attrs.define(eq=False)
@@ -157,7 +162,7 @@ class Pages(Protocol):
         ...
 
     def knows_window(self, key: str) -> bool:
-        """True where the window was ever counted in, and is not forgotten."""
+        """True where something that was counted in the window has not left it yet."""
         ...
 
     def siblings(self, key: str) -> Iterable[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import attrs
+from msgspec import Struct
 
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_pages import WindowPage
@@ -16,8 +16,7 @@ from penstock.policy.ledger_steps import Lack, WindowUse
 __all__ = ["Room", "free_nano_usd", "free_tokens", "lacks"]
 
 
-@attrs.frozen
-class Room:
+class Room(Struct, frozen=True, eq=False):
     """A window with the limits that count in it."""
 
     page: WindowPage
@@ -66,15 +65,19 @@ def lacks(uses: Iterable[Room], need: Amount) -> tuple[Lack, ...]:
 
 def free_tokens(uses: Iterable[Room]) -> int | None:
     """Tokens that are free in all of them; None: none limits them."""
-    return min(
-        (use.tokens - use.page.held.tokens - use.page.spent.tokens for use in uses if use.tokens is not None),
-        default=None,
-    )
+    least: int | None = None
+    for use in uses:
+        if use.tokens is not None:
+            free = use.tokens - use.page.held.tokens - use.page.spent.tokens
+            least = free if least is None or free < least else least
+    return least
 
 
 def free_nano_usd(uses: Iterable[Room]) -> int | None:
     """The same of money."""
-    return min(
-        (use.nano_usd - use.page.held.nano_usd - use.page.spent.nano_usd for use in uses if use.nano_usd is not None),
-        default=None,
-    )
+    least: int | None = None
+    for use in uses:
+        if use.nano_usd is not None:
+            free = use.nano_usd - use.page.held.nano_usd - use.page.spent.nano_usd
+            least = free if least is None or free < least else least
+    return least

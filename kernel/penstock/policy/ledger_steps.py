@@ -95,6 +95,20 @@ class Spent(Struct, frozen=True, kw_only=True):
     nano_usd: int = 0
     estimated: bool = False
 
+    def __add__(self, other: Spent) -> Spent:
+        """Both together, of the same target."""
+        return Spent(
+            target=self.target,
+            attempts=self.attempts + other.attempts,
+            input_tokens=self.input_tokens + other.input_tokens,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            nano_usd=self.nano_usd + other.nano_usd,
+            estimated=self.estimated,
+        )
+
 
 class Settle(Struct, frozen=True, kw_only=True):
     """Put what was charged in the place of a hold, in the windows of its reservation. Answered by `Charged` or `Known`.
@@ -109,6 +123,8 @@ class Settle(Struct, frozen=True, kw_only=True):
     account: str = ""
     windows: tuple[WindowUse, ...] = ()
     spent: tuple[Spent, ...] = ()
+    turns: bool = True
+    """Whether the answer is to say what the charge did to each window."""
 
 
 class Renew(Struct, frozen=True):
@@ -211,7 +227,7 @@ class Charged(Struct, frozen=True):
     held: Amount
     """What it held."""
     windows: tuple[Turn, ...]
-    """Those that are not over."""
+    """Those that are not over, where the step asked for them."""
 
 
 class Known(Struct, frozen=True):

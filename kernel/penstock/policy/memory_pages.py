@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
@@ -43,7 +44,8 @@ class MemoryPages:
         return page
 
     def knows_window(self, key: str) -> bool:  # noqa: D102
-        return key in self._windows
+        page = self._windows.get(key)
+        return page is not None and any(bucket.end > self._now for bucket in page.buckets)
 
     def siblings(self, key: str) -> Iterator[str]:  # noqa: D102
         period, _, account = key.split(":", 2)
@@ -80,6 +82,8 @@ class MemoryPages:
 
     def due(self, now: float) -> list[HoldPage]:  # noqa: D102
         self._now = now
+        if not self._ends or self._ends[0][0] > now:
+            return []
         due: dict[str, HoldPage] = {}
         while self._ends and self._ends[0][0] <= now:
             at, hold_id = heappop(self._ends)
@@ -108,7 +112,7 @@ class MemoryPages:
             self._spent[key] = (
                 SpendRow(since=since, account=account, calls=1, spent=one)
                 if known is None
-                else (SpendRow(since=since, account=account, calls=known.calls + 1, spent=_sum(known.spent, one)))
+                else (SpendRow(since=since, account=account, calls=known.calls + 1, spent=known.spent + one))
             )
             if len(self._spent) > MOST_SPENT:
                 del self._spent[next(iter(self._spent))]
@@ -142,7 +146,9 @@ class MemoryPages:
         return len(self._tombstones)
 
     def _expect(self, page: HoldPage) -> None:
-        heappush(self._ends, (_ends(page), page.id))
+        ends = _ends(page)
+        if ends < math.inf:
+            heappush(self._ends, (ends, page.id))
 
     def _drop_idle(self) -> None:
         for key, page in list(self._windows.items()):
@@ -150,21 +156,6 @@ class MemoryPages:
             if not page.buckets and page.limit_tokens is None and page.limit_nano_usd is None:
                 del self._windows[key]
         self._sweep_at = max(MOST_IDLE, 2 * len(self._windows))
-
-
-def _sum(one: Spent, other: Spent) -> Spent:
-    """Two charges of the same target."""
-    return Spent(
-        target=one.target,
-        attempts=one.attempts + other.attempts,
-        input_tokens=one.input_tokens + other.input_tokens,
-        cached_input_tokens=one.cached_input_tokens + other.cached_input_tokens,
-        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        reasoning_tokens=one.reasoning_tokens + other.reasoning_tokens,
-        nano_usd=one.nano_usd + other.nano_usd,
-        estimated=one.estimated,
-    )
 
 
 def _ends(page: HoldPage) -> float:

@@ -96,7 +96,7 @@ ACTIONS: Mapping[str, Action] = {
     "server_error": _PROVIDER_FAILED,
     "provider_error": _PROVIDER_FAILED,
     "connect": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER, billed=False),
-    "connect_timeout": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER, billed=False),
+    "connect_timeout": Action(Same.LAST, Next.YES, Blame.PROVIDER, billed=False),
     "connection_lost": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
     "transport": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
     # That nothing was read is likely, not certain: it costs its bound until somebody says otherwise.
@@ -108,6 +108,8 @@ ACTIONS: Mapping[str, Action] = {
     "total_timeout": _TIMEOUT,
     "malformed": Action(Same.ONCE, Next.YES, Blame.TARGET),
     "truncated": Action(Same.ONCE, Next.YES, Blame.TARGET),
+    # What more there is to have is not paid for.
+    "budget_cut": Action(Same.NEVER, Next.NEVER),
     "context_length": Action(Same.NEVER, Next.LARGER_WINDOW, billed=False),
     "content_filtered": Action(Same.NEVER, Next.BY_POLICY),
     "refused": Action(Same.NEVER, Next.BY_POLICY),
@@ -206,9 +208,9 @@ class _Progress:
 class Cascade:
     """Walks the stages of one call. It owns every retry: nothing below it tries again.
 
-    Laws: no stage is tried more often than its attempts (and once more where a reused connection was dead); no step
-    is planned that begins after the deadline; a stage that may never be tried again is never returned; the answer
-    depends on the arguments alone.
+    Laws: no stage is tried more often than its attempts (and once more where a reused connection was dead), whether
+    they fail or lose to another that is faster; no step is planned that begins after the deadline; a stage that may
+    never be tried again is never returned; the answer depends on the arguments alone.
     """
 
     def __init__(
@@ -247,11 +249,22 @@ class Cascade:
         ready = self._ready_times(cooling, opened)
         if not ready:
             return Stop("spent")
-        if self._all_open != "soonest" and all(opened.get(stage, -math.inf) > now for stage in ready):
-            if self._all_open == "fail" or all(opened[stage] == math.inf for stage in ready):
-                return Stop("all_open", min(ready.values()))
+        if self.ignores(now, opened):
             return self._ignore(now, cooling, opened)
+        if self._all_open != "soonest" and self._all_are_open(now, opened):
+            return Stop("all_open", min(ready.values()))
         return self._stay(now, ready) or self._choose(now, ready)
+
+    def ignores(self, now: float, opened: Mapping[int, float]) -> bool:
+        """True where the call goes on as if no circuit were open but those isolated by hand: there is no other left."""
+        if self._all_open != "ignore" or not self._all_are_open(now, opened):
+            return False
+        return any(opened[stage] < math.inf for stage, progress in enumerate(self._progress) if not progress.spent)
+
+    def _all_are_open(self, now: float, opened: Mapping[int, float]) -> bool:
+        """True where every stage that may still be tried has an open circuit."""
+        left = (stage for stage, progress in enumerate(self._progress) if not progress.spent)
+        return all(opened.get(stage, -math.inf) > now for stage in left)
 
     def _ignore(self, now: float, cooling: Mapping[int, float], opened: Mapping[int, float]) -> Step:
         """The step that a call would take if no circuit were open but those isolated by hand."""
@@ -324,10 +337,14 @@ class Cascade:
 
     def overtaken(self, stage: int) -> None:
         """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error."""
+        self.lost(stage)
+        self._progress[stage].last_resort = True
+
+    def lost(self, stage: int) -> None:
+        """An attempt at `stage` was cut off for another that was faster, and says nothing of its target."""
         progress = self._progress[stage]
         progress.failures += 1
         progress.spent = progress.spent or progress.failures >= self._stages[stage].attempts
-        progress.last_resort = True
 
     def others_left(self, stage: int) -> bool:
         """True where a stage other than this one may still be tried."""

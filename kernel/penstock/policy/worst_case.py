@@ -53,10 +53,6 @@ class StageCase:
         for failures in range(1, self.allowed):
             yield max(backoff(failures, settings, 1.0), longest_hint)
 
-    def unreachable(self, connect: float, settings: RetrySettings | None = None) -> float:
-        """Seconds until the next stage begins where every connection is let hang: each attempt its connect timeout."""
-        return self.allowed * min(connect, self.longest) + sum(self.waits(settings or RetrySettings()))
-
 
 @attrs.frozen(kw_only=True)
 class WorstCase:

@@ -7,6 +7,9 @@ Nothing here needs pytest or a network. What opens a kernel is imported when it 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from penstock.testing._cache_laws import check_cache_store as check_cache_store
+from penstock.testing._cache_store import FakeCacheStore as FakeCacheStore
+from penstock.testing._laws import BrokenLawError as BrokenLawError
 from penstock.testing._laws import check_provider as check_provider
 from penstock.testing._scripted import Answer as Answer
 from penstock.testing._scripted import Broken as Broken
@@ -19,14 +22,24 @@ if TYPE_CHECKING:
     from penstock.testing._answered import PenstockKernel as PenstockKernel
     from penstock.testing._answers import OutOfAnswersError as OutOfAnswersError
     from penstock.testing._keyless import keyless as keyless
+    from penstock.testing._ledger_laws import LEDGER_LAWS as LEDGER_LAWS
+    from penstock.testing._ledger_laws import LedgerAtHand as LedgerAtHand
+    from penstock.testing._ledger_laws import LedgerLaw as LedgerLaw
+    from penstock.testing._ledger_laws import MakeLedger as MakeLedger
+    from penstock.testing._ledger_laws import check_ledger as check_ledger
     from penstock.testing._staged import StagedKernel as StagedKernel
     from penstock.testing._understudy import borrowed_voices as borrowed_voices
 
 _LAZY = {
+    "LEDGER_LAWS": "penstock.testing._ledger_laws",
     "AnsweredKernel": "penstock.testing._answered",
+    "LedgerAtHand": "penstock.testing._ledger_laws",
+    "LedgerLaw": "penstock.testing._ledger_laws",
+    "MakeLedger": "penstock.testing._ledger_laws",
     "OutOfAnswersError": "penstock.testing._answers",
     "PenstockKernel": "penstock.testing._answered",
     "StagedKernel": "penstock.testing._staged",
+    "check_ledger": "penstock.testing._ledger_laws",
     "borrowed_voices": "penstock.testing._understudy",
     "keyless": "penstock.testing._keyless",
 }

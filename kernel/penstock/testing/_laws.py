@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import cast, get_args
 
 import attrs
+import msgspec
 
 from penstock._config_checks import is_header_name
-from penstock.abc import Provider, StreamDecoder
+from penstock.abc import Missing, Provider, StreamDecoder
 from penstock.errors import CallError, ProviderError
 from penstock.types import ChatRequest, Chunk, Completion, Target, WireHead, WireResponse
 
 __all__ = ["BrokenLawError", "check_provider"]
 
 SECRET = "sk-the-canary-of-check-provider"  # noqa: S105 - it is looked for in places where no secret may be
+STAGES = get_args(Missing)
 GARBAGE = (b"", b"{}", b"null", b"[1]", b"\xff\xfe", b"<html>bad gateway</html>", b'{"error": 7}', b'{"error": {}}')
 
 
@@ -97,9 +99,32 @@ def _check_stream(make: Callable[[], Provider], head: WireHead, body: bytes) -> 
         split = _fed(make().decoder(head), [body[:at], body[at:]])
         if _joined(split) != _joined(whole):
             raise BrokenLawError(f"decoder: split at byte {at}, the stream reads differently")
+    _check_missing(make, head, body, whole)
     cut = _fed(make().decoder(head), [body[: len(body) // 2]])
     if cut.error is None:
         raise BrokenLawError("decoder: a stream cut in the middle must not look complete")
+
+
+def _check_missing(make: Callable[[], Provider], head: WireHead, body: bytes, whole: _Seen) -> None:
+    decoder, missing = make().decoder(head), "answer"
+    for at in range(len(body)):
+        decoder.feed(body[at : at + 1])
+        if decoder.done:
+            return
+        now = str(decoder.missing)
+        if now not in STAGES or STAGES.index(now) < STAGES.index(missing):
+            raise BrokenLawError(f'missing: "{now}" after "{missing}"; it is one of {", ".join(STAGES)}, in this order')
+        if now != missing:
+            missing = now
+            ended = _fed(make().decoder(head), [body[: at + 1]])
+            if _told(ended, missing) != _told(whole, missing):
+                raise BrokenLawError(f'missing: "{missing}" at byte {at}, but what comes later changes the answer')
+
+
+def _told(seen: _Seen, missing: str) -> Completion | None:
+    if seen.completion is None or missing == "end":
+        return seen.completion
+    return msgspec.structs.replace(seen.completion, usage=None)
 
 
 def _fed(decoder: StreamDecoder, pieces: Iterable[bytes]) -> _Seen:

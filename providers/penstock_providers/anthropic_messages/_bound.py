@@ -42,16 +42,20 @@ _PLAIN_FIELDS = frozenset(
 )
 
 
+# Values under which a token costs more than the usual price, by a factor that is not known here.
+_USUAL = {"speed": (None, "standard"), "inference_geo": (None, "global")}
+
+
 class _UnboundedError(Exception):
     """Something in the body has no bound."""
 
 
 def input_bound_of(body: Mapping[str, Any], model: Model, *, hidden_tokens: int, long_context: bool) -> int | None:
-    """Input tokens the provider will not exceed for this body; None where nothing bounds them.
+    """Input tokens the provider will not exceed for this body; None where nothing bounds them, or what they cost.
 
     `long_context`: the window may be larger than the model's usual one.
     """
-    if not _one_pass(body):
+    if not _one_pass(body) or not all(body.get(name) in usual for name, usual in _USUAL.items()):
         return None
     plain = sum(_size(body[name]) for name in _PROMPT_FIELDS if name in body)
     try:

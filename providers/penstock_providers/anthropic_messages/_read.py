@@ -112,8 +112,14 @@ def usage_of(body: UsageBody) -> Usage:
         cache_write_1h_tokens=min(written, _kept_an_hour(body) + sum(map(_kept_an_hour, aside))),
         output_tokens=(body.output_tokens or 0) + sum(item.output_tokens or 0 for item in aside),
         reasoning_tokens=0 if details is None else details.thinking_tokens or 0,
+        kinds=_searches(body),
         estimated=body.input_tokens is None or body.output_tokens is None,
     )
+
+
+def _searches(body: UsageBody) -> dict[str, int]:
+    searches = (json_object(body.server_tool_use) or {}).get("web_search_requests")
+    return {"web_searches": searches} if isinstance(searches, int) and searches > 0 else {}
 
 
 def _kept_an_hour(usage: UsageBody | Iteration) -> int:

@@ -10,7 +10,7 @@ from typing import assert_never
 
 import msgspec
 
-from penstock.abc import StreamDecoder
+from penstock.abc import Missing, StreamDecoder
 from penstock.errors import CallError, MalformedResponseError, StreamBrokenError
 from penstock.policy.sse import EventTooLongError, SseEvent, SseParser
 from penstock.types import Chunk, Completion, Usage, UsageUpdate, WireHead
@@ -52,6 +52,8 @@ class AnthropicStreamDecoder(StreamDecoder):
         self._started: MessageStart | None = None
         self._usage: UsageBody | None = None
         self._stop_reason: str | None = None
+        self._counted = False
+        """Usage came with the stop reason, or after it: what `message_start` tells is only the beginning."""
         self._done = False
         self._failure: CallError | None = None
 
@@ -119,6 +121,13 @@ class AnthropicStreamDecoder(StreamDecoder):
         """True once `message_stop` was read, or an error that `close` will raise."""
         return self._done or self._failure is not None
 
+    @property
+    def missing(self) -> Missing:
+        """All has come with the `message_delta` that tells the stop reason, once every block has ended."""
+        if not self._is_whole():
+            return "answer"
+        return "end" if self._counted else "usage"
+
     def _is_whole(self) -> bool:
         if self._failure is not None:
             return False
@@ -148,6 +157,7 @@ class AnthropicStreamDecoder(StreamDecoder):
             case MessageDelta():
                 self._stop_reason = event.delta.stop_reason or self._stop_reason
                 self._note_usage(event.usage, chunks)
+                self._counted = self._counted or (event.usage is not None and self._stop_reason is not None)
             case MessageStop():
                 self._stop()
             case ErrorEvent():

@@ -76,6 +76,8 @@ class UsageBody(Struct, frozen=True):
     cache_read_input_tokens: int | None = None
     cache_creation: CacheCreation | None = None
     output_tokens_details: TokenDetails | None = None
+    server_tool_use: Any = None
+    """What the server ran by itself. Its searches cost something beside their tokens."""
     iterations: list[Iteration] | None = None
 
 

@@ -41,10 +41,13 @@ _SILENT = frozenset(
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
+        "provider",  # OpenRouter: which of its hosts may answer
+        "random_seed",  # Mistral's name for the seed
         "reasoning",
         "reasoning_effort",
         "reasoning_format",
         "repetition_penalty",
+        "safe_prompt",  # Mistral puts a known paragraph before the messages: part of what the server adds unseen
         "safety_identifier",
         "seed",
         "service_tier",
@@ -62,6 +65,10 @@ _SILENT = frozenset(
         "verbosity",
     }
 )
+_TIERS = ("auto", "default", "flex")
+"""Of processing, none dearer than what prices are for. What another one costs is not known here, so it has no bound."""
+_LEAST_AT_OPENROUTER = 16
+"""Output tokens: where it speaks Responses to the vendor, fewer cannot be asked for. Asked for 1 it gave 16."""
 _AROUND_A_MESSAGE = 32
 """Bytes of JSON around the text of a message: its role and its name, more than the tokens that mark them."""
 _TEXT_PARTS = frozenset({"text", "refusal"})
@@ -70,7 +77,10 @@ _TOOL_KINDS = frozenset({"function", "custom"})
 
 def input_bound(body: dict[str, Any], model: Model, hidden_tokens: int) -> int | None:
     """Input tokens the server will not exceed; None where the body asks for something without a bound."""
+    body = {name: value for name, value in body.items() if value is not None}
     if model.searches or not body.keys() <= _PROMPT | _SILENT or not _bounded_tools(body.get("tools")):
+        return None
+    if body.get("service_tier", "default") not in _TIERS:
         return None
     messages = _messages(body.get("messages"))
     if messages is None:
@@ -104,17 +114,23 @@ def plain_input_bound(request: ChatRequest, model: Model, hidden_tokens: int) ->
     return bound if model.context_window is None else min(bound, model.context_window)
 
 
-def output_bound(body: dict[str, Any], model: Model) -> int | None:
+def output_bound(body: dict[str, Any], model: Model, *, openrouter: bool = False) -> int | None:
     """Output tokens of all choices, reasoning included; None where nothing limits them."""
     limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int)]
     limit = max(limits, default=model.max_output)
+    if openrouter and limit is not None:
+        limit = max(limit, _LEAST_AT_OPENROUTER)
     choices = body.get("n")
     return None if limit is None else limit * (choices if isinstance(choices, int) and choices > 1 else 1)
 
 
 def _bounded_tools(tools: object) -> bool:
     """False where the server runs a tool itself: what that brings into the prompt nobody knows."""
-    return tools is None or all(fields_of(tool).get("type") in _TOOL_KINDS for tool in items_of(tools))
+    # Mistral's client leaves the type of a function out.
+    return tools is None or all(
+        fields_of(tool).get("type", "function" if "function" in fields_of(tool) else None) in _TOOL_KINDS
+        for tool in items_of(tools)
+    )
 
 
 def _messages(messages: object) -> tuple[list[Any], int] | None:

@@ -77,11 +77,12 @@ class OpenAIChat(Provider):
 
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         """The limit in the final body, times its choices; without one the model's own."""
-        if not request.extra and not target.params:
+        openrouter = self._options.is_openrouter
+        if not request.extra and not target.params and not openrouter:
             # Nothing but the request itself can set a limit: the body need not be made to read it there.
             return request.max_tokens or model_of(target.model).max_output
         body = wire_body(request, target, self._options, stream=False)
-        return _bounds.output_bound(body, model_of(target.model))
+        return _bounds.output_bound(body, model_of(target.model), openrouter=openrouter)
 
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole response."""

@@ -187,6 +187,7 @@ _MODELS: dict[str, Model] = {
     "gpt-5.4-nano": attrs.evolve(_GPT_51, image_tokens=_ORIGINAL_NANO),
     "gpt-5.5": _GPT_54,
     "gpt-5.6": _GPT_56,
+    "sonar-deep-research": attrs.evolve(_UNKNOWN, searches=True),  # Perplexity's: bills what it read and searched
     "compound": attrs.evolve(_UNKNOWN, searches=True),  # Groq's systems of models with tools of their own
 }
 

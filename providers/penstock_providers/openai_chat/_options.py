@@ -13,6 +13,7 @@ __all__ = ["OpenAIChatOptions"]
 DEFAULT_HIDDEN_TOKENS = 2048
 OPENAI_HOST = "api.openai.com"
 MISTRAL_HOST = "api.mistral.ai"
+OPENROUTER_HOST = "openrouter.ai"
 
 
 def _http_url(_options: object, _field: object, value: str) -> None:
@@ -63,6 +64,11 @@ class OpenAIChatOptions:
     def is_mistral(self) -> bool:
         """True for Mistral's own server, whatever its models are called."""
         return urlsplit(self.base_url).hostname == MISTRAL_HOST
+
+    @property
+    def is_openrouter(self) -> bool:
+        """True for OpenRouter's server."""
+        return urlsplit(self.base_url).hostname == OPENROUTER_HOST
 
     def url(self, model: str) -> str:
         """Where a request for the model is posted."""

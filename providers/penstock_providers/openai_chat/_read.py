@@ -86,6 +86,8 @@ class AnswerReader:
         self._id = ""
         self._groq_id: str | None = None
         self.usage: Usage | None = None
+        self.usage_is_final = False
+        """It came with the reason why the answer ended, or after it: some servers count along with every chunk."""
 
     @property
     def finished(self) -> bool:
@@ -145,7 +147,10 @@ class AnswerReader:
         return "tool_calls" if reason == "stop" and self._calls.any else reason
 
     def _take_usage(self, usage: Usage | None, chunks: list[Chunk]) -> None:
-        if usage is not None and usage != self.usage:
+        if usage is None:
+            return
+        self.usage_is_final = self.finished
+        if usage != self.usage:
             self.usage = usage
             chunks.append(UsageUpdate(usage))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.abc import StreamDecoder
+from penstock.abc import Missing, StreamDecoder
 from penstock.errors import CallError, MalformedResponseError, StreamBrokenError
 from penstock.policy.sse import EventTooLongError, SseEvent, SseParser
 from penstock.types import Chunk, Completion, UsageUpdate, WireHead
@@ -82,6 +82,13 @@ class ChatDecoder(StreamDecoder):
     def done(self) -> bool:
         """True after `[DONE]`, and after an error."""
         return self._done
+
+    @property
+    def missing(self) -> Missing:
+        """All but usage has come with the `finish_reason`: of the first choice, which is the answer."""
+        if self._failure is not None or not self._reader.finished:
+            return "answer"
+        return "end" if self._reader.usage_is_final else "usage"
 
     def _fail(self, error: CallError, chunks: list[Chunk]) -> None:
         self._failure, self._done = error, True

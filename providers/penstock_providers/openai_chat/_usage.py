@@ -19,10 +19,13 @@ __all__ = ["read_usage"]
 class _InputDetails(Struct, frozen=True):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    audio_tokens: Any = None
+    """Foreign JSON: what is not needed for the counts themselves must not break them."""
 
 
 class _OutputDetails(Struct, frozen=True):
     reasoning_tokens: int | None = None
+    audio_tokens: Any = None
 
 
 class _Usage(Struct, frozen=True):
@@ -71,6 +74,14 @@ def _normalised(wire: _Usage) -> Usage | None:
         cache_write_tokens=min(cache_write, given),
         output_tokens=written,
         reasoning_tokens=min(reasoning, written),
+        kinds={
+            kind: min(count, of)
+            for kind, count, of in (
+                ("input_audio_tokens", input_details.audio_tokens, given),
+                ("output_audio_tokens", output_details.audio_tokens, written),
+            )
+            if isinstance(count, int) and count > 0
+        },
         estimated=wire.prompt_tokens is None or wire.completion_tokens is None,
     )
 

@@ -59,7 +59,7 @@ def test_a_good_configuration_is_shown_without_its_keys(tmp_path: Path) -> None:
     lines = [" ".join(line.split()) for line in ended.out.splitlines()]
     assert "anthropic anthropic https://api.anthropic.com env:MY_KEY" in lines
     assert "local openai http://127.0.0.1:9/v1 none" in lines
-    assert "strong claude-sonnet-4-5 $3.00 / $15.00 5 / 20 / 30 / 600" in lines
+    assert "strong claude-sonnet-4-5 $3.00 / $15.00 toml 5 / 20 / 30 / 600" in lines
     assert "default strong (3x), then own (3x) 90 s" in lines
     assert "(all) 20 USD per day (Europe/Berlin)" in lines
     assert "team/search 2000 output tokens per request" in lines
@@ -70,6 +70,14 @@ def test_what_may_surprise_later_is_noted_now(tmp_path: Path) -> None:
     ended = run_command("check", write(tmp_path, GOOD), environ={"MY_KEY": KEY})
     assert "no price is known for own" in ended.err
     assert "what was spent is forgotten" in ended.err
+    assert "limits may be exceeded" not in ended.err
+
+
+def test_what_guesses_give_up_is_noted_too(tmp_path: Path) -> None:
+    toml = GOOD.replace("[budget]", '[budget]\nunknown_usage = "likely"')
+    ended = run_command("check", write(tmp_path, toml), environ={"MY_KEY": KEY})
+    assert ended.code == 0
+    assert "limits may be exceeded" in " ".join(ended.err.split())
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

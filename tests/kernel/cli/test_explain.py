@@ -51,20 +51,29 @@ def test_targets_are_told_in_order_with_their_figures(settings: str) -> None:
     ended = run_command("explain", PROMPT, "-c", settings, "--max-tokens", "1000", "--stream")
     assert (ended.code, ended.err) == (0, "")
     lines = lines_of(ended)
-    assert lines[:2] == ["Route default", "target when tries tokens in + out a try"]
-    assert lines[2].startswith("anthropic/claude-sonnet-4-20250514 now 4 2,")
+    assert lines[:2] == ["Route default", "target when attempts tokens in + out each"]
+    assert lines[2].startswith("anthropic/claude-sonnet-4-20250514 now 3 2,")
     assert " + 1,000 $0.0" in lines[2]
-    assert lines[3].startswith("openai/gpt-4o now 3 2,")
+    assert lines[3].startswith("openai/gpt-4o now 2 2,")
     assert lines[4] == "local/llama-3.3-70b never 0 - -"
     assert any(line.startswith("local/llama-3.3-70b: never: the price of llama-3.3-70b is not known") for line in lines)
     assert "Begins at once with anthropic/claude-sonnet-4-20250514." in lines
     assert "Where that one takes the request and says nothing, it is left after 20 s." in lines
+    assert "Attempts: at most 5; up to 2 more where a kept connection turns out to be dead." in lines
     assert "Time: at most 180 s (the route's timeout)." in lines
     assert any(line.startswith("Cost: at most $0.") for line in lines)
     assert "Cache: not asked (deterministic)." in lines
     assert "Budget: (all) has 20 USD per day (Europe/Berlin)." in lines
     assert KEY not in ended.out
     assert PROMPT not in ended.out
+
+
+def test_where_the_route_goes_on_from_what_came_a_refused_prefix_is_an_attempt_more(settings: str) -> None:
+    text = Path(settings).read_text()
+    Path(settings).write_text(text.replace("[routes.default]", '[routes.default]\ncommit = "continue"'))
+    lines = lines_of(run_command("explain", PROMPT, "-c", settings, "--stream"))
+    says = "Attempts: at most 5; up to 3 more where a kept connection turns out to be dead, or a prefix is refused."
+    assert says in lines
 
 
 def test_in_a_terminal_it_fits_80_columns(settings: str) -> None:
@@ -85,6 +94,7 @@ def test_where_nothing_can_be_tried_it_says_so(settings: str) -> None:
     assert ended.code == 0
     assert "No target can be tried within the deadline: the call would fail, and nothing would be sent." in ended.out
     assert "Cost: at most $0 in all" in ended.out
+    assert "Attempts" not in ended.out
 
 
 def test_without_a_bound_it_names_none(settings: str) -> None:

@@ -1,0 +1,119 @@
+"""The codec of one exchange, asked: what it returns is checked, and what it raises is made fit to be shown.
+
+The edge where a provider plugin's results become ours. Not here: how foreign exceptions are translated (`_edge`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
+
+import attrs
+import msgspec
+
+from penstock._edge import broken_codec, discreet, without_secret
+from penstock._targets import LiveTarget
+from penstock.abc import Provider
+from penstock.errors import CallError, InvalidRequestError, ServerError
+from penstock.types import Completion, Message, Usage, WireResponse
+
+__all__ = ["CodecEdge", "credible"]
+
+NAMED_STATUSES = frozenset({400, 401, 403, 404, 413, 422})
+"""Statuses that mean what they say, whatever `x-should-retry` adds."""
+
+_Result = TypeVar("_Result")
+_Asked = ParamSpec("_Asked")
+
+
+@attrs.define(eq=False)
+class CodecEdge:
+    """The codec of one target, as one exchange asks it."""
+
+    live: LiveTarget
+    wall: Callable[[], float]
+    secret: str | None = attrs.field(default=None, repr=False)
+    """The credential of the exchange: no error may quote it."""
+    request_id: str | None = None
+    """The provider's name for the exchange, as soon as something tells it."""
+
+    @property
+    def target(self) -> str:
+        """The target's name, for errors."""
+        return self.live.name
+
+    @property
+    def codec(self) -> Provider:
+        """The codec of the target's provider."""
+        return self.live.provider.codec
+
+    def call(self, ask: Callable[_Asked, _Result], *args: _Asked.args, **kwargs: _Asked.kwargs) -> _Result:
+        """What the codec returns. Raises a CallError, whatever it raises."""
+        failure: CallError
+        try:
+            return ask(*args, **kwargs)
+        except CallError as error:
+            failure = error
+        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us
+            failure = broken_codec(self.target, bug)
+        # Raised out here, so that no context holds what the bug said.
+        raise self.discreet(failure)
+
+    def told(self, ask: Callable[[], object], kind: type[_Result]) -> _Result:
+        """What the codec says, where it is what its class promises."""
+        return self.checked(self.call(ask), kind)
+
+    def checked(self, told: object, kind: type[_Result]) -> _Result:
+        """The same of what it has said already."""
+        if isinstance(told, kind):
+            return told
+        raise broken_codec(self.target, f"{type(told).__name__} in place of {kind.__name__}")
+
+    def discreet(self, error: CallError) -> CallError:
+        """The error, with the credential taken out of what it says."""
+        return discreet(error, self.secret, self.target)
+
+    def decode(self, response: WireResponse) -> Completion:
+        """The answer of a whole response. Raises the error that it is, where it is none."""
+        if not 200 <= response.status < 300:
+            raise self.classify(response)
+        return self.completed(self.call(self.codec.decode, response))
+
+    def completed(self, told: object) -> Completion:
+        """What a codec read, where it is an answer at all."""
+        completion = self.checked(told, Completion)
+        self.checked(completion.message, Message)
+        self.is_named(completion.request_id)
+        usage = credible(completion.usage)
+        return completion if usage is completion.usage else msgspec.structs.replace(completion, usage=usage)
+
+    def classify(self, response: WireResponse) -> CallError:
+        """The error that a response tells."""
+        error = self.told(lambda: self.codec.classify(response, now=self.wall()), CallError)
+        self.discreet(error)
+        self.is_named(error.request_id)
+        if type(error) is InvalidRequestError and error.should_retry and error.status not in NAMED_STATUSES:
+            # A status that no row of the table names, and a server that asks for another try.
+            error = ServerError(
+                str(error), status=error.status, code=error.code, should_retry=True, retry_after=error.retry_after
+            )
+        return error
+
+    def is_named(self, request_id: str | None) -> None:
+        """The provider has named the exchange."""
+        if request_id:
+            self.request_id = without_secret(request_id, self.secret)
+
+
+def credible(usage: object) -> Usage | None:
+    """Counts that cannot be right are no counts: unknown usage is charged at its bound, wrong usage as it is."""
+    if not isinstance(usage, Usage):
+        return None
+    counts: dict[str, object] = msgspec.structs.asdict(usage)
+    kinds = counts.pop("kinds")
+    if not isinstance(kinds, dict):
+        return None
+    for count in (*counts.values(), *cast("dict[object, object]", kinds).values()):
+        if not isinstance(count, int) or count < 0:
+            return None
+    return usage

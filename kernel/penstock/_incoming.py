@@ -1,0 +1,106 @@
+"""A response as it comes in: its head, the bytes of its body, and letting go of it.
+
+Not here: what the bytes say (`_codec_edge`, `_streamed_answer`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import TypeAlias, cast
+
+import httpx
+import trio
+
+from penstock._codec_edge import CodecEdge
+from penstock._edge import broken_transport
+from penstock._transport.body import Body
+from penstock.errors import ConnectionLostError, MalformedResponseError, StreamBrokenError
+from penstock.types import WireHead
+
+__all__ = ["AFTER_THE_END", "MAX_BODY", "Cut", "Incoming"]
+
+logger = logging.getLogger("penstock")
+
+MAX_ERROR_BODY = 1_048_576
+"""An error's body is read to be understood, not kept: 1 MiB is a thousand times the largest recorded one."""
+MAX_BODY = 67_108_864
+"""64 MiB: a whole answer with images in base64 stays far below."""
+AFTER_THE_END = 1.0
+"""Seconds for the wire's mark of its end once nothing else is missing, and for the HTTP body to end after it: with less
+than that a connection is not worth keeping."""
+
+Cut: TypeAlias = type[MalformedResponseError | StreamBrokenError]
+"""What a response is whose connection ended before it did: no answer, or the beginning of one."""
+
+
+class Incoming:
+    """One response. Whoever gets one closes it with `let_go`."""
+
+    def __init__(self, edge: CodecEdge, response: httpx.Response) -> None:
+        self._edge = edge
+        self._response = response
+        self._pieces: AsyncIterator[bytes] | None = None
+        self.cut = False
+        """The connection broke under the body."""
+        self.head = WireHead(
+            response.status_code,
+            tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw]),
+        )
+        edge.is_named(self.head.header("x-request-id") or self.head.header("request-id"))
+
+    @property
+    def is_success(self) -> bool:
+        """True for a 2xx status."""
+        return self._response.is_success
+
+    @property
+    def is_whole(self) -> bool:
+        """True where the answer comes in one piece, whatever was asked for."""
+        kind = (self.head.header("content-type") or "").partition(";")[0]
+        return kind.strip().lower() == "application/json"
+
+    async def read(self, cut: Cut) -> bytes | None:
+        """The next piece of the body; None at its end. Raises `cut` where its connection ends before."""
+        try:
+            if self._pieces is None:
+                # What the transport yields is already decoded; httpx's aiter_raw() would add a layer of generators.
+                self._pieces = aiter(cast("httpx.AsyncByteStream", self._response.stream))
+            return await anext(self._pieces)
+        except StopAsyncIteration:
+            return None
+        except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
+            failure = broken_transport(error, self._edge.target)
+        if isinstance(failure, ConnectionLostError):
+            self.cut = True
+            # The head came: what is lost is the rest of an answer, not the provider.
+            lost = cut(f"{self._edge.target}: the response was cut: {failure}").with_traceback(failure.__traceback__)
+            lost.__cause__ = failure.__cause__
+            failure = lost
+        raise self._edge.discreet(failure)
+
+    async def body(self, cut: Cut = MalformedResponseError) -> bytes:
+        """The whole body."""
+        limit = MAX_BODY if self.is_success else MAX_ERROR_BODY
+        pieces: list[bytes] = []
+        size = 0
+        while (data := await self.read(cut)) is not None:
+            pieces.append(data)
+            size += len(data)
+            if size > limit:
+                raise MalformedResponseError(f"{self._edge.target} sent a body of more than {limit} bytes")
+        return b"".join(pieces)
+
+    async def let_go(self) -> None:
+        """Closes the response. Never raises: the exchange is over, and how it ended is known.
+
+        Shielded: a transport that waits while closing must lose neither its connection to a cancel nor us the answer.
+        """
+        try:
+            if isinstance(self._response.stream, Body):
+                await self._response.stream.aclose()  # our own, which never waits
+                return
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + AFTER_THE_END):
+                await self._response.aclose()
+        except Exception as error:  # noqa: BLE001 - foreign code
+            logger.debug("a transport broke while it closed a response: %s", type(error).__name__)

@@ -1,0 +1,213 @@
+"""`[ledger] store = "redis"`: budgets shared by machines, on a Redis (7 and up) or Valkey server.
+
+Needs `penstock[redis]`. Each batch is one script, which the server carries out alone and as one, by its own clock. All
+keys carry one hash tag: a cluster keeps a ledger on one node. What it survives is what the server survives: with
+`appendonly yes` and `appendfsync always` a crash of it, with less a second's writes may be lost; a failover may lose
+what its replicas had not yet. `maxmemory-policy` must be `noeviction`, or the server forgets what was spent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import unquote, urlsplit
+
+import attrs
+import trio
+
+from penstock.abc import LedgerStore
+from penstock.errors import ConfigError, PluginLoadError
+from penstock.hookspecs import LedgerSpec, PluginTools, hookimpl
+from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
+from penstock_plugins.ledgers.redis_ledger import wire
+
+if TYPE_CHECKING:
+    from penstock_plugins.ledgers.redis_ledger.link import Link, Script, Server
+
+__all__ = ["RedisLedger", "RedisLedgerOptions", "open_redis_ledger", "penstock_ledgers"]
+
+BOOK = files("penstock_plugins.ledgers.redis_ledger").joinpath("book.lua").read_text(encoding="utf-8")
+KEYS = ("meta", "windows", "ends", "holds", "due", "settled", "history", "journal", "quarters")
+"""The keys of a ledger, in the order of the book's KEYS."""
+SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
+"""Whether TLS is spoken."""
+AT_ONCE = 500
+"""Rows that are read in one step: nobody else waits long for the server."""
+
+
+def _is_url(_: object, __: object, url: str) -> None:
+    if not url.startswith(("env:", "file:")):
+        _checked(url)
+
+
+@attrs.frozen(kw_only=True)
+class RedisLedgerOptions:
+    """What `[ledger]` may say beside the kernel's own."""
+
+    url: str = attrs.field(default="redis://127.0.0.1:6379/0", validator=_is_url, repr=False)
+    """`redis://user:password@host:port/db`; `rediss` with TLS; `valkey` and `valkeys` are the same. `env:NAME`: as that
+    variable of the environment says; `file:/PATH`: as that file says. Both are read again before each connection."""
+    namespace: str = attrs.field(default="default", validator=attrs.validators.matches_re(r"[A-Za-z0-9_.-]{1,64}"))
+    """Kernels that share a ledger have the same: its keys begin with `{penstock:NAMESPACE}`."""
+    timeout: float = attrs.field(default=5.0, validator=[attrs.validators.gt(0), attrs.validators.le(60)])
+    """Seconds for one batch, connecting included."""
+    ca_file: Path | None = None
+    """Certificates to trust, with TLS; None: those of the system."""
+
+
+class RedisLedger(LedgerStore):
+    """Sends batches to the book on the server. `now`: a clock in the place of the server's, where tests cannot wait."""
+
+    shared: ClassVar[bool] = True
+    durable: ClassVar[bool] = True
+
+    def __init__(self, link: Link, book: Script, namespace: str, *, now: Callable[[], float] | None = None) -> None:
+        self._link = link
+        self._book = book
+        self._keys = [f"{{penstock:{namespace}}}:{name}" for name in KEYS]
+        self._key: dict[str, str] = dict(zip(KEYS, self._keys, strict=True))
+        self._now = now
+
+    async def commit(self, steps: Sequence[Step]) -> Landed:
+        """One script, one round trip."""
+        now = "" if self._now is None else repr(self._now())
+        reply = await self._link.run(self._book, self._keys, wire.packed_steps(steps), now)
+        with wire.understood():
+            return wire.landed(reply)
+
+    async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:
+        """As they are now: leases that have ended are charged before."""
+        now = (await self.commit(())).now
+        found = await self._read("windows", keys)
+        with wire.understood():
+            rows = [wire.window_row(key, packed, now) for key, packed in found.items()]
+        return [row for row in rows if (row.ends_at, row.limit_tokens, row.limit_nano_usd) != (None, None, None)]
+
+    async def holds(self) -> Sequence[HoldRow]:
+        """As they are now: leases that have ended are charged before."""
+        await self.commit(())
+        found = await self._read("holds")
+        with wire.understood():
+            rows = [wire.hold_row(hold_id, packed) for hold_id, packed in found.items()]
+        return sorted(rows, key=lambda row: (row.reserved_at, row.hold_id))
+
+    async def history(self, *, since: float, until: float) -> Sequence[HistoryRow]:
+        """The latest ten thousand changes."""
+        found = await self._link.ask(b"LRANGE", self._key["history"], 0, -1)
+        with wire.understood():
+            rows = [wire.history_row(packed) for packed in found]
+        return [row for row in rows if since <= row.at < until]
+
+    async def spending(self, *, since: float, until: float) -> Sequence[SpendRow]:
+        """Of the last 400 days."""
+        fields = await self._link.ask(b"ZRANGEBYSCORE", self._key["quarters"], repr(since), f"({until!r}")
+        rows: list[SpendRow] = []
+        for at in range(0, len(fields), AT_ONCE):
+            some = fields[at : at + AT_ONCE]
+            sums = await self._link.ask(b"HMGET", self._key["journal"], *some)
+            with wire.understood():
+                rows += [wire.spend_row(field, packed) for field, packed in zip(some, sums, strict=True) if packed]
+        return rows
+
+    async def _read(self, name: str, fields: Sequence[str] | None = None) -> dict[str, bytes]:
+        """A hash, or some of its fields; unknown ones are left out."""
+        if fields is None:
+            found: dict[bytes, bytes] = await self._link.ask(b"HGETALL", self._key[name])
+            return {field.decode(): packed for field, packed in found.items()}
+        if not fields:
+            return {}
+        values: list[bytes | None] = await self._link.ask(b"HMGET", self._key[name], *fields)
+        return {field: packed for field, packed in zip(fields, values, strict=True) if packed is not None}
+
+
+@asynccontextmanager
+async def open_redis_ledger(
+    options: RedisLedgerOptions, tools: PluginTools, *, now: Callable[[], float] | None = None
+) -> AsyncGenerator[RedisLedger]:
+    """The store. Nothing is sent before it is asked: a server that is down at the start may be there later.
+
+    Raises PluginLoadError where coredis is not installed, ConfigError where the URL is none.
+    """
+    try:
+        from penstock_plugins.ledgers.redis_ledger.link import Link, Script  # noqa: PLC0415 - coredis is an extra
+    except ImportError:
+        raise PluginLoadError("[ledger] store = redis needs coredis: pip install 'penstock[redis]'") from None
+    del tools
+    # It logs each failed connection with its traceback, on the terminal where nobody listens; the kernel tells of it.
+    logging.getLogger("coredis").addHandler(logging.NullHandler())
+    tls = _tls(options)
+    _server(options, tls)
+    async with trio.open_nursery() as nursery:
+        link = Link(lambda: _server(options, tls), options.timeout, nursery)
+        yield RedisLedger(link, Script.of(BOOK), options.namespace, now=now)
+        nursery.cancel_scope.cancel()
+
+
+def _tls(options: RedisLedgerOptions) -> ssl.SSLContext | None:
+    if not SCHEMES[urlsplit(_url(options)).scheme]:
+        return None
+    try:
+        return ssl.create_default_context(cafile=options.ca_file)
+    except OSError as error:
+        raise ConfigError(f"[ledger] ca_file: {options.ca_file} holds no certificates: {error}") from error
+
+
+def _server(options: RedisLedgerOptions, tls: ssl.SSLContext | None) -> Server:
+    """Where the server is, and who one is to it."""
+    from penstock_plugins.ledgers.redis_ledger.link import Server  # noqa: PLC0415 - coredis is an extra
+
+    parts = urlsplit(_url(options))
+    password = None if parts.password is None else unquote(parts.password)
+    return Server(
+        host=parts.hostname or "",
+        port=parts.port or 6379,
+        db=int(parts.path.strip("/") or 0),
+        # A password without a user is the default user's.
+        username=unquote(parts.username) if parts.username else "default" if password else None,
+        password=password,
+        tls=tls,
+    )
+
+
+def _url(options: RedisLedgerOptions) -> str:
+    kind, _, rest = options.url.partition(":")
+    if kind not in {"env", "file"}:
+        return options.url
+    try:
+        found = os.environ[rest] if kind == "env" else Path(rest).read_text(encoding="utf-8")
+    except KeyError:
+        raise ConfigError(f"[ledger] url: there is no variable {rest} in the environment; set it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"[ledger] url: {rest} cannot be read: {type(error).__name__}") from None
+    try:
+        _checked(found.strip())
+    except ValueError as error:
+        raise ConfigError(f"[ledger] url: what {rest} holds {error}") from None
+    return found.strip()
+
+
+def _checked(url: str) -> None:
+    """Raises ValueError, which does not show the URL: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+        int(parts.path.strip("/") or 0)
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError(
+            'must be a URL such as "redis://user:password@127.0.0.1:6379/0" (or rediss://, valkey://, valkeys://),'
+            ' "env:NAME" or "file:/PATH"'
+        )
+
+
+@hookimpl
+def penstock_ledgers() -> Sequence[LedgerSpec]:
+    """The store named `redis`, for Valkey too."""
+    return [LedgerSpec("redis", open_redis_ledger, options=RedisLedgerOptions)]

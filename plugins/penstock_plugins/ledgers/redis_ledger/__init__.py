@@ -1,0 +1,1 @@
+"""The parts of the Redis ledger: the book that runs on the server, what crosses the wire, and the connection."""

@@ -1,0 +1,234 @@
+"""One connection to the server of a ledger: opened when it is needed, left when it is of no use.
+
+Not a pool: batches come one after the other, and what is read for people may stand in the same queue. coredis speaks
+the protocol, with a task of its own per connection that lives in the nursery it is given; who connects, waits and gives
+up is decided here, because a connection whose other end has gone says nothing, and a client that keeps it hangs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import coredis.exceptions as says
+import trio
+from anyio import connect_tcp
+from anyio.abc import ByteStream, SocketAttribute
+from coredis.connection import TCPConnection, TCPLocation
+
+from penstock.errors import LedgerUnavailableError
+
+MOST_MOVES = 3
+"""A cluster that is well sends whoever asks the wrong node to the right one: once, or twice while it changes."""
+logger = logging.getLogger("penstock")
+
+__all__ = ["Link", "Script", "Server"]
+
+
+@attrs.frozen
+class Script:
+    """What the server carries out alone and as one."""
+
+    text: str
+    sha: str
+    """The name under which a server keeps it."""
+
+    @classmethod
+    def of(cls, text: str) -> Script:
+        """A script by its text."""
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@attrs.frozen(kw_only=True)
+class Server:
+    """Where it is, and how one shows who one is."""
+
+    host: str
+    port: int
+    db: int = 0
+    username: str | None = attrs.field(default=None, repr=False)
+    password: str | None = attrs.field(default=None, repr=False)
+    tls: ssl.SSLContext | None = attrs.field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Link:
+    """Asks the server, each time within `timeout` seconds, connecting included.
+
+    `find` tells the server anew before each connection: passwords change. `nursery` is where the connection's own task
+    lives.
+    """
+
+    def __init__(self, find: Callable[[], Server], timeout: float, nursery: trio.Nursery) -> None:
+        self._find = find
+        self._timeout = timeout
+        self._nursery = nursery
+        self._connecting = trio.Lock()
+        self._connection: TCPConnection | None = None
+        self._moved: tuple[str, int] | None = None
+        """In a cluster: the node that has the ledger's slot, by the word of another."""
+
+    async def run(self, script: Script, keys: Sequence[str], *arguments: bytes | str) -> Any:
+        """What the script returns; the server is sent its text where it does not know it yet, or any more."""
+        try:
+            return await self.ask(b"EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except says.NoScriptError:
+            return await self.ask(b"EVAL", script.text, len(keys), *keys, *arguments)
+
+    async def ask(self, command: bytes, *arguments: bytes | str | int) -> Any:
+        """The reply. Raises LedgerUnavailableError; NoScriptError where the server does not know the script."""
+        with trio.move_on_after(self._timeout) as scope:
+            for _ in range(MOST_MOVES):
+                try:
+                    return await self._ask(command, arguments)
+                except says.MovedError as error:
+                    self.leave()
+                    # A node that does not know its own name says "where you reached me".
+                    self._moved = error.host or self._find().host, error.port
+            self.leave()
+            raise LedgerUnavailableError(f"the ledger at {self._where}: its cluster does not agree on who has it")
+        assert scope.cancelled_caught
+        self.leave()
+        raise LedgerUnavailableError(
+            f"the ledger at {self._where} did not answer within {self._timeout:g} s: it is down, cut off, paused or"
+            " overloaded; it is asked again with the next step"
+        )
+
+    def leave(self) -> None:
+        """The connection is of no use any more; the next question opens another, from the beginning."""
+        connection, self._connection, self._moved = self._connection, None, None
+        if connection is not None:
+            connection.invalidate()
+
+    @property
+    def _where(self) -> str:
+        return ":".join(map(str, self._moved)) if self._moved else str(self._find())
+
+    async def _ask(self, command: bytes, arguments: tuple[bytes | str | int, ...]) -> Any:
+        connection = self._connection
+        try:
+            if connection is None or not connection.usable:
+                connection = await self._connect()
+            return await connection.create_request(command, *arguments, decode=False)
+        except (says.NoScriptError, says.MovedError):
+            raise
+        except Exception as error:
+            # coredis lets through what its own tasks died of, whatever it was; and where a handshake is cancelled, it
+            # says that there is no connection.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            where = self._where
+            lost = not isinstance(error, says.ResponseError) or isinstance(error, LOOK_ANEW)
+            # Somebody else may have found another connection by now.
+            if lost and (connection is None or connection is self._connection):
+                self.leave()
+            raise LedgerUnavailableError(f"the ledger at {where} cannot be used: {_in_words(error)}") from error
+
+    async def _connect(self) -> TCPConnection:
+        async with self._connecting:
+            connection = self._connection
+            if connection is not None and connection.usable:
+                return connection
+            self._connection = None
+            server = self._find()
+            host, port = self._moved or (server.host, server.port)
+            stream = await _stream(host, port, server.tls)
+            connection = _Connection(
+                TCPLocation(host, port),
+                client_name="penstock-ledger",
+                db=server.db,
+                username=server.username,
+                password=server.password,
+            )
+            connection.over = stream
+            await self._nursery.start(_live, connection)
+            self._connection = connection
+            return connection
+
+
+class _Connection(TCPConnection):
+    """Over a stream that is there already: one of coredis that does not get so far leaves buffers open behind it."""
+
+    over: ByteStream
+
+    async def _connect(self) -> ByteStream:
+        return self.over
+
+
+async def _stream(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStream:
+    """Raises OSError."""
+    if tls is None:
+        stream: ByteStream = await connect_tcp(host, port)
+    else:
+        # A ledger's answers say themselves when they are whole: an end without a goodbye cuts none short unseen.
+        stream = await connect_tcp(host, port, tls=True, ssl_context=tls, tls_standard_compatible=False)
+    raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return stream
+
+
+async def _live(connection: TCPConnection, *, task_status: trio.TaskStatus[None]) -> None:
+    """A connection's own task. What it dies of is for who asks by it, never for the nursery that others live in."""
+    ready = _Ready(task_status)
+    try:
+        await connection.run(task_status=ready)
+    except Exception as error:
+        if not ready.told:
+            raise
+        logger.debug("a connection to the ledger ended in %s", type(error).__name__)
+
+
+@attrs.define
+class _Ready:
+    """Passes on that the connection is there, and remembers that it did."""
+
+    status: trio.TaskStatus[None]
+    told: bool = False
+
+    def started(self, value: None = None) -> None:
+        self.told = True
+        self.status.started(value)
+
+
+LOOK_ANEW = (says.ReadOnlyError, says.AuthenticationError, says.AskError, says.ClusterDownError)
+"""After these the next question looks for the server anew: a name may lead to another one by then."""
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong, and what to do. The server's own words are quoted where nothing better is known."""
+    said = str(error)
+    match error:
+        case says.ReadOnlyError():
+            return "it is a replica and takes no writes; point url at the primary, or wait for the end of a failover"
+        case says.BusyLoadingError():
+            return "it is still loading its data; it is asked again with the next step"
+        case says.AuthenticationError():
+            return "it does not accept the user or the password of url; correct them"
+        case says.AuthorizationError():
+            return f"its user may not do what a ledger needs (EVAL, EVALSHA and the commands of the script): {said}"
+        case says.WrongTypeError():
+            return "a key of the ledger holds something else; choose another namespace, or delete what is there"
+        case says.AskError() | says.TryAgainError() | says.ClusterDownError():
+            return "its cluster is being changed; it is asked again with the next step"
+        case says.ConnectionError() | OSError():
+            return f"no connection: {_reason(error)}; check that it runs and that url leads to it"
+        case _ if said.startswith("OOM"):
+            return "its memory is full (maxmemory); give it more, and let maxmemory-policy be noeviction"
+        case _ if said.startswith(("MISCONF", "MASTERDOWN", "NOREPLICAS", "BUSY")):
+            return f"it takes no writes at present: {said}"
+        case _:
+            return said or type(error).__name__
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause: what the operating system said."""
+    reason: BaseException = error
+    while reason.__cause__ is not None:
+        reason = reason.__cause__
+    return str(reason) or type(reason).__name__

@@ -1,0 +1,239 @@
+"""What crosses the wire between a store and its book on the server: batches there, answers and rows back.
+
+Packed by msgpack, which keeps whole numbers whole and any name as it is. `book.lua` says what stands where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from penstock.errors import ConfigError, LedgerUnavailableError
+from penstock.policy.holds import NOTHING, Amount
+from penstock.policy.ledger_steps import (
+    Adopt,
+    Answer,
+    Change,
+    Changed,
+    Charged,
+    Held,
+    HistoryRow,
+    HoldRow,
+    Known,
+    Lack,
+    Lacking,
+    Landed,
+    Release,
+    Renew,
+    Reserve,
+    Settle,
+    SpendRow,
+    Spent,
+    Stale,
+    Step,
+    TopUp,
+    Turn,
+    WindowRow,
+)
+from penstock.policy.money import usd_in_words
+from penstock_plugins.ledgers.redis_ledger.figures import (
+    MOST_ALLOWED,
+    amount_from,
+    money_from,
+    packed_amount,
+    packed_line,
+    packed_money,
+    packed_tokens,
+    packed_use,
+)
+
+__all__ = ["BOOK_VERSION", "history_row", "hold_row", "landed", "packed_steps", "spend_row", "understood", "window_row"]
+
+BOOK_VERSION = "1"
+"""Of the content, as `book.lua` writes it down."""
+KNOWN, STALE = Known(), Stale()
+unpacked = msgspec.msgpack.Decoder().decode
+
+
+def packed_steps(steps: Sequence[Step]) -> bytes:
+    """A batch. Raises ValueError where a step makes no sense, ConfigError where a figure is too large to be exact."""
+    return msgspec.msgpack.encode([_packed(step) for step in steps])
+
+
+def _packed(step: Step) -> tuple[object, ...]:
+    match step:
+        case Reserve():
+            if not 0 <= step.min_output <= step.max_output:
+                raise ValueError(f"outputs from {step.min_output} to {step.max_output} are no range")
+            lines = [packed_line(line, step.max_output) for line in step.lines]
+            uses = [packed_use(use) for use in step.windows]
+            outputs = step.min_output, packed_tokens(step.max_output, most=MOST_ALLOWED)
+            return 1, step.hold_id, step.account, uses, lines, *outputs, step.lease, step.waits
+        case TopUp():
+            uses = [packed_use(use) for use in step.windows]
+            return 2, step.hold_id, step.number, uses, packed_amount(step.more)
+        case Settle():
+            charged, uses = packed_amount(step.charged), [packed_use(use) for use in step.windows]
+            spent = [_packed_spent(one) for one in step.spent]
+            return 3, step.hold_id, charged, step.estimated, step.account, uses, spent
+        case Renew():
+            return 4, step.hold_ids, step.lease
+        case Adopt():
+            return 5, step.account, packed_use(step.window)
+        case Release():
+            return 6, step.hold_id, step.reason
+        case Change():
+            limits = packed_use(_with_limits(step))[3:]
+            spent_tokens = False if step.spent_tokens is None else packed_tokens(step.spent_tokens)
+            spent_money = False if step.spent_nano_usd is None else packed_money(step.spent_nano_usd)
+            use = packed_use(step.window)
+            return 7, step.account, use, step.reset, *limits, spent_tokens, spent_money, step.reason
+
+
+def _with_limits(step: Change) -> Any:
+    return msgspec.structs.replace(step.window, limit_tokens=step.limit_tokens, limit_nano_usd=step.limit_nano_usd)
+
+
+def _packed_spent(spent: Spent) -> tuple[object, ...]:
+    tokens = (
+        spent.input_tokens,
+        spent.cached_input_tokens,
+        spent.cache_write_tokens,
+        spent.output_tokens,
+        spent.reasoning_tokens,
+    )
+    return spent.target, spent.estimated, spent.attempts, *tokens, *packed_money(spent.nano_usd)
+
+
+@contextmanager
+def understood() -> Generator[None]:
+    """What is read from the server is what a book of this version wrote, or LedgerUnavailableError says so."""
+    try:
+        yield
+    except (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise LedgerUnavailableError(
+            "the ledger on redis holds or answers what penstock did not write there; check that url leads to a Redis or"
+            " Valkey, and that nothing else uses the namespace"
+        ) from error
+
+
+def landed(reply: bytes) -> Landed:
+    """The answers to a batch. Raises ConfigError where the content is of another version."""
+    now, answers = unpacked(reply)
+    if now is False:
+        raise ConfigError(
+            f"[ledger] store = redis: its content is of version {str(answers)[:20]}, and this penstock keeps version"
+            f" {BOOK_VERSION}; use another namespace, or the penstock that wrote it"
+        )
+    return Landed(float(now), tuple([_answer(answer) for answer in answers]))
+
+
+def _answer(packed: list[Any]) -> Answer:
+    match packed[0]:
+        case 1:
+            return Held(packed[1], amount_from(packed[2]))
+        case 2:
+            return Lacking(tuple([_lack(lack) for lack in packed[1]]), tuple(packed[2]), packed[3])
+        case 3:
+            turns = [Turn(key, amount_from(was), amount_from(is_), float(end)) for key, was, is_, end in packed[2]]
+            return Charged(amount_from(packed[1]), tuple(turns))
+        case 5:
+            return STALE
+        case 6:
+            return Changed(_state(packed[1]), _state(packed[2]))
+        case 7:
+            return Changed(*_released(packed[1]))
+        case _:
+            return KNOWN
+
+
+def _lack(packed: list[Any]) -> Lack:
+    key, tokens, money, missing, of_spent, refills, frees = packed
+    return Lack(
+        key,
+        None if tokens is False else tokens,
+        None if money is False else money_from(money),
+        amount_from(missing),
+        None if of_spent is False else amount_from(of_spent),
+        None if refills is False else float(refills),
+        None if frees is False else float(frees),
+    )
+
+
+def _state(packed: list[Any]) -> str:
+    spent, tokens, money = packed
+    limits = [
+        *([] if money is False else [f"{usd_in_words(money_from(money))} USD"]),
+        *([] if tokens is False else [f"{tokens} tokens"]),
+    ]
+    return f"{_in_words(amount_from(spent))} spent of {' and '.join(limits) or 'no limit'}"
+
+
+def _released(packed: list[int]) -> tuple[str, str]:
+    amount = _in_words(amount_from(packed))
+    return f"{amount} held", f"{amount} charged"
+
+
+def _in_words(amount: Amount) -> str:
+    return f"{usd_in_words(amount.nano_usd)} USD and {amount.tokens} tokens"
+
+
+# Rows
+
+
+def window_row(key: str, packed: bytes, now: float) -> WindowRow:
+    """A window as it is now."""
+    tokens, money, buckets = unpacked(packed)
+    live = [bucket for bucket in buckets if bucket[0] > now]
+    return WindowRow(
+        key=key,
+        held=sum([amount_from(bucket[1:4]) for bucket in live], NOTHING),
+        spent=sum([amount_from(bucket[4:7]) for bucket in live], NOTHING),
+        estimated=sum([amount_from(bucket[7:10]) for bucket in live], NOTHING),
+        ends_at=float(live[0][0]) if live else None,
+        limit_tokens=None if tokens is False else tokens,
+        limit_nano_usd=None if money is False else money_from(money),
+    )
+
+
+def hold_row(hold_id: str, packed: bytes) -> HoldRow:
+    """A hold that is not settled."""
+    account, _, reserved_at, lease_ends, _, lapsed, parts = unpacked(packed)
+    return HoldRow(
+        hold_id=hold_id,
+        account=account,
+        amount=sum([amount_from(amount) for amount, _ in parts], NOTHING),
+        reserved_at=float(reserved_at),
+        lease_ends=float(lease_ends),
+        lapsed=lapsed,
+    )
+
+
+def history_row(packed: bytes) -> HistoryRow:
+    """Something that was done by hand."""
+    at, action, account, window, reason, figures = unpacked(packed)
+    before, after = _released(*figures) if action == "release" else (_state(figures[0]), _state(figures[1]))
+    return HistoryRow(
+        at=float(at), action=action, account=account, window=window, before=before, after=after, reason=reason
+    )
+
+
+def spend_row(field: bytes, packed: bytes) -> SpendRow:
+    """What was spent in one quarter."""
+    quarter, account, target, estimated = unpacked(field)
+    calls, attempts, given, cached, written, output, reasoning, usd, nano = unpacked(packed)
+    spent = Spent(
+        target=target,
+        attempts=attempts,
+        input_tokens=given,
+        cached_input_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=output,
+        reasoning_tokens=reasoning,
+        nano_usd=money_from([usd, nano]),
+        estimated=estimated,
+    )
+    return SpendRow(since=float(quarter), account=account, calls=calls, spent=spent)

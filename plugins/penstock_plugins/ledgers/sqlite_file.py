@@ -1,0 +1,175 @@
+"""One SQLite file as its writer uses it: opened, checked, written to in turn, closed when anything is wrong with it.
+
+Everything but the constructor runs in the one thread that owns the connection. Not here: what is written
+(`sqlite_ledger`), and the thread (`own_thread`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from penstock.errors import ConfigError
+from penstock_plugins.ledgers.sqlite_queue import WriterQueue
+from penstock_plugins.ledgers.sqlite_schema import bring_up_to_date
+from penstock_plugins.ledgers.sqlite_troubles import network_file_system, not_to_be_opened, unavailable
+
+__all__ = ["SqliteFile", "read_file"]
+
+T = TypeVar("T")
+
+STATEMENTS = 128
+"""Prepared statements that are kept: more than there are."""
+
+
+class SqliteFile:
+    """A file, a connection while all is well, and a place in the queue of those who write.
+
+    Laws: a `write` that raises has changed nothing, or nobody knows (the disk failed at the very end); after any error
+    of SQLite the connection is closed and the next write opens it anew, so that it recovers when the cause is gone.
+    """
+
+    def __init__(self, path: Path, *, synchronous: Literal["full", "normal"], lock_timeout: float) -> None:
+        self.path = path
+        self._synchronous = synchronous
+        self._lock_timeout = lock_timeout
+        self._queue = WriterQueue(path.with_name(f"{path.name}-lock"))
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        """The file that was opened, by device and inode: another may be put in its place."""
+        self._checked = 0
+        """How many rows the connection had written when the WAL was last put into the file."""
+
+    def open(self, begin: Callable[[], bool]) -> None:
+        """Opens the file, makes it where there is none, and brings it up to date.
+
+        Raises ConfigError where that takes somebody's hands, LedgerUnavailableError where it may pass.
+        """
+        found = network_file_system(self.path.absolute().parent.resolve())
+        if found:
+            raise ConfigError(
+                f"[ledger] path: {self.path} is on a file system of a network ({found}), where SQLite cannot keep what"
+                " several machines write apart: name a path on a disk of this machine, or use a Redis store"
+            )
+        try:
+            self._queue.enter()
+            try:
+                if begin():
+                    self._connect()
+            finally:
+                self._queue.leave()
+        except (sqlite3.Error, OSError) as error:
+            self.disconnect()
+            raise not_to_be_opened(self.path, error) from error
+
+    def write(self, act: Callable[[sqlite3.Connection], T], begin: Callable[[], bool]) -> T | None:
+        """Runs `act` within a transaction when it is this writer's turn. None, and nothing done, where `begin` says no.
+
+        Raises LedgerUnavailableError; whatever else `act` raises, nothing of it is kept either.
+        """
+        try:
+            self._queue.enter()
+            try:
+                return self._transact(act) if begin() else None
+            finally:
+                self._queue.leave()
+        except (sqlite3.Error, OSError) as error:
+            self.disconnect()
+            raise unavailable(self.path, error) from error
+
+    @property
+    def unchecked(self) -> int:
+        """Rows that were written since the WAL was last put into the file."""
+        return 0 if self._connection is None else self._connection.total_changes - self._checked
+
+    def checkpoint(self) -> None:
+        """Puts the WAL into the file, as far as nobody reads from it. Never raises: it will be tried again."""
+        if self._connection is None:
+            return
+        self._checked = self._connection.total_changes
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:
+            # Nothing is lost: it all is in the WAL. The next write meets the trouble and tells of it.
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """Lets go of the connection; an open transaction is rolled back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """For good."""
+        self.disconnect()
+        self._queue.close()
+
+    def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._connection
+        if connection is None or self._identity != _identity(self.path):
+            connection = self._connect()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = act(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            # SQLite has rolled back by itself after some errors, not after all.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _connect(self) -> sqlite3.Connection:
+        self.disconnect()
+        # One that vanished is not made anew while we run: what was spent must not be forgotten without a word.
+        mode = "rwc" if self._identity is None else "rw"
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._lock_timeout,
+            isolation_level=None,  # transactions begin and end where we say
+            cached_statements=STATEMENTS,
+        )
+        try:
+            # Counts for a new file alone. Half the usual size: every batch writes a handful of pages, each whole.
+            connection.execute("PRAGMA page_size = 2048")
+            bring_up_to_date(connection)
+            ((journal,),) = connection.execute("PRAGMA journal_mode = WAL")
+            if journal != "wal":
+                raise ConfigError(f"[ledger] path: {self.path} is on a file system on which SQLite has no WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("PRAGMA trusted_schema = OFF")
+        except ConfigError as error:
+            connection.close()
+            raise ConfigError(f"[ledger] path: {self.path}: {error}") from None
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        self._checked = 0
+        self._identity = _identity(self.path)
+        return connection
+
+
+def read_file(path: Path, act: Callable[[sqlite3.Connection], T], *, timeout: float) -> T:
+    """Runs `act` on one state of the file, in any thread, beside whoever writes. Raises LedgerUnavailableError."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout, isolation_level=None
+        )
+        try:
+            connection.execute("BEGIN")
+            return act(connection)
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise unavailable(path, error) from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat, in every batch
+    return found.st_dev, found.st_ino

@@ -1,0 +1,125 @@
+"""What was spent, by account and target and quarter of an hour, in rows of an SQLite file: for reports.
+
+Not here: what is free (`sqlite_pages`). Rows of the current quarter are kept in memory while nobody else writes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from penstock.policy.ledger_steps import SpendRow, Spent
+from penstock_plugins.ledgers.sqlite_schema import widened
+
+__all__ = ["SqliteJournal", "read_journal"]
+
+_Key: TypeAlias = tuple[float, str, str, bool]
+"""Since, account, target, and whether the charge was an estimate."""
+
+_COLUMNS = """calls, attempts, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
+  nano_usd"""
+_READ = f"SELECT {_COLUMNS} FROM journal WHERE since = ? AND account = ? AND target = ? AND estimated = ?"  # noqa: S608 - our own names
+_WRITE = """
+INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (since, account, target, estimated) DO UPDATE SET
+  calls = excluded.calls, attempts = excluded.attempts, input_tokens = excluded.input_tokens,
+  cached_input_tokens = excluded.cached_input_tokens, cache_write_tokens = excluded.cache_write_tokens,
+  output_tokens = excluded.output_tokens, reasoning_tokens = excluded.reasoning_tokens, nano_usd = excluded.nano_usd
+"""
+_READ_SPAN = f"""
+SELECT since, account, target, estimated, {_COLUMNS} FROM journal WHERE since >= ? AND since < ?
+ORDER BY since, account, target, estimated
+"""  # noqa: S608 - our own names
+
+
+class SqliteJournal:
+    """Adds charges up and writes each row once a batch. Within the transaction of who owns it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._since: float | None = None
+        self._rows: dict[_Key, list[int]] = {}
+        self._touched: set[_Key] = set()
+
+    def add(self, since: float, account: str, spent: Iterable[Spent]) -> None:
+        """Adds a call's charge to the quarter of an hour that begins at `since`."""
+        if since != self._since:
+            self.write()
+            self._rows.clear()
+            self._since = since
+        for one in spent:
+            key = (since, account, one.target, one.estimated)
+            row = self._rows.get(key)
+            if row is None:
+                row = self._rows[key] = self._read(key)
+            for index, figure in enumerate(
+                (
+                    1,
+                    one.attempts,
+                    one.input_tokens,
+                    one.cached_input_tokens,
+                    one.cache_write_tokens,
+                    one.output_tokens,
+                    one.reasoning_tokens,
+                    one.nano_usd,
+                )
+            ):
+                row[index] += figure
+            self._touched.add(key)
+
+    def write(self) -> None:
+        """Writes what was added."""
+        if not self._touched:
+            return
+        rows = [(*key, *self._rows[key]) for key in self._touched]
+        try:
+            self._connection.executemany(_WRITE, rows)
+        except OverflowError:
+            self._connection.executemany(_WRITE, [widened(row) for row in rows])
+        self._touched.clear()
+
+    @property
+    def size(self) -> int:
+        """How many rows are kept in memory."""
+        return len(self._rows)
+
+    def _read(self, key: _Key) -> list[int]:
+        row = self._connection.execute(_READ, key).fetchone()
+        return [0] * 8 if row is None else [int(figure) for figure in row]
+
+
+def read_journal(connection: sqlite3.Connection, since: float, until: float) -> list[SpendRow]:
+    """The rows of that time, oldest first."""
+    return [
+        SpendRow(
+            since=quarter,
+            account=account,
+            calls=int(calls),
+            spent=Spent(
+                target=target,
+                attempts=int(attempts),
+                input_tokens=int(input_tokens),
+                cached_input_tokens=int(cached),
+                cache_write_tokens=int(cache_write),
+                output_tokens=int(output_tokens),
+                reasoning_tokens=int(reasoning),
+                nano_usd=int(nano_usd),
+                estimated=bool(estimated),
+            ),
+        )
+        for (
+            quarter,
+            account,
+            target,
+            estimated,
+            calls,
+            attempts,
+            input_tokens,
+            cached,
+            cache_write,
+            output_tokens,
+            reasoning,
+            nano_usd,
+        ) in connection.execute(_READ_SPAN, (since, until))
+    ]

@@ -1,0 +1,54 @@
+"""What is in a ledger's file, for who only looks: one state of it, beside whoever writes, and nothing is written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from penstock.policy.ledger_pages import WindowPage
+from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, WindowRow
+from penstock_plugins.ledgers.sqlite_journal import read_journal
+from penstock_plugins.ledgers.sqlite_ledger import open_book
+from penstock_plugins.ledgers.sqlite_pages import SqlitePages
+
+__all__ = ["read_history", "read_holds", "read_spending", "read_windows"]
+
+
+def read_windows(connection: sqlite3.Connection, keys: Sequence[str] | None, now: float) -> list[WindowRow]:
+    """These windows or all, as of now, those left out in which nothing is."""
+    pages = _as_of(connection, now)
+    windows = pages.all_windows() if keys is None else [pages.window(key) for key in keys]
+    return [window.row() for window in windows if _has_something(window)]
+
+
+def read_holds(connection: sqlite3.Connection, now: float) -> list[HoldRow]:
+    """Every hold as of now, oldest first."""
+    return [hold.row() for hold in _as_of(connection, now).all_holds()]
+
+
+def read_history(connection: sqlite3.Connection, since: float, until: float) -> list[HistoryRow]:
+    """What was done by hand, oldest first."""
+    rows = connection.execute(
+        'SELECT at, action, account, "window", before, after, reason FROM history WHERE at >= ? AND at < ? ORDER BY id',
+        (since, until),
+    )
+    return [
+        HistoryRow(at=at, action=action, account=account, window=window, before=before, after=after, reason=reason)
+        for at, action, account, window, before, after, reason in rows
+    ]
+
+
+def read_spending(connection: sqlite3.Connection, since: float, until: float) -> list[SpendRow]:
+    """The journal of that time."""
+    return read_journal(connection, since, until)
+
+
+def _as_of(connection: sqlite3.Connection, now: float) -> SqlitePages:
+    """The pages with leases ended that have ended, in memory alone: the next batch will write that."""
+    book, pages = open_book(connection)
+    book.advance(now)
+    return pages
+
+
+def _has_something(window: WindowPage) -> bool:
+    return bool(window.buckets) or window.limit_tokens is not None or window.limit_nano_usd is not None

@@ -1,0 +1,94 @@
+"""What goes wrong with a ledger file, in words that say what to do; and file systems on which there can be none."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from penstock.errors import ConfigError, LedgerUnavailableError
+
+__all__ = ["mounted_types", "network_file_system", "not_to_be_opened", "unavailable"]
+
+_WORDS: dict[int, str] = {
+    sqlite3.SQLITE_BUSY: "another program keeps it locked: end that program, or raise lock_timeout in [ledger]",
+    sqlite3.SQLITE_LOCKED: "another program keeps it locked: end that program, or raise lock_timeout in [ledger]",
+    sqlite3.SQLITE_FULL: "the disk is full: free some space",
+    sqlite3.SQLITE_READONLY: "it, or its folder, may not be written to: give this user leave to",
+    sqlite3.SQLITE_PERM: "it, or its folder, may not be written to: give this user leave to",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: see that its folder exists, and that this user may write there",
+    sqlite3.SQLITE_IOERR: "the disk failed to read or write: see what the system's log says of it",
+    sqlite3.SQLITE_CORRUPT: "it is damaged: stop what uses it and put a copy in its place, or move it away to begin anew",
+    sqlite3.SQLITE_NOTADB: "it is no SQLite database: name another path in [ledger], or put a copy in its place",
+}
+
+_LASTING = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+)
+
+NETWORK = frozenset(
+    "afs beegfs ceph cifs fuse.glusterfs fuse.s3fs fuse.sshfs fuse.gcsfuse gfs2 glusterfs lustre ncpfs nfs nfs3 nfs4 "
+    "ocfs2 smb smb2 smb3 smbfs".split()
+)
+"""Names of file systems that several machines share: the memory that SQLite's WAL shares between processes does not
+reach from one machine to the other."""
+
+
+def unavailable(path: Path, error: sqlite3.Error | OSError) -> LedgerUnavailableError:
+    """The trouble as the ledger's own error."""
+    return LedgerUnavailableError(f"the ledger {path} cannot be used: {_in_words(error)}")
+
+
+def not_to_be_opened(path: Path, error: sqlite3.Error | OSError) -> ConfigError | LedgerUnavailableError:
+    """The trouble at the start. What only hands can mend is a mistake: nobody should find out by refused calls."""
+    if isinstance(error, OSError):
+        lasts = isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
+    else:
+        lasts = _code(error) in _LASTING
+    return (
+        ConfigError(f"[ledger] path: {path} cannot be used: {_in_words(error)}") if lasts else unavailable(path, error)
+    )
+
+
+def network_file_system(folder: Path) -> str | None:
+    """The type of the folder's file system where it is one of a network. None: it is none, or that cannot be told."""
+    text = str(folder)
+    if text.startswith(("\\\\", "//")):
+        return "a network share"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # neither Linux nor anything that looks like it
+        return None
+    types = mounted_types(mounts)
+    nearest = next((parent for parent in (folder, *folder.parents) if str(parent) in types), None)
+    found = None if nearest is None else types[str(nearest)]
+    return found if found in NETWORK else None
+
+
+def mounted_types(mounts: Iterable[str]) -> dict[str, str]:
+    """File system types by mount point, of the lines of `/proc/self/mountinfo`; the later mount hides the earlier."""
+    types: dict[str, str] = {}
+    for line in mounts:
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) > 4 and after:
+            point = fields[4].encode("ascii", "replace").decode("unicode_escape") if "\\" in fields[4] else fields[4]
+            types[point] = after.split(" ")[0]
+    return types
+
+
+def _in_words(error: sqlite3.Error | OSError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    name: str = getattr(error, "sqlite_errorname", type(error).__name__)
+    return f"{_WORDS.get(_code(error)) or error} ({name})"
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The code without its finer distinctions; 0, which is none of an error, where Python made it up."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF

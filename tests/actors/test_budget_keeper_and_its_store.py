@@ -1,0 +1,330 @@
+"""The budget keeper and a ledger store that others share, that fails, hangs, and comes back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar
+
+import pytest
+import trio
+from supervised import run, with_actor
+
+from penstock._clock import Clock
+from penstock.actors.budget_keeper import KeeperSettings, StoreChange, open_budget_keeper
+from penstock.errors import ActorFailedError, LedgerUnavailableError
+from penstock.policy.accounts import AccountSpec, Limit
+from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, Per, Refused
+from penstock.policy.ledger_steps import Landed, Reserve, Settle, Spent, Step, WindowUse
+from penstock_plugins.ledgers.memory import MemoryLedger
+
+LIMIT = 1_000
+ROOT = AccountSpec(path="", limits=(Limit(per=Per.DAY, tokens=LIMIT),))
+LEASE = 60.0
+
+
+class Shared(MemoryLedger):
+    """Books in memory that behave like those of a server: others share them, and they can be away."""
+
+    shared: ClassVar[bool] = True
+    durable: ClassVar[bool] = True
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        super().__init__(wall)
+        self.trouble: Callable[[], Awaitable[None]] | None = None
+        self.answer_is_lost = False
+        self.batches: list[Sequence[Step]] = []
+
+    async def commit(self, steps: Sequence[Step]) -> Landed:
+        self.batches.append(steps)
+        if self.trouble is not None:
+            await self.trouble()
+        await trio.lowlevel.checkpoint()
+        landed = await super().commit(steps)
+        if self.answer_is_lost:
+            raise LedgerUnavailableError("the connection was lost")
+        return landed
+
+    def peek(self) -> None:  # type: ignore[override]
+        """It has to be waited for."""
+
+    async def spends(self, hold: str, held: int, charged: int | None) -> None:
+        """Somebody else holds, and settles where `charged` says so."""
+        end = (self._wall() // 86_400 + 1) * 86_400
+        use = WindowUse("day:UTC:", end, rolling=False, limit_tokens=LIMIT)
+        steps: list[Step] = [
+            Reserve(
+                hold_id=hold,
+                account="",
+                windows=(use,),
+                lines=(Line(held, 0, 0, 0),),
+                min_output=0,
+                max_output=0,
+                lease=LEASE,
+            )
+        ]
+        if charged is not None:
+            steps.append(Settle(hold_id=hold, charged=Amount(charged)))
+        await super().commit(steps)
+
+
+async def refuses() -> None:
+    raise LedgerUnavailableError("127.0.0.1:6379 refused the connection; start the server")
+
+
+async def breaks() -> None:
+    raise KeyError("sk-secret")
+
+
+async def hangs() -> None:
+    await trio.sleep_forever()
+
+
+class World:
+    """A keeper of one account with 1,000 tokens a day, in a store that is shared."""
+
+    def __init__(self, *, slots: int = 8, settings: KeeperSettings | None = None) -> None:
+        self.events: list[BudgetEvent] = []
+        self.changes: list[StoreChange] = []
+        clock = Clock()
+        self.store = Shared(clock.wall)
+        self.actor, self.inbox, self.ref = open_budget_keeper(
+            [ROOT],
+            self.store,
+            clock,
+            slots=slots,
+            on_event=self.events.append,
+            on_store=self.changes.append,
+            settings=settings,
+        )
+
+    async def reserve(self, hold: str, tokens: int, *, wait: float = 0.0) -> Granted | Refused:
+        return await self.ref.reserve(
+            hold, "", [Line(tokens, 0, 0, 0)], min_output=0, max_output=0, wait=wait, deadline=trio.current_time() + 900
+        )
+
+    def settle(self, hold: str, tokens: int = 0, *, spent: Sequence[Spent] = ()) -> None:
+        self.ref.settle(hold, Amount(tokens), estimated=False, spent=spent)
+
+    async def books(self) -> tuple[int, int]:
+        """Held and spent tokens, as the store has them."""
+        await self.ref.flush()
+        await self.ref.look()
+        (window,) = self.ref.accounts()[""].windows
+        return window.held.tokens, window.spent.tokens
+
+
+def talk(job: Callable[[World], Awaitable[None]], *, settings: KeeperSettings | None = None) -> World:
+    made: list[World] = []
+
+    async def main() -> None:
+        world = World(settings=settings)
+        made.append(world)
+        await with_actor(world.actor, world.inbox, world.ref.close, lambda: job(world))
+
+    run(main, limit=100_000.0)  # longer than a day
+    return made[0]
+
+
+@pytest.mark.parametrize("trouble", [refuses, breaks], ids=["refuses", "breaks"])
+def test_while_the_store_is_away_calls_are_refused_at_once_and_it_is_told_once(
+    trouble: Callable[[], Awaitable[None]], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def job(world: World) -> None:
+        world.store.trouble = trouble
+        for number in range(5):
+            began = trio.current_time()
+            with pytest.raises(LedgerUnavailableError) as refused:
+                await world.reserve(str(number), 10)
+            assert trio.current_time() == began
+            assert refused.value.retry_after is not None
+            assert "sk-secret" not in str(refused.value)
+            world.settle(str(number))
+        assert [change.away for change in world.changes] == [True]
+        # Only the first of them met the store; nobody knocks at its door with every call.
+        assert len(world.store.batches) == 1
+
+    with caplog.at_level(logging.ERROR):
+        talk(job)
+    assert "sk-secret" not in caplog.text
+    assert "calls of accounts with limits are refused" in caplog.text
+
+
+def test_a_store_that_comes_back_is_found_by_itself_and_nothing_is_lost() -> None:
+    async def job(world: World) -> None:
+        assert isinstance(await world.reserve("before", 600), Granted)
+        world.store.trouble = refuses
+        world.settle("before", 450)
+        await trio.sleep(30)
+        assert world.changes[-1].away
+        assert 10 < len(world.store.batches) < 40, "it is asked again, ever less often"
+        world.store.trouble = None
+        await trio.sleep(2.1)
+        assert [change.away for change in world.changes] == [True, False]
+        assert await world.books() == (0, 450)
+        assert isinstance(await world.reserve("after", 550), Granted)
+        world.settle("after", 0)
+
+    talk(job)
+
+
+def test_a_store_that_hangs_is_waited_for_as_long_as_it_may_take() -> None:
+    async def job(world: World) -> None:
+        world.store.trouble = hangs
+        with pytest.raises(LedgerUnavailableError, match="did not answer within 3 s"):
+            await world.reserve("one", 10)
+        assert trio.current_time() == 3.0
+        world.settle("one")
+        world.store.trouble = None
+        await trio.sleep(1)
+        assert isinstance(await world.reserve("two", 10), Granted)
+        world.settle("two")
+
+    talk(job, settings=KeeperSettings(timeout=3.0))
+
+
+def test_a_hold_whose_answer_was_lost_is_given_back() -> None:
+    async def job(world: World) -> None:
+        world.store.answer_is_lost = True
+        with pytest.raises(LedgerUnavailableError):
+            await world.reserve("one", 700)
+        world.settle("one")
+        world.store.answer_is_lost = False
+        await trio.sleep(5)
+        assert await world.books() == (0, 0)
+        assert isinstance(await world.reserve("two", 700), Granted)
+        world.settle("two")
+
+    talk(job)
+
+
+def test_calls_are_let_through_where_that_is_wanted_and_booked_when_the_store_is_back() -> None:
+    async def job(world: World) -> None:
+        world.store.trouble = refuses
+        for number in range(3):
+            assert await world.reserve(str(number), 600) == Granted(str(number), 0, Amount(600))
+        more = await world.ref.top_up("0", Amount(100), deadline=trio.current_time() + 5)
+        assert more == Granted("0", 0, Amount(700))
+        for number in range(3):
+            world.settle(str(number), 500)
+        await trio.sleep(1)
+        world.store.trouble = None
+        await trio.sleep(2.1)
+        # More than the limit: that is what was asked for.
+        assert await world.books() == (0, 1_500)
+        assert isinstance(await world.reserve("after", 1), Refused)
+        world.settle("after")
+
+    talk(job, settings=KeeperSettings(on_store_down="allow"))
+
+
+def test_what_could_not_be_booked_by_the_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def job(world: World) -> None:
+        await world.reserve("one", 600)
+        world.store.trouble = refuses
+        world.settle("one", 450)
+
+    with caplog.at_level(logging.ERROR):
+        talk(job)
+    assert "1 charges were not booked; their holds are charged in full when their leases end" in caplog.text
+
+
+def test_the_hold_of_a_long_call_is_renewed_and_that_of_a_killed_one_is_charged_in_full() -> None:
+    async def job(world: World) -> None:
+        await world.reserve("long", 300)
+        await world.store.spends("killed", 200, None)
+        await trio.sleep(10 * LEASE)
+        assert await world.books() == (300, 200)
+        world.settle("long", 30)
+        assert await world.books() == (0, 230)
+
+    talk(job, settings=KeeperSettings(lease=LEASE))
+
+
+def test_room_that_another_process_gives_back_is_found() -> None:
+    async def job(world: World) -> None:
+        await world.store.spends("theirs", 800, None)
+
+        async def gives_back() -> None:
+            await trio.sleep(1)
+            await world.store.spends("theirs", 800, 100)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(gives_back)
+            assert isinstance(await world.reserve("ours", 900, wait=5.0), Granted)
+        assert 1.0 <= trio.current_time() <= 1.1
+        world.settle("ours")
+
+    talk(job)
+
+
+def test_those_who_wait_are_refused_when_the_store_goes_away() -> None:
+    async def job(world: World) -> None:
+        await world.reserve("first", 800)
+
+        async def goes_away() -> None:
+            await trio.sleep(1)
+            world.store.trouble = refuses
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(goes_away)
+            with pytest.raises(LedgerUnavailableError):
+                await world.reserve("second", 800, wait=60.0)
+        assert trio.current_time() <= 1.1
+        world.settle("second")
+        world.settle("first")
+
+    talk(job)
+
+
+def test_the_day_that_ends_on_the_way_to_the_store_is_asked_for_anew() -> None:
+    async def job(world: World) -> None:
+        day = 86_400.0
+        clock = Clock()
+        await world.reserve("yesterday", 900)
+        world.settle("yesterday", 900)
+        await world.ref.flush()
+
+        async def midnight() -> None:
+            world.store.trouble = None
+            await trio.sleep(2.0)
+
+        await trio.sleep(day - clock.wall() % day - 1.0)
+        world.store.trouble = midnight
+        assert isinstance(await world.reserve("today", 900), Granted)
+        world.settle("today")
+        assert await world.books() == (0, 0)
+
+    talk(job)
+
+
+def test_what_calls_spent_is_kept_for_reports_whether_they_held_or_not() -> None:
+    async def job(world: World) -> None:
+        await world.reserve("held", 100)
+        world.settle("held", 60, spent=[Spent(target="t/m", output_tokens=60, nano_usd=5)])
+        world.ref.note("free", "team", [Spent(target="t/m", output_tokens=7)])
+        await world.ref.flush()
+        rows = await world.store.spending(since=0.0, until=1e11)
+        assert sorted((row.account, row.calls, row.spent.output_tokens) for row in rows) == [
+            ("", 1, 60),
+            ("team", 1, 7),
+        ]
+
+    talk(job)
+
+
+def test_a_bug_of_our_own_between_two_batches_ends_the_keeper_and_nobody_hangs() -> None:
+    async def main() -> None:
+        world = World()
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError("a planted bug")
+
+        async def job() -> None:
+            world.actor._queue.landed = broken  # type: ignore[method-assign,assignment]  # pyright: ignore[reportPrivateUsage]
+            with pytest.raises(ActorFailedError, match="ZeroDivisionError"):
+                await world.reserve("one", 10)
+
+        await with_actor(world.actor, world.inbox, world.ref.close, job)
+
+    run(main)

@@ -1,0 +1,129 @@
+"""`penstock cache`: beside an app that uses the same store, on SQLite and on a real Valkey."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import trio
+from commands import KEY, run_command
+from valkeys import valkey_server
+from worlds import GPT, good
+
+import penstock
+from penstock.testing import ScriptedTransport
+
+pytestmark = pytest.mark.slow
+
+PROMPT = "canary of the prompt"
+SETTINGS = f"""
+[providers.openai]
+api_key = "{KEY}"
+[routes.default]
+cascade = ["{GPT}"]
+[accounts.one]
+[cache]
+when = "always"
+"""
+
+
+def written(folder: Path, cache: str) -> str:
+    """The path of a configuration."""
+    path = folder / "penstock.toml"
+    path.write_text(SETTINGS + cache)
+    return str(path)
+
+
+def fill(settings: str) -> None:
+    """An app asks two questions, one for an account."""
+
+    async def app() -> None:
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(good)) as kernel:
+            await kernel.complete(PROMPT, temperature=0)
+            await kernel.complete(PROMPT, temperature=0, account="one")
+
+    trio.run(app)
+
+
+def test_stats_explain_and_purge_of_a_sqlite_file(tmp_path: Path) -> None:
+    settings = written(tmp_path, 'path = "cache.db"')
+    fill(settings)
+    assert (tmp_path / "cache.db").exists(), "the path is relative to the configuration's file"
+
+    ended = run_command("cache", "stats", "-c", settings, "--json")
+    told = json.loads(ended.out)
+    assert (ended.code, told["store"], told["entries"], told["evictions"]) == (0, "sqlite", 2, 0)
+    assert told["bytes"] > 0
+    ended = run_command("cache", "stats", "-c", settings)
+    assert ended.out.split()[:6] == ["store", "entries", "size", "given", "way", "sqlite"]
+
+    ended = run_command("cache", "explain", PROMPT, "-t", "0", "-c", settings)
+    assert (ended.code, "fresh" in ended.out) == (0, True)
+    ended = run_command("cache", "explain", PROMPT, "-t", "1", "-c", settings)
+    assert ended.code == 1
+    assert "differs in temperature" in ended.out
+    ended = run_command("cache", "explain", "something else", "-t", "0", "-c", settings, "--json")
+    assert json.loads(ended.out)["stages"][0]["near"][0]["differs"] == ["messages[0]"]
+    assert PROMPT not in ended.out
+
+    ended = run_command("cache", "purge", "--account", "one", "--yes", "-c", settings)
+    assert (ended.code, ended.out) == (0, "1 removed\n")
+    ended = run_command("cache", "explain", PROMPT, "-t", "0", "-c", settings)
+    assert ended.code == 0, "what others see is still there"
+    ended = run_command("cache", "purge", "--yes", "-c", settings)
+    assert ended.out == "1 removed\n"
+
+
+def test_stats_explain_and_purge_on_a_valkey(tmp_path: Path) -> None:
+    with valkey_server() as server:
+        settings = written(tmp_path, f'store = "redis"\nurl = "{server.url}"')
+        fill(settings)
+        ended = run_command("cache", "stats", "-c", settings, "--json")
+        assert (ended.code, json.loads(ended.out)["entries"]) == (0, 2)
+        assert run_command("cache", "explain", PROMPT, "-t", "0", "-c", settings).code == 0
+        ended = run_command("cache", "purge", "--yes", "-c", settings)
+        assert (ended.code, ended.out) == (0, "2 removed\n")
+
+
+def test_a_store_that_is_away_is_told_in_a_sentence(tmp_path: Path) -> None:
+    settings = written(tmp_path, 'store = "redis"\nurl = "redis://127.0.0.1:9/0"')
+    ended = run_command("cache", "stats", "-c", settings)
+    assert (ended.code, ended.out) == (1, "")
+    assert "the server cannot be used" in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("command", [["stats"], ["purge", "--yes"]])
+def test_where_nothing_outlives_a_process_there_is_nothing_to_see(tmp_path: Path, command: list[str]) -> None:
+    settings = written(tmp_path, 'store = "memory"')
+    ended = run_command("cache", *command, "-c", settings)
+    assert (ended.code, ended.out) == (1, "")
+    assert "memory of each process" in ended.err
+
+
+def test_without_consent_nothing_is_removed(tmp_path: Path) -> None:
+    settings = written(tmp_path, 'path = "cache.db"')
+    fill(settings)
+    ended = run_command("cache", "purge", "-c", settings)
+    assert ended.code == 130
+    assert json.loads(run_command("cache", "stats", "-c", settings, "--json").out)["entries"] == 2
+
+
+@pytest.mark.parametrize(
+    ("cache", "says"),
+    [
+        ("path = 5", "cache.path"),
+        ('paht = "x.db"', "Did you mean"),
+        ('store = "sqlit"', "Did you mean"),
+        ('store = "redis"\nurl = "http://x"', "cache.url"),
+        ('store = "memory"\npath = "x.db"', "cache.path"),
+        ('path = "no/such/folder/x.db"', "there is no folder"),
+        ("stale_if_error = -1", "cache.stale_if_error"),
+        ('store = "redis"\nurl = "env:NO_SUCH_VARIABLE"', "NO_SUCH_VARIABLE"),
+    ],
+)
+def test_a_mistake_in_the_cache_table_is_told_at_its_path(tmp_path: Path, cache: str, says: str) -> None:
+    ended = run_command("cache", "stats", "-c", written(tmp_path, cache))
+    assert ended.code == 2
+    assert says.casefold() in ended.err.casefold()

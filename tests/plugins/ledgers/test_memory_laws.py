@@ -1,0 +1,38 @@
+"""The ledger in memory keeps the laws of all stores."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from penstock.testing import LEDGER_LAWS, LedgerAtHand, LedgerLaw, check_ledger
+from penstock_plugins.ledgers.memory import MemoryLedger
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    async def elapse(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@asynccontextmanager
+async def in_memory() -> AsyncGenerator[LedgerAtHand]:
+    clock = Clock()
+    yield LedgerAtHand(MemoryLedger(lambda: clock.now), clock.elapse)
+
+
+@pytest.mark.parametrize("law", LEDGER_LAWS, ids=lambda law: law.__name__)
+def test_a_ledger_in_memory_keeps_the_law(law: LedgerLaw) -> None:
+    trio.run(law, in_memory)
+
+
+def test_all_laws_are_checked_at_once() -> None:
+    assert len(LEDGER_LAWS) > 30
+    trio.run(check_ledger, in_memory)

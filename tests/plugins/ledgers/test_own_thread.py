@@ -1,0 +1,187 @@
+"""The thread that owns a connection: cancelled, stuck, closed, and never two jobs at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+from supervised import cancelled_everywhere
+
+from penstock_plugins.ledgers.own_thread import Begin, OwnThread, StuckError
+
+
+@asynccontextmanager
+async def own_thread(rest: Callable[[bool], None] = lambda _: None) -> AsyncGenerator[OwnThread]:
+    thread = OwnThread("test-own-thread", rest=rest, pause=0.01)
+    try:
+        yield thread
+    finally:
+        assert await thread.close(lambda: None, patience=5.0)
+
+
+def begun(begin: Begin) -> str:
+    return "begun" if begin() else "left"
+
+
+def test_a_job_gives_what_it_returns_and_raises_what_it_raises() -> None:
+    async def main() -> None:
+        async with own_thread() as thread:
+            names = [await thread.ask(lambda _: threading.current_thread().name, patience=5.0) for _ in range(3)]
+            assert names == ["test-own-thread"] * 3
+            with pytest.raises(ZeroDivisionError):
+                await thread.ask(lambda _: 1 / 0, patience=5.0)
+            assert await thread.ask(begun, patience=5.0) == "begun"
+
+    trio.run(main)
+
+
+def test_cancelled_at_any_step_it_takes_the_next_job() -> None:
+    async def main() -> None:
+        async with own_thread() as thread:
+
+            async def job() -> None:
+                await thread.ask(begun, patience=5.0)
+
+            async def after() -> None:
+                assert await thread.ask(begun, patience=5.0) == "begun"
+
+            assert await cancelled_everywhere(job, after) > 1
+
+    trio.run(main)
+
+
+def test_the_next_job_waits_until_a_cancelled_one_that_had_begun_is_done() -> None:
+    done: list[str] = []
+    go_on = threading.Event()
+
+    def slow(begin: Begin) -> None:
+        assert begin()
+        assert go_on.wait(5)
+        done.append("slow")
+
+    def next_one(_: Begin) -> None:
+        done.append("next")
+
+    async def main() -> None:
+        async with own_thread() as thread:
+            with trio.move_on_after(0.02):
+                await thread.ask(slow, patience=5.0)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: thread.ask(next_one, patience=5.0))
+                await trio.testing.wait_all_tasks_blocked()
+                assert done == []
+                go_on.set()
+        assert done == ["slow", "next"]
+
+    trio.run(main)
+
+
+def test_a_job_that_nobody_waits_for_any_more_never_begins() -> None:
+    asked: list[bool] = []
+    waits = threading.Event()
+    go_on = threading.Event()
+
+    def queued(begin: Begin) -> None:
+        waits.set()
+        assert go_on.wait(5)
+        asked.append(begin())
+
+    async def main() -> None:
+        async with own_thread() as thread:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(lambda: thread.ask(queued, patience=5.0))
+                    await trio.to_thread.run_sync(waits.wait)
+                    scope.cancel()
+            go_on.set()
+            await thread.ask(begun, patience=5.0)
+        assert asked == [False]
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_stuck_job_is_waited_for_in_vain_for_so_long_and_then_all_goes_on(*, has_begun: bool) -> None:
+    go_on = threading.Event()
+    rounds: list[str] = []
+
+    def stuck(begin: Begin) -> None:
+        assert not has_begun or begin()
+        assert go_on.wait(5)
+        rounds.append("through" if has_begun or begin() else "turned back")
+
+    async def main() -> None:
+        async with own_thread() as thread:
+            with pytest.raises(StuckError) as raised:
+                await thread.ask(stuck, patience=0.02)
+            assert raised.value.begun is has_begun
+            with pytest.raises(StuckError) as raised:
+                await thread.ask(begun, patience=0.02)
+            assert raised.value.begun is False
+            go_on.set()
+            assert await thread.ask(begun, patience=5.0) == "begun"
+        assert rounds == ["through" if has_begun else "turned back"]
+
+    trio.run(main)
+
+
+def test_closing_waits_for_a_stuck_job_no_longer_than_told() -> None:
+    go_on = threading.Event()
+    closed = threading.Event()
+
+    async def main() -> None:
+        thread = OwnThread("test-own-thread", rest=lambda _: None, pause=0.01)
+        with pytest.raises(StuckError):
+            await thread.ask(lambda _: go_on.wait(5), patience=0.01)
+        assert not await thread.close(closed.set, patience=0.02)
+        assert not closed.is_set()
+        go_on.set()
+        # What it owns is let go of as soon as it can.
+        assert await trio.to_thread.run_sync(closed.wait, 5)
+
+    trio.run(main)
+
+
+def test_it_rests_after_each_job_and_once_in_a_pause() -> None:
+    rests: list[bool] = []
+    paused = threading.Event()
+
+    def rest(idle: bool) -> None:  # noqa: FBT001 - the thread's signature
+        rests.append(idle)
+        if idle:
+            paused.set()
+
+    async def main() -> None:
+        async with own_thread(rest) as thread:
+            await thread.ask(begun, patience=5.0)
+            assert await trio.to_thread.run_sync(paused.wait, 5)
+            await trio.sleep(0.05)
+            assert rests == [False, True], "an idle thread sleeps"
+
+    trio.run(main)
+
+
+def test_a_program_that_ends_without_closing_leaves_no_thread_waiting_for_it() -> None:
+    go_on = threading.Event()
+    threads: list[threading.Thread] = []
+
+    async def main() -> None:
+        token = trio.lowlevel.current_trio_token()
+        scope = trio.CancelScope()
+
+        def last(_: Begin) -> None:
+            threads.append(threading.current_thread())
+            token.run_sync_soon(scope.cancel)
+            assert go_on.wait(5)
+
+        with scope:
+            await OwnThread("test-own-thread", rest=lambda _: None, pause=0.01).ask(last, patience=5.0)
+
+    trio.run(main)
+    go_on.set()
+    threads[0].join(5)
+    assert not threads[0].is_alive()

@@ -1,0 +1,248 @@
+"""What a ledger on Redis says and does when its server is down, slow, full, a replica, another one, or no ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from redis_stores import opened, patiently
+from valkey_process import Valkey, free_port, running
+
+from penstock.errors import ConfigError, LedgerUnavailableError
+from penstock.policy.holds import Amount, Line
+from penstock.policy.ledger_steps import Held, Known, Reserve, Settle, WindowUse
+from penstock_plugins.ledgers.redis import KEYS, RedisLedger
+
+WINDOW = WindowUse("day:UTC:team", 9e9, rolling=False, limit_tokens=100)
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+def reserve(hold_id: str, tokens: int = 10) -> Reserve:
+    return Reserve(
+        hold_id=hold_id,
+        account="team",
+        windows=(WINDOW,),
+        lines=(Line(tokens, 0, 0, 0),),
+        min_output=0,
+        max_output=0,
+        lease=600.0,
+    )
+
+
+async def held(store: RedisLedger) -> int:
+    """Tokens."""
+    rows = await store.windows((WINDOW.key,))
+    return rows[0].held.tokens if rows else 0
+
+
+async def unavailable(store: RedisLedger, within: float = 10.0) -> str:
+    """What it says; a commit fails, and in time."""
+    with trio.fail_after(within), pytest.raises(LedgerUnavailableError) as caught:
+        await store.commit((reserve("unavailable"),))
+    return str(caught.value)
+
+
+def test_a_server_that_is_down_at_the_start_is_found_when_it_comes(tmp_path: Path) -> None:
+    server = Valkey(tmp_path)
+
+    async def main() -> None:
+        async with opened(server.url, "down") as store:
+            for _ in range(3):
+                said = await unavailable(store)
+                assert f"127.0.0.1:{server.port}" in said
+                assert "check that it runs and that url leads to it" in said
+            await trio.to_thread.run_sync(server.start)
+            assert await held(store) == 0
+            assert (await store.commit((reserve("a"),))).answers == (Held(0, Amount(10)),)
+
+    try:
+        trio.run(main)
+    finally:
+        server.kill()
+
+
+def test_a_server_that_was_killed_is_found_again_with_all_that_it_kept(tmp_path: Path) -> None:
+    async def main(server: Valkey) -> None:
+        async with opened(server.url, "killed") as store:
+            for number in range(4):
+                await store.commit((reserve(f"h{number}"),))
+                server.kill()
+                assert "cannot be used" in await unavailable(store)
+                await trio.to_thread.run_sync(server.start)
+                assert await held(store) == 10 * (number + 1)
+            assert clients(server) == 1, "connections are left behind"
+
+    with running(tmp_path, *DURABLE) as server:
+        trio.run(main, server)
+
+
+def test_a_server_that_hangs_costs_the_timeout_and_no_more(tmp_path: Path) -> None:
+    async def main(server: Valkey) -> None:
+        async with opened(server.url, "hangs", timeout=0.3) as store:
+            await store.commit((reserve("a"),))
+            server.freeze()
+            for _ in range(3):
+                began = trio.current_time()
+                assert "did not answer within 0.3 s" in await unavailable(store)
+                assert trio.current_time() - began < 3
+            server.thaw()
+            # What was sent before is carried out or not; sent again, it is held once.
+            with trio.fail_after(20):
+                answers = await patiently(lambda: store.commit((reserve("unavailable"), reserve("b"))))
+                assert answers.answers == (Held(0, Amount(10)),) * 2
+                assert await held(store) == 30
+
+    with running(tmp_path) as server:
+        trio.run(main, server)
+
+
+def test_a_paused_server_is_used_again_once_it_goes_on(valkey: Valkey) -> None:
+    async def main() -> None:
+        async with opened(valkey.url, "paused", timeout=0.2) as store:
+            await store.commit((reserve("a"),))
+            valkey.say("CLIENT", "PAUSE", "900", "WRITE")
+            assert "did not answer" in await unavailable(store)
+            with trio.fail_after(20):
+                await patiently(lambda: store.commit((reserve("b"),)))
+
+    trio.run(main)
+
+
+def test_a_full_memory_keeps_all_or_nothing_and_says_what_to_do(tmp_path: Path) -> None:
+    async def main(server: Valkey) -> None:
+        async with opened(server.url, "full") as store:
+            await store.commit((reserve("a"),))
+            server.say("CONFIG", "SET", "maxmemory", "1")
+            said = await unavailable(store)
+            assert "memory is full" in said
+            assert "noeviction" in said
+            server.say("CONFIG", "SET", "maxmemory", "0")
+            assert await held(store) == 10
+
+    with running(tmp_path, "--maxmemory-policy", "noeviction") as server:
+        trio.run(main, server)
+
+
+def test_a_replica_is_told_from_a_primary_and_used_once_it_is_one(tmp_path: Path) -> None:
+    async def main(server: Valkey) -> None:
+        async with opened(server.url, "replica") as store:
+            await store.commit((reserve("a"),))
+            server.say("CONFIG", "SET", "replica-serve-stale-data", "yes")
+            server.say("REPLICAOF", "127.0.0.1", str(free_port()))
+            assert "replica" in await unavailable(store)
+            server.say("REPLICAOF", "NO", "ONE")
+            assert await held(store) == 10
+
+    with running(tmp_path) as server:
+        trio.run(main, server)
+
+
+def test_a_failover_keeps_what_the_replica_had(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    url = tmp_path / "url"
+
+    async def main(first: Valkey, second: Valkey) -> None:
+        url.write_text(first.url)
+        async with opened(f"file:{url}", "failover") as store:
+            await store.commit((reserve("a"), reserve("b")))
+            first.say("WAIT", "1", "5000")
+            await until(lambda: second.say("HLEN", "{penstock:failover}:holds") == ":2")
+            first.kill()
+            assert "cannot be used" in await unavailable(store)
+            second.say("REPLICAOF", "NO", "ONE")
+            url.write_text(second.url)
+            landed = await store.commit((reserve("a"), Settle(hold_id="b", charged=Amount(3))))
+            assert landed.answers[0] == Held(0, Amount(10))
+            assert await held(store) == 10
+
+    with running(tmp_path / "first", "--repl-diskless-sync-delay", "0") as first:
+        with running(tmp_path / "second", "--replicaof", f"127.0.0.1 {first.port}") as second:
+            trio.run(main, first, second)
+
+
+def test_a_server_that_forgot_the_script_is_sent_it_again(valkey: Valkey) -> None:
+    async def main() -> None:
+        async with opened(valkey.url, "flushed") as store:
+            for number in range(3):
+                valkey.say("SCRIPT", "FLUSH")
+                await store.commit((reserve(f"h{number}"),))
+            assert await held(store) == 30
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_key_of_a_wrong_type_changes_nothing(name: str, valkey: Valkey) -> None:
+    async def main() -> None:
+        namespace = f"wrong-{name}"
+        async with opened(valkey.url, namespace) as store:
+            for other in KEYS:
+                if other != name:
+                    valkey.say("DEL", f"{{penstock:{namespace}}}:{other}")
+            valkey.say("SET", f"{{penstock:{namespace}}}:{name}", "something else")
+            said = await unavailable(store)
+            assert "choose another namespace" in said
+            assert valkey.say("EVAL", "return #redis.call('KEYS', ARGV[1])", "0", f"?penstock:{namespace}*") == ":1"
+
+    trio.run(main)
+
+
+def test_content_of_another_version_is_left_alone(valkey: Valkey) -> None:
+    async def main() -> None:
+        async with opened(valkey.url, "version") as store:
+            await store.commit((reserve("a"),))
+            valkey.say("HSET", "{penstock:version}:meta", "version", "2")
+            with pytest.raises(ConfigError, match="of version 2, and this penstock keeps version 1"):
+                await store.commit(())
+
+    trio.run(main)
+
+
+def test_a_cluster_is_followed_to_the_node_that_has_the_ledger(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+
+    def node() -> tuple[str, ...]:
+        return "--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "2000"
+
+    async def main(empty: Valkey, full: Valkey) -> None:
+        full.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        empty.say("CLUSTER", "MEET", "127.0.0.1", str(full.port), full.options[3])
+        await until(lambda: empty.say("GET", "x").startswith("-MOVED"))
+        await until(lambda: full.say("GET", "x") == "$-1")
+        async with opened(empty.url, "cluster") as store:
+            await store.commit((reserve("a"),))
+            await store.commit((reserve("b"),))
+            assert await held(store) == 20
+            assert full.say("HLEN", "{penstock:cluster}:holds") == ":2"
+            # The node that has it is restarted: the way to it is asked for again.
+            full.kill()
+            await unavailable(store)
+            await trio.to_thread.run_sync(full.start)
+            await patiently(store.holds)
+
+    with running(tmp_path / "empty", *node()) as empty, running(tmp_path / "full", *node(), *DURABLE) as full:
+        trio.run(main, empty, full)
+
+
+def clients(server: Valkey) -> int:
+    """Connections, without the one that asks."""
+    return int(server.info("connected_clients")) - 1
+
+
+async def until(true: Callable[[], bool]) -> None:
+    with trio.fail_after(20):
+        while not true():  # noqa: ASYNC110 - another process
+            await trio.sleep(0.02)
+
+
+def test_known_is_answered_after_trouble_too(valkey: Valkey) -> None:
+    async def main() -> None:
+        async with opened(valkey.url, "known") as store:
+            await store.commit((reserve("a"), Settle(hold_id="a", charged=Amount(1))))
+            assert (await store.commit((reserve("a"),))).answers == (Known(),)
+
+    trio.run(main)

@@ -1,0 +1,222 @@
+"""The ledger in a file beyond the laws of all stores: restarts, what readers and several stores see, what is deleted."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+from ledgering import MIDNIGHT, NOON, ROOT, Wall, answer, answers, day, reserve, root_window, settle, sqlite_ledger
+
+from penstock.abc import LedgerStore
+from penstock.policy.holds import Amount
+from penstock.policy.ledger_steps import Adopt, Change, Charged, Held, Known, Lacking, Release, Stale, Turn
+
+Story = Callable[[LedgerStore], Awaitable[None]]
+DAY = 86_400.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """One with characters that mean something in a URI."""
+    return tmp_path / "a ledger? #1 50%.db"
+
+
+@pytest.fixture
+def wall() -> Wall:
+    return Wall()
+
+
+def told(path: Path, wall: Wall, *stories: Story) -> None:
+    """Each story with a store of its own, opened when the one before is closed."""
+
+    async def main() -> None:
+        with trio.fail_after(20):
+            for story in stories:
+                async with sqlite_ledger(path, wall) as store:
+                    await story(store)
+
+    trio.run(main)
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def test_what_is_held_and_spent_is_there_after_a_restart(path: Path, wall: Wall) -> None:
+    async def first(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300), reserve("two", 200), settle("one", 30))
+
+    async def second(store: LedgerStore) -> None:
+        assert await root_window(store) == (200, 30)
+        assert [row.hold_id for row in await store.holds()] == ["two"]
+        assert isinstance(await answer(store, reserve("three", 800)), Lacking)
+        assert await answer(store, reserve("one")) == Known()
+        turn = Turn(ROOT, Amount(30), Amount(80), MIDNIGHT)
+        assert await answer(store, settle("two", 50)) == Charged(Amount(200), (turn,))
+
+    told(path, wall, first, second)
+
+
+def test_a_clock_that_was_set_back_over_a_restart_reopens_no_window(path: Path, wall: Wall) -> None:
+    async def today(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 900), settle("one", 900))
+
+    async def tomorrow(store: LedgerStore) -> None:
+        wall.now = MIDNIGHT + 60
+        await answers(store)
+
+    async def set_back(store: LedgerStore) -> None:
+        wall.now = NOON
+        assert (await store.commit(())).now == MIDNIGHT + 60
+        assert await answer(store, reserve("two", 900)) == Stale()
+        assert await store.windows() == []
+
+    told(path, wall, today, tomorrow, set_back)
+
+
+def test_a_lease_that_ended_while_nothing_ran_is_charged(path: Path, wall: Wall) -> None:
+    async def first(store: LedgerStore) -> None:
+        await answer(store, reserve("one", 300, lease=60))
+
+    async def second(store: LedgerStore) -> None:
+        wall.now += 61
+        assert await root_window(store) == (0, 300), "readers reckon with ended leases by themselves"
+        assert (await store.holds())[0].lapsed
+        assert isinstance(await answer(store, reserve("two", 701)), Lacking)
+        await answer(store, settle("one", 10))
+        assert await root_window(store) == (0, 10)
+
+    told(path, wall, first, second)
+
+
+def test_the_longest_lease_is_remembered_over_a_restart(path: Path, wall: Wall) -> None:
+    async def first(store: LedgerStore) -> None:
+        await answers(store, reserve("one", lease=3_600), settle("one"))
+
+    async def second(store: LedgerStore) -> None:
+        await answer(store, settle("unknown"))
+        wall.now += 3_000
+        assert await answer(store, reserve("unknown", lease=3_600)) == Known()
+
+    told(path, wall, first, second)
+
+
+def test_readers_see_whole_batches_and_hold_up_nobody(path: Path, wall: Wall) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300), Change(account="", window=day(), limit_tokens=700, reason="less"))
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT held_tokens FROM buckets").fetchall()
+        await answers(store, settle("one", 10, target="sonnet"))
+        assert before == reader.execute("SELECT held_tokens FROM buckets").fetchall() == [(300,)]
+        reader.close()
+        assert await root_window(store) == (0, 10)
+        assert [row.reason for row in await store.history(since=NOON, until=NOON + 1)] == ["less"]
+        assert [row.spent.target for row in await store.spending(since=NOON, until=NOON + 1)] == ["sonnet"]
+
+    told(path, wall, story)
+
+
+def test_two_stores_on_one_file_never_go_by_what_they_remember(path: Path, wall: Wall) -> None:
+    async def main() -> None:
+        async with sqlite_ledger(path, wall) as one, sqlite_ledger(path, wall) as other:
+            for n in range(5):
+                assert isinstance(await answer(one, reserve(f"one-{n}", 100)), Held)
+                assert isinstance(await answer(other, reserve(f"other-{n}", 100)), Held)
+            assert isinstance(await answer(one, reserve("too much", 1)), Lacking)
+            await answer(other, settle("one-0", 0))
+            assert isinstance(await answer(one, reserve("fits again", 100)), Held)
+            assert await answer(one, Release("one-0", "by hand")) == Known()
+
+    trio.run(main)
+
+
+def test_figures_beyond_64_bits_are_booked(path: Path, wall: Wall) -> None:
+    much = 2**70
+
+    async def first(store: LedgerStore) -> None:
+        boundless = day(tokens=None)
+        await answers(store, reserve("one", much, boundless, nano_usd=much), reserve("two", 1, boundless))
+        await answers(store, settle("two", much, target="dear", nano_usd=much))
+        await answer(store, Change(account="", window=day("team"), limit_tokens=much))
+
+    async def second(store: LedgerStore) -> None:
+        assert await root_window(store) == (much, much)
+        assert (await store.holds())[0].amount == Amount(much, much)
+        assert (await store.spending(since=0, until=2 * NOON))[0].spent.nano_usd == much
+        assert (await store.windows(("day:UTC:team",)))[0].limit_tokens == much
+        await answers(store, settle("one", 1, target="dear", nano_usd=1))
+        assert await root_window(store) == (0, much + 1)
+        assert (await store.spending(since=0, until=2 * NOON))[0].spent.nano_usd == much + 1
+
+    told(path, wall, first, second)
+
+
+def test_a_window_of_another_zone_begins_with_what_its_siblings_in_the_file_have_spent(path: Path, wall: Wall) -> None:
+    async def first(store: LedgerStore) -> None:
+        for n, zone in enumerate(("Europe/Berlin", "Asia/Kolkata", "UTC")):
+            windows = (day("team", zone=zone), day("teams", zone=zone), day(zone=zone))
+            await answers(store, reserve(zone, 10, *windows, account="team"), settle(zone, n + 5))
+        await answer(store, reserve("held", 40, day("team"), account="team/search"))
+
+    async def second(store: LedgerStore) -> None:
+        new = day("team", zone="America/New_York")
+        assert await answer(store, Adopt("team", new)) == Known()
+        (row,) = await store.windows((new.key,))
+        assert (row.held, row.spent) == (Amount(40), Amount(7))
+
+    told(path, wall, first, second)
+
+
+def test_what_counts_no_more_is_deleted_in_time(path: Path, wall: Wall) -> None:
+    async def story(store: LedgerStore) -> None:
+        for n in range(2_500):
+            await answers(store, reserve(f"{n}", 0), settle(f"{n}", 0, target="sonnet"))
+            wall.now += 1.0
+        wall.now += 500 * DAY
+        await answers(store)
+        wall.now += 1.0
+        await answers(store)
+
+    told(path, wall, story)
+    assert rows(path, "SELECT (SELECT count(*) FROM holds), (SELECT count(*) FROM buckets)") == [(0, 0)]
+    assert rows(path, "SELECT count(*) FROM journal") == [(0,)]
+
+
+def test_the_wal_is_put_into_the_file_when_nothing_is_asked(path: Path, wall: Wall) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("to-be-found", 300))
+        assert b"to-be-found" not in path.read_bytes()
+        with trio.fail_after(10):
+            while b"to-be-found" not in path.read_bytes():
+                await trio.sleep(0.02)
+
+    told(path, wall, story)
+
+
+def test_the_wal_stays_small_under_load(path: Path, wall: Wall) -> None:
+    async def story(store: LedgerStore) -> None:
+        for batch in range(60):
+            await answers(store, *(reserve(f"{batch}-{n}", 0) for n in range(300)))
+        assert path.with_name(f"{path.name}-wal").stat().st_size < 8_000_000
+
+    told(path, wall, story)
+
+
+def test_a_store_is_opened_without_a_word_of_sqlite_before() -> None:
+    program = (
+        "import sys, penstock_plugins.ledgers.sqlite as plugin\n"
+        "assert [spec.name for spec in plugin.penstock_ledgers()] == ['sqlite']\n"
+        "assert 'sqlite3' not in sys.modules, 'imported before it is used'\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,439 @@
+"""What can go wrong with the file: each trouble says what to do, nothing hangs, nothing is half done, and it passes."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from ledgering import NOON, Wall, answer, answers, reserve, root_window, settle, sqlite_ledger
+
+from penstock.abc import LedgerStore
+from penstock.errors import ConfigError, LedgerUnavailableError
+from penstock.policy.ledger_steps import Held, Known
+from penstock_plugins.ledgers.sqlite_schema import STEPS, bring_up_to_date
+from penstock_plugins.ledgers.sqlite_troubles import NETWORK, mounted_types, network_file_system
+
+fcntl = pytest.importorskip("fcntl", reason="writers queue by flock, which this system does not have")
+TESTS = str(Path(__file__).parents[2])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+def told(
+    path: Path, story: Callable[[LedgerStore], Awaitable[None]], *, wall: Wall | None = None, lock_timeout: float = 5.0
+) -> None:
+    async def main() -> None:
+        with trio.fail_after(30):
+            async with sqlite_ledger(path, wall or Wall(), lock_timeout=lock_timeout) as store:
+                await story(store)
+
+    trio.run(main)
+
+
+def refused_to_open(path: Path, error: type[Exception], words: str) -> None:
+    async def nothing(_: LedgerStore) -> None:
+        raise AssertionError("it was opened")
+
+    with pytest.raises(error, match=words) as raised:
+        told(path, nothing, lock_timeout=0.5)
+    assert str(path) in str(raised.value)
+
+
+async def unavailable(store: LedgerStore, words: str) -> None:
+    with pytest.raises(LedgerUnavailableError, match=words):
+        await answers(store, reserve("while away"), settle("one", 1))
+
+
+def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    head = f"import sys; sys.path.insert(0, {TESTS!r})\n"
+    return subprocess.run(
+        [sys.executable, "-c", head + program, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@contextmanager
+def anybodys_folder() -> Iterator[Path]:
+    """One that another user than root may enter."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_locked_by_another_program_it_says_so_and_goes_on_when_that_has_ended(path: Path) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answer(store, reserve("one", 300))
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await unavailable(store, "keeps it locked: end that program")
+        other.execute("ROLLBACK")
+        other.close()
+        assert await root_window(store) == (300, 0)
+        assert isinstance(await answer(store, reserve("while away")), Held)
+
+    told(path, story, lock_timeout=0.5)
+
+
+def test_behind_a_stopped_process_it_says_so_and_carries_nothing_out_later(path: Path) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answer(store, reserve("one", 300))
+        with path.with_name(f"{path.name}-lock").open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            await unavailable(store, "others have been writing for 0.5 s")
+            await unavailable(store, "others have been writing for 0.5 s")
+            assert await root_window(store) == (300, 0), "readers wait for nobody"
+        assert await answer(store, settle("one", 10)) != Known()
+        assert await root_window(store) == (0, 10)
+
+    told(path, story, lock_timeout=0.5)
+
+
+def test_opened_while_another_program_keeps_it_locked_it_says_so_and_goes_on_when_that_has_ended(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with path.with_name(f"{path.name}-lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        async def story(store: LedgerStore) -> None:
+            assert "others have been writing for 0.5 s" in caplog.text
+            await unavailable(store, "others have been writing")
+            fcntl.flock(other, fcntl.LOCK_UN)
+            assert isinstance(await answer(store, reserve("one", 300)), Held)
+
+        told(path, story, lock_timeout=0.5)
+
+
+def test_closing_behind_a_stopped_process_does_not_hang(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with path.with_name(f"{path.name}-lock").open("w") as other:
+
+        async def story(store: LedgerStore) -> None:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            await unavailable(store, "others have been writing")
+
+        told(path, story, lock_timeout=0.5)
+    assert "closed when that ends" in caplog.text
+
+
+def test_on_a_full_disk_nothing_of_a_batch_is_kept_and_all_goes_on_when_there_is_room(path: Path) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        file = store._file  # type: ignore[attr-defined]
+        await store._ask(lambda _: file._connection.execute("PRAGMA max_page_count = 1"))  # type: ignore[attr-defined]
+        big = [reserve(f"{n}-{'x' * 500}", 1) for n in range(40)]
+        with pytest.raises(LedgerUnavailableError, match="disk is full: free some space"):
+            await store.commit([settle("one", 10), *big])
+        assert await root_window(store) == (300, 0)
+        # The connection was made anew, and with it the room.
+        await store.commit([settle("one", 10), *big])
+        assert await root_window(store) == (40, 10)
+
+    told(path, story)
+
+
+LIMITED = """
+import resource, trio
+from pathlib import Path
+from ledgering import *
+from penstock.errors import LedgerUnavailableError
+
+async def main():
+    path = Path(sys.argv[1])
+    async with sqlite_ledger(path, Wall()) as store:
+        await answers(store, reserve("one", 300))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
+        try:
+            await answers(store, settle("one", 10))
+            raise SystemExit("written beyond the limit")
+        except LedgerUnavailableError as error:
+            assert "the disk failed" in str(error) or "the disk is full" in str(error), error
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert await root_window(store) == (300, 0)
+        await answers(store, settle("one", 10))
+        assert await root_window(store) == (0, 10)
+
+trio.run(main)
+"""
+
+
+def test_where_the_disk_refuses_to_write_nothing_is_kept_and_all_goes_on_when_it_writes_again(path: Path) -> None:
+    ran = run_program(LIMITED, str(path))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+AS_NOBODY = """
+import os, trio
+from pathlib import Path
+from ledgering import *
+from penstock.errors import ConfigError, LedgerUnavailableError
+
+import penstock_plugins.ledgers.sqlite_store  # what is imported later may lie where nobody may look
+
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+
+async def main():
+    try:
+        async with sqlite_ledger(Path(sys.argv[1]), Wall()) as store:
+            await answers(store, reserve("two", 300))
+    except (ConfigError, LedgerUnavailableError) as error:
+        print(error)
+
+trio.run(main)
+"""
+
+
+def test_a_file_that_may_not_be_written_to_says_so() -> None:
+    with anybodys_folder() as folder:
+        path = folder / "ledger.db"
+        told(path, lambda store: answers_nothing(store))
+        path.chmod(0o444)
+        (folder / "ledger.db-lock").chmod(0o666)
+        ran = run_program(AS_NOBODY, str(path))
+        assert "may not be written to: give this user leave" in ran.stdout, ran.stdout + ran.stderr
+        assert re.search(r"SQLITE_READONLY", ran.stdout)
+
+
+def test_a_folder_that_may_not_be_written_to_says_so() -> None:
+    with anybodys_folder() as folder:
+        path = folder / "ledger.db"
+        told(path, lambda store: answers_nothing(store))
+        path.chmod(0o666)
+        (folder / "ledger.db-lock").unlink()
+        folder.chmod(0o555)
+        ran = run_program(AS_NOBODY, str(path))
+        assert "Permission denied" in ran.stdout, ran.stdout + ran.stderr
+
+
+async def answers_nothing(store: LedgerStore) -> None:
+    await answers(store, reserve("one", 300))
+
+
+def test_what_is_no_database_is_told_and_left_as_it_is(path: Path) -> None:
+    path.write_bytes(b"not a database, but somebody's work " * 100)
+    before = path.read_bytes()
+    refused_to_open(path, ConfigError, "it is no SQLite database")
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_is_told_and_left_as_it_is(path: Path) -> None:
+    async def story(store: LedgerStore) -> None:
+        for n in range(40):
+            await answers(store, *(reserve(f"{n}-{m}", 1) for m in range(20)))
+
+    told(path, story)
+    damaged = bytearray(path.read_bytes())
+    damaged[4_096:] = b"\xa5" * (len(damaged) - 4_096)
+    path.write_bytes(damaged)
+
+    async def later(store: LedgerStore) -> None:
+        with pytest.raises(
+            LedgerUnavailableError, match="it is damaged: stop what uses it and put a copy in its place"
+        ):
+            await answers(store, reserve("two", 1))
+
+    try:
+        told(path, later)
+    except ConfigError as error:
+        assert "it is damaged" in str(error)
+    assert path.stat().st_size == len(damaged)
+
+
+def test_a_path_that_is_a_folder_or_lies_in_none_is_told(tmp_path: Path) -> None:
+    refused_to_open(tmp_path, ConfigError, "it cannot be opened")
+    refused_to_open(tmp_path / "none" / "ledger.db", ConfigError, "No such file or directory")
+
+
+def test_the_database_of_another_program_is_refused_and_left_as_it_is(path: Path) -> None:
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    before = path.read_bytes()
+    refused_to_open(path, ConfigError, "the database of another program: name another path")
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
+    told(path, answers_nothing)
+    newer = sqlite3.connect(path, isolation_level=None)
+    bring_up_to_date(newer, (*STEPS, "ALTER TABLE holds ADD COLUMN note TEXT;\n"))
+    newer.close()
+    before = path.read_bytes()
+    refused_to_open(path, ConfigError, r"written by a newer penstock \(ledger version 2; this one knows 1\)")
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it(path: Path) -> None:
+    told(path, answers_nothing)
+    newer = (*STEPS, "ALTER TABLE holds ADD COLUMN note TEXT NOT NULL DEFAULT 'none';\nCREATE TABLE more (x) STRICT;\n")
+    connection = sqlite3.connect(path, isolation_level=None)
+    with pytest.raises(sqlite3.OperationalError, match="unknown datatype|missing datatype"):
+        bring_up_to_date(connection, newer)
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,), "all of it or nothing"
+    assert "note" not in [name for _, name, *_ in connection.execute("PRAGMA table_info(holds)")]
+    bring_up_to_date(connection, (*STEPS, newer[-1].replace("(x)", "(x ANY)")))
+    assert connection.execute("SELECT id, note FROM holds").fetchall() == [("one", "none")]
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.close()
+
+
+def test_a_file_that_vanished_is_not_begun_anew_behind_your_back(path: Path) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300), settle("one", 300))
+        away = path.with_name("away.db")
+        for ending in ("", "-wal"):
+            path.with_name(f"{path.name}{ending}").rename(away.with_name(f"{away.name}{ending}"))
+        path.with_name(f"{path.name}-shm").unlink()
+        await unavailable(store, "No such file|cannot be opened")
+        await unavailable(store, "No such file|cannot be opened")
+        assert not path.exists()
+        for ending in ("", "-wal"):
+            away.with_name(f"{away.name}{ending}").rename(path.with_name(f"{path.name}{ending}"))
+        assert isinstance(await answer(store, reserve("two", 700)), Held)
+        assert await root_window(store) == (700, 300)
+
+    told(path, story)
+
+
+def test_another_file_in_its_place_is_what_counts(path: Path) -> None:
+    other = path.with_name("other.db")
+
+    async def in_the_other(store: LedgerStore) -> None:
+        await answers(store, reserve("other", 900), settle("other", 900))
+
+    told(other, in_the_other)
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        for ending in ("-wal", "-shm"):
+            path.with_name(f"{path.name}{ending}").unlink()
+        other.replace(path)
+        assert not isinstance(await answer(store, reserve("two", 200)), Held)
+        assert await root_window(store) == (0, 900)
+
+    told(path, story)
+
+
+@pytest.mark.parametrize("now", [float("nan"), float("inf"), 1e12])
+def test_a_clock_that_tells_no_time_stops_calls_and_not_the_ledger(path: Path, now: float) -> None:
+    wall = Wall()
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        wall.now = now
+        await unavailable(store, "which is no Unix time")
+        with pytest.raises(LedgerUnavailableError, match="which is no Unix time"):
+            await store.windows()
+        wall.now = NOON + 1
+        assert (await store.commit([settle("one", 1)])).now == NOON + 1
+
+    told(path, story, wall=wall)
+
+
+def test_a_fork_may_not_use_it_and_does_it_no_harm(path: Path) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                for use in (store.commit(()), store.windows(), store.holds()):
+                    use.send(None)  # type: ignore[attr-defined]
+            except LedgerUnavailableError as error:
+                status = 0 if "this is a fork" in str(error) else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        await answers(store, settle("one", 10))
+        assert await root_window(store) == (0, 10)
+
+    told(path, story)
+
+
+KILLED = """
+import os, signal, sqlite3, trio
+from pathlib import Path
+from ledgering import *
+
+last = sys.argv[2]
+connect = sqlite3.connect
+armed = False
+
+def traced(*arguments, **named):
+    connection = connect(*arguments, **named)
+    def trace(statement):
+        if armed and statement.lstrip().startswith(last):
+            os.kill(os.getpid(), signal.SIGKILL)
+    connection.set_trace_callback(trace)
+    return connection
+
+sqlite3.connect = traced
+
+async def main():
+    global armed
+    async with sqlite_ledger(Path(sys.argv[1]), Wall()) as store:
+        await answers(store, reserve("one", 300), reserve("two", 200))
+        armed = True
+        await answers(store, settle("one", 10, target="sonnet"), reserve("three", 100))
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    "last", ["UPDATE ledger", "INSERT INTO buckets", "INSERT INTO holds", "INSERT INTO journal", "COMMIT"]
+)
+def test_killed_before_any_statement_all_of_the_batch_or_nothing_is_there(path: Path, last: str) -> None:
+    ran = run_program(KILLED, str(path), last)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+
+    async def story(store: LedgerStore) -> None:
+        assert await root_window(store) == (500, 0)
+        assert await store.spending(since=0, until=2 * NOON) == []
+        await answers(store, settle("one", 10), reserve("three", 100))
+        assert await root_window(store) == (300, 10)
+
+    told(path, story)
+
+
+def test_file_systems_of_a_network_are_told_by_their_mounts() -> None:
+    mounts = mounted_types(
+        [
+            "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw",
+            "40 22 0:35 / /srv/data\\040disk rw master:2 - nfs4 server:/x rw",
+            "41 22 0:36 / /mnt rw - ext4 /dev/sdb rw",
+            "42 41 0:37 / /mnt rw - cifs //server/share rw",
+            "nonsense",
+        ]
+    )
+    assert mounts == {"/": "ext4", "/srv/data disk": "nfs4", "/mnt": "cifs"}
+    assert {"nfs4", "cifs"} <= NETWORK
+    assert network_file_system(Path("/tmp")) is None
+    assert network_file_system(Path("//server/share")) == "a network share"
+
+
+def test_a_file_on_a_network_is_refused_before_anything_is_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mounted(_: Any) -> dict[str, str]:
+        return {str(path.parent.resolve()): "nfs4"}
+
+    monkeypatch.setattr("penstock_plugins.ledgers.sqlite_troubles.mounted_types", mounted)
+    refused_to_open(path, ConfigError, r"file system of a network \(nfs4\)")
+    assert list(path.parent.iterdir()) == []

@@ -1,0 +1,49 @@
+"""What a ledger's memory knows of windows that nothing is counted in any more."""
+
+from __future__ import annotations
+
+from penstock.policy.holds import Amount, Line
+from penstock.policy.ledger_book import LedgerBook
+from penstock.policy.ledger_steps import Adopt, Reserve, Settle, WindowUse
+from penstock.policy.memory_pages import MemoryPages
+
+NOON = 1_777_896_000.0
+DAY = 86_400.0
+UTC = "day:UTC:team"
+BERLIN = "day:Europe/Berlin:team"
+
+
+def day(key: str, end: float) -> WindowUse:
+    return WindowUse(key, end, rolling=False, limit_tokens=1_000)
+
+
+def spend(book: LedgerBook, hold_id: str, tokens: int, use: WindowUse, now: float) -> None:
+    lines = (Line(tokens, 0, 0, 0),)
+    book.run(
+        [
+            Reserve(
+                hold_id=hold_id, account="team", windows=(use,), lines=lines, min_output=0, max_output=0, lease=60.0
+            ),
+            Settle(hold_id=hold_id, charged=Amount(tokens)),
+        ],
+        now,
+    )
+
+
+def test_a_window_of_which_nothing_counts_any_more_is_new_when_it_comes_back() -> None:
+    pages = MemoryPages()
+    book = LedgerBook(pages)
+    spend(book, "monday", 10, day(UTC, NOON + DAY / 2), NOON)
+    later = NOON + 3 * DAY
+    spend(book, "thursday", 700, day(BERLIN, later + DAY / 2), later)
+    book.run([Adopt("team", day(UTC, later + DAY / 2))], later)
+    assert pages.window(UTC).spent == Amount(700)
+
+
+def test_a_window_that_counts_adopts_nothing() -> None:
+    pages = MemoryPages()
+    book = LedgerBook(pages)
+    spend(book, "one", 10, day(UTC, NOON + DAY / 2), NOON)
+    spend(book, "other", 700, day(BERLIN, NOON + DAY / 3), NOON)
+    book.run([Adopt("team", day(UTC, NOON + DAY / 2))], NOON)
+    assert pages.window(UTC).spent == Amount(10)

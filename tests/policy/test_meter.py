@@ -1,0 +1,60 @@
+"""The meter of a stream: what it lets pass, and from when on it does not."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.policy.holds import Amount, Line
+from penstock.policy.meter import Meter
+from penstock.policy.money import cost
+from penstock.types import Price, Usage
+
+PRICE = Price(input=2_500_000_000, output=10_000_000_000)
+counts = st.integers(0, 100_000)
+
+
+def held(input_tokens: int, output: int, price: Price | None = PRICE) -> Meter:
+    return Meter(Line.at_price(input_tokens, price, output).amount_at(output), output, price)
+
+
+def test_a_stream_without_reports_is_over_at_sixteen_bytes_a_token() -> None:
+    meter = held(100, 10)
+    assert [meter.is_over(count, None) for count in (0, 160, 175, 176, 10**9)] == [False, False, False, True, True]
+    assert meter.most_bytes == 175
+
+
+def test_it_is_over_by_the_report_or_by_the_bytes_whichever_is_more() -> None:
+    meter = held(100, 10)
+    assert not meter.is_over(40, Usage(input_tokens=100, output_tokens=10))
+    assert meter.is_over(40, Usage(input_tokens=100, output_tokens=11))
+    assert meter.is_over(176, Usage(input_tokens=100, output_tokens=9))
+
+
+def test_input_beyond_its_bound_counts_where_all_of_it_together_is_more_than_is_held() -> None:
+    meter = held(100, 10, None)
+    assert not meter.is_over(0, Usage(input_tokens=109, output_tokens=1))
+    assert meter.is_over(0, Usage(input_tokens=110, output_tokens=1))
+
+
+def test_money_counts_at_the_price_of_the_target() -> None:
+    most = Amount(1_000, cost(Usage(input_tokens=100, output_tokens=10), PRICE))
+    meter = Meter(most, 500, PRICE)
+    assert not meter.is_over(0, Usage(input_tokens=100, output_tokens=10))
+    assert meter.is_over(0, Usage(input_tokens=100, output_tokens=11))
+
+
+@given(bound=counts, used=counts, output=counts, written=counts, size=counts)
+def test_who_keeps_to_its_bound_is_never_cut(bound: int, used: int, output: int, written: int, size: int) -> None:
+    """Whatever the text is made of, as long as a token of it has no more than sixteen bytes."""
+    meter = held(bound, output)
+    reported = Usage(input_tokens=min(used, bound), output_tokens=min(written, output))
+    assert not meter.is_over(min(size, 16 * output), None)
+    assert not meter.is_over(min(size, 16 * output), reported)
+
+
+@given(bound=counts, output=counts, more=st.integers(1, 1_000))
+def test_one_token_beyond_the_hold_is_enough_once_it_is_known(bound: int, output: int, more: int) -> None:
+    meter = held(bound, output)
+    assert meter.is_over(0, Usage(input_tokens=bound, output_tokens=output + more))
+    assert meter.is_over(16 * (output + more), None)
