@@ -7,7 +7,7 @@ import fcntl
 import io
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,21 +61,23 @@ def settings(tmp_path: Path) -> str:
     return str(path)
 
 
-def answer(request: httpx.Request) -> Reply:
-    if SLOW.encode() in request.content:
-        return Reply(json={**openai_body(), "usage": BILL}, delay=600)
-    if msgspec.json.decode(request.content).get("stream"):
-        return good(request, pause=0.2)
-    return Reply(json={**openai_body(), "usage": BILL})
-
-
 class App:
     """A program that spends, and the command beside it."""
 
-    def __init__(self, kernel: penstock.Kernel, settings: str, nursery: trio.Nursery) -> None:
-        self.kernel = kernel
+    def __init__(self, settings: str, nursery: trio.Nursery) -> None:
         self._settings = settings
         self._nursery = nursery
+        self._slow_one_arrived = trio.Event()
+        self.transport = ScriptedTransport(self._answer)
+        self.kernel: penstock.Kernel
+
+    def _answer(self, request: httpx.Request) -> Reply:
+        if SLOW.encode() in request.content:
+            self._slow_one_arrived.set()
+            return Reply(json={**openai_body(), "usage": BILL}, delay=600)
+        if msgspec.json.decode(request.content).get("stream"):
+            return good(request, pause=0.2)
+        return Reply(json={**openai_body(), "usage": BILL})
 
     async def call(self, account: str = "team/search", prompt: str = PROMPT) -> penstock.ChatResponse:
         return await self.kernel.complete(prompt, account=account, max_tokens=1_500)
@@ -83,12 +85,11 @@ class App:
     async def hold(self, account: str = "team/search") -> None:
         """A call that is in flight until the app ends."""
         self._nursery.start_soon(self.call, account, SLOW)
-        while not (await self.kernel.snapshot()).in_flight:
-            await trio.sleep(0.01)
-        await self.kernel.snapshot()
+        await self._slow_one_arrived.wait()
 
     async def budget(self, *arguments: str) -> Ended:
-        ended = await trio.to_thread.run_sync(run_command, "budget", *arguments, "-c", self._settings)
+        command = ("budget", *arguments, "-c", self._settings)
+        ended = await trio.to_thread.run_sync(lambda: run_command(*command))
         assert KEY not in ended.out + ended.err
         assert PROMPT not in ended.out + ended.err
         return ended
@@ -101,17 +102,18 @@ class App:
     async def window(self, account: str, per: str) -> dict[str, Any]:
         shown = await self.told("show", "--json")
         (found,) = [line for line in shown["windows"] if (line["account"], line["per"]) == (account, per)]
-        return found
+        line: dict[str, Any] = found
+        return line
 
 
 @asynccontextmanager
-async def app(settings: str) -> AsyncIterator[App]:
-    async with (
-        penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel,
-        trio.open_nursery() as nursery,
-    ):
-        yield App(kernel, settings, nursery)
-        nursery.cancel_scope.cancel()
+async def app(settings: str) -> AsyncGenerator[App]:
+    async with trio.open_nursery() as nursery:
+        running = App(settings, nursery)
+        async with penstock.open_kernel(settings, transport=running.transport) as kernel:
+            running.kernel = kernel
+            yield running
+            nursery.cancel_scope.cancel()
 
 
 def lines_of(ended: Ended) -> list[str]:
@@ -429,7 +431,8 @@ def test_days_are_those_of_the_time_zone_and_both_are_included(settings: str) ->
     async def main() -> None:
         async with app(settings) as running:
             await running.call()
-            now = (await running.kernel.snapshot()) and datetime.now(UTC)
+            await running.kernel.snapshot()
+            now = datetime.now(UTC)
             for hours in (-12, 0, 14):  # Etc/GMT+12 is twelve hours behind
                 zone = f"Etc/GMT{-hours:+d}" if hours else "UTC"
                 here = (now + timedelta(hours=hours)).date()
