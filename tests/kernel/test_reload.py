@@ -245,6 +245,7 @@ def test_a_new_key_is_sent_from_then_on_and_the_circuit_of_the_old_one_is_closed
             assert "key:openai/0" in (await kernel.snapshot()).breakers
             changed = config(providers={"anthropic": {"api_key": KEY}, "openai": {"api_key": "sk-new"}})
             await kernel.reload(changed)
+            assert "key:openai/0" not in (await kernel.snapshot()).breakers
             assert (await kernel.complete("hello", model=GPT)).text == "forty-two"
 
     run(main)
