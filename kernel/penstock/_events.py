@@ -154,13 +154,6 @@ class LedgerBack(Struct, frozen=True, tag="ledger_back"):
     """Charges that had waited for it."""
 
 
-class Reloaded(Struct, frozen=True, tag="reloaded"):
-    """Another configuration holds for calls that begin from now on."""
-
-    changed: tuple[str, ...]
-    """The sections that differ from before; keys of providers are not compared."""
-
-
 class CacheStoreChanged(Struct, frozen=True, tag="cache_store_changed"):
     """The store of the cache is left alone (`usable` False), or asked again. `part` is `reading` or `writing`."""
 
@@ -176,6 +169,13 @@ class CacheRefreshed(Struct, frozen=True, tag="cache_refreshed"):
     call_id: str
     target: str
     outcome: str
+
+
+class Reloaded(Struct, frozen=True, tag="reloaded"):
+    """Another configuration holds for calls that begin from now on."""
+
+    changed: tuple[str, ...]
+    """The sections that differ from before; keys of providers are not compared."""
 
 
 class ActorCrashed(Struct, frozen=True, tag="actor_crashed"):
@@ -206,9 +206,9 @@ Event: TypeAlias = (
     | BudgetOverrun
     | LedgerAway
     | LedgerBack
-    | Reloaded
     | CacheStoreChanged
     | CacheRefreshed
+    | Reloaded
     | ActorCrashed
     | Shutdown
 )

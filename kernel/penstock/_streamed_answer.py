@@ -137,10 +137,8 @@ class StreamedAnswer:
                 # From here on no clock but these may end the attempt, and none takes back what has come.
                 missing, scope.deadline = now_missing, math.inf
                 until = min(until, _last_moment(missing))
-            if missing == "nothing":
+            if missing == "nothing" or until == -math.inf:
                 await _finish_reading(incoming, until)
-                break
-            if until == -math.inf:
                 break
             due = min(watch.deadline(), until)
             if not 0 <= due - scope.deadline < EARLY:
