@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ from penstock._budgeting import BudgetRules
 from penstock._config import Config, ProviderConfig
 from penstock._config_mistakes import Mistakes, join
 from penstock._config_providers import ReadyProvider, ready_providers
+from penstock._config_stores import ready_cache, ready_ledger
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
 from penstock._events import Reloaded
@@ -106,6 +108,8 @@ class Reloading:
         mistakes = Mistakes()
         for path in _fixed(self.engine.config, config):
             mistakes.add(path, FIXED)
+        for path in self._moved(config) if not len(mistakes) else ():
+            mistakes.add(path, FIXED)
         for name in config.providers:
             if name not in self.opened:
                 mistakes.add(join("providers", name), "was not there when the kernel opened, and " + FIXED)
@@ -117,6 +121,20 @@ class Reloading:
                 mistakes.add(path, FIXED)
         mistakes.end(source)
         return ready
+
+    def _moved(self, config: Config) -> Iterator[str]:
+        """Files of stores that would be others: a path that says the same begins at the configuration's own folder."""
+        old = self.engine.config
+        for section, ready in (("ledger", ready_ledger), ("cache", ready_cache)):
+            before, after = ready(old, self.host), ready(config, self.host)
+            if before is None or after is None:
+                continue
+            kind: Any = type(before.options)
+            fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind) if attrs.has(kind) else ()
+            for field in fields:
+                path = getattr(before.options, field.name)
+                if isinstance(path, Path) and path.absolute() != getattr(after.options, field.name).absolute():
+                    yield join(section, field.name)
 
     def _provider(self, ready: ReadyProvider) -> LiveProvider:
         live = self.providers[ready.config.name]

@@ -354,6 +354,21 @@ def test_a_file_is_read_and_its_mistakes_change_nothing(tmp_path: Path) -> None:
     run(main)
 
 
+def test_a_file_in_another_folder_may_not_move_the_ledger(tmp_path: Path) -> None:
+    text = f'[providers.openai]\napi_key = "{KEY}"\n[routes.default]\ncascade = ["{GPT}"]\n[ledger]\n'
+    (tmp_path / "elsewhere").mkdir()
+    here, there, beside = (tmp_path / name for name in ("a.toml", "elsewhere/a.toml", "b.toml"))
+    for path in (here, there, beside):
+        path.write_text(text)
+
+    async def main() -> None:
+        async with penstock.open_kernel(here, transport=ScriptedTransport(good)) as kernel:
+            assert await refusal_of(kernel, there) == ["ledger.path"]
+            await kernel.reload(beside)
+
+    trio.run(main)  # the file's thread knows no virtual time
+
+
 def test_listeners_hear_of_it_with_the_sections_that_differ() -> None:
     async def main() -> None:
         async with penstock.open_kernel(limited(day(20_000)), transport=ScriptedTransport(good)) as kernel:

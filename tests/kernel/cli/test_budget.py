@@ -18,6 +18,7 @@ import msgspec
 import pytest
 import trio
 from commands import KEY, Ended, run_command, run_in_terminal
+from valkeys import valkey_server
 from worlds import GPT, good, openai_body
 
 import penstock
@@ -475,6 +476,32 @@ def test_a_store_that_does_not_answer_is_told_with_a_code_of_its_own(tmp_path: P
     assert ended.code == 3
     assert "ledger.db" in ended.err
     assert "spent of 3 USD" in run_command("budget", "history", "-c", str(path)).out
+
+
+def test_on_a_real_valkey_it_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+
+    async def main() -> None:
+        async with app(str(path)) as running:
+            await running.call()
+            await running.hold()
+            (hold,) = (await running.told("show", "--json"))["holds"]
+            assert (await running.budget("release", hold["hold"], "--reason", "gone")).code == 0
+            assert (await running.budget("set", "team/search", "--usd", "0.02")).code == 0
+            with pytest.raises(errors.BudgetExceededError, match=r"0\.02 USD per day"):
+                await running.call()
+            assert (await running.budget("reset", "team/search")).code == 0
+            await running.call()
+            assert (await running.told("report", "--format", "json"))["total"]["calls"] == 2
+            history = (await running.budget("history", "--json")).out.splitlines()
+            assert [json.loads(line)["action"] for line in history] == ["release", "set", "reset"]
+
+    with valkey_server() as server:
+        path.write_text(SETTINGS.replace('path = "ledger.db"', f'store = "redis"\nurl = "{server.url}"'))
+        trio.run(main)
+    ended = run_command("budget", "show", "-c", str(path))
+    assert (ended.code, ended.out) == (3, "")
+    assert "Traceback" not in ended.err
 
 
 def test_a_file_that_is_no_ledger_is_told(tmp_path: Path) -> None:
