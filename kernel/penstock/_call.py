@@ -73,6 +73,7 @@ class _Run:
             context,
             engine.clock.wall,
             self.books,
+            degrades=any(spec.degrade is not None for spec in call.chain),
         )
         self.leave = RetryLeave(engine, call, self.hold, self.fitting)
         self.reach = Reach(engine, call, self.cascade)

@@ -45,9 +45,9 @@ from penstock._config_tables import (
     unsupported_rules,
 )
 from penstock._discovery import PluginHost
-from penstock._nearest import did_you_mean
+from penstock._nearest import did_you_mean, quoted
 from penstock.errors import ConfigError
-from penstock.policy.accounts import AccountSpec, check_path
+from penstock.policy.accounts import AccountSpec, Degrade, check_path
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry_budget import RetryBudgetSettings
@@ -237,7 +237,9 @@ class _Loading:
 
     def _budget(self) -> BudgetConfig:
         root = self._value(BudgetTable, "budget") or BudgetTable()
-        accounts = [_account("", root)] if (root.limits, root.soft, root.tenant) != ((), None, None) else []
+        self._checked_degrade(root, "budget")
+        said = (root.limits, root.soft, root.tenant, root.degrade) != ((), None, None, None)
+        accounts = [_account("", root)] if said else []
         for name, path, table in self._named("accounts", check_name=False):
             read = self._read(AccountTable, table, path)
             try:
@@ -248,6 +250,7 @@ class _Loading:
             if not name:
                 self.mistakes.add(path, "the root account is [budget]")
             elif read is not None:
+                self._checked_degrade(read, path)
                 accounts.append(_account(name, read))
         if root.on_unknown_price == "cap" and root.price_cap is None:
             self.mistakes.add("budget.price_cap", 'on_unknown_price = "cap" needs it: { input = 20, output = 100 }')
@@ -262,6 +265,12 @@ class _Loading:
             hold_wait=root.hold_wait,
             min_output_tokens=root.min_output_tokens,
         )
+
+    def _checked_degrade(self, table: AccountTable, path: str) -> None:
+        routes = self._section("routes")
+        if table.degrade is not None and table.degrade.route not in routes:
+            says = f"there is no route named {quoted(table.degrade.route)}{did_you_mean(table.degrade.route, routes)}"
+            self.mistakes.add(join(join(path, "degrade"), "route"), says)
 
     def _ledger(self, host: PluginHost) -> LedgerConfig:
         if "ledger" not in self.tables:
@@ -296,7 +305,8 @@ class _Loading:
 
 
 def _account(path: str, table: AccountTable) -> AccountSpec:
-    return AccountSpec(path=path, limits=table.limits, soft=table.soft, tenant=table.tenant)
+    degrade = None if table.degrade is None else Degrade(route=table.degrade.route, at=table.degrade.at)
+    return AccountSpec(path=path, limits=table.limits, soft=table.soft, tenant=table.tenant, degrade=degrade)
 
 
 def _merged_timeouts(base: Timeouts, own: Timeouts | None, table: Mapping[str, Any] | None) -> Timeouts:

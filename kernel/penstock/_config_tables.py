@@ -193,12 +193,21 @@ class LimitTable:
 
 
 @attrs.frozen(kw_only=True)
+class DegradeTable:
+    """`degrade` of an account."""
+
+    route: str = attrs.field(validator=not_empty)
+    at: float = attrs.field(default=0.8, validator=a_share)
+
+
+@attrs.frozen(kw_only=True)
 class AccountTable:
     """[accounts.*]."""
 
     limits: tuple[Limit, ...] = ()
     soft: float | None = attrs.field(default=None, validator=_share_or_none)
     tenant: str | None = attrs.field(default=None, validator=attrs.validators.optional(not_empty))
+    degrade: DegradeTable | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -213,7 +222,7 @@ class BudgetTable(AccountTable):
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
 
 
-_ACCOUNT_LATER = frozenset({"bound", "unknown_usage", "degrade", "retry_money"})
+_ACCOUNT_LATER = frozenset({"bound", "unknown_usage", "retry_money"})
 KEYS_LATER: dict[type, frozenset[str]] = {
     KernelSettings: frozenset({"max_wait", "on_unsupported", "hedge"}),
     TargetTable: frozenset({"limits", "hedge", "on_unsupported", "tokenizer"}),

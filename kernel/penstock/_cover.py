@@ -47,7 +47,10 @@ class Cover:
                     self.refuse(refused, offer)
         if isinstance(begin, Continue) or stage in self.trials.prefill_refused:
             self.hold.offer_anew(stage, self.price([asked], call.targets[stage : stage + 1])[0])
-        return await self.hold.cover(stage)
+        uncovered = await self.hold.cover(stage)
+        if uncovered is not None and not isinstance(uncovered, ParameterDemandedError):
+            self.refuse(stage, uncovered)
+        return uncovered
 
     def price(
         self, requests: Sequence[ChatRequest | CallError], targets: Sequence[LiveTarget]

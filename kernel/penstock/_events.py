@@ -131,6 +131,15 @@ class BudgetSoftLimit(Struct, frozen=True, tag="budget_soft_limit"):
     used_ratio: float
 
 
+class BudgetDegraded(Struct, frozen=True, tag="budget_degraded"):
+    """An account has spent so much of a limit that its calls by route go `route` instead, until less of it is spent."""
+
+    account: str
+    limit: str
+    used_ratio: float
+    route: str
+
+
 class BudgetOverrun(Struct, frozen=True, tag="budget_overrun"):
     """A provider billed more than the bound of its request; it was booked in full."""
 
@@ -203,6 +212,7 @@ Event: TypeAlias = (
     | CoolingDown
     | RetrySuppressed
     | BudgetSoftLimit
+    | BudgetDegraded
     | BudgetOverrun
     | LedgerAway
     | LedgerBack

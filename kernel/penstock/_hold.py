@@ -11,6 +11,7 @@ from penstock._budgeting import Offer, hold_terms, refusal_error
 from penstock.actors.budget_keeper import BudgetRef
 from penstock.errors import CallError
 from penstock.policy.budget import Amount, Granted, Refused
+from penstock.policy.holds import NOTHING
 from penstock.types import ChatRequest
 
 __all__ = ["CallHold"]
@@ -28,8 +29,12 @@ class CallHold:
     context: object
     wall: Callable[[], float]
     books: Books
+    degrades: bool = False
+    """Where a target is too dear for what is left, cheaper ones of the cascade are held for without it."""
     offers: Sequence[Offer | CallError] = ()
     granted: Granted | None = None
+    hold_id: str = attrs.field(init=False, default=attrs.Factory(lambda self: self.call_id, takes_self=True))
+    """Another one for each time that it is asked again for less."""
 
     def offer_anew(self, stage: int, offer: Offer | CallError) -> None:
         """What an attempt at the stage costs where it is asked for more than the call was: a prefix to go on from."""
@@ -44,13 +49,16 @@ class CallHold:
         if isinstance(offer, CallError):
             return offer
         if self.granted is None:
-            self.granted = await self._open([offer for offer in self.offers if isinstance(offer, Offer)])
+            self.granted = await self._open()
+            offer = self.offers[stage]
+            if isinstance(offer, CallError):
+                return offer  # too dear, as it turned out
         needed = offer.bound(self.granted.output_tokens)
         if self.books.begun:
             needed += self.books.charged + self.books.under_way
         if not needed.fits(self.granted.amount):
             more = (needed - self.granted.amount).at_least(Amount(0, 0))
-            result = await self.ref.top_up(self.call_id, more, deadline=self.deadline, context=self.context)
+            result = await self.ref.top_up(self.hold_id, more, deadline=self.deadline, context=self.context)
             self.granted = self._checked(result)
         return None
 
@@ -82,17 +90,39 @@ class CallHold:
         spent = tuple(self.books.by_target.values()) if self.ref.keeps_journal else ()
         if self.granted is None and spent:
             self.ref.note(self.call_id, self.account, spent)
-        self.ref.settle(self.call_id, self.books.charged, estimated=self.books.estimated, spent=spent)
+        self.ref.settle(self.hold_id, self.books.charged, estimated=self.books.estimated, spent=spent)
 
     def offer(self, stage: int) -> Offer | None:
         """What an attempt at the stage may cost, where that matters and it may be tried."""
         offer = self.offers[stage] if self.offers else None
         return offer if isinstance(offer, Offer) else None
 
-    async def _open(self, offers: Sequence[Offer]) -> Granted:
+    async def _open(self) -> Granted:
+        while True:
+            result = await self._ask([offer for offer in self.offers if isinstance(offer, Offer)])
+            if not (isinstance(result, Refused) and self.degrades and self._without_the_dearest(result)):
+                return self._checked(result)
+
+    def _without_the_dearest(self, refused: Refused) -> bool:
+        """Leaves out the targets that cost most; False where none would be left."""
+        costs = {
+            at: offer.bound(offer.outputs.minimum) for at, offer in enumerate(self.offers) if isinstance(offer, Offer)
+        }
+        money = any(cost.nano_usd for cost in costs.values())
+        sizes = {at: cost.nano_usd if money else cost.tokens for at, cost in costs.items()}
+        most = max(sizes.values())
+        if all(size == most for size in sizes.values()):
+            return False
+        error = refusal_error(refused)
+        self.offers = [error if sizes.get(at) == most else offer for at, offer in enumerate(self.offers)]
+        self.ref.settle(self.hold_id, NOTHING, estimated=False)
+        self.hold_id += "~"
+        return True
+
+    async def _ask(self, offers: Sequence[Offer]) -> Granted | Refused:
         terms = hold_terms(offers)
-        result = await self.ref.reserve(
-            self.call_id,
+        return await self.ref.reserve(
+            self.hold_id,
             self.account,
             terms.lines,
             min_output=terms.min_output,
@@ -101,7 +131,6 @@ class CallHold:
             deadline=self.deadline,
             context=self.context,
         )
-        return self._checked(result)
 
     def _checked(self, result: Granted | Refused) -> Granted:
         if isinstance(result, Granted):

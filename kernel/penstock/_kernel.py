@@ -34,6 +34,7 @@ from penstock._event_plugins import EventPlugins
 from penstock._events import (
     ActorCrashed,
     BreakerChanged,
+    BudgetDegraded,
     BudgetOverrun,
     BudgetSoftLimit,
     CoolingDown,
@@ -409,8 +410,10 @@ def _store_change(change: StoreChange, on_store_down: str) -> LedgerAway | Ledge
     return LedgerAway(change.reason, on_store_down) if change.away else LedgerBack(change.booked)
 
 
-def _spending(event: budget.BudgetEvent) -> BudgetOverrun | BudgetSoftLimit:
+def _spending(event: budget.BudgetEvent) -> BudgetDegraded | BudgetOverrun | BudgetSoftLimit:
     match event:
+        case budget.Degraded():
+            return BudgetDegraded(event.account, event.limit, event.share, event.route)
         case budget.SoftLimitReached():
             return BudgetSoftLimit(event.account, event.limit, event.share)
         case budget.Overrun():

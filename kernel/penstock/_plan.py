@@ -224,7 +224,9 @@ def _stage(target: str, attempts: int, context_window: int | None) -> Stage:
 
 def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteConfig:
     if request.model is None:
-        return engine.config.route(options.route)
+        route = engine.config.route(options.route)
+        instead = engine.budget.route_instead(options.account or "", engine.clock.wall())
+        return route if instead is None else engine.config.route(instead)
     if options.route is not None:
         raise _mistake("model", f"model {request.model!r} and route {options.route!r} are both given; give one of them")
     stage = ConfigStage(request.model, ATTEMPTS_BY_MODEL)

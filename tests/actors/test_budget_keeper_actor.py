@@ -18,18 +18,19 @@ from penstock_plugins.ledgers.memory import MemoryLedger
 
 LIMIT = 1_000
 ROOT = AccountSpec(path="", limits=(Limit(per=Per.DAY, tokens=LIMIT),))
+A_MINUTE = AccountSpec(path="", limits=(Limit(per=Per.MINUTE, tokens=LIMIT),))
 
 
 class World:
-    """A keeper of one account with 1,000 tokens a day."""
+    """A keeper of one account with 1,000 tokens a day, and a store whose clock may be ahead."""
 
-    def __init__(self, slots: int = 8) -> None:
+    def __init__(self, slots: int = 8, *, root: AccountSpec = ROOT, ahead: float = 0.0) -> None:
         self.events: list[BudgetEvent] = []
         self.changes: list[StoreChange] = []
         clock = Clock()
         self.actor, self.inbox, self.ref = open_budget_keeper(
-            [ROOT],
-            MemoryLedger(clock.wall),
+            [root],
+            MemoryLedger(lambda: clock.wall() + ahead),
             clock,
             slots=slots,
             on_event=self.events.append,
@@ -60,12 +61,25 @@ class World:
         assert (statistics.slots_in_use, statistics.lost, statistics.stray) == (0, 0, 0)
 
 
-def with_world(talk: Any, *, slots: int = 8) -> None:
+def with_world(talk: Any, *, slots: int = 8, **options: Any) -> None:
     async def main() -> None:
-        world = World(slots)
+        world = World(slots, **options)
         await with_actor(world.actor, world.inbox, world.ref.close, lambda: talk(world))
 
     run(main)
+
+
+def test_a_window_that_is_over_by_the_stores_clock_is_asked_for_anew_at_once() -> None:
+    async def talk(world: World) -> None:
+        with trio.fail_after(1):
+            assert isinstance(await world.reserve("h", 300), Granted)
+            # Its clock is known now: nothing needs to be asked twice.
+            assert isinstance(await world.reserve("i", 300), Granted)
+        world.settle("h", 300)
+        world.settle("i", 300)
+        await world.clean()
+
+    with_world(talk, root=A_MINUTE, ahead=61.0)
 
 
 def test_a_hold_is_reserved_topped_up_and_settled_by_what_was_charged() -> None:
@@ -293,6 +307,7 @@ def test_the_ref_shows_no_way_to_the_ledger() -> None:
         "note",
         "reconfigure",
         "reserve",
+        "route_instead",
         "see",
         "settle",
         "statistics",

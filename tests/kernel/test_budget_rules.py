@@ -83,7 +83,7 @@ def test_a_model_of_unknown_price_is_refused_where_money_is_limited() -> None:
 
 def test_with_a_cap_it_is_held_and_charged_at_that_price_and_its_cost_is_not_known_all_the_same() -> None:
     async def main() -> None:
-        upstream = ScriptedTransport(lambda request: good(request))
+        upstream = ScriptedTransport(good)
         settings = unpriced(on_unknown_price="cap", price_cap=CAP)
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
             response = await kernel.complete("hello", max_tokens=1_000)

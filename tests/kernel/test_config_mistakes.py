@@ -209,7 +209,7 @@ LATER: list[tuple[dict[str, Any], str]] = [
     ({"defaults": {"limits": {"tpm": 5}}}, "defaults.limits"),
     (route(hedge=True), "routes.default.hedge"),
     (limit(per="day", usd=1, bound="proof"), "budget.limits[0].bound"),
-    ({"budget": {"degrade": 0.8}}, "budget.degrade"),
+    ({"accounts": {"a": {"unknown_usage": "likely"}}}, "accounts.a.unknown_usage"),
     ({"providers": {"openai": {"proxy": "http://proxy:3128"}}}, "providers.openai.proxy"),
     ({"providers": {"openai": {"limits": {"concurrency": 5}}}}, "providers.openai.limits"),
 ]

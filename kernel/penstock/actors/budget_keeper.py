@@ -248,6 +248,8 @@ class BudgetKeeper(Actor):
         """When the first wait is over, leases are to be renewed, or the store is to be asked again."""
         if self._away is not None:
             return self._retry_at
+        if self._queue.has_work:
+            return self._clock.monotonic()  # what the store would not do for a window that was over
         due = self._queue.next_renewal
         if due == math.inf and not self._queue.some_wait:
             return None
@@ -328,6 +330,10 @@ class BudgetRef:
     async def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
         """Other accounts and limits over what is held and spent."""
         await self._address.ask_aside(_Reconfigure(tuple(accounts)))
+
+    def route_instead(self, account: str, now: float) -> str | None:
+        """The route that calls of the account go instead of their own, because so much is spent; None: their own."""
+        return self._windows.route_instead(account, now)
 
     def accounts(self) -> Mapping[str, AccountSnapshot]:
         """Every account that has limits, with what is held and spent there.

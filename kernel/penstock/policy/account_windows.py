@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import attrs
 
-from penstock.policy.accounts import AccountSpec, AccountTree, Limit, Shape, describe_limit, path_and_parents
+from penstock.policy.accounts import AccountSpec, AccountTree, Degrade, Limit, Shape, describe_limit, path_and_parents
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import WindowRow, WindowUse
 from penstock.policy.window import Per, bucket_at, rolling_period, window_at
@@ -75,6 +75,7 @@ class AccountWindow:
     limit_tokens: int | None
     limit_nano_usd: int | None
     soft: float | None
+    degrade: Degrade | None = None
     key: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -91,12 +92,12 @@ class AccountWindow:
         end = bucket_at(per, now).end if rolling else window_at(per, now, zone).end
         return WindowUse(self.key, end, rolling, self.limit_tokens, self.limit_nano_usd)
 
-    def exceeded(self, spent: Amount) -> dict[str, str]:
-        """The limits, in words, of which the soft share is spent, by unit."""
+    def exceeded(self, spent: Amount, share: float | None) -> dict[str, str]:
+        """The limits, in words, of which that share is spent, by unit."""
         exceeded: dict[str, str] = {}
-        if self._over(self.limit_tokens, spent.tokens):
+        if _over(self.limit_tokens, spent.tokens, share):
             exceeded["tokens"] = describe_limit(self.shape, tokens=self.limit_tokens)
-        if self._over(self.limit_nano_usd, spent.nano_usd):
+        if _over(self.limit_nano_usd, spent.nano_usd, share):
             exceeded["usd"] = describe_limit(self.shape, nano_usd=self.limit_nano_usd)
         return exceeded
 
@@ -120,9 +121,6 @@ class AccountWindow:
             ends_at=row.ends_at,
         )
 
-    def _over(self, limit: int | None, spent: int) -> bool:
-        return limit is not None and self.soft is not None and spent > 0 and spent >= limit * self.soft
-
 
 @attrs.define
 class _Path:
@@ -130,7 +128,7 @@ class _Path:
 
     windows: tuple[AccountWindow, ...]
     limited: bool
-    soft: bool
+    tells: bool
     uses: tuple[WindowUse, ...] = ()
     until: float = -math.inf
     """`uses` are right up to and including this time, if they were worked out at one before it."""
@@ -141,6 +139,8 @@ class AccountWindows:
 
     def __init__(self, accounts: Sequence[AccountSpec]) -> None:
         self.tree = AccountTree(accounts)
+        self.degraded: dict[str, float] = {}
+        """Windows of which so much is spent that their accounts go another way, until when at the latest."""
         self._paths: dict[str, _Path] = {}
         self._retired: dict[str, set[Shape]] = {}
         """Shapes that were configured once and no longer are: they go on counting."""
@@ -154,8 +154,20 @@ class AccountWindows:
         return self._path(account).limited
 
     def is_soft(self, account: str) -> bool:
-        """True where somebody wants to be told of a share that is spent."""
-        return self._path(account).soft
+        """True where somebody wants to be told of a share that is spent, or goes another way then."""
+        return self._path(account).tells
+
+    def route_instead(self, account: str, now: float) -> str | None:
+        """The route that calls of the account go instead of their own, by the nearest account that has spent so much.
+
+        As this process was last told: by its own charges, which say what all have spent.
+        """
+        if not self.degraded:
+            return None
+        for window in reversed(self._path(account).windows):
+            if window.degrade is not None and self.degraded.get(window.key, now) > now:
+                return window.degrade.route
+        return None
 
     def uses(self, account: str, now: float) -> tuple[WindowUse, ...]:
         """How a step at `now` counts on that path. `now` does not go back."""
@@ -171,7 +183,10 @@ class AccountWindows:
         limits = _window_limits(spec.limits if spec else ())
         shapes = [*limits, *(shape for shape in self._retired.get(account, ()) if shape not in limits)]
         soft = spec.soft if spec else None
-        return tuple([AccountWindow(account, shape, *limits.get(shape, (None, None)), soft) for shape in shapes])
+        degrade = spec.degrade if spec else None
+        return tuple(
+            [AccountWindow(account, shape, *limits.get(shape, (None, None)), soft, degrade) for shape in shapes]
+        )
 
     def known_keys(self) -> list[str]:
         """The windows of all accounts that are declared or were asked for, while they are remembered."""
@@ -228,9 +243,13 @@ class AccountWindows:
                 self._paths.clear()
             windows = [window for step in path_and_parents(account) for window in self.own(step)]
             limited = any(window.limited for window in windows)
-            soft = any(window.soft is not None for window in windows)
-            path = self._paths[account] = _Path(tuple(windows), limited, soft)
+            tells = any((window.soft, window.degrade) != (None, None) for window in windows)
+            path = self._paths[account] = _Path(tuple(windows), limited, tells)
         return path
+
+
+def _over(limit: int | None, spent: int, share: float | None) -> bool:
+    return limit is not None and share is not None and spent > 0 and spent >= limit * share
 
 
 def _lasts(use: WindowUse) -> float:

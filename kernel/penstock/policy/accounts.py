@@ -19,6 +19,7 @@ __all__ = [
     "AccountSpec",
     "AccountTree",
     "ChainTerms",
+    "Degrade",
     "Limit",
     "Shape",
     "chain_terms",
@@ -69,6 +70,19 @@ class Limit:
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
+class Degrade:
+    """What an account does before a limit refuses: its calls by route go another, cheaper one."""
+
+    route: str
+    at: float = 0.8
+    """The share of a window's limit that is spent then."""
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 < self.at <= 1:
+            raise ValueError("at is a share of the limit: more than 0, at most 1")
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
 class AccountSpec:
     """One declared account. `path` is "" for the root, "team/search" for a node below "team".
 
@@ -82,6 +96,7 @@ class AccountSpec:
     """The share of a window's limit whose spending is told as an event."""
     tenant: str | None = None
     """The cache partition of the whole subtree. None: each account below has its own."""
+    degrade: Degrade | None = None
 
     def __attrs_post_init__(self) -> None:
         check_path(self.path)

@@ -31,6 +31,7 @@ from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue, check_time
 from penstock.policy.holds import (
     Amount,
     BudgetEvent,
+    Degraded,
     Granted,
     Line,
     Overrun,
@@ -47,6 +48,7 @@ __all__ = [
     "AccountSpec",
     "Amount",
     "BudgetEvent",
+    "Degraded",
     "Granted",
     "Ledger",
     "LedgerStatistics",
@@ -111,7 +113,7 @@ class Ledger:
             if decision.hold_id == hold_id:
                 own = decision
             if decision.hold_id != hold_id or waited:
-                self._decided.append(decision)
+                self._decided.append(decision)  # whoever waited for it is told as well
         return own or Waiting(hold_id)
 
     def top_up(self, hold_id: str, more: Amount, now: float) -> Granted | Refused:

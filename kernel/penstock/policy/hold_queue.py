@@ -22,6 +22,7 @@ from penstock.policy.holds import (
     NOTHING,
     Amount,
     BudgetEvent,
+    Degraded,
     Granted,
     Line,
     Overrun,
@@ -45,6 +46,7 @@ from penstock.policy.ledger_steps import (
     Stale,
     Step,
     TopUp,
+    Turn,
     WindowUse,
 )
 
@@ -113,6 +115,8 @@ class HoldQueue:
         self._top_ups: dict[str, TopUp] = {}
         self._settles: dict[str, Settle] = {}
         self._adopts: dict[str, Adopt] = {}
+        self._again = False
+        """Some who wait were asked about a window that was over."""
         self._told: dict[str, frozenset[str]] = {}
         self._events: list[BudgetEvent] = []
         if adopts:
@@ -192,6 +196,7 @@ class HoldQueue:
             steps.append(TopUp(hold_id=top_up.hold_id, number=top_up.number, windows=windows, more=top_up.more))
         self._adopts, self._settles, self._top_ups = {}, {}, {}
         if serve:
+            self._again = False
             for ask in (*self._waiting.values(), *self._asks.values()):
                 steps.append(
                     Reserve(
@@ -277,7 +282,7 @@ class HoldQueue:
     @property
     def has_work(self) -> bool:
         """True where the next batch has something in it beside those who wait, and renewals."""
-        return bool(self._asks or self._settles or self._top_ups or self._adopts)
+        return bool(self._asks or self._settles or self._top_ups or self._adopts or self._again)
 
     @property
     def some_wait(self) -> bool:
@@ -346,8 +351,10 @@ class HoldQueue:
                 self._lacks[step.hold_id] = answer
                 return None
             case Stale():
-                self._asks[step.hold_id] = ask
-                self._leave(step.hold_id)
+                # It keeps its place: the order of the answers is the order of asking.
+                self._waiting[step.hold_id] = ask
+                self._lacks.pop(step.hold_id, None)
+                self._again = True
                 return None
             case _:
                 self._leave(step.hold_id)
@@ -396,9 +403,12 @@ class HoldQueue:
         own = self._by_key(step.account)
         for turn in answer.windows:
             window = own.get(turn.key)
-            if window is None or window.soft is None:
+            if window is None:
                 continue
-            exceeded, before = window.exceeded(turn.after), window.exceeded(turn.before)
+            self._degrade(window, turn)
+            if window.soft is None:
+                continue
+            exceeded, before = window.exceeded(turn.after, window.soft), window.exceeded(turn.before, window.soft)
             told = self._told.pop(turn.key, frozenset())
             for unit, words in exceeded.items():
                 # What fell below the share, in a new window or by a larger limit, is told again when it comes back.
@@ -408,6 +418,21 @@ class HoldQueue:
                 if len(self._told) >= MOST_TOLD:
                     del self._told[next(iter(self._told))]
                 self._told[turn.key] = frozenset(exceeded)
+
+    def _degrade(self, window: AccountWindow, turn: Turn) -> None:
+        """From so much spent on, calls of the account go another way; told once, until less of it is."""
+        degrade, degraded = window.degrade, self.windows.degraded
+        exceeded = window.exceeded(turn.after, degrade.at) if degrade else {}
+        if degrade is None or not exceeded:
+            degraded.pop(turn.key, None)
+            return
+        if degraded.get(turn.key, self.now) <= self.now:
+            words = " and ".join(exceeded.values())
+            told = Degraded(window.account, words, turn.after, degrade.at, degrade.route, turn.ends_at)
+            self._events.append(told)
+            if len(degraded) >= MOST_TOLD:
+                del degraded[next(iter(degraded))]
+        degraded[turn.key] = turn.ends_at
 
     def _by_key(self, account: str) -> dict[str, AccountWindow]:
         return {window.key: window for window in self.windows.on_path(account)}

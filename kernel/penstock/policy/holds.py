@@ -19,6 +19,7 @@ __all__ = [
     "NOTHING",
     "Amount",
     "BudgetEvent",
+    "Degraded",
     "Granted",
     "Line",
     "Overrun",
@@ -204,4 +205,17 @@ class Overrun:
     charged: Amount
 
 
-BudgetEvent: TypeAlias = SoftLimitReached | Overrun
+@attrs.frozen
+class Degraded:
+    """So much of a window's limit is spent that calls of the account go another way, until less of it is."""
+
+    account: str
+    limit: str
+    spent: Amount
+    share: float
+    route: str
+    ends_at: float
+    """At the latest (Unix time)."""
+
+
+BudgetEvent: TypeAlias = SoftLimitReached | Overrun | Degraded

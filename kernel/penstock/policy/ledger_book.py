@@ -200,6 +200,8 @@ class LedgerBook:
         bucket.settle(NOTHING, spent, estimated=False)
         for hold in self.pages.holds_below(step.account):
             for part in hold.parts:
+                if any(counted.window.key == bucket.window.key for counted in part.buckets):
+                    continue  # reserved in that very window, before: it stays where it was
                 part.buckets += (bucket,)
                 bucket.hold(part.amount)
                 if hold.lapsed:

@@ -646,6 +646,13 @@ function B.is_below(account, parent)
   return parent == '' or account == parent or account:sub(1, #parent + 1) == parent .. '/'
 end
 
+local function counts_in(places, key)
+  for i = 1, #places, 2 do
+    if places[i] == key then return true end
+  end
+  return false
+end
+
 function B.adopt(step)
   local account, use = step[2], step[3]
   local page = B.window(use[1])
@@ -673,10 +680,13 @@ function B.adopt(step)
     if hold and not hold.over and B.is_below(hold.account, account) then
       for _, part in ipairs(hold.parts) do
         local amount, places = part[1], part[2]
-        places[#places + 1] = use[1]
-        places[#places + 1] = page.flat[bucket]
-        B.add(page, bucket, hold.lapsed and SPENT or HELD, amount, 1)
-        if hold.lapsed then B.add(page, bucket, ESTIMATED, amount, 1) end
+        -- What was reserved in that very window, before, stays where it was.
+        if not counts_in(places, use[1]) then
+          places[#places + 1] = use[1]
+          places[#places + 1] = page.flat[bucket]
+          B.add(page, bucket, hold.lapsed and SPENT or HELD, amount, 1)
+          if hold.lapsed then B.add(page, bucket, ESTIMATED, amount, 1) end
+        end
       end
       B.changed_holds[id] = hold
     end

@@ -1,0 +1,261 @@
+"""A ledger kept by hand, for the machine over `LedgerBook`: reservations with their ends, added up for each question.
+
+It knows no pages, totals or lapses that are undone: it asks of each entry whether its time is over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from penstock.policy.holds import Line
+from penstock.policy.ledger_steps import Adopt, Renew, Reserve, Settle, Step, TopUp, WindowUse
+
+Pair: TypeAlias = tuple[int, int]
+"""Tokens, nano-USD."""
+NONE: Pair = (0, 0)
+
+
+def plus(one: Pair, other: Pair) -> Pair:
+    return one[0] + other[0], one[1] + other[1]
+
+
+def least(one: Pair, other: Pair) -> Pair:
+    return min(one[0], other[0]), min(one[1], other[1])
+
+
+def most(one: Pair, other: Pair) -> Pair:
+    return max(one[0], other[0]), max(one[1], other[1])
+
+
+def cost(lines: Iterable[Line], output: int) -> Pair:
+    """The dearest line, each unit for itself, money rounded up."""
+    dearest = NONE
+    for line in lines:
+        given = min(output, line.max_output)
+        nano = line.input_nano_usd + math.ceil(given * line.output_nano_per_million / 10**6)
+        dearest = most(dearest, (line.input_tokens + given, nano))
+    return dearest
+
+
+@attrs.define
+class Said:
+    """An answer, as far as it is judged."""
+
+    kind: str
+    """held, lacking, known, stale, charged."""
+    amount: Pair = NONE
+    output: int = 0
+    lacking: tuple[str, ...] = ()
+    hopeless: bool = False
+
+
+@attrs.define
+class Piece:
+    """What was reserved at one time: in each window until an end."""
+
+    amount: Pair
+    ends: dict[str, float]
+    charge: Pair = NONE
+
+
+@attrs.define
+class Entry:
+    account: str
+    pieces: list[Piece]
+    lease_ends: float
+    output: int = 0
+    top_ups: int = 0
+    settled: bool = False
+    lapsed: bool = False
+
+    @property
+    def amount(self) -> Pair:
+        total = NONE
+        for piece in self.pieces:
+            total = plus(total, piece.amount)
+        return total
+
+    def settle(self, charged: Pair) -> None:
+        """Each piece takes what it held, the last one all the rest."""
+        left = charged
+        for piece in self.pieces[:-1]:
+            piece.charge = least(left, piece.amount)
+            left = (left[0] - piece.charge[0], left[1] - piece.charge[1])
+        self.pieces[-1].charge = left
+        self.settled = True
+
+    def is_over(self, now: float) -> bool:
+        return all(end <= now for piece in self.pieces for end in piece.ends.values())
+
+
+@attrs.define
+class Truth:
+    lease: float
+    now: float
+    entries: dict[str, Entry] = attrs.Factory(dict[str, Entry])
+    old: list[Entry] = attrs.Factory(list[Entry])
+    """Settled ones that still count."""
+    adopted: list[tuple[str, float, Pair]] = attrs.Factory(list[tuple[str, float, Pair]])
+    buckets: dict[str, list[float]] = attrs.Factory(dict[str, list[float]])
+    """The ends that something of each window was ever counted to, newest last. Its keys are the known windows."""
+    tombs: dict[str, float] = attrs.Factory(dict[str, float])
+
+    def run(self, steps: Sequence[Step], now: float) -> list[Said]:
+        """What a batch must be answered."""
+        self.advance(now)
+        barred: set[str] = set()
+        return [self._answer(step, barred) for step in steps]
+
+    def advance(self, now: float) -> None:
+        self.now = max(self.now, now)
+        self.tombs = {id_: until for id_, until in self.tombs.items() if until > self.now}
+        for id_, entry in list(self.entries.items()):
+            entry.lapsed = entry.lapsed or entry.lease_ends <= self.now
+            if entry.lapsed and entry.is_over(self.now):
+                del self.entries[id_]
+        self.old = [entry for entry in self.old if not entry.is_over(self.now)]
+        self.adopted = [row for row in self.adopted if row[1] > self.now]
+
+    def used(self, key: str) -> tuple[Pair, Pair]:
+        """Held and spent in a window."""
+        held = spent = NONE
+        for adopted, end, amount in self.adopted:
+            if adopted == key and end > self.now:
+                spent = plus(spent, amount)
+        for entry in (*self.entries.values(), *self.old):
+            for piece in entry.pieces:
+                if piece.ends.get(key, -math.inf) > self.now:
+                    if entry.settled:
+                        spent = plus(spent, piece.charge)
+                    elif entry.lapsed:
+                        spent = plus(spent, piece.amount)
+                    else:
+                        held = plus(held, piece.amount)
+        return held, spent
+
+    def lacks(self, use: WindowUse, need: Pair, *, but_holds: bool = False) -> bool:
+        held, spent = self.used(use.key)
+        limits = (use.limit_tokens, use.limit_nano_usd)
+        return any(
+            limit is not None and need[unit] + spent[unit] + (0 if but_holds else held[unit]) > limit
+            for unit, limit in enumerate(limits)
+        )
+
+    def _answer(self, step: Step, barred: set[str]) -> Said:
+        match step:
+            case Reserve():
+                return self._reserve(step, barred)
+            case TopUp():
+                return self._top_up(step)
+            case Settle():
+                return self._settle(step)
+            case Renew():
+                for id_ in step.hold_ids:
+                    if id_ in self.entries:
+                        self.entries[id_].lease_ends = self.now + step.lease
+                        self.entries[id_].lapsed = False
+                return Said("known")
+            case Adopt():
+                return self._adopt(step)
+            case _:
+                raise AssertionError(step)
+
+    def _reserve(self, step: Reserve, barred: set[str]) -> Said:
+        if step.hold_id in self.entries:
+            known = self.entries[step.hold_id]
+            return Said("held", known.amount, known.output)
+        if step.hold_id in self.tombs:
+            return Said("known")
+        if self._stale(step.windows):
+            return Said("stale")
+        self._know(step.windows)
+        need = cost(step.lines, step.min_output)
+        lacking = tuple(use.key for use in step.windows if self.lacks(use, need))
+        hopeless = any(self.lacks(use, need, but_holds=True) for use in step.windows)
+        if lacking or any(use.key in barred for use in step.windows):
+            if step.waits and not hopeless:
+                barred.update(lacking)
+            return Said("lacking", lacking=lacking, hopeless=hopeless)
+        output = step.max_output
+        while any(self.lacks(use, cost(step.lines, output)) for use in step.windows):
+            output -= 1
+        piece = Piece(cost(step.lines, output), self._ends(step.windows))
+        self.entries[step.hold_id] = Entry(step.account, [piece], self.now + step.lease, output)
+        return Said("held", piece.amount, output)
+
+    def _top_up(self, step: TopUp) -> Said:
+        entry = self.entries.get(step.hold_id)
+        if entry is None:
+            return Said("known")
+        if step.number <= entry.top_ups:
+            return Said("held", entry.amount, entry.output)
+        if self._stale(step.windows):
+            return Said("stale")
+        self._know(step.windows)
+        more = (step.more.tokens, step.more.nano_usd)
+        lacking = tuple(use.key for use in step.windows if self.lacks(use, more))
+        if lacking:
+            hopeless = any(self.lacks(use, more, but_holds=True) for use in step.windows)
+            return Said("lacking", lacking=lacking, hopeless=hopeless)
+        entry.top_ups, entry.lapsed = step.number, False
+        entry.pieces.append(Piece(more, self._ends(step.windows)))
+        return Said("held", entry.amount, entry.output)
+
+    def _settle(self, step: Settle) -> Said:
+        if step.hold_id in self.tombs:
+            return Said("known")
+        entry = self.entries.pop(step.hold_id, None)
+        if entry is None and self._stale(step.windows):
+            return Said("stale")
+        self.tombs[step.hold_id] = self.now + self.lease
+        if entry is None and not step.windows:
+            return Said("known")
+        if entry is None:
+            self._know(step.windows)
+            entry = Entry(step.account, [Piece(NONE, self._ends(step.windows))], math.inf)
+        held = entry.amount
+        entry.settle((step.charged.tokens, step.charged.nano_usd))
+        self.old.append(entry)
+        return Said("charged", held)
+
+    def _adopt(self, step: Adopt) -> Said:
+        key = step.window.key
+        if any(end > self.now for end in self.buckets.get(key, ())):
+            return Said("known")
+        if self._stale((step.window,)):
+            return Said("stale")
+        period, _, account = key.split(":", 2)
+        spent = NONE
+        for other in self.buckets:
+            if other.split(":", 2)[::2] == [period, account]:
+                spent = most(spent, self.used(other)[1])
+        self._know((step.window,))
+        end = self._ends((step.window,))[key]
+        self.adopted.append((key, end, spent))
+        for entry in self.entries.values():
+            if not account or entry.account == account or entry.account.startswith(f"{account}/"):
+                for piece in entry.pieces:
+                    piece.ends.setdefault(key, end)  # what was reserved in it before stays where it was
+        return Said("known")
+
+    def _stale(self, windows: Iterable[WindowUse]) -> bool:
+        return any(use.end <= self.now for use in windows)
+
+    def _know(self, windows: Iterable[WindowUse]) -> None:
+        for use in windows:
+            self.buckets.setdefault(use.key, [])
+
+    def _ends(self, windows: Iterable[WindowUse]) -> dict[str, float]:
+        """Until when what is counted now counts: a window goes on until its end, whatever a later step thinks of it."""
+        ends: dict[str, float] = {}
+        for use in windows:
+            live = [end for end in self.buckets[use.key] if end > self.now]
+            if not live or (use.rolling and use.end > live[-1]):
+                live.append(use.end)
+            self.buckets[use.key] = live
+            ends[use.key] = live[-1]
+        return ends
