@@ -33,6 +33,8 @@ ENTRY, CLAIM = "c1", "f1"
 SUSPICIOUS = 3
 """Failures, and requests given up, in a row after which the client is made anew. coredis loses a place of its pool with
 each connect that is cancelled, and a connection whose other end is gone says nothing: a new client knows of neither."""
+CONNECTING = 1.0
+"""Seconds for a connection to come about, or a place in the pool to become free."""
 LONG = 0.05
 """Seconds that an answer of a server nearby never takes."""
 LONGEST_REST = 5.0
@@ -201,9 +203,13 @@ class RedisCache(CacheStore):
             # Who left at once has learnt nothing; who waited in vain has.
             if isinstance(error, Exception) or trio.current_time() - began >= LONG:
                 self._in_a_row += 1
-            if self._in_a_row >= SUSPICIOUS and self._client is client:
+            # A pool that gives no connection in time has lost its places to those who left while they connected.
+            exhausted = isinstance(error, TimeoutError)
+            if (exhausted or self._in_a_row >= SUSPICIOUS) and self._client is client:
                 self._renew.set()
             if isinstance(error, Exception):
+                # coredis makes an error of a cancellation that comes while it connects.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 # A server's words may quote what it was sent.
                 raise CacheStoreError(f"the server cannot be used: {type(error).__name__}") from error
             raise
@@ -240,7 +246,9 @@ async def open_redis_cache(options: RedisCacheOptions, tools: PluginTools) -> As
     url = _url(options)
     store = RedisCache(
         # No retries: the kernel's own breaker decides when to ask again.
-        lambda: coredis.Redis.from_url(url, retry_policy=NoRetryPolicy(), verify_version=False),
+        lambda: coredis.Redis.from_url(
+            url, retry_policy=NoRetryPolicy(), verify_version=False, pool_timeout=CONNECTING
+        ),
         options.prefix,
         tools.wall,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -35,6 +36,8 @@ def test_sqlite_keeps_the_laws(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")  # of connections that coredis gave up
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_valkey_keeps_the_laws() -> None:
     async def main(url: str) -> None:
         options = RedisCacheOptions(url=url, prefix="laws")
@@ -42,6 +45,7 @@ def test_valkey_keeps_the_laws() -> None:
 
     with valkey_server() as server:
         trio.run(main, server.url)
+    gc.collect()
 
 
 @pytest.mark.slow
