@@ -22,7 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def settings(cache: dict[str, Any], folder: Path) -> penstock.Config:
 
 
 @asynccontextmanager
-async def kernel_with(cache: dict[str, Any], folder: Path) -> AsyncIterator[penstock.Kernel]:
+async def kernel_with(cache: dict[str, Any], folder: Path) -> AsyncGenerator[penstock.Kernel]:
     """A kernel whose cache holds the questions."""
     async with penstock.open_kernel(settings(cache, folder), transport=Upstream()) as kernel:
         for number in range(SHARE_ALIKE):
@@ -142,7 +142,7 @@ async def interleaved(jobs: dict[str, Job], calls: int, rounds: int) -> dict[str
 
 
 @asynccontextmanager
-async def bare_get(url: str, size: int) -> AsyncIterator[Job]:
+async def bare_get(url: str, size: int) -> AsyncGenerator[Job]:
     """A GET of as many bytes, and nothing else."""
     import coredis
 

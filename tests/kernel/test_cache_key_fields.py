@@ -196,7 +196,10 @@ def test_so_does_a_change_within_a_part_of_a_message(name: str, part: str) -> No
 @pytest.mark.parametrize("name", sorted(CODECS))
 def test_what_is_sent_to_somebody_else_does_not_split_the_cache(name: str) -> None:
     elsewhere = {"anthropic-messages" if "openai" in name else "openai-chat": {"new_field": 1}}
-    plain, other = (encoded(name, ChatRequest(**{**CONVERSATION, "extra": extra})) for extra in ({}, elsewhere))
+    plain, other = (
+        encoded(name, ChatRequest(**CONVERSATION)),
+        encoded(name, ChatRequest(**CONVERSATION, extra=elsewhere)),
+    )
     assert key_of(name, plain) == key_of(name, other)
 
 
@@ -207,9 +210,11 @@ def test_other_spellings_of_one_question_have_one_key(name: str) -> None:
         {"messages": [{"role": "user", "content": "hi"}], "stop": ["x"], "temperature": 0.0},
         {"messages": [Message.user([Text("hi")])], "stop": ("x",), "temperature": -0.0},
     ]
-    plain = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
-    tools = [{"type": "function", "function": plain}]
-    turned = [{"function": {"parameters": {"properties": {}, "type": "object"}, **plain}, "type": "function"}]
+    plain: dict[str, Any] = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
+    tools: list[dict[str, Any]] = [{"type": "function", "function": plain}]
+    turned: list[dict[str, Any]] = [
+        {"function": {"parameters": {"properties": {}, "type": "object"}, **plain}, "type": "function"}
+    ]
     requests = [ChatRequest(**one, tools=each) for one in spelled for each in (tools, turned)]
     assert len({key_of(name, encoded(name, request)) for request in requests}) == 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 from urllib.parse import urlsplit
@@ -234,7 +234,7 @@ def _url(options: RedisCacheOptions) -> str:
 
 
 @asynccontextmanager
-async def open_redis_cache(options: RedisCacheOptions, tools: PluginTools) -> AsyncIterator[RedisCache]:
+async def open_redis_cache(options: RedisCacheOptions, tools: PluginTools) -> AsyncGenerator[RedisCache]:
     """The store; nothing is sent before it is asked. Raises PluginLoadError where coredis is not installed."""
     try:
         import coredis  # noqa: PLC0415 - an extra, and heavy

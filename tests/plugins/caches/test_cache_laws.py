@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_the_fake_keeps_the_laws() -> None:
     store = FakeCacheStore(time.time)
 
     @asynccontextmanager
-    async def open_it() -> AsyncIterator[CacheStore]:
+    async def open_it() -> AsyncGenerator[CacheStore]:
         yield store
 
     async def main() -> None:
@@ -96,7 +96,7 @@ def test_a_store_that_breaks_a_law_is_told_which(broken: type[FakeCacheStore], l
     store = broken(time.time)
 
     @asynccontextmanager
-    async def open_it() -> AsyncIterator[CacheStore]:
+    async def open_it() -> AsyncGenerator[CacheStore]:
         yield store
 
     async def main() -> None:

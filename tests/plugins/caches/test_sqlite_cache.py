@@ -50,6 +50,7 @@ async def find_one(store: SqliteCache) -> None:
 
 def test_what_lasts_least_gives_way_and_the_bound_holds(tmp_path: Path) -> None:
     async def act(store: SqliteCache) -> None:
+        statistics = await store.statistics()
         for number in range(200):
             await store.put([entry(f"k{number}", 1_000, lasts=1_000.0 + number)])
             statistics = await store.statistics()
@@ -135,15 +136,15 @@ def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_file(tmp_path: 
     connection.close()
 
 
-def test_after_a_fork_the_child_is_told_to_open_its_own(tmp_path: Path) -> None:
+def test_after_a_fork_the_child_is_told_to_open_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(store: SqliteCache) -> None:
         await store.put([entry("k")])
-        pid = os.getpid()
-        store._reader._pid = store._writer._pid = pid + 1  # as the child sees it
-        for asked in (store.get("k"), store.put([entry("k")])):
-            with pytest.raises(CacheStoreError, match="fork"):
-                await asked
-        store._reader._pid = store._writer._pid = pid
+        mine = os.getpid()
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: mine + 1)  # as the child sees it
+            for asked in (store.get("k"), store.put([entry("k")])):
+                with pytest.raises(CacheStoreError, match="fork"):
+                    await asked
 
     with_store(tmp_path, act)
 
