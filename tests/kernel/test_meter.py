@@ -71,7 +71,8 @@ async def check(kernel: penstock.Kernel, upstream: Upstream) -> None:
     snapshot = await kernel.snapshot()
     window = snapshot.accounts[""].windows[0]
     assert window.held.tokens == 0
-    assert window.spent.tokens > attempt.usage.output_tokens  # pyright: ignore[reportOptionalMemberAccess]
+    assert attempt.usage is not None
+    assert window.spent.tokens > attempt.usage.output_tokens
     (overrun,) = [event for event in events.take() if isinstance(event, BudgetOverrun)]
     assert overrun.tokens > 0
 
