@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import trio
@@ -129,7 +129,8 @@ class Reloading:
             before, after = ready(old, self.host), ready(config, self.host)
             if before is None or after is None:
                 continue
-            kind: Any = type(before.options)
+            options: Any = before.options
+            kind = cast("Any", options.__class__)
             fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind) if attrs.has(kind) else ()
             for field in fields:
                 path = getattr(before.options, field.name)
