@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import trio
@@ -130,7 +130,7 @@ class Reloading:
             if before is None or after is None:
                 continue
             options: Any = before.options
-            kind = cast("Any", options.__class__)
+            kind = options.__class__
             fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind) if attrs.has(kind) else ()
             for field in fields:
                 path = getattr(before.options, field.name)
