@@ -129,7 +129,8 @@ class Reloading:
             before, after = ready(old, self.host), ready(config, self.host)
             if before is None or after is None:
                 continue
-            kind: Any = type(before.options)
+            options: Any = before.options
+            kind = options.__class__
             fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind) if attrs.has(kind) else ()
             for field in fields:
                 path = getattr(before.options, field.name)
