@@ -98,9 +98,11 @@ def test_with_ample_limits_no_call_is_refused_and_none_is_kept_waiting(capsys: p
         delays = random.Random(1)
 
         def answer(request: httpx.Request) -> Reply:
+            upstream.requests.clear()  # it would keep them all
             return usual(request, len(request.content) // 5, delays.uniform(0.2, 3.0))
 
-        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+        upstream = ScriptedTransport(answer)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
             left = CALLS
 
             async def caller() -> None:
