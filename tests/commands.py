@@ -154,11 +154,14 @@ def start(*arguments: str, environ: Mapping[str, str] | None = None) -> Generato
 
 
 def run_in_terminal(
-    *arguments: str, environ: Mapping[str, str] | None = None, interrupt_at: str | None = None
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    interrupt_at: str | None = None,
+    types: tuple[str, str] | None = None,
 ) -> tuple[int, str]:
     """Runs it in a terminal of 80 columns and 30 rows; returns its code and everything that was drawn.
 
-    Where `interrupt_at` appears, Ctrl-C is pressed.
+    Where `interrupt_at` appears, Ctrl-C is pressed; where the first of `types` does, the second is typed.
     """
     ours, theirs = pty.openpty()
     size = {"COLUMNS": "80", "LINES": "30", "TERM": "xterm-256color"}
@@ -173,13 +176,15 @@ def run_in_terminal(
             start_new_session=True,
         )
         os.close(theirs)
-        drawn = _drawn(process, ours, interrupt_at)
+        drawn = _drawn(process, ours, interrupt_at, types)
         return process.wait(PATIENCE), drawn
     finally:
         os.close(ours)
 
 
-def _drawn(process: subprocess.Popen[bytes], terminal: int, interrupt_at: str | None) -> str:
+def _drawn(
+    process: subprocess.Popen[bytes], terminal: int, interrupt_at: str | None, types: tuple[str, str] | None
+) -> str:
     drawn = b""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -195,4 +200,7 @@ def _drawn(process: subprocess.Popen[bytes], terminal: int, interrupt_at: str | 
         if interrupt_at is not None and interrupt_at in drawn.decode(errors="ignore"):
             process.send_signal(signal.SIGINT)
             interrupt_at = None
+        if types is not None and types[0] in drawn.decode(errors="ignore"):
+            os.write(terminal, types[1].encode())
+            types = None
     return drawn.decode(errors="replace").replace("\r\n", "\n")

@@ -2,8 +2,8 @@
 
     python ledger_process.py LEDGER SERVED LIMIT CALLERS SEED LEASE
 
-What it serves it writes to SERVED, a number a line, before it settles: a count of its own, which `kill -9` does not take
-away. It ends at the end of its input.
+What it serves it writes to SERVED, a number a line, before it settles: a count of its own, which `kill -9` does not
+take away. It ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import attrs
 import trio
 from ledgering import Batches, reserve, settle, sqlite_ledger
 
@@ -23,38 +24,50 @@ MOST = 1_000
 """Tokens of one call at most."""
 
 
-async def main(ledger: Path, served: int, limit: int, callers: int, chance: random.Random, lease: float) -> None:
-    names = ("", "team", f"team/{os.getpid() % 4}")
-    # Far away: no run goes over midnight.
-    windows = tuple(WindowUse(f"month:UTC:{name}", 4e9, rolling=False, limit_tokens=limit) for name in names)
-    async with sqlite_ledger(ledger, time.time, lock_timeout=60.0) as store:
-        batches = Batches(store)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(batches.run)
-            for caller in range(callers):
-                nursery.start_soon(call, batches, f"{os.getpid()}-{caller}", served, windows, chance, lease)
-            await trio.to_thread.run_sync(sys.stdin.read)
-            nursery.cancel_scope.cancel()
+@attrs.define
+class Spender:
+    """Callers that share one connection to the ledger, and one limit with all other processes."""
 
+    ledger: Path
+    served: int
+    """The file of what was served."""
+    limit: int
+    chance: random.Random
+    lease: float
 
-async def call(
-    batches: Batches, name: str, served: int, windows: tuple[WindowUse, ...], chance: random.Random, lease: float
-) -> None:
-    for number in range(1_000_000):
-        hold_id = f"{name}-{number}"
-        most = chance.randint(1, MOST)
-        answer = await batches.ask(reserve(hold_id, most, *windows, account=windows[-1].key.split(":")[2], lease=lease))
-        if isinstance(answer, Lacking):
-            await trio.sleep(0.02)
-            continue
-        assert isinstance(answer, Held), answer
-        tokens = chance.choice((0, most // 2, most))
-        await trio.sleep(chance.random() * 0.005)
-        os.write(served, f"{tokens}\n".encode())
-        await batches.ask(settle(hold_id, tokens))
+    async def run(self, callers: int) -> None:
+        """Until the end of the input."""
+        async with sqlite_ledger(self.ledger, time.time, lock_timeout=60.0) as store:
+            batches = Batches(store)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(batches.run)
+                for caller in range(callers):
+                    nursery.start_soon(self.call, batches, f"{os.getpid()}-{caller}")
+                await trio.to_thread.run_sync(sys.stdin.read)
+                nursery.cancel_scope.cancel()
+
+    async def call(self, batches: Batches, name: str) -> None:
+        """Calls of one caller, one after the other."""
+        account = f"team/{os.getpid() % 4}"
+        # They end far away: no run goes over midnight.
+        windows = tuple(
+            WindowUse(f"month:UTC:{path}", 4e9, rolling=False, limit_tokens=self.limit)
+            for path in ("", "team", account)
+        )
+        for number in range(1_000_000):
+            hold_id, most = f"{name}-{number}", self.chance.randint(1, MOST)
+            answer = await batches.ask(reserve(hold_id, most, *windows, account=account, lease=self.lease))
+            if isinstance(answer, Lacking):
+                await trio.sleep(0.02)
+                continue
+            assert isinstance(answer, Held), answer
+            tokens = self.chance.choice((0, most // 2, most))
+            await trio.sleep(self.chance.random() * 0.005)
+            os.write(self.served, f"{tokens}\n".encode())
+            await batches.ask(settle(hold_id, tokens))
 
 
 if __name__ == "__main__":
     path, log, limit, callers, seed, lease = sys.argv[1:]
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    trio.run(main, Path(path), file, int(limit), int(callers), random.Random(seed), float(lease))
+    trio.run(Spender(Path(path), file, int(limit), random.Random(seed), float(lease)).run, int(callers))

@@ -199,7 +199,9 @@ class World:
             assert process.queue.holds == process.queue.waiting == 0 == len(process.owed)
         self.pass_time(LEASE)
         self.check()
-        assert not any(row.held.tokens or row.held.nano_usd for row in self.book.pages.windows(None, self.now))  # type: ignore[attr-defined] - those in memory tell
+        pages = self.book.pages
+        assert isinstance(pages, MemoryPages)
+        assert not any(row.held.tokens or row.held.nano_usd for row in pages.windows(None, self.now))
         if self.now < NOON + 43_200:
             _, spent = self.truth.used(DAY)
             assert spent[0] >= self.served[0]

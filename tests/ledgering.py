@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -43,7 +43,7 @@ async def sqlite_ledger(
     synchronous: Literal["full", "normal"] = "normal",
     lock_timeout: float = 5.0,
     report_days: int = 400,
-) -> AsyncIterator[LedgerStore]:
+) -> AsyncGenerator[LedgerStore]:
     from penstock_plugins.ledgers.sqlite import SqliteLedgerOptions, open_sqlite_ledger
 
     options = SqliteLedgerOptions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -28,7 +29,7 @@ trio.run(main)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["example", "tools", "explain", "streams", "rehearse"])
+@pytest.mark.parametrize("name", ["example", "tools", "explain", "quote", "streams", "rehearse"])
 def test_a_snippet_of_the_readme_runs(name: str) -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -63,14 +64,35 @@ def test_a_test_of_the_readme_passes_under_plain_pytest(name: str, tmp_path: Pat
     assert "1 passed" in result.stdout
 
 
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> None:
+    (tmp_path / "penstock.toml").write_text(
+        '[routes.default]\ncascade = ["openai/gpt-4o"]\n'
+        '[accounts.team]\nlimits = [{ per = "day", usd = 20 }]\n[ledger]\n'
+    )
+    environ = {"PENSTOCK_CONFIG": str(tmp_path / "penstock.toml"), "OPENAI_API_KEY": "any", "PYTHONUTF8": "1"}
+    said: dict[str, str] = {}
+    for line in SNIPPETS["budget"].splitlines():
+        program, *arguments = shlex.split(line, comments=True)
+        assert program == "penstock"
+        command = [sys.executable, "-m", "penstock.cli", *arguments]
+        ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 0, (line, ended.stderr)
+        said[arguments[1]] = ended.stdout
+    assert "$20.00" in said["show"]
+    assert len(re.findall("quarter's end|12.5 USD|reset", said["history"])) == 4
+    assert said["report"].startswith("account,target,calls")
+
+
 def test_the_configuration_of_the_readme_is_valid() -> None:
     config = penstock.Config.from_dict(tomllib.loads(SNIPPETS["toml"]), environ={"ANTHROPIC_API_KEY": "any"})
     assert [stage.target for stage in config.route().stages] == ["sonnet", "local/llama-3.3-70b"]
 
 
 def test_every_snippet_of_the_readme_is_tested() -> None:
-    assert set(SNIPPETS) == {"example", "tools", "explain", "streams", "toml", "rehearse", "answers", "chaos"}
-    fenced = re.findall(r"^```(?:python|toml)$", README, re.MULTILINE)
+    named = "example tools explain quote budget streams toml rehearse answers chaos"
+    assert set(SNIPPETS) == {*named.split()}
+    fenced = re.findall(r"^```(?:python|toml|sh)$", README, re.MULTILINE)
     assert len(fenced) == len(SNIPPETS)
 
 

@@ -48,6 +48,7 @@ def test_the_wheel_works_in_a_fresh_environment(tmp_path: Path) -> None:
     }
     for package in ("penstock", "penstock_plugins", "penstock_providers"):
         assert f"{package}/py.typed" in names
+    assert "penstock_plugins/ledgers/redis_ledger/book.lua" in names
     venv.create(tmp_path / "fresh", with_pip=True)
     python = tmp_path / "fresh" / "bin" / "python"
     command(python, "-m", "pip", "install", "-q", f"{wheel}[cli]", "pytest")

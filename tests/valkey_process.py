@@ -36,6 +36,9 @@ class Valkey:
     """As on its command line: `--maxmemory`, `3mb`."""
     port: int = attrs.field(factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    """A shell that ends the server when its own input ends: also where these tests are killed."""
+    pid: int = 0
+    """The server's own."""
 
     @property
     def url(self) -> str:
@@ -46,12 +49,13 @@ class Valkey:
         fixed = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         with (self.folder / "log").open("ab") as log:
             command = [str(get_binary_path()), *fixed, *self.options]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            watched = ["sh", "-c", '"$@" & cat > /dev/null; kill -9 $!; wait', "sh", *command]
+            self.process = subprocess.Popen(watched, stdin=subprocess.PIPE, stdout=log, stderr=log)
         give_up = time.monotonic() + PATIENCE
         while True:
             try:
-                self.say("PING")
-            except OSError:
+                self.pid = int(self.info("process_id"))
+            except (OSError, StopIteration):
                 assert time.monotonic() < give_up, (self.folder / "log").read_text()
                 time.sleep(0.01)
             else:
@@ -59,19 +63,16 @@ class Valkey:
 
     def kill(self) -> None:
         """As a crash would."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
+        if self.process is not None:
+            self.process.communicate()
+            self.process = None
 
     def freeze(self) -> None:
         """It keeps its connections and says nothing."""
-        assert self.process
-        os.kill(self.process.pid, signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        assert self.process
-        os.kill(self.process.pid, signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     def info(self, name: str) -> str:
         """One line of INFO."""
@@ -90,14 +91,6 @@ class Valkey:
                 first = answer.readline()
                 rest = answer.read(int(first[1:])) if first.startswith(b"$") and first[1:2] != b"-" else b""
                 return (first + rest).decode()
-
-    def _end(self, how: signal.Signals) -> None:
-        if self.process is not None:
-            if self.process.poll() is None:
-                self.process.send_signal(how)
-                self.process.send_signal(signal.SIGCONT)
-            self.process.wait(PATIENCE)
-            self.process = None
 
 
 @contextmanager

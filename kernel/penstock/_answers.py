@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -21,7 +20,7 @@ from penstock._asked import Call
 from penstock._engine import Engine
 from penstock._second_level import Away, SecondLevel
 from penstock._targets import LiveTarget
-from penstock.actors.cache_actor import CacheRef, Found, Hit, Leads
+from penstock.actors.cache_actor import CacheRef, Hit, Leads
 from penstock.errors import CallError, replica
 from penstock.policy.cache_key import cache_key, key_parts
 from penstock.policy.coalesce import GoneReason
@@ -62,8 +61,7 @@ class StoredAnswer(Struct, frozen=True, array_like=True):
 _READER = msgspec.msgpack.Decoder(StoredAnswer)
 
 
-@attrs.frozen
-class Cached:
+class Cached(Struct, frozen=True):
     """An answer out of the cache."""
 
     answer: StoredAnswer
@@ -103,8 +101,6 @@ class CallCache(Struct, eq=False):
     call: Call
     may_lead: bool
     context: object
-    refresh: Callable[[int, str], None] | None = None
-    """Told which stage's stale answer was served, and its key: it is to be fetched anew."""
     outcome: CacheOutcome = "off"
     _flight: _Flight | None = None
     _seen: set[int] = set()
@@ -122,54 +118,50 @@ class CallCache(Struct, eq=False):
     def _second(self) -> SecondLevel | None:
         return self.engine.second_level
 
-    async def look_up(self, stage: int, target: LiveTarget, request: ChatRequest, wall: float) -> LookedUp:
+    async def look_up(  # noqa: C901 - one after the other, each with its own way out
+        self, stage: int, target: LiveTarget, request: ChatRequest, wall: float
+    ) -> LookedUp:
         """An answer, what became of the flight that was joined, or None: go and ask the target."""
-        if self._flight is not None and self._flight.stage == stage:
-            return None  # another attempt at the same target: the flight is led already
-        self.end(gone="target_failed")
+        if self._flight is not None:
+            if self._flight.stage == stage:
+                return None  # another attempt at the same target: the flight is led already
+            self.end(gone="target_failed")
         keyed = self._key(target, request, wall)
         if keyed is None:
             return None
-        key, wire = keyed
+        assert self._ref is not None
+        (key, wire), policy = keyed, self.call.cache
         self._seen.add(stage)
         self.outcome = "miss"
         for turn in range(MOST_TURNS):
             self._flight = flight = _Flight(stage, target, f"{self.call.id}/{stage}/{turn}", key, wire)
-            found = await self._ask(flight)
-            if isinstance(found, CallError):
-                return found
+            try:
+                found = await self._ref.lookup(
+                    flight.lookup_id,
+                    key,
+                    may_lead=self.may_lead and policy.store,
+                    deadline=self.call.deadline,
+                    read=policy.read,
+                    max_age=policy.max_age,
+                    context=self.context,
+                )
+            except CallError as shared:
+                if shared.kind not in SHARED:
+                    raise  # of the mailbox: our time is up
+                self.end(gone="target_failed")
+                return replica(shared)  # each follower raises, and signs, its own
             if not isinstance(found, Hit):
                 if found.stale is not None:
                     self._stale[stage] = found.stale
                 if isinstance(found, Leads) and found.after == "target_failed":
                     return GoElsewhere()
                 return await self._look_further(flight, wall, leads=isinstance(found, Leads))
-            self.end(gone="not_shareable")
+            self._flight = None
             served = self._serve(stage, key, found.entry, since=wall, follower=found.follower)
             if served is not None:
                 return served
             # What another call was given is too old for this one: once more, by its own measure.
         return None
-
-    async def _ask(self, flight: _Flight) -> Found | CallError:
-        """What memory and flights say."""
-        assert self._ref is not None
-        policy = self.call.cache
-        try:
-            return await self._ref.lookup(
-                flight.lookup_id,
-                flight.key,
-                may_lead=self.may_lead and policy.store,
-                deadline=self.call.deadline,
-                read=policy.read,
-                max_age=policy.max_age,
-                context=self.context,
-            )
-        except CallError as shared:
-            if shared.kind not in SHARED:
-                raise  # of the mailbox: our time is up
-            self.end(gone="target_failed")
-            return replica(shared)  # each follower raises, and signs, its own
 
     async def _look_further(self, flight: _Flight, since: float, *, leads: bool) -> Cached | None:
         """The second level, and the processes that share it; None: go and ask upstream."""
@@ -248,8 +240,7 @@ class CallCache(Struct, eq=False):
             self.outcome = "follower" if follower else "hit"
         else:
             self.outcome = "stale"
-            if self.refresh is not None:
-                self.refresh(stage, key)
+            self.engine.refresh(self.call, stage, key)
         return Cached(answer, now - entry.stored_at)
 
     def stale(self) -> Cached | None:

@@ -54,7 +54,7 @@ class _Run:
         self.engine = engine
         self.call = call
         self.consumer = consumer
-        self.books = Books(unknown_usage=engine.rules.unknown_usage)
+        self.books = Books(unknown_usage=call.rules.unknown_usage)
         self.cascade = Cascade(
             call.stages,
             deadline=min(call.deadline, call.horizon),
@@ -63,7 +63,7 @@ class _Run:
         )
         self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
         context = call.span.context
-        self.cache = CallCache(engine, call, consumer is None, context, partial(engine.refresh, call))
+        self.cache = CallCache(engine, call, consumer is None, context)
         self.hold = CallHold(
             engine.budget,
             call.id,

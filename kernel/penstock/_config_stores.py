@@ -90,10 +90,11 @@ def _ready(section: str, own: C, sort: Sort[S], config: Config, host: PluginHost
 
 
 def _placed(options: Any, folder: Path) -> Any:
-    """The options with their paths relative to the configuration file, those left at their default too."""
-    if not attrs.has(type(options)):
+    """The options with their paths, those at their default too, relative to the configuration file's folder."""
+    kind = cast("type[object]", type(options))
+    if not attrs.has(kind):
         return options
-    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(type(options))
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind)
     values = {field.alias or field.name: getattr(options, field.name) for field in fields if field.init}
     return attrs.evolve(options, **{name: folder / path for name, path in values.items() if isinstance(path, Path)})
 

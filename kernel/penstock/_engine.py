@@ -34,6 +34,11 @@ MOST_DRAINS = 32
 """Streams that may go on without a consumer at once; one more is cancelled: an exact bill is worth no pile of them."""
 
 
+def _refreshes_nothing(call: Call, stage: int, key: str) -> None:
+    """Until the kernel says who does."""
+    del call, stage, key
+
+
 @attrs.define(eq=False)
 class Engine:
     """Shared by all calls. `config`, `targets`, `accounts` and `rules` are replaced together by a reload: a call takes
@@ -61,7 +66,7 @@ class Engine:
     """What keeps answers beyond this process; None: nothing does."""
     freshness: Freshness = attrs.field(factory=Freshness)
     """What the age of a stored answer allows."""
-    refresh: Callable[[Call, int, str], None] = lambda *_: None
+    refresh: Callable[[Call, int, str], None] = _refreshes_nothing
     """Fetches anew what a call was served past its time, in the background: the call, the stage, the key."""
     drains: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(MOST_DRAINS, max_value=MOST_DRAINS))
     """Places of streams that go on upstream after their consumers have left."""

@@ -70,17 +70,17 @@ def _target(target: LiveTarget, spending: Spending) -> TargetQuote:
     bound = estimate = None
     if refused is None and offer is not None and spending.output is not None:
         if offer.proven_input is not None:
-            line = Line.at_price(offer.line.input_tokens, target.price, spending.output)
+            line = Line.at_price(offer.line.input_tokens, offer.price, spending.output)
             bound = AttemptQuote(
                 input_tokens=line.input_tokens,
                 output_tokens=spending.output,
-                nano_usd=line.amount_at(spending.output).nano_usd if spending.priced else None,
+                nano_usd=None if offer.price is None else line.amount_at(spending.output).nano_usd,
             )
         likely = Usage(input_tokens=offer.input_estimate, output_tokens=spending.output)
         estimate = AttemptQuote(
             input_tokens=offer.input_estimate,
             output_tokens=spending.output,
-            nano_usd=None if target.price is None else cost(likely, target.price),
+            nano_usd=None if offer.price is None else cost(likely, offer.price),
         )
     return TargetQuote(
         target=target.name,
@@ -123,7 +123,7 @@ def _fit(engine: Engine, call: Call, spent: Sequence[Spending], rows: Sequence[W
     if foreseen is None:
         return _Fit(fits=None)
     if isinstance(foreseen, Granted):
-        priced = all(each.priced for each in tried)
+        priced = all(offer.price is not None for offer in offers)
         amount = foreseen.amount
         hold = CallQuote(tokens=amount.tokens, nano_usd=amount.nano_usd if priced else None)
         return _Fit(fits=True, hold=hold, output_tokens=foreseen.output_tokens)

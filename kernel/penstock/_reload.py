@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ from penstock._budgeting import BudgetRules
 from penstock._config import Config, ProviderConfig
 from penstock._config_mistakes import Mistakes, join
 from penstock._config_providers import ReadyProvider, ready_providers
+from penstock._config_stores import ready_cache, ready_ledger
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
 from penstock._events import Reloaded
@@ -79,7 +81,9 @@ class Reloading:
             engine = self.engine
             engine.check_taking_calls()
             ready = self._checked(config)
+            prices = PriceBook(config, ready, self.host, engine.clock.wall)
             providers = {name: self._provider(each) for name, each in ready.items()}
+            targets = TargetBook(config, {**self.providers, **providers}, prices.price)
             accounts = AccountTree(config.budget.accounts)
             # A caller who leaves here has changed nothing: an ask that is cancelled is dropped unhandled. It waits no
             # longer than for the batch that the ledger's store has in hand, which has its own timeout.
@@ -89,9 +93,10 @@ class Reloading:
             rotated = [name for name, each in providers.items() if _is_new(self.providers[name].secret, each.secret)]
             self.providers.update(providers)
             engine.config, engine.accounts, engine.rules = config, accounts, budget_rules(config)
-            prices = PriceBook(config, ready, self.host, engine.clock.wall)
-            engine.targets = TargetBook(config, self.providers, prices.price)
+            engine.targets = targets
             engine.events.emit(Reloaded(changed))
+            if (gives_up := config.budget.gives_up) is not None:
+                logger.warning("%s", gives_up)
             logger.info("another configuration holds from now on; changed: %s", ", ".join(changed) or "nothing")
             # What was refused was the key of before. Shielded: it is a part of the whole, and answered at once.
             with trio.CancelScope(shield=True):
@@ -102,6 +107,8 @@ class Reloading:
         """The providers of a configuration that this kernel can take on. Raises ConfigError with all that is wrong."""
         mistakes = Mistakes()
         for path in _fixed(self.engine.config, config):
+            mistakes.add(path, FIXED)
+        for path in self._moved(config) if not len(mistakes) else ():
             mistakes.add(path, FIXED)
         for name in config.providers:
             if name not in self.opened:
@@ -114,6 +121,21 @@ class Reloading:
                 mistakes.add(path, FIXED)
         mistakes.end(source)
         return ready
+
+    def _moved(self, config: Config) -> Iterator[str]:
+        """Files of stores that would be others: a path that says the same begins at the configuration's own folder."""
+        old = self.engine.config
+        for section, ready in (("ledger", ready_ledger), ("cache", ready_cache)):
+            before, after = ready(old, self.host), ready(config, self.host)
+            if before is None or after is None:
+                continue
+            options: Any = before.options
+            kind = options.__class__
+            fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind) if attrs.has(kind) else ()
+            for field in fields:
+                path = getattr(before.options, field.name)
+                if isinstance(path, Path) and path.absolute() != getattr(after.options, field.name).absolute():
+                    yield join(section, field.name)
 
     def _provider(self, ready: ReadyProvider) -> LiveProvider:
         live = self.providers[ready.config.name]

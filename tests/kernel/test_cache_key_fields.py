@@ -33,7 +33,12 @@ CONVERSATION: dict[str, Any] = {
     "max_tokens": 4_000,
 }
 """A request in which every kind of field may be changed and it can still be said."""
-EXTRA = ({}, {"openai-chat": {"new_field": 1}}, {"openai-chat": {"new_field": 2}}, {"anthropic-messages": {"top_k": 3}})
+EXTRA: tuple[dict[str, dict[str, Any]], ...] = (
+    {},
+    {"openai-chat": {"new_field": 1}},
+    {"openai-chat": {"new_field": 2}},
+    {"anthropic-messages": {"top_k": 3}},
+)
 BY_HAND: dict[str, tuple[Any, ...]] = {
     # Where a type says too little of what makes sense.
     "model": (None, "x/y"),
@@ -114,6 +119,7 @@ def codec(spec: Any) -> Provider:
         options = spec.options()
         tools = PluginTools(name=spec.name, wall=lambda: 0.0, logger=logging.getLogger("test"))
         async with spec.open(options, tools) as provider:
+            assert isinstance(provider, Provider)
             return provider
 
     return trio.run(opened)
@@ -173,7 +179,7 @@ PARTS = {kind.__name__: kind for kind in get_args(values.Part)}
 @pytest.mark.parametrize("name", sorted(CODECS))
 @pytest.mark.parametrize("part", sorted(PARTS))
 def test_so_does_a_change_within_a_part_of_a_message(name: str, part: str) -> None:
-    role = "assistant" if part in {"ToolCall", "Thinking", "Refusal", "ProviderPart"} else "user"
+    role: Any = "assistant" if part in {"ToolCall", "Thinking", "Refusal", "ProviderPart"} else "user"
     wires: list[WireRequest] = []
     for value in made(PARTS[part]):
         message = Message(role, (Text("before"), value))
@@ -190,7 +196,10 @@ def test_so_does_a_change_within_a_part_of_a_message(name: str, part: str) -> No
 @pytest.mark.parametrize("name", sorted(CODECS))
 def test_what_is_sent_to_somebody_else_does_not_split_the_cache(name: str) -> None:
     elsewhere = {"anthropic-messages" if "openai" in name else "openai-chat": {"new_field": 1}}
-    plain, other = (encoded(name, ChatRequest(**{**CONVERSATION, "extra": extra})) for extra in ({}, elsewhere))
+    plain, other = (
+        encoded(name, ChatRequest(**CONVERSATION)),
+        encoded(name, ChatRequest(**CONVERSATION, extra=elsewhere)),
+    )
     assert key_of(name, plain) == key_of(name, other)
 
 
@@ -201,9 +210,11 @@ def test_other_spellings_of_one_question_have_one_key(name: str) -> None:
         {"messages": [{"role": "user", "content": "hi"}], "stop": ["x"], "temperature": 0.0},
         {"messages": [Message.user([Text("hi")])], "stop": ("x",), "temperature": -0.0},
     ]
-    plain = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
-    tools = [{"type": "function", "function": plain}]
-    turned = [{"function": {"parameters": {"properties": {}, "type": "object"}, **plain}, "type": "function"}]
+    plain: dict[str, Any] = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
+    tools: list[dict[str, Any]] = [{"type": "function", "function": plain}]
+    turned: list[dict[str, Any]] = [
+        {"function": {"parameters": {"properties": {}, "type": "object"}, **plain}, "type": "function"}
+    ]
     requests = [ChatRequest(**one, tools=each) for one in spelled for each in (tools, turned)]
     assert len({key_of(name, encoded(name, request)) for request in requests}) == 1
 

@@ -125,7 +125,7 @@ def test_a_thousand_identical_calls_make_one_upstream_call() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["is cancelled", "has no more time", "fails over", "finds no connection"])
 def test_a_thousand_identical_calls_ask_once_more_where_their_leader(end: str) -> None:
-    bad = {
+    bad: dict[str, Answer] = {
         "fails over": Reply(404, json={"error": {"type": "not_found_error", "message": "no"}}, delay=5.0),
         "finds no connection": Broken(delay=5.0),
     }

@@ -71,3 +71,11 @@ def test_every_other_mistake_is_told() -> None:
     assert len(caught.value.mistakes) >= 2
     with pytest.raises(penstock.ConfigError, match="providers"):
         keyless({"providers": 3})
+
+
+def test_its_cache_is_kept_in_memory_whatever_keeps_the_apps(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+    path.write_text('[routes.default]\ncascade = ["openai/gpt-4o"]\n[cache]\npath = "cache.db"\nttl = 60\n')
+    cache = keyless(path).cache
+    assert cache is not None
+    assert (cache.store, cache.options, cache.ttl) == ("memory", {}, 60)

@@ -245,6 +245,7 @@ def test_a_new_key_is_sent_from_then_on_and_the_circuit_of_the_old_one_is_closed
             assert "key:openai/0" in (await kernel.snapshot()).breakers
             changed = config(providers={"anthropic": {"api_key": KEY}, "openai": {"api_key": "sk-new"}})
             await kernel.reload(changed)
+            assert "key:openai/0" not in (await kernel.snapshot()).breakers
             assert (await kernel.complete("hello", model=GPT)).text == "forty-two"
 
     run(main)
@@ -351,6 +352,21 @@ def test_a_file_is_read_and_its_mistakes_change_nothing(tmp_path: Path) -> None:
             assert window(kernel) == (30_000, 0, 0)
 
     run(main)
+
+
+def test_a_file_in_another_folder_may_not_move_the_ledger(tmp_path: Path) -> None:
+    text = f'[providers.openai]\napi_key = "{KEY}"\n[routes.default]\ncascade = ["{GPT}"]\n[ledger]\n'
+    (tmp_path / "elsewhere").mkdir()
+    here, there, beside = (tmp_path / name for name in ("a.toml", "elsewhere/a.toml", "b.toml"))
+    for path in (here, there, beside):
+        path.write_text(text)
+
+    async def main() -> None:
+        async with penstock.open_kernel(here, transport=ScriptedTransport(good)) as kernel:
+            assert await refusal_of(kernel, there) == ["ledger.path"]
+            await kernel.reload(beside)
+
+    trio.run(main)  # the file's thread knows no virtual time
 
 
 def test_listeners_hear_of_it_with_the_sections_that_differ() -> None:

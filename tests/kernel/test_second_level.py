@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -217,7 +217,7 @@ def test_a_store_whose_plugin_breaks_is_opened_again(caplog: pytest.LogCaptureFi
     opened: list[float] = []
 
     @asynccontextmanager
-    async def open_it(_options: Any, _tools: Any) -> AsyncIterator[CacheStore]:
+    async def open_it(_options: Any, _tools: Any) -> AsyncGenerator[CacheStore]:
         async def burst() -> None:
             await trio.sleep(10)
             raise RuntimeError("burst")

@@ -207,8 +207,8 @@ def test_in_an_outage_answers_past_their_time_are_served_and_say_so(outage: Answ
         for _ in range(5):
             response = await kernel.complete("hello", timeout=60)
             assert (response.cache, response.text, response.target) == ("stale", "answer 1", SONNET)
-        assert response.saved is not None
-        assert response.saved.age >= 3_000
+            assert response.saved is not None
+            assert response.saved.age >= 3_000
         with pytest.raises(errors.CallError):
             await kernel.complete("a question of which nothing is stored", timeout=60)
 

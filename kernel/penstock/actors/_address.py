@@ -71,6 +71,13 @@ class Address:
             return
         box.send(Envelope(message, None, math.inf, context, True))
 
+    def waive(self, owed: str) -> None:
+        """Nothing is owed after all: its ask was answered, and the actor keeps nothing of it. Its slot is free."""
+        box = self._box
+        if owed in box.owing:
+            box.owing.discard(owed)
+            box.free.release()
+
     def owes(self, owed: str) -> bool:
         """True while a tell of that id is owed."""
         return owed in self._box.owing

@@ -294,10 +294,13 @@ class CacheRef:
 
         With `read` False nothing that is stored is given, with `max_age` nothing older; who joins a flight is given
         what comes of it, and has to judge that itself. Raises the error of a flight that ended in one that would meet
-        this call too. `end` is owed.
+        this call too. `end` is owed, but after a hit: the actor keeps nothing of that.
         """
         message = _Lookup(lookup_id, key, may_lead, deadline, read, max_age)
-        return await self._address.ask(message, owes=lookup_id, deadline=deadline, context=context)
+        found = await self._address.ask(message, owes=lookup_id, deadline=deadline, context=context)
+        if isinstance(found, Hit):
+            self._address.waive(lookup_id)
+        return found
 
     async def peek(self, key: str, *, deadline: float, context: object = None) -> Entry | None:
         """An answer that is stored already, fresh or not. Joins no flight and owes nothing."""

@@ -30,6 +30,7 @@ class _Entry(NamedTuple):
 
 COMMANDS = {
     "ask": _Entry("penstock.cli._ask", "ask", "Ask once; the answer goes to stdout."),
+    "budget": _Entry("penstock.cli._budget", "budget", "See, change and report what accounts may spend."),
     "cache": _Entry("penstock.cli._cache", "cache", "See what the cache holds, why not, and empty it."),
     "check": _Entry("penstock.cli._check", "check", "Check a configuration; tell all mistakes at once."),
     "demo": _Entry("penstock.cli._demo", "demo", "Watch calls survive an outage, without keys or network."),

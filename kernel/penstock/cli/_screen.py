@@ -26,9 +26,17 @@ def make_console() -> Console:
     return Console(markup=False, emoji=False, highlight=False, width=width)
 
 
-def make_table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
-    """A table without a box: it reads the same on paper, in a log and in a terminal."""
-    table = Table(title=title, box=None, pad_edge=False, title_justify="left", title_style="bold", header_style="dim")
+def make_table(*columns: str, title: str | None = None, right: tuple[str, ...] = (), gap: int = 2) -> Table:
+    """A table without a box: it reads the same on paper, in a log and in a terminal. `gap`: spaces between columns."""
+    table = Table(
+        title=title,
+        box=None,
+        pad_edge=False,
+        padding=(0, gap // 2, 0, gap - gap // 2),
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+    )
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return table

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-__all__ = ["days_since", "dollars", "plain", "seconds", "tokens"]
+__all__ = ["days_since", "dollars", "plain", "seconds", "short_tokens", "span", "tokens"]
 
 # What moves a cursor, sets a title or rings a bell: everything of C0 and C1 but line breaks and tabs.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in b"\n\t"}
@@ -26,7 +26,8 @@ def dollars(amount: Decimal | float | None) -> str:
     size = abs(float(amount))
     if size == 0:
         return "$0"
-    return f"${amount:,.2f}" if size >= 10 else f"${amount:.4f}" if size >= 0.01 else f"${amount:.6f}"
+    digits = 2 if size >= 10 else 4 if size >= 0.01 else 6
+    return f"{'-' if amount < 0 else ''}${abs(amount):,.{digits}f}"
 
 
 def tokens(count: int) -> str:
@@ -34,9 +35,26 @@ def tokens(count: int) -> str:
     return f"{count:,}"
 
 
+def short_tokens(count: int) -> str:
+    """A count in nine characters: from ten million on four digits."""
+    if abs(count) < 10_000_000:
+        return f"{count:,}"
+    size, unit = (10**6, "M") if abs(count) < 9_999_500_000 else (10**9, "G")
+    return f"{count / size:,.4g} {unit}"
+
+
 def seconds(span: float) -> str:
     """A span of time."""
     return f"{span * 1000:.0f} ms" if span < 1 else f"{span:.1f} s"
+
+
+def span(length: float) -> str:
+    """A longer span of time, in its two largest units."""
+    left = round(length)
+    for size, unit, smaller, small in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min")):
+        if left >= size:
+            return f"{left // size} {unit} {left % size // smaller} {small}"
+    return f"{left // 60} min" if left >= 120 else f"{left} s"
 
 
 def days_since(day: str, now: float) -> int | None:

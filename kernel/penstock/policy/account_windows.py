@@ -16,7 +16,7 @@ from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import WindowRow, WindowUse
 from penstock.policy.window import Per, bucket_at, rolling_period, window_at
 
-__all__ = ["AccountSnapshot", "AccountWindow", "AccountWindows", "WindowSnapshot", "window_key"]
+__all__ = ["AccountSnapshot", "AccountWindow", "AccountWindows", "WindowSnapshot", "window_key", "window_of"]
 
 ROLLING = "rolling"
 MOST_PATHS = 4_096

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -102,7 +102,7 @@ class FakeCacheStore(CacheStore):
                 raise self.error
 
     @asynccontextmanager
-    async def _open(self, _options: Any, tools: PluginTools) -> AsyncIterator[CacheStore]:
+    async def _open(self, _options: Any, tools: PluginTools) -> AsyncGenerator[CacheStore]:
         self._wall = tools.wall
         self.times_open += 1
         yield self

@@ -157,7 +157,8 @@ async def journal_adds_up_by_account_and_target(make: MakeLedger) -> None:
             Settle(hold_id="no hold", charged=Amount(1), spent=(haiku,), account="other", windows=(window,)),
         ]
         await bench.commit(*[bench.reserve(hold_id, window, tokens=9, account="team/ü") for hold_id in ("a", "b", "c")])
-        await bench.commit(*charges)
+        for charge in charges:
+            await bench.one(charge)
         await bench.commit(*charges)
         rows = await bench.store.spending(since=0, until=await bench.now() + 1)
         total: dict[tuple[str, str, bool], list[int]] = {}

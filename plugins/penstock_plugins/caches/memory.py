@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from penstock.hookspecs import CacheStoreSpec, PluginTools, hookimpl
@@ -11,7 +11,7 @@ __all__ = ["penstock_caches"]
 
 
 @asynccontextmanager
-async def _open(_options: None, _tools: PluginTools) -> AsyncIterator[None]:
+async def _open(_options: None, _tools: PluginTools) -> AsyncGenerator[None]:
     yield None
 
 

@@ -7,7 +7,7 @@ Several processes may use one file; a process that forks opens a kernel anew. No
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -172,7 +172,7 @@ def _path(options: SqliteCacheOptions, folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def open_sqlite_cache(options: SqliteCacheOptions, tools: PluginTools) -> AsyncIterator[SqliteCache]:
+async def open_sqlite_cache(options: SqliteCacheOptions, tools: PluginTools) -> AsyncGenerator[SqliteCache]:
     """The store; its file is opened when it is first asked. Raises PluginLoadError where its folder does not exist."""
     path = _path(options, tools.folder)
     store = SqliteCache(path, options.max_bytes, tools.wall)

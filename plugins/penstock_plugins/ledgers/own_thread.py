@@ -100,21 +100,20 @@ class OwnThread:
         """
         job = _Job(act)
         try:
-            with trio.move_on_after(patience):
+            with trio.CancelScope(deadline=trio.current_time() + patience):
                 if self._unfinished is not None:
                     await self._unfinished.wait()
                 self._put(cast("_Job[object]", job))
                 await job.wait()
-            if not job.finished:
-                if job.begin():
-                    raise StuckError(begun=False)
+            has_begun = job.finished or not job.begin()
+            if has_begun and not job.finished:
                 with trio.move_on_after(patience):
                     await job.wait()
         except BaseException:
             job.begin()
             raise
         if not job.finished:
-            raise StuckError(begun=True)
+            raise StuckError(begun=has_begun)
         if job.error is not None:
             raise job.error
         return cast("R", job.result)

@@ -1,9 +1,11 @@
 """`[ledger] store = "redis"`: budgets shared by machines, on a Redis (7 and up) or Valkey server.
 
-Needs `penstock[redis]`. Each batch is one script, which the server carries out alone and as one, by its own clock. All
-keys carry one hash tag: a cluster keeps a ledger on one node. What it survives is what the server survives: with
-`appendonly yes` and `appendfsync always` a crash of it, with less a second's writes may be lost; a failover may lose
-what its replicas had not yet. `maxmemory-policy` must be `noeviction`, or the server forgets what was spent.
+Needs `penstock[redis]`. Each batch is one call of a function, which the server carries out alone and as one, by its own
+clock. All keys carry one hash tag: a cluster keeps a ledger on one node.
+
+What it survives is what the server survives: with `appendonly yes` and `appendfsync always` its crash, with less a
+second's writes may be lost; a failover may lose what its replicas had not yet. `maxmemory-policy` must be `noeviction`,
+or the server forgets what was spent.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, 
 from penstock_plugins.ledgers.redis_ledger import wire
 
 if TYPE_CHECKING:
-    from penstock_plugins.ledgers.redis_ledger.link import Link, Script, Server
+    from penstock_plugins.ledgers.redis_ledger.link import Library, Link, Server
 
 __all__ = ["RedisLedger", "RedisLedgerOptions", "open_redis_ledger", "penstock_ledgers"]
 
 BOOK = files("penstock_plugins.ledgers.redis_ledger").joinpath("book.lua").read_text(encoding="utf-8")
-KEYS = ("meta", "windows", "ends", "holds", "due", "settled", "history", "journal", "quarters")
+KEYS = ("windows", "ends", "holds", "due", "settled", "history", "journal", "quarters")
 """The keys of a ledger, in the order of the book's KEYS."""
 SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Whether TLS is spoken."""
@@ -67,15 +69,15 @@ class RedisLedger(LedgerStore):
     shared: ClassVar[bool] = True
     durable: ClassVar[bool] = True
 
-    def __init__(self, link: Link, book: Script, namespace: str, *, now: Callable[[], float] | None = None) -> None:
+    def __init__(self, link: Link, book: Library, namespace: str, *, now: Callable[[], float] | None = None) -> None:
         self._link = link
         self._book = book
-        self._keys = [f"{{penstock:{namespace}}}:{name}" for name in KEYS]
-        self._key: dict[str, str] = dict(zip(KEYS, self._keys, strict=True))
+        self._keys = [f"{{penstock:{namespace}}}:{name}".encode() for name in KEYS]
+        self._key: dict[str, bytes] = dict(zip(KEYS, self._keys, strict=True))
         self._now = now
 
     async def commit(self, steps: Sequence[Step]) -> Landed:
-        """One script, one round trip."""
+        """One function of the server, one round trip."""
         now = "" if self._now is None else repr(self._now())
         reply = await self._link.run(self._book, self._keys, wire.packed_steps(steps), now)
         with wire.understood():
@@ -86,7 +88,8 @@ class RedisLedger(LedgerStore):
         now = (await self.commit(())).now
         found = await self._read("windows", keys)
         with wire.understood():
-            rows = [wire.window_row(key, packed, now) for key, packed in found.items()]
+            # The field without a name is the book's own.
+            rows = [wire.window_row(key, packed, now) for key, packed in found.items() if key]
         return [row for row in rows if (row.ends_at, row.limit_tokens, row.limit_nano_usd) != (None, None, None)]
 
     async def holds(self) -> Sequence[HoldRow]:
@@ -135,7 +138,7 @@ async def open_redis_ledger(
     Raises PluginLoadError where coredis is not installed, ConfigError where the URL is none.
     """
     try:
-        from penstock_plugins.ledgers.redis_ledger.link import Link, Script  # noqa: PLC0415 - coredis is an extra
+        from penstock_plugins.ledgers.redis_ledger.link import Library, Link  # noqa: PLC0415 - coredis is an extra
     except ImportError:
         raise PluginLoadError("[ledger] store = redis needs coredis: pip install 'penstock[redis]'") from None
     del tools
@@ -145,7 +148,7 @@ async def open_redis_ledger(
     _server(options, tls)
     async with trio.open_nursery() as nursery:
         link = Link(lambda: _server(options, tls), options.timeout, nursery)
-        yield RedisLedger(link, Script.of(BOOK), options.namespace, now=now)
+        yield RedisLedger(link, Library.of(BOOK, "penstock_ledger"), options.namespace, now=now)
         nursery.cancel_scope.cancel()
 
 

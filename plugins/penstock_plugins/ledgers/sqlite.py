@@ -10,7 +10,7 @@ opened.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -41,12 +41,12 @@ class SqliteLedgerOptions:
 
 
 @asynccontextmanager
-async def open_sqlite_ledger(options: SqliteLedgerOptions, tools: PluginTools) -> AsyncIterator[LedgerStore]:
+async def open_sqlite_ledger(options: SqliteLedgerOptions, tools: PluginTools) -> AsyncGenerator[LedgerStore]:
     """Opens the ledger in a file.
 
     Raises ConfigError where it takes hands to make the file usable: it is another program's, of a newer penstock,
-    damaged, on a network file system, in a folder that may not be written to. What may pass (another process writes, the
-    disk is full) is logged; until it has passed, `commit` raises LedgerUnavailableError.
+    damaged, on a network file system, in a folder that may not be written to. What may pass (another process writes,
+    the disk is full) is logged; until it has passed, `commit` raises LedgerUnavailableError.
     """
     from penstock_plugins.ledgers.sqlite_store import SqliteLedger  # noqa: PLC0415 - sqlite3 only where it is used
 

@@ -137,9 +137,7 @@ class SqliteFile:
             # Counts for a new file alone. Half the usual size: every batch writes a handful of pages, each whole.
             connection.execute("PRAGMA page_size = 2048")
             bring_up_to_date(connection)
-            ((journal,),) = connection.execute("PRAGMA journal_mode = WAL")
-            if journal != "wal":
-                raise ConfigError(f"[ledger] path: {self.path} is on a file system on which SQLite has no WAL")
+            _begin_wal(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA trusted_schema = OFF")
@@ -153,6 +151,12 @@ class SqliteFile:
         self._checked = 0
         self._identity = _identity(self.path)
         return connection
+
+
+def _begin_wal(connection: sqlite3.Connection) -> None:
+    ((journal,),) = connection.execute("PRAGMA journal_mode = WAL")
+    if journal != "wal":
+        raise ConfigError("it is on a file system on which SQLite has no WAL: name another path")
 
 
 def read_file(path: Path, act: Callable[[sqlite3.Connection], T], *, timeout: float) -> T:

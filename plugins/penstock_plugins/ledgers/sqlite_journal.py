@@ -53,19 +53,15 @@ class SqliteJournal:
             row = self._rows.get(key)
             if row is None:
                 row = self._rows[key] = self._read(key)
-            for index, figure in enumerate(
-                (
-                    1,
-                    one.attempts,
-                    one.input_tokens,
-                    one.cached_input_tokens,
-                    one.cache_write_tokens,
-                    one.output_tokens,
-                    one.reasoning_tokens,
-                    one.nano_usd,
-                )
-            ):
-                row[index] += figure
+            # One by one: a loop over them costs twice as much, in every call.
+            row[0] += 1
+            row[1] += one.attempts
+            row[2] += one.input_tokens
+            row[3] += one.cached_input_tokens
+            row[4] += one.cache_write_tokens
+            row[5] += one.output_tokens
+            row[6] += one.reasoning_tokens
+            row[7] += one.nano_usd
             self._touched.add(key)
 
     def write(self) -> None:

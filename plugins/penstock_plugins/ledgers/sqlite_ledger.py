@@ -20,7 +20,7 @@ from penstock_plugins.ledgers.sqlite_pages import SqlitePages
 __all__ = ["SqliteLedgerBook", "open_book", "time_of"]
 
 MOST_PAGES = 20_000
-"""Windows, holds and rows of the journal that are kept in memory, some twenty megabytes: beyond that all are read anew."""
+"""Windows, holds and rows of the journal in memory, some twenty megabytes: beyond that all are read anew."""
 PURGE_EVERY = 0.1
 """Seconds between two looks at what may be deleted."""
 PURGE_AT_ONCE = 1_000
@@ -43,7 +43,7 @@ def open_book(connection: sqlite3.Connection) -> tuple[LedgerBook, SqlitePages]:
 
 
 def time_of(wall: Callable[[], float]) -> float:
-    """The time by a clock. Raises LedgerUnavailableError where that is none: it must not be remembered as the latest."""
+    """The time by a clock. Raises LedgerUnavailableError where it tells none: that must not become the latest."""
     now = wall()
     if not EARLIEST < now < LATEST:
         raise LedgerUnavailableError(f"the clock of this machine says {now!r}, which is no Unix time: set it")
@@ -100,15 +100,14 @@ class SqliteLedgerBook:
         read.pages.write()
         if read.book.tombstone != longest_lease:
             connection.execute("UPDATE ledger SET longest_lease = ?", (read.book.tombstone,))
-        self._purge(read)
-        if read.pages.size > MOST_PAGES:
-            self._read = None
+        if now >= self._purge_at:
+            self._purge(read)
         return landed
 
     def _purge(self, read: _Read) -> None:
         now = read.book.now
-        if now < self._purge_at:
-            return
+        if read.pages.size > MOST_PAGES:
+            self._read = None
         if not read.pages.purge(PURGE_AT_ONCE):
             self._purge_at = now + PURGE_EVERY
         if now >= self._purge_journal_at:

@@ -66,6 +66,10 @@ ON CONFLICT (id) DO UPDATE SET
 """
 _NOTE = 'INSERT INTO history (at, action, account, "window", before, after, reason) VALUES (?, ?, ?, ?, ?, ?, ?)'
 _WRITE_LIMITS = 'INSERT OR REPLACE INTO limits ("window", tokens, nano_usd) VALUES (?, ?, ?)'
+_PURGE_HOLDS = "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE settled = 1 AND ends_at <= ? LIMIT ?)"
+_PURGE_BUCKETS = """
+DELETE FROM buckets WHERE ("window", "end") IN (SELECT "window", "end" FROM buckets WHERE "end" <= ? LIMIT ?)
+"""
 
 
 class SqlitePages:
@@ -128,11 +132,11 @@ class SqlitePages:
 
     def holds_below(self, account: str) -> list[HoldPage]:  # noqa: D102
         self.write()
-        query = "SELECT id FROM holds WHERE settled = 0 ORDER BY ends_at, id"
-        arguments: tuple[str, ...] = ()
-        if account:
-            query = query.replace("ORDER", "AND (account = ? OR account >= ? AND account < ?) ORDER")
-            arguments = (account, f"{account}/", f"{account}0")
+        query = (
+            "SELECT id FROM holds WHERE settled = 0 AND (? = '' OR account = ? OR account >= ? AND account < ?)"
+            " ORDER BY ends_at, id"
+        )
+        arguments = account, account, f"{account}/", f"{account}0"
         return self._found(self._connection.execute(query, arguments).fetchall())
 
     def add_hold(self, page: HoldPage) -> None:  # noqa: D102
@@ -220,11 +224,7 @@ class SqlitePages:
     def purge(self, most: int) -> bool:
         """Deletes rows of which nothing counts any more, so many of each table. True where more may be left."""
         more = False
-        for statement in (
-            "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE settled = 1 AND ends_at <= ? LIMIT ?)",
-            'DELETE FROM buckets WHERE ("window", "end") IN'
-            ' (SELECT "window", "end" FROM buckets WHERE "end" <= ? LIMIT ?)',
-        ):
+        for statement in (_PURGE_HOLDS, _PURGE_BUCKETS):
             more |= self._connection.execute(statement, (self._now, most)).rowcount >= most
         return more
 

@@ -18,7 +18,7 @@ _WORDS: dict[int, str] = {
     sqlite3.SQLITE_PERM: "it, or its folder, may not be written to: give this user leave to",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: see that its folder exists, and that this user may write there",
     sqlite3.SQLITE_IOERR: "the disk failed to read or write: see what the system's log says of it",
-    sqlite3.SQLITE_CORRUPT: "it is damaged: stop what uses it and put a copy in its place, or move it away to begin anew",
+    sqlite3.SQLITE_CORRUPT: "it is damaged: stop what uses it and put a copy in its place, or move it away",
     sqlite3.SQLITE_NOTADB: "it is no SQLite database: name another path in [ledger], or put a copy in its place",
 }
 
@@ -31,8 +31,23 @@ _LASTING = (
 )
 
 NETWORK = frozenset(
-    "afs beegfs ceph cifs fuse.glusterfs fuse.s3fs fuse.sshfs fuse.gcsfuse gfs2 glusterfs lustre ncpfs nfs nfs3 nfs4 "
-    "ocfs2 smb smb2 smb3 smbfs".split()
+    {
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+    }
+    | {"gfs2", "ocfs2", "fuse.gcsfuse", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"}
 )
 """Names of file systems that several machines share: the memory that SQLite's WAL shares between processes does not
 reach from one machine to the other."""

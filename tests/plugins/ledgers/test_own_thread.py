@@ -13,6 +13,9 @@ from supervised import cancelled_everywhere
 
 from penstock_plugins.ledgers.own_thread import Begin, OwnThread, StuckError
 
+SHORT = 0.3
+"""Seconds in which a thread that is there comes to its turn, on a loaded machine too."""
+
 
 @asynccontextmanager
 async def own_thread(rest: Callable[[bool], None] = lambda _: None) -> AsyncGenerator[OwnThread]:
@@ -58,8 +61,9 @@ def test_the_next_job_waits_until_a_cancelled_one_that_had_begun_is_done() -> No
     done: list[str] = []
     go_on = threading.Event()
 
-    def slow(begin: Begin) -> None:
+    def slow(begin: Begin, token: trio.lowlevel.TrioToken, scope: trio.CancelScope) -> None:
         assert begin()
+        token.run_sync_soon(scope.cancel)
         assert go_on.wait(5)
         done.append("slow")
 
@@ -68,8 +72,9 @@ def test_the_next_job_waits_until_a_cancelled_one_that_had_begun_is_done() -> No
 
     async def main() -> None:
         async with own_thread() as thread:
-            with trio.move_on_after(0.02):
-                await thread.ask(slow, patience=5.0)
+            token = trio.lowlevel.current_trio_token()
+            with trio.CancelScope() as scope:
+                await thread.ask(lambda begin: slow(begin, token, scope), patience=5.0)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lambda: thread.ask(next_one, patience=5.0))
                 await trio.testing.wait_all_tasks_blocked()
@@ -116,11 +121,12 @@ def test_a_stuck_job_is_waited_for_in_vain_for_so_long_and_then_all_goes_on(*, h
 
     async def main() -> None:
         async with own_thread() as thread:
+            await thread.ask(begun, patience=5.0)
             with pytest.raises(StuckError) as raised:
-                await thread.ask(stuck, patience=0.02)
+                await thread.ask(stuck, patience=SHORT)
             assert raised.value.begun is has_begun
             with pytest.raises(StuckError) as raised:
-                await thread.ask(begun, patience=0.02)
+                await thread.ask(begun, patience=SHORT)
             assert raised.value.begun is False
             go_on.set()
             assert await thread.ask(begun, patience=5.0) == "begun"
@@ -135,9 +141,10 @@ def test_closing_waits_for_a_stuck_job_no_longer_than_told() -> None:
 
     async def main() -> None:
         thread = OwnThread("test-own-thread", rest=lambda _: None, pause=0.01)
+        await thread.ask(begun, patience=5.0)
         with pytest.raises(StuckError):
-            await thread.ask(lambda _: go_on.wait(5), patience=0.01)
-        assert not await thread.close(closed.set, patience=0.02)
+            await thread.ask(lambda begin: begin() and go_on.wait(5), patience=SHORT)
+        assert not await thread.close(closed.set, patience=SHORT)
         assert not closed.is_set()
         go_on.set()
         # What it owns is let go of as soon as it can.

@@ -12,7 +12,7 @@ from valkey_process import Valkey, free_port, running
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock.policy.holds import Amount, Line
-from penstock.policy.ledger_steps import Held, Known, Reserve, Settle, WindowUse
+from penstock.policy.ledger_steps import Change, Held, Known, Reserve, Settle, Spent, WindowUse
 from penstock_plugins.ledgers.redis import KEYS, RedisLedger
 
 WINDOW = WindowUse("day:UTC:team", 9e9, rolling=False, limit_tokens=100)
@@ -98,6 +98,23 @@ def test_a_server_that_hangs_costs_the_timeout_and_no_more(tmp_path: Path) -> No
         trio.run(main, server)
 
 
+def test_a_server_that_hangs_leaves_no_connection_behind(valkey: Valkey) -> None:
+    """What was given up is over for the server too, and the next question goes another way."""
+
+    async def main() -> None:
+        async with opened(valkey.url, "left", timeout=0.2) as store:
+            await store.commit((reserve("a"),))
+            before = clients(valkey)
+            # Only what writes waits: the server itself still tells who is there.
+            valkey.say("CLIENT", "PAUSE", "600", "WRITE")
+            await unavailable(store)
+            await until(lambda: clients(valkey) < before)
+            with trio.fail_after(20):
+                await patiently(store.holds)
+
+    trio.run(main)
+
+
 def test_a_paused_server_is_used_again_once_it_goes_on(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened(valkey.url, "paused", timeout=0.2) as store:
@@ -139,6 +156,23 @@ def test_a_replica_is_told_from_a_primary_and_used_once_it_is_one(tmp_path: Path
         trio.run(main, server)
 
 
+def test_a_replica_is_left_for_whoever_has_its_name(tmp_path: Path, valkey: Valkey) -> None:
+    """A name may lead to another server by then; the one that became a replica stays as alive as it was."""
+    url = tmp_path / "url"
+
+    async def main(old: Valkey) -> None:
+        url.write_text(old.url)
+        async with opened(f"file:{url}", "renamed") as store:
+            await store.commit(())
+            old.say("REPLICAOF", "127.0.0.1", str(free_port()))
+            url.write_text(valkey.url)
+            assert "replica" in await unavailable(store)
+            await store.commit(())
+
+    with running(tmp_path) as old:
+        trio.run(main, old)
+
+
 def test_a_failover_keeps_what_the_replica_had(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
@@ -163,11 +197,11 @@ def test_a_failover_keeps_what_the_replica_had(tmp_path: Path) -> None:
             trio.run(main, first, second)
 
 
-def test_a_server_that_forgot_the_script_is_sent_it_again(valkey: Valkey) -> None:
+def test_a_server_that_forgot_the_function_is_sent_it_again(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened(valkey.url, "flushed") as store:
             for number in range(3):
-                valkey.say("SCRIPT", "FLUSH")
+                valkey.say("FUNCTION", "FLUSH")
                 await store.commit((reserve(f"h{number}"),))
             assert await held(store) == 30
 
@@ -183,8 +217,16 @@ def test_a_key_of_a_wrong_type_changes_nothing(name: str, valkey: Valkey) -> Non
                 if other != name:
                     valkey.say("DEL", f"{{penstock:{namespace}}}:{other}")
             valkey.say("SET", f"{{penstock:{namespace}}}:{name}", "something else")
-            said = await unavailable(store)
-            assert "choose another namespace" in said
+            with pytest.raises(LedgerUnavailableError, match="choose another namespace"):
+                # All that a batch can write: a hold, a charge with its journal, and a change with its history.
+                await store.commit(
+                    (
+                        reserve("a"),
+                        Settle(hold_id="a", charged=Amount(1), spent=(Spent(target="t"),)),
+                        reserve("b"),
+                        Change(account="team", window=WINDOW, limit_tokens=5),
+                    )
+                )
             assert valkey.say("EVAL", "return #redis.call('KEYS', ARGV[1])", "0", f"?penstock:{namespace}*") == ":1"
 
     trio.run(main)
@@ -194,7 +236,8 @@ def test_content_of_another_version_is_left_alone(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened(valkey.url, "version") as store:
             await store.commit((reserve("a"),))
-            valkey.say("HSET", "{penstock:version}:meta", "version", "2")
+            script = "return redis.call('HSET', KEYS[1], '', struct.pack('<dddd', 2, 0, 60, 0))"
+            valkey.say("EVAL", script, "1", "{penstock:version}:windows")
             with pytest.raises(ConfigError, match="of version 2, and this penstock keeps version 1"):
                 await store.commit(())
 

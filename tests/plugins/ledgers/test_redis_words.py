@@ -17,6 +17,7 @@ from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_steps import Change, Reserve, Settle, Step, TopUp, WindowUse
 from penstock_plugins.ledgers.redis import RedisLedgerOptions, open_redis_ledger, penstock_ledgers
+from penstock_plugins.ledgers.redis_ledger.link import Server
 
 HELLO = b"%3\r\n$5\r\nproto\r\n:3\r\n$7\r\nversion\r\n$3\r\n7.0\r\n$2\r\nid\r\n:1\r\n"
 PASSWORD = "p%40ss-the-canary"
@@ -121,6 +122,11 @@ def test_a_wrong_password_is_told_and_not_shown(
     with running(tmp_path) as server:
         trio.run(main, server)
     assert "canary" not in caplog.text
+
+
+def test_a_server_shows_no_password() -> None:
+    server = Server(host="localhost", port=6379, username="me", password=PASSWORD)
+    assert "canary" not in f"{server} {server!r}"
 
 
 def test_a_password_that_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The ledger in an SQLite file keeps the laws of all stores, each store with a thread of its own, several on one file."""
+"""The ledger in an SQLite file keeps the laws of all stores, several stores on one file included."""
 
 from __future__ import annotations
 

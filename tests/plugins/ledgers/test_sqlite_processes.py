@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Self
 
 import attrs
 import pytest
@@ -61,7 +62,7 @@ class Fleet:
             _, said = process.communicate(timeout=60)
             assert process.returncode == 0, said.decode()
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,185 +1,267 @@
-#!lua
+#!lua name=penstock_ledger
 -- The book of a ledger on Redis or Valkey: carries out one batch of steps, all of it or nothing.
 --
 -- It is penstock.policy.ledger_book once more, on keys of the server; both answer alike, which tests compare step by
 -- step. First everything is read and reckoned, in tables of this script; what was changed is written at the end. So a
 -- step that fails, a key of a wrong type or a full memory leave all as it was.
 --
--- KEYS     all that a ledger has, under one hash tag (one slot of a cluster):
---   1 meta     hash: version, now (the latest time ever), tombstone (the longest lease, in seconds)
---   2 windows  hash: window key -> packed {limit tokens, limit money, {bucket, ...}}, the limits only if set by hand
---   3 ends     sorted set: window key by the end of its last bucket; then it is looked at and forgotten
---   4 holds    hash: id -> packed {account, output, reserved at, lease ends, top-ups, lapsed, {part, ...}}
---   5 due      sorted set: id by the time at which something is to be done about the hold
---   6 settled  sorted set: id by the time until which it is known as settled
---   7 history  list of packed rows: what was done by hand
---   8 journal  hash: packed {quarter, account, target, estimated} -> packed sums
---   9 quarters sorted set: fields of the journal by their quarter of an hour
+-- KEYS     (`K` below) all that a ledger has, under one hash tag (one slot of a cluster):
+--   1 windows  hash: window key -> doubles: limit tokens, limit USD and nano-USD (-1 where none is set by hand), and
+--              ten for each bucket; the field '' -> doubles: version, now (the latest time ever), tombstone (the
+--              longest lease, in seconds), and the time before which nothing is due
+--   2 ends     sorted set: window key by the end of its last bucket; then it is looked at and forgotten
+--   3 holds    hash: id -> packed {account, output, reserved at, lease ends, top-ups, lapsed, {part, ...}}
+--   4 due      sorted set: id by the time at which something is to be done about the hold
+--   5 settled  sorted set: id by the time until which it is known as settled
+--   6 history  list of packed rows: what was done by hand
+--   7 journal  hash: packed {quarter, account, target, estimated} -> packed sums
+--   8 quarters sorted set: fields of the journal by their quarter of an hour
 -- ARGV[1]  the steps, packed; ARGV[2] the time, or '' for the server's own
 -- Answers  packed {now, {answer, ...}}, or {false, version} where the content is of another version
 --
 -- Figures. Numbers here are doubles, exact up to 2^53, which is less than 10 million USD in nano-USD. So money is a
 -- pair: whole USD (rounded down) and the nano-USD above them, 0 to 999,999,999. An amount is {tokens, USD, nano-USD}.
+--
+-- Speed. Every call of every process waits for this. So it is a library (FUNCTION LOAD), whose functions are there
+-- already when it is called: made anew for each call, as EVALSHA does, they took a third of its time. It calls the server
+-- as seldom as it can, each time some microseconds, and changes figures in place.
 
 local VERSION = 1
 local E9, E6 = 1000000000, 1000000
-local QUARTER = 900        -- seconds: days of every time zone begin at a quarter of an hour
-local MOST_HISTORY = 10000 -- rows, some megabytes: what people do by hand is seldom more in years
+local QUARTER = 900           -- seconds: days of every time zone begin at a quarter of an hour
+local MOST_HISTORY = 10000    -- rows, some megabytes: what people do by hand is seldom more in years
 local JOURNAL_KEPT = 34560000 -- seconds, 400 days: a year can be compared with the one before
-local SWEEP = 1000         -- what is over is forgotten in portions, so that no batch waits long for it
+local SWEEPS, SWEPT = 10, 1000 -- a second, and what is over that each forgets: no batch waits long for it
+local HELD, SPENT, ESTIMATED = 2, 5, 8 -- where an amount begins in a bucket
 
-local META, WINDOWS, ENDS, HOLDS, DUE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local SETTLED, HISTORY, JOURNAL, QUARTERS = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+-- The functions, and what one call works on; `begin` makes that anew, for a call may have ended in an error.
+local B = {}
+local K, now, tombstone, next_due
 
-local call, pack, unpack_ = redis.call, cmsgpack.pack, cmsgpack.unpack
-local floor, fmod = math.floor, math.fmod
+function B.begin(keys)
+  K = keys
+  B.windows, B.changed_windows, B.holds, B.changed_holds = {}, {}, {}, {}
+  B.buried, B.journal, B.history, B.barred = {}, {}, {}, {}
+end
 
-local function exactly(number) return string.format('%.17g', number) end
+function B.exactly(number) return string.format('%.17g', number) end
 
 -- Amounts
 
-local function plus(a, b)
+function B.plus(a, b)
   local usd, nano = a[2] + b[2], a[3] + b[3]
   if nano >= E9 then usd, nano = usd + 1, nano - E9 end
   return {a[1] + b[1], usd, nano}
 end
 
-local function minus(a, b)
+function B.minus(a, b)
   local usd, nano = a[2] - b[2], a[3] - b[3]
   if nano < 0 then usd, nano = usd - 1, nano + E9 end
   return {a[1] - b[1], usd, nano}
 end
 
-local function less_money(a, b) return a[2] < b[2] or (a[2] == b[2] and a[3] < b[3]) end
+function B.less_money(a, b) return a[2] < b[2] or (a[2] == b[2] and a[3] < b[3]) end
 
-local function at_most(a, b)
-  local poorer = less_money(a, b) and a or b
+function B.at_most(a, b)
+  local poorer = B.less_money(a, b) and a or b
   return {math.min(a[1], b[1]), poorer[2], poorer[3]}
 end
 
-local function at_least(a, b)
-  local richer = less_money(a, b) and b or a
+function B.at_least(a, b)
+  local richer = B.less_money(a, b) and b or a
   return {math.max(a[1], b[1]), richer[2], richer[3]}
 end
 
-local function same(a, b) return a[1] == b[1] and a[2] == b[2] and a[3] == b[3] end
+-- The amount that begins at `at`.
+function B.cut(row, at) return {row[at], row[at + 1], row[at + 2]} end
 
-local NOTHING = {0, 0, 0}
-
--- Windows: {key, limit tokens, limit money, buckets, held, spent, estimated}. A bucket is {finish, held, spent,
--- estimated}; a window's own figures are the sums over its buckets, made when it is read: they cannot differ.
-
-local now, tombstone
-local windows, changed_windows = {}, {}
-
-local function window(key)
-  local page = windows[key]
-  if page then return page end
-  page = {key = key, limit_tokens = false, limit_money = false, buckets = {}}
-  page.held, page.spent, page.estimated = NOTHING, NOTHING, NOTHING
-  windows[key] = page
-  local kept = call('HGET', WINDOWS, key)
-  if not kept then return page end
-  page.kept = true
-  local read = unpack_(kept)
-  page.limit_tokens, page.limit_money = read[1], read[2]
-  for _, b in ipairs(read[3]) do
-    page.kept_until = b[1]
-    -- What has left the window is let go.
-    if b[1] > now then
-      local bucket = {finish = b[1], held = {b[2], b[3], b[4]}, spent = {b[5], b[6], b[7]}, estimated = {b[8], b[9], b[10]}}
-      page.buckets[#page.buckets + 1] = bucket
-      page.held = plus(page.held, bucket.held)
-      page.spent = plus(page.spent, bucket.spent)
-      page.estimated = plus(page.estimated, bucket.estimated)
-    end
+-- Adds an amount, or takes it away where the sign is -1, in place.
+function B.put(row, at, amount, sign)
+  local usd, nano = row[at + 1] + sign * amount[2], row[at + 2] + sign * amount[3]
+  if nano >= E9 then
+    usd, nano = usd + 1, nano - E9
+  elseif nano < 0 then
+    usd, nano = usd - 1, nano + E9
   end
-  return page
+  row[at], row[at + 1], row[at + 2] = row[at] + sign * amount[1], usd, nano
 end
 
-local function is_known(page) return #page.buckets > 0 or page.limit_tokens or page.limit_money end
+-- Windows. A page's `flat` is what is kept of it: three limits, then ten figures for each bucket: finish, held (3), spent
+-- (3), estimated (3). A bucket is the place at which its figures begin. A page's `sum` is like a bucket, of all of them:
+-- made when the page is read, for what is kept once cannot differ from itself.
+
+local FIRST, LONG = 4, 10
+local forms = {}
+
+-- The form of so many doubles.
+function B.form(number)
+  if not forms[number] then forms[number] = '<' .. string.rep('d', number) end
+  return forms[number]
+end
+
+function B.doubles(kept)
+  local number = #kept / 8
+  local flat = {struct.unpack(B.form(number), kept)}
+  flat[number + 1] = nil -- where it stopped to read
+  return flat
+end
+
+function B.open_page(key, kept)
+  local page = {key = key, kept = kept, limit_tokens = false, limit_money = false, flat = {-1, -1, -1},
+    sum = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, kept_until = false}
+  B.windows[key] = page
+  if not kept then return end
+  local flat, sum = B.doubles(kept), page.sum
+  page.limit_tokens = flat[1] >= 0 and flat[1]
+  page.limit_money = flat[2] >= 0 and {flat[2], flat[3]}
+  page.kept_until = #flat > FIRST and flat[#flat - LONG + 1]
+  -- What has left the window is let go.
+  local place = FIRST
+  while flat[place] and flat[place] <= now do place = place + LONG end
+  if place > FIRST then
+    for i = FIRST, #flat do flat[i] = flat[i + place - FIRST] end
+  end
+  page.flat = flat
+  for bucket = FIRST, #flat, LONG do
+    for i = HELD, LONG do sum[i] = sum[i] + flat[bucket + i - 1] end
+    for i = HELD, ESTIMATED, 3 do
+      if sum[i + 2] >= E9 then sum[i + 1], sum[i + 2] = sum[i + 1] + 1, sum[i + 2] - E9 end
+    end
+  end
+end
+
+-- Reads those of the windows that are not read yet.
+function B.need(keys)
+  local names = {}
+  for _, key in ipairs(keys) do
+    if not B.windows[key] then names[#names + 1] = key end
+  end
+  B.each_portion(names, function(portion)
+    local kept = redis.call('HMGET', K[1], unpack(portion))
+    for i, key in ipairs(portion) do B.open_page(key, kept[i]) end
+  end)
+end
+
+function B.window(key)
+  if not B.windows[key] then B.open_page(key, redis.call('HGET', K[1], key)) end
+  return B.windows[key]
+end
+
+function B.is_known(page) return #page.flat > FIRST or page.limit_tokens or page.limit_money end
+
+-- The place of the last bucket, or nil.
+function B.last_of(page)
+  local flat = page.flat
+  return #flat > FIRST and #flat - LONG + 1 or nil
+end
 
 -- Where what is reserved now is counted. A window goes on until its end, whatever a later step thinks of it.
-local function bucket_of(page, use)
-  local last = page.buckets[#page.buckets]
-  if last and (not use[3] or use[2] <= last.finish) then return last end
-  last = {finish = use[2], held = NOTHING, spent = NOTHING, estimated = NOTHING}
-  page.buckets[#page.buckets + 1] = last
-  changed_windows[page.key] = page
+function B.bucket_of(page, use)
+  local flat, last = page.flat, B.last_of(page)
+  if last and (not use[3] or use[2] <= flat[last]) then return last end
+  last = #flat + 1
+  flat[last] = use[2]
+  for i = last + 1, last + LONG - 1 do flat[i] = 0 end
+  B.changed_windows[page.key] = page
   return last
 end
 
--- The bucket in which a part of a hold is counted; nil where it has left its window and counts no more.
-local function find(key, finish)
-  local page = window(key)
-  for _, bucket in ipairs(page.buckets) do
-    if bucket.finish == finish then return page, bucket end
+-- The page, and the bucket in which a part of a hold is counted; none where it has left its window.
+function B.find(key, finish)
+  local page = B.window(key)
+  local flat = page.flat
+  for bucket = FIRST, #flat, LONG do
+    if flat[bucket] == finish then return page, bucket end
   end
 end
 
-local function add(page, bucket, held, spent, estimated)
-  page.held, bucket.held = plus(page.held, held), plus(bucket.held, held)
-  page.spent, bucket.spent = plus(page.spent, spent), plus(bucket.spent, spent)
-  page.estimated, bucket.estimated = plus(page.estimated, estimated), plus(bucket.estimated, estimated)
-  changed_windows[page.key] = page
+-- What is held, spent or estimated in a bucket.
+function B.figure(page, bucket, at) return B.cut(page.flat, bucket + at - 1) end
+
+-- Adds to what is held, spent or estimated, in a bucket and in its window.
+function B.add(page, bucket, at, amount, sign)
+  B.put(page.flat, bucket + at - 1, amount, sign)
+  B.put(page.sum, at, amount, sign)
+  B.changed_windows[page.key] = page
 end
 
-local function write_windows()
-  for key, page in pairs(changed_windows) do
-    if is_known(page) then
-      local buckets = {}
-      for i, b in ipairs(page.buckets) do
-        local h, s, e = b.held, b.spent, b.estimated
-        buckets[i] = {b.finish, h[1], h[2], h[3], s[1], s[2], s[3], e[1], e[2], e[3]}
-      end
-      call('HSET', WINDOWS, key, pack({page.limit_tokens, page.limit_money, buckets}))
-      local last = page.buckets[#page.buckets]
-      if not last then
-        call('ZREM', ENDS, key)
-      elseif last.finish ~= page.kept_until then
-        call('ZADD', ENDS, exactly(last.finish), key)
+function B.write_windows()
+  local kept, gone, ends = {'', struct.pack('<dddd', VERSION, now, tombstone, next_due)}, {}, {}
+  for key, page in pairs(B.changed_windows) do
+    local flat, money = page.flat, page.limit_money or {-1, -1}
+    if B.is_known(page) then
+      flat[1], flat[2], flat[3] = page.limit_tokens or -1, money[1], money[2]
+      kept[#kept + 1] = key
+      kept[#kept + 1] = struct.pack(B.form(#flat), unpack(flat))
+      local last = B.last_of(page)
+      if last and flat[last] ~= page.kept_until then
+        ends[#ends + 1] = B.exactly(flat[last])
+        ends[#ends + 1] = key
+      elseif not last then
+        redis.call('ZREM', K[2], key)
       end
     elseif page.kept then
-      call('HDEL', WINDOWS, key)
-      call('ZREM', ENDS, key)
+      gone[#gone + 1] = key
     end
+  end
+  B.write('HSET', K[1], kept)
+  B.write('HDEL', K[1], gone)
+  B.write('ZADD', K[2], ends)
+  B.write('ZREM', K[2], gone)
+end
+
+-- Calls f with some of the words at a time: `unpack` puts them all on a small stack.
+function B.each_portion(words, f)
+  if #words > 0 and #words <= 1000 then return f(words) end
+  for i = 1, #words, 1000 do
+    local portion = {}
+    for j = i, math.min(i + 999, #words) do portion[#portion + 1] = words[j] end
+    f(portion)
   end
 end
 
--- Holds: a part is {amount, {key, finish, key, finish, ...}}: what was reserved at one time, and where it is counted.
+-- One command for many things.
+function B.write(command, key, words)
+  B.each_portion(words, function(portion) redis.call(command, key, unpack(portion)) end)
+end
 
-local holds, changed_holds = {}, {}
+-- Holds. A part is {amount, {key, finish, key, finish, ...}}: what was reserved at one time, and where it is counted.
 
-local function read_hold(id, kept)
-  local read = unpack_(kept)
+function B.read_hold(id, kept)
+  local read = cmsgpack.unpack(kept)
   local hold = {id = id, account = read[1], output = read[2], reserved_at = read[3], lease_ends = read[4],
     top_ups = read[5], lapsed = read[6], parts = read[7], kept = true}
-  holds[id] = hold
+  B.holds[id] = hold
+  local keys = {}
+  for _, part in ipairs(hold.parts) do
+    for i = 1, #part[2], 2 do keys[#keys + 1] = part[2][i] end
+  end
+  B.need(keys)
   return hold
 end
 
-local function hold_of(id)
-  local hold = holds[id]
+function B.hold_of(id)
+  local hold = B.holds[id]
   if hold == nil then
-    local kept = call('HGET', HOLDS, id)
-    hold = kept and read_hold(id, kept) or false
-    holds[id] = hold
+    local kept = redis.call('HGET', K[3], id)
+    hold = kept and B.read_hold(id, kept) or false
+    B.holds[id] = hold
   end
   return hold and not hold.over and hold
 end
 
-local function drop(hold)
+function B.drop(hold)
   hold.over = true
-  changed_holds[hold.id] = hold
+  B.changed_holds[hold.id] = hold
 end
 
-local function amount_of(hold)
-  local sum = NOTHING
-  for _, part in ipairs(hold.parts) do sum = plus(sum, part[1]) end
+function B.amount_of(hold)
+  local sum = hold.parts[1][1]
+  for i = 2, #hold.parts do sum = B.plus(sum, hold.parts[i][1]) end
   return sum
 end
 
-local function counts_until(hold)
+function B.counts_until(hold)
   local latest = 0
   for _, part in ipairs(hold.parts) do
     local places = part[2]
@@ -189,149 +271,175 @@ local function counts_until(hold)
 end
 
 -- Calls f(part's amount, page, bucket) wherever the hold still counts.
-local function each_place(hold, f)
+function B.each_place(hold, f)
   for _, part in ipairs(hold.parts) do
     local places = part[2]
     for i = 1, #places, 2 do
-      local page, bucket = find(places[i], places[i + 1])
+      local page, bucket = B.find(places[i], places[i + 1])
       if bucket then f(part[1], page, bucket) end
     end
   end
 end
 
 -- Charges a hold in full: nobody knows what became of its call.
-local function lapse(hold)
+function B.lapse(hold)
   hold.lapsed = true
-  each_place(hold, function(amount, page, bucket) add(page, bucket, minus(NOTHING, amount), amount, amount) end)
-  changed_holds[hold.id] = hold
+  B.each_place(hold, function(amount, page, bucket)
+    B.add(page, bucket, HELD, amount, -1)
+    B.add(page, bucket, SPENT, amount, 1)
+    B.add(page, bucket, ESTIMATED, amount, 1)
+  end)
+  B.changed_holds[hold.id] = hold
 end
 
 -- Counts a lapsed hold as held again; what of its charge was taken away by hand is not taken away once more.
-local function revive(hold)
+function B.revive(hold)
   hold.lapsed = false
-  each_place(hold, function(amount, page, bucket)
-    local back = minus(NOTHING, at_most(amount, bucket.estimated))
-    add(page, bucket, amount, back, back)
+  B.each_place(hold, function(amount, page, bucket)
+    local back = B.at_most(amount, B.figure(page, bucket, ESTIMATED))
+    B.add(page, bucket, HELD, amount, 1)
+    B.add(page, bucket, SPENT, back, -1)
+    B.add(page, bucket, ESTIMATED, back, -1)
   end)
-  changed_holds[hold.id] = hold
+  B.changed_holds[hold.id] = hold
 end
 
-local function write_holds()
-  for id, hold in pairs(changed_holds) do
+function B.write_holds()
+  local kept, gone, due = {}, {}, {}
+  for id, hold in pairs(B.changed_holds) do
     if not hold.over then
-      call('HSET', HOLDS, id, pack({hold.account, hold.output, hold.reserved_at, hold.lease_ends, hold.top_ups,
-        hold.lapsed, hold.parts}))
-      call('ZADD', DUE, exactly(hold.lapsed and counts_until(hold) or hold.lease_ends), id)
+      kept[#kept + 1] = id
+      kept[#kept + 1] = cmsgpack.pack({hold.account, hold.output, hold.reserved_at, hold.lease_ends, hold.top_ups,
+        hold.lapsed, hold.parts})
+      local at = hold.lapsed and B.counts_until(hold) or hold.lease_ends
+      due[#due + 1] = B.exactly(at)
+      due[#due + 1] = id
+      next_due = math.min(next_due, at)
     elseif hold.kept then
-      call('HDEL', HOLDS, id)
-      call('ZREM', DUE, id)
+      gone[#gone + 1] = id
     end
   end
+  B.write('HSET', K[3], kept)
+  B.write('HDEL', K[3], gone)
+  B.write('ZADD', K[4], due)
+  B.write('ZREM', K[4], gone)
 end
 
 -- Settled ids, the journal and the history
 
-local buried, history, journal = {}, {}, {}
-
-local function is_settled(id)
-  if buried[id] then return true end
-  local known_until = call('ZSCORE', SETTLED, id)
+function B.is_settled(id)
+  if B.buried[id] then return true end
+  local known_until = redis.call('ZSCORE', K[5], id)
   return known_until and tonumber(known_until) > now
 end
 
-local function write_down(account, spent)
-  local quarter = floor(now / QUARTER) * QUARTER
+function B.write_down(account, spent)
+  local quarter = math.floor(now / QUARTER) * QUARTER
   for _, one in ipairs(spent) do
-    local field = pack({quarter, account, one[1], one[2]})
-    local sums = journal[field]
-    if not sums then
-      local kept = call('HGET', JOURNAL, field)
-      sums = kept and unpack_(kept) or {0, 0, 0, 0, 0, 0, 0, 0, 0}
-      sums.quarter = quarter
-      journal[field] = sums
+    local field = cmsgpack.pack({quarter, account, one[1], one[2]})
+    local line = B.journal[field]
+    if not line then
+      local kept = redis.call('HGET', K[7], field)
+      line = {quarter = quarter, kept = kept, sums = kept and cmsgpack.unpack(kept) or {0, 0, 0, 0, 0, 0, 0, 0, 0}}
+      B.journal[field] = line
     end
     -- One more call; attempts and five kinds of tokens; USD and nano-USD.
+    local sums = line.sums
     sums[1] = sums[1] + 1
     for i = 2, 9 do sums[i] = sums[i] + one[i + 1] end
     if sums[9] >= E9 then sums[8], sums[9] = sums[8] + 1, sums[9] - E9 end
   end
 end
 
-local function write_records()
-  for id, known_until in pairs(buried) do call('ZADD', SETTLED, exactly(known_until), id) end
-  for field, sums in pairs(journal) do
-    local quarter = sums.quarter
-    sums.quarter = nil
-    call('HSET', JOURNAL, field, pack(sums))
-    call('ZADD', QUARTERS, exactly(quarter), field)
+function B.write_records()
+  local buried, sums, quarters, rows = {}, {}, {}, {}
+  for id, known_until in pairs(B.buried) do
+    buried[#buried + 1] = B.exactly(known_until)
+    buried[#buried + 1] = id
   end
-  for _, row in ipairs(history) do call('RPUSH', HISTORY, pack(row)) end
-  if #history > 0 then call('LTRIM', HISTORY, -MOST_HISTORY, -1) end
+  for field, line in pairs(B.journal) do
+    sums[#sums + 1] = field
+    sums[#sums + 1] = cmsgpack.pack(line.sums)
+    if not line.kept then
+      quarters[#quarters + 1] = B.exactly(line.quarter)
+      quarters[#quarters + 1] = field
+    end
+  end
+  for i, row in ipairs(B.history) do rows[i] = cmsgpack.pack(row) end
+  B.write('ZADD', K[5], buried)
+  B.write('HSET', K[7], sums)
+  B.write('ZADD', K[8], quarters)
+  B.write('RPUSH', K[6], rows)
+  if #rows > 0 then redis.call('LTRIM', K[6], -MOST_HISTORY, -1) end
 end
 
 -- Room. A use is {key, finish, rolling, limit tokens, limit money}: a window with the limits that count in it.
 
-local function is_over(uses)
+function B.is_over(uses)
   for _, use in ipairs(uses) do
     if use[2] <= now then return true end
   end
   return false
 end
 
--- A limit that was set by hand goes before those of the step.
-local function limits(use)
-  local page = window(use[1])
-  return page.limit_tokens or use[4], page.limit_money or use[5], page
-end
+-- A limit that was set by hand goes before that of the step.
+function B.limits(use, page) return page.limit_tokens or use[4], page.limit_money or use[5] end
 
--- How much of `need` is not free beside `used`; nil where it fits. Where more was charged than there is, nothing fits.
-local function missing(use, need, used)
-  local tokens, money = limits(use)
-  local sum, lack, fits = plus(need, used), {0, 0, 0}, true
-  if tokens and sum[1] > tokens then lack[1], fits = sum[1] - tokens, false end
+-- How much of `need` is not free beside what is spent, and held unless `but_holds`; nil where it fits. Where more was
+-- charged than there is, nothing fits.
+function B.missing(use, page, need, sum, but_holds)
+  local tokens, usd, nano = need[1] + sum[5], need[2] + sum[6], need[3] + sum[7]
+  if not but_holds then tokens, usd, nano = tokens + sum[2], usd + sum[3], nano + sum[4] end
+  local most, money = B.limits(use, page)
+  local lack
+  if most and tokens > most then lack = {tokens - most, 0, 0} end
   if money then
-    local more = minus(sum, {0, money[1], money[2]})
-    if more[2] >= 0 and (more[2] > 0 or more[3] > 0) then lack[2], lack[3], fits = more[2], more[3], false end
+    local above = nano % E9
+    usd, nano = usd + (nano - above) / E9, above
+    if usd > money[1] or (usd == money[1] and nano > money[2]) then
+      lack = B.minus({lack and lack[1] or 0, usd, nano}, {0, money[1], money[2]})
+    end
   end
-  if not fits then return lack end
+  return lack
 end
 
-local function refills_at(use, page, need)
-  local spent = page.spent
-  for _, bucket in ipairs(page.buckets) do
-    spent = minus(spent, bucket.spent)
-    if not missing(use, need, spent) then return bucket.finish end
+-- When it would fit with every hold released, as one bucket after the other leaves the window.
+function B.refills_at(use, page, need)
+  local left = {0, 0, 0, 0, page.sum[5], page.sum[6], page.sum[7]}
+  for bucket = FIRST, #page.flat, LONG do
+    B.put(left, SPENT, B.figure(page, bucket, SPENT), -1)
+    if not B.missing(use, page, need, left, true) then return page.flat[bucket] end
   end
   return false
 end
 
 -- Where there is no room: {key, limits, missing, missing with every hold released, refills at, frees at}; and whether
 -- there would be none with every hold released.
-local function lacks_of(uses, need)
+function B.lacks_of(uses, need)
   local lacks, hopeless = {}, false
   for _, use in ipairs(uses) do
-    local tokens, money, page = limits(use)
-    local lack = missing(use, need, plus(page.held, page.spent))
+    local page = B.windows[use[1]]
+    local lack = B.missing(use, page, need, page.sum, false)
     if lack then
-      local of_spent = missing(use, need, page.spent) or false
+      local tokens, money = B.limits(use, page)
+      local of_spent = B.missing(use, page, need, page.sum, true) or false
       hopeless = hopeless or of_spent ~= false
-      local refills = of_spent and refills_at(use, page, need)
-      local first = page.buckets[1]
-      lacks[#lacks + 1] = {use[1], tokens, money, lack, of_spent, refills, first and first.finish or false}
+      local refills = of_spent and B.refills_at(use, page, need)
+      lacks[#lacks + 1] = {use[1], tokens, money, lack, of_spent, refills, page.flat[FIRST] or false}
     end
   end
   return lacks, hopeless
 end
 
--- Counts an amount in all windows; returns the places: {key, finish, key, finish, ...}.
-local function count(uses, amount)
+-- Counts an amount as held in all windows; returns the places: {key, finish, key, finish, ...}.
+function B.count(uses, amount)
   local places = {}
   for _, use in ipairs(uses) do
-    local page = window(use[1])
-    local bucket = bucket_of(page, use)
-    add(page, bucket, amount, NOTHING, NOTHING)
+    local page = B.windows[use[1]]
+    local bucket = B.bucket_of(page, use)
+    B.add(page, bucket, HELD, amount, 1)
     places[#places + 1] = use[1]
-    places[#places + 1] = bucket.finish
+    places[#places + 1] = page.flat[bucket]
   end
   return places
 end
@@ -339,52 +447,63 @@ end
 -- Lines: {input tokens, input USD, input nano-USD, rate / 10^6, rate % 10^6, most output}, the rate in nano-USD per
 -- million tokens. It comes in two parts because output * rate is more than a double holds.
 
-local function at_output(line, output)
+-- Tokens, USD and nano-USD that a line costs at most at an output.
+function B.at_output(line, output)
   local given = math.min(output, line[6])
   local fine = given * line[5]
-  local rest = fmod(fine, E6)
+  local rest = fine % E6
   local nano = given * line[4] + (fine - rest) / E6
   if rest > 0 then nano = nano + 1 end -- rounded up
-  local above = fmod(nano, E9)
-  return plus({line[1], line[2], line[3]}, {given, (nano - above) / E9, above})
+  local above = nano % E9
+  local usd = line[2] + (nano - above) / E9
+  above = line[3] + above
+  if above >= E9 then usd, above = usd + 1, above - E9 end
+  return line[1] + given, usd, above
 end
 
-local function dearest(lines, output)
-  local most = NOTHING
-  for _, line in ipairs(lines) do most = at_least(most, at_output(line, output)) end
+function B.dearest(lines, output)
+  local most = {0, 0, 0}
+  for _, line in ipairs(lines) do
+    local tokens, usd, nano = B.at_output(line, output)
+    if tokens > most[1] then most[1] = tokens end
+    if usd > most[2] or (usd == most[2] and nano > most[3]) then most[2], most[3] = usd, nano end
+  end
   return most
 end
 
-local function fits(amount, room)
-  if room.tokens and amount[1] > room.tokens then return false end
-  return not (room.money and less_money(room.money, amount))
-end
-
 -- What is free in all windows together.
-local function room_of(uses)
+function B.room_of(uses)
   local room = {}
   for _, use in ipairs(uses) do
-    local tokens, money, page = limits(use)
-    local used = plus(page.held, page.spent)
+    local page = B.windows[use[1]]
+    local tokens, money = B.limits(use, page)
+    local used = B.plus(B.cut(page.sum, HELD), B.cut(page.sum, SPENT))
     if tokens then room.tokens = math.min(room.tokens or math.huge, tokens - used[1]) end
     if money then
-      local free = minus({0, money[1], money[2]}, used)
-      if not room.money or less_money(free, room.money) then room.money = free end
+      local free = B.minus({0, money[1], money[2]}, used)
+      if not room.money or B.less_money(free, room.money) then room.money = free end
     end
   end
   return room
 end
 
+function B.fits(line, output, room)
+  local tokens, usd, nano = B.at_output(line, output)
+  if room.tokens and tokens > room.tokens then return false end
+  local money = room.money
+  return not money or usd < money[2] or (usd == money[2] and nano <= money[3])
+end
+
 -- The largest output from `least`, which fits, to `most` at which every line fits: halving, so that each figure on the
 -- way is one that is compared exactly.
-local function most_output(lines, room, least, most)
+function B.most_output(lines, room, least, most)
   for _, line in ipairs(lines) do
     local top = math.min(most, line[6])
-    if not fits(at_output(line, top), room) then
+    if not B.fits(line, top, room) then
       local low, high = least, top
       while high - low > 1 do
-        local middle = floor((low + high) / 2)
-        if fits(at_output(line, middle), room) then low = middle else high = middle end
+        local middle = math.floor((low + high) / 2)
+        if B.fits(line, middle, room) then low = middle else high = middle end
       end
       most = low
     end
@@ -395,128 +514,135 @@ end
 -- Steps. Answers: 1 held, 2 lacking, 3 charged, 4 known, 5 stale, 6 changed, 7 released.
 
 local KNOWN, STALE = {4}, {5}
-local barred = {}
 
-local function held(hold)
-  local amount = amount_of(hold)
-  return {1, hold.output, amount}
+function B.held(hold) return {1, hold.output, B.amount_of(hold)} end
+
+function B.remember(lease)
+  if lease > tombstone and lease < math.huge then tombstone = lease end
 end
 
-local function reserve(step)
+function B.reserve(step)
   local id, account, uses, lines, least, most, lease, waits = step[2], step[3], step[4], step[5], step[6], step[7],
     step[8], step[9]
-  local hold = hold_of(id)
-  if hold then return held(hold) end
-  if is_settled(id) then return KNOWN end
-  if is_over(uses) then return STALE end
-  local amount = dearest(lines, least)
-  local lacks, hopeless = lacks_of(uses, amount)
+  local known = B.hold_of(id)
+  if known then return B.held(known) end
+  if B.is_settled(id) then return KNOWN end
+  if B.is_over(uses) then return STALE end
+  local amount = B.dearest(lines, least)
+  local lacks, hopeless = B.lacks_of(uses, amount)
   local behind = {}
   for _, use in ipairs(uses) do
-    if barred[use[1]] then behind[#behind + 1] = use[1] end
+    if B.barred[use[1]] then behind[#behind + 1] = use[1] end
   end
   if #lacks > 0 or #behind > 0 then
     if waits and not hopeless then
-      for _, lack in ipairs(lacks) do barred[lack[1]] = true end
+      for _, lack in ipairs(lacks) do B.barred[lack[1]] = true end
     end
-    local shortest, would_fit = dearest(lines, math.min(least, 1)), true
+    local shortest, would_fit = B.dearest(lines, math.min(least, 1)), true
     for _, use in ipairs(uses) do
-      local page = window(use[1])
-      if missing(use, shortest, hopeless and page.spent or plus(page.held, page.spent)) then would_fit = false end
+      local page = B.windows[use[1]]
+      if B.missing(use, page, shortest, page.sum, hopeless) then would_fit = false end
     end
     return {2, lacks, behind, would_fit}
   end
   local output = most
   if least < most then
-    output = most_output(lines, room_of(uses), least, most)
-    amount = dearest(lines, output)
+    output = B.most_output(lines, B.room_of(uses), least, most)
+    amount = B.dearest(lines, output)
   end
-  hold = {id = id, account = account, output = output, reserved_at = now, lease_ends = now + lease, top_ups = 0,
-    lapsed = false, parts = {{amount, count(uses, amount)}}}
-  if lease > tombstone and lease < math.huge then tombstone = lease end
-  -- An id that was settled, forgotten and reserved again within one batch is still kept.
-  hold.kept = holds[id] and holds[id].kept
-  holds[id], changed_holds[id] = hold, hold
-  return held(hold)
+  local hold = {id = id, account = account, output = output, reserved_at = now, lease_ends = now + lease, top_ups = 0,
+    lapsed = false, parts = {{amount, B.count(uses, amount)}}}
+  -- One of this id may have ended in this very batch, and stand where this one is written.
+  hold.kept = B.holds[id] and B.holds[id].kept
+  B.remember(lease)
+  B.holds[id], B.changed_holds[id] = hold, hold
+  return B.held(hold)
 end
 
-local function top_up(step)
+function B.top_up(step)
   local id, number, uses, more = step[2], step[3], step[4], step[5]
-  local hold = hold_of(id)
+  local hold = B.hold_of(id)
   if not hold then return KNOWN end
-  if number <= hold.top_ups then return held(hold) end
-  if is_over(uses) then return STALE end
-  local lacks = lacks_of(uses, more)
+  if number <= hold.top_ups then return B.held(hold) end
+  if B.is_over(uses) then return STALE end
+  local lacks = B.lacks_of(uses, more)
   if #lacks > 0 then return {2, lacks, {}, false} end
-  if hold.lapsed then revive(hold) end
+  if hold.lapsed then B.revive(hold) end
   hold.top_ups = number
-  local places, last = count(uses, more), hold.parts[#hold.parts]
+  local places, last = B.count(uses, more), hold.parts[#hold.parts]
   local alike = #places == #last[2]
   for i, place in ipairs(places) do alike = alike and place == last[2][i] end
-  if alike then last[1] = plus(last[1], more) else hold.parts[#hold.parts + 1] = {more, places} end
-  changed_holds[id] = hold
-  return held(hold)
+  if alike then last[1] = B.plus(last[1], more) else hold.parts[#hold.parts + 1] = {more, places} end
+  B.changed_holds[id] = hold
+  return B.held(hold)
 end
 
 -- Each part takes what it held, in the window that it was held in; the last one all the rest.
-local function charge(hold, charged, estimated)
+function B.charge(hold, charged, estimated)
   local rest = charged
   for i, part in ipairs(hold.parts) do
-    local share = i == #hold.parts and rest or at_most(rest, part[1])
-    rest = minus(rest, share)
+    local share = i == #hold.parts and rest or B.at_most(rest, part[1])
+    rest = B.minus(rest, share)
     local places = part[2]
     for j = 1, #places, 2 do
-      local page, bucket = find(places[j], places[j + 1])
-      if bucket then add(page, bucket, minus(NOTHING, part[1]), share, estimated and share or NOTHING) end
+      local page, bucket = B.find(places[j], places[j + 1])
+      if bucket then
+        B.add(page, bucket, HELD, part[1], -1)
+        B.add(page, bucket, SPENT, share, 1)
+        if estimated then B.add(page, bucket, ESTIMATED, share, 1) end
+      end
     end
   end
 end
 
-local function settle(step)
+function B.settle(step)
   local id, charged, estimated, account, uses, spent = step[2], step[3], step[4], step[5], step[6], step[7]
-  if is_settled(id) then return KNOWN end
-  local hold = hold_of(id)
-  if not hold and is_over(uses) then return STALE end
-  buried[id] = now + tombstone
-  if #spent > 0 then write_down(hold and hold.account or account, spent) end
+  local hold = B.hold_of(id)
+  -- An id is held or settled, never both.
+  if not hold and B.is_settled(id) then return KNOWN end
+  if not hold and B.is_over(uses) then return STALE end
+  B.buried[id] = now + tombstone
+  if #spent > 0 then B.write_down(hold and hold.account or account, spent) end
   if hold then
-    drop(hold)
-    if hold.lapsed then revive(hold) end
+    B.drop(hold)
+    if hold.lapsed then B.revive(hold) end
   elseif #uses > 0 then
-    hold = {parts = {{NOTHING, count(uses, NOTHING)}}}
+      local nothing = {0, 0, 0}
+    hold = {parts = {{nothing, B.count(uses, nothing)}}}
   else
     return KNOWN
   end
   local turns, seen = {}, {}
   for _, part in ipairs(hold.parts) do
     for i = 1, #part[2], 2 do
-      local page = window(part[2][i])
-      if not seen[page.key] and #page.buckets > 0 then
+      local page = B.window(part[2][i])
+      local last = B.last_of(page)
+      if last and not seen[page.key] then
         seen[page.key] = true
-        turns[#turns + 1] = {page.key, page.spent, false, page.buckets[#page.buckets].finish}
+        turns[#turns + 1] = {page.key, B.cut(page.sum, SPENT), false, page.flat[last]}
       end
     end
   end
-  charge(hold, charged, estimated)
-  for _, turn in ipairs(turns) do turn[3] = window(turn[1]).spent end
-  return {3, amount_of(hold), turns}
+  B.charge(hold, charged, estimated)
+  for _, turn in ipairs(turns) do turn[3] = B.cut(B.windows[turn[1]].sum, SPENT) end
+  return {3, B.amount_of(hold), turns}
 end
 
-local function renew(step)
+function B.renew(step)
   local ids, lease = step[2], step[3]
-  if lease > tombstone and lease < math.huge then tombstone = lease end
+  B.remember(lease)
   for _, id in ipairs(ids) do
-    local hold = hold_of(id)
+    local hold = B.hold_of(id)
     if hold then
       hold.lease_ends = now + lease
-      if hold.lapsed then revive(hold) end
-      changed_holds[id] = hold
+      if hold.lapsed then B.revive(hold) end
+      B.changed_holds[id] = hold
     end
   end
   return KNOWN
 end
 
-local function is_below(account, parent)
+function B.is_below(account, parent)
   return parent == '' or account == parent or account:sub(1, #parent + 1) == parent .. '/'
 end
 
@@ -527,164 +653,223 @@ local function counts_in(places, key)
   return false
 end
 
-local function adopt(step)
+function B.adopt(step)
   local account, use = step[2], step[3]
-  local page = window(use[1])
-  if is_known(page) then return KNOWN end
-  if is_over({use}) then return STALE end
-  -- The names of windows are period:zone:account. Reading them all is dear, and done when a limit is new.
-  for _, key in ipairs(call('HKEYS', WINDOWS)) do window(key) end
-  local period, whose = use[1]:match('^([^:]*):[^:]*:(.*)$')
-  local spent = NOTHING
-  for key, other in pairs(windows) do
-    local its_period, its_account = key:match('^([^:]*):[^:]*:(.*)$')
-    if key ~= use[1] and its_period == period and its_account == whose then spent = at_least(spent, other.spent) end
+  local page = B.window(use[1])
+  if B.last_of(page) then return KNOWN end
+  if B.is_over({use}) then return STALE end
+  -- The names of windows are period:zone:account. Looking at them all is dear, and done when a limit is new.
+  local pattern = '^([^:]*):[^:]*:(.*)$'
+  local period, whose = use[1]:match(pattern)
+  local names = redis.call('HKEYS', K[1])
+  for key in pairs(B.windows) do names[#names + 1] = key end
+  local spent = {0, 0, 0}
+  for _, key in ipairs(names) do
+    local its_period, its_account = key:match(pattern)
+    if key ~= use[1] and its_period == period and its_account == whose then
+      spent = B.at_least(spent, B.cut(B.window(key).sum, SPENT))
+    end
   end
-  local bucket = bucket_of(page, use)
-  add(page, bucket, NOTHING, spent, NOTHING)
-  local kept = call('HGETALL', HOLDS)
+  local bucket = B.bucket_of(page, use)
+  B.add(page, bucket, SPENT, spent, 1)
+  local kept = redis.call('HGETALL', K[3])
   for i = 1, #kept, 2 do
-    if holds[kept[i]] == nil then read_hold(kept[i], kept[i + 1]) end
+    if B.holds[kept[i]] == nil then B.read_hold(kept[i], kept[i + 1]) end
   end
-  for id, hold in pairs(holds) do
-    if hold and not hold.over and is_below(hold.account, account) then
+  for id, hold in pairs(B.holds) do
+    if hold and not hold.over and B.is_below(hold.account, account) then
       for _, part in ipairs(hold.parts) do
-        local places, amount = part[2], part[1]
+        local amount, places = part[1], part[2]
         -- What was reserved in that very window, before, stays where it was.
         if not counts_in(places, use[1]) then
           places[#places + 1] = use[1]
-          places[#places + 1] = bucket.finish
-          if hold.lapsed then
-            add(page, bucket, NOTHING, amount, amount)
-          else
-            add(page, bucket, amount, NOTHING, NOTHING)
-          end
+          places[#places + 1] = page.flat[bucket]
+          B.add(page, bucket, hold.lapsed and SPENT or HELD, amount, 1)
+          if hold.lapsed then B.add(page, bucket, ESTIMATED, amount, 1) end
         end
       end
-      changed_holds[id] = hold
+      B.changed_holds[id] = hold
     end
   end
   return KNOWN
 end
 
-local function release(step)
+function B.release(step)
   local id, reason = step[2], step[3]
-  local hold = hold_of(id)
+  local hold = B.hold_of(id)
   if not hold then return KNOWN end
-  local amount = amount_of(hold)
+  local amount = B.amount_of(hold)
   if not hold.lapsed then
     hold.lease_ends = math.min(hold.lease_ends, now)
-    lapse(hold)
+    B.lapse(hold)
   end
-  history[#history + 1] = {now, 'release', hold.account, id, reason, {amount}}
+  B.history[#B.history + 1] = {now, 'release', hold.account, id, reason, {amount}}
   return {7, amount}
 end
 
 -- What is spent, and the limits that count.
-local function state(use)
-  local tokens, money, page = limits(use)
-  return {page.spent, tokens, money}
+function B.state(use, page)
+  local tokens, money = B.limits(use, page)
+  return {B.cut(page.sum, SPENT), tokens, money}
 end
 
 -- Corrects what is spent: the newest buckets first, so that no bucket goes below nothing.
-local function spend(page, use, wanted)
-  if same(wanted, page.spent) then return end
-  local last, change = bucket_of(page, use), minus(wanted, page.spent)
-  add(page, last, NOTHING, at_least(change, NOTHING), NOTHING)
-  local less = minus(NOTHING, at_most(change, NOTHING))
-  for i = #page.buckets, 1, -1 do
-    local bucket = page.buckets[i]
-    local share = at_most(bucket.spent, less)
-    add(page, bucket, NOTHING, minus(NOTHING, share), NOTHING)
+function B.spend(page, use, wanted)
+  local change, nothing = B.minus(wanted, B.cut(page.sum, SPENT)), {0, 0, 0}
+  if change[1] == 0 and change[2] == 0 and change[3] == 0 then return end
+  B.add(page, B.bucket_of(page, use), SPENT, B.at_least(change, nothing), 1)
+  local less = B.minus(nothing, B.at_most(change, nothing))
+  for bucket = B.last_of(page), FIRST, -LONG do
+    local share = B.at_most(B.figure(page, bucket, SPENT), less)
+    B.add(page, bucket, SPENT, share, -1)
     -- An estimate is part of what is spent.
-    add(page, bucket, NOTHING, NOTHING, minus(at_most(bucket.estimated, bucket.spent), bucket.estimated))
-    less = minus(less, share)
+    local guessed = B.figure(page, bucket, ESTIMATED)
+    B.add(page, bucket, ESTIMATED, B.minus(guessed, B.at_most(guessed, B.figure(page, bucket, SPENT))), -1)
+    less = B.minus(less, share)
   end
 end
 
-local function change(step)
+function B.change(step)
   local account, use, reset, limit_tokens, limit_money = step[2], step[3], step[4], step[5], step[6]
   local spent_tokens, spent_money, reason = step[7], step[8], step[9]
-  if is_over({use}) then return STALE end
-  local before, page = state(use), window(use[1])
-  local wanted = page.spent
+  if B.is_over({use}) then return STALE end
+  local page = B.window(use[1])
+  local before, wanted = B.state(use, page), B.cut(page.sum, SPENT)
   if reset then
     page.limit_tokens, page.limit_money = false, false
-    wanted = NOTHING
+    wanted = {0, 0, 0}
   end
   page.limit_tokens = limit_tokens or page.limit_tokens
   page.limit_money = limit_money or page.limit_money
-  if spent_tokens then wanted = {spent_tokens, wanted[2], wanted[3]} end
-  if spent_money then wanted = {wanted[1], spent_money[1], spent_money[2]} end
-  spend(page, use, wanted)
-  changed_windows[page.key] = page
-  local after = state(use)
-  history[#history + 1] = {now, reset and 'reset' or 'set', account, use[1], reason, {before, after}}
+  if spent_tokens then wanted[1] = spent_tokens end
+  if spent_money then wanted[2], wanted[3] = spent_money[1], spent_money[2] end
+  B.spend(page, use, wanted)
+  B.changed_windows[page.key] = page
+  local after = B.state(use, page)
+  B.history[#B.history + 1] = {now, reset and 'reset' or 'set', account, use[1], reason, {before, after}}
   return {6, before, after}
 end
 
 -- Time
 
-local function begin()
-  local kept = call('HMGET', META, 'version', 'now', 'tombstone')
-  if kept[1] and tonumber(kept[1]) ~= VERSION then return false, kept[1] end
-  if ARGV[2] ~= '' then
-    now = tonumber(ARGV[2])
-  else
-    local time = call('TIME')
-    now = tonumber(time[1]) + tonumber(time[2]) / E6
-  end
-  -- A clock that goes back reopens nothing.
-  now = math.max(now, tonumber(kept[2] or '-inf') or now)
-  tombstone = tonumber(kept[3] or '60')
-  return true
-end
-
 -- Holds whose lease has ended are charged; lapsed ones of which nothing counts any more are forgotten.
-local function end_leases()
-  for _, id in ipairs(call('ZRANGEBYSCORE', DUE, '-inf', exactly(now))) do
-    local hold = hold_of(id)
+function B.end_leases()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K[4], '-inf', B.exactly(now))) do
+    local hold = B.hold_of(id)
     if hold then
-      if not hold.lapsed then lapse(hold) end
-      if counts_until(hold) <= now then drop(hold) end
+      if not hold.lapsed then B.lapse(hold) end
+      if B.counts_until(hold) <= now then B.drop(hold) end
     end
   end
 end
 
--- What is over, in a portion. It is looked for before anything is written, and so is each key's type.
-local function over()
-  local portion = {
-    settled = call('ZRANGEBYSCORE', SETTLED, '-inf', exactly(now), 'LIMIT', 0, SWEEP),
-    quarters = call('ZRANGEBYSCORE', QUARTERS, '-inf', exactly(now - JOURNAL_KEPT), 'LIMIT', 0, SWEEP),
-  }
-  for _, key in ipairs(call('ZRANGEBYSCORE', ENDS, '-inf', exactly(now), 'LIMIT', 0, SWEEP)) do
-    changed_windows[key] = window(key)
-  end
-  for _, hash in ipairs({WINDOWS, HOLDS, JOURNAL}) do call('HLEN', hash) end
-  call('LLEN', HISTORY)
-  return portion
+-- When the first of what is due will be, but for what this call writes.
+function B.first_due()
+  local first = redis.call('ZRANGEBYSCORE', K[4], '(' .. B.exactly(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return tonumber(first[2] or 'inf')
 end
 
-local function forget(portion)
-  for _, id in ipairs(portion.settled) do
-    if not buried[id] then call('ZREM', SETTLED, id) end
-  end
-  for _, field in ipairs(portion.quarters) do
-    call('ZREM', QUARTERS, field)
-    call('HDEL', JOURNAL, field)
-  end
+-- What is over, in a portion, found before anything is written.
+function B.find_old()
+  local old = B.exactly(now)
+  local windows = redis.call('ZRANGEBYSCORE', K[2], '-inf', old, 'LIMIT', 0, SWEPT)
+  B.need(windows)
+  for _, key in ipairs(windows) do B.changed_windows[key] = B.windows[key] end
+  B.old_ids = redis.call('ZRANGEBYSCORE', K[5], '-inf', old, 'LIMIT', 0, SWEPT)
+  old = B.exactly(now - JOURNAL_KEPT)
+  B.old_fields = redis.call('ZRANGEBYSCORE', K[8], '-inf', old, 'LIMIT', 0, SWEPT)
 end
 
-local same_version, other = begin()
-if not same_version then return pack({false, other}) end
-local portion = over()
-end_leases()
-local does = {reserve, top_up, settle, renew, adopt, release, change}
-local answers = {}
-for i, step in ipairs(unpack_(ARGV[1])) do answers[i] = does[step[1]](step) end
-write_windows()
-write_holds()
-write_records()
-forget(portion)
-call('HSET', META, 'version', VERSION, 'now', exactly(now), 'tombstone', exactly(tombstone))
-return pack({now, answers})
+function B.forget_old()
+  local ids = {}
+  for _, id in ipairs(B.old_ids) do
+    if not B.buried[id] then ids[#ids + 1] = id end
+  end
+  B.write('ZREM', K[5], ids)
+  B.write('ZREM', K[8], B.old_fields)
+  B.write('HDEL', K[7], B.old_fields)
+end
+
+-- Raises where a key is of a wrong type before the first is written. Most were read on the way; these are for what is
+-- only written.
+function B.check_types()
+  for _, page in pairs(B.changed_windows) do
+    local last = B.last_of(page)
+    if not last or page.flat[last] ~= page.kept_until then redis.call('ZCARD', K[2]) break end
+  end
+  for _, line in pairs(B.journal) do
+    if not line.kept then redis.call('ZCARD', K[8]) break end
+  end
+  if next(B.changed_holds) then redis.call('ZCARD', K[4]) end
+  if next(B.buried) then redis.call('ZCARD', K[5]) end
+  if #B.history > 0 then redis.call('LLEN', K[6]) end
+end
+
+-- Where a step names its windows: a list of uses, or one.
+local USES = {4, 4, 6, nil, 3, nil, 3}
+local does = {B.reserve, B.top_up, B.settle, B.renew, B.adopt, B.release, B.change}
+
+-- The windows that the steps name.
+function B.named(steps)
+  local keys, seen = {''}, {}
+  local function name(use)
+    if not seen[use[1]] then
+      seen[use[1]] = true
+      keys[#keys + 1] = use[1]
+    end
+  end
+  for _, step in ipairs(steps) do
+    local uses = step[USES[step[1]]]
+    if step[1] == 5 or step[1] == 7 then
+      name(uses)
+    elseif uses then
+      for _, use in ipairs(uses) do name(use) end
+    end
+  end
+  return keys
+end
+
+function B.run(keys, args)
+  B.begin(keys)
+  local steps = cmsgpack.unpack(args[1])
+  if args[2] ~= '' then
+    now = tonumber(args[2])
+  else
+    local time = redis.call('TIME')
+    now = tonumber(time[1]) + tonumber(time[2]) / E6
+  end
+  local before = 0
+  tombstone, next_due = 60, 0
+  local version
+  B.each_portion(B.named(steps), function(portion)
+    local kept = redis.call('HMGET', K[1], unpack(portion))
+    for i, key in ipairs(portion) do
+      if key ~= '' then
+        B.open_page(key, kept[i])
+      elseif kept[i] then
+        version, before, tombstone, next_due = struct.unpack('<dddd', kept[i])
+        -- A clock that goes back reopens nothing.
+        now = math.max(now, before)
+      end
+    end
+  end)
+  if version and version ~= VERSION then return cmsgpack.pack({false, version}) end
+
+  local sweeps = math.floor(now * SWEEPS) ~= math.floor(before * SWEEPS)
+  if sweeps then B.find_old() end
+  if now >= next_due then
+    B.end_leases()
+    next_due = B.first_due()
+  end
+  local answers = {}
+  for i, step in ipairs(steps) do answers[i] = does[step[1]](step) end
+
+  B.check_types()
+  B.write_holds()
+  B.write_windows()
+  B.write_records()
+  if sweeps then B.forget_old() end
+  return cmsgpack.pack({now, answers})
+end
+
+redis.register_function('penstock_ledger', B.run)

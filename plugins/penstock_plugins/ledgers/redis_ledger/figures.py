@@ -6,6 +6,8 @@ refused before it is sent: a figure that was rounded would be a limit that is no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from penstock.errors import ConfigError
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_steps import WindowUse
@@ -71,12 +73,12 @@ def packed_line(line: Line, most: int) -> tuple[int, ...]:
     return packed_tokens(line.input_tokens), *packed_money(line.input_nano_usd), whole, rest, given
 
 
-def amount_from(packed: list[int]) -> Amount:
+def amount_from(packed: Sequence[int]) -> Amount:
     """An amount of an answer."""
     return Amount(packed[0], money_from(packed[1:]))
 
 
-def money_from(packed: list[int]) -> int:
+def money_from(packed: Sequence[int]) -> int:
     """Nano-USD."""
     return packed[0] * NANO_PER_USD + packed[1]
 

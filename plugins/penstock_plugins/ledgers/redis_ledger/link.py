@@ -23,25 +23,29 @@ from coredis.connection import TCPConnection, TCPLocation
 
 from penstock.errors import LedgerUnavailableError
 
+NOT_LOADED = "Function not found"
 MOST_MOVES = 3
 """A cluster that is well sends whoever asks the wrong node to the right one: once, or twice while it changes."""
 logger = logging.getLogger("penstock")
 
-__all__ = ["Link", "Script", "Server"]
+__all__ = ["Library", "Link", "Server"]
 
 
 @attrs.frozen
-class Script:
-    """What the server carries out alone and as one."""
+class Library:
+    """A function that the server carries out alone and as one, under a name that no other text has.
 
-    text: str
-    sha: str
-    """The name under which a server keeps it."""
+    So processes of several versions of penstock share a server; what an older one left behind there is some kilobytes.
+    """
+
+    name: bytes
+    text: bytes
 
     @classmethod
-    def of(cls, text: str) -> Script:
-        """A script by its text."""
-        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    def of(cls, text: str, word: str) -> Library:
+        """A library by its text, in which `word` stands for its name and its function's."""
+        name = f"{word}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return cls(name.encode(), text.replace(word, name).encode())
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +61,10 @@ class Server:
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+class _NotLoadedError(LedgerUnavailableError):
+    """The server does not know the function."""
 
 
 class Link:
@@ -75,15 +83,16 @@ class Link:
         self._moved: tuple[str, int] | None = None
         """In a cluster: the node that has the ledger's slot, by the word of another."""
 
-    async def run(self, script: Script, keys: Sequence[str], *arguments: bytes | str) -> Any:
-        """What the script returns; the server is sent its text where it does not know it yet, or any more."""
+    async def run(self, library: Library, keys: Sequence[bytes], *arguments: bytes | str) -> Any:
+        """What its function returns; the server is sent its text where it does not know it yet, or any more."""
         try:
-            return await self.ask(b"EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except says.NoScriptError:
-            return await self.ask(b"EVAL", script.text, len(keys), *keys, *arguments)
+            return await self.ask(b"FCALL", library.name, len(keys), *keys, *arguments)
+        except _NotLoadedError:
+            await self.ask(b"FUNCTION", b"LOAD", b"REPLACE", library.text)
+            return await self.ask(b"FCALL", library.name, len(keys), *keys, *arguments)
 
     async def ask(self, command: bytes, *arguments: bytes | str | int) -> Any:
-        """The reply. Raises LedgerUnavailableError; NoScriptError where the server does not know the script."""
+        """The reply. Raises LedgerUnavailableError."""
         with trio.move_on_after(self._timeout) as scope:
             for _ in range(MOST_MOVES):
                 try:
@@ -117,7 +126,7 @@ class Link:
             if connection is None or not connection.usable:
                 connection = await self._connect()
             return await connection.create_request(command, *arguments, decode=False)
-        except (says.NoScriptError, says.MovedError):
+        except says.MovedError:
             raise
         except Exception as error:
             # coredis lets through what its own tasks died of, whatever it was; and where a handshake is cancelled, it
@@ -128,7 +137,8 @@ class Link:
             # Somebody else may have found another connection by now.
             if lost and (connection is None or connection is self._connection):
                 self.leave()
-            raise LedgerUnavailableError(f"the ledger at {where} cannot be used: {_in_words(error)}") from error
+            kind = _NotLoadedError if str(error) == NOT_LOADED else LedgerUnavailableError
+            raise kind(f"the ledger at {where} cannot be used: {_in_words(error)}") from error
 
     async def _connect(self) -> TCPConnection:
         async with self._connecting:
@@ -211,7 +221,7 @@ def _in_words(error: Exception) -> str:
         case says.AuthenticationError():
             return "it does not accept the user or the password of url; correct them"
         case says.AuthorizationError():
-            return f"its user may not do what a ledger needs (EVAL, EVALSHA and the commands of the script): {said}"
+            return f"its user may not do what a ledger needs (FCALL, FUNCTION, hashes, lists and sorted sets): {said}"
         case says.WrongTypeError():
             return "a key of the ledger holds something else; choose another namespace, or delete what is there"
         case says.AskError() | says.TryAgainError() | says.ClusterDownError():

@@ -1,0 +1,52 @@
+"""Days as they are typed, and the time they take up. Pure.
+
+Not here: what was spent in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from penstock.policy.window import Per, check_zone, window_at
+
+__all__ = ["day_options", "time_of", "today"]
+
+
+def day_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--from, --to and --timezone: `first`, `last` (both belong to it) and `timezone`."""
+    days = click.DateTime(formats=["%Y-%m-%d"])
+    for option in (
+        click.option(
+            "--timezone", default="UTC", metavar="ZONE", callback=_zone, show_default=True, help="Whose days they are."
+        ),
+        click.option("--to", "last", type=days, metavar="DAY", help="The last day; else today."),
+        click.option("--from", "first", type=days, metavar="DAY", help="The first day, such as 2026-11-01."),
+    ):
+        command = option(command)
+    return command
+
+
+def today(now: float, zone: str) -> date:
+    """The date in that zone."""
+    return datetime.fromtimestamp(now, ZoneInfo(zone)).date()
+
+
+def time_of(first: date, last: date, zone: str) -> tuple[float, float]:
+    """Unix times from the beginning of one day to the end of another. Raises click.UsageError where it is before."""
+    if last < first:
+        raise click.UsageError(f"--to {last:%Y-%m-%d} is before --from {first:%Y-%m-%d}.")
+    start, end = (datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(zone)) for day in (first, last))
+    return window_at(Per.DAY, start.timestamp(), zone).start, window_at(Per.DAY, end.timestamp(), zone).end
+
+
+def _zone(_: click.Context, __: click.Parameter, value: str) -> str:
+    try:
+        check_zone(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+    return value

@@ -1,0 +1,86 @@
+"""`penstock budget history`: what was set, reset and released by hand, with its time.
+
+Not here: doing it (`changes`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import click
+import msgspec
+
+from penstock.cli._budget.days import day_options, time_of, today
+from penstock.cli._budget.lines import check_account, key_in_words, shown_account
+from penstock.cli._budget.opening import account_argument, config_option, find_config, with_ledger
+from penstock.cli._exits import OK
+from penstock.cli._screen import make_console, make_table
+from penstock.cli._words import plain
+from penstock.policy.ledger_steps import HistoryRow
+
+__all__ = ["history"]
+
+BEGINNING = datetime(2020, 1, 1)  # noqa: DTZ001 - a day, in whichever zone
+"""There was no ledger before."""
+
+
+@click.command(short_help="What was set, reset and released by hand.")
+@click.argument("account", required=False, callback=account_argument)
+@day_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each line.")
+@config_option
+def history(
+    account: str | None,
+    *,
+    first: datetime | None,
+    last: datetime | None,
+    timezone: str,
+    as_json: bool,
+    config_file: str | None,
+) -> int:
+    """Show every set, reset and release, oldest first: all there were, or those of ACCOUNT and those below it.
+
+    \b
+    Examples:
+      penstock budget history
+      penstock budget history team --from 2026-11-01
+
+    \b
+    Exit codes:
+      0  shown
+      2  wrong usage or configuration
+      3  the store does not answer
+    """  # noqa: D301 - click reads the escape
+    below = None if account is None else check_account(account)
+    until = (last or datetime.combine(today(time.time(), timezone), datetime.min.time())).date()
+    since, end = time_of((first or BEGINNING).date(), until, timezone)
+    rows = with_ledger(find_config(config_file), lambda store: store.history(since=since, until=end))
+    rows = [row for row in rows if not below or row.account == below or row.account.startswith(f"{below}/")]
+    if as_json:
+        for row in rows:
+            click.echo(msgspec.json.encode(row).decode())
+        return OK
+    _show(rows, timezone)
+    return OK
+
+
+def _show(rows: Sequence[HistoryRow], zone: str) -> None:
+    console = make_console()
+    if not rows:
+        console.print("Nothing was done by hand.")
+        return
+    table = make_table(f"when ({zone})", "", "account", "before, after")
+    for row in rows:
+        when = datetime.fromtimestamp(row.at, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
+        where = f"hold {row.window}" if row.action == "release" else key_in_words(row.window)
+        reason = f"\n({row.reason})" if row.reason else ""
+        table.add_row(
+            when,
+            row.action,
+            plain(f"{shown_account(row.account)}\n{where}"),
+            plain(f"{row.before}\n{row.after}{reason}"),
+        )
+    console.print(table)

@@ -1,0 +1,225 @@
+"""`penstock budget show`: a bar for each window of each account, and the holds.
+
+Not here: which windows there are (`lines`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from penstock._config import Config
+from penstock.abc import LedgerStore
+from penstock.cli._budget.lines import AccountLine, account_lines, check_account, shown_account, words_of
+from penstock.cli._budget.opening import account_argument, config_option, find_config, with_ledger
+from penstock.cli._exits import OK
+from penstock.cli._screen import make_console, make_table
+from penstock.cli._words import dollars, plain, short_tokens, span
+from penstock.policy.holds import Amount
+from penstock.policy.ledger_steps import HoldRow, WindowRow
+from penstock.policy.money import usd, usd_in_words
+
+__all__ = ["show"]
+
+BAR = 10
+"""Characters."""
+# Spent, held, free.
+CELLS = "█▒░"
+PLAIN_CELLS = "#=."
+FIGURES = ("spent", "held", "limit", "free", "refills")
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+@attrs.frozen
+class _Unit:
+    """One unit of one window: what a line of the table shows."""
+
+    limit: int | None
+    held: int
+    spent: int
+    estimated: int
+    money: bool
+
+    def words(self, figure: int) -> str:
+        return dollars(usd(figure)) if self.money else short_tokens(figure)
+
+    def share(self, figure: int) -> float:
+        return figure / self.limit if self.limit else float(figure > 0)
+
+
+@click.command(short_help="What is held and spent, and what is free.")
+@click.argument("account", required=False, callback=account_argument)
+@click.option("--holds", is_flag=True, help="The holds as well: what calls in flight have reserved, by their ids.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@config_option
+def show(account: str | None, *, holds: bool, as_json: bool, config_file: str | None) -> int:
+    """Show the windows of all accounts that are declared or have spent, or of ACCOUNT and those below it.
+
+    A bar is filled with what is spent, then with what calls in flight hold. "est." is the share of what is spent that
+    was charged without a bill, at its bound. "refills" is when the window ends; of a rolling one, when the first of
+    what is in it leaves.
+
+    \b
+    Examples:
+      penstock budget show
+      penstock budget show team/search --holds
+      penstock budget show --json | jq '.windows[] | select(.free_usd < 1)'
+
+    \b
+    Exit codes:
+      0  shown
+      2  wrong usage or configuration
+      3  the store does not answer
+    """  # noqa: D301 - click reads the escape
+    below = None if account is None else check_account(account)
+    config = find_config(config_file)
+    rows, held = with_ledger(config, _rows)
+    lines = account_lines(config.budget.accounts, rows, below=below)
+    held = [hold for hold in held if not below or hold.account == below or hold.account.startswith(f"{below}/")]
+    if as_json:
+        told = {"windows": [_window_json(line) for line in lines], "holds": [_hold_json(hold) for hold in held]}
+        click.echo(_ENCODER.encode(told).decode())
+        return OK
+    console, now = make_console(), time.time()
+    _show(console, config, lines, now)
+    if holds:
+        console.print()
+        _show_holds(console, held, now)
+    elif held:
+        console.print(f"{_many(len(held), 'hold')} of calls in flight: --holds shows them.", style="dim")
+    return OK
+
+
+async def _rows(store: LedgerStore) -> tuple[Sequence[WindowRow], Sequence[HoldRow]]:
+    return await store.windows(), await store.holds()
+
+
+def _show(console: Console, config: Config, lines: Sequence[AccountLine], now: float) -> None:
+    if not lines:
+        nobody = "no account has a limit" if not config.budget.accounts else "no account has a window"
+        console.print(f"There is nothing to show: {nobody}, and nothing was spent.")
+        return
+    table = make_table("account", "used", *FIGURES, right=FIGURES, gap=1)
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    cells = CELLS if console.encoding.lower().startswith("utf") else PLAIN_CELLS
+    for line in lines:
+        for unit in _units(line):
+            _add(table, line, unit, now, cells)
+    console.print(table)
+
+
+def _add(table: Table, line: AccountLine, unit: _Unit, now: float, cells: str) -> None:
+    window = line.window
+    free = None if unit.limit is None else unit.limit - unit.held - unit.spent
+    guessed = f"{100 * unit.estimated / unit.spent:.0f} % est." if unit.estimated and unit.spent else ""
+    refills = "-" if window.ends_at is None or window.ends_at <= now else span(window.ends_at - now)
+    table.add_row(
+        f"{plain(shown_account(line.account))}\n{words_of(window)}",
+        _bar(unit, cells),
+        f"{unit.words(unit.spent)}\n{guessed}",
+        unit.words(unit.held),
+        "none" if unit.limit is None else unit.words(unit.limit) + ("\nby hand" if line.by_hand else ""),
+        "-" if free is None else unit.words(free),
+        refills,
+    )
+
+
+def _units(line: AccountLine) -> Iterator[_Unit]:
+    """Money and tokens: those that are limited; where none is, those of which there is something."""
+    window = line.window
+    held, spent, estimated = window.held, window.spent, window.estimated
+    money = _Unit(window.limit_nano_usd, held.nano_usd, spent.nano_usd, estimated.nano_usd, money=True)
+    tokens = _Unit(window.limit_tokens, held.tokens, spent.tokens, estimated.tokens, money=False)
+    for unit in (money, tokens):
+        if unit.limit is not None or (not line.limited and (unit.held or unit.spent)):
+            yield unit
+
+
+def _bar(unit: _Unit, cells: str) -> Text:
+    if unit.limit is None:
+        return Text("-", style="dim")
+    used = unit.share(unit.spent + unit.held)
+    # What is there is seen, however little; and only what is full looks full.
+    spent = _cells(unit.share(unit.spent), unit.spent)
+    both = max(_cells(used, unit.spent + unit.held), spent + (1 if unit.held and spent < BAR else 0))
+    filled = cells[0] * spent + cells[1] * (both - spent)
+    style = "red" if used >= 1 else "yellow" if used >= 0.8 else "green"
+    bar = Text(filled, style=style)
+    bar.append(cells[2] * (BAR - both), style="dim")
+    bar.append("\n<1 %" if 0 < used < 0.01 else f"\n{100 * used:.0f} %", style=style)
+    return bar
+
+
+def _cells(share: float, figure: int) -> int:
+    if figure <= 0:
+        return 0
+    return BAR if share >= 1 else min(BAR - 1, max(1, round(share * BAR)))
+
+
+def _show_holds(console: Console, holds: Sequence[HoldRow], now: float) -> None:
+    if not holds:
+        console.print("Nothing is held.")
+        return
+    figures = ("USD", "tokens", "held for", "lease")
+    table = make_table("hold", "account", *figures, right=figures)
+    for hold in holds:
+        lease = "over: charged" if hold.lapsed else span(max(0.0, hold.lease_ends - now))
+        table.add_row(
+            plain(hold.hold_id),
+            plain(shown_account(hold.account)),
+            dollars(usd(hold.amount.nano_usd)),
+            short_tokens(hold.amount.tokens),
+            span(max(0.0, now - hold.reserved_at)),
+            lease,
+        )
+    console.print(table)
+
+
+def _window_json(line: AccountLine) -> dict[str, Any]:
+    window = line.window
+    fields: dict[str, Any] = {
+        "account": line.account,
+        "per": window.per,
+        "timezone": window.timezone or None,
+        "rolling": window.rolling,
+        "limit_usd": _usd(window.limit_nano_usd),
+        "limit_tokens": window.limit_tokens,
+        "limit_by_hand": line.by_hand,
+    }
+    for name, amount in (("held", window.held), ("spent", window.spent), ("estimated", window.estimated)):
+        fields |= _amount_json(name, amount)
+    free = {"free_usd": _usd(window.free_nano_usd), "free_tokens": window.free_tokens}
+    return {**fields, **free, "ends_at": window.ends_at}
+
+
+def _hold_json(hold: HoldRow) -> dict[str, Any]:
+    return {
+        "hold": hold.hold_id,
+        "account": hold.account,
+        **_amount_json("held", hold.amount),
+        "reserved_at": hold.reserved_at,
+        "lease_ends": hold.lease_ends,
+        "lapsed": hold.lapsed,
+    }
+
+
+def _amount_json(name: str, amount: Amount) -> dict[str, Any]:
+    return {f"{name}_usd": _usd(amount.nano_usd), f"{name}_tokens": amount.tokens}
+
+
+def _usd(nano: int | None) -> Decimal | None:
+    return None if nano is None else Decimal(usd_in_words(nano))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")

@@ -1,0 +1,514 @@
+"""`penstock budget` beside a running app, on one ledger in a file: real processes, a real file, the real clock."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import trio
+from commands import KEY, Ended, run_command, run_in_terminal
+from valkeys import valkey_server
+from worlds import GPT, good, openai_body
+
+import penstock
+from penstock import errors
+from penstock.cli._program import run
+from penstock.testing import Reply, ScriptedTransport
+
+pytestmark = pytest.mark.slow
+
+PROMPT = "canary of the prompt"
+SLOW = f"{PROMPT}, slowly"
+BILL = {
+    "prompt_tokens": 1_200,
+    "completion_tokens": 300,
+    "total_tokens": 1_500,
+    "prompt_tokens_details": {"cached_tokens": 1_000},
+    "completion_tokens_details": {"reasoning_tokens": 200},
+}
+COST = 0.00475  # 200 x 2.50, 1,000 x 1.25 and 300 x 10 USD a million
+SETTINGS = f"""
+[providers.openai]
+api_key = "{KEY}"
+[routes.default]
+cascade = ["{GPT}"]
+[budget]
+limits = [{{ per = "day", usd = 20 }}, {{ per = "month", tokens = 40_000_000, timezone = "Europe/Berlin" }}]
+[accounts.team]
+limits = [{{ per = "hour", tokens = 30_000, rolling = true }}]
+[accounts."team/*"]
+limits = [{{ per = "day", usd = 0.05 }}]
+[accounts.root]
+[ledger]
+path = "ledger.db"
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> str:
+    path = tmp_path / "penstock.toml"
+    path.write_text(SETTINGS)
+    return str(path)
+
+
+class App:
+    """A program that spends, and the command beside it."""
+
+    def __init__(self, settings: str, nursery: trio.Nursery) -> None:
+        self._settings = settings
+        self._nursery = nursery
+        self._slow_one_arrived = trio.Event()
+        self.transport = ScriptedTransport(self._answer)
+        self.kernel: penstock.Kernel
+
+    def _answer(self, request: httpx.Request) -> Reply:
+        if SLOW.encode() in request.content:
+            self._slow_one_arrived.set()
+            return Reply(json={**openai_body(), "usage": BILL}, delay=600)
+        if msgspec.json.decode(request.content).get("stream"):
+            return good(request, pause=0.2)
+        return Reply(json={**openai_body(), "usage": BILL})
+
+    async def call(self, account: str = "team/search", prompt: str = PROMPT) -> penstock.ChatResponse:
+        return await self.kernel.complete(prompt, account=account, max_tokens=1_500)
+
+    async def hold(self, account: str = "team/search") -> None:
+        """A call that is in flight until the app ends."""
+        self._nursery.start_soon(self.call, account, SLOW)
+        await self._slow_one_arrived.wait()
+
+    async def budget(self, *arguments: str) -> Ended:
+        command = ("budget", *arguments, "-c", self._settings)
+        ended = await trio.to_thread.run_sync(lambda: run_command(*command))
+        assert KEY not in ended.out + ended.err
+        assert PROMPT not in ended.out + ended.err
+        return ended
+
+    async def told(self, *arguments: str) -> Any:
+        ended = await self.budget(*arguments)
+        assert (ended.code, ended.err) == (0, "")
+        return json.loads(ended.out)
+
+    async def window(self, account: str, per: str) -> dict[str, Any]:
+        shown = await self.told("show", "--json")
+        (found,) = [line for line in shown["windows"] if (line["account"], line["per"]) == (account, per)]
+        line: dict[str, Any] = found
+        return line
+
+
+@asynccontextmanager
+async def app(settings: str) -> AsyncGenerator[App]:
+    async with trio.open_nursery() as nursery:
+        running = App(settings, nursery)
+        async with penstock.open_kernel(settings, transport=running.transport) as kernel:
+            running.kernel = kernel
+            yield running
+            nursery.cancel_scope.cancel()
+
+
+def lines_of(ended: Ended) -> list[str]:
+    """What is printed, with single spaces."""
+    return [" ".join(line.split()) for line in ended.out.splitlines()]
+
+
+# show
+
+
+def test_show_tells_what_the_running_app_knows(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            await running.call("other")
+            await running.hold()
+            told = await running.told("show", "--json")
+            accounts = (await running.kernel.snapshot()).accounts
+            shown = {(line["account"], line["per"]): line for line in told["windows"]}
+            assert set(shown) == {("", "day"), ("", "month"), ("team", "hour"), ("team/search", "day")}
+            for (account, per), line in shown.items():
+                (window,) = [window for window in accounts[account].windows if window.per == per]
+                assert line["held_tokens"] == window.held.tokens > 1_500
+                assert line["spent_tokens"] == window.spent.tokens
+                assert line["spent_usd"] == pytest.approx(window.spent.nano_usd / 1e9)
+                assert line["free_tokens"] == window.free_tokens
+                assert line["ends_at"] == window.ends_at
+                assert line["limit_by_hand"] is False
+            assert shown["team/search", "day"]["spent_usd"] == COST
+            assert shown["", "day"]["spent_usd"] == 2 * COST
+            (hold,) = told["holds"]
+            assert hold["account"] == "team/search"
+            assert hold["held_tokens"] == shown["team", "hour"]["held_tokens"]
+            assert hold["lapsed"] is False
+
+    trio.run(main)
+
+
+def test_the_table_has_a_bar_for_each_limit_and_fits_80_columns(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            await running.hold()
+            ended = await running.budget("show", "--holds")
+            lines = lines_of(ended)
+            assert lines[0] == "account used spent held limit free refills"
+            assert lines[1].startswith("/ █▒░░░░░░░░ $0.004750 $0.0203 $20.00 $19.97 ")
+            assert lines[2] == "day (UTC) <1 %"
+            assert lines[4] == "month (Europe/Berlin) <1 %"
+            assert re.fullmatch(r"team █▒░░░░░░░░ 1,500 3,\d+ 30,000 2\d,\d+ (59 min|1 h 0 min)", lines[5])
+            assert lines[7].startswith("team/search █▒▒▒▒░░░░░ $0.004750 $0.0203 $0.0500 $0.02")
+            assert "hold account USD tokens held for lease" in lines
+            assert any(re.fullmatch(r"[0-9a-f]{8}-\d+ team/search \$0.0203 3,\d+ .*", line) for line in lines)
+
+            code, drawn = await trio.to_thread.run_sync(in_terminal, settings, "show", "--holds")
+            assert code == 0
+            assert all(len(line) <= 80 for line in drawn.splitlines())
+            assert "team/search" in drawn
+
+            only = lines_of(await running.budget("show", "team"))
+            assert [line.split()[0] for line in only[1:6:2]] == ["team", "team/search", "1"]
+            assert only[-1] == "1 hold of calls in flight: --holds shows them."
+
+    trio.run(main)
+
+
+def in_terminal(settings: str, *arguments: str, **more: Any) -> tuple[int, str]:
+    return run_in_terminal("budget", *arguments, "-c", settings, environ={"TERM": "dumb"}, **more)
+
+
+def test_where_the_terminal_has_no_blocks_the_bars_are_of_ascii(settings: str) -> None:
+    environ = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            ended = await trio.to_thread.run_sync(
+                lambda: run_command("budget", "show", "-c", settings, environ=environ)
+            )
+            assert "#........." in ended.out
+            assert ended.out.isascii()
+
+    trio.run(main)
+
+
+def test_the_share_that_was_charged_without_a_bill_is_told(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            async with running.kernel.stream(PROMPT, account="team/search", max_tokens=1_500) as stream:
+                await anext(stream)
+            await running.kernel.snapshot()
+            line = await running.window("team/search", "day")
+            assert 0 < line["estimated_usd"] < line["spent_usd"]
+            share = 100 * line["estimated_usd"] / line["spent_usd"]
+            assert f"{share:.0f} % est." in (await running.budget("show")).out
+            told = await running.told("report", "--format", "json")
+            assert told["total"]["estimated_usd"] == line["estimated_usd"]
+            assert told["total"]["estimated_share"] == pytest.approx(share / 100, abs=1e-3)
+
+    trio.run(main)
+
+
+def test_an_account_without_a_limit_of_its_own_is_not_shown_and_an_empty_ledger_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+    path.write_text(SETTINGS.partition("[budget]")[0] + "[ledger]\n")
+    ended = run_command("budget", "show", "-c", str(path))
+    assert ended.out == "There is nothing to show: no account has a limit, and nothing was spent.\n"
+    assert json.loads(run_command("budget", "show", "--json", "-c", str(path)).out) == {"windows": [], "holds": []}
+    assert run_command("budget", "history", "-c", str(path)).out == "Nothing was done by hand.\n"
+    assert run_command("budget", "report", "-c", str(path)).out.startswith("Nothing was spent: ")
+
+
+# set and reset
+
+
+def test_a_limit_set_by_hand_holds_at_once_in_the_running_app_until_it_is_reset(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            ended = await running.budget("set", "team/search", "--usd", "0.02", "--reason", "the quarter's end")
+            words = "0.00475 USD and 1500 tokens spent of"
+            assert ended.out == f"team/search per day (UTC): {words} 0.05 USD -> {words} 0.02 USD\n"
+            with pytest.raises(errors.BudgetExceededError, match=r"0\.02 USD per day"):
+                await running.call()
+            quote = await running.kernel.quote(PROMPT, account="team/search", max_tokens=1_500)
+            assert [short.limit for short in quote.shortfalls] == ["0.02 USD per day (UTC)"]
+            line = await running.window("team/search", "day")
+            assert (line["limit_usd"], line["limit_by_hand"], line["free_usd"]) == (0.02, True, 0.01525)
+            assert "by hand" in (await running.budget("show")).out
+
+            await running.kernel.reload(penstock.Config.load(settings))
+            with pytest.raises(errors.BudgetExceededError, match=r"0\.02 USD per day"):
+                await running.call()  # a configuration does not undo what was done by hand
+
+            ended = await running.budget("reset", "team/search")
+            assert ended.out.endswith("-> 0 USD and 0 tokens spent of 0.05 USD\n")
+            await running.call()
+            line = await running.window("team/search", "day")
+            assert (line["limit_usd"], line["limit_by_hand"], line["spent_usd"]) == (0.05, False, COST)
+            assert (await running.window("", "day"))["spent_usd"] == 2 * COST  # those above keep what was spent
+
+    trio.run(main)
+
+
+def test_what_is_spent_can_be_set_and_all_windows_reset(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            await running.budget("set", "/", "--per", "day", "--spent-usd", "19.99", "--spent-tokens", "7")
+            line = await running.window("", "day")
+            assert (line["spent_usd"], line["spent_tokens"], line["limit_by_hand"]) == (19.99, 7, False)
+            with pytest.raises(errors.BudgetExceededError, match="20 USD per day"):
+                await running.call("other")
+            ended = await running.budget("reset", "/")
+            assert len(ended.out.splitlines()) == 2
+            assert (await running.window("", "day"))["spent_usd"] == 0
+            await running.call("other")
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("set", "/", "--tokens", "5"), "has day (UTC), month (Europe/Berlin); say which"),
+        (("set", "/", "--per", "hour", "--tokens", "5"), "has no such window; it has 20 USD per day (UTC), 40000000"),
+        (("set", "/", "--per", "day", "--tokens", "5"), "has no limit in tokens per day (UTC)"),
+        (("set", "team", "--usd", "5"), "team has no limit in USD per hour (rolling)"),
+        (("set", "team", "--calendar", "--tokens", "5"), "has no such window"),
+        (("set", "nobody", "--usd", "5"), "nobody has no limit over a window in the configuration"),
+        (("set", "root", "--usd", "5"), "root has no limit over a window"),
+        (("set", "team/*", "--usd", "5"), "team/* is a pattern for many accounts"),
+        (("set", "team//a", "--usd", "5"), "'team//a' is not the path of an account"),
+        (("set", "team/search"), "Say what to set"),
+        (("set", "team/search", "--usd", "-1"), "is not an amount in USD"),
+        (("set", "team/search", "--usd", "many"), "is not an amount in USD"),
+        (("reset", "nobody"), "nobody has no limit over a window"),
+        (("reset", "/", "--per", "hour"), "has no such window"),
+        (("release", "some-hold"), "Missing option '--reason'"),
+        (("report", "--by", "hour"), "'hour' is none"),
+        (("report", "--timezone", "Mars"), "'Mars' is not a time zone"),
+        (("report", "--from", "2026-11-30", "--to", "2026-11-01"), "--to 2026-11-01 is before --from 2026-11-30"),
+        (("report", "--from", "yesterday"), "'yesterday'"),
+        (("show", "a//b"), "is not the path of an account"),
+    ],
+)
+def test_a_mistake_is_told_and_nothing_is_done(
+    settings: str, arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["budget", *arguments, "-c", settings]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert says in " ".join(told.err.split())
+    assert run(["budget", "history", "-c", settings]) == 0
+    assert capsys.readouterr().out == "Nothing was done by hand.\n"
+
+
+def test_on_a_terminal_it_asks_first_and_no_or_ctrl_c_changes_nothing(settings: str) -> None:
+    question = "Set the limit to 3 USD of team/search per day (UTC)? [y/N]"
+    code, drawn = in_terminal(settings, "set", "team/search", "--usd", "3", types=("[y/N]", "n\n"))
+    assert code == 130
+    assert question in " ".join(drawn.split())
+    code, _ = in_terminal(settings, "reset", "team/search", interrupt_at="[y/N]")
+    assert code == 130
+    assert run_command("budget", "history", "-c", settings).out == "Nothing was done by hand.\n"
+    code, drawn = in_terminal(settings, "set", "team/search", "--usd", "3", types=("[y/N]", "y\n"))
+    assert code == 0
+    assert "spent of 3 USD" in drawn
+    code, drawn = in_terminal(settings, "set", "team/search", "--usd", "4", "--yes")
+    assert code == 0
+    assert "[y/N]" not in drawn
+
+
+# release and history
+
+
+def test_a_hold_is_found_and_released_and_the_truth_takes_its_place_later(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.hold()
+            (hold,) = (await running.told("show", "--json"))["holds"]
+            ended = await running.budget("release", hold["hold"], "--reason", "its machine is gone")
+            assert ended.code == 0
+            assert ended.out.startswith(f"{hold['hold']}: 0.02")
+            line = await running.window("team/search", "day")
+            assert (line["held_usd"], line["spent_usd"]) == (0, hold["held_usd"])
+            assert line["estimated_usd"] == hold["held_usd"]
+            assert "over: charged" in (await running.budget("show", "--holds")).out
+
+            ended = await running.budget("release", "no-such-hold", "--reason", "x")
+            assert ended.code == 1
+            assert ended.err.startswith("penstock: there is no hold no-such-hold")
+        # The app has ended, and settled what it held.
+        told = json.loads(run_command("budget", "show", "--json", "-c", settings).out)
+        assert told["holds"] == []
+
+    trio.run(main)
+
+
+def test_every_change_is_kept_with_its_time(settings: str) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    for arguments in (
+        ("set", "team/search", "--usd", "3", "--reason", "the quarter's end"),
+        ("set", "/", "--per", "day", "--usd", "30"),
+        ("reset", "team/search", "--reason", "done"),
+    ):
+        assert run_command("budget", *arguments, "-c", settings).code == 0
+    rows = [json.loads(line) for line in run_command("budget", "history", "--json", "-c", settings).out.splitlines()]
+    assert [(row["action"], row["account"], row["window"], row["reason"]) for row in rows] == [
+        ("set", "team/search", "day:UTC:team/search", "the quarter's end"),
+        ("set", "", "day:UTC:", ""),
+        ("reset", "team/search", "day:UTC:team/search", "done"),
+    ]
+    assert before.timestamp() <= rows[0]["at"] <= rows[1]["at"] <= rows[2]["at"] <= datetime.now(UTC).timestamp()
+    lines = lines_of(run_command("budget", "history", "-c", settings))
+    assert lines[0] == "when (UTC) account before, after"
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d set team/search 0 USD and 0 tokens spent of 0.05 USD", lines[1]
+    )
+    assert lines[2:4] == ["day (UTC) 0 USD and 0 tokens spent of 3 USD", "(the quarter's end)"]
+    assert len(lines_of(run_command("budget", "history", "team", "-c", settings))) == 7
+    tomorrow = f"{before + timedelta(days=2):%Y-%m-%d}"
+    ended = run_command("budget", "history", "--from", tomorrow, "--to", tomorrow, "-c", settings)
+    assert ended.out == "Nothing was done by hand.\n"
+
+
+# report
+
+
+def test_a_report_adds_up_what_calls_have_cost(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            costs = [(await running.call()).cost for _ in range(3)]
+            costs.append((await running.call("other")).cost)
+            await running.kernel.snapshot()
+            told = await running.told("report", "--format", "json")
+            total = float(sum(cost for cost in costs if cost))
+            assert told["total"]["usd"] == pytest.approx(total) == 4 * COST
+            assert told["rows"][0] == {
+                "account": "team/search",
+                "target": GPT,
+                "calls": 3,
+                "attempts": 3,
+                "input_tokens": 3_600,
+                "cached_input_tokens": 3_000,
+                "cache_write_tokens": 0,
+                "output_tokens": 900,
+                "reasoning_tokens": 600,
+                "usd": 0.01425,
+                "estimated_usd": 0,
+                "estimated_share": 0,
+            }
+            assert [row["account"] for row in told["rows"]] == ["team/search", "other"]
+            (row,) = (await running.told("report", "--format", "json", "--by", "target"))["rows"]
+            assert (row["target"], row["calls"], "account" in row) == (GPT, 4, False)
+
+            written = await running.budget("report", "--format", "csv", "--by", "account")
+            rows = list(csv.DictReader(io.StringIO(written.out)))
+            assert [(row["account"], row["usd"]) for row in rows] == [("team/search", "0.01425"), ("other", "0.00475")]
+
+            lines = lines_of(await running.budget("report"))
+            assert lines[1] == "account, target calls tries input output USD est."
+            assert lines[2] == "team/search 3 3 3,600 900 $0.0142 -"
+            assert lines[3] == f"{GPT} 3,000 cached 600 thought"
+            assert lines[6] == "total 4 4 4,800 1,200 $0.0190 -"
+            code, drawn = await trio.to_thread.run_sync(in_terminal, settings, "report")
+            assert code == 0
+            assert all(len(line) <= 80 for line in drawn.splitlines())
+
+    trio.run(main)
+
+
+def test_days_are_those_of_the_time_zone_and_both_are_included(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            await running.kernel.snapshot()
+            now = datetime.now(UTC)
+            for hours in (-12, 0, 14):  # Etc/GMT+12 is twelve hours behind
+                zone = f"Etc/GMT{-hours:+d}" if hours else "UTC"
+                here = (now + timedelta(hours=hours)).date()
+                for days, calls in ((-1, 0), (0, 1), (1, 0)):
+                    day = f"{here + timedelta(days=days):%Y-%m-%d}"
+                    asked = ("report", "--format", "json", "--from", day, "--to", day, "--timezone", zone)
+                    assert (await running.told(*asked))["total"]["calls"] == calls, (zone, day)
+            first, last = (f"{now + timedelta(days=days):%Y-%m-%d}" for days in (-3, 3))
+            assert (await running.told("report", "--format", "json", "--from", first, "--to", last))["total"][
+                "calls"
+            ] == 1
+
+    trio.run(main)
+
+
+# Stores that have nothing to show
+
+
+@pytest.mark.parametrize("ledger", ["", '[ledger]\nstore = "memory"\n'])
+@pytest.mark.parametrize("command", [("show",), ("history",), ("report",), ("reset", "/"), ("set", "/", "--usd", "1")])
+def test_a_ledger_in_memory_has_nothing_to_show_from_outside(
+    tmp_path: Path, ledger: str, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "penstock.toml"
+    path.write_text(SETTINGS.partition("[budget]")[0] + '[budget]\nlimits = [{ per = "day", usd = 20 }]\n' + ledger)
+    assert run(["budget", *command, "-c", str(path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "is kept in the memory of each process that spends" in told.err
+    assert 'store = "sqlite"' in told.err
+
+
+def test_a_store_that_does_not_answer_is_told_with_a_code_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+    path.write_text(SETTINGS + "lock_timeout = 0.2\n")
+    assert run_command("budget", "set", "team/search", "--usd", "3", "-c", str(path)).code == 0
+    with (tmp_path / "ledger.db-lock").open("rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = run_command("budget", "set", "team/search", "--usd", "4", "-c", str(path))
+    assert ended.code == 3
+    assert "ledger.db" in ended.err
+    assert "spent of 3 USD" in run_command("budget", "history", "-c", str(path)).out
+
+
+def test_on_a_real_valkey_it_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+
+    async def main() -> None:
+        async with app(str(path)) as running:
+            await running.call()
+            await running.hold()
+            (hold,) = (await running.told("show", "--json"))["holds"]
+            assert (await running.budget("release", hold["hold"], "--reason", "gone")).code == 0
+            assert (await running.budget("set", "team/search", "--usd", "0.02")).code == 0
+            with pytest.raises(errors.BudgetExceededError, match=r"0\.02 USD per day"):
+                await running.call()
+            assert (await running.budget("reset", "team/search")).code == 0
+            await running.call()
+            assert (await running.told("report", "--format", "json"))["total"]["calls"] == 2
+            history = (await running.budget("history", "--json")).out.splitlines()
+            assert [json.loads(line)["action"] for line in history] == ["release", "set", "reset"]
+
+    with valkey_server() as server:
+        path.write_text(SETTINGS.replace('path = "ledger.db"', f'store = "redis"\nurl = "{server.url}"'))
+        trio.run(main)
+    ended = run_command("budget", "show", "-c", str(path))
+    assert (ended.code, ended.out) == (3, "")
+    assert "Traceback" not in ended.err
+
+
+def test_a_file_that_is_no_ledger_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+    path.write_text(SETTINGS)
+    (tmp_path / "ledger.db").write_bytes(b"no database at all" * 100)
+    ended = run_command("budget", "show", "-c", str(path))
+    assert ended.code == 2
+    assert "ledger.db" in ended.err
+    assert "Traceback" not in ended.err
