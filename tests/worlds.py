@@ -68,7 +68,13 @@ def good(request: httpx.Request, text: str = ANSWER, *, pause: float = 0.0) -> R
 def openai_body(text: str = ANSWER) -> dict[str, Any]:
     """A Chat Completions answer."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return {"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o", "choices": [choice], "usage": USAGE}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "model": "gpt-4o",
+        "choices": [choice],
+        "usage": dict(USAGE),
+    }
 
 
 def anthropic_body(text: str = ANSWER) -> dict[str, Any]:
