@@ -98,8 +98,9 @@ class Exchange:
         """
         wire = authorized(self._edge, encoded(self._edge, request, stream=True))
         watch = StreamWatch(self.phases, trio.current_time())
-        with trio.CancelScope(deadline=watch.deadline()) as scope:
-            self._answer = answer = StreamedAnswer(self._edge, watch, scope)
+        scope = trio.CancelScope(deadline=watch.deadline())
+        self._answer = answer = StreamedAnswer(self._edge, watch, scope)
+        with scope:
             incoming = await self._sent(wire)
             head = incoming.head
             try:

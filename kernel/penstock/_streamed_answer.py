@@ -168,12 +168,13 @@ class StreamedAnswer:
 
     def _missing(self, decoder: StreamDecoder) -> _StillMissing:
         """What the stream still has to bring, by what its decoder says."""
-        told = self._edge.call(_told_missing, decoder)
-        match told:
+        match self._edge.call(_told_missing, decoder):
             case "usage":
                 return "usage" if self._edge.live.capabilities.stream_usage else "end"
-            case "end" | "nothing":
-                return told
+            case "end":
+                return "end"
+            case "nothing":
+                return "nothing"
             case _:
                 return "answer"
 
