@@ -49,11 +49,15 @@ def test_the_wheel_works_in_a_fresh_environment(tmp_path: Path) -> None:
     for package in ("penstock", "penstock_plugins", "penstock_providers"):
         assert f"{package}/py.typed" in names
     assert "penstock_plugins/ledgers/redis_ledger/book.lua" in names
+    for file in ("index.json", "openai.json", "LICENSE"):
+        assert f"penstock_plugins/prices/snapshot/{file}" in names
     venv.create(tmp_path / "fresh", with_pip=True)
     python = tmp_path / "fresh" / "bin" / "python"
     command(python, "-m", "pip", "install", "-q", f"{wheel}[cli]", "pytest")
     loaded = command(python, "-I", "-c", LOAD_EVERYTHING).split()
     assert {"openai", "anthropic", "prices", "penstock"} <= set(loaded)
     assert "penstock" in command(tmp_path / "fresh" / "bin" / "penstock", "--version")
+    priced = "from penstock_plugins.prices import penstock_price as p; print(p('gpt-4o', 'openai', None, 1.8e9).source)"
+    assert command(python, "-I", "-c", priced).startswith("snapshot 20"), "nothing but the wheel is needed for a price"
     without_extra = "import penstock, penstock._kernel, penstock.testing"
     command(python, "-I", "-c", without_extra)

@@ -134,6 +134,7 @@ def test_no_price_is_fetched_from_anywhere(which: str, monkeypatch: pytest.Monke
     assert price("gpt-4o", now=NOW + 10 * 365 * 86_400) is not None, which
 
 
+@pytest.mark.slow
 def test_importing_penstock_reads_no_prices() -> None:
     says = (
         "import sys, penstock, penstock_plugins.prices as p; from penstock_plugins.prices import snapshot as s;"
