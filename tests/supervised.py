@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 from trio.testing import MockClock
 
-from penstock.actors._mailbox import Inbox
+from penstock.actors._inbox import Inbox
 from penstock.actors._supervisor import Actor, supervise
 
 __all__ = ["CancelAtStep", "Crashing", "cancelled_everywhere", "run", "with_actor"]

@@ -12,7 +12,7 @@ from penstock._books import Running
 from penstock._exchange import Exchange
 from penstock._health import Permit
 from penstock._targets import LiveTarget
-from penstock.errors import CallError
+from penstock.errors import CallError, CodecFailedError
 from penstock.policy.commit import Begin
 from penstock.telemetry import AttemptSpan
 from penstock.types import ChatRequest, Chunk, Completion
@@ -54,6 +54,19 @@ class Race:
                     if other.scope is not None:
                         other.scope.cancel()
         return self.winner is attempt
+
+    def end(self) -> None:
+        """All is said and told: lets go of the attempts, and those of their errors.
+
+        They hold it, and an error holds the frames that it passed, where the attempt is: together they would wait for
+        the garbage collector, which stops every call. What an error says, it says without them, except of a bug.
+        """
+        for attempt in self._runners:
+            if attempt.error is not None and not isinstance(attempt.error, CodecFailedError):
+                attempt.error.__traceback__ = None
+            attempt.error = None
+        self._runners.clear()
+        self.winner = None
 
 
 class AttemptRun(Struct, eq=False):

@@ -57,7 +57,10 @@ class CodecEdge:
         except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us
             failure = broken_codec(self.target, bug)
         # Raised out here, so that no context holds what the bug said.
-        raise self.discreet(failure)
+        try:
+            raise self.discreet(failure)
+        finally:
+            del failure  # it holds this frame: together they would wait for the garbage collector
 
     def told(self, ask: Callable[[], object], kind: type[_Result]) -> _Result:
         """What the codec says, where it is what its class promises."""

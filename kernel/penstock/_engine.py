@@ -16,6 +16,7 @@ from penstock._events import EventHub
 from penstock._second_level import SecondLevel
 from penstock._targets import LiveTarget, TargetBook
 from penstock.actors._mailbox import MailStatistics
+from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import BreakerRef
 from penstock.actors.budget_keeper import BudgetRef
 from penstock.actors.cache_actor import CacheRef
@@ -48,6 +49,8 @@ class Engine:
     rules: BudgetRules
     budget: BudgetRef
     breakers: BreakerRef
+    waiting: WaitingRoom
+    """Where calls sleep until a target may be tried again."""
     cache: CacheRef | None
     router: RouterRef
     events: EventHub

@@ -16,7 +16,6 @@ import attrs
 from penstock._answers import CallCache
 from penstock._asked import Call
 from penstock._books import action_key
-from penstock._call import PROBING_POLL
 from penstock._engine import Engine
 from penstock._explanation import (
     AccountExplanation,
@@ -29,6 +28,7 @@ from penstock._explanation import (
 from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when, when_ignored
 from penstock._incoming import AFTER_THE_END
 from penstock._plan import CallOptions, make_call
+from penstock._reach import PROBING_POLL
 from penstock._targets import LiveTarget
 from penstock.policy.accounts import limits_in_words, path_and_parents
 from penstock.policy.holds import NOTHING

@@ -77,7 +77,10 @@ class Incoming:
             lost = cut(f"{self._edge.target}: the response was cut: {failure}").with_traceback(failure.__traceback__)
             lost.__cause__ = failure.__cause__
             failure = lost
-        raise self._edge.discreet(failure)
+        try:
+            raise self._edge.discreet(failure)
+        finally:
+            del failure  # it holds this frame: together they would wait for the garbage collector
 
     async def body(self, cut: Cut = MalformedResponseError) -> bytes:
         """The whole body."""

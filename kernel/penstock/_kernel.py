@@ -51,8 +51,9 @@ from penstock._second_level import SecondLevel, SecondLevelSettings
 from penstock._targets import LiveProvider, TargetBook
 from penstock._transport import default_transport
 from penstock.abc import LedgerStore, Provider
-from penstock.actors._mailbox import Inbox
+from penstock.actors._inbox import Inbox
 from penstock.actors._supervisor import Actor, supervise
+from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import open_breaker_registry
 from penstock.actors.budget_keeper import KeeperSettings, StoreChange, open_budget_keeper
 from penstock.actors.cache_actor import CacheSettings, open_cache_actor
@@ -273,9 +274,11 @@ class OpenKernel:
         if plugged := EventPlugins(host.event_listeners()):
             events.tap(plugged)
         emit = events.emit
+        waiting = WaitingRoom(clock)
         router, router_inbox, router_ref = open_router(
             clock,
             slots=slots,
+            waiting=waiting,
             on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic())),
             retry_budget_for=lambda provider: engine.config.retry_budget_settings(provider),  # noqa: PLW0108 - it may change
         )
@@ -283,6 +286,7 @@ class OpenKernel:
             lambda scope: engine.config.breaker_settings(scope),  # noqa: PLW0108 - as above
             clock,
             slots=slots,
+            waiting=waiting,
             on_change=lambda change: emit(_changed(change)),
         )
         keeper, keeper_inbox, budget_ref = open_budget_keeper(
@@ -311,6 +315,7 @@ class OpenKernel:
             rules=budget_rules(config),
             budget=budget_ref,
             breakers=breaker_ref,
+            waiting=waiting,
             cache=cache_ref,
             router=router_ref,
             events=events,

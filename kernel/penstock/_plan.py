@@ -17,7 +17,7 @@ from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
 from penstock._nearest import did_you_mean, quoted
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
-from penstock.policy.cache_policy import CachePolicy, cache_policy
+from penstock.policy.cache_policy import CACHE_WORDS, MAX_AGE, CachePolicy, cache_policy
 from penstock.policy.commit import COMMIT_NAMES, Commit
 from penstock.policy.retry import Stage
 from penstock.types import (
@@ -264,6 +264,9 @@ def _cache(options: CallOptions) -> CachePolicy:
         case CachePolicy():
             return options.cache
         case word:
+            if word not in CACHE_WORDS and not word.startswith(MAX_AGE):
+                valid = [*CACHE_WORDS, f"{MAX_AGE}60"]
+                raise _mistake("cache", f"{quoted(word)} is not available{did_you_mean(word, valid)}")
             try:
                 return cache_policy(word)
             except ValueError as error:

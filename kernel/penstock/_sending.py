@@ -74,7 +74,10 @@ async def send(edge: CodecEdge, wire: WireRequest, phases: Phases) -> httpx.Resp
     else:
         # Our own transport has done it; one that was handed in leaves a body as it came.
         return response if isinstance(response.stream, Body) else decompressed(response, limit=MAX_BODY)
-    raise edge.discreet(failure)
+    try:
+        raise edge.discreet(failure)
+    finally:
+        del failure  # it holds this frame: together they would wait for the garbage collector
 
 
 def _http_request(wire: WireRequest, extensions: dict[str, object]) -> httpx.Request:

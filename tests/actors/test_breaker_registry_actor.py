@@ -11,6 +11,7 @@ from supervised import Crashing, cancelled_everywhere, run, with_actor
 from trio.testing import wait_all_tasks_blocked
 
 from penstock._clock import Clock
+from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import open_breaker_registry
 from penstock.errors import ActorFailedError, KernelClosedError
 from penstock.policy.breaker import Admitted, BreakerChanged, BreakerSettings, BreakerState, Denied, Verdict
@@ -25,8 +26,9 @@ class World:
 
     def __init__(self) -> None:
         self.changes: list[BreakerChanged] = []
+        self.room = WaitingRoom(Clock())
         self.actor, self.inbox, self.ref = open_breaker_registry(
-            lambda _: SETTINGS, Clock(), slots=8, on_change=self.changes.append
+            lambda _: SETTINGS, Clock(), slots=8, on_change=self.changes.append, waiting=self.room
         )
 
     async def admit(self, permit: str, lease: float = 600.0) -> Admitted | Denied:
@@ -200,13 +202,13 @@ def test_a_wait_for_a_breaker_cancelled_at_any_step_leaves_nothing_and_takes_nob
         async def job() -> None:
             await world.ref.isolate(TARGET)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(world.ref.eased, SCOPES, trio.current_time() + 50)
+                nursery.start_soon(world.room.sleep, SCOPES, trio.current_time() + 50)
                 await wait_all_tasks_blocked()
                 await world.ref.close_circuit(TARGET)
 
         async def after() -> None:
             await world.clean()
-            assert not world.ref._cell.waiting  # pyright: ignore[reportPrivateUsage] - nothing else shows it
+            assert len(world.room) == 0
 
         assert await cancelled_everywhere(job, after) > 4
 
@@ -217,10 +219,10 @@ def test_who_waits_is_woken_by_a_close_by_hand_and_not_by_what_happens_elsewhere
     async def talk(world: World) -> None:
         await world.ref.isolate(TARGET)
         await world.ref.isolate("target:other")
-        woken: list[tuple[float, bool]] = []
+        woken: list[tuple[float, str | None]] = []
 
         async def wait() -> None:
-            eased = await world.ref.eased(SCOPES, 30.0)
+            eased = await world.room.sleep(SCOPES, 30.0)
             woken.append((trio.current_time(), eased))
 
         async with trio.open_nursery() as nursery:
@@ -231,7 +233,7 @@ def test_who_waits_is_woken_by_a_close_by_hand_and_not_by_what_happens_elsewhere
             await world.ref.close_circuit(TARGET)
             await wait_all_tasks_blocked()
             nursery.start_soon(wait)
-        assert woken == [(2.0, True), (30.0, False)]
+        assert woken == [(2.0, TARGET), (30.0, None)]
 
     with_world(talk)
 
@@ -243,7 +245,7 @@ def test_as_many_are_woken_as_there_are_permits_and_in_the_order_of_coming() -> 
         woken: list[str] = []
 
         async def wait(name: str) -> None:
-            if await world.ref.eased(SCOPES, trio.current_time() + 60):
+            if await world.room.sleep(SCOPES, trio.current_time() + 60):
                 woken.append(name)
 
         async with trio.open_nursery() as nursery:
@@ -262,10 +264,10 @@ def test_as_many_are_woken_as_there_are_permits_and_in_the_order_of_coming() -> 
 def test_a_restart_wakes_everyone_who_waits() -> None:
     async def talk(world: World) -> None:
         await world.ref.isolate(TARGET)
-        woken: list[bool] = []
+        woken: list[str | None] = []
 
         async def wait() -> None:
-            woken.append(await world.ref.eased(SCOPES, 30.0))
+            woken.append(await world.room.sleep(SCOPES, 30.0))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
@@ -274,7 +276,7 @@ def test_a_restart_wakes_everyone_who_waits() -> None:
             with pytest.raises(ActorFailedError):
                 await world.admit("unlucky")
             world.ref.give_back("unlucky", {})
-        assert woken == [True]
+        assert woken == [TARGET]
         assert trio.current_time() < 30
 
     with_world(talk)

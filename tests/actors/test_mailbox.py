@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from penstock.actors._mailbox import Envelope, Inbox, Request, open_mailbox
+from penstock.actors._inbox import Inbox, open_mailbox
+from penstock.actors._mail import Envelope, Request
 from penstock.errors import ActorFailedError, DeadlineExceededError, KernelClosedError
 
 

@@ -8,7 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from penstock.actors._mailbox import Address, Envelope, Inbox, Request, open_mailbox
+from penstock.actors._address import Address
+from penstock.actors._inbox import Inbox, open_mailbox
+from penstock.actors._mail import Envelope, Request
 from penstock.actors._supervisor import NEVER_RESTART, RESTART, Actor, RestartPolicy, supervise
 from penstock.errors import ActorFailedError
 

@@ -11,6 +11,7 @@ from supervised import Crashing, cancelled_everywhere, run, with_actor
 from trio.testing import wait_all_tasks_blocked
 
 from penstock._clock import Clock
+from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.router import open_router
 from penstock.errors import ActorFailedError, DeadlineExceededError, KernelClosedError
 from penstock.policy.retry_budget import RetryBudgetSettings, Suppressed, Withdrawn
@@ -26,8 +27,13 @@ BUDGETS = {
 class World:
     def __init__(self) -> None:
         self.told: list[CoolDown] = []
+        self.room = WaitingRoom(Clock())
         self.actor, self.inbox, self.ref = open_router(
-            Clock(), slots=4, on_cool_down=self.told.append, retry_budget_for=BUDGETS.__getitem__
+            Clock(),
+            slots=4,
+            on_cool_down=self.told.append,
+            waiting=self.room,
+            retry_budget_for=BUDGETS.__getitem__,
         )
 
     def left(self, scope: str = TARGET) -> float | None:

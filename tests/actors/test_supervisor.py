@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from penstock.actors._mailbox import Envelope, Request, open_mailbox
+from penstock.actors._inbox import open_mailbox
+from penstock.actors._mail import Envelope, Request
 from penstock.actors._supervisor import NEVER_RESTART, RESTART, Actor, RestartPolicy, supervise
 from penstock.actors.breaker_registry import BreakerRegistry
 from penstock.actors.budget_keeper import BudgetKeeper

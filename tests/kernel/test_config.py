@@ -308,3 +308,11 @@ def test_a_name_of_any_length_is_told_shortened(whole: Config) -> None:
     with pytest.raises(NoRouteError) as caught:
         whole.resolve_target("x" * 100_000)
     assert len(str(caught.value)) < 1_000
+
+
+def test_a_table_of_a_ledger_or_cache_that_names_no_store_means_one_that_lasts() -> None:
+    config = Config.from_dict({"ledger": {"path": "books.db"}, "cache": {"path": "answers.db"}}, environ={})
+    assert config.cache is not None
+    assert (config.ledger.store, config.cache.store) == ("sqlite", "sqlite")
+    unsaid = Config.from_dict({}, environ={})
+    assert (unsaid.ledger.store, unsaid.cache) == ("memory", None)

@@ -31,6 +31,9 @@ READ = 16 * 1024
 ENDLESS = "All work and no play makes Jack a dull boy. " * 100
 
 
+FALLBACK = {"anthropic": "anthropic/claude-3-haiku-20240307", "openai": "openai/gpt-4o-mini"}
+
+
 def endless(request: httpx.Request) -> Reply:
     """An answer of 4,400 bytes, a piece of three every tenth of a second."""
     return attrs.evolve(good(request, ENDLESS), pause=0.1)
@@ -43,7 +46,8 @@ def settings(url: str, model: str) -> penstock.Config:
                 "anthropic": {"api_key": "any", "base_url": url},
                 "openai": {"api_key": "any", "base_url": f"{url}/v1"},
             },
-            "routes": {"default": {"cascade": [model, "openai/gpt-4o-mini"]}},
+            # One of the same wire: both have the same bound, so that what is beyond it is beyond the call's hold.
+            "routes": {"default": {"cascade": [model, FALLBACK[model.partition("/")[0]]]}},
             "budget": LIMITED,
         },
         environ={},

@@ -60,14 +60,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, logger="penstock")
 
 
-def config(
-    timeouts: Mapping[str, float], breaker: Mapping[str, float], *, all_open: str = "soonest", url: str | None = None
-) -> penstock.Config:
-    """The three-stage cascade, no cache, a budget whose windows do not end meanwhile.
-
-    On sockets `all_open` is `fail`: calls that wait for a circuit all begin when it closes, and of hundreds at once the
-    last is late by the work of the others.
-    """
+def config(timeouts: Mapping[str, float], breaker: Mapping[str, float], *, url: str | None = None) -> penstock.Config:
+    """The three-stage cascade, no cache, a budget whose windows do not end meanwhile."""
     anthropic: dict[str, Any] = {"api_key": "any"}
     openai: dict[str, Any] = {"api_key": "any"}
     if url is not None:
@@ -75,9 +69,7 @@ def config(
     return penstock.Config.from_dict(
         {
             "providers": {"anthropic": anthropic, "openai": openai},
-            "routes": {
-                "default": {"cascade": [{"target": target, "attempts": 2} for target in MODELS], "all_open": all_open}
-            },
+            "routes": {"default": {"cascade": [{"target": target, "attempts": 2} for target in MODELS]}},
             "defaults": {"timeouts": dict(timeouts)},
             "breaker": dict(breaker),
             "budget": {"limits": [{"per": "month", "rolling": True, "tokens": 10**15}]},
@@ -128,7 +120,6 @@ async def call(kernel: penstock.Kernel, chance: random.Random, number: int, tall
     prompt = f"[[words {chance.randint(3, 12)}]] {number}"
     commit, streamed, max_tokens = chance.choice(COMMITS), chance.random() < 0.5, chance.choice((200, 5_000))
     deadline = trio.current_time() + timeout
-    end: penstock.ChatResponse | errors.CallError
     try:
         if streamed:
             async with kernel.stream(prompt, timeout=timeout, commit=commit, max_tokens=max_tokens) as stream:
@@ -144,8 +135,9 @@ async def call(kernel: penstock.Kernel, chance: random.Random, number: int, tall
         else:
             end = await kernel.complete(prompt, timeout=timeout, commit=commit, max_tokens=max_tokens)
     except errors.CallError as error:
-        end = error
-    tally.note(end, prompt=prompt, late=trio.current_time() - deadline)
+        tally.note(error, prompt=prompt, late=trio.current_time() - deadline)
+    else:
+        tally.note(end, prompt=prompt, late=trio.current_time() - deadline)
 
 
 async def the_books_hold(kernel: penstock.Kernel, tally: Tally, served: int) -> None:
@@ -251,7 +243,7 @@ def test_ten_thousand_calls_on_sockets_end_by_their_deadlines() -> None:
 
     async def main(port: int, server: subprocess.Popen[str]) -> None:
         tasks, open_before = trio.lowlevel.current_statistics().tasks_living, open_sockets()
-        settings = config(timeouts, BREAKERS["patient"], all_open="fail", url=f"http://127.0.0.1:{port}")
+        settings = config(timeouts, BREAKERS["patient"], url=f"http://127.0.0.1:{port}")
         async with penstock.open_kernel(settings) as kernel:
             # What is imported and looked up once is not the calls'.
             for number in range(20):

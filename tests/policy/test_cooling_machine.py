@@ -124,6 +124,7 @@ class CoolDownsMachine(RuleBasedStateMachine):
                 let_in += 1
                 for scope in before:
                     self.story[scope].out[f"permit {self.minted}"] = self.now + 30.0
+            self.a_cool_down_is_never_shortened_and_the_version_moves_exactly_with_what_is_shown()
         assert let_in <= min(before.values(), default=100), "a stampede"
         if not before:
             assert let_in == 100
@@ -182,9 +183,23 @@ class CoolDownsMachine(RuleBasedStateMachine):
 
     @rule(verdict=verdicts, scope=scopes)
     def an_attempt_without_a_permit_ends(self, verdict: PermitVerdict, scope: str) -> None:
+        self.cool_downs.expire(self.now)
         before = self.cool_downs.shown()
         self.cool_downs.give_back(f"never admitted to {scope}", verdict, self.now)
         assert self.cool_downs.shown() == before
+
+    @rule()
+    def leases_that_ended_are_taken_back(self) -> None:
+        ends = [end for story in self.story.values() for end in story.out.values()]
+        self.cool_downs.expire(self.now)
+        assert self.cool_downs.next_expiry == min(ends, default=None)
+        for scope, cool in self.cool_downs.shown().items():
+            assert cool.permits_left == self.story[scope].room()
+
+    @invariant()
+    def nobody_is_shown_a_permit_that_is_out(self) -> None:
+        for scope, cool in self.cool_downs.shown().items():
+            assert cool.permits_left <= self.story[scope].room()
 
     @invariant()
     def what_cools_or_thaws_is_what_did_not_come_back(self) -> None:

@@ -45,3 +45,11 @@ def test_a_target_that_timed_out_goes_before_a_wait_that_is_longer_than_a_call_w
 def test_beyond_the_deadline_nobody_is_waited_for() -> None:
     walk = failed("server_error", deadline=3.0)
     assert walk.next(0.0, {0: 4.5, 1: 4.0}) == Stop("no_time", 4.0)
+
+
+def test_what_is_left_is_every_stage_that_may_be_tried_again_however_much_later() -> None:
+    walk = failed("model_not_found")
+    assert walk.left() == [1]
+    walk.give_up(1)
+    assert walk.left() == []
+    assert failed("rate_limited", hint=60.0).left() == [0, 1]

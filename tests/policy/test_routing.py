@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import pytest
 
-from penstock.policy.routing import Admitted, CoolDown, CoolSettings, Denied, Routing, key_scope, target_scope
+from penstock.policy.routing import Admitted, CoolDown, CoolSettings, Denied, Routing, eased, key_scope, target_scope
 
 TARGET = "target:t"
 Reason = Literal["rate_limited", "quota_exhausted"]
@@ -209,6 +210,36 @@ def test_a_scope_that_thaws_beside_the_limited_one_begins_again_with_one() -> No
     assert admit(routing, 302.0, "c", "d", scopes=("key:p/0",)) == 1
     routing.give_back("c", "answered", 303.0)
     assert admit(routing, 303.0, "e", "f", "g", scopes=("key:p/0",)) == 2
+
+
+def test_who_waits_is_told_of_every_permit_that_comes_back_and_of_the_end() -> None:
+    routing = thawing()
+    before = routing.cooling()
+    admit(routing, 1.0, "a", "b")
+    taken = routing.cooling()
+    assert (before[TARGET].permits_left, taken[TARGET].permits_left) == (1, 0)
+    assert eased(before, taken) == {}
+    routing.give_back("a", "answered", 1.0)
+    two = routing.cooling()
+    assert eased(taken, two) == {TARGET: 2}
+    admit(routing, 1.0, "c", "d")
+    for permit in "cd":
+        routing.give_back(permit, "answered", 2.0)
+    admit(routing, 3.0, *"efgh")
+    four_out = routing.cooling()
+    routing.expire(1_000.0)
+    assert eased(four_out, routing.cooling()) == {TARGET: 4}, "leases that ended"
+    for permit in "efgh":
+        routing.give_back(permit, "answered", 1_000.0)
+    assert eased(four_out, routing.cooling()) == {TARGET: math.inf}
+
+
+def test_a_new_cool_down_lets_nobody_pass_whatever_it_shows() -> None:
+    routing = thawing()
+    admit(routing, 1.0, "a")
+    taken = routing.cooling()
+    routing.cool(TARGET, "rate_limited", now=2.0, jitter=0.0, retry_after=60.0)
+    assert eased(taken, routing.cooling()) == {}
 
 
 def test_a_cool_down_knows_whether_it_is_over() -> None:

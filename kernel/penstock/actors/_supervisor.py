@@ -15,7 +15,8 @@ from typing import ClassVar
 import attrs
 import trio
 
-from penstock.actors._mailbox import Envelope, Inbox
+from penstock.actors._inbox import Inbox
+from penstock.actors._mail import Envelope
 from penstock.errors import ActorFailedError
 
 __all__ = ["NEVER_RESTART", "RESTART", "Actor", "RestartPolicy", "supervise"]

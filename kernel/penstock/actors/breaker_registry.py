@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import attrs
-import trio
 from msgspec import Struct
 
 from penstock._clock import Clock
-from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Request, open_mailbox
+from penstock.actors._address import Address
+from penstock.actors._inbox import Inbox, open_mailbox
+from penstock.actors._mail import Envelope, Request
+from penstock.actors._mailbox import MailStatistics
 from penstock.actors._supervisor import Actor
+from penstock.actors._waiting_room import WaitingRoom
 from penstock.policy.breaker import (
     Admitted,
     BreakerChanged,
@@ -51,30 +54,18 @@ class _Look(Request[Mapping[str, ScopeState]], frozen=True):
     scopes: tuple[str, ...]
 
 
-@attrs.define(eq=False)
-class _Waiting:
-    """A call that sleeps until a breaker lets more pass."""
-
-    scopes: frozenset[str]
-    eased: trio.Event = attrs.Factory(trio.Event)
-
-
 @attrs.define
 class _Cell:
     """The published snapshot: scopes that are not closed. Replaced whole, read by everyone."""
 
     snapshot: Mapping[str, ScopeHealth]
     closed_at: Mapping[str, float]
-    waiting: dict[_Waiting, None] = attrs.Factory(dict[_Waiting, None])
-    """In the order of coming. No more than calls in flight: each waits for one thing at a time."""
+    waiting: WaitingRoom
 
     def publish(self, snapshot: Mapping[str, ScopeHealth], closed_at: Mapping[str, float]) -> None:
         """Shows what is new, and wakes those it lets pass: of a half-open breaker as many as it has permits."""
         before, self.snapshot, self.closed_at = self.snapshot, snapshot, closed_at
-        for scope, many in eased(before, snapshot).items() if self.waiting else ():
-            sleeping = [one for one in self.waiting if scope in one.scopes and not one.eased.is_set()]
-            for one in sleeping if many >= len(sleeping) else sleeping[: int(many)]:
-                one.eased.set()
+        self.waiting.ease(eased(before, snapshot))
 
 
 @attrs.define
@@ -214,19 +205,6 @@ class BreakerRef:
 
         self._address.observe(scope, fold, wake=True)
 
-    async def eased(self, scopes: Iterable[str], until: float) -> bool:
-        """Sleeps until `until` (monotonic), or until a breaker of `scopes` lets more pass: it closed, by hand or by
-        answers, or a permit came back. True where it did; ask `admit` then, others may have been faster.
-        """
-        waiting = _Waiting(frozenset(scopes))
-        self._cell.waiting[waiting] = None
-        try:
-            with trio.move_on_at(until):
-                await waiting.eased.wait()
-            return waiting.eased.is_set()
-        finally:
-            del self._cell.waiting[waiting]
-
     async def states(self, scopes: Iterable[str] = ()) -> Mapping[str, ScopeState]:
         """Every breaker there is, and `scopes` beside them, with everything told before in it."""
         return await self._address.ask_aside(_Look(tuple(scopes)))
@@ -258,10 +236,15 @@ def open_breaker_registry(
     *,
     slots: int,
     on_change: Callable[[BreakerChanged], None],
+    waiting: WaitingRoom,
 ) -> tuple[BreakerRegistry, Inbox, BreakerRef]:
-    """A registry, the inbox for its supervisor, and the Ref for everyone else."""
+    """A registry, the inbox for its supervisor, and the Ref for everyone else.
+
+    Who sleeps in `waiting` hears of every breaker that lets more pass: it closed, by hand or by answers, or a permit
+    came back.
+    """
     address, inbox = open_mailbox(BreakerRegistry.name, slots=slots)
-    cell = _Cell({}, {})
+    cell = _Cell({}, {}, waiting)
     return BreakerRegistry(settings_for, cell, clock, on_change), inbox, BreakerRef(address, cell, clock)
 
 

@@ -17,7 +17,10 @@ from msgspec import Struct
 
 from penstock._clock import Clock
 from penstock.abc import LedgerStore
-from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Reply, Request, open_mailbox
+from penstock.actors._address import Address
+from penstock.actors._inbox import Inbox, open_mailbox
+from penstock.actors._mail import Envelope, Reply, Request
+from penstock.actors._mailbox import MailStatistics
 from penstock.actors._supervisor import NEVER_RESTART, Actor
 from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.account_windows import AccountSnapshot, AccountWindows

@@ -11,7 +11,10 @@ import attrs
 from msgspec import Struct
 
 from penstock._clock import Clock
-from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Reply, Request, open_mailbox
+from penstock.actors._address import Address
+from penstock.actors._inbox import Inbox, open_mailbox
+from penstock.actors._mail import Envelope, Reply, Request
+from penstock.actors._mailbox import MailStatistics
 from penstock.actors._supervisor import Actor
 from penstock.errors import CallError
 from penstock.policy.coalesce import (

@@ -15,10 +15,14 @@ import attrs
 from msgspec import Struct
 
 from penstock._clock import Clock
-from penstock.actors._mailbox import Address, Envelope, Inbox, MailStatistics, Request, open_mailbox
+from penstock.actors._address import Address
+from penstock.actors._inbox import Inbox, open_mailbox
+from penstock.actors._mail import Envelope, Request
+from penstock.actors._mailbox import MailStatistics
 from penstock.actors._supervisor import Actor
+from penstock.actors._waiting_room import WaitingRoom
 from penstock.policy.retry_budget import RetryBudget, RetryBudgetSettings, Suppressed, Traffic, Withdrawn
-from penstock.policy.routing import Admitted, CoolDown, CoolReason, Denied, Learned, PermitVerdict, Routing
+from penstock.policy.routing import Admitted, CoolDown, CoolReason, Denied, Learned, PermitVerdict, Routing, eased
 
 __all__ = ["RouteSnapshot", "Router", "RouterRef", "open_router"]
 
@@ -48,6 +52,12 @@ class _Cell:
     """The published snapshot: replaced whole, read by everyone."""
 
     snapshot: RouteSnapshot
+    waiting: WaitingRoom
+
+    def publish(self, snapshot: RouteSnapshot) -> None:
+        """Shows what is new, and wakes those it lets pass: of a cool-down that is over as many as it has permits."""
+        before, self.snapshot = self.snapshot, snapshot
+        self.waiting.ease(eased(before.cooling, snapshot.cooling))
 
 
 class _Admit(Request["Admitted | Denied"], frozen=True):
@@ -141,17 +151,22 @@ class Router(Actor):
                     self._core.first_tokens(name, cast("deque[float]", seen))
 
     def drained(self) -> None:
-        """Publishes if anything changed."""
+        """Takes back leases that ended, publishes if anything changed."""
+        self._core.expire(self._clock.monotonic())
         if self._core.version != self._published:
             self._published = self._core.version
-            self._cell.snapshot = RouteSnapshot(self._core.cooling(), self._core.learned())
+            self._cell.publish(RouteSnapshot(self._core.cooling(), self._core.learned()))
+
+    def wake_at(self) -> float | None:
+        """When the next lease ends."""
+        return self._core.next_expiry
 
     def restart(self) -> None:
         """Forgets: permits of before are unknown to the new core and ignored, retry budgets are as new."""
         self._core = Routing()
         self._retries = RetryBudget(self._retry_budget_for)
         self._published = self._core.version
-        self._cell.snapshot = RouteSnapshot({}, {})
+        self._cell.publish(RouteSnapshot({}, {}))
 
     def stop(self, error: Exception) -> None:
         """Nobody waits: every request is answered at once."""
@@ -319,10 +334,14 @@ def open_router(
     *,
     slots: int,
     on_cool_down: Callable[[CoolDown], None],
+    waiting: WaitingRoom,
     retry_budget_for: Callable[[str], RetryBudgetSettings] = lambda _: RetryBudgetSettings(),
 ) -> tuple[Router, Inbox, RouterRef]:
-    """A router, the inbox for its supervisor, and the Ref for everyone else. `slots`: calls that may be in flight."""
+    """A router, the inbox for its supervisor, and the Ref for everyone else.
+
+    `slots`: calls that may be in flight; those of them in `waiting` hear of every target that lets more pass.
+    """
     address, inbox = open_mailbox(Router.name, slots=ASKS_OF_A_CALL * slots)
-    cell = _Cell(RouteSnapshot({}, {}))
+    cell = _Cell(RouteSnapshot({}, {}), waiting)
     router = Router(retry_budget_for, cell, clock, on_cool_down)
     return router, inbox, RouterRef(address, cell, clock, retry_budget_for)

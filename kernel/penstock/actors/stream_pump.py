@@ -97,7 +97,8 @@ class StreamPump:
             with self.scope:
                 self._slot.response = await call(self.consumer)
         except Exception as error:  # noqa: BLE001 - the consumer decides: it is raised again, bare, by `__anext__`
-            self._slot.error = error
+            if not self.consumer.left:
+                self._slot.error = error
         finally:
             self._send.close()
             self._finished.set()
@@ -163,6 +164,8 @@ class StreamRef:
             # Shielded: the pump is cancelled and ends at its next checkpoint; whoever leaves may count on it.
             with trio.CancelScope(shield=True):
                 await self._finished.wait()
+        # Its frames hold this end: whoever wants it has it, and nothing is left for the garbage collector.
+        self._slot.error = None
 
     def statistics(self) -> PumpStatistics:
         """The stream at this moment."""

@@ -192,11 +192,11 @@ class AccountWindows:
         without a limit, in case it comes back.
         """
         known = dict.fromkeys([*self.tree.declared, *self._paths, *self._retired])
+        known.update((path, None) for account in in_use for path in path_and_parents(account))
         before = {path: {window.shape for window in self.own(path)} for path in known}
         self.tree = AccountTree(accounts)
         self._paths.clear()
         known.update(dict.fromkeys(self.tree.declared))
-        known.update((path, None) for account in in_use for path in path_and_parents(account))
         new: list[AccountWindow] = []
         for path in known:
             spec = self.tree.spec_of(path)

@@ -104,12 +104,13 @@ class Ledger:
         Where it could not fit with every hold released, it is refused at once. Idempotent by id.
         """
         check_time(now)
+        waited = self._queue.is_waiting(hold_id)
         self._queue.ask(HoldAsk.checked(hold_id, account, lines, (min_output, max_output), wait_until))
         own: Decision | None = None
         for decision in self._run(now):
             if decision.hold_id == hold_id:
                 own = decision
-            else:
+            if decision.hold_id != hold_id or waited:
                 self._decided.append(decision)
         return own or Waiting(hold_id)
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["CACHE_WORDS", "CachePolicy", "CacheWhen", "cache_policy"]
+__all__ = ["CACHE_WORDS", "MAX_AGE", "CachePolicy", "CacheWhen", "cache_policy"]
 
 CacheWhen: TypeAlias = Literal["deterministic", "always", "never"]
 """Which requests are cached at all: those at temperature 0, all, none."""

@@ -11,14 +11,16 @@ those would open the gate to everyone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import attrs
 
 from penstock.policy.permits import Permits
 
-__all__ = ["Admitted", "CoolDown", "CoolDowns", "CoolReason", "CoolSettings", "Denied", "PermitVerdict"]
+__all__ = ["Admitted", "CoolDown", "CoolDowns", "CoolReason", "CoolSettings", "Denied", "PermitVerdict", "eased"]
 
 CoolReason: TypeAlias = Literal["rate_limited", "quota_exhausted"]
 PermitVerdict: TypeAlias = Literal["answered", "limited", "nothing"]
@@ -45,6 +47,8 @@ class CoolDown:
     scope: str
     until: float
     reason: CoolReason
+    permits_left: int = 1
+    """Attempts that may go there once its time is over; 0: until one of those that did comes back."""
 
     def is_over(self, now: float) -> bool:
         """True where it may be tried, by those who ask for leave."""
@@ -91,6 +95,7 @@ class CoolDowns:
     def __init__(self, settings: CoolSettings | None = None) -> None:
         self._settings = settings or CoolSettings()
         self._cooling: dict[str, _Cooling] = {}
+        self._shown: Mapping[str, CoolDown] = MappingProxyType({})
         self.version = 0
 
     def cool(
@@ -108,10 +113,11 @@ class CoolDowns:
             return None
         self._cooling.pop(scope, None)
         self._cooling[scope] = _Cooling(until, reason, in_a_row)
+        forgotten: list[str] = []
         if len(self._cooling) > MOST_COOL_DOWNS:
-            del self._cooling[next(iter(self._cooling))]
-        if before is None or (before.until, before.reason) != (until, reason):
-            self.version += 1
+            forgotten.append(next(iter(self._cooling)))
+            del self._cooling[forgotten[0]]
+        self._show([scope, *forgotten])
         return CoolDown(scope, until, reason)
 
     def admit(self, permit_id: str, scopes: Sequence[str], now: float, *, lease: float) -> Admitted | Denied:
@@ -120,13 +126,17 @@ class CoolDowns:
         A permit that is out already is confirmed, not taken twice.
         """
         cold = {scope: self._cooling[scope] for scope in scopes if scope in self._cooling}
+        for cooling in cold.values():
+            cooling.permits.expire(now)
         denials = [
             denied for scope, cooling in cold.items() if (denied := _denial(scope, cooling, permit_id, now)) is not None
         ]
         if denials:
+            self._show(cold)  # leases may have ended
             return max(denials, key=lambda denied: denied.retry_at)
         for cooling in cold.values():
             cooling.permits.take(permit_id, now + lease)
+        self._show(cold)
         return Admitted(thawing=bool(cold))
 
     def give_back(self, permit_id: str, verdict: PermitVerdict, now: float) -> None:
@@ -135,24 +145,52 @@ class CoolDowns:
         `limited`: the new cool-down is begun by `cool`, for the scope that is limited; one that thaws beside it begins
         again with a single permit, for it was not answered.
         """
+        changed = self._expired(now)
         for scope, cooling in list(self._cooling.items()):
-            cooling.permits.expire(now)
             if not cooling.permits.returned(permit_id):
                 continue
+            changed.append(scope)
             match verdict:
                 case "answered":
                     if cooling.permits.answer():
                         # Everyone may pass, and the next cool-down starts small again.
                         del self._cooling[scope]
-                        self.version += 1
                 case "limited":
                     cooling.permits.begin_again()
                 case "nothing":
                     pass
+        self._show(changed)
+
+    def expire(self, now: float) -> None:
+        """Takes back the permits whose lease has ended."""
+        self._show(self._expired(now))
+
+    @property
+    def next_expiry(self) -> float | None:
+        """When the next lease ends."""
+        return min((end for cooling in self._cooling.values() for end in cooling.permits.leases.values()), default=None)
 
     def shown(self) -> Mapping[str, CoolDown]:
-        """Every cool-down that is not forgotten, by scope: those that last, and those that thaw."""
-        return {scope: CoolDown(scope, state.until, state.reason) for scope, state in self._cooling.items()}
+        """Every cool-down that is not forgotten, by scope: those that last, and those that thaw. It never changes."""
+        return self._shown
+
+    def _expired(self, now: float) -> list[str]:
+        leasing = [scope for scope, cooling in self._cooling.items() if cooling.permits.leases]
+        for scope in leasing:
+            self._cooling[scope].permits.expire(now)
+        return leasing
+
+    def _show(self, scopes: Iterable[str]) -> None:
+        changed: dict[str, CoolDown | None] = {}
+        for scope in scopes:
+            state = self._cooling.get(scope)
+            cool = None if state is None else CoolDown(scope, state.until, state.reason, state.permits.left)
+            if cool != self._shown.get(scope):
+                changed[scope] = cool
+        if changed:
+            told = {**self._shown, **changed}
+            self._shown = MappingProxyType({scope: cool for scope, cool in told.items() if cool is not None})
+            self.version += 1
 
     def _seconds(self, reason: CoolReason, in_a_row: int, jitter: float, retry_after: float | None) -> float:
         settings = self._settings
@@ -164,6 +202,18 @@ class CoolDowns:
         return own * (0.5 + jitter / 2) if retry_after is None else retry_after
 
 
+def eased(before: Mapping[str, CoolDown], after: Mapping[str, CoolDown]) -> Mapping[str, float]:
+    """The scopes that let more calls pass in the second snapshot than in the first, and how many: all, or permits."""
+    more: dict[str, float] = {}
+    for scope, was in before.items():
+        cool = after.get(scope)
+        if cool is None:
+            more[scope] = math.inf
+        elif cool.until == was.until and cool.permits_left > was.permits_left:
+            more[scope] = cool.permits_left
+    return more
+
+
 def _doubling(base: float, cap: float, in_a_row: int) -> float:
     return min(cap, base * 2.0 ** min(in_a_row - 1, 30))
 
@@ -171,6 +221,5 @@ def _doubling(base: float, cap: float, in_a_row: int) -> float:
 def _denial(scope: str, cooling: _Cooling, permit_id: str, now: float) -> Denied | None:
     if now < cooling.until:
         return Denied(scope, "cooling", cooling.until)
-    cooling.permits.expire(now)
     until = cooling.permits.blocked_until(permit_id)
     return None if until is None else Denied(scope, "thawing", until)

@@ -350,6 +350,10 @@ class Cascade:
         """True where a stage other than this one may still be tried."""
         return any(not progress.spent for other, progress in enumerate(self._progress) if other != stage)
 
+    def left(self) -> list[int]:
+        """Stages that may still be tried, now or later."""
+        return [stage for stage, progress in enumerate(self._progress) if not progress.spent]
+
     def give_up(self, stage: int) -> None:
         """The stage cannot be tried at all (its price is unknown, its codec cannot say the request)."""
         self._progress[stage].spent = True

@@ -11,7 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from penstock.policy.bound import Estimate
-from penstock.policy.cooling import Admitted, CoolDown, CoolDowns, CoolReason, CoolSettings, Denied, PermitVerdict
+from penstock.policy.cooling import (
+    Admitted,
+    CoolDown,
+    CoolDowns,
+    CoolReason,
+    CoolSettings,
+    Denied,
+    PermitVerdict,
+    eased,
+)
 from penstock.policy.latency import FirstTokens
 
 __all__ = [
@@ -23,6 +32,7 @@ __all__ = [
     "Learned",
     "PermitVerdict",
     "Routing",
+    "eased",
     "key_scope",
     "target_scope",
 ]
@@ -78,6 +88,15 @@ class Routing:
     def give_back(self, permit_id: str, verdict: PermitVerdict, now: float) -> None:
         """An attempt with this permit ended: see `CoolDowns.give_back`."""
         self._cool_downs.give_back(permit_id, verdict, now)
+
+    def expire(self, now: float) -> None:
+        """Takes back the permits whose lease has ended."""
+        self._cool_downs.expire(now)
+
+    @property
+    def next_expiry(self) -> float | None:
+        """When the next lease ends."""
+        return self._cool_downs.next_expiry
 
     def used(self, target: str, *, text_bytes: int, input_tokens: int, excess: int = 0) -> None:
         """Real input usage of exchanges, beside the bytes of their text.

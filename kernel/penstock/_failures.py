@@ -1,0 +1,156 @@
+"""What failures mean for a call: who is told, which stages are out of the question, and the error it ends in.
+
+Not here: the rules (`policy.retry`), and what an attempt says of its target's health (`_health`).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import NoReturn
+
+import attrs
+
+from penstock._answers import CallCache
+from penstock._asked import Call
+from penstock._attempt import AttemptRun
+from penstock._books import Books, action_key
+from penstock._engine import Engine
+from penstock._reach import Reach
+from penstock._retry_leave import RetryLeave
+from penstock._trials import Trials
+from penstock.actors.stream_pump import Consumer
+from penstock.errors import (
+    BudgetCutError,
+    CallError,
+    ParameterDemandedError,
+    StreamBrokenError,
+    UnsupportedParameterError,
+)
+from penstock.policy.commit import Continue
+from penstock.policy.retry import ACTIONS, Cascade, Cools, Same
+from penstock.policy.retry_budget import Suppressed
+
+__all__ = ["Failures"]
+
+logger = logging.getLogger("penstock")
+
+
+@attrs.define(eq=False)
+class Failures:
+    """Those of one call."""
+
+    engine: Engine
+    call: Call
+    consumer: Consumer | None
+    books: Books
+    cache: CallCache
+    cascade: Cascade
+    reach: Reach
+    leave: RetryLeave
+    trials: Trials
+
+    def of(self, attempt: AttemptRun, error: CallError) -> None:
+        """An attempt ended in an error: the call goes on, or what was shown is all there will be."""
+        trials, stage = self.trials, attempt.stage
+        if isinstance(error, BudgetCutError):
+            self.cut(attempt, error)
+            return
+        if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
+            # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
+            trials.prefill_refused.add(stage)
+            self.books.note(error)
+            return
+        if attempt.filtered:
+            trials.forget()  # it was whole, and is not wanted: the next target begins anew
+        elif trials.shown is attempt and trials.showing.committed:
+            # Nor is what goes on from it the answer of any one target, to be stored and shared.
+            self.cache.end(gone="target_failed")
+            if not self.call.commit.goes_on:
+                raise self.last_word(error)
+        elif trials.shown is attempt:
+            trials.showing.lost()
+        self.note(stage, error, of_this_call=attempt.filtered)
+
+    def cut(self, attempt: AttemptRun, error: BudgetCutError) -> None:
+        """The answer used up the hold. That is the end under every commit policy, but where another attempt won."""
+        self.call.span.event("budget_cut", target=attempt.target.name)
+        self.books.note(error)
+        if attempt.race.winner not in (None, attempt):
+            self.cascade.give_up(attempt.stage)
+            return
+        if self.trials.showing.committed and self.consumer is not None:
+            error.partial = self.trials.partial
+        raise self.books.signed(error)
+
+    def pass_over(self, stage: int, error: CallError) -> None:
+        """The target cannot be asked this: another may be, where the rule for what it cannot take does not end it."""
+        if isinstance(error, UnsupportedParameterError) and not isinstance(error, ParameterDemandedError):
+            self.refuse(stage, error)
+        else:
+            self.note(stage, error)
+
+    def refuse(self, stage: int, error: CallError) -> None:
+        """The stage is out of the question for this call."""
+        self.cascade.give_up(stage)
+        if error not in self.books.refusals:
+            self.books.refusals.append(error)
+
+    def note(self, stage: int, error: CallError, *, of_this_call: bool = False) -> None:
+        """Tells the cascade, and whoever must act. `of_this_call`: another call might not take it for a failure."""
+        kind = action_key(error)
+        target = self.call.targets[stage]
+        if ACTIONS[kind].loud:
+            logger.error("target %s: %s; someone has to act", target.name, error.kind)
+        self.books.note(error)
+        if of_this_call:
+            self.cache.end(gone="not_shareable")
+        else:
+            self.cache.failed(error)
+        self.call.span.event("attempt_failed", target=target.name, kind=kind)
+        counts = self.cascade.failed(
+            stage,
+            kind,
+            now=self.engine.clock.monotonic(),
+            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+            retry_after=error.retry_after,
+            should_retry=getattr(error, "should_retry", None),
+        )
+        if ACTIONS[kind].same is Same.LAST:
+            self.reach.silent.add(stage)
+        if ACTIONS[kind].cools is Cools.KEY or kind == "authentication":
+            self.key_is_useless(target.key)
+        if counts:
+            self.leave.failed(target.provider.name, kind)
+
+    def key_is_useless(self, key: str) -> None:
+        """It is refused, or its account is empty: no other target will find it better. What this call has told of it
+        may not be known to everyone yet.
+        """
+        for stage, target in enumerate(self.call.targets):
+            if target.key == key:
+                self.cascade.give_up(stage)
+
+    def suppress(self, suppressed: Suppressed) -> None:
+        """No more attempts at that provider: others may still be tried, for the first time."""
+        self.books.suppressed = suppressed
+        for stage, target in enumerate(self.call.targets):
+            if target.provider.name == suppressed.provider:
+                self.cascade.give_up(stage)
+
+    def end_in(self, error: CallError) -> NoReturn:
+        """Raises the error that the call ends in because of this one."""
+        raise self.last_word(error)
+
+    def last_word(self, error: CallError) -> CallError:
+        """The error that the call ends in; where something was shown, it says that this is not the whole of it."""
+        if not self.trials.showing.committed or self.consumer is None:
+            return error
+        broken = StreamBrokenError(
+            f"the stream broke after it had begun: {error}",
+            partial=self.trials.partial,
+            retry_after=error.retry_after,
+            request_id=error.request_id,
+        )
+        broken.__cause__ = error
+        return self.books.signed(broken)

@@ -1,0 +1,70 @@
+"""The response in which a call ends: of the attempt that answered, or a stored one."""
+
+from __future__ import annotations
+
+import attrs
+
+from penstock._answers import Cached, CallCache
+from penstock._asked import Call
+from penstock._attempt import AttemptRun
+from penstock._books import Books
+from penstock._hold import CallHold
+from penstock._trials import Trials
+from penstock.actors.stream_pump import Consumer
+from penstock.policy.replay import replayed
+from penstock.types import ChatResponse, Completion, Finished
+
+__all__ = ["Replies"]
+
+
+@attrs.define(eq=False)
+class Replies:
+    """Makes the response of one call."""
+
+    call: Call
+    consumer: Consumer | None
+    books: Books
+    cache: CallCache
+    hold: CallHold
+    trials: Trials
+
+    async def answer(self, attempt: AttemptRun, completion: Completion) -> ChatResponse:
+        """The response; a stream's last chunk goes out just before it."""
+        capped = self.hold.capped(attempt.stage, completion.finish_reason)
+        self.cache.keep(completion, attempt.target, capped=capped)
+        message = await self.trials.finish(attempt, completion)
+        return ChatResponse(
+            message=message,
+            finish_reason=completion.finish_reason,
+            usage=self.books.usage,
+            cost=self.books.cost,
+            model=completion.model or attempt.target.wire.model,
+            target=attempt.target.name,
+            route=self.call.route,
+            attempts=tuple(self.books.attempts),
+            cache=self.cache.outcome,
+            capped_by="budget" if capped else None,
+            id=completion.id,
+            raw=completion.raw,
+            metadata=self.call.metadata,
+        )
+
+    async def replay(self, cached: Cached) -> ChatResponse:
+        """A stored answer: it costs nothing, whatever it once cost."""
+        usage, stored = self.books.usage, cached.answer
+        if self.consumer is not None:
+            await self.consumer.put([*replayed(stored.message), Finished(stored.finish_reason, usage)])
+        return ChatResponse(
+            message=stored.message,
+            finish_reason=stored.finish_reason,
+            usage=usage,
+            cost=self.books.cost,
+            model=stored.model,
+            target=stored.target,
+            route=self.call.route,
+            attempts=tuple(self.books.attempts),
+            cache=self.cache.outcome,
+            saved=cached.saved,
+            id=stored.id,
+            metadata=self.call.metadata,
+        )

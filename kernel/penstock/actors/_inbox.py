@@ -1,0 +1,151 @@
+"""The actor's end of a mailbox, and the way from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from penstock.actors._address import Address
+from penstock.actors._mail import Envelope, Flush, Reply
+from penstock.actors._mailbox import Mailbox
+from penstock.errors import ActorFailedError, DeadlineExceededError, KernelClosedError, KernelError
+
+__all__ = ["Inbox", "open_mailbox"]
+
+
+class Inbox:
+    """The actor's end. The supervisor owns it; an actor borrows it, so that a crash loses only the message in hand."""
+
+    def __init__(self, box: Mailbox) -> None:
+        self._box = box
+        self._in_hand: Envelope | None = None
+        self._flushes: list[Reply[None]] = []
+
+    async def serve(
+        self,
+        handle: Callable[[Envelope], None],
+        observe: Callable[[dict[Any, Any]], None],
+        drained: Callable[[], None],
+        wake_at: Callable[[], float | None],
+        commit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Handles mail until every address is closed: drains the mailbox whole before it sleeps again.
+
+        `observe` takes the merged observations before each drain, `drained` runs after it, and at `wake_at` (monotonic)
+        both run without mail. `commit` is awaited after `drained`: what comes meanwhile waits for the next round.
+        """
+        box = self._box
+        while True:
+            # Mail that a crash left behind, in the queue or aside, rouses nobody any more.
+            if not (box.queue or box.woken or box.aside or self._flushes):
+                if box.closed:
+                    break
+                await self._sleep(wake_at())
+            box.woken = False
+            # A message stays in the queue until it is its turn: a crash before that is not its fault.
+            if box.observations:
+                self._observe(observe)
+            while box.queue:
+                self._take(box.queue.popleft(), handle)
+            if box.aside:
+                self._take_aside(handle)
+            if box.observations:
+                self._observe(observe)
+            drained()
+            if commit is not None:
+                await commit()
+            if self._flushes:
+                self._answer_flushes()
+        self._observe(observe)
+        self._fail_aside(KernelClosedError(f"{box.name} is closed: the kernel has been shut down"))
+
+    async def _sleep(self, wake_at: float | None) -> None:
+        """Until there is mail, or it is time."""
+        self._box.asleep = trio.lowlevel.current_task()
+        if wake_at is None:
+            await trio.lowlevel.wait_task_rescheduled(self._rise)
+            return
+        with trio.move_on_at(wake_at):
+            await trio.lowlevel.wait_task_rescheduled(self._rise)
+
+    def _rise(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self._box.asleep = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _take_aside(self, handle: Callable[[Envelope], None]) -> None:
+        box = self._box
+        while box.aside:
+            envelope = box.aside.pop(0)
+            if isinstance(envelope.message, Flush):
+                assert envelope.reply is not None
+                self._flushes.append(envelope.reply)
+            else:
+                self._take(envelope, handle)
+
+    def _answer_flushes(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        for reply in flushes:
+            reply.answer(None)
+
+    def _fail_aside(self, error: KernelError) -> None:
+        waiting = [*self._flushes, *(envelope.reply for envelope in self._box.aside if envelope.reply is not None)]
+        self._flushes = []
+        self._box.aside.clear()
+        for reply in waiting:
+            reply.fail(type(error)(*error.args))
+
+    def _take(self, envelope: Envelope, handle: Callable[[Envelope], None]) -> None:
+        box = self._box
+        if envelope.frees_slot:
+            box.free.release()
+        reply = envelope.reply
+        if reply is not None and (reply.abandoned or envelope.deadline <= trio.current_time()):
+            box.dropped += 1
+            reply.fail(DeadlineExceededError(f"the call's time was up before {box.name} came to it"))
+            return
+        self._in_hand = envelope
+        handle(envelope)
+        self._in_hand = None
+        box.handled += 1
+
+    def _observe(self, observe: Callable[[dict[Any, Any]], None]) -> None:
+        observations, self._box.observations = self._box.observations, {}
+        if observations:
+            observe(observations)
+
+    def fail_in_hand(self, error: ActorFailedError) -> None:
+        """A crash fails only the message in hand; what is queued waits for the restarted actor."""
+        envelope, self._in_hand = self._in_hand, None
+        if envelope is not None and envelope.reply is not None:
+            envelope.reply.fail(error)
+
+    def count_restart(self) -> None:
+        """For the statistics."""
+        self._box.restarts += 1
+
+    def die(self, error: ActorFailedError) -> None:
+        """Nobody will handle mail any more: every asker, queued or later, gets the error."""
+        self._box.dead, self._box.over = error, True
+        while self._box.queue:
+            envelope = self._box.queue.popleft()
+            if envelope.frees_slot:
+                self._box.free.release()
+            if envelope.reply is not None:
+                envelope.reply.fail(ActorFailedError(*error.args))
+        self._fail_aside(error)
+        self._release_owing()
+
+    def _release_owing(self) -> None:
+        # What is owed to a dead actor can no longer be taken by it: its slots go back at once.
+        for _ in self._box.owing:
+            self._box.free.release()
+        self._box.lost += len(self._box.owing)
+        self._box.owing.clear()
+
+
+def open_mailbox(name: str, *, slots: int, observation_keys: int = 100_000) -> tuple[Address, Inbox]:
+    """Both ends of a new mailbox, like `trio.open_memory_channel`."""
+    box = Mailbox(name, slots, observation_keys)
+    return Address(box), Inbox(box)
