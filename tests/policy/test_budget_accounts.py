@@ -82,7 +82,20 @@ def test_a_tenant_is_the_account_unless_one_is_named_above() -> None:
         ]
     )
     found = [tree.tenant_of(path) for path in ("", "solo", "solo/x", "team", "team/x", "team/own/x", "never")]
-    assert found == ["default", "solo", "solo/x", "shared", "shared", "own", "never"]
+    assert found == [
+        "tenant:default",
+        "account:solo",
+        "account:solo/x",
+        "tenant:shared",
+        "tenant:shared",
+        "tenant:own",
+        "account:never",
+    ]
+
+
+def test_an_account_shares_nothing_with_a_tenant_of_its_name() -> None:
+    tree = AccountTree([AccountSpec(path="a", tenant="b")])
+    assert len({tree.tenant_of(path) for path in ("", "default", "a", "b", "tenant:b", "account:b")}) == 6
 
 
 @pytest.mark.parametrize("path", ["/", "team/", "/team", "a//b", " ", "a/ b"])

@@ -164,9 +164,14 @@ class AccountTree:
         return self._chains.setdefault(account, tuple(spec for spec in specs if spec is not None))
 
     def tenant_of(self, account: str) -> str:
-        """The cache partition: the nearest `tenant` upward, else the account itself; `default` without an account."""
+        """The cache partition: the nearest `tenant` upward, else the account itself; `default` without an account.
+
+        An account of that name is another partition than a tenant of that name: accounts are often named by customers.
+        """
         named = [spec.tenant for spec in self.chain(account) if spec.tenant is not None]
-        return named[-1] if named else account or DEFAULT_TENANT
+        if named or not account:
+            return f"tenant:{named[-1] if named else DEFAULT_TENANT}"
+        return f"account:{account}"
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ import attrs
 import trio
 
 from penstock.abc import LedgerStore
-from penstock.errors import ConfigError, PluginLoadError
+from penstock.errors import ConfigError, LedgerUnavailableError, PluginLoadError
 from penstock.hookspecs import LedgerSpec, PluginTools, hookimpl
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 from penstock_plugins.ledgers.redis_ledger import wire
@@ -75,13 +75,30 @@ class RedisLedger(LedgerStore):
         self._keys = [f"{{penstock:{namespace}}}:{name}".encode() for name in KEYS]
         self._key: dict[str, bytes] = dict(zip(KEYS, self._keys, strict=True))
         self._now = now
+        self._born: float | None = None
+        """When the books were begun that this kernel keeps; None: it has not seen them yet."""
 
     async def commit(self, steps: Sequence[Step]) -> Landed:
         """One function of the server, one round trip."""
         now = "" if self._now is None else repr(self._now())
-        reply = await self._link.run(self._book, self._keys, wire.packed_steps(steps), now)
+        born = "" if self._born is None else repr(self._born)
+        reply = await self._link.run(self._book, self._keys, wire.packed_steps(steps), now, born)
         with wire.understood():
-            return wire.landed(reply)
+            landed, begun = wire.landed(reply)
+        if self._born is None:
+            await self._check_memory()
+            self._born = begun
+        return landed
+
+    async def _check_memory(self) -> None:
+        """Raises LedgerUnavailableError where the server gives up keys for room: what was spent would be forgotten."""
+        told: bytes | str = await self._link.ask(b"INFO", b"memory")
+        text = told.decode(errors="replace") if isinstance(told, bytes) else told
+        if "maxmemory_policy:allkeys" in text:
+            raise LedgerUnavailableError(
+                "the ledger's server forgets keys when its memory is full (maxmemory-policy allkeys-...): set"
+                " maxmemory-policy noeviction, or give the ledger a server of its own"
+            )
 
     async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:
         """As they are now: leases that have ended are charged before."""

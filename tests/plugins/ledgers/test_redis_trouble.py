@@ -167,10 +167,48 @@ def test_a_replica_is_left_for_whoever_has_its_name(tmp_path: Path, valkey: Valk
             old.say("REPLICAOF", "127.0.0.1", str(free_port()))
             url.write_text(valkey.url)
             assert "replica" in await unavailable(store)
+            # Another server with other books: whoever knew those of before is not to begin anew in silence.
+            assert "books on the server are gone" in await unavailable(store)
+        async with opened(f"file:{url}", "renamed") as store:
             await store.commit(())
 
     with running(tmp_path) as old:
         trio.run(main, old)
+
+
+@pytest.mark.parametrize("how", ["FLUSHALL", "restart", "another app begins anew"])
+def test_books_that_are_lost_are_not_begun_anew_in_silence(tmp_path: Path, how: str) -> None:
+    async def main(server: Valkey) -> None:
+        async with opened(server.url, "lost") as store:
+            await store.commit((reserve("a"),))
+            if how == "FLUSHALL":
+                server.say("FLUSHALL")
+            else:
+                server.kill()
+                await trio.to_thread.run_sync(server.start)
+            if how == "another app begins anew":
+                async with opened(server.url, "lost") as other:
+                    await other.commit((reserve("b"),))
+            with trio.fail_after(20):
+                while "gone" not in (said := await unavailable(store)):
+                    assert "cannot be used" in said, said
+            assert "gone" in await unavailable(store)
+        async with opened(server.url, "lost") as store:
+            await store.commit(())
+
+    with running(tmp_path) as server:
+        trio.run(main, server)
+
+
+def test_a_server_that_gives_up_keys_for_room_is_no_place_for_a_ledger(tmp_path: Path) -> None:
+    async def main(server: Valkey) -> None:
+        async with opened(server.url, "evicted") as store:
+            assert "maxmemory-policy noeviction" in await unavailable(store)
+            server.say("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
+            await store.commit(())
+
+    with running(tmp_path, "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru") as server:
+        trio.run(main, server)
 
 
 def test_a_failover_keeps_what_the_replica_had(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ local HELD, SPENT, ESTIMATED = 2, 5, 8 -- where an amount begins in a bucket
 
 -- The functions, and what one call works on; `begin` makes that anew, for a call may have ended in an error.
 local B = {}
-local K, now, tombstone, next_due
+local K, now, tombstone, next_due, born
 
 function B.begin(keys)
   K = keys
@@ -186,7 +186,7 @@ function B.add(page, bucket, at, amount, sign)
 end
 
 function B.write_windows()
-  local kept, gone, ends = {'', struct.pack('<dddd', VERSION, now, tombstone, next_due)}, {}, {}
+  local kept, gone, ends = {'', struct.pack('<ddddd', VERSION, now, tombstone, next_due, born)}, {}, {}
   for key, page in pairs(B.changed_windows) do
     local flat, money = page.flat, page.limit_money or {-1, -1}
     if B.is_known(page) then
@@ -839,7 +839,7 @@ function B.run(keys, args)
     now = tonumber(time[1]) + tonumber(time[2]) / E6
   end
   local before = 0
-  tombstone, next_due = 60, 0
+  tombstone, next_due, born = 60, 0, now
   local version
   B.each_portion(B.named(steps), function(portion)
     local kept = redis.call('HMGET', K[1], unpack(portion))
@@ -848,12 +848,15 @@ function B.run(keys, args)
         B.open_page(key, kept[i])
       elseif kept[i] then
         version, before, tombstone, next_due = struct.unpack('<dddd', kept[i])
+        if version == VERSION then born = select(5, struct.unpack('<ddddd', kept[i])) end
         -- A clock that goes back reopens nothing.
         now = math.max(now, before)
       end
     end
   end)
   if version and version ~= VERSION then return cmsgpack.pack({false, version}) end
+  -- Whoever knew these books finds others in their place: what was spent is gone with them.
+  if args[3] ~= '' and tonumber(args[3]) ~= born then return cmsgpack.pack({false, 0}) end
 
   local sweeps = math.floor(now * SWEEPS) ~= math.floor(before * SWEEPS)
   if sweeps then B.find_old() end
@@ -869,7 +872,7 @@ function B.run(keys, args)
   B.write_windows()
   B.write_records()
   if sweeps then B.forget_old() end
-  return cmsgpack.pack({now, answers})
+  return cmsgpack.pack({now, answers, born})
 end
 
 redis.register_function('penstock_ledger', B.run)

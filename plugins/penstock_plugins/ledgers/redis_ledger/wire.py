@@ -121,15 +121,27 @@ def understood() -> Generator[None]:
         ) from error
 
 
-def landed(reply: bytes) -> Landed:
-    """The answers to a batch. Raises ConfigError where the content is of another version."""
-    now, answers = unpacked(reply)
+LOST = (
+    "the ledger's books on the server are gone: it was restarted without its data, flushed, or put in the place of"
+    " another. What was spent is not known any more, so this process refuses calls of accounts with limits; bring the"
+    " data back (appendonly yes keeps it), or start the process anew to begin with empty books"
+)
+
+
+def landed(reply: bytes) -> tuple[Landed, float]:
+    """The answers to a batch, and when the books were begun: those that are lost and begun anew have another time.
+
+    Raises ConfigError where the content is of another version, LedgerUnavailableError where the books are lost.
+    """
+    now, answers, *born = unpacked(reply)
+    if now is False and answers == 0:
+        raise LedgerUnavailableError(LOST)
     if now is False:
         raise ConfigError(
             f"[ledger] store = redis: its content is of version {f'{answers}'[:20]}, and this penstock keeps version"
             f" {BOOK_VERSION}; use another namespace, or the penstock that wrote it"
         )
-    return Landed(float(now), tuple([_answer(answer) for answer in answers]))
+    return Landed(float(now), tuple([_answer(answer) for answer in answers])), float(born[0])
 
 
 def _answer(packed: list[Any]) -> Answer:
