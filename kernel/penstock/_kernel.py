@@ -212,7 +212,8 @@ class OpenKernel:
     async def _open_ledger(
         self, ready: Ready[LedgerConfig, LedgerSpec], source: Path | None, clock: Clock, nursery: trio.Nursery
     ) -> LedgerStore:
-        opening = partial(ready.spec.open, ready.options, _store_tools(ready.config.store, source, clock))
+        tools = _store_tools(ready.config.store, source, clock, ready.config.timeout)
+        opening = partial(ready.spec.open, ready.options, tools)
         return await self._opened.open(f"ledger store {ready.config.store!r}", LedgerStore, opening, nursery)
 
     async def _open_cache(
@@ -229,7 +230,7 @@ class OpenKernel:
         cache = ready.config
         settings = SecondLevelSettings(store=cache.store, timeout=cache.store_timeout, kept=_freshness(config).kept)
         self._second_level = second = SecondLevel(settings, clock, events.emit)
-        tools = _store_tools(cache.store, config.source, clock)
+        tools = _store_tools(cache.store, config.source, clock, cache.store_timeout)
         if not await nursery.start(second.hold, lambda: ready.spec.open(ready.options, tools)):
             return None
         second.start(nursery)
@@ -401,9 +402,14 @@ def _changed(change: breaker.BreakerChanged) -> BreakerChanged:
     return BreakerChanged(change.scope, change.before.value, change.after.value, str(change.reason))
 
 
-def _store_tools(store: str, source: Path | None, clock: Clock) -> PluginTools:
-    folder = source.parent if source else Path()
-    return PluginTools(name=store, wall=clock.wall, logger=logger.getChild(f"plugins.{store}"), folder=folder)
+def _store_tools(store: str, source: Path | None, clock: Clock, timeout: float) -> PluginTools:
+    return PluginTools(
+        name=store,
+        wall=clock.wall,
+        logger=logger.getChild(f"plugins.{store}"),
+        folder=source.parent if source else Path(),
+        timeout=timeout,
+    )
 
 
 def _store_change(change: StoreChange, on_store_down: str) -> LedgerAway | LedgerBack:

@@ -41,6 +41,9 @@ class PluginTools:
     logger: logging.Logger
     folder: Path = Path()
     """Where relative paths of the plugin's options begin: the folder of the configuration's file."""
+    timeout: float = 5.0
+    """Seconds after which the kernel no longer waits for one answer of a store: it should say itself before what is
+    wrong."""
 
 
 @attrs.frozen

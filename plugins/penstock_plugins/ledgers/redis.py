@@ -39,6 +39,8 @@ KEYS = ("windows", "ends", "holds", "due", "settled", "history", "journal", "qua
 """The keys of a ledger, in the order of the book's KEYS."""
 SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Whether TLS is spoken."""
+BEFORE_THE_KERNEL = 0.95
+"""Of the time that the kernel waits: what the store says of its server is more than that it did not answer."""
 AT_ONCE = 500
 """Rows that are read in one step: nobody else waits long for the server."""
 
@@ -57,8 +59,8 @@ class RedisLedgerOptions:
     variable of the environment says; `file:/PATH`: as that file says. Both are read again before each connection."""
     namespace: str = attrs.field(default="default", validator=attrs.validators.matches_re(r"[A-Za-z0-9_.-]{1,64}"))
     """Kernels that share a ledger have the same: its keys begin with `{penstock:NAMESPACE}`."""
-    timeout: float = attrs.field(default=5.0, validator=[attrs.validators.gt(0), attrs.validators.le(60)])
-    """Seconds for one batch, connecting included."""
+    timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
+    """Seconds for one batch, connecting included; None: a little less than `timeout` of the whole section."""
     ca_file: Path | None = None
     """Certificates to trust, with TLS; None: those of the system."""
 
@@ -158,13 +160,13 @@ async def open_redis_ledger(
         from penstock_plugins.ledgers.redis_ledger.link import Library, Link  # noqa: PLC0415 - coredis is an extra
     except ImportError:
         raise PluginLoadError("[ledger] store = redis needs coredis: pip install 'penstock[redis]'") from None
-    del tools
     # It logs each failed connection with its traceback, on the terminal where nobody listens; the kernel tells of it.
     logging.getLogger("coredis").addHandler(logging.NullHandler())
     tls = _tls(options)
     _server(options, tls)
     async with trio.open_nursery() as nursery:
-        link = Link(lambda: _server(options, tls), options.timeout, nursery)
+        timeout = tools.timeout * BEFORE_THE_KERNEL if options.timeout is None else options.timeout
+        link = Link(lambda: _server(options, tls), timeout, nursery)
         yield RedisLedger(link, Library.of(BOOK, "penstock_ledger"), options.namespace, now=now)
         nursery.cancel_scope.cancel()
 
