@@ -35,11 +35,13 @@ def test_with_nobody_else_in_reach_an_open_circuit_is_waited_for_after_all() -> 
     assert failed("server_error").next(0.0, {0: 4.5, 1: 400.0}) == Wait(4.5, 0)
 
 
-def test_a_target_that_timed_out_goes_before_a_wait_that_is_longer_than_a_call_waits() -> None:
+def test_a_target_that_timed_out_is_not_asked_again_while_another_can_go_within_the_calls_time() -> None:
     walk = failed("first_token_timeout")
-    assert walk.next(0.5, {1: 5.5}) == Wait(5.5, 1), "within max_wait the other one is waited for"
-    assert walk.next(0.5, {1: 300.0}) == Try(0)
-    assert walk.next(0.0, {1: 300.0}) == Wait(0.5, 0)
+    assert walk.next(0.5, {1: 5.5}) == Wait(5.5, 1)
+    assert walk.next(0.5, {1: 300.0}) == Wait(300.0, 1), "a silent upstream costs its limit once, however long that is"
+    short = failed("first_token_timeout", deadline=60.0)
+    assert short.next(0.5, {1: 59.0}) == Wait(59.0, 1)
+    assert short.next(0.5, {1: 300.0}) == Try(0), "nobody else can go before the call's time is up"
 
 
 def test_beyond_the_deadline_nobody_is_waited_for() -> None:

@@ -289,11 +289,11 @@ class Cascade:
     def _choose(self, now: float, ready: Mapping[int, float]) -> Step:
         """The first stage that can go now, else the one that can go first; those that timed out come last.
 
-        They come all the same where every other one is out of reach for longer than a call waits.
+        They come all the same where no other one can go within the call's time.
         """
         first_choice = {stage: at for stage, at in ready.items() if not self._progress[stage].last_resort}
-        in_reach = {stage: at for stage, at in first_choice.items() if at <= now + self._settings.max_wait}
-        for choice in (in_reach, ready):
+        in_time = {stage: at for stage, at in first_choice.items() if at < self._deadline}
+        for choice in (in_time, ready):
             for stage, at in choice.items():
                 if at <= now:
                     return Try(stage)
