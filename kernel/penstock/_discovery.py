@@ -56,13 +56,11 @@ class _Loaded:
     plugin: object
     rank: int
     """Of several that know an answer the highest rank decides: the program's own over third parties over penstock's."""
-    specs: tuple[ProviderSpec, ...] = ()
-    ledgers: tuple[LedgerSpec, ...] = ()
-    caches: tuple[CacheStoreSpec, ...] = ()
+    offers: tuple[ProviderSpec | LedgerSpec | CacheStoreSpec, ...] = ()
 
-    def stores(self, sort: Sort[T]) -> list[T]:
-        """Those that it offers."""
-        return [spec for spec in (*self.ledgers, *self.caches) if isinstance(spec, sort.spec)]
+    def of(self, sort: Sort[S]) -> list[S]:
+        """What it offers of that sort."""
+        return [spec for spec in self.offers if isinstance(spec, sort.spec)]
 
 
 class PluginHost:
@@ -106,7 +104,7 @@ class PluginHost:
     def kinds(self) -> frozenset[str]:
         """The names a provider's `kind` may have, broken ones too."""
         usable = {each.info.name for each in self._installed if _is_usable(each, "providers")}
-        return frozenset(usable | {spec.name for loaded in self._loaded.values() for spec in loaded.specs})
+        return frozenset(usable | {spec.name for loaded in self._loaded.values() for spec in loaded.of(PROVIDERS)})
 
     def plugin_names(self) -> frozenset[str]:
         """The names that `[plugins.*]` may have."""
@@ -115,10 +113,10 @@ class PluginHost:
 
     def provider_spec(self, kind: str) -> ProviderSpec:
         """The spec of that kind. Raises PluginError that says what is wrong with its plugin."""
-        found = self._spec(kind)
+        found = self._find(PROVIDERS, kind)
         if found is None:
             self._load_named(kind, "providers")
-            found = self._spec(kind)
+            found = self._find(PROVIDERS, kind)
         if found is None:
             raise PluginLoadError(f"no plugin offers a provider named {kind!r}")
         return found
@@ -130,23 +128,19 @@ class PluginHost:
         stores = {name.removeprefix(sort.prefix) for name in own if name.startswith(sort.prefix)}
         # What a third party's plugin offers is known once it is imported, and for that it has to be named.
         stores |= {each.info.name for each in usable if not each.own}
-        return frozenset(stores | {spec.name for loaded in self._loaded.values() for spec in loaded.stores(sort)})
+        return frozenset(stores | {spec.name for loaded in self._loaded.values() for spec in loaded.of(sort)})
 
     def store_spec(self, sort: Sort[T], name: str) -> T:
         """The spec of the store of that name. Raises PluginError that says what is wrong with its plugin."""
         for entry in (f"{sort.prefix}{name}", name):
-            found = self._store(sort, name)
+            found = self._find(sort, name)
             if found is not None:
                 return found
             self._load_named(entry, "plugins")
-        found = self._store(sort, name)
+        found = self._find(sort, name)
         if found is None:
             raise PluginLoadError(f"no plugin offers a {sort.what} named {name!r}")
         return found
-
-    def _store(self, sort: Sort[T], name: str) -> T | None:
-        ranked = sorted(self._loaded.values(), key=lambda loaded: -loaded.rank)
-        return next((spec for loaded in ranked for spec in loaded.stores(sort) if spec.name == name), None)
 
     def load_plugins(self) -> None:
         """Loads what is not a provider and is enabled: prices, and what `[plugins]` names."""
@@ -194,12 +188,10 @@ class PluginHost:
             listeners.append((str(self._loaded[implementation.plugin_name].info), listener))
         return listeners
 
-    def _spec(self, kind: str) -> ProviderSpec | None:
-        for loaded in sorted(self._loaded.values(), key=lambda loaded: -loaded.rank):
-            for spec in loaded.specs:
-                if spec.name == kind:
-                    return spec
-        return None
+    def _find(self, sort: Sort[S], name: str) -> S | None:
+        """The spec of that name which counts, among the plugins that are loaded."""
+        ranked = sorted(self._loaded.values(), key=lambda loaded: -loaded.rank)
+        return next((spec for loaded in ranked for spec in loaded.of(sort) if spec.name == name), None)
 
     def _load_named(self, name: str, group: Group) -> None:
         namesakes = [each for each in self._installed if each.info.group == group and each.info.name == name]
@@ -226,18 +218,14 @@ class PluginHost:
 
     def _load_bare(self, each: Installed) -> None:
         plugin = _guarded(each.entry_point.load, f"{each.info} cannot be imported")
-        specs = self._register(each.info, plugin, rank=0 if each.own else 1)
-        if each.info.group == "providers" and each.info.name not in {spec.name for spec in specs}:
-            offers = ", ".join(spec.name for spec in specs) or "none"
+        names = [spec.name for spec in self._register(each.info, plugin, rank=0 if each.own else 1).of(PROVIDERS)]
+        if each.info.group == "providers" and each.info.name not in names:
+            offers = ", ".join(names) or "none"
             raise PluginLoadError(f"{each.info} offers no provider of that name (it offers: {offers})")
 
     def _take(self, plugin: object, number: int) -> PluginInfo:
-        if isinstance(plugin, ProviderSpec):
+        if isinstance(plugin, ProviderSpec | LedgerSpec | CacheStoreSpec):
             plugin = _Offer(plugin)
-        elif isinstance(plugin, LedgerSpec):
-            plugin = _LedgerOffer(plugin)
-        elif isinstance(plugin, CacheStoreSpec):
-            plugin = _CacheOffer(plugin)
         name = str(getattr(plugin, "__name__", None) or type(plugin).__name__)
         info = PluginInfo(name=name, group="program", distribution="given by the program", version="", status="loaded")
         if any(loaded.plugin is plugin for loaded in self._loaded.values()):
@@ -249,24 +237,22 @@ class PluginHost:
             return attrs.evolve(info, status="broken", problem=problem)
         return info
 
-    def _register(
-        self, info: PluginInfo, plugin: object, *, rank: int, key: str | None = None
-    ) -> tuple[ProviderSpec, ...]:
+    def _register(self, info: PluginInfo, plugin: object, *, rank: int, key: str | None = None) -> _Loaded:
         for known in self._loaded.values():
             if known.plugin is plugin:
-                return known.specs
+                return known
         _guarded(partial(_rehearse, plugin), f"{info} does not fit penstock's hooks")
         key = key or _key(info)
         self._manager.register(plugin, key)
         loaded = self._loaded[key] = _Loaded(info, plugin, rank)
         try:
-            loaded.specs = self._specs(loaded, PROVIDERS)
-            loaded.ledgers = self._specs(loaded, LEDGERS)
-            loaded.caches = self._specs(loaded, CACHES)
+            loaded.offers += self._specs(loaded, PROVIDERS)
+            loaded.offers += self._specs(loaded, LEDGERS)
+            loaded.offers += self._specs(loaded, CACHES)
         except PluginError:
             self._forget(key)
             raise
-        return loaded.specs
+        return loaded
 
     def _forget(self, key: str) -> None:
         if self._loaded.pop(key, None):
@@ -310,37 +296,24 @@ def _without(function: Callable[[], object], _event: Event) -> object:
 class _Offer:
     """A spec that the program hands in without a plugin around it."""
 
-    def __init__(self, spec: ProviderSpec) -> None:
+    def __init__(self, spec: ProviderSpec | LedgerSpec | CacheStoreSpec) -> None:
         self._spec = spec
         self.__name__ = spec.name
 
     @hookspecs.hookimpl
     def penstock_providers(self) -> Sequence[ProviderSpec]:
-        return (self._spec,)
-
-
-class _LedgerOffer:
-    """The same for a ledger store."""
-
-    def __init__(self, spec: LedgerSpec) -> None:
-        self._spec = spec
-        self.__name__ = spec.name
+        return self._of(ProviderSpec)
 
     @hookspecs.hookimpl
     def penstock_ledgers(self) -> Sequence[LedgerSpec]:
-        return (self._spec,)
-
-
-class _CacheOffer:
-    """The same for a cache store."""
-
-    def __init__(self, spec: CacheStoreSpec) -> None:
-        self._spec = spec
-        self.__name__ = spec.name
+        return self._of(LedgerSpec)
 
     @hookspecs.hookimpl
     def penstock_caches(self) -> Sequence[CacheStoreSpec]:
-        return (self._spec,)
+        return self._of(CacheStoreSpec)
+
+    def _of(self, kind: type[S]) -> tuple[S, ...]:
+        return (self._spec,) if isinstance(self._spec, kind) else ()
 
 
 def _manager() -> pluggy.PluginManager:
