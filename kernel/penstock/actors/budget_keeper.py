@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import attrs
 import trio
@@ -33,6 +33,8 @@ from penstock.policy.ledger_steps import Held, Lacking, Landed, Reserve, Spent, 
 __all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
 
 logger = logging.getLogger("penstock")
+
+T = TypeVar("T")
 
 OnStoreDown: TypeAlias = Literal["deny", "allow"]
 
@@ -210,9 +212,7 @@ class BudgetKeeper(Actor):
         store = self._store
         if not (store.durable or store.shared):
             return await store.commit(steps)  # it has nothing to wait for
-        with trio.move_on_after(self._settings.timeout):
-            return await store.commit(steps)
-        raise LedgerUnavailableError(f"the ledger's store did not answer within {self._settings.timeout:g} s")
+        return await _in_time(store.commit(steps), self._settings.timeout)
 
     def _turn_away(self, steps: Sequence[Step], *, sent: bool) -> None:
         """What becomes of asks that the store cannot answer."""
@@ -395,11 +395,9 @@ class BudgetRef:
 
     async def _shown(self, keys: Sequence[str]) -> Sequence[WindowRow]:
         try:
-            with trio.move_on_after(self._timeout):
-                return await self._store.windows(keys)
+            return await _in_time(self._store.windows(keys), self._timeout)
         except Exception as error:  # noqa: BLE001 - foreign code
             raise _unavailable(error) from None
-        raise LedgerUnavailableError(f"the ledger's store did not answer within {self._timeout:g} s")
 
     async def flush(self) -> None:
         """Waits until everything told before is handled, and booked where the store answers."""
@@ -432,6 +430,13 @@ def open_budget_keeper(
     queue = HoldQueue(accounts, lease=lease, adopts=store.durable)
     keeper = BudgetKeeper(queue, store, clock, settings, on_event=on_event, on_store=on_store)
     return keeper, inbox, BudgetRef(address, queue.windows, store, settings.timeout)
+
+
+async def _in_time(answer: Awaitable[T], timeout: float) -> T:  # noqa: ASYNC109 - it is the store's, not a caller's
+    """What the store answers within so many seconds. Raises LedgerUnavailableError."""
+    with trio.move_on_after(timeout):
+        return await answer
+    raise LedgerUnavailableError(f"the ledger's store did not answer within {timeout:g} s")
 
 
 def _unavailable(error: Exception) -> LedgerUnavailableError:

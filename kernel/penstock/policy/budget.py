@@ -27,7 +27,7 @@ from penstock.policy.accounts import (
     check_request_limits,
     request_output_cap,
 )
-from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue, check_time
+from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
 from penstock.policy.holds import (
     Amount,
     BudgetEvent,
@@ -39,7 +39,7 @@ from penstock.policy.holds import (
     SoftLimitReached,
     Waiting,
 )
-from penstock.policy.ledger_book import LedgerBook
+from penstock.policy.ledger_book import LedgerBook, check_time
 from penstock.policy.memory_pages import MemoryPages
 from penstock.policy.window import Per
 

@@ -30,7 +30,7 @@ from penstock.policy.holds import (
     SoftLimitReached,
     dearest,
 )
-from penstock.policy.ledger_book import EARLIEST, LATEST
+from penstock.policy.ledger_book import EARLIEST, check_amount, check_time
 from penstock.policy.ledger_steps import (
     Adopt,
     Answer,
@@ -134,7 +134,7 @@ class HoldQueue:
 
     def top_up(self, hold_id: str, more: Amount) -> bool:
         """More for a hold; False where this process holds none of that id."""
-        _check(more)
+        check_amount(more)
         live = self._live.get(hold_id)
         if live is None or not (live.held or live.unheld):
             return False
@@ -152,7 +152,7 @@ class HoldQueue:
         spent: tuple[Spent, ...] = (),
     ) -> None:
         """The hold is over. Takes a waiting ask out of the queue; what was asked and is not sent is sent no more."""
-        _check(charged)
+        check_amount(charged)
         if hold_id in self._settles:
             return
         self._asks.pop(hold_id, None)
@@ -451,12 +451,6 @@ class HoldQueue:
             self._adopts[window.key] = Adopt(window.account, window.use(max(self.now, 0.0)))
 
 
-def check_time(now: float) -> None:
-    """Raises ValueError where it is none: an absurd one must not be remembered as the latest."""
-    if not EARLIEST < now < LATEST:
-        raise ValueError(f"{now!r} is no Unix time")
-
-
 def _refused(hold_id: str, lacking: Lacking, windows: dict[str, AccountWindow]) -> Refused:
     """Names the limit that decides when to come back: the spent one that refills last, else the first that is held."""
     below = lacking.shortest_fits
@@ -493,8 +487,3 @@ def _limit_of(lack: Lack, windows: dict[str, AccountWindow], missing: Amount) ->
     tokens = lack.limit_tokens if missing.tokens or not missing.nano_usd else None
     nano_usd = lack.limit_nano_usd if missing.nano_usd or not missing.tokens else None
     return window.account, describe_limit(window.shape, tokens=tokens, nano_usd=nano_usd)
-
-
-def _check(amount: Amount) -> None:
-    if amount.negative:
-        raise ValueError(f"{amount} is negative")

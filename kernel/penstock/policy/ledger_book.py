@@ -38,7 +38,7 @@ from penstock.policy.ledger_steps import (
 )
 from penstock.policy.money import usd_in_words
 
-__all__ = ["EARLIEST", "JOURNAL_STEP", "LATEST", "LedgerBook"]
+__all__ = ["EARLIEST", "JOURNAL_STEP", "LATEST", "LedgerBook", "check_amount", "check_time"]
 
 # The years that a calendar has: an absurd `now` must not be remembered as the latest.
 EARLIEST = -6.2e10
@@ -68,8 +68,7 @@ class LedgerBook:
 
     def advance(self, now: float) -> None:
         """Time goes on: leases end, tombstones go."""
-        if not EARLIEST < now < LATEST:
-            raise ValueError(f"{now!r} is no Unix time")
+        check_time(now)
         self.now = max(self.now, now)
         self.pages.forget_buried(self.now)
         for hold in self.pages.due(self.now):
@@ -126,7 +125,7 @@ class LedgerBook:
         return Held(output, amount)
 
     def _top_up(self, step: TopUp) -> Held | Lacking | Known | Stale:
-        _check(step.more)
+        check_amount(step.more)
         hold = self.pages.hold(step.hold_id)
         if hold is None:
             return KNOWN
@@ -151,7 +150,7 @@ class LedgerBook:
         return Held(hold.output_tokens, hold.amount)
 
     def _settle(self, step: Settle) -> Charged | Known | Stale:
-        _check(step.charged)
+        check_amount(step.charged)
         if self.pages.is_settled(step.hold_id):
             return KNOWN
         hold = self.pages.hold(step.hold_id)
@@ -249,7 +248,7 @@ class LedgerBook:
             wanted.tokens if step.spent_tokens is None else step.spent_tokens,
             wanted.nano_usd if step.spent_nano_usd is None else step.spent_nano_usd,
         )
-        _check(wanted)
+        check_amount(wanted)
         self._spend(page, use.use, wanted)
         self.pages.touched_window(page)
         after = _state(self._uses((step.window,))[0])
@@ -363,6 +362,13 @@ def _in_words(amount: Amount) -> str:
     return f"{usd_in_words(amount.nano_usd)} USD and {amount.tokens} tokens"
 
 
-def _check(amount: Amount) -> None:
+def check_time(now: float) -> None:
+    """Raises ValueError where it is none: an absurd one must not be remembered as the latest."""
+    if not EARLIEST < now < LATEST:
+        raise ValueError(f"{now!r} is no Unix time")
+
+
+def check_amount(amount: Amount) -> None:
+    """Raises ValueError where a figure of it is below nothing."""
     if amount.negative:
         raise ValueError(f"{amount} is negative")
