@@ -6,7 +6,8 @@ are known too. Not here: opening the stores.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,7 +20,7 @@ from penstock._config_tables import tables_reader
 from penstock._discovery import CACHES, LEDGERS, PluginHost, Sort
 from penstock._nearest import did_you_mean, is_slip
 from penstock.errors import PluginError
-from penstock.hookspecs import CacheStoreSpec, LedgerSpec
+from penstock.hookspecs import CacheStoreSpec, LedgerSpec, PluginTools
 
 __all__ = ["Ready", "read_cache", "read_ledger", "ready_cache", "ready_ledger"]
 
@@ -38,6 +39,14 @@ class Ready(Generic[C, S]):
     spec: S
     options: Any
     """An instance of the spec's options class."""
+    folder: Path = Path()
+    """That of the configuration's file."""
+
+    def tools(self, wall: Callable[[], float], logger: logging.Logger) -> PluginTools:
+        """What the store is lent while it is open."""
+        config = self.config
+        timeout = config.timeout if isinstance(config, LedgerConfig) else config.store_timeout
+        return PluginTools(name=config.store, wall=wall, logger=logger, folder=self.folder, timeout=timeout)
 
 
 def read_ledger(table: Mapping[str, Any], host: PluginHost, mistakes: Mistakes) -> LedgerConfig:
@@ -86,7 +95,7 @@ def _ready(section: str, own: C, sort: Sort[S], config: Config, host: PluginHost
     mistakes.end(str(config.source) if config.source else None)
     assert ready is not None
     folder = Path() if config.source is None else Path(config.source).parent
-    return attrs.evolve(ready, options=_placed(ready.options, folder))
+    return attrs.evolve(ready, options=_placed(ready.options, folder), folder=folder)
 
 
 def _placed(options: Any, folder: Path) -> Any:

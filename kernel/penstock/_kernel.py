@@ -144,7 +144,7 @@ class OpenKernel:
             clock = Clock()
             most = config.kernel.max_in_flight
             providers = {name: await self._open_provider(each, most, clock, nursery) for name, each in ready.items()}
-            ledger = await self._open_ledger(ready_ledger(config, host), config.source, clock, nursery)
+            ledger = await self._open_ledger(ready_ledger(config, host), clock, nursery)
             events = EventHub()
             stored = await self._open_cache(config, cache, clock, events, nursery)
             prices = PriceBook(config, ready, host, clock.wall)
@@ -202,7 +202,7 @@ class OpenKernel:
         self, ready: ReadyProvider, max_in_flight: int, clock: Clock, nursery: trio.Nursery
     ) -> LiveProvider:
         name, kind = ready.config.name, ready.config.kind
-        tools = PluginTools(name=name, wall=clock.wall, logger=logger.getChild(f"plugins.{kind}"))
+        tools = PluginTools(name=name, wall=clock.wall, logger=_plugin_logger(kind))
         codec = await self._opened.open(
             f"provider {name!r}", Provider, partial(ready.spec.open, ready.options, tools), nursery
         )
@@ -210,11 +210,11 @@ class OpenKernel:
         return LiveProvider(name, codec, ready.secret, transport)
 
     async def _open_ledger(
-        self, ready: Ready[LedgerConfig, LedgerSpec], source: Path | None, clock: Clock, nursery: trio.Nursery
+        self, ready: Ready[LedgerConfig, LedgerSpec], clock: Clock, nursery: trio.Nursery
     ) -> LedgerStore:
-        tools = _store_tools(ready.config.store, source, clock, ready.config.timeout)
-        opening = partial(ready.spec.open, ready.options, tools)
-        return await self._opened.open(f"ledger store {ready.config.store!r}", LedgerStore, opening, nursery)
+        name = ready.config.store
+        opening = partial(ready.spec.open, ready.options, ready.tools(clock.wall, _plugin_logger(name)))
+        return await self._opened.open(f"ledger store {name!r}", LedgerStore, opening, nursery)
 
     async def _open_cache(
         self,
@@ -230,7 +230,7 @@ class OpenKernel:
         cache = ready.config
         settings = SecondLevelSettings(store=cache.store, timeout=cache.store_timeout, kept=_freshness(config).kept)
         self._second_level = second = SecondLevel(settings, clock, events.emit)
-        tools = _store_tools(cache.store, config.source, clock, cache.store_timeout)
+        tools = ready.tools(clock.wall, _plugin_logger(cache.store))
         if not await nursery.start(second.hold, lambda: ready.spec.open(ready.options, tools)):
             return None
         second.start(nursery)
@@ -402,14 +402,8 @@ def _changed(change: breaker.BreakerChanged) -> BreakerChanged:
     return BreakerChanged(change.scope, change.before.value, change.after.value, str(change.reason))
 
 
-def _store_tools(store: str, source: Path | None, clock: Clock, timeout: float) -> PluginTools:
-    return PluginTools(
-        name=store,
-        wall=clock.wall,
-        logger=logger.getChild(f"plugins.{store}"),
-        folder=source.parent if source else Path(),
-        timeout=timeout,
-    )
+def _plugin_logger(name: str) -> logging.Logger:
+    return logger.getChild(f"plugins.{name}")
 
 
 def _store_change(change: StoreChange, on_store_down: str) -> LedgerAway | LedgerBack:

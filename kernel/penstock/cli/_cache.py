@@ -9,7 +9,6 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -29,7 +28,6 @@ from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
 from penstock.cli._words import plain, tokens
 from penstock.errors import CacheStoreError
-from penstock.hookspecs import PluginTools
 from penstock.policy.accounts import AccountTree
 from penstock.policy.cache_key import tenant_prefix
 
@@ -171,12 +169,7 @@ async def _with_store(config: Config, act: Callable[[CacheStore], Awaitable[T]])
     ready = ready_cache(config, PluginHost(config.plugins))
     if ready is None:
         return None
-    tools = PluginTools(
-        name=ready.config.store,
-        wall=time.time,
-        logger=logging.getLogger("penstock.cli"),
-        folder=config.source.parent if config.source else Path(),
-    )
+    tools = ready.tools(time.time, logging.getLogger("penstock.cli"))
     trouble: CacheStoreError | None = None
     result: T | None = None
     async with ready.spec.open(ready.options, tools) as store:

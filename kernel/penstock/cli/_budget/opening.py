@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -21,7 +20,6 @@ from penstock._discovery import PluginHost
 from penstock._open_plugins import OpenPlugins
 from penstock.abc import LedgerStore
 from penstock.errors import ConfigError, LedgerUnavailableError, PenstockError
-from penstock.hookspecs import PluginTools
 
 __all__ = ["account_argument", "config_option", "find_config", "with_ledger"]
 
@@ -57,8 +55,7 @@ def with_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T
 async def _with_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T:
     ready = ready_ledger(config, PluginHost(config.plugins))
     name = ready.config.store
-    folder = config.source.parent if config.source else Path()
-    tools = PluginTools(name=name, wall=time.time, logger=logging.getLogger("penstock.cli"), folder=folder)
+    tools = ready.tools(time.time, logging.getLogger("penstock.cli"))
     opened = OpenPlugins()
     trouble: PenstockError | None = None
     result: list[T] = []
