@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import pytest
 import trio
-from valkeys import Valkey, valkey_server
+from valkey_process import Valkey, running
 from worlds import ANSWER, GPT, good
 
 import penstock
@@ -263,19 +263,26 @@ def test_a_file_that_is_damaged_under_an_open_kernel(tmp_path: Path, damage: str
 # Valkey
 
 
-def with_valkey(story: Callable[[World, Valkey], Awaitable[None]], folder: Path, **settings: Any) -> None:
-    with valkey_server(**settings) as server:
+def with_valkey(story: Callable[[World, Valkey], Awaitable[None]], folder: Path) -> None:
+    with running(folder) as server:
         troubled(lambda world: story(world, server), {"store": "redis", "url": server.url}, folder)
+
+
+def other(folder: Path) -> Path:
+    """Where a second server lives."""
+    path = folder / "other"
+    path.mkdir()
+    return path
 
 
 def test_a_server_that_goes_down_and_comes_back(tmp_path: Path) -> None:
     async def story(world: World, server: Valkey) -> None:
-        server.stop()
+        server.kill()
         await world.ask(10)
         await world.until(lambda: not world.store.writes)
         server.start()
         await world.heals()
-        server.stop()
+        server.kill()
         server.start()  # a restart between two calls
         await world.heals()
 
@@ -283,9 +290,9 @@ def test_a_server_that_goes_down_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there_when_the_kernel_opens(tmp_path: Path) -> None:
-    server = Valkey()
+    server = Valkey(tmp_path)
     server.start()
-    server.stop()
+    server.kill()
 
     async def story(world: World) -> None:
         await world.ask(10)
@@ -295,12 +302,12 @@ def test_a_server_that_is_not_there_when_the_kernel_opens(tmp_path: Path) -> Non
     try:
         troubled(story, {"store": "redis", "url": server.url}, tmp_path)
     finally:
-        server.stop()
+        server.kill()
 
 
 def test_a_server_that_says_nothing_for_a_while(tmp_path: Path) -> None:
     async def story(world: World, server: Valkey) -> None:
-        server.tell("CLIENT", "PAUSE", "3000", "ALL")
+        server.say("CLIENT", "PAUSE", "3000", "ALL")
         began = trio.current_time()
         await world.ask(10)
         assert trio.current_time() - began < 3.0, "after three silences it is left alone"
@@ -311,13 +318,13 @@ def test_a_server_that_says_nothing_for_a_while(tmp_path: Path) -> None:
 
 def test_a_server_that_takes_no_more(tmp_path: Path) -> None:
     async def story(world: World, server: Valkey) -> None:
-        server.tell("CONFIG", "SET", "maxmemory-policy", "noeviction")
-        server.tell("CONFIG", "SET", "maxmemory", "1mb")
+        server.say("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        server.say("CONFIG", "SET", "maxmemory", "1mb")
         await world.ask(10)
         await world.until(lambda: not world.store.writes)
         assert world.store.reads
         assert await world.read(1) == "hit", "it is still read"
-        server.tell("CONFIG", "SET", "maxmemory", "0")
+        server.say("CONFIG", "SET", "maxmemory", "0")
         await world.heals()
 
     with_valkey(story, tmp_path)
@@ -325,11 +332,11 @@ def test_a_server_that_takes_no_more(tmp_path: Path) -> None:
 
 def test_a_server_that_becomes_a_replica_and_a_primary_again(tmp_path: Path) -> None:
     async def story(world: World, server: Valkey) -> None:
-        with valkey_server() as primary:
-            server.tell("REPLICAOF", "127.0.0.1", str(primary.port))
+        with running(other(tmp_path)) as primary:
+            server.say("REPLICAOF", "127.0.0.1", str(primary.port))
             await world.ask(10)
             await world.until(lambda: not world.store.writes)
-            server.tell("REPLICAOF", "NO", "ONE")
+            server.say("REPLICAOF", "NO", "ONE")
             await world.heals()
 
     with_valkey(story, tmp_path)
@@ -338,7 +345,7 @@ def test_a_server_that_becomes_a_replica_and_a_primary_again(tmp_path: Path) -> 
 def test_a_server_that_cuts_every_connection_now_and_then(tmp_path: Path) -> None:
     async def story(world: World, server: Valkey) -> None:
         for _ in range(5):
-            server.tell("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            server.say("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await world.ask(3)
         await world.heals()
 
@@ -348,13 +355,13 @@ def test_a_server_that_cuts_every_connection_now_and_then(tmp_path: Path) -> Non
 def test_a_server_whose_place_another_one_takes(tmp_path: Path) -> None:
     async def story(world: World, server: Valkey) -> None:
         # As a failover does it: the address stays, and behind it is what was a replica, after a while of nothing.
-        server.stop()
+        server.kill()
         await world.ask(3)
         server.start()
-        with valkey_server() as elsewhere:
-            server.tell("REPLICAOF", "127.0.0.1", str(elsewhere.port))
+        with running(other(tmp_path)) as elsewhere:
+            server.say("REPLICAOF", "127.0.0.1", str(elsewhere.port))
             await world.ask(6)
-            server.tell("REPLICAOF", "NO", "ONE")
+            server.say("REPLICAOF", "NO", "ONE")
         await world.heals()
 
     with_valkey(story, tmp_path)

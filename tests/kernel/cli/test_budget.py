@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import trio
 from commands import KEY, Ended, run_command, run_in_terminal
-from valkeys import valkey_server
+from valkey_process import running as valkey_running
 from worlds import GPT, good, openai_body
 
 import penstock
@@ -496,7 +496,7 @@ def test_on_a_real_valkey_it_is_the_same(tmp_path: Path) -> None:
             history = (await running.budget("history", "--json")).out.splitlines()
             assert [json.loads(line)["action"] for line in history] == ["release", "set", "reset"]
 
-    with valkey_server() as server:
+    with valkey_running(tmp_path) as server:
         path.write_text(SETTINGS.replace('path = "ledger.db"', f'store = "redis"\nurl = "{server.url}"'))
         trio.run(main)
     ended = run_command("budget", "show", "-c", str(path))

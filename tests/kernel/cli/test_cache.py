@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 from commands import KEY, run_command
-from valkeys import valkey_server
+from valkey_process import running as valkey_running
 from worlds import GPT, good
 
 import penstock
@@ -76,7 +76,7 @@ def test_stats_explain_and_purge_of_a_sqlite_file(tmp_path: Path) -> None:
 
 
 def test_stats_explain_and_purge_on_a_valkey(tmp_path: Path) -> None:
-    with valkey_server() as server:
+    with valkey_running(tmp_path) as server:
         settings = written(tmp_path, f'store = "redis"\nurl = "{server.url}"')
         fill(settings)
         ended = run_command("cache", "stats", "-c", settings, "--json")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from valkeys import valkey_server
+from valkey_process import running
 
 from penstock.abc import CacheStore, CacheStoreStatistics, StoredEntry
 from penstock.hookspecs import PluginTools
@@ -38,12 +38,12 @@ def test_sqlite_keeps_the_laws(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")  # of connections that coredis gave up
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_valkey_keeps_the_laws() -> None:
+def test_valkey_keeps_the_laws(tmp_path: Path) -> None:
     async def main(url: str) -> None:
         options = RedisCacheOptions(url=url, prefix="laws")
         await check_cache_store(lambda: open_redis_cache(options, tools()), wall=time.time)
 
-    with valkey_server() as server:
+    with running(tmp_path) as server:
         trio.run(main, server.url)
     gc.collect()
 
