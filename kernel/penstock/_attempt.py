@@ -5,6 +5,7 @@ Not here: what is decided before and after an attempt (`_call`), and the exchang
 
 from __future__ import annotations
 
+import httpx
 import trio
 from msgspec import Struct
 
@@ -62,9 +63,11 @@ class Race:
         the garbage collector, which stops every call. What an error says, it says without them, except of a bug.
         """
         for attempt in self._runners:
-            if attempt.error is not None and not isinstance(attempt.error, CodecFailedError):
-                attempt.error.__traceback__ = None
-            attempt.error = None
+            error, attempt.error = attempt.error, None
+            if error is not None and not isinstance(error, CodecFailedError):
+                error.__traceback__ = None
+                if isinstance(error.__cause__, httpx.TransportError):
+                    error.__cause__.__traceback__ = None  # it was caught in a frame of the attempt
         self._runners.clear()
         self.winner = None
 

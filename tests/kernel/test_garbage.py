@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -99,14 +98,7 @@ def failing(*broken: Fault, model: str = "claude-sonnet*") -> Upstream:
         (failing(faults.ServerFailure()), 20.0, "answer"),
         (failing(faults.SilentBeforeHead()), 20.0, "answer"),
         (failing(faults.SilentAfterHead()), 0.3, "DeadlineExceededError"),
-        pytest.param(
-            failing(faults.ResetConnection()),
-            20.0,
-            "answer",
-            marks=pytest.mark.skipif(
-                sys.version_info >= (3, 12), reason="from Python 3.12 on a reset leaves its frames to the collector"
-            ),
-        ),
+        (failing(faults.ResetConnection()), 20.0, "answer"),
     ],
     ids=["answered", "out of time", "a 5xx, then a fallback", "silence, then a fallback", "cut short", "a reset"],
 )
