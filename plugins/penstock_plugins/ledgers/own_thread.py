@@ -140,18 +140,19 @@ class OwnThread:
         self._jobs.put(job)
 
     def _run(self, token: trio.lowlevel.TrioToken) -> None:
-        while (job := self._next()) is not None:
+        over = False
+        while (job := self._next(over=over)) is not None:
             job.carry_out()
             try:
                 token.run_sync_soon(job.finish)
             except trio.RunFinishedError:
-                # The program ended without closing us. What was begun was carried through.
-                return
+                # The program is over. What it left to do is done all the same, its `close` above all.
+                over = True
             self._rest(False)
 
-    def _next(self) -> _Job[object] | None:
+    def _next(self, *, over: bool) -> _Job[object] | None:
         try:
-            return self._jobs.get(timeout=self._pause)
+            return self._jobs.get(timeout=0 if over else self._pause)
         except queue.Empty:
             self._rest(True)
-        return self._jobs.get()
+        return None if over else self._jobs.get()
