@@ -26,6 +26,7 @@ from penstock._config_checks import (
     not_empty,
     sendable_headers,
     sendable_json,
+    shares,
 )
 from penstock._config_hooks import NanoUsd
 from penstock._config_mistakes import WrongError
@@ -56,7 +57,7 @@ __all__ = [
 _positive_or_none = attrs.validators.optional(at_least_one)
 _amount_or_none = attrs.validators.optional(more_than_zero)
 _seconds_or_none = attrs.validators.optional(more_than_zero)
-_share_or_none = attrs.validators.optional(a_share)
+_shares_or_none = attrs.validators.optional(shares)
 
 
 @attrs.frozen(kw_only=True)
@@ -190,6 +191,7 @@ class LimitTable:
     output_tokens: int | None = attrs.field(default=None, validator=_positive_or_none)
     timezone: str = attrs.field(default="UTC", validator=a_zone)
     rolling: bool = False
+    soft: float | tuple[float, ...] | None = attrs.field(default=None, validator=_shares_or_none)
 
 
 @attrs.frozen(kw_only=True)
@@ -205,7 +207,7 @@ class AccountTable:
     """[accounts.*]."""
 
     limits: tuple[Limit, ...] = ()
-    soft: float | None = attrs.field(default=None, validator=_share_or_none)
+    soft: float | tuple[float, ...] | None = attrs.field(default=None, validator=_shares_or_none)
     tenant: str | None = attrs.field(default=None, validator=attrs.validators.optional(not_empty))
     degrade: DegradeTable | None = None
 
@@ -228,7 +230,7 @@ KEYS_LATER: dict[type, frozenset[str]] = {
     TargetTable: frozenset({"limits", "hedge", "on_unsupported", "tokenizer"}),
     DefaultsTable: frozenset({"limits", "hedge"}),
     RouteTable: frozenset({"hedge", "max_wait", "sticky", "strategy", "validators"}),
-    LimitTable: frozenset({"bound", "soft"}),
+    LimitTable: frozenset({"bound"}),
     AccountTable: _ACCOUNT_LATER,
     BudgetTable: _ACCOUNT_LATER - {"unknown_usage"},
 }
@@ -272,6 +274,7 @@ def _limit(table: LimitTable, value: object) -> Limit:
             output_tokens=table.output_tokens,
             timezone=table.timezone,
             rolling=table.rolling,
+            soft=table.soft,
         )
     except ValueError as error:
         raise WrongError(value, str(error)) from None

@@ -112,6 +112,7 @@ def test_what_is_no_path_is_no_account(path: str) -> None:
         ({"per": Per.DAY}, "at least one"),
         ({"per": Per.DAY, "tokens": -1}, "not negative"),
         ({"per": Per.DAY, "input_tokens": 1}, "per request only"),
+        ({"per": Per.REQUEST, "tokens": 1, "soft": 0.5}, "nothing is spent of a limit per request"),
         ({"per": Per.REQUEST, "tokens": 1, "rolling": True}, "does not roll"),
         ({"per": Per.DAY, "tokens": 1, "timezone": "Mars/Base"}, "not a time zone"),
     ],
@@ -121,10 +122,12 @@ def test_a_limit_that_makes_no_sense_is_refused_where_it_is_made(figures: dict[s
         Limit(**figures)
 
 
-@pytest.mark.parametrize("soft", [0, -1, 1.5])
-def test_a_soft_limit_is_a_share(soft: float) -> None:
+@pytest.mark.parametrize("soft", [0, -1, 1.5, (0.5, 1.5), (0.0,)])
+def test_a_soft_limit_is_a_share(soft: float | tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="share"):
         AccountSpec(path="a", soft=soft)
+    with pytest.raises(ValueError, match="share"):
+        Limit(per=Per.DAY, tokens=1, soft=soft)
 
 
 REQUEST = (

@@ -5,7 +5,7 @@ Not here: what is held and spent (budget).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ __all__ = [
     "Degrade",
     "Limit",
     "Shape",
+    "Shares",
     "chain_terms",
     "check_path",
     "check_request_limits",
@@ -39,6 +40,26 @@ DEFAULT_TENANT = "default"
 _MOST_CHAINS = 4_096
 
 
+Shares: TypeAlias = tuple[float, ...]
+"""Parts of a limit, from the smallest: (0.5, 0.8)."""
+
+
+def _shares(told: float | Iterable[float] | None) -> Shares | None:
+    """One share, or several in any order."""
+    if told is None:
+        return None
+    return tuple(sorted(set(told))) if isinstance(told, Iterable) else (told,)
+
+
+def _own_shares(told: float | Iterable[float] | None) -> Shares:
+    return _shares(told) or ()
+
+
+def _check_shares(shares: Shares | None) -> None:
+    if not all(0 < share <= 1 for share in shares or ()):
+        raise ValueError("soft is a share of the limit: more than 0, at most 1")
+
+
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Limit:
     """An upper limit over one period. A figure that is None does not limit."""
@@ -50,6 +71,8 @@ class Limit:
     output_tokens: int | None = None
     timezone: str = "UTC"
     rolling: bool = False
+    soft: Shares | None = attrs.field(default=None, converter=_shares)
+    """The shares of it whose spending is told as an event. None: those of its account. Empty: none at all."""
 
     def __attrs_post_init__(self) -> None:
         figures = (self.tokens, self.nano_usd, self.input_tokens, self.output_tokens)
@@ -59,6 +82,9 @@ class Limit:
             raise ValueError("a limit is not negative")
         if self.per is Per.REQUEST and self.rolling:
             raise ValueError("a limit per request does not roll")
+        if self.per is Per.REQUEST and self.soft is not None:
+            raise ValueError("nothing is spent of a limit per request: soft is for those of a period")
+        _check_shares(self.soft)
         if self.per is not Per.REQUEST and (self.input_tokens, self.output_tokens) != (None, None):
             raise ValueError("input_tokens and output_tokens are limited per request only")
         check_zone(self.timezone)
@@ -92,16 +118,15 @@ class AccountSpec:
 
     path: str
     limits: tuple[Limit, ...] = ()
-    soft: float | None = None
-    """The share of a window's limit whose spending is told as an event."""
+    soft: Shares = attrs.field(default=(), converter=_own_shares)
+    """The shares of a window's limit whose spending is told as an event, where the limit itself names none."""
     tenant: str | None = None
     """The cache partition of the whole subtree. None: each account below has its own."""
     degrade: Degrade | None = None
 
     def __attrs_post_init__(self) -> None:
         check_path(self.path)
-        if self.soft is not None and not 0 < self.soft <= 1:
-            raise ValueError("soft is a share of the limit: more than 0, at most 1")
+        _check_shares(self.soft)
 
     def matches(self, path: str) -> bool:
         """True where this spec may speak for the account at `path`."""

@@ -117,7 +117,8 @@ class HoldQueue:
         self._adopts: dict[str, Adopt] = {}
         self._again = False
         """Some who wait were asked about a window that was over."""
-        self._told: dict[str, frozenset[str]] = {}
+        self._told: dict[str, frozenset[tuple[str, float]]] = {}
+        """Of each window the shares, by unit, of which it was told that they are spent."""
         self._events: list[BudgetEvent] = []
         if adopts:
             # A store that lived on may have counted the same period otherwise: by another configuration.
@@ -411,14 +412,14 @@ class HoldQueue:
             if window is None:
                 continue
             self._degrade(window, turn)
-            if window.soft is None:
+            if not window.soft:
                 continue
-            exceeded, before = window.exceeded(turn.after, window.soft), window.exceeded(turn.before, window.soft)
+            exceeded, before = window.softly_exceeded(turn.after), window.softly_exceeded(turn.before)
             told = self._told.pop(turn.key, frozenset())
-            for unit, words in exceeded.items():
+            for mark, words in exceeded.items():
                 # What fell below the share, in a new window or by a larger limit, is told again when it comes back.
-                if unit not in told or unit not in before:
-                    self._events.append(SoftLimitReached(window.account, words, turn.after, window.soft, turn.ends_at))
+                if mark not in told or mark not in before:
+                    self._events.append(SoftLimitReached(window.account, words, turn.after, mark[1], turn.ends_at))
             if exceeded:
                 if len(self._told) >= MOST_TOLD:
                     del self._told[next(iter(self._told))]
@@ -427,12 +428,12 @@ class HoldQueue:
     def _degrade(self, window: AccountWindow, turn: Turn) -> None:
         """From so much spent on, calls of the account go another way; told once, until less of it is."""
         degrade, degraded = window.degrade, self.windows.degraded
-        exceeded = window.exceeded(turn.after, degrade.at) if degrade else {}
+        exceeded = window.exceeded(turn.after, degrade.at) if degrade else []
         if degrade is None or not exceeded:
             degraded.pop(turn.key, None)
             return
         if degraded.get(turn.key, self.now) <= self.now:
-            words = " and ".join(exceeded.values())
+            words = " and ".join(exceeded)
             told = Degraded(window.account, words, turn.after, degrade.at, degrade.route, turn.ends_at)
             self._events.append(told)
             if len(degraded) >= MOST_TOLD:

@@ -186,7 +186,10 @@ class Refused:
 
 @attrs.frozen
 class SoftLimitReached:
-    """So much of a window's limit is spent as the account wants to be told of. Told once per window and unit."""
+    """So much of a window's limit is spent as the account wants to be told of.
+
+    Told once for each window, unit and share: by each process that charges something there, of what all have spent.
+    """
 
     account: str
     limit: str
