@@ -20,7 +20,7 @@ PATCHES = sorted(PLANTED.glob("*.patch"))
 ALL = os.environ.get("PENSTOCK_PLANT") == "all"
 EVERY_NTH_PATCH = 12
 """Planting one takes a second: in an ordinary run every twelfth is, always the same; PENSTOCK_PLANT=all plants all."""
-CHOSEN = PATCHES[::EVERY_NTH_PATCH]
+CHOSEN = PATCHES if ALL else PATCHES[::EVERY_NTH_PATCH]
 NAMED = sorted({test for path in CHOSEN for test in re.findall(r"^# test: (\S+)", path.read_text(encoding="utf-8"))})
 """The tests that are to catch them. What is wrong with a patch is for a test to say, so nothing is demanded here."""
 PATIENCE = 120.0

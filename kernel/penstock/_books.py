@@ -26,6 +26,7 @@ from penstock.errors import (
     PenstockError,
     UnsupportedParameterError,
 )
+from penstock.policy.accounts import UnknownUsage
 from penstock.policy.bound import lower_bound_tokens
 from penstock.policy.budget import Amount
 from penstock.policy.holds import NOTHING
@@ -60,6 +61,8 @@ class Running(Struct, eq=False, kw_only=True):
     number: int
     bound: Amount | None
     """What the attempt can cost at most; None where no account on the path asks."""
+    likely: Amount | None = None
+    """What it most likely costs; None likewise."""
     output_bound: int | None
     """Output tokens that it may be given; None: as `bound`."""
     price: Price | None
@@ -77,8 +80,7 @@ class Running(Struct, eq=False, kw_only=True):
 class Books(Struct, eq=False):
     """Filled as the call goes on. `charged` never falls."""
 
-    unknown_usage: str = "bound"
-    """What is charged where usage was not told: the attempt's whole bound, or the best guess ("likely")."""
+    unknown_usage: UnknownUsage = "bound"
     attempts: list[Attempt] = []
     errors: list[CallError] = []
     refusals: list[CallError] = []
@@ -93,13 +95,16 @@ class Books(Struct, eq=False):
     """Attempts so far, the ones under way among them."""
     under_way: Amount = NOTHING
     """What the attempts that are not over yet can cost at most."""
+    likely_under_way: Amount = NOTHING
+    """What they most likely cost."""
     by_target: dict[tuple[str, bool], Spent] = {}
     """What was charged, for reports: by target, and whether it is known."""
 
-    def begin(self, bound: Amount | None) -> int:
-        """An attempt begins that can cost so much at most. Returns its number, from 1."""
+    def begin(self, bound: Amount | None, likely: Amount | None = None) -> int:
+        """An attempt begins that can cost so much at most, and most likely. Returns its number, from 1."""
         self.begun += 1
         self.under_way += bound or NOTHING
+        self.likely_under_way += likely or NOTHING
         return self.begun
 
     def close(
@@ -122,6 +127,7 @@ class Books(Struct, eq=False):
         `status` is that of the response; None: no head of it came. `learned` is what is known of the target's bounds.
         """
         self.under_way -= running.bound or NOTHING
+        self.likely_under_way -= running.likely or NOTHING
         unbilled = error is not None and _is_unbilled(error, status)
         known = unbilled or (complete and usage is not None)
         likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()

@@ -137,7 +137,7 @@ class OpenKernel:
         ready = ready_providers(config, host, connects=self._transport is None)
         cache = ready_cache(config, host)
         self._warn_of_idle_settings(config)
-        if (gives_up := config.budget.gives_up) is not None:
+        for gives_up in config.budget.gives_up:
             logger.warning("%s", gives_up)
         nursery = await self._nursery_manager.__aenter__()
         try:

@@ -95,7 +95,7 @@ class Reloading:
             engine.config, engine.accounts, engine.rules = config, accounts, budget_rules(config)
             engine.targets = targets
             engine.events.emit(Reloaded(changed))
-            if (gives_up := config.budget.gives_up) is not None:
+            for gives_up in config.budget.gives_up:
                 logger.warning("%s", gives_up)
             logger.info("another configuration holds from now on; changed: %s", ", ".join(changed) or "nothing")
             # What was refused was the key of before. Shielded: it is a part of the whole, and answered at once.

@@ -38,10 +38,23 @@ def line(tokens: int = 100, *, most: int = 0, rate: int = 0, nano_usd: int = 0) 
 
 
 def reserve(
-    ledger: Ledger, hold_id: str, account: str = "", *lines: Line, now: float = NOON, outputs: tuple[int, int] = (0, 0)
+    ledger: Ledger,
+    hold_id: str,
+    account: str = "",
+    *lines: Line,
+    now: float = NOON,
+    outputs: tuple[int, int] = (0, 0),
+    likely: Sequence[Line] = (),
 ) -> Granted | Waiting | Refused:
     return ledger.reserve(
-        hold_id, account, lines or (line(),), min_output=outputs[0], max_output=outputs[1], now=now, wait_until=None
+        hold_id,
+        account,
+        lines or (line(),),
+        min_output=outputs[0],
+        max_output=outputs[1],
+        now=now,
+        wait_until=None,
+        likely=likely,
     )
 
 
@@ -183,15 +196,25 @@ def test_a_refusal_says_which_limit_how_much_is_missing_and_when_it_refills() ->
     ledger = Ledger([AccountSpec(path="team", limits=(berlin,))])
     reserve(ledger, "one", "team", line(nano_usd=20 * USD))
     ledger.settle("one", Amount(100, 19 * USD), NOON)
-    decision = refused(reserve(ledger, "two", "team/search", line(nano_usd=3 * USD // 2)))
+    asked = line(nano_usd=3 * USD // 2)
+    decision = refused(reserve(ledger, "two", "team/search", asked, likely=[line(nano_usd=6 * USD // 5)]))
     midnight = datetime(2026, 5, 5, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
     assert decision == Refused(
-        "two", "team", "20 USD per day (Europe/Berlin)", Amount(0, USD // 2), midnight, "exhausted"
+        "two",
+        "team",
+        "20 USD per day (Europe/Berlin)",
+        Amount(0, USD // 2),
+        midnight,
+        "exhausted",
+        otherwise=Amount(0, USD // 5),
     )
     assert decision.says == (
         "account 'team': this process's own limit of 20 USD per day (Europe/Berlin) is short by 0.5 USD "
-        "(by the bound of the request); it refills at 2026-05-04T22:00:00+00:00"
+        "(by the bound of the request; by the estimate, 0.2 USD); it refills at 2026-05-04T22:00:00+00:00"
     )
+    decision = refused(reserve(ledger, "three", "team/search", asked, likely=[line(nano_usd=USD)]))
+    assert decision.otherwise is None
+    assert "(by the bound of the request; by the estimate it would fit)" in decision.says
 
 
 def test_what_is_larger_than_the_limit_itself_never_refills() -> None:
@@ -233,7 +256,7 @@ def test_a_refusal_of_what_is_only_held_names_no_time() -> None:
     assert decision.refills_at is None
     assert decision.says == (
         "the root account: this process's own limit of 100 tokens per day (UTC) is held by calls in flight; "
-        "100 tokens are missing"
+        "100 tokens are missing (by the bound of the request; by the estimate, too)"
     )
 
 

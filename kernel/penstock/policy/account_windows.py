@@ -44,6 +44,7 @@ class _Figures:
 
     tokens: _Figure | None = None
     nano_usd: _Figure | None = None
+    by_estimate: bool = False
 
 
 _UNLIMITED = _Figures()
@@ -79,6 +80,8 @@ class WindowSnapshot:
     free_nano_usd: int | None
     ends_at: float | None
     """When the calendar window ends, or the next charge leaves the rolling one; None where there is none yet."""
+    by_estimate: bool = False
+    """Holds count in it by what their calls most likely come to, so that its limit may be exceeded."""
 
 
 @attrs.frozen
@@ -100,6 +103,8 @@ class AccountWindow:
     soft_tokens: Shares = ()
     soft_nano_usd: Shares = ()
     degrade: Degrade | None = None
+    by_estimate: bool = False
+    """Holds count in it by what they most likely come to."""
     key: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -119,7 +124,7 @@ class AccountWindow:
         """How a step at `now` counts in it."""
         per, zone, rolling = self.shape
         end = bucket_at(per, now).end if rolling else window_at(per, now, zone).end
-        return WindowUse(self.key, end, rolling, self.limit_tokens, self.limit_nano_usd)
+        return WindowUse(self.key, end, rolling, self.limit_tokens, self.limit_nano_usd, self.by_estimate)
 
     def exceeded(self, spent: Amount, share: float) -> list[str]:
         """The limits, in words, of which that share is spent."""
@@ -157,6 +162,7 @@ class AccountWindow:
             free_tokens=None if tokens is None else tokens - row.held.tokens - row.spent.tokens,
             free_nano_usd=None if nano_usd is None else nano_usd - row.held.nano_usd - row.spent.nano_usd,
             ends_at=row.ends_at,
+            by_estimate=self.by_estimate,
         )
 
 
@@ -301,18 +307,22 @@ def _window(account: str, shape: Shape, limits: _Figures, degrade: Degrade | Non
         () if tokens is None else tokens.soft,
         () if nano_usd is None else nano_usd.soft,
         degrade,
+        limits.by_estimate,
     )
 
 
 def _window_limits(spec: AccountSpec | None) -> dict[Shape, _Figures]:
     """The limits over windows; the smaller where two of them count over the same ones."""
     shapes: dict[Shape, _Figures] = {}
-    for limit in spec.limits if spec else ():
+    if spec is None:
+        return shapes
+    for limit in spec.limits:
         if limit.per is not Per.REQUEST:
-            soft = (spec.soft if spec else ()) if limit.soft is None else limit.soft
+            soft = spec.soft if limit.soft is None else limit.soft
             known = shapes.get(limit.shape, _UNLIMITED)
             tokens = _smaller(known.tokens, limit.tokens, soft)
-            shapes[limit.shape] = _Figures(tokens, _smaller(known.nano_usd, limit.nano_usd, soft))
+            nano_usd = _smaller(known.nano_usd, limit.nano_usd, soft)
+            shapes[limit.shape] = _Figures(tokens, nano_usd, spec.measure(limit) == "estimate")
     return shapes
 
 
