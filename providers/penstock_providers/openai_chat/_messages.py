@@ -36,12 +36,12 @@ Json: TypeAlias = dict[str, Any]
 def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
     """The list `messages`; `reasoning` tells whether reasoning of this wire goes back.
 
-    Tool results are messages of their own here, and must directly follow the calls: they come first in their turn.
-    They hold text alone: images in them are shown by the user after the last of them.
+    Tool results are messages of their own here, and must directly follow the calls: whatever else was said before the
+    last of them came is said after it. They hold text alone: images in them are shown by the user after that.
     """
     wired: list[Json] = []
     shown: list[Json] = []
-    for message in _all_messages(request):
+    for message in _answered_at_once(list(_all_messages(request))):
         results = [part for part in message.content if isinstance(part, ToolResult)]
         rest = tuple(part for part in message.content if not isinstance(part, ToolResult))
         wired += map(_result, results)
@@ -61,6 +61,53 @@ def _all_messages(request: ChatRequest) -> Iterable[Message]:
     if request.system is not None:
         yield request.system if isinstance(request.system, Message) else Message.system(request.system)
     yield from request.messages
+
+
+def _answered_at_once(messages: list[Message]) -> Iterable[Message]:
+    """The messages with the results of calls drawn up to them, over what was said in between.
+
+    Other wires take calls of several messages in a row, answered after them all, and a user who speaks between two
+    results. Results are sought up to where the assistant speaks again after that: beyond it they answer nothing.
+    """
+    at = 0
+    while at < len(messages):
+        if not messages[at].tool_calls:
+            yield messages[at]
+            at += 1
+            continue
+        said = at
+        while said < len(messages) and messages[said].role == "assistant":
+            said += 1
+        end = said
+        while end < len(messages) and messages[end].role != "assistant":
+            end += 1
+        answered, others = _by_call(messages[said:end])
+        for message in messages[at:said]:
+            yield message
+            own = tuple(result for call in message.tool_calls for result in answered.pop(call.id, ()))
+            if own:
+                yield Message("tool", own)
+        lost = tuple(result for results in answered.values() for result in results)
+        if lost:
+            yield Message("tool", lost)  # of calls further back: the server says what is wrong with them
+        yield from others
+        at = end
+
+
+def _by_call(turn: list[Message]) -> tuple[dict[str, list[ToolResult]], list[Message]]:
+    """The results in what was said to the assistant, by the calls they answer, and what else was said."""
+    answered: dict[str, list[ToolResult]] = {}
+    others: list[Message] = []
+    for message in turn:
+        rest: list[Part] = []
+        for part in message.content:
+            if isinstance(part, ToolResult):
+                answered.setdefault(part.call_id, []).append(part)
+            else:
+                rest.append(part)
+        if rest:
+            others.append(message if len(rest) == len(message.content) else Message(message.role, rest, message.name))
+    return answered, others
 
 
 def _named(message: Message) -> Json:
