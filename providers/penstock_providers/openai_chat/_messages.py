@@ -24,17 +24,20 @@ from penstock.types import (
     ToolCall,
     ToolResult,
 )
+from penstock_providers.openai_chat._dialects import Dialect
 from penstock_providers.openai_chat._models import LONGEST_ID
 from penstock_providers.openai_chat._read import FAMILY
-from penstock_providers.openai_chat._reasoning import reasoning_fields
+from penstock_providers.openai_chat._reasoning import reasoning_chunks, reasoning_fields
 
 __all__ = ["wire_messages"]
 
 Json: TypeAlias = dict[str, Any]
 
+_BRIDGE = "Understood."
 
-def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
-    """The list `messages`; `reasoning` tells whether reasoning of this wire goes back.
+
+def wire_messages(request: ChatRequest, dialect: Dialect) -> list[Json]:
+    """The list `messages`, as the server takes it.
 
     Tool results are messages of their own here, and must directly follow the calls: whatever else was said before the
     last of them came is said after it. They hold text alone: images in them are shown by the user after that.
@@ -51,10 +54,22 @@ def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
             wired.append({"role": "user", "content": shown})
             shown = []
         if message.role == "assistant":
-            wired.append(_assistant(message, rest, reasoning=reasoning))
+            wired.append(_assistant(message, rest, dialect))
         elif rest:
-            wired.append({"role": message.role, "content": _content(rest, message.role)} | _named(message))
-    return [*wired, {"role": "user", "content": shown}] if shown else wired
+            wired.append({"role": message.role, "content": _content(rest, message.role)} | _named(message, dialect))
+    if shown:
+        wired.append({"role": "user", "content": shown})
+    return wired if dialect.user_after_tool else _bridged(wired)
+
+
+def _bridged(wired: list[Json]) -> list[Json]:
+    """The same with a word of the assistant's wherever anybody else speaks right after a tool."""
+    bridged: list[Json] = []
+    for message in wired:
+        if bridged and bridged[-1]["role"] == "tool" and message["role"] not in ("tool", "assistant"):
+            bridged.append({"role": "assistant", "content": _BRIDGE})
+        bridged.append(message)
+    return bridged
 
 
 def _all_messages(request: ChatRequest) -> Iterable[Message]:
@@ -110,8 +125,8 @@ def _by_call(turn: list[Message]) -> tuple[dict[str, list[ToolResult]], list[Mes
     return answered, others
 
 
-def _named(message: Message) -> Json:
-    return {"name": message.name} if message.name else {}
+def _named(message: Message, dialect: Dialect) -> Json:
+    return {"name": message.name} if message.name and dialect.names else {}
 
 
 def _result(result: ToolResult) -> Json:
@@ -127,7 +142,7 @@ def _images_of(result: ToolResult) -> Iterable[Json]:
         yield {"type": "image_url", "image_url": _image(image)}
 
 
-def _assistant(message: Message, parts: tuple[Part, ...], *, reasoning: bool) -> Json:
+def _assistant(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> Json:
     wired: Json = {"role": "assistant"}
     content = tuple(part for part in parts if not isinstance(part, Thinking | ToolCall | Refusal))
     calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
@@ -143,9 +158,20 @@ def _assistant(message: Message, parts: tuple[Part, ...], *, reasoning: bool) ->
     for part in parts:
         if isinstance(part, ProviderPart) and part.family == FAMILY and "type" not in part.data:
             wired |= _audio_by_id(part.data)
-    if reasoning:
-        wired |= reasoning_fields(part for part in parts if isinstance(part, Thinking) and part.family == FAMILY)
-    return wired | _named(message)
+    if dialect.reasoning:
+        _reason(wired, [part for part in parts if isinstance(part, Thinking) and part.family == FAMILY], dialect)
+    return wired | _named(message, dialect)
+
+
+def _reason(wired: Json, thoughts: list[Thinking], dialect: Dialect) -> None:
+    """Puts the reasoning back where it stood."""
+    wired |= reasoning_fields(thoughts)
+    chunks = reasoning_chunks(thoughts)
+    if chunks:
+        said: str | list[Json] = wired.get("content") or []
+        wired["content"] = [*chunks, *([{"type": "text", "text": said}] if isinstance(said, str) else said)]
+    if dialect.wants_reasoning and "tool_calls" in wired:
+        wired.setdefault("reasoning_content", " ")
 
 
 def _audio_by_id(fields: Json) -> Json:
