@@ -103,6 +103,7 @@ def test_stream_and_complete_share_entries() -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_a_thousand_identical_calls_make_one_upstream_call() -> None:
     async def main() -> None:
         upstream = slow()
