@@ -148,7 +148,7 @@ class OpenKernel:
             events = EventHub()
             stored = await self._open_cache(config, cache, clock, events, nursery)
             prices = PriceBook(config, ready, host, clock.wall)
-            targets = TargetBook(config, providers, prices.price)
+            targets = TargetBook(config, providers, prices.price, host.tokenizer)
             self._engine = engine = self._assemble(
                 config, host, targets, ledger, clock=clock, events=events, nursery=nursery, second_level=stored
             )

@@ -83,7 +83,7 @@ class Reloading:
             ready = self._checked(config)
             prices = PriceBook(config, ready, self.host, engine.clock.wall)
             providers = {name: self._provider(each) for name, each in ready.items()}
-            targets = TargetBook(config, {**self.providers, **providers}, prices.price)
+            targets = TargetBook(config, {**self.providers, **providers}, prices.price, self.host.tokenizer)
             accounts = AccountTree(config.budget.accounts)
             # A caller who leaves here has changed nothing: an ask that is cancelled is dropped unhandled. It waits no
             # longer than for the batch that the ledger's store has in hand, which has its own timeout.

@@ -278,6 +278,7 @@ class Trials:
             usage=usage,
             complete=completion is not None,
             streamed_bytes=exchange.streamed_bytes,
+            streamed_tokens=exchange.streamed_tokens,
             first_token=exchange.first_token_at,
             request_id=exchange.request_id,
             status=exchange.status,
@@ -332,7 +333,8 @@ def _meter(attempt: AttemptRun) -> Meter | None:
     running = attempt.running
     if running.bound is None or running.output_bound is None:
         return None
-    return Meter(running.bound, running.output_bound, running.price, running.started_wall)
+    count = attempt.target.wire.count_tokens
+    return Meter(running.bound, running.output_bound, running.price, running.started_wall, count)
 
 
 def _came_late(attempt: AttemptRun) -> bool:
