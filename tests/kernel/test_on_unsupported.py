@@ -395,3 +395,33 @@ def test_tools_are_asked_of_those_who_have_them() -> None:
             assert (await kernel.complete("q")).target == "openai/o1-preview"
 
     run(main)
+
+
+@pytest.mark.parametrize("rule", ["next", "drop", "fail"])
+@pytest.mark.parametrize("in_result", [False, True])
+def test_an_image_that_only_another_wire_finds_is_one_that_the_target_cannot_take(rule: str, in_result: bool) -> None:  # noqa: FBT001
+    """Whatever the rule said, the target was passed over, and nothing told of it."""
+    far = Image(url="gs://bucket/picture.png")
+    call = penstock.ToolCall("a", "look")
+    shown = [Message.assistant([call]), penstock.ToolResult("a", [Text("see"), far])] if in_result else []
+    messages = [Message.user([Text("what is this?"), *([] if in_result else [far])]), *shown]
+    tools = [Tool("look")]
+
+    async def main() -> None:
+        upstream = healthy()
+        settings = route(SONNET, GPT, on_unsupported={"vision": rule})
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            with kernel.events() as events:
+                if rule == "fail":
+                    with pytest.raises(errors.ParameterDemandedError, match="vision"):
+                        await kernel.complete(messages, tools=tools)
+                    return
+                response = await kernel.complete(messages, tools=tools)
+                seen = events.take()
+        assert response.target == (GPT if rule == "next" else SONNET)
+        (sent,) = upstream.requests
+        assert (b"gs://bucket/picture.png" in sent.content) is (rule == "next")
+        dropped = [(event.target, event.parameters) for event in seen if isinstance(event, ParametersDropped)]
+        assert dropped == ([(SONNET, ("vision",))] if rule == "drop" else [])
+
+    run(main)
