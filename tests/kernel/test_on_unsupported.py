@@ -403,8 +403,10 @@ def test_an_image_that_only_another_wire_finds_is_one_that_the_target_cannot_tak
     """Whatever the rule said, the target was passed over, and nothing told of it."""
     far = Image(url="gs://bucket/picture.png")
     call = penstock.ToolCall("a", "look")
-    shown = [Message.assistant([call]), penstock.ToolResult("a", [Text("see"), far])] if in_result else []
-    messages = [Message.user([Text("what is this?"), *([] if in_result else [far])]), *shown]
+    messages: list[Message | penstock.ToolResult] = [Message.user([Text("what is this?"), far])]
+    if in_result:
+        result = penstock.ToolResult("a", [Text("see"), far])
+        messages = [Message.user("what is this?"), Message.assistant([call]), result]
     tools = [Tool("look")]
 
     async def main() -> None:
