@@ -35,7 +35,7 @@ def wire_body(request: ChatRequest, target: Target, options: OpenAIChatOptions, 
     body: Json = {"model": target.model, "messages": wire_messages(request, dialect_of(target.model, options))}
     body |= _sampling(request, model, options)
     body |= _limit(request, model, options)
-    body |= _tools(request)
+    body |= _tools(request, target)
     effort = _effort(request.thinking, model)
     if effort is not None:
         body["reasoning_effort"] = effort
@@ -52,7 +52,10 @@ def wire_body(request: ChatRequest, target: Target, options: OpenAIChatOptions, 
 
 
 def unsupported(request: ChatRequest, target: Target) -> frozenset[str]:
-    """What `wire_body` leaves out for what else the request says: sampling beside reasoning, and a wish to think."""
+    """What `wire_body` leaves out for what else the request says.
+
+    Sampling beside reasoning, a wish to think, a choice among no tools.
+    """
     model = model_of(target.model)
     names = set[str]()
     if _fixed_sampling(request, model):
@@ -61,6 +64,8 @@ def unsupported(request: ChatRequest, target: Target) -> frozenset[str]:
     idle = wish == "off" and model.known and not model.reasoning
     if wish is not None and not idle and _effort(wish, model) is None:
         names.add("thinking")
+    if request.tool_choice not in (None, "auto", "none") and not _has_tools(request, target):
+        names.add("tool_choice")
     return frozenset(names)
 
 
@@ -91,8 +96,10 @@ def _limit(request: ChatRequest, model: Model, options: OpenAIChatOptions) -> Js
     return {options.max_tokens_field or by_model: request.max_tokens}
 
 
-def _tools(request: ChatRequest) -> Json:
+def _tools(request: ChatRequest, target: Target) -> Json:
     fields: Json = {}
+    if not _has_tools(request, target):
+        return fields  # how to use none is refused: "only allowed when 'tools' are specified"
     if request.tools:
         fields["tools"] = [_tool(tool) for tool in request.tools]
     match request.tool_choice:
@@ -105,6 +112,10 @@ def _tools(request: ChatRequest) -> Json:
     if request.parallel_tool_calls is not None:
         fields["parallel_tool_calls"] = request.parallel_tool_calls
     return fields
+
+
+def _has_tools(request: ChatRequest, target: Target) -> bool:
+    return bool(request.tools) or any("tools" in fields for fields in (target.params, *_extras(request, target)))
 
 
 def _tool(tool: Tool) -> Json:
