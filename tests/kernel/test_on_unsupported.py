@@ -427,3 +427,28 @@ def test_an_image_that_only_another_wire_finds_is_one_that_the_target_cannot_tak
         assert dropped == ([(SONNET, ("vision",))] if rule == "drop" else [])
 
     run(main)
+
+
+def test_a_fallback_is_asked_for_no_more_than_its_model_can_write() -> None:
+    """It answers 400 to more ("max_tokens: 8000 > 4096"), which would end the call."""
+    haiku = "anthropic/claude-3-haiku-20240307"
+
+    async def main() -> None:
+        upstream = broken("claude-sonnet-4-20250514", "gpt-4o")
+        async with penstock.open_kernel(route(SONNET, GPT, haiku), transport=upstream) as kernel:
+            plan = kernel.explain("q", max_tokens=20_000)
+            with kernel.events() as events:
+                assert (await kernel.complete("q", max_tokens=20_000)).target == haiku
+                seen = events.take()
+            asked = {body["model"]: body["max_tokens"] for body in bodies(upstream)}
+            assert list(asked.values()) == [20_000, 16_384, 4_096]
+            assert [stage.output_tokens for stage in plan.stages] == [20_000, 16_384, 4_096]
+            dropped = [(event.target, event.parameters) for event in seen if isinstance(event, ParametersDropped)]
+            assert dropped == [(GPT, ("max_tokens",)), (haiku, ("max_tokens",))]
+            # What none of them can write is sent as it was asked: that is a mistake, which somebody must tell.
+            await kernel.complete("q", max_tokens=100_000)
+            assert bodies(upstream)[-1]["max_tokens"] == 100_000
+            await kernel.complete("q", max_tokens=8_000, model=haiku)
+            assert bodies(upstream)[-1]["max_tokens"] == 8_000
+
+    run(main)
