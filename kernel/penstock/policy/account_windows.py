@@ -16,7 +16,15 @@ from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import WindowRow, WindowUse
 from penstock.policy.window import Per, bucket_at, rolling_period, window_at
 
-__all__ = ["AccountSnapshot", "AccountWindow", "AccountWindows", "WindowSnapshot", "window_key", "window_of"]
+__all__ = [
+    "AccountSnapshot",
+    "AccountWindow",
+    "AccountWindows",
+    "WindowSnapshot",
+    "window_end",
+    "window_key",
+    "window_of",
+]
 
 ROLLING = "rolling"
 MOST_PATHS = 4_096
@@ -37,6 +45,12 @@ def window_of(key: str) -> tuple[str, Shape]:
     per, zone, account = key.split(":", 2)
     rolling = zone == ROLLING
     return account, (Per(per), "" if rolling else zone, rolling)
+
+
+def window_end(shape: Shape, now: float) -> float:
+    """When what is counted in a window of that shape at `now` leaves it."""
+    per, zone, rolling = shape
+    return bucket_at(per, now).end if rolling else window_at(per, now, zone).end
 
 
 @attrs.frozen(kw_only=True)
@@ -88,9 +102,7 @@ class AccountWindow:
 
     def use(self, now: float) -> WindowUse:
         """How a step at `now` counts in it."""
-        per, zone, rolling = self.shape
-        end = bucket_at(per, now).end if rolling else window_at(per, now, zone).end
-        return WindowUse(self.key, end, rolling, self.limit_tokens, self.limit_nano_usd)
+        return WindowUse(self.key, window_end(self.shape, now), self.shape[2], self.limit_tokens, self.limit_nano_usd)
 
     def exceeded(self, spent: Amount, share: float | None) -> dict[str, str]:
         """The limits, in words, of which that share is spent, by unit."""

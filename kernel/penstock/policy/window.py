@@ -8,12 +8,21 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
 
-__all__ = ["ROLLING_BUCKETS", "Per", "WindowSpan", "bucket_at", "check_zone", "rolling_period", "window_at"]
+__all__ = [
+    "ROLLING_BUCKETS",
+    "Per",
+    "WindowSpan",
+    "bucket_at",
+    "check_zone",
+    "rolling_period",
+    "time_in_words",
+    "window_at",
+]
 
 ROLLING_BUCKETS = 60
 
@@ -52,6 +61,11 @@ def check_zone(name: str) -> None:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         # OSError: the name of a folder of the zone database ("Europe").
         raise ValueError(f"{name!r} is not a time zone of the IANA database, such as 'Europe/Berlin'") from None
+
+
+def time_in_words(now: float) -> str:
+    """Such as "2026-05-04 12:00:00 UTC"."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def window_at(per: Per, now: float, zone: str = "UTC") -> WindowSpan:

@@ -26,7 +26,7 @@ import trio
 from penstock.abc import LedgerStore
 from penstock.errors import ConfigError, LedgerUnavailableError, PluginLoadError
 from penstock.hookspecs import LedgerSpec, PluginTools, hookimpl
-from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
+from penstock.policy.ledger_steps import ClockSetBack, HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 from penstock_plugins.ledgers.redis_ledger import wire
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Whether TLS is spoken."""
 BEFORE_THE_KERNEL = 0.95
 """Of the time that the kernel waits: what the store says of its server is more than that it did not answer."""
+MOST_NEW_WINDOWS = 5
+"""Times that a clock is set back in vain because a window was begun meanwhile."""
 AT_ONCE = 500
 """Rows that are read in one step: nobody else waits long for the server."""
 
@@ -91,6 +93,25 @@ class RedisLedger(LedgerStore):
             await self._check_memory()
             self._born = begun
         return landed
+
+    async def set_clock_back(self, reason: str) -> ClockSetBack | None:
+        """As `LedgerStore` says, to the time of the server."""
+        for _ in range(MOST_NEW_WINDOWS):
+            keys = [key.decode() for key in await self._link.ask(b"HKEYS", self._key["windows"]) if key]
+            if self._now is None:
+                seconds, micros = await self._link.ask(b"TIME")
+                now = int(seconds) + int(micros) / 1e6
+            else:
+                now = self._now()
+            with wire.understood():
+                ends = wire.packed_ends(reason, keys, now)
+            reply = await self._link.run(self._book, self._keys, ends, repr(now), "", "back")
+            with wire.understood():
+                before = wire.clock_before(reply)
+            if before is not None:
+                self._born = None  # they are the same books, to whoever set their clock
+                return ClockSetBack(before, min(before, now))
+        raise LedgerUnavailableError("new accounts spend faster than the ledger's clock can be set back: end the apps")
 
     async def _check_memory(self) -> None:
         """Raises LedgerUnavailableError where the server gives up keys for room: what was spent would be forgotten."""

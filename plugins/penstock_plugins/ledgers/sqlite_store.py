@@ -13,7 +13,7 @@ import trio
 from penstock.abc import LedgerStore
 from penstock.errors import LedgerUnavailableError
 from penstock.hookspecs import PluginTools
-from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
+from penstock.policy.ledger_steps import ClockSetBack, HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 from penstock_plugins.ledgers.own_thread import Begin, OwnThread, StuckError
 from penstock_plugins.ledgers.sqlite import SqliteLedgerOptions
 from penstock_plugins.ledgers.sqlite_file import SqliteFile, read_file
@@ -59,6 +59,9 @@ class SqliteLedger(LedgerStore):
         # None is for who does not wait any more.
         assert landed is not None
         return landed
+
+    async def set_clock_back(self, reason: str) -> ClockSetBack | None:  # noqa: D102
+        return await self._ask(partial(self._book.set_clock_back, reason))
 
     async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:  # noqa: D102
         return await self._read(partial(read_windows, keys=keys, now=time_of(self._wall)))

@@ -7,6 +7,8 @@ import fcntl
 import io
 import json
 import re
+import sqlite3
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -226,6 +228,35 @@ def test_an_account_without_a_limit_of_its_own_is_not_shown_and_an_empty_ledger_
     assert json.loads(run_command("budget", "show", "--json", "-c", str(path)).out) == {"windows": [], "holds": []}
     assert run_command("budget", "history", "-c", str(path)).out == "Nothing was done by hand.\n"
     assert run_command("budget", "report", "-c", str(path)).out.startswith("Nothing was spent: ")
+
+
+# the clock
+
+
+def test_a_ledger_whose_clock_ran_ahead_is_shown_and_mended(settings: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+        ledger = sqlite3.connect(tmp_path / "ledger.db")
+        ledger.execute("UPDATE ledger SET latest = latest + 3650 * 86400")
+        ledger.execute('UPDATE buckets SET "end" = "end" + 3650 * 86400')
+        ledger.commit()
+        ledger.close()
+        shown = await trio.to_thread.run_sync(lambda: run_command("budget", "clock", "-c", settings))
+        assert re.match(r"The ledger's clock stands 36(49 d 23|50 d 0) h ahead of this machine's", shown.out)
+        arguments = ("budget", "clock", "--set-back", "--reason", "it was 2036", "-c", settings)
+        mended = await trio.to_thread.run_sync(lambda: run_command(*arguments))
+        assert (mended.code, mended.err) == (0, "")
+        assert re.fullmatch(r"\S+ \S+ UTC -> \S+ \S+ UTC\n", mended.out)
+        async with app(settings) as running:
+            assert "The ledger's clock is this machine's" in (await running.budget("clock")).out
+            line = await running.window("team/search", "day")
+            assert (line["spent_usd"], line["ends_at"] < time.time() + 86_401) == (COST, True)
+            await running.call()
+            assert "it was 2036" in (await running.budget("history")).out
+            assert "nothing was changed" in (await running.budget("clock", "--set-back")).out
+
+    trio.run(main)
 
 
 # set and reset
