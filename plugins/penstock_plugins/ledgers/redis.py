@@ -148,7 +148,8 @@ class RedisLedger(LedgerStore):
         return [row for row in rows if since <= row.at < until]
 
     async def spending(self, *, since: float, until: float) -> Sequence[SpendRow]:
-        """Of the last 400 days."""
+        """Of the last 400 days, as they are now: leases that have ended are charged before."""
+        await self.commit(())
         fields = await self._link.ask(b"ZRANGEBYSCORE", self._key["quarters"], repr(since), f"({until!r}")
         rows: list[SpendRow] = []
         for at in range(0, len(fields), AT_ONCE):
@@ -156,7 +157,8 @@ class RedisLedger(LedgerStore):
             sums = await self._link.ask(b"HMGET", self._key["journal"], *some)
             with wire.understood():
                 rows += [wire.spend_row(field, packed) for field, packed in zip(some, sums, strict=True) if packed]
-        return rows
+        # One without a call was taken back: its hold was settled after all.
+        return [row for row in rows if row.calls]
 
     async def _read(self, name: str, fields: Sequence[str] | None = None) -> dict[str, bytes]:
         """A hash, or some of its fields; unknown ones are left out."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 
 from penstock.policy.account_windows import window_end, window_of
-from penstock.policy.holds import NOTHING
 from penstock.policy.ledger_pages import Bucket, WindowPage
 from penstock.policy.ledger_steps import HistoryRow
 from penstock.policy.window import time_in_words
@@ -24,10 +23,11 @@ UPDATE holds SET settled = 1, ends_at = ? + (SELECT longest_lease FROM ledger), 
 
 
 def set_back(connection: sqlite3.Connection, pages: SqlitePages, *, before: float, now: float, reason: str) -> None:
-    """Counts in the windows of `now` what counts in those of `before`, and all that is held as charged.
+    """Counts in the windows of `now` what counts in those of `before`. All that was held is charged already.
 
     In a transaction, by pages that are of no use afterwards.
     """
+    pages.write()
     counted = [page for page in pages.all_windows() if page.buckets]
     connection.execute("DELETE FROM buckets")
     connection.execute(_BURY_ALL, (now,))
@@ -49,6 +49,4 @@ def set_back(connection: sqlite3.Connection, pages: SqlitePages, *, before: floa
 
 def _moved(page: WindowPage, now: float) -> Bucket:
     _, shape = window_of(page.key)
-    bucket = Bucket(WindowPage(page.key), window_end(shape, now), spent=page.spent, estimated=page.estimated)
-    bucket.settle(NOTHING, page.held, estimated=True)
-    return bucket
+    return Bucket(WindowPage(page.key), window_end(shape, now), spent=page.spent, estimated=page.estimated)

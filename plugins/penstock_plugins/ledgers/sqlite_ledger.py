@@ -125,6 +125,7 @@ class SqliteLedgerBook:
             return ClockSetBack(before, before)
         book, pages = open_book(connection)
         book.advance(before)
+        book.charge_all(pages.all_holds())
         set_back(connection, pages, before=before, now=now, reason=reason)
         self._latest = now
         return ClockSetBack(before, now)

@@ -73,7 +73,7 @@ class SqliteLedger(LedgerStore):
         return await self._read(partial(read_history, since=since, until=until))
 
     async def spending(self, *, since: float, until: float) -> Sequence[SpendRow]:  # noqa: D102
-        return await self._read(partial(read_spending, since=since, until=until))
+        return await self._read(partial(read_spending, since=since, until=until, now=time_of(self._wall)))
 
     async def _ask(self, act: Callable[[Begin], R]) -> R:
         self._check_process()
