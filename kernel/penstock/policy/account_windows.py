@@ -6,7 +6,7 @@ Not here: what is held and spent in them (a ledger store), and what is configure
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -236,15 +236,22 @@ class AccountWindows:
             new += [window for window in self.own(path) if window.shape not in before.get(path, ())]
         return new
 
-    def snapshot(self, rows: Iterable[WindowRow]) -> Mapping[str, AccountSnapshot]:
-        """Every account with limited windows that is declared or has a row, by path."""
+    def snapshot(
+        self, rows: Iterable[WindowRow], asked: Collection[str] | None = None
+    ) -> Mapping[str, AccountSnapshot]:
+        """Every account with limited windows that is declared or has a row, by path.
+
+        `asked`: the windows that the rows were asked for; of accounts with others nothing is known, and they are left
+        out. None: all.
+        """
         by_key = {row.key: row for row in rows}
         paths = dict.fromkeys([*self.tree.declared, *(window_of(key)[0] for key in by_key)])
         snapshots: dict[str, AccountSnapshot] = {}
         for path in paths:
-            windows = [window.snapshot(by_key.get(window.key)) for window in self.own(path) if window.limited]
-            if windows:
-                snapshots[path] = AccountSnapshot(path, tuple(windows))
+            limited = [window for window in self.own(path) if window.limited]
+            if limited and (asked is None or all(window.key in asked for window in limited)):
+                windows = tuple([window.snapshot(by_key.get(window.key)) for window in limited])
+                snapshots[path] = AccountSnapshot(path, windows)
         return snapshots
 
     def _path(self, account: str) -> _Path:
