@@ -185,6 +185,7 @@ IMITATORS = {
     "deepseek": {"kind": "openai", "base_url": "https://api.deepseek.com", "api_key": "k"},
     "groq": {"kind": "openai", "base_url": "https://api.groq.com/openai/v1", "api_key": "k"},
     "mistral": {"kind": "openai", "base_url": "https://api.mistral.ai/v1", "api_key": "k"},
+    "openrouter": {"kind": "openai", "base_url": "https://openrouter.ai/api/v1", "api_key": "k"},
 }
 THOUGHT_CHUNK = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
 
@@ -198,7 +199,7 @@ THOUGHT_CHUNK = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}
         ("groq/qwen/qwen3-32b", {"reasoning": "hm"}),
     ],
 )
-@pytest.mark.parametrize("other", [DEEPSEEK, GROQ, MISTRAL])
+@pytest.mark.parametrize("other", [DEEPSEEK, GROQ, MISTRAL, "openrouter/openai/gpt-oss-120b"])
 def test_reasoning_goes_back_to_who_showed_it_and_not_to_others_that_speak_the_same_wire(
     began: str, thinks: dict[str, Any], other: str
 ) -> None:
