@@ -229,6 +229,32 @@ def test_reasoning_goes_back_to_who_showed_it_and_not_to_others_that_speak_the_s
     run(main)
 
 
+def test_the_signature_of_a_call_goes_back_to_gemini_and_to_nobody_else() -> None:
+    signed = {"google": {"thought_signature": "c2ln"}}
+    call = {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    asks = openai_body()
+    asks["choices"][0]["message"] = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{**call, "extra_content": signed}],
+    }
+    url = "https://generativelanguage.googleapis.com/v1beta/openai"
+    gemini = {"gemini": {"kind": "openai", "base_url": url, "api_key": "k"}}
+
+    async def main() -> None:
+        upstream = ScriptedTransport([Reply(json=asks), Reply(json=openai_body()), Reply(json=openai_body())])
+        async with penstock.open_kernel(config(providers=gemini), transport=upstream) as kernel:
+            first = await kernel.complete("q", model="gemini/gemini-3-pro", tools=TOOLS)
+            messages = [Message.user("q"), first.message, ToolResult("a", "fine")]
+            for model in ("gemini/gemini-3-pro", GPT):
+                await kernel.complete(messages, model=model, tools=TOOLS)
+        home, there = (msgspec.json.decode(each.content)["messages"][1] for each in upstream.requests[1:])
+        assert home["tool_calls"] == [{**call, "extra_content": signed}]
+        assert there["tool_calls"] == [call]
+
+    run(main)
+
+
 def test_parts_of_one_imitator_are_not_sent_to_another() -> None:
     sources = {"type": "reference", "reference_ids": [1]}
     body = openai_body()

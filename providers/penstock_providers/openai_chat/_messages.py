@@ -157,7 +157,7 @@ def _assistant(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> J
         wired["tool_calls"] = calls
     for part in parts:
         if isinstance(part, ProviderPart) and part.family == FAMILY and "type" not in part.data:
-            wired |= _audio_by_id(part.data)
+            _put_back(wired, part.data)
     if dialect.reasoning:
         _reason(wired, [part for part in parts if isinstance(part, Thinking) and part.family == FAMILY], dialect)
     return wired | _named(message, dialect)
@@ -172,6 +172,16 @@ def _reason(wired: Json, thoughts: list[Thinking], dialect: Dialect) -> None:
         wired["content"] = [*chunks, *([{"type": "text", "text": said}] if isinstance(said, str) else said)]
     if dialect.wants_reasoning and "tool_calls" in wired:
         wired.setdefault("reasoning_content", " ")
+
+
+def _put_back(wired: Json, fields: Json) -> None:
+    """What the server put beside the message, or beside each of its calls, in their order."""
+    match fields:
+        case {"tool_calls": list()}:
+            for call, beside in zip(wired.get("tool_calls", ()), fields["tool_calls"], strict=False):
+                call.update(beside or {})
+        case _:
+            wired.update(_audio_by_id(fields))
 
 
 def _audio_by_id(fields: Json) -> Json:
