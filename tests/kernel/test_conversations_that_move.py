@@ -245,7 +245,7 @@ def test_the_signature_of_a_call_goes_back_to_gemini_and_to_nobody_else() -> Non
         upstream = ScriptedTransport([Reply(json=asks), Reply(json=openai_body()), Reply(json=openai_body())])
         async with penstock.open_kernel(config(providers=gemini), transport=upstream) as kernel:
             first = await kernel.complete("q", model="gemini/gemini-3-pro", tools=TOOLS)
-            messages = [Message.user("q"), first.message, ToolResult("a", "fine")]
+            messages: list[Message | ToolResult] = [Message.user("q"), first.message, ToolResult("a", "fine")]
             for model in ("gemini/gemini-3-pro", GPT):
                 await kernel.complete(messages, model=model, tools=TOOLS)
         home, there = (msgspec.json.decode(each.content)["messages"][1] for each in upstream.requests[1:])
