@@ -26,15 +26,16 @@ from penstock.types import (
 )
 from penstock_providers.openai_chat._models import LONGEST_ID
 from penstock_providers.openai_chat._read import FAMILY
-from penstock_providers.openai_chat._reasoning import reasoning_fields
+from penstock_providers.openai_chat._reasoning import reasoning_fields, reasoning_parts
+from penstock_providers.openai_chat.dialects import Dialect
 
 __all__ = ["wire_messages"]
 
 Json: TypeAlias = dict[str, Any]
 
 
-def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
-    """The list `messages`; `reasoning` tells whether reasoning of this wire goes back.
+def wire_messages(request: ChatRequest, dialect: Dialect) -> list[Json]:
+    """The list `messages`, with reasoning of this wire where the dialect takes it back.
 
     Tool results are messages of their own here, and must directly follow the calls: they come first in their turn.
     They hold text alone: images in them are shown by the user after the last of them.
@@ -51,10 +52,15 @@ def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
             wired.append({"role": "user", "content": shown})
             shown = []
         if message.role == "assistant":
-            wired.append(_assistant(message, rest, reasoning=reasoning))
+            wired.append(_assistant(message, rest, dialect))
         elif rest:
             wired.append({"role": message.role, "content": _content(rest, message.role)} | _named(message))
-    return [*wired, {"role": "user", "content": shown}] if shown else wired
+    if shown:
+        return [*wired, {"role": "user", "content": shown}]
+    last = wired[-1] if wired else {}
+    if dialect.prefill and last.get("role") == "assistant" and "tool_calls" not in last:
+        wired[-1] = {**last, **dialect.prefill}
+    return wired
 
 
 def _all_messages(request: ChatRequest) -> Iterable[Message]:
@@ -80,7 +86,7 @@ def _images_of(result: ToolResult) -> Iterable[Json]:
         yield {"type": "image_url", "image_url": _image(image)}
 
 
-def _assistant(message: Message, parts: tuple[Part, ...], *, reasoning: bool) -> Json:
+def _assistant(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> Json:
     wired: Json = {"role": "assistant"}
     content = tuple(part for part in parts if not isinstance(part, Thinking | ToolCall | Refusal))
     calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
@@ -96,9 +102,18 @@ def _assistant(message: Message, parts: tuple[Part, ...], *, reasoning: bool) ->
     for part in parts:
         if isinstance(part, ProviderPart) and part.family == FAMILY and "type" not in part.data:
             wired |= _audio_by_id(part.data)
-    if reasoning:
-        wired |= reasoning_fields(part for part in parts if isinstance(part, Thinking) and part.family == FAMILY)
+    thoughts = [part for part in parts if isinstance(part, Thinking) and part.family == FAMILY]
+    if thoughts and dialect.reasoning_back == "content":
+        wired["content"] = [*reasoning_parts(thoughts), *_as_parts(said)]
+    elif thoughts and dialect.reasoning_back is not None:
+        wired |= reasoning_fields(thoughts, dialect.reasoning_back)
     return wired | _named(message)
+
+
+def _as_parts(said: str | list[Json]) -> list[Json]:
+    if isinstance(said, list):
+        return said
+    return [{"type": "text", "text": said}] if said else []
 
 
 def _audio_by_id(fields: Json) -> Json:

@@ -1,11 +1,11 @@
 """Reasoning that servers show beside the answer: three spellings, read into one Thinking part and written back.
 
-Not here: whether it goes back at all (`_options`). OpenAI itself shows none on this wire.
+Not here: whether and how it goes back (`dialects`). OpenAI itself shows none on this wire.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -13,8 +13,9 @@ import msgspec
 from penstock.types import Message, Thinking
 from penstock_providers.openai_chat._foreign import objects_in
 from penstock_providers.openai_chat._wire import Piece
+from penstock_providers.openai_chat.dialects.row import ReasoningBack
 
-__all__ = ["ReasoningDetails", "reasoning_fields", "reasoning_text", "with_details"]
+__all__ = ["ReasoningDetails", "reasoning_fields", "reasoning_parts", "reasoning_text", "with_details"]
 
 _FIELD = "field"
 _GROWING = ("text", "summary", "data", "signature")
@@ -78,14 +79,20 @@ def with_details(message: Message, details: tuple[dict[str, Any], ...], family: 
     return Message("assistant", tuple(parts))
 
 
-def reasoning_fields(parts: Iterable[Thinking]) -> Mapping[str, Any]:
-    """The fields of a message that carry its reasoning back in the spelling it came in."""
-    thoughts = list(parts)
+def reasoning_fields(thoughts: Sequence[Thinking], back: ReasoningBack) -> Mapping[str, Any]:
+    """The fields of a message that carry its reasoning back: in the one that `back` names, or as it came."""
     details = [detail for part in thoughts for detail in part.details]
     structured = [detail for detail in details if _FIELD not in detail]
-    if structured:
+    if structured and back == "as it came":
         return {"reasoning_details": structured}
     text = "".join(part.text for part in thoughts)
     if not text:
         return {}
+    if back != "as it came":
+        return {back: text}
     return {"reasoning" if details else "reasoning_content": text}
+
+
+def reasoning_parts(thoughts: Iterable[Thinking]) -> list[dict[str, Any]]:
+    """The same as parts of the content, as Mistral gives and takes them."""
+    return [{"type": "thinking", "thinking": [{"type": "text", "text": part.text}]} for part in thoughts if part.text]
