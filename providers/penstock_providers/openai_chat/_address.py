@@ -8,9 +8,13 @@ __all__ = ["chat_url"]
 
 
 def chat_url(base_url: str, query: str, *, deployment: str | None) -> str:
-    """The URL of Chat Completions; at Azure that of the `deployment`, unless `base_url` leads there already."""
+    """The URL of Chat Completions; at Azure that of the `deployment`, unless `base_url` has a path of Azure's already.
+
+    Those are `/openai/...`, and `/models` for models that are named in the body.
+    """
     base = base_url.rstrip("/")
-    if deployment is None or "/openai" in urlsplit(base).path:
+    path = urlsplit(base).path
+    if deployment is None or "/openai" in path or path.endswith("/models"):
         return f"{base}/chat/completions{query}"
     if not query:
         return f"{base}/openai/v1/chat/completions"

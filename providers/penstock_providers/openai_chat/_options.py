@@ -126,6 +126,7 @@ def options_of(dialect: Dialect) -> type[DialectOptions]:
         {"base_url": attrs.field(default=dialect.base_url, validator=_http_url, type=str)},
         bases=(base,),
         frozen=True,
+        slots=True,
         kw_only=True,
     )
     return cast("type[DialectOptions]", made)

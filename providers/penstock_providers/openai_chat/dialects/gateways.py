@@ -36,7 +36,7 @@ OPENROUTER = Dialect(
         "base_url": "openrouter/fantasy--openai-tool--1",
         "key_variable": "https://openrouter.ai/docs/quickstart",
         "least_output": "openrouter/rig--terminal_metadata_matrix-streaming_gpt_4_1_mini_tiny_plain_one--0",
-        "thinking": "openrouter/fantasy--anthropic-thinking-streaming--0",
+        "thinking": "https://openrouter.ai/docs/use-cases/reasoning-tokens",
     },
 )
 

@@ -34,7 +34,9 @@ AZURE = Dialect(
     sources={
         "key_variable": "https://learn.microsoft.com/azure/ai-foundry/openai/chatgpt-quickstart",
         "url_variable": "https://learn.microsoft.com/azure/ai-foundry/openai/chatgpt-quickstart",
-        "key_header": "azure-openai-chat/openllmetry--test_azure-test_chat_reasoning--0",
+        "key_header": (
+            "azure-openai-chat/ruby_llm--fast-non-reasoning_can_handle_multiple_tool_calls_in_a_single_response--0"
+        ),
         "deployments": "azure-openai-chat/openllmetry--test_azure-test_chat_reasoning--0",
         "reasoning_back": "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/reasoning",
     },

@@ -32,7 +32,7 @@ LLAMACPP = Dialect(
     sources={
         "base_url": "llamacpp-openai-compat/rig--structured_output_matrix-json_object_is_a_no_op--0",
         "key_variable": "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
-        "needs_key": "llamacpp-openai-compat/rig--structured_output_matrix-json_object_is_a_no_op--0",
+        "needs_key": "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
         "limit": "llamacpp-openai-compat/rig--structured_output_matrix-json_object_is_a_no_op--0",
         "json_schema": (
             "llamacpp-openai-compat/rig--typed_prompt_tools-prompt_typed_with_tool_call_verbatim_roundtrip--1"
@@ -64,7 +64,7 @@ OLLAMA = Dialect(
         "base_url": "ollama-openai-compat/activeagent--native_format_test-test_agent_image_input--0",
         "hosts": "https://docs.ollama.com/cloud",
         "key_variable": "https://docs.ollama.com/cloud",
-        "needs_key": "ollama-openai-compat/activeagent--native_format_test-test_agent_image_input--0",
+        "needs_key": "https://docs.ollama.com/api/openai-compatibility",
         "limit": "ollama-openai-compat/activeagent--native_format_test-test_agent_image_input--0",
         "json_schema": (
             "ollama-openai-compat/pydantic-ai--test_ollama-test_ollama_local_native_output_uses_json_schema--0"

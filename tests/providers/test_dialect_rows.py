@@ -1,0 +1,337 @@
+"""The rows of dialects beside their sources: each value is what a recording shows, or what documentation says.
+
+Documented values are written a second time here, so that a slip of the pen in one of the two places is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import pytest
+from dialect_exchanges import VERIFIED, exchanges_of
+from plain_reading import plain_answer, seen_in
+from recorded import Recording
+
+from penstock.policy.tool_ids import fits
+from penstock.types import ChatRequest, ToolCallIdForm
+from penstock_providers.openai_chat import DIALECTS, Dialect, Seen, ThinkingForm
+from penstock_providers.openai_chat._models import model_of
+from penstock_providers.openai_chat._thinking import thinking_fields
+from penstock_providers.openai_chat.dialects import GENERIC
+
+ROWS = tuple(DIALECTS.values())
+ACTING = [
+    field.name
+    for field in attrs.fields(Dialect)
+    if field.name not in {"name", "title", "seen", "recordings", "sources"}
+]
+"""What a row says of requests. What it says of answers is compared as a whole."""
+
+ENABLED, DISABLED = {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}
+DOCUMENTED: Mapping[str, Mapping[str, Any]] = {
+    "alibaba": {
+        "hosts": ("dashscope.aliyuncs.com",),
+        "key_variable": "DASHSCOPE_API_KEY",
+        "limit": "max_tokens",
+        "thinking": ThinkingForm(
+            level=(), budget=("thinking_budget",), on={"enable_thinking": True}, off={"enable_thinking": False}
+        ),
+        "prefill": {"partial": True},
+    },
+    "azure": {
+        "key_variable": "AZURE_OPENAI_API_KEY",
+        "url_variable": "AZURE_OPENAI_ENDPOINT",
+        "reasoning_back": None,
+    },
+    "cerebras": {
+        "key_variable": "CEREBRAS_API_KEY",
+        "url_variable": "CEREBRAS_BASE_URL",
+        "limit": "max_completion_tokens",
+        "reasoning_back": "reasoning",
+    },
+    "deepseek": {"key_variable": "DEEPSEEK_API_KEY", "json_schema": False},
+    "groq": {
+        "key_variable": "GROQ_API_KEY",
+        "url_variable": "GROQ_BASE_URL",
+        "reasoning_back": None,
+        "prefill": {},
+    },
+    "huggingface": {"key_variable": "HF_TOKEN"},
+    "llamacpp": {"key_variable": "LLAMA_API_KEY", "needs_key": False},
+    "lmstudio": {
+        "base_url": "http://localhost:1234/v1",
+        "key_variable": "LM_API_TOKEN",
+        "needs_key": False,
+        "limit": "max_tokens",
+        "json_schema": True,
+    },
+    "mistral": {
+        "key_variable": "MISTRAL_API_KEY",
+        "thinking": ThinkingForm(words={"low": "high", "medium": "high"}, off={"reasoning_effort": "none"}),
+        "reasoning_back": "content",
+    },
+    "moonshot": {
+        "hosts": ("api.moonshot.cn",),
+        "key_variable": "MOONSHOT_API_KEY",
+        "limit": "max_tokens",
+        "forces_while_thinking": False,
+        "thinking": ThinkingForm(level=(), on=ENABLED, off=DISABLED),
+        "reasoning_back": "reasoning_content",
+        "prefill": {"partial": True},
+    },
+    "ollama": {
+        "hosts": ("ollama.com",),
+        "key_variable": "OLLAMA_API_KEY",
+        "needs_key": False,
+        "thinking": ThinkingForm(off={"reasoning_effort": "none"}),
+    },
+    "openrouter": {
+        "key_variable": "OPENROUTER_API_KEY",
+        "thinking": ThinkingForm(
+            level=("reasoning", "effort"),
+            budget=("reasoning", "max_tokens"),
+            off={"reasoning": {"effort": "none"}},
+        ),
+    },
+    "perplexity": {
+        "key_variable": "PERPLEXITY_API_KEY",
+        "url_variable": "PERPLEXITY_BASE_URL",
+        "limit": "max_tokens",
+        "tools": False,
+    },
+    "together": {"key_variable": "TOGETHER_API_KEY", "url_variable": "TOGETHER_BASE_URL"},
+    "venice": {"base_url": "https://api.venice.ai/api/v1", "key_variable": "VENICE_API_KEY"},
+    "vllm": {
+        "base_url": "http://localhost:8000/v1",
+        "key_variable": "VLLM_API_KEY",
+        "needs_key": False,
+        "limit": "max_tokens",
+        "json_schema": True,
+        "reasoning_back": "reasoning",
+    },
+    "xai": {"key_variable": "XAI_API_KEY"},
+    "zai": {
+        "base_url": "https://api.z.ai/api/paas/v4",
+        "key_variable": "ZAI_API_KEY",
+        "json_schema": False,
+        "thinking": ThinkingForm(on=ENABLED, off=DISABLED),
+    },
+}
+OTHERS: Mapping[str, tuple[Any, ...]] = {
+    "base_url": (None, "https://elsewhere.example/v1"),
+    "hosts": ((), ("elsewhere.example",)),
+    "key_variable": (None, "OTHER_API_KEY"),
+    "url_variable": (None, "OTHER_URL"),
+    "needs_key": (True, False),
+    "key_header": ("authorization", "api-key"),
+    "deployments": (True, False),
+    "limit": (None, "max_tokens", "max_completion_tokens"),
+    "least_output": (1, 2, 16),
+    "stream_options": (True, False),
+    "seed": ("seed", "random_seed"),
+    "forced_tool": ("required", "any"),
+    "forces_while_thinking": (True, False),
+    "tools": (True, False),
+    "vision": (True, False),
+    "json_schema": (None, True, False),
+    "thinking": (
+        ThinkingForm(),
+        ThinkingForm(level=()),
+        ThinkingForm(on=ENABLED),
+        ThinkingForm(on=ENABLED, off=DISABLED),
+        ThinkingForm(level=("reasoning", "effort")),
+        ThinkingForm(off={"reasoning_effort": "none"}),
+    ),
+    "reasoning_back": (None, "as it came", "reasoning", "reasoning_content", "content"),
+    "tool_call_id": (None, ToolCallIdForm(longest=40), ToolCallIdForm(symbols="", shortest=9, longest=9)),
+    "prefill": (None, {}, {"partial": True}, {"prefix": True}),
+}
+"""Every value that a row could wrongly have; of the free ones, some."""
+
+Shows = Callable[[Dialect, Recording, dict[str, Any]], bool]
+
+
+def shows_address(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+    assert recording.request is not None
+    return row.base_url is not None and row.base_url.endswith(
+        f"://{recording.request.host}{recording.request.path.removesuffix('/chat/completions')}"
+    )
+
+
+def shows_host(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+    return recording.request is not None and row.hosts == (recording.request.host,)
+
+
+def shows_key_header(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+    return recording.request is not None and row.key_header in recording.request.headers
+
+
+def shows_deployment(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+    return row.deployments and recording.request is not None and "/deployments/" in recording.request.path
+
+
+def shows_limit(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+    return row.limit in body and recording.response.status == 200
+
+
+def shows_least_output(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+    usage = plain_answer(recording).usage or {}
+    return bool(body["max_tokens"] < row.least_output == usage["completion_tokens"])
+
+
+def shows_usage_unasked(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+    unasked = recording.streamed and "stream_options" not in body and plain_answer(recording).usage is not None
+    return unasked and not row.stream_options
+
+
+def shows_seed(row: Dialect, _recording: Recording, body: dict[str, Any]) -> bool:
+    return row.seed in body
+
+
+def shows_forced_tool(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+    return body["tool_choice"] == row.forced_tool and bool(plain_answer(recording).calls)
+
+
+def shows_no_force(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+    asked = body["tool_choice"] == "required" and body["thinking"] == ENABLED["thinking"]
+    return asked and recording.response.status == 400 and not row.forces_while_thinking
+
+
+def shows_no_vision(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+    pictured = any("image_url" in str(message["content"]) for message in body["messages"])
+    return not row.vision and pictured and recording.response.status == 400
+
+
+def shows_schema(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+    return (
+        bool(row.json_schema) and body["response_format"]["type"] == "json_schema" and recording.response.status == 200
+    )
+
+
+def shows_thinking(row: Dialect, _recording: Recording, _body: dict[str, Any]) -> bool:
+    """All that was recorded of its wishes to think is what would be sent for them; this one has all the fields."""
+    return all(says_as_recorded(row, each) for each in exchanges_of(row))
+
+
+def shows_reasoning_back(row: Dialect, _recording: Recording, body: dict[str, Any]) -> bool:
+    # Where more than one field was sent, it is the one that the provider itself uses.
+    sent = any(message.get(row.reasoning_back) for message in body["messages"])
+    return sent and row.reasoning_back in row.seen.reasoning
+
+
+def shows_ids(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+    form, calls = row.tool_call_id, plain_answer(recording).calls
+    return (
+        form is not None
+        and bool(calls)
+        and all(fits(call.id, form) and form.shortest == form.longest == len(call.id) for call in calls)
+    )
+
+
+SHOWS: Mapping[str, Shows] = {
+    "base_url": shows_address,
+    "hosts": shows_host,
+    "key_header": shows_key_header,
+    "deployments": shows_deployment,
+    "limit": shows_limit,
+    "least_output": shows_least_output,
+    "stream_options": shows_usage_unasked,
+    "seed": shows_seed,
+    "forced_tool": shows_forced_tool,
+    "forces_while_thinking": shows_no_force,
+    "vision": shows_no_vision,
+    "json_schema": shows_schema,
+    "thinking": shows_thinking,
+    "reasoning_back": shows_reasoning_back,
+    "tool_call_id": shows_ids,
+}
+
+
+def wish_of(body: dict[str, Any]) -> Any:
+    """What a recorded body asks of thinking, in penstock's words; None for nothing."""
+    switch = body.get("thinking")
+    if switch is not None and switch["type"] == "disabled":
+        return "off"
+    asked: dict[str, Any] = body.get("reasoning") or {}
+    return body.get("reasoning_effort") or asked.get("effort") or asked.get("max_tokens")
+
+
+def says_as_recorded(row: Dialect, recording: Recording) -> bool:
+    body = recording.request.body if recording.request is not None else None
+    if not isinstance(body, dict) or recording.response.status != 200 or (wish := wish_of(body)) is None:
+        return True
+    sent = thinking_fields(ChatRequest("q", thinking=wish), model_of(body["model"]), row)
+    told = {name: body[name] for name in ("thinking", "reasoning", "reasoning_effort") if name in body}
+    return all(sent.get(name) == value for name, value in told.items())
+
+
+def wrong_in(row: Dialect) -> list[str]:
+    """What of the row its sources do not bear out."""
+    return [problem for field in ACTING if (problem := _wrong(row, field))]
+
+
+def _wrong(row: Dialect, field: str) -> str:
+    value, source = getattr(row, field), row.sources.get(field)
+    if value == getattr(GENERIC, field):
+        return f"{field} has a source, and says nothing" if source else ""
+    if source is None:
+        return f"{field} has no source"
+    if source.startswith("https://"):
+        documented = DOCUMENTED[row.name]
+        return "" if field in documented and documented[field] == value else f"{field} is documented otherwise"
+    (recording,) = [each for each in exchanges_of(row) if each.id == source]
+    body = recording.request.body if recording.request is not None else None
+    shown = SHOWS[field](row, recording, body if isinstance(body, dict) else {})
+    return "" if shown else f"{field} is not what {source} shows"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_a_row_says_what_its_sources_say(row: Dialect) -> None:
+    assert wrong_in(row) == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_a_wrong_value_in_a_row_is_found(row: Dialect) -> None:
+    for field in ACTING:
+        for other in OTHERS[field]:
+            if other != getattr(row, field):
+                assert wrong_in(attrs.evolve(row, **{field: other})), f"{field} = {other!r} went unseen"
+
+
+@pytest.mark.parametrize("row", VERIFIED, ids=[row.name for row in VERIFIED])
+def test_a_wrong_word_on_answers_is_found(row: Dialect) -> None:
+    seen = seen_in(exchanges_of(row))
+    for field in attrs.fields(Seen):
+        told = getattr(row.seen, field.name)
+        assert attrs.evolve(row.seen, **{field.name: another(told)}) != seen
+
+
+def another(told: Any) -> Any:
+    match told:
+        case bool():
+            return not told
+        case str():
+            return "sideways"
+        case _:
+            return (*told, "another")
+
+
+def test_every_documented_value_is_that_of_a_row() -> None:
+    assert DOCUMENTED.keys() == DIALECTS.keys()
+    for name, values in DOCUMENTED.items():
+        for field in values:
+            assert DIALECTS[name].sources[field].startswith("https://"), (name, field)
+
+
+def test_only_what_was_never_recorded_is_from_documentation_alone() -> None:
+    assert {row.name for row in ROWS if not row.verified} == {"lmstudio", "vllm"}
+    for row in ROWS:
+        assert row.verified or row.sources["seen"].startswith("https://")
+
+
+def test_no_two_rows_claim_one_host() -> None:
+    hosts = [host for row in ROWS for host in row.known_hosts]
+    assert len(hosts) == len(set(hosts))
+    assert "localhost" not in hosts
