@@ -122,7 +122,7 @@ def options_of(dialect: Dialect) -> type[DialectOptions]:
     if dialect.base_url is None:
         return base
     made = attrs.make_class(
-        f"{dialect.name.title()}Options",
+        base.__name__,
         {"base_url": attrs.field(default=dialect.base_url, validator=_http_url, type=str)},
         bases=(base,),
         frozen=True,
