@@ -9,7 +9,17 @@ from recorded import Recording, recordings
 from penstock_providers.openai_chat import DIALECTS, Dialect, OpenAIChat
 from penstock_providers.openai_chat._options import options_of
 
-__all__ = ["ANSWERED", "BY_FOLDER", "FAILED", "FAILING_STREAMS", "STREAMED", "VERIFIED", "codec_of", "exchanges_of"]
+__all__ = [
+    "ANSWERED",
+    "ASKED",
+    "BY_FOLDER",
+    "FAILED",
+    "FAILING_STREAMS",
+    "STREAMED",
+    "VERIFIED",
+    "codec_of",
+    "exchanges_of",
+]
 
 VERIFIED = tuple(row for row in DIALECTS.values() if row.recordings)
 BY_FOLDER = {row.recordings: row for row in VERIFIED}
@@ -37,3 +47,9 @@ FAILING_STREAMS = {
 """Those that begin with a 200 and end in an error."""
 ANSWERED = [exchange for exchange in EXCHANGES if exchange.response.status < 400 and exchange.id not in FAILING_STREAMS]
 STREAMED = [exchange for exchange in ANSWERED if exchange.streamed]
+ASKED = [
+    exchange
+    for exchange in ANSWERED
+    if exchange.request is not None and isinstance(exchange.request.body, dict) and exchange.request.body
+]
+"""Those of which it is known what was asked."""

@@ -17,6 +17,7 @@ from penstock._default_models import DEFAULT_MODELS, OTHER_MODELS
 from penstock._discovery import PluginHost
 from penstock.errors import ConfigError
 from penstock.testing import Reply, ScriptedTransport
+from penstock.testing.chaos import Chaos
 from penstock_plugins.prices import penstock_price
 from penstock_providers.openai_chat import DIALECTS, Dialect, DialectPlugin, ThinkingForm
 from penstock_providers.openai_chat.plugins import __getattr__ as plugin_of
@@ -33,6 +34,13 @@ ACME = Dialect(
     seed="random_seed",
     thinking=ThinkingForm(level=("reasoning", "effort")),
 )
+
+ACME_MODULE = """
+from penstock_providers.openai_chat import Dialect, DialectPlugin
+plugin = DialectPlugin(
+    Dialect(name="acme-chat", title="Acme", base_url="https://api.acme.example/v2", key_variable="ACME_CHAT_KEY")
+)
+"""
 
 
 def asked(upstream: ScriptedTransport) -> tuple[str, dict[str, str], dict[str, Any]]:
@@ -146,15 +154,11 @@ def test_a_row_of_ones_own_is_a_provider_that_a_program_hands_in() -> None:
 
 
 def test_a_row_of_ones_own_is_a_provider_that_is_installed(tmp_path: Path) -> None:
-    source = "\n".join(
-        (
-            "from penstock_providers.openai_chat import Dialect, DialectPlugin",
-            "plugin = DialectPlugin(Dialect(name='acme-chat', title='Acme', base_url='https://api.acme.example/v2',",
-            "    key_variable='ACME_CHAT_KEY'))",
-        )
-    )
     write_distribution(
-        tmp_path, "acme-chat", entries={"providers": {"acme-chat": "acme_chat:plugin"}}, modules={"acme_chat": source}
+        tmp_path,
+        "acme-chat",
+        entries={"providers": {"acme-chat": "acme_chat:plugin"}},
+        modules={"acme_chat": ACME_MODULE},
     )
     with installed(tmp_path):
         host = PluginHost()
@@ -177,7 +181,7 @@ def test_a_key_of_a_dialect_alone_is_enough(models: Any) -> None:
 
 def test_a_key_that_lies_about_sends_nothing_to_one_more_vendor() -> None:
     environ = {models.key_variable: "sk-canary" for models in (*DEFAULT_MODELS, *OTHER_MODELS)}
-    environ["HF_TOKEN"] = "hf-canary"  # noqa: S105 - many have it set to download with
+    environ["HF_TOKEN"] = "hf-canary"
     assert set(penstock.Config.from_environment(environ).providers) == {"anthropic", "openai"}
     with pytest.raises(ConfigError, match="GROQ_API_KEY"):
         penstock.Config.from_environment({"HF_TOKEN": "hf-canary"})
@@ -210,3 +214,14 @@ def test_a_kind_has_its_own_prices_at_its_address_and_on_this_machine(kind: str,
 def test_what_runs_at_home_has_no_price_but_the_one_it_is_given() -> None:
     for kind in ("llamacpp", "lmstudio", "ollama", "vllm"):
         assert penstock_price("gpt-4o", kind, DIALECTS[kind].base_url, NOW) is None
+
+
+@pytest.mark.parametrize("name", ["deepseek", "groq"])
+def test_a_provider_known_by_its_dialect_can_be_rehearsed(name: str) -> None:
+    async def ask(kernel: penstock.Kernel) -> str:
+        return (await kernel.complete("q")).text
+
+    plan = Chaos(seed=7).at(f"{name}/a-model", "rate_limit", first=1)
+    rehearsal = plan.against({"routes": {"default": {"cascade": [{"target": f"{name}/a-model", "attempts": 2}]}}})
+    assert rehearsal.run(ask)
+    assert rehearsal.ledger.fault("rate-limit") == 1

@@ -19,7 +19,18 @@ from penstock_providers.openai_chat._wire import to_json
 __all__ = ["input_bound", "output_bound", "plain_input_bound"]
 
 # Fields whose text reaches the prompt.
-_PROMPT = frozenset({"messages", "tools", "functions", "response_format", "tool_choice", "function_call", "prediction"})
+_PROMPT = frozenset(
+    {
+        "chat_template_kwargs",  # of llama.cpp and vLLM: whatever the template makes of it
+        "function_call",
+        "functions",
+        "messages",
+        "prediction",
+        "response_format",
+        "tool_choice",
+        "tools",
+    }
+)
 # Fields that add nothing to it. Anything else has no bound: it may switch on a search, or bring in a conversation.
 _SILENT = frozenset(
     {

@@ -19,6 +19,7 @@ LLAMACPP = Dialect(
     needs_key=False,
     limit="max_tokens",
     json_schema=True,
+    thinking=ThinkingForm(off={"chat_template_kwargs": {"enable_thinking": False}}),
     reasoning_back="reasoning_content",
     seen=Seen(
         reasoning=("reasoning_content",),
@@ -37,6 +38,7 @@ LLAMACPP = Dialect(
         "json_schema": (
             "llamacpp-openai-compat/rig--typed_prompt_tools-prompt_typed_with_tool_call_verbatim_roundtrip--1"
         ),
+        "thinking": "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
         "reasoning_back": "llamacpp-openai-compat/rig--streaming_tools-streaming_tools_smoke--1",
     },
 )
