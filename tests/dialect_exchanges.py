@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from plain_reading import asked_body
 from recorded import Recording, recordings
 
 from penstock_providers.openai_chat import DIALECTS, Dialect, OpenAIChat
@@ -47,9 +48,5 @@ FAILING_STREAMS = {
 """Those that begin with a 200 and end in an error."""
 ANSWERED = [exchange for exchange in EXCHANGES if exchange.response.status < 400 and exchange.id not in FAILING_STREAMS]
 STREAMED = [exchange for exchange in ANSWERED if exchange.streamed]
-ASKED = [
-    exchange
-    for exchange in ANSWERED
-    if exchange.request is not None and isinstance(exchange.request.body, dict) and exchange.request.body
-]
+ASKED = [exchange for exchange in ANSWERED if asked_body(exchange)]
 """Those of which it is known what was asked."""

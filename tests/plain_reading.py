@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import attrs
 from recorded import Recording
 
 from penstock_providers.openai_chat.dialects.row import Seen
 
-__all__ = ["Call", "PlainAnswer", "events_of", "plain_answer", "seen_in"]
+__all__ = ["Call", "Json", "PlainAnswer", "asked_body", "events_of", "objects", "part_of", "plain_answer", "seen_in"]
 
 Json: TypeAlias = dict[str, Any]
 
@@ -45,6 +45,30 @@ class PlainAnswer:
     usage: Json | None = None
 
 
+def part_of(told: Json, name: str) -> Json:
+    """The object in that field; an empty one where there is none."""
+    found: Json = told.get(name) or {}
+    return found
+
+
+def objects(told: Json, name: str) -> list[Json]:
+    """The objects in that field; none where there are none."""
+    found: list[Json] = told.get(name) or []
+    return found
+
+
+def asked_body(recording: Recording) -> Json:
+    """The body of the request; an empty one where none was recorded."""
+    body: object = recording.request.body if recording.request is not None else None
+    return cast("Json", body) if isinstance(body, dict) else {}
+
+
+def _listed_parts(piece: Json) -> list[Json]:
+    """Content that is a list, as Mistral's may be."""
+    content: object = piece.get("content")
+    return cast("list[Json]", content) if isinstance(content, list) else []
+
+
 def events_of(recording: Recording) -> list[Json]:
     """The JSON of every event of a stream, in order."""
     lines = (recording.response.sse or "").replace("\r\n", "\n").split("\n")
@@ -57,12 +81,12 @@ def plain_answer(recording: Recording) -> PlainAnswer:
     answer = PlainAnswer()
     streamed = recording.streamed
     for payload in _payloads(recording):
-        for choice in payload.get("choices") or []:
+        for choice in objects(payload, "choices"):
             if choice.get("index"):
                 continue
             answer.finish = choice.get("finish_reason") or answer.finish
-            _add(answer, choice.get("delta" if streamed else "message") or {})
-        usage = payload.get("usage") or (payload.get("x_groq") or {}).get("usage")
+            _add(answer, part_of(choice, "delta" if streamed else "message"))
+        usage = part_of(payload, "usage") or part_of(part_of(payload, "x_groq"), "usage")
         if usage:
             answer.usage = usage
     return answer
@@ -76,23 +100,23 @@ def _add(answer: PlainAnswer, piece: Json) -> None:
     content = piece.get("content")
     if isinstance(content, str):
         answer.text += content
-    for part in content if isinstance(content, list) else []:
+    for part in _listed_parts(piece):
         if part["type"] == "text":
             answer.text += part["text"]
         elif part["type"] == "thinking":
-            answer.reasoning += "".join(thought["text"] for thought in part["thinking"])
+            answer.reasoning += "".join(thought["text"] for thought in objects(part, "thinking"))
     told = piece.get("reasoning_content") or piece.get("reasoning")
     if told is None:
-        details = piece.get("reasoning_details") or []
+        details = objects(piece, "reasoning_details")
         told = "".join(detail.get("text") or detail.get("summary") or "" for detail in details)
     answer.reasoning += told
     answer.refusal += piece.get("refusal") or ""
-    for at, told_call in enumerate(piece.get("tool_calls") or []):
+    for at, told_call in enumerate(objects(piece, "tool_calls")):
         index = told_call.get("index")
         index = at if index is None else index
         while len(answer.calls) <= index:
             answer.calls.append(Call())
-        call, function = answer.calls[index], told_call.get("function") or {}
+        call, function = answer.calls[index], part_of(told_call, "function")
         call.id = told_call.get("id") or call.id
         call.name = function.get("name") or call.name
         call.arguments += function.get("arguments") or ""
@@ -137,18 +161,17 @@ def _tells_error(recording: Recording) -> bool:
 
 def _reasoning_fields(recording: Recording) -> Iterable[str]:
     for payload in _payloads(recording):
-        for choice in payload.get("choices") or []:
-            piece = choice.get("delta" if recording.streamed else "message") or {}
+        for choice in objects(payload, "choices"):
+            piece = part_of(choice, "delta" if recording.streamed else "message")
             yield from (name for name in REASONING_FIELDS if piece.get(name))
-            content = piece.get("content")
-            if isinstance(content, list) and any(part["type"] == "thinking" for part in content):
+            if any(part["type"] == "thinking" for part in _listed_parts(piece)):
                 yield "content"
 
 
 def _usage_places(events: list[Json]) -> Iterable[str]:
-    ends = [at for at, event in enumerate(events) for each in event.get("choices") or [] if each.get("finish_reason")]
+    ends = [at for at, event in enumerate(events) for each in objects(event, "choices") if each.get("finish_reason")]
     for at, event in enumerate(events):
-        if (event.get("x_groq") or {}).get("usage"):
+        if part_of(event, "x_groq").get("usage"):
             yield "x_groq"
         if event.get("usage"):
             # The last word of the end may come twice: usage beside its repetition is usage after it.
@@ -156,20 +179,17 @@ def _usage_places(events: list[Json]) -> Iterable[str]:
 
 
 def _cached_fields(usage: Json) -> Iterable[str]:
-    if "cached_tokens" in (usage.get("prompt_tokens_details") or {}):
+    if "cached_tokens" in part_of(usage, "prompt_tokens_details"):
         yield "prompt_tokens_details.cached_tokens"
     yield from (name for name in ("prompt_cache_hit_tokens", "cached_tokens") if name in usage)
 
 
 def _counts_reasoning_beside(usage: Json) -> bool:
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    reasoning = part_of(usage, "completion_tokens_details").get("reasoning_tokens") or 0
     total: int = usage.get("total_tokens", 0)
     return bool(reasoning) and total == usage["prompt_tokens"] + usage["completion_tokens"] + reasoning
 
 
 def _error_shape(recording: Recording) -> str:
-    body = recording.response.body
-    if not isinstance(body, dict):
-        body = json.loads(recording.body_bytes())
-    error = body.get("error")
+    error: object = json.loads(recording.body_bytes()).get("error")
     return "object" if isinstance(error, dict) else "text" if isinstance(error, str) else "flat"

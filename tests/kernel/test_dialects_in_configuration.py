@@ -57,48 +57,46 @@ def test_each_dialect_is_a_kind_of_provider_and_nothing_else_is() -> None:
         plugin_of("acme")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_kind_says_where_its_key_lies_and_whether_it_needs_one(name: str) -> None:
-    spec, row = PluginHost().provider_spec(name), DIALECTS[name]
-    assert (spec.name, spec.key_variable, spec.url_variable) == (name, row.key_variable, row.url_variable)
-    assert spec.needs_key is (name not in {"llamacpp", "lmstudio", "ollama", "vllm"})
+def test_a_kind_says_where_its_key_lies_and_whether_it_needs_one() -> None:
+    host = PluginHost()
+    for name, row in DIALECTS.items():
+        spec = host.provider_spec(name)
+        assert (spec.name, spec.key_variable, spec.url_variable) == (name, row.key_variable, row.url_variable)
+        assert spec.needs_key is (name not in {"llamacpp", "lmstudio", "ollama", "vllm"})
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_and_a_key_are_all_that_is_configured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = DIALECTS[name]
-    for variable in (row.key_variable, row.url_variable):
-        if variable:
-            monkeypatch.delenv(variable, raising=False)
-    environ = {} if row.key_variable is None else {row.key_variable: "sk-canary"}
-    if row.base_url is None:
-        assert row.url_variable is not None
-        environ[row.url_variable] = SERVER
-    config = penstock.Config.from_dict({"routes": {"default": {"cascade": [f"{name}/a-model"]}}}, environ=environ)
+def test_a_name_and_a_key_are_all_that_is_configured() -> None:
+    environ = {row.key_variable: f"sk-{name}" for name, row in DIALECTS.items() if row.key_variable}
+    assert len(environ) == len(DIALECTS)
+    environ["AZURE_OPENAI_ENDPOINT"] = SERVER
+    cascade = [f"{name}/a-model" for name in NAMES]
+    config = penstock.Config.from_dict({"routes": {"default": {"cascade": cascade}}}, environ=environ)
 
     async def main() -> None:
-        upstream = ScriptedTransport([Reply(json=openai_body())])
+        upstream = ScriptedTransport([Reply(json=openai_body()) for _ in NAMES])
         async with penstock.open_kernel(config, transport=upstream) as kernel:
-            response = await kernel.complete("q", max_tokens=9)
-        assert response.target == f"{name}/a-model"
-        url, headers, body = asked(upstream)
-        assert url == f"{row.base_url or f'{SERVER}/openai/v1'}/chat/completions"
-        assert headers[row.key_header].endswith("sk-canary")
-        assert body["max_completion_tokens" if name == "cerebras" else "max_tokens"] == 9
+            for name in NAMES:
+                response = await kernel.complete("q", model=f"{name}/a-model", max_tokens=9)
+                assert response.target == f"{name}/a-model"
+        for name, request in zip(NAMES, upstream.requests, strict=True):
+            row = DIALECTS[name]
+            assert str(request.url) == f"{row.base_url or f'{SERVER}/openai/v1'}/chat/completions"
+            header, key = ("api-key", "sk-azure") if name == "azure" else ("authorization", f"Bearer sk-{name}")
+            assert request.headers[header] == key
+            limit = "max_completion_tokens" if name == "cerebras" else "max_tokens"
+            assert json.loads(request.content)[limit] == 9
 
     run(main)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_without_a_key_it_is_said_which_to_set_or_none_is_needed(name: str) -> None:
-    tables = {"providers": {name: {}}, "routes": {"default": {"cascade": [f"{name}/a-model"]}}}
-    spec = PluginHost().provider_spec(name)
-    if not spec.needs_key:
-        assert penstock.Config.from_dict(tables, environ={}).providers[name].secrets == ()
-        return
+def test_without_a_key_it_is_said_which_to_set_or_none_is_needed() -> None:
+    tables: dict[str, dict[str, object]] = {"providers": {name: {} for name in NAMES if name != "azure"}}
     with pytest.raises(ConfigError) as caught:
         penstock.Config.from_dict(tables, environ={})
-    assert f"set {spec.key_variable} in the environment" in str(caught.value)
+    said = str(caught.value)
+    for name in tables["providers"]:
+        row = DIALECTS[name]
+        assert (f"providers.{name}.api_key: the key is missing: set {row.key_variable} in the" in said) is row.needs_key
 
 
 def test_azure_says_that_its_address_is_missing() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dialect_exchanges import ANSWERED, BY_FOLDER, FAILED, FAILING_STREAMS, STREAMED, VERIFIED, codec_of, exchanges_of
-from plain_reading import PlainAnswer, plain_answer, seen_in
+from plain_reading import PlainAnswer, part_of, plain_answer, seen_in
 from recorded import Recording, recordings
 
 from penstock.errors import (
@@ -99,8 +99,8 @@ def counts_of(usage: dict[str, Any] | None, dialect: Dialect) -> dict[str, int] 
     """The counts in the words of a provider's usage, as penstock names them."""
     if usage is None:
         return None
-    inside = usage.get("prompt_tokens_details") or {}
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    inside = part_of(usage, "prompt_tokens_details")
+    reasoning = part_of(usage, "completion_tokens_details").get("reasoning_tokens") or 0
     cached = inside.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or usage.get("cached_tokens") or 0
     output = usage["completion_tokens"] + (reasoning if dialect.seen.reasoning_beside else 0)
     return {
@@ -113,7 +113,9 @@ def counts_of(usage: dict[str, Any] | None, dialect: Dialect) -> dict[str, int] 
 
 
 def counted(usage: Usage | None) -> dict[str, int] | None:
-    return usage and {
+    if usage is None:
+        return None
+    return {
         "input": usage.input_tokens,
         "cached": usage.cached_input_tokens,
         "output": usage.output_tokens,

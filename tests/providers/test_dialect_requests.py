@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from dialect_exchanges import ANSWERED, ASKED, BY_FOLDER, VERIFIED, codec_of, exchanges_of
+from plain_reading import asked_body, objects, part_of
 from recorded import Recording
 
 from penstock.testing import check_provider
@@ -77,27 +78,26 @@ def asked_of(recorded: dict[str, Any]) -> ChatRequest:
         if recorded.get(name) is not None
     }
     # Mistral's client leaves the type of a tool out; tools that OpenRouter runs itself have another.
-    fields["tools"] = [{"type": "function", **tool} for tool in recorded.get("tools") or () if "function" in tool]
+    fields["tools"] = [{"type": "function", **tool} for tool in objects(recorded, "tools") if "function" in tool]
     fields["max_tokens"] = recorded.get("max_tokens") or recorded.get("max_completion_tokens")
     fields["seed"] = recorded.get("seed") or recorded.get("random_seed")
-    choice = recorded.get("tool_choice")
-    named = choice["function"]["name"] if isinstance(choice, dict) else choice
-    fields["tool_choice"] = {"any": "required"}.get(named, named)
-    wanted = recorded.get("response_format") or {}
+    choice: object = recorded.get("tool_choice")
+    named: object = part_of(recorded, "tool_choice")["function"]["name"] if isinstance(choice, dict) else choice
+    fields["tool_choice"] = "required" if named == "any" else named
+    wanted = part_of(recorded, "response_format")
     if wanted.get("type") == "json_schema":
         schema = wanted["json_schema"]
         fields["output"] = OutputSchema(schema["schema"], strict=schema.get("strict", False))
-    thinking: dict[str, Any] = recorded.get("reasoning") or {}
+    thinking = part_of(recorded, "reasoning")
     wish = recorded.get("reasoning_effort") or thinking.get("effort") or thinking.get("max_tokens")
-    if (recorded.get("thinking") or {}).get("type") == "disabled":
+    if part_of(recorded, "thinking").get("type") == "disabled":
         wish = "off"
     return ChatRequest("q", thinking=wish, **fields)
 
 
 @pytest.mark.parametrize("exchange", ASKED, ids=[exchange.id for exchange in ASKED])
 def test_a_dialect_is_sent_what_was_recorded(exchange: Recording) -> None:
-    assert exchange.request is not None
-    recorded = {name: value for name, value in exchange.request.body.items() if value is not None}
+    recorded = {name: value for name, value in asked_body(exchange).items() if value is not None}
     row = BY_FOLDER[exchange.provider]
     made = body(codec_of(row), asked_of(recorded), recorded["model"], stream=bool(recorded.get("stream")))
     unequal: set[str] = set()
@@ -121,8 +121,7 @@ def test_a_stream_is_asked_for_usage_exactly_where_the_provider_has_to_be_asked(
     assert ("stream_options" in sent(row, stream=True)) is row.stream_options
     assert "stream_options" not in sent(row)
     for exchange in exchanges_of(row):
-        if exchange.request is not None and isinstance(exchange.request.body, dict) and not row.stream_options:
-            assert "stream_options" not in exchange.request.body
+        assert row.stream_options or "stream_options" not in asked_body(exchange)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import attrs
 import pytest
 from dialect_exchanges import VERIFIED, exchanges_of
 from dialect_values import DOCUMENTED, ENABLED, OTHERS
-from plain_reading import plain_answer, seen_in
+from plain_reading import Json, asked_body, part_of, plain_answer, seen_in
 from recorded import Recording
 
 from penstock.policy.tool_ids import fits
@@ -27,78 +27,78 @@ ACTING = [
 ]
 """What a row says of requests. What it says of answers is compared as a whole."""
 
-Shows = Callable[[Dialect, Recording, dict[str, Any]], bool]
+Shows = Callable[[Dialect, Recording, Json], bool]
 
 
-def shows_address(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+def shows_address(row: Dialect, recording: Recording, _body: Json) -> bool:
     assert recording.request is not None
     return row.base_url is not None and row.base_url.endswith(
         f"://{recording.request.host}{recording.request.path.removesuffix('/chat/completions')}"
     )
 
 
-def shows_host(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+def shows_host(row: Dialect, recording: Recording, _body: Json) -> bool:
     return recording.request is not None and row.hosts == (recording.request.host,)
 
 
-def shows_key_header(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+def shows_key_header(row: Dialect, recording: Recording, _body: Json) -> bool:
     return recording.request is not None and row.key_header in recording.request.headers
 
 
-def shows_deployment(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+def shows_deployment(row: Dialect, recording: Recording, _body: Json) -> bool:
     return row.deployments and recording.request is not None and "/deployments/" in recording.request.path
 
 
-def shows_limit(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+def shows_limit(row: Dialect, recording: Recording, body: Json) -> bool:
     return row.limit in body and recording.response.status == 200
 
 
-def shows_least_output(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+def shows_least_output(row: Dialect, recording: Recording, body: Json) -> bool:
     usage = plain_answer(recording).usage or {}
     return bool(body["max_tokens"] < row.least_output == usage["completion_tokens"])
 
 
-def shows_usage_unasked(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+def shows_usage_unasked(row: Dialect, recording: Recording, body: Json) -> bool:
     unasked = recording.streamed and "stream_options" not in body and plain_answer(recording).usage is not None
     return unasked and not row.stream_options
 
 
-def shows_seed(row: Dialect, _recording: Recording, body: dict[str, Any]) -> bool:
+def shows_seed(row: Dialect, _recording: Recording, body: Json) -> bool:
     return row.seed in body
 
 
-def shows_forced_tool(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+def shows_forced_tool(row: Dialect, recording: Recording, body: Json) -> bool:
     return body["tool_choice"] == row.forced_tool and bool(plain_answer(recording).calls)
 
 
-def shows_no_force(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+def shows_no_force(row: Dialect, recording: Recording, body: Json) -> bool:
     asked = body["tool_choice"] == "required" and body["thinking"] == ENABLED["thinking"]
     return asked and recording.response.status == 400 and not row.forces_while_thinking
 
 
-def shows_no_vision(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+def shows_no_vision(row: Dialect, recording: Recording, body: Json) -> bool:
     pictured = any("image_url" in str(message["content"]) for message in body["messages"])
     return not row.vision and pictured and recording.response.status == 400
 
 
-def shows_schema(row: Dialect, recording: Recording, body: dict[str, Any]) -> bool:
+def shows_schema(row: Dialect, recording: Recording, body: Json) -> bool:
     return (
         bool(row.json_schema) and body["response_format"]["type"] == "json_schema" and recording.response.status == 200
     )
 
 
-def shows_thinking(row: Dialect, _recording: Recording, _body: dict[str, Any]) -> bool:
+def shows_thinking(row: Dialect, _recording: Recording, _body: Json) -> bool:
     """All that was recorded of its wishes to think is what would be sent for them; this one has all the fields."""
     return all(says_as_recorded(row, each) for each in exchanges_of(row))
 
 
-def shows_reasoning_back(row: Dialect, _recording: Recording, body: dict[str, Any]) -> bool:
+def shows_reasoning_back(row: Dialect, _recording: Recording, body: Json) -> bool:
     # Where more than one field was sent, it is the one that the provider itself uses.
     sent = any(message.get(row.reasoning_back) for message in body["messages"])
     return sent and row.reasoning_back in row.seen.reasoning
 
 
-def shows_ids(row: Dialect, recording: Recording, _body: dict[str, Any]) -> bool:
+def shows_ids(row: Dialect, recording: Recording, _body: Json) -> bool:
     form, calls = row.tool_call_id, plain_answer(recording).calls
     return (
         form is not None
@@ -126,18 +126,17 @@ SHOWS: Mapping[str, Shows] = {
 }
 
 
-def wish_of(body: dict[str, Any]) -> Any:
+def wish_of(body: Json) -> Any:
     """What a recorded body asks of thinking, in penstock's words; None for nothing."""
-    switch = body.get("thinking")
-    if switch is not None and switch["type"] == "disabled":
+    if part_of(body, "thinking").get("type") == "disabled":
         return "off"
-    asked: dict[str, Any] = body.get("reasoning") or {}
+    asked = part_of(body, "reasoning")
     return body.get("reasoning_effort") or asked.get("effort") or asked.get("max_tokens")
 
 
 def says_as_recorded(row: Dialect, recording: Recording) -> bool:
-    body = recording.request.body if recording.request is not None else None
-    if not isinstance(body, dict) or recording.response.status != 200 or (wish := wish_of(body)) is None:
+    body = asked_body(recording)
+    if recording.response.status != 200 or (wish := wish_of(body)) is None:
         return True
     sent = thinking_fields(ChatRequest("q", thinking=wish), model_of(body["model"]), row)
     told = {name: body[name] for name in ("thinking", "reasoning", "reasoning_effort") if name in body}
@@ -159,8 +158,7 @@ def _wrong(row: Dialect, field: str) -> str:
         documented = DOCUMENTED[row.name]
         return "" if field in documented and documented[field] == value else f"{field} is documented otherwise"
     (recording,) = [each for each in exchanges_of(row) if each.id == source]
-    body = recording.request.body if recording.request is not None else None
-    shown = SHOWS[field](row, recording, body if isinstance(body, dict) else {})
+    shown = SHOWS[field](row, recording, asked_body(recording))
     return "" if shown else f"{field} is not what {source} shows"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from dialect_exchanges import ASKED, BY_FOLDER, codec_of
+from plain_reading import asked_body, objects
 from recorded import Recording
 
 from penstock.types import ChatRequest, Message, Target, Thinking, ToolCall, ToolResult
@@ -29,8 +30,7 @@ def sent(row: Dialect, **fields: Any) -> dict[str, Any]:
 RECORDED_REASONING = [
     (exchange, message)
     for exchange in ASKED
-    if exchange.request is not None
-    for message in exchange.request.body["messages"]
+    for message in objects(asked_body(exchange), "messages")
     if message["role"] == "assistant" and (message.get("reasoning_content") or message.get("reasoning"))
 ]
 
@@ -160,7 +160,7 @@ def test_what_a_dialect_adds_of_its_own_takes_no_bound_away(row: Dialect) -> Non
         for choice in (None, "required"):
             asked = ChatRequest(
                 [Message.user("q"), Message.assistant("The ")],
-                thinking=wish,  # type: ignore[arg-type]  # a row of the table
+                thinking=wish,
                 tools=TOOLS,
                 tool_choice=choice,
                 seed=1,
