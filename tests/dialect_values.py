@@ -36,11 +36,11 @@ DOCUMENTED: Mapping[str, Mapping[str, Any]] = {
         "limit": "max_completion_tokens",
         "reasoning_back": "reasoning",
     },
-    "deepseek": {"key_variable": "DEEPSEEK_API_KEY", "json_schema": False},
+    "deepseek": {"key_variable": "DEEPSEEK_API_KEY", "json_schema": False, "wants_reasoning": True},
     "groq": {
         "key_variable": "GROQ_API_KEY",
         "url_variable": "GROQ_BASE_URL",
-        "reasoning_back": None,
+        "reasoning_back": "reasoning",
         "prefill": {},
     },
     "huggingface": {"key_variable": "HF_TOKEN"},
@@ -60,6 +60,8 @@ DOCUMENTED: Mapping[str, Mapping[str, Any]] = {
         "key_variable": "MISTRAL_API_KEY",
         "thinking": ThinkingForm(words={"low": "high", "medium": "high"}, off={"reasoning_effort": "none"}),
         "reasoning_back": "content",
+        "user_after_tool": False,
+        "names": False,
     },
     "moonshot": {
         "hosts": ("api.moonshot.cn",),
@@ -68,6 +70,7 @@ DOCUMENTED: Mapping[str, Mapping[str, Any]] = {
         "forces_while_thinking": False,
         "thinking": ThinkingForm(level=(), on=ENABLED, off=DISABLED),
         "reasoning_back": "reasoning_content",
+        "wants_reasoning": True,
         "prefill": {"partial": True},
     },
     "ollama": {
@@ -134,6 +137,9 @@ OTHERS: Mapping[str, tuple[Any, ...]] = {
         ThinkingForm(off={"reasoning_effort": "none"}),
     ),
     "reasoning_back": (None, "as it came", "reasoning", "reasoning_content", "content"),
+    "wants_reasoning": (True, False),
+    "user_after_tool": (True, False),
+    "names": (True, False),
     "tool_call_id": (None, ToolCallIdForm(longest=40), ToolCallIdForm(symbols="", shortest=9, longest=9)),
     "prefill": (None, {}, {"partial": True}, {"prefix": True}),
 }

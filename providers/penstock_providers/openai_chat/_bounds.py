@@ -82,7 +82,7 @@ _TIERS = ("auto", "default", "flex")
 """Of processing, none dearer than what prices are for. What another one costs is not known here, so it has no bound."""
 _AROUND_A_MESSAGE = 32
 """Bytes of JSON around the text of a message: its role and its name, more than the tokens that mark them."""
-_TEXT_PARTS = frozenset({"text", "refusal"})
+_TEXT_PARTS = frozenset({"text", "refusal", "thinking"})
 _TOOL_KINDS = frozenset({"function", "custom"})
 
 

@@ -132,6 +132,7 @@ class OpenAIChat(Provider):
             vision=known.vision and row.vision,
             stream_usage=self._options.reports_usage,
             thinking_parts="none" if row.reasoning_back is None else "any",
+            parts_bound_to="provider",
             tool_call_id=row.tool_call_id or (MISTRAL_IDS if is_mistral(model) else known.tool_call_id),
         )
 

@@ -27,7 +27,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 def wire_body(request: ChatRequest, target: Target, dialect: Dialect, *, stream: bool) -> Json:
     """The body as it is sent."""
     model = model_of(target.model)
-    body: Json = {"model": target.model, "messages": wire_messages(request, dialect)}
+    body: Json = {"model": target.model, "messages": wire_messages(request, target.model, dialect)}
     body |= _sampling(request, model, dialect)
     body |= _limit(request, model, dialect)
     body |= _tools(request, dialect)

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from penstock_providers.openai_chat.dialects.clouds import ALIBABA, AZURE
 from penstock_providers.openai_chat.dialects.gateways import HUGGINGFACE, OPENROUTER, TOGETHER, VENICE
 from penstock_providers.openai_chat.dialects.hosted import (
-    ALIBABA,
-    AZURE,
     CEREBRAS,
     DEEPSEEK,
     GROQ,

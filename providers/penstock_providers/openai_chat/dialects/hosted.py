@@ -8,39 +8,10 @@ from __future__ import annotations
 from penstock_providers.openai_chat._models import MISTRAL_IDS
 from penstock_providers.openai_chat.dialects.row import Dialect, Seen, ThinkingForm
 
-__all__ = ["ALIBABA", "AZURE", "CEREBRAS", "DEEPSEEK", "GROQ", "MISTRAL", "MOONSHOT", "PERPLEXITY", "XAI", "ZAI"]
+__all__ = ["CEREBRAS", "DEEPSEEK", "GROQ", "MISTRAL", "MOONSHOT", "PERPLEXITY", "XAI", "ZAI"]
 
 _IN_DETAILS = "prompt_tokens_details.cached_tokens"
 _THINKING_SWITCH = ThinkingForm(on={"thinking": {"type": "enabled"}}, off={"thinking": {"type": "disabled"}})
-
-AZURE = Dialect(
-    name="azure",
-    title="Azure OpenAI",
-    key_variable="AZURE_OPENAI_API_KEY",
-    url_variable="AZURE_OPENAI_ENDPOINT",
-    key_header="api-key",
-    deployments=True,
-    reasoning_back=None,
-    seen=Seen(
-        usage=("after the end",),
-        calls="whole",
-        cached=(_IN_DETAILS,),
-        finish=("content_filter", "length", "stop", "tool_calls"),
-        errors=("object",),
-        request_ids=("apim-request-id", "x-request-id"),
-        resets=("seconds",),
-    ),
-    recordings="azure-openai-chat",
-    sources={
-        "key_variable": "https://learn.microsoft.com/azure/ai-foundry/openai/chatgpt-quickstart",
-        "url_variable": "https://learn.microsoft.com/azure/ai-foundry/openai/chatgpt-quickstart",
-        "key_header": (
-            "azure-openai-chat/ruby_llm--fast-non-reasoning_can_handle_multiple_tool_calls_in_a_single_response--0"
-        ),
-        "deployments": "azure-openai-chat/openllmetry--test_azure-test_chat_reasoning--0",
-        "reasoning_back": "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/reasoning",
-    },
-)
 
 GROQ = Dialect(
     name="groq",
@@ -49,7 +20,7 @@ GROQ = Dialect(
     key_variable="GROQ_API_KEY",
     url_variable="GROQ_BASE_URL",
     limit="max_tokens",
-    reasoning_back=None,
+    reasoning_back="reasoning",
     prefill={},
     seen=Seen(
         reasoning=("reasoning",),
@@ -67,7 +38,7 @@ GROQ = Dialect(
         "key_variable": "https://console.groq.com/docs/quickstart",
         "url_variable": "https://pypi.org/project/groq/",
         "limit": "groq/fantasy--groq-kimi-k2-multi_tool--0",
-        "reasoning_back": "https://github.com/janhq/jan/issues/8136",
+        "reasoning_back": "https://console.groq.com/docs/api-reference",
         "prefill": "https://console.groq.com/docs/prefilling",
     },
 )
@@ -83,6 +54,7 @@ DEEPSEEK = Dialect(
     json_schema=False,
     thinking=_THINKING_SWITCH,
     reasoning_back="reasoning_content",
+    wants_reasoning=True,
     seen=Seen(
         reasoning=("reasoning_content",),
         usage=("with the end",),
@@ -103,6 +75,7 @@ DEEPSEEK = Dialect(
         "json_schema": "https://api-docs.deepseek.com/guides/json_mode",
         "thinking": "deepseek/dd-trace-py--v1-deepseek_streamed_reasoning_content--0",
         "reasoning_back": "deepseek/chatlas--test_provider_deepseek-test_deepseek_tool_variations--2",
+        "wants_reasoning": "https://api-docs.deepseek.com/guides/thinking_mode",
     },
 )
 
@@ -143,6 +116,8 @@ MISTRAL = Dialect(
     # Its models think, or do not: there is nothing between.
     thinking=ThinkingForm(words={"low": "high", "medium": "high"}, off={"reasoning_effort": "none"}),
     reasoning_back="content",
+    user_after_tool=False,
+    names=False,
     tool_call_id=MISTRAL_IDS,
     seen=Seen(
         reasoning=("content",),
@@ -165,6 +140,8 @@ MISTRAL = Dialect(
         "json_schema": "mistral/chatlas--test_provider_mistral-test_data_extraction--0",
         "thinking": "https://docs.mistral.ai/capabilities/reasoning/",
         "reasoning_back": "https://docs.mistral.ai/capabilities/reasoning/",
+        "user_after_tool": "https://docs.mistral.ai/capabilities/function_calling/",
+        "names": "https://docs.mistral.ai/api/endpoint/chat",
         "tool_call_id": "mistral/ruby_llm--stral-small-latest_can_handle_multiple_tool_calls_in_a_single_response--0",
     },
 )
@@ -228,6 +205,7 @@ MOONSHOT = Dialect(
     forces_while_thinking=False,
     thinking=ThinkingForm(on=_THINKING_SWITCH.on, off=_THINKING_SWITCH.off, level=()),
     reasoning_back="reasoning_content",
+    wants_reasoning=True,
     prefill={"partial": True},
     seen=Seen(finish=("tool_calls",)),
     recordings="moonshot-openai-compat",
@@ -239,6 +217,7 @@ MOONSHOT = Dialect(
         "forces_while_thinking": "https://platform.kimi.ai/docs/guide/kimi-k2-5-quickstart",
         "thinking": "https://platform.kimi.ai/docs/guide/kimi-k2-5-quickstart",
         "reasoning_back": "https://platform.kimi.ai/docs/guide/use-kimi-k2-thinking-model",
+        "wants_reasoning": "https://platform.kimi.ai/docs/guide/use-kimi-k2-thinking-model",
         "prefill": "https://platform.kimi.ai/docs/guide/use-partial-mode-feature-of-kimi-api",
     },
 )
@@ -268,28 +247,5 @@ ZAI = Dialect(
         "json_schema": "https://docs.z.ai/guides/capabilities/struct-output",
         "thinking": "https://docs.z.ai/guides/capabilities/thinking-mode",
         "reasoning_back": "zai-openai-compat/fantasy--zai-glm-4-7-flash-thinking-streaming--1",
-    },
-)
-
-ALIBABA = Dialect(
-    name="alibaba",
-    title="Alibaba Cloud",
-    base_url="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
-    hosts=("dashscope.aliyuncs.com",),
-    key_variable="DASHSCOPE_API_KEY",
-    limit="max_tokens",
-    thinking=ThinkingForm(
-        on={"enable_thinking": True}, off={"enable_thinking": False}, level=(), budget=("thinking_budget",)
-    ),
-    prefill={"partial": True},
-    seen=Seen(reasoning=("reasoning_content",), cached=(_IN_DETAILS,), finish=("stop",)),
-    recordings="alibaba-openai-compat",
-    sources={
-        "base_url": "alibaba-openai-compat/ai--alibaba-alibaba-reasoning--0",
-        "hosts": "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
-        "key_variable": "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
-        "limit": "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
-        "thinking": "https://www.alibabacloud.com/help/en/model-studio/deep-thinking",
-        "prefill": "https://www.alibabacloud.com/help/en/model-studio/partial-mode",
     },
 )

@@ -4,7 +4,7 @@ What a row says of requests is what is sent. Reading needs no row: reasoning, us
 wherever a server puts them. What was seen of that is written down all the same, for people and for the tests, which
 hold it against every recording of the provider.
 
-Not here: the rows (`hosted`, `gateways`, `local`).
+Not here: the rows (`hosted`, `clouds`, `gateways`, `local`).
 """
 
 from __future__ import annotations
@@ -110,6 +110,13 @@ class Dialect:
     thinking: ThinkingForm = ThinkingForm()
     reasoning_back: ReasoningBack | None = "as it came"
     """Where reasoning goes back with the message it belongs to. `content`: as parts of it. None: it is refused."""
+    wants_reasoning: bool = False
+    """A message with calls is refused without reasoning. Where there is none a blank stands for it: a conversation may
+    come from elsewhere."""
+    user_after_tool: bool = True
+    """Somebody else than the assistant may speak right after a tool."""
+    names: bool = True
+    """Who speaks may have a name."""
     tool_call_id: ToolCallIdForm | None = None
     """The ids it takes. None: those that OpenAI takes."""
     prefill: Mapping[str, Any] | None = None
