@@ -215,7 +215,7 @@ MOONSHOT = Dialect(
         "key_variable": "https://platform.kimi.ai/docs/guide/start-using-kimi-api",
         "limit": "https://platform.kimi.ai/docs/api/chat",
         "forces_while_thinking": "https://platform.kimi.ai/docs/guide/kimi-k2-5-quickstart",
-        "thinking": "https://platform.kimi.ai/docs/guide/kimi-k2-5-quickstart",
+        "thinking": "https://platform.kimi.ai/docs/api/models-overview",
         "reasoning_back": "https://platform.kimi.ai/docs/guide/use-kimi-k2-thinking-model",
         "wants_reasoning": "https://platform.kimi.ai/docs/guide/use-kimi-k2-thinking-model",
         "prefill": "https://platform.kimi.ai/docs/guide/use-partial-mode-feature-of-kimi-api",
