@@ -102,4 +102,26 @@ def _question(body: bytes, family: str) -> tuple[str, object]:
         return "json", parsed
     left_out = NOT_THE_QUESTION.get(family, NO_FIELDS)
     fields = cast("dict[str, Any]", parsed)
+    if family == "openai-chat":
+        _read_arguments(fields.get("messages"))
     return "json", {name: value for name, value in fields.items() if name not in left_out}
+
+
+def _read_arguments(messages: Any) -> None:
+    """Arguments of tool calls are JSON in a string there: the order of their fields means nothing either."""
+    for message in messages if isinstance(messages, list) else ():
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        for call in calls if isinstance(calls, list) else ():
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict) and "arguments" in function:
+                function["arguments"] = _read_text(function["arguments"])
+
+
+def _read_text(value: Any) -> tuple[str, object]:
+    """What is in a text, and what it is: no other value in its place may look like it."""
+    if not isinstance(value, str):
+        return "value", value
+    try:
+        return "json", _READER.decode(value)
+    except msgspec.DecodeError:
+        return "text", value
