@@ -107,14 +107,19 @@ def _question(body: bytes, family: str) -> tuple[str, object]:
     return "json", {name: value for name, value in fields.items() if name not in left_out}
 
 
-def _read_arguments(messages: Any) -> None:
+def _read_arguments(messages: object) -> None:
     """Arguments of tool calls are JSON in a string there: the order of their fields means nothing either."""
-    for message in messages if isinstance(messages, list) else ():
-        calls = message.get("tool_calls") if isinstance(message, dict) else None
-        for call in calls if isinstance(calls, list) else ():
-            function = call.get("function") if isinstance(call, dict) else None
-            if isinstance(function, dict) and "arguments" in function:
-                function["arguments"] = _read_text(function["arguments"])
+    for message in _tables_in(messages):
+        for call in _tables_in(message.get("tool_calls")):
+            for function in _tables_in([call.get("function")]):
+                if "arguments" in function:
+                    function["arguments"] = _read_text(function["arguments"])
+
+
+def _tables_in(items: object) -> list[dict[str, Any]]:
+    """Those of a list; none where it is no list."""
+    listed = cast("list[object]", items) if isinstance(items, list) else []
+    return [cast("dict[str, Any]", item) for item in listed if isinstance(item, dict)]
 
 
 def _read_text(value: Any) -> tuple[str, object]:
