@@ -154,7 +154,7 @@ class CallCache(Struct, eq=False):
             if not isinstance(found, Hit):
                 if found.stale is not None:
                     self._stale[stage] = found.stale
-                if isinstance(found, Leads) and found.after == "target_failed":
+                if found.after == "target_failed":
                     return GoElsewhere()
                 return await self._look_further(flight, wall, leads=isinstance(found, Leads))
             self._flight = None

@@ -242,6 +242,7 @@ class InOneGo(httpx.AsyncByteStream):
             yield piece
 
 
+@pytest.mark.slow
 @modes
 def test_where_both_answer_in_the_same_tick_one_is_shown_and_both_are_paid(mode: Mode) -> None:
     winners: Counter[str] = Counter()
@@ -641,6 +642,7 @@ class CancelAtStep(trio.abc.Instrument):
             self.scope.cancel()
 
 
+@pytest.mark.slow
 @modes
 @pytest.mark.parametrize("winner", ["probe", "hedge", "neither"])
 def test_a_hedged_probe_cancelled_at_any_point_leaves_nothing_behind(mode: Mode, winner: str) -> None:
@@ -738,6 +740,7 @@ LATENCIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stream", "complete"])
 @pytest.mark.parametrize("known", [None, 0.4, 9.0], ids=["nothing known", "usually quick", "usually slow"])
 @pytest.mark.parametrize("name", LATENCIES)
@@ -773,6 +776,7 @@ def test_a_target_that_is_well_again_carries_the_traffic_again_whatever_time_it_
     run(main)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stream", "complete"])
 @pytest.mark.parametrize("known", [None, 0.4, 9.0], ids=["nothing known", "usually quick", "usually slow"])
 def test_a_target_that_stays_silent_for_an_hour_costs_few_second_attempts_and_little_waiting(

@@ -292,6 +292,7 @@ def test_of_a_ledger_that_was_not_asked_nothing_is_claimed() -> None:
     run(main)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     limit=st.integers(1, 9_000),

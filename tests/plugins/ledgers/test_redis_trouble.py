@@ -283,6 +283,7 @@ def test_content_of_another_version_is_left_alone(valkey: Valkey) -> None:
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_a_cluster_is_followed_to_the_node_that_has_the_ledger(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()

@@ -275,6 +275,7 @@ def test_a_window_of_another_zone_begins_with_what_its_siblings_in_the_file_have
     told(path, wall, first, second)
 
 
+@pytest.mark.slow
 def test_what_counts_no_more_is_deleted_in_time(path: Path, wall: Wall) -> None:
     async def story(store: LedgerStore) -> None:
         for n in range(2_500):
@@ -302,6 +303,7 @@ def test_the_wal_is_put_into_the_file_when_nothing_is_asked(path: Path, wall: Wa
     told(path, wall, story)
 
 
+@pytest.mark.slow
 def test_the_wal_stays_small_under_load(path: Path, wall: Wall) -> None:
     async def story(store: LedgerStore) -> None:
         for batch in range(60):
