@@ -114,6 +114,7 @@ async def text_of(kernel: penstock.Kernel, *, streamed: bool) -> tuple[str, str]
     return text, stream.response.cache
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [0, 500])
 def test_a_thousand_identical_calls_make_one_upstream_call(streams: int) -> None:
     async def main() -> None:
