@@ -30,7 +30,8 @@ from penstock_plugins.rehearsal import Statistics
 SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 PROCESSES, CALLS, SECONDS = (8, 64, 60.0) if SOAK else (3, 16, 2.0)
 PROGRAM = Path(__file__).parents[2] / "kernel_process.py"
-LEASE = 2.0 if SOAK else 1.0
+LEASE, TIMEOUT = (10.0, 5.0) if SOAK else (2.0, 1.0)
+"""Seconds: of a hold that nobody renews, and for one batch at the store."""
 PATIENCE = 300.0 if SOAK else 60.0
 """Seconds within which calls must come."""
 ACCOUNTS = 100
@@ -80,7 +81,7 @@ def written(folder: Path, upstream: str, table: str, zone: str) -> Path:
         f"[budget]\nhold_wait = 0.2\nlimits = [{{ {limit}, tokens = {TOKENS * ACCOUNTS} }}]\n"
         f'[accounts."tokens/*"]\nlimits = [{{ {limit}, tokens = {TOKENS} }}]\n'
         f'[accounts."money/*"]\nlimits = [{{ {limit}, usd = {NANO_USD / 1e9:.9f} }}]\n'
-        f"[ledger]\nlease = {LEASE}\n{table}\n"
+        f"[ledger]\nlease = {LEASE}\ntimeout = {TIMEOUT}\n{table}\n"
     )
     file.write_text(tables + "".join(account.table() for account in accounts(ACCOUNTS)))
     return file
