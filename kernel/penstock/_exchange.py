@@ -64,6 +64,10 @@ class Exchange:
         """UTF-8 bytes of text, thinking and arguments that came as a stream."""
         return self._answer.streamed_bytes if self._answer else 0
 
+    def streamed_tokens(self) -> int | None:
+        """The tokens of the same, counted exactly; None where nothing can."""
+        return self._answer.text.tokens() if self._answer and self._answer.text else None
+
     @property
     def partial(self) -> str:
         """The text a stream has brought so far."""

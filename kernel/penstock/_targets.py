@@ -13,6 +13,7 @@ from msgspec import Struct
 from penstock._config import Config, TargetConfig, Timeouts
 from penstock._config_checks import is_header_name
 from penstock._secrets import Secret
+from penstock._token_counter import TokenCounter
 from penstock.abc import Provider
 from penstock.policy.bound import OutputRange
 from penstock.policy.routing import key_scope, target_scope
@@ -124,11 +125,17 @@ class TargetBook:
     """Makes live targets from names and keeps them."""
 
     def __init__(
-        self, config: Config, providers: Mapping[str, LiveProvider], price: Callable[[TargetConfig], Price | None]
+        self,
+        config: Config,
+        providers: Mapping[str, LiveProvider],
+        price: Callable[[TargetConfig], Price | None],
+        tokenizer: Callable[[str, str], TokenCounter | None],
     ) -> None:
+        """`tokenizer` is asked for a model and the kind of its provider."""
         self._config = config
         self._providers = providers
         self._price = price
+        self._tokenizer = tokenizer
         self._targets: dict[str, LiveTarget] = {}
 
     def target(self, name: str) -> LiveTarget:
@@ -153,6 +160,7 @@ class TargetBook:
                 params=dict(config.params),
                 headers=tuple(config.headers.items()),
                 default_max_tokens=config.default_max_tokens,
+                count_tokens=self._tokenizer(config.model, self._config.providers[config.provider].kind),
             ),
             provider=provider,
             phases=_phases(timeouts),

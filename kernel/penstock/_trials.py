@@ -98,11 +98,12 @@ class Trials:
         """An attempt that is about to run. `asked` is the request before the budget had its say."""
         engine, target = self.engine, self.call.targets[stage]
         waited, self.books.waited = self.books.waited, 0.0
-        bound, output_bound = self.hold.bounds(stage)
+        bound, likely, output_bound = self.hold.bounds(stage)
         running = Running(
             target=target,
-            number=self.books.begin(bound),
+            number=self.books.begin(bound, likely),
             bound=bound,
+            likely=likely,
             output_bound=output_bound,
             price=target.price if (offer := self.hold.offer(stage)) is None else offer.price,
             request=asked,
@@ -277,6 +278,7 @@ class Trials:
             usage=usage,
             complete=completion is not None,
             streamed_bytes=exchange.streamed_bytes,
+            streamed_tokens=exchange.streamed_tokens,
             first_token=exchange.first_token_at,
             request_id=exchange.request_id,
             status=exchange.status,
@@ -331,7 +333,8 @@ def _meter(attempt: AttemptRun) -> Meter | None:
     running = attempt.running
     if running.bound is None or running.output_bound is None:
         return None
-    return Meter(running.bound, running.output_bound, running.price, running.started_wall)
+    count = attempt.target.wire.count_tokens
+    return Meter(running.bound, running.output_bound, running.price, running.started_wall, count)
 
 
 def _came_late(attempt: AttemptRun) -> bool:
