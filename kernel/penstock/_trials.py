@@ -13,7 +13,7 @@ import trio
 
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race, unwrapped
-from penstock._books import Books, Running
+from penstock._books import Books, Running, action_key
 from penstock._engine import Engine
 from penstock._events import AttemptEnded
 from penstock._exchange import Exchange
@@ -63,6 +63,8 @@ class Trials:
     """The consumer was never told to drop it."""
     prefill_refused: set[int] = attrs.Factory(set[int])
     """Stages whose target would not go on from a prefix."""
+    hung_up: set[int] = attrs.Factory(set[int])
+    """Stages whose last attempt was on a kept connection that had been closed."""
 
     def __attrs_post_init__(self) -> None:
         self.forget()
@@ -268,6 +270,10 @@ class Trials:
         completion, error, late = attempt.completion, attempt.error, attempt.streamed and _came_late(attempt)
         outcome = error.kind if error else "ok" if completion else "cancelled"
         usage = completion.usage if completion else exchange.usage
+        again = attempt.stage in self.hung_up
+        self.hung_up.discard(attempt.stage)
+        if error is not None and action_key(error) == "reused_connection_closed":
+            self.hung_up.add(attempt.stage)
         before = self.books.charged
         told = self.books.close(
             running,
@@ -291,6 +297,7 @@ class Trials:
             error=error,
             slow=late and self.elsewhere(attempt.stage) is not None,
             overtaken=attempt.overtaken,
+            again=again,
         )
         charged = self.books.charged - before
         engine.router.settled(target.provider.name, charged.nano_usd, running.withdrawn)
