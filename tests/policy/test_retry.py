@@ -132,6 +132,14 @@ def test_an_attempt_that_lost_to_a_faster_one_is_one_of_those_allowed_and_nothin
     assert walk.next(0.0) == Stop("spent")
 
 
+def test_a_target_that_was_overtaken_does_not_keep_the_turn_that_it_had() -> None:
+    walk = cascade(*TWO)
+    fail(walk, 0, "reused_connection_closed")
+    assert walk.next(0.0) == Try(0)
+    walk.overtaken(0)
+    assert walk.next(0.0) == Try(1)
+
+
 def test_a_server_that_forbids_retries_is_left_at_once() -> None:
     walk = cascade(*TWO)
     walk.failed(0, "server_error", now=0.0, jitter=0.0, should_retry=False)

@@ -382,6 +382,8 @@ class Cascade:
         """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error."""
         self.lost(stage)
         self._progress[stage].last_resort = True
+        if self._staying == stage:
+            self._staying = None
 
     def lost(self, stage: int) -> None:
         """An attempt at `stage` was cut off for another that was faster, and says nothing of its target."""
