@@ -291,7 +291,8 @@ class Cascade:
         at, progress = ready[self._staying], self._progress[self._staying]
         if at > max(now, progress.not_before) and not progress.patient:
             return None  # it is worse than this call knew: its circuit has opened, and others need not wait for it
-        if self._had_its_share(self._staying) and any(other <= at for other in self._unstrained(ready).values()):
+        strain = self._strain(self._staying)
+        if any(other <= at and self._strain(stage) < strain for stage, other in ready.items()):
             return None
         if at <= now:
             return Try(self._staying)
@@ -306,34 +307,27 @@ class Cascade:
         """
         first_choice = {stage: at for stage, at in ready.items() if not self._progress[stage].last_resort}
         in_time = {stage: at for stage, at in first_choice.items() if at < self._deadline}
-        for choice in (self._unstrained(in_time), in_time, ready):
-            for stage, at in choice.items():
-                if at <= now:
-                    return Try(stage)
         for choice in (in_time, ready):
+            if now_ready := [stage for stage, at in choice.items() if at <= now]:
+                return Try(min(now_ready, key=self._strain))
             soonest = min(choice, key=lambda stage: (choice[stage], stage), default=None)
             if soonest is not None and choice[soonest] < self._deadline:
                 return Wait(choice[soonest], soonest)
         return Stop("no_time", min(ready.values()))
 
-    def _unstrained(self, ready: Mapping[int, float]) -> dict[int, float]:
-        """Those of them that this call has asked neither in vain and at length, nor as often as one call should."""
-        return {
-            stage: at
-            for stage, at in ready.items()
-            if not self._progress[stage].last_resort and not self._had_its_share(stage)
-        }
+    def _strain(self, stage: int) -> int:
+        """Of stages that can go, those with less go first: 0, or 1 where its target or provider had its share of this
+        call's failures, or 2 where it kept the call waiting for nothing.
 
-    def _had_its_share(self, stage: int) -> bool:
-        """True where one failure more of this call alone could be the one that its breaker would open at.
-
-        It does not, as long as no other call has failed there: so this one asks others first, and leaves the last word
-        to the next.
+        One failure more than its share might be the one that a breaker opens at, and does not as long as no other call
+        has failed there: so this call asks others first, and leaves the last word to the next.
         """
-        share, blamed = self._stages[stage], self._blamed
-        return (
-            blamed[Blame.TARGET, share.target] >= share.target_share
-            or blamed[Blame.PROVIDER, share.provider] >= share.provider_share
+        if self._progress[stage].last_resort:
+            return 2
+        scopes, blamed = self._stages[stage], self._blamed
+        return int(
+            blamed[Blame.TARGET, scopes.target] >= scopes.target_share
+            or blamed[Blame.PROVIDER, scopes.provider] >= scopes.provider_share
         )
 
     def failed(
