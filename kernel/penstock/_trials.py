@@ -5,6 +5,7 @@ Not here: which target is next, and what a failure means for the cascade (`_call
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -15,7 +16,7 @@ from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race, unwrapped
 from penstock._books import Books, Running, action_key
 from penstock._engine import Engine
-from penstock._events import AttemptEnded
+from penstock._events import AttemptEnded, StreamEndLost
 from penstock._exchange import Exchange
 from penstock._fitting import CallFitting, with_signer
 from penstock._health import Permit, tell_health
@@ -31,6 +32,8 @@ from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
 
 __all__ = ["Trials"]
+
+logger = logging.getLogger("penstock")
 
 FRESH = Fresh()
 
@@ -306,6 +309,9 @@ class Trials:
         cut = isinstance(error, BudgetCutError)
         if self.call.chain and (completion is not None or cut) and usage is not None:
             self._teach(attempt, usage)
+        if completion is not None and exchange.end_lost is not None:
+            logger.debug("%s: the answer was whole, its end was not: %s", target.name, exchange.end_lost)
+            engine.events.emit(StreamEndLost(self.call.id, target.name, exchange.end_lost))
         if engine.events.heard:
             engine.events.emit(
                 AttemptEnded(
