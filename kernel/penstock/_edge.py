@@ -131,7 +131,7 @@ def _is_of_h11(error: BaseException | None) -> bool:
     that broke nothing does, and nothing needs to: both are the rest of an answer that does not come.
     """
     while error is not None and not isinstance(error, h11.RemoteProtocolError):
-        error = error.__cause__
+        error = error.__cause__ or error.__context__  # its pool says `from None`
     return error is not None
 
 

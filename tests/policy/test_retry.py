@@ -350,7 +350,7 @@ class Walk(RuleBasedStateMachine):
         if self.step.stage not in timed_out:
             return
         others = [at for at in range(len(self.stages)) if at not in timed_out and self.may_try(at)]
-        ready = {at: max(self.not_before.get(at, 0.0), self.unavailable.get(at, 0.0)) for at in others}
+        ready = {at: max(self.rested.get(at, 0.0), self.unavailable.get(at, 0.0)) for at in others}
         assert all(at > self.now for at in ready.values()), "another target could have gone now"
         assert math.inf not in ready.values()
 
