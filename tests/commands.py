@@ -161,7 +161,9 @@ def run_in_terminal(
 ) -> tuple[int, str]:
     """Runs it in a terminal of 80 columns and 30 rows; returns its code and everything that was drawn.
 
-    Where `interrupt_at` appears, Ctrl-C is pressed; where the first of `types` does, the second is typed.
+    Where `interrupt_at` appears, Ctrl-C is pressed, and again after each 5 s in which nothing came of it: Python does
+    not see a signal that comes just before it begins to read from a terminal. Where the first of `types` appears, the
+    second is typed.
     """
     ours, theirs = pty.openpty()
     size = {"COLUMNS": "80", "LINES": "30", "TERM": "xterm-256color"}
@@ -186,9 +188,12 @@ def _drawn(
     process: subprocess.Popen[bytes], terminal: int, interrupt_at: str | None, types: tuple[str, str] | None
 ) -> str:
     drawn = b""
+    interrupted = False
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        if not select.select([terminal], [], [], 1.0)[0]:
+        if not select.select([terminal], [], [], 5.0)[0]:
+            if interrupted:
+                process.send_signal(signal.SIGINT)
             continue
         try:
             read = os.read(terminal, 65_536)
@@ -199,7 +204,7 @@ def _drawn(
         drawn += read
         if interrupt_at is not None and interrupt_at in drawn.decode(errors="ignore"):
             process.send_signal(signal.SIGINT)
-            interrupt_at = None
+            interrupted, interrupt_at = True, None
         if types is not None and types[0] in drawn.decode(errors="ignore"):
             os.write(terminal, types[1].encode())
             types = None
