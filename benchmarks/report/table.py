@@ -102,7 +102,8 @@ def imports(section: Figures) -> Iterator[str]:
 
 
 def slow_consumers(section: Figures) -> Iterator[str]:
-    yield f"{section['streams']} open streams to consumers that stopped: {section['kib_each']} KiB each"
+    tls = f"{section['tls_kib_each']} KiB" if "tls_kib_each" in section else section["tls"]
+    yield f"{section['streams']} open streams, each of a consumer that stopped: {section['kib_each']} KiB; TLS: {tls}"
 
 
 def scale(section: Figures) -> Iterator[str]:

@@ -35,12 +35,12 @@ SETTLING_S = 0.2
 """For a stream that nobody reads on: until all that it may keep in memory is full."""
 
 
-def settings(origin: str, kind: str, options: dict[str, int]) -> dict[str, Any]:
+def settings(origin: str, kind: str, options: dict[str, str]) -> dict[str, Any]:
     """Everything on, in memory."""
     day = {"per": "day", "tokens": 10**12}
     request = {"per": "request", "input_tokens": 10**6}
     limits = {"limits": [day, request]}
-    targets, cascade = options.get("targets", 3), options.get("cascade", 3)
+    targets, cascade = int(options.get("targets", 3)), int(options.get("cascade", 3))
     names = [OPENAI_MODEL, "gpt-4o-mini", "gpt-4.1", *(f"model-{at}" for at in range(3, max(targets, cascade)))]
     price = {"input": 2.5, "output": 10.0}
     declared = {f"target-{at}": {"provider": "openai", "model": name, "price": price} for at, name in enumerate(names)}
@@ -49,7 +49,7 @@ def settings(origin: str, kind: str, options: dict[str, int]) -> dict[str, Any]:
         "providers": {
             "openai": {"base_url": f"{origin}/{kind}/v1", "api_key": "sk-bench"},
             "anthropic": {"base_url": f"{origin}/{kind}", "api_key": "sk-bench"},
-            "held": {"kind": "openai", "base_url": f"{origin}/burst/v1", "api_key": "sk-bench"},
+            "held": held_provider(origin, options),
         },
         "targets": declared,
         "routes": {
@@ -61,6 +61,14 @@ def settings(origin: str, kind: str, options: dict[str, int]) -> dict[str, Any]:
         "accounts": {"team": limits, "team/*": limits},
         "cache": {"store": "memory", "when": "deterministic"},
     }
+
+
+def held_provider(origin: str, options: dict[str, str]) -> dict[str, Any]:
+    """Whose streams nobody reads: behind TLS where a port of a TLS front is given."""
+    provider = {"kind": "openai", "base_url": f"{origin}/burst/v1", "api_key": "sk-bench"}
+    if "tls" in options:
+        provider |= {"base_url": f"https://127.0.0.1:{options['tls']}/burst/v1", "ca_file": options["ca"]}
+    return provider
 
 
 def jobs_of(kernel: penstock.Kernel, streams: AsyncExitStack, *, accounts: int) -> Jobs:
@@ -114,7 +122,7 @@ def jobs_of(kernel: penstock.Kernel, streams: AsyncExitStack, *, accounts: int) 
 async def opened_with(origin: str, kind: str, changes: dict[str, Any]) -> AsyncGenerator[Jobs]:
     """A kernel whose configuration has these sections instead. Files that it keeps are in a folder of their own."""
     kind, _, said = kind.partition("?")
-    options = {name: int(value) for name, value in parse_qsl(said)}
+    options = dict(parse_qsl(said))
     tables = settings(origin, "now" if kind == "hit" else kind, options) | changes
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -124,4 +132,4 @@ async def opened_with(origin: str, kind: str, changes: dict[str, Any]) -> AsyncG
                 raise NotBuiltError(", ".join(f"[{name}]" for name in changes) + " is not in this version") from None
             raise
         async with penstock.open_kernel(config) as kernel, AsyncExitStack() as streams:
-            yield jobs_of(kernel, streams, accounts=options.get("accounts", 1))
+            yield jobs_of(kernel, streams, accounts=int(options.get("accounts", 1)))
