@@ -86,8 +86,7 @@ def gathered(bench: Bench, sections: dict[str, Any]) -> dict[str, Any]:
         "excluded": EXCLUDED,
         "void": sections.get("calls", {}).get("void", []),
         "rows": {
-            name: {"title": ROSTER[name].title, "status": bench.missing.get(name, "measured")}
-            | bench.told.get(name, {})
+            name: {"title": ROSTER[name].title, "status": bench.status(name)} | bench.told.get(name, {})
             for name in bench.rows
         },
         "sections": sections,
@@ -117,7 +116,7 @@ def write(figures: dict[str, Any], out: Path) -> None:
     print(said, end="")
     (out / "figures.txt").write_text(said)
     (out / "figures.json").write_text(json.dumps(figures, indent=1))
-    if "calls" in figures["sections"]:
+    if "rows" in figures["sections"].get("calls", {}):
         (out / "calls.svg").write_text(drawn(figures))
 
 

@@ -27,12 +27,12 @@ class Trial:
 
     row: str
     column: str
-    order: Order
+    order: Order = field(hash=False)
 
 
 @dataclass
 class Bench:
-    """The upstream, and the rows that could be started. What could not is in `missing`, with its reason."""
+    """The upstream, and the workers of the rows that have been started."""
 
     upstream: Upstream
     core: int | None
@@ -43,6 +43,9 @@ class Bench:
     """Small sizes: the form of the figures is right, and they mean nothing."""
     workers: dict[tuple[str, str], Worker] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    """Rows that cannot be measured at all."""
+    failed: dict[str, list[str]] = field(default_factory=dict)
+    """What else of a row could not be measured."""
     told: dict[str, Figures] = field(default_factory=dict)
     """What the rows say of themselves."""
 
@@ -85,6 +88,12 @@ class Bench:
         """The process of a variant has done its part."""
         self.workers.pop((row, variant)).close()
 
+    def status(self, row: str) -> str:
+        """Whether there are figures of it, and why not."""
+        if row in self.missing:
+            return self.missing[row]
+        return f"failed at {'; '.join(self.failed[row])}" if row in self.failed else "measured"
+
     def measured(self, trial: Trial, variant: str = "") -> Figures | None:
         """One measurement, and what the upstream took for it. None where the row failed, now or before."""
         worker = self.worker(trial.row, variant)
@@ -94,7 +103,8 @@ class Bench:
         try:
             seen = worker.told(trial.order)
         except WorkerFailedError as reason:
-            self.missing[trial.row] = f"failed at {trial.column}: {reason}"
+            self.failed.setdefault(trial.row, []).append(f"{trial.column}: {reason}")
+            self.dismiss(trial.row, variant)  # it may be in any state: whatever comes next begins anew
             return None
         if "not_built" in seen:
             self.missing[trial.row] = f"not built: {seen['not_built']}"
@@ -105,10 +115,14 @@ class Bench:
     def interleaved(self, trials: list[Trial], rounds: int | None = None) -> dict[str, dict[str, Figures]]:
         """Medians over rounds, in each of which every trial has its turn; the first only warms up."""
         seen: dict[tuple[str, str], list[Figures]] = {}
+        lost: set[Trial] = set()
         for at in range((rounds or self.rounds) + 1):
             for trial in trials:
-                figures = self.measured(trial)
-                if figures is not None and at:
+                figures = self.measured(trial) if trial not in lost else None
+                if figures is None:
+                    lost.add(trial)
+                    seen.pop((trial.row, trial.column), None)
+                elif at:
                     seen.setdefault((trial.row, trial.column), []).append(figures)
             print(".", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)

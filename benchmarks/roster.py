@@ -39,7 +39,11 @@ ENVIRONMENTS = {
         Environment("aiohttp", ("aiohttp==3.14.5",), "its wheel brings the parser in C"),
         Environment("openai", ("openai==3.57.0",), "as it comes: its own choice of HTTP client"),
         Environment("anthropic", ("anthropic==2.14.0",), "as it comes: its own choice of HTTP client"),
-        Environment("litellm", ("litellm==1.110.2",), "as it comes: it brings aiohttp for its transport"),
+        Environment(
+            "litellm",
+            ("litellm==1.110.2", "fastapi==0.165.0"),
+            "as it comes: it brings aiohttp for its transport; its cache imports fastapi, which it does not bring",
+        ),
         Environment("tensorzero", ("tensorzero==2026.6.0",), "the last release; the gateway in Rust is in its wheel"),
         Environment("pydantic-ai", ("pydantic-ai-slim[openai]==2.68.0",), "slim: the model classes, and one provider"),
         Environment("langchain", ("langchain==1.5.2", "langchain-openai==1.7.4"), "releases that go together"),

@@ -18,7 +18,7 @@ BAR, GAP, TOP = 9, 8, 46
 
 
 def drawn(figures: Figures) -> str:
-    """An SVG. Raises KeyError where the run has no figures of calls."""
+    """An SVG. The run must have figures of calls."""
     rows = figures["sections"]["calls"]["rows"]
     shown = sorted(
         (name for name in ROSTER if all(level in rows.get(name, {}) for level, _ in LEVELS)),

@@ -83,10 +83,15 @@ def waiting(section: Figures) -> Iterator[str]:
 
 def streams(section: Figures) -> Iterator[str]:
     rows = cpu(section["rows"])
-    kinds = list(dict.fromkeys(column.split()[0] for row in rows.values() for column in row))
-    for kind in kinds:
-        of_kind = {name: {at: cost for at, cost in row.items() if at.startswith(kind)} for name, row in rows.items()}
-        yield from table(section["unit"], {name: row for name, row in of_kind.items() if row})
+    groups = list(dict.fromkeys(group_of(column) for row in rows.values() for column in row))
+    for group in groups:
+        of_group = {name: {at: us for at, us in row.items() if group_of(at) == group} for name, row in rows.items()}
+        yield from table(section["unit"], {name: row for name, row in of_group.items() if row})
+
+
+def group_of(column: str) -> tuple[str, bool]:
+    """The kind of stream; the commit policies are a table of their own."""
+    return column.partition(" ")[0], "," in column
 
 
 def hits(section: Figures) -> Iterator[str]:

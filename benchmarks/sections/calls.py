@@ -20,6 +20,8 @@ def measured(bench: Bench) -> Figures:
         for row in bench.chosen(*ROSTER)
     ]
     table = bench.interleaved(trials)
+    if not table:
+        return {"missing": "; ".join(f"{row}: {bench.status(row)}" for row in bench.rows)}
     upstream = against_the_upstream(table, saturated_us)
     return {"unit": "us of CPU per call", "rows": table, "upstream": upstream, "void": void(table, upstream)}
 

@@ -22,7 +22,7 @@ def measured(bench: Bench) -> Figures:
         sizes = (small, large // 100 if bench.reduced else large)
         costs = side_by_side(bench, what, sizes)
         if costs is None:
-            return {"missing": bench.missing.get(ROW, f"{ROW} is not among the rows of this run")}
+            return {"missing": bench.status(ROW) if ROW in bench.rows else f"{ROW} is not in this run"}
         less, more = costs
         figures[what] = {"sizes": sizes, "cpu_us": (round(less, 1), round(more, 1)), "ratio": round(more / less, 3)}
     return {"unit": "us of CPU per call, 32 at once", "sizes": figures}

@@ -23,14 +23,13 @@ ROW = "penstock_guards"
 def measured(bench: Bench) -> Figures:
     plain = kib_each(bench, "now")
     if plain is None:
-        return {"missing": bench.missing.get(ROW, f"{ROW} is not among the rows of this run")}
+        return {"missing": bench.status(ROW) if ROW in bench.rows else f"{ROW} is not in this run"}
     figures = {"unit": "KiB of resident memory per stream", "streams": opened(bench), "kib_each": plain}
     if find_spec("trustme") is None:
         return figures | {"tls": "trustme is not installed"}
     with tls_front(bench.upstream.port) as (port, folder):
         over_tls = kib_each(bench, f"now?tls={port}&ca={folder}/ca.pem")
-    # That this failed is nothing against the row: it has its figure without TLS.
-    return figures | ({"tls": bench.missing.pop(ROW)} if over_tls is None else {"tls_kib_each": over_tls})
+    return figures | ({"tls": bench.status(ROW)} if over_tls is None else {"tls_kib_each": over_tls})
 
 
 def opened(bench: Bench) -> int:
