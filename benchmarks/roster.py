@@ -41,8 +41,8 @@ ENVIRONMENTS = {
         Environment("anthropic", ("anthropic==2.14.0",), "as it comes: its own choice of HTTP client"),
         Environment(
             "litellm",
-            ("litellm==1.110.2", "fastapi==0.165.0"),
-            "as it comes: it brings aiohttp for its transport; its cache imports fastapi, which it does not bring",
+            ("litellm==1.110.2", "fastapi==0.165.0", "orjson==3.13.0", "soundfile==0.14.0"),
+            "it brings aiohttp for its transport; a hit of its cache imports the other three, of its extra for proxies",
         ),
         Environment("tensorzero", ("tensorzero==2026.6.0",), "the last release; the gateway in Rust is in its wheel"),
         Environment("pydantic-ai", ("pydantic-ai-slim[openai]==2.68.0",), "slim: the model classes, and one provider"),
