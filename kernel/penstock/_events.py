@@ -30,6 +30,7 @@ __all__ = [
     "Reloaded",
     "RetrySuppressed",
     "Shutdown",
+    "StreamEndLost",
 ]
 
 
@@ -59,8 +60,23 @@ class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
     estimated: bool = False
 
 
+class StreamEndLost(Struct, frozen=True, tag="stream_end_lost"):
+    """An answer came whole, and counts; in the place of the mark of its end, or of its usage, something else did.
+
+    `reason` is the kind of error that this would have been before: `truncated` where the connection broke, `malformed`
+    where an event or the HTTP around it could not be read, or another of a transport.
+    """
+
+    call_id: str
+    target: str
+    reason: str
+
+
 class ParametersDropped(Struct, frozen=True, tag="parameters_dropped"):
-    """A target was asked without parameters that it cannot take, by the names that `on_unsupported` uses."""
+    """A target was asked without parameters that it cannot take, by the names that `on_unsupported` uses.
+
+    `max_tokens` among them: with no more than its model can write.
+    """
 
     call_id: str
     target: str
@@ -207,6 +223,7 @@ Event: TypeAlias = (
     | ParametersDropped
     | PartsLeftOut
     | AttemptEnded
+    | StreamEndLost
     | CallEnded
     | BreakerChanged
     | CoolingDown

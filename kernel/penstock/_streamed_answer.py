@@ -15,7 +15,7 @@ import trio
 from penstock._codec_edge import CodecEdge, credible
 from penstock._incoming import AFTER_THE_END, Incoming
 from penstock.abc import Missing, StreamDecoder
-from penstock.errors import BudgetCutError, CallError, StreamBrokenError
+from penstock.errors import BudgetCutError, CallError, MalformedResponseError, StreamBrokenError
 from penstock.policy.commit import is_token
 from penstock.policy.meter import Meter, StreamedText
 from penstock.policy.replay import replayed
@@ -58,6 +58,8 @@ class StreamedAnswer:
         self.first_token_at: float | None = None
         self.usage: Usage | None = None
         """As reported so far."""
+        self.end_lost: str | None = None
+        """Of an answer that is whole all the same: the kind of what came in the place of its end."""
         self.streamed_bytes = 0
         """UTF-8 bytes of text, thinking and arguments that came."""
         self.text: StreamedText | None = None
@@ -168,6 +170,9 @@ class StreamedAnswer:
     def _ended(self, decoder: StreamDecoder) -> Completion:
         """The answer, where the bytes may end here. Raises what the decoder says of it where they may not."""
         self._edge.call(decoder.close)
+        unread = cast("object", getattr(decoder, "unread", None))
+        if isinstance(unread, MalformedResponseError):
+            self.end_lost = unread.kind
         return self._edge.completed(self._edge.call(lambda: decoder.completion))
 
     def _missing(self, decoder: StreamDecoder) -> _StillMissing:

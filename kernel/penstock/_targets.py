@@ -93,6 +93,9 @@ class LiveTarget:
     upstream_stream: UpstreamStream
     scopes: tuple[str, str, str]
     """Key, target, provider: what breaks and cools."""
+    target_share: float
+    provider_share: float
+    """How many failures one call may have them before it goes to others first, by the settings of their breakers."""
     fitting: set[Shape] = attrs.field(init=False, repr=False, factory=set[Shape])
     """Shapes of requests that fit as they are, whatever the rules."""
     outputs: dict[OutputKey, OutputTerms] = attrs.field(init=False, repr=False, factory=dict[OutputKey, OutputTerms])
@@ -151,6 +154,8 @@ class TargetBook:
     def _make(self, config: TargetConfig) -> LiveTarget:
         provider = self._providers[config.provider]
         timeouts = config.timeouts
+        scopes = (key_scope(config.provider), target_scope(config.name), provider_scope(config.provider))
+        _, target_share, provider_share = [self._config.breaker_settings(scope).share_of_a_call for scope in scopes]
         return LiveTarget(
             name=config.name,
             wire=Target(
@@ -168,7 +173,9 @@ class TargetBook:
             capabilities=_capabilities(provider, config.model),
             price=self._price(config),
             upstream_stream=config.upstream_stream,
-            scopes=(key_scope(config.provider), target_scope(config.name), provider_scope(config.provider)),
+            scopes=scopes,
+            target_share=target_share,
+            provider_share=provider_share,
         )
 
 

@@ -30,6 +30,7 @@ from hedging import (
     silent,
     two_targets,
 )
+from leaving_ledger import LeavingLedger
 from worlds import GPT, HAIKU, SONNET, good, model_of, run
 
 import penstock
@@ -364,6 +365,31 @@ def test_without_room_in_the_budget_for_two_the_probe_goes_on_alone(mode: Mode) 
             two.primary = after(9.0)
             response = await ask(kernel, mode, account="small")
             assert story(response.attempts) == [(SONNET, "ok", True, False)]
+            await nothing_is_left(kernel, two.upstream)
+
+    run(main)
+
+
+@modes
+def test_without_a_ledger_to_ask_for_two_the_probe_goes_on_alone(mode: Mode) -> None:
+    async def main() -> None:
+        two, ledger = Two(), LeavingLedger()
+        settings = two_targets(accounts={"some": {"limits": [{"per": "day", "usd": 50}]}}, ledger={"store": "leaving"})
+        async with penstock.open_kernel(settings, transport=two.upstream, plugins=[ledger]) as kernel:
+            await two.fall_silent(kernel)
+            two.primary = after(9.0)
+            responses: list[penstock.ChatResponse] = []
+
+            async def call() -> None:
+                responses.append(await ask(kernel, mode, account="some"))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await trio.sleep(1)
+                ledger.away = True
+            assert story(responses[0].attempts) == [(SONNET, "ok", True, False)]
+            ledger.away = False
+            await trio.sleep(10)
             await nothing_is_left(kernel, two.upstream)
 
     run(main)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import attrs
 
 from penstock.policy.accounts import AccountSpec, Limit
@@ -15,16 +17,18 @@ NOON = 1_777_896_000.0  # 2026-05-04 12:00 UTC
 ACCOUNTS = (AccountSpec(path="", limits=(Limit(per=Per.DAY, tokens=1_000, soft=(0.5, 0.8)),)),)
 
 
+CALLS = itertools.count()
+"""Of all processes: no two holds have one id."""
+
+
 @attrs.define
 class Process:
     book: LedgerBook
     queue: HoldQueue = attrs.Factory(lambda: HoldQueue(ACCOUNTS, lease=60.0))
-    calls: int = 0
 
     def spend(self, tokens: int) -> list[tuple[float, int]]:
         """One call; the shares that are told, with what is spent by then."""
-        self.calls += 1
-        hold_id = f"{id(self)}-{self.calls}"
+        hold_id = f"call-{next(CALLS)}"
         self.queue.ask(HoldAsk.checked(hold_id, "", [Line(tokens, 0, 0, 0)], (0, 0), None))
         self.carry_out()
         self.queue.settle(hold_id, Amount(tokens))
