@@ -64,6 +64,7 @@ from penstock.hookspecs import CacheStoreSpec, LedgerSpec, PluginTools
 from penstock.policy import breaker, budget, routing
 from penstock.policy.accounts import AccountTree
 from penstock.policy.freshness import Freshness
+from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.telemetry import NO_TELEMETRY
 
 __all__ = ["OpenKernel", "open_kernel"]
@@ -280,13 +281,17 @@ class OpenKernel:
             events.tap(plugged)
         emit = events.emit
         waiting = WaitingRoom(clock)
+
+        def retry_budget_for(provider: str) -> RetryBudgetSettings:
+            return engine.config.retry_budget_settings(provider)  # another one after a reload
+
         router, router_inbox, router_ref = open_router(
             clock,
             slots=slots,
             waiting=waiting,
             on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic())),
-            retry_budget_for=lambda provider: engine.config.retry_budget_settings(provider),  # noqa: PLW0108 - it may change
-            retry_money_of=lambda account: engine.accounts.retry_money_of(account),  # noqa: PLW0108 - as above
+            retry_budget_for=retry_budget_for,
+            retry_money_of=lambda account: engine.accounts.retry_money_of(account),  # noqa: PLW0108 - it may change
         )
         registry, registry_inbox, breaker_ref = open_breaker_registry(
             lambda scope: engine.config.breaker_settings(scope),  # noqa: PLW0108 - as above
