@@ -5,13 +5,16 @@
 Client on one core, a pre-rendered upstream on another. Rounds are interleaved; medians are printed. CPU is
 `time.process_time` of the client's process: user and system, without the upstream. Excluded: connecting (a warm-up
 round comes first), TLS, DNS. The guarded call has a cache (miss and store), three targets, and accounts three levels
-deep with day and request limits.
+deep with day and request limits. The same without limits tells what the ledger in memory adds to a call: bounds,
+hold, settle; the median of the differences within each round.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import operator
 import os
 import platform
 import statistics
@@ -29,6 +32,7 @@ import trio
 PROMPT = "why is the sky blue? " * 48
 """About 1 KB."""
 CONCURRENCY = (1, 32, 256)
+UNLIMITED = "no limits"
 Job = Callable[[], Awaitable[None]]
 
 
@@ -100,16 +104,17 @@ class Floor:
             await stream.aclose()
 
 
-def settings(port: int) -> dict[str, object]:
-    """Three targets, a cache, and accounts three deep with limits on each."""
+def settings(port: int, *, limited: bool) -> dict[str, object]:
+    """Three targets, a cache, and accounts three deep, with limits on each or on none."""
     day = {"per": "day", "tokens": 10**12}
     request = {"per": "request", "input_tokens": 10**6}
+    limits = {"limits": [day, request]} if limited else {}
     provider = {"kind": "openai", "base_url": f"http://127.0.0.1:{port}/v1", "api_key": "sk-bench"}
     return {
         "providers": {"openai": provider},
         "routes": {"default": {"cascade": ["openai/gpt-4o", "openai/gpt-4o-mini", "openai/gpt-4.1"]}},
-        "budget": {"limits": [day, request]},
-        "accounts": {"team": {"limits": [day, request]}, "team/search": {"limits": [day, request]}},
+        "budget": limits,
+        "accounts": {"team": limits, "team/search": limits},
         "cache": {"store": "memory", "when": "deterministic"},
     }
 
@@ -124,20 +129,26 @@ async def rounds(port: int, calls: int, count: int) -> dict[str, dict[int, list[
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     figures: dict[str, dict[int, list[float]]] = {}
     async with httpx.AsyncClient(limits=limits, timeout=60) as client:
-        config = penstock.Config.from_dict(settings(port))
-        async with penstock.open_kernel(config) as kernel:
+        config = penstock.Config.from_dict(settings(port, limited=True))
+        unlimited = penstock.Config.from_dict(settings(port, limited=False))
+        async with penstock.open_kernel(config) as kernel, penstock.open_kernel(unlimited) as free:
 
             async def by_httpx() -> None:
                 headers = {"content-type": "application/json"}
                 response = await client.post(url, content=request_body(numbers.next()), headers=headers)
                 response.json()
 
-            async def by_penstock() -> None:
+            async def guarded(by: penstock.Kernel) -> None:
                 prompt = f"{numbers.next()} {PROMPT}"
-                response = await kernel.complete(prompt, temperature=0, max_tokens=500, account="team/search")
+                response = await by.complete(prompt, temperature=0, max_tokens=500, account="team/search")
                 assert response.cache == "miss"
 
-            rows: dict[str, Job] = {"floor": floor.call, "httpx": by_httpx, "penstock": by_penstock}
+            rows: dict[str, Job] = {
+                "floor": floor.call,
+                "httpx": by_httpx,
+                "penstock": functools.partial(guarded, kernel),
+                UNLIMITED: functools.partial(guarded, free),
+            }
             for at in range(count + 1):
                 for concurrency in CONCURRENCY:
                     for name, job in rows.items():
@@ -174,8 +185,13 @@ def main() -> None:
     for name, row in medians.items():
         ratios = "  ".join(f"{row[n] / medians['floor'][n]:.2f}" for n in CONCURRENCY)
         print(f"{name:10}" + "".join(f"{row[n]:>10.0f}" for n in CONCURRENCY) + f"   x floor: {ratios}")
+    adds = {n: statistics.median(map(operator.sub, figures["penstock"][n], figures[UNLIMITED][n])) for n in CONCURRENCY}
+    print(
+        f"{'ledger':10}" + "".join(f"{adds[n]:>10.0f}" for n in CONCURRENCY) + "   what the memory ledger adds per call"
+    )
     if arguments.json:
-        arguments.json.write_text(json.dumps({"unit": "us of CPU per call", "medians": medians}, indent=2))
+        told = {"unit": "us of CPU per call", "medians": medians, "the memory ledger adds": adds}
+        arguments.json.write_text(json.dumps(told, indent=2))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from penstock.policy.holds import NOTHING, Amount, dearest, most_output
 from penstock.policy.ledger_pages import Bucket, HoldPage, Pages, Part, WindowPage
-from penstock.policy.ledger_room import Room, free_nano_usd, free_tokens, lacks
+from penstock.policy.ledger_room import Free, Room, free_in, lacks, rooms_of
 from penstock.policy.ledger_steps import (
     Adopt,
     Answer,
@@ -104,25 +104,32 @@ class LedgerBook:
             raise ValueError(f"outputs from {step.min_output} to {step.max_output} are no range")
         if self._over(step.windows):
             return STALE
-        uses = self._uses(step.windows)
-        least = dearest(step.lines, step.min_output)
-        lacking = lacks(uses, least)
-        behind = tuple([use.use.key for use in uses if use.use.key in barred]) if barred else ()
-        if lacking or behind:
-            hopeless = Lacking(lacking).hopeless
-            if step.waits and not hopeless:
-                barred.update(lack.key for lack in lacking)
-            shortest = dearest(step.lines, min(step.min_output, 1))
-            return Lacking(lacking, behind, not any(use.missing(shortest, but_holds=hopeless) for use in uses))
-        output, amount = step.max_output, least
-        if step.min_output < step.max_output:
-            output = most_output(step.lines, free_tokens(uses), free_nano_usd(uses), step.max_output)
+        free = self._free(step.windows)
+        output, amount = step.max_output, dearest(step.lines, step.max_output)
+        if barred or not free.takes(amount):
+            lacking = self._lacking(step, rooms_of(free.pages, step.windows), barred)
+            if lacking is not None:
+                return lacking
+            output = most_output(step.lines, free.tokens, free.nano_usd, step.max_output)
             amount = dearest(step.lines, output)
-        part = Part(amount, self._count(uses, amount))
+        part = Part(amount, self._count(free.pages, step.windows, amount))
         page = HoldPage(step.hold_id, step.account, output, [part], self.now, self.now + step.lease)
         self._remember(step.lease)
         self.pages.add_hold(page)
         return Held(output, amount)
+
+    def _lacking(self, step: Reserve, rooms: Sequence[Room], barred: set[str]) -> Lacking | None:
+        """What is in the way of the least that the step would be content with; None: there is room for it."""
+        least = dearest(step.lines, step.min_output)
+        lacking = lacks(rooms, least)
+        behind = tuple([room.use.key for room in rooms if room.use.key in barred]) if barred else ()
+        if not (lacking or behind):
+            return None
+        hopeless = Lacking(lacking).hopeless
+        if step.waits and not hopeless:
+            barred.update(lack.key for lack in lacking)
+        shortest = dearest(step.lines, min(step.min_output, 1))
+        return Lacking(lacking, behind, not any(room.missing(shortest, but_holds=hopeless) for room in rooms))
 
     def _top_up(self, step: TopUp) -> Held | Lacking | Known | Stale:
         check_amount(step.more)
@@ -133,14 +140,14 @@ class LedgerBook:
             return Held(hold.output_tokens, hold.amount)
         if self._over(step.windows):
             return STALE
-        uses = self._uses(step.windows)
-        lacking = lacks(uses, step.more)
+        pages = self._free(step.windows).pages
+        lacking = lacks(rooms_of(pages, step.windows), step.more)
         if lacking:
             return Lacking(lacking)
         if hold.lapsed:
             self._revive(hold)
         hold.top_ups = step.number
-        buckets = self._count(uses, step.more)
+        buckets = self._count(pages, step.windows, step.more)
         last = hold.parts[-1]
         if last.buckets == buckets:
             last.amount += step.more
@@ -165,7 +172,7 @@ class LedgerBook:
             if hold.lapsed:
                 self._revive(hold)
         elif step.windows:
-            buckets = self._count(self._uses(step.windows), NOTHING)
+            buckets = self._count(self._free(step.windows).pages, step.windows, NOTHING)
             hold = HoldPage(step.hold_id, step.account, 0, [Part(NOTHING, buckets)], self.now, self.now)
         else:
             return KNOWN
@@ -195,7 +202,7 @@ class LedgerBook:
             other = self.pages.window(key)
             other.advance(self.now)
             spent = spent.at_least(other.spent)
-        bucket = self._count(self._uses((step.window,)), NOTHING)[0]
+        (bucket,) = self._count(self._free((step.window,)).pages, (step.window,), NOTHING)
         bucket.settle(NOTHING, spent, estimated=False)
         for hold in self.pages.holds_below(step.account):
             for part in hold.parts:
@@ -234,9 +241,8 @@ class LedgerBook:
     def _change(self, step: Change) -> Changed | Stale:
         if self._over((step.window,)):
             return STALE
-        (use,) = self._uses((step.window,))
-        page, before = use.page, _state(use)
-        wanted = page.spent
+        (page,) = self._free((step.window,)).pages
+        before, wanted = _state(page, step.window), page.spent
         if step.reset:
             page.limit_tokens = page.limit_nano_usd = None
             wanted = NOTHING
@@ -249,9 +255,9 @@ class LedgerBook:
             wanted.nano_usd if step.spent_nano_usd is None else step.spent_nano_usd,
         )
         check_amount(wanted)
-        self._spend(page, use.use, wanted)
+        self._spend(page, step.window, wanted)
         self.pages.touched_window(page)
-        after = _state(self._uses((step.window,))[0])
+        after = _state(page, step.window)
         self.pages.note(
             HistoryRow(
                 at=self.now,
@@ -277,38 +283,29 @@ class LedgerBook:
             share = bucket.spent.at_most(less)
             bucket.settle(NOTHING, NOTHING - share, estimated=False)
             guessed = bucket.estimated.at_most(bucket.spent)
-            page.estimated += guessed - bucket.estimated
-            bucket.estimated = guessed
+            bucket.count(NOTHING, NOTHING, guessed - bucket.estimated)
             less -= share
         self.pages.touched(page.buckets)
 
     # What several steps do
 
-    def _uses(self, windows: Sequence[WindowUse]) -> list[Room]:
-        uses: list[Room] = []
-        for use in windows:
-            page = self.pages.window(use.key)
-            if page.buckets and page.buckets[0].end <= self.now:
-                page.advance(self.now)
-            tokens = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
-            nano_usd = use.limit_nano_usd if page.limit_nano_usd is None else page.limit_nano_usd
-            uses.append(Room(page, use, tokens, nano_usd))
-        return uses
+    def _free(self, windows: Iterable[WindowUse]) -> Free:
+        return free_in(windows, self.pages.window, self.now)
 
-    def _count(self, uses: Sequence[Room], amount: Amount) -> tuple[Bucket, ...]:
-        buckets = tuple([use.page.bucket(use.use.end, rolling=use.use.rolling) for use in uses])
-        for bucket in buckets:
+    def _count(self, pages: Iterable[WindowPage], uses: Iterable[WindowUse], amount: Amount) -> tuple[Bucket, ...]:
+        buckets: list[Bucket] = []
+        for page, use in zip(pages, uses, strict=True):
+            bucket = page.bucket(use.end, rolling=use.rolling)
             bucket.hold(amount)
+            buckets.append(bucket)
         self.pages.touched(buckets)
-        return buckets
+        return tuple(buckets)
 
     def _lapse(self, hold: HoldPage) -> None:
         """Charges a hold in full: nobody knows what became of its call."""
         hold.lapsed = True
         for part in hold.parts:
-            for bucket in part.buckets:
-                bucket.settle(part.amount, part.amount, estimated=True)
-            self.pages.touched(part.buckets)
+            self._settle_part(part, part.amount, estimated=True)
         self.pages.touched_hold(hold)
 
     def _revive(self, hold: HoldPage) -> None:
@@ -320,14 +317,17 @@ class LedgerBook:
 
     def _charge(self, hold: HoldPage, charged: Amount, *, estimated: bool) -> None:
         """Each part takes what it held, in the window that it was held in; the last one all the rest."""
-        rest = charged
-        last = hold.parts[-1]
-        for part in hold.parts:
-            share = rest if part is last else rest.at_most(part.amount)
-            rest -= share
-            for bucket in part.buckets:
-                bucket.settle(part.amount, share, estimated=estimated)
-            self.pages.touched(part.buckets)
+        *earlier, last = hold.parts
+        for part in earlier:
+            share = charged.at_most(part.amount)
+            charged -= share
+            self._settle_part(part, share, estimated=estimated)
+        self._settle_part(last, charged, estimated=estimated)
+
+    def _settle_part(self, part: Part, charged: Amount, *, estimated: bool) -> None:
+        for bucket in part.buckets:
+            bucket.settle(part.amount, charged, estimated=estimated)
+        self.pages.touched(part.buckets)
 
     def _live(self, hold: HoldPage) -> dict[WindowPage, Amount]:
         """The windows of a hold that are not over, with what is spent in them."""
@@ -343,19 +343,23 @@ class LedgerBook:
 
     def _over(self, windows: Iterable[WindowUse]) -> bool:
         """True where a window that the step names is over by the book's clock."""
-        return any(use.end <= self.now for use in windows)
+        for use in windows:  # noqa: SIM110 - a generator would cost three times as much, for every call
+            if use.end <= self.now:
+                return True
+        return False
 
     def _remember(self, lease: float) -> None:
         if self.tombstone < lease < math.inf:
             self.tombstone = lease
 
 
-def _state(use: Room) -> str:
+def _state(page: WindowPage, use: WindowUse) -> str:
+    (room,) = rooms_of((page,), (use,))
     limits = [
-        *([] if use.nano_usd is None else [f"{usd_in_words(use.nano_usd)} USD"]),
-        *([] if use.tokens is None else [f"{use.tokens} tokens"]),
+        *([] if room.nano_usd is None else [f"{usd_in_words(room.nano_usd)} USD"]),
+        *([] if room.tokens is None else [f"{room.tokens} tokens"]),
     ]
-    return f"{_in_words(use.page.spent)} spent of {' and '.join(limits) or 'no limit'}"
+    return f"{_in_words(page.spent)} spent of {' and '.join(limits) or 'no limit'}"
 
 
 def _in_words(amount: Amount) -> str:
