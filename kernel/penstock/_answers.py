@@ -37,8 +37,9 @@ WHOLE = frozenset({"stop", "tool_calls"})
 """Only these are stored: a truncated, refused or filtered answer is not what was asked for."""
 SHARED = frozenset({"invalid_request", "context_length", "content_filtered"})
 """Errors that would meet every follower of a flight as well."""
-NO_OUTAGE = SHARED | {"refused", "budget_exceeded", "unsupported", "parameter_demanded", "unsendable"}
-"""Errors after which nothing stale is offered: they are of the request or of a limit of ours, and nobody is down."""
+NO_OUTAGE = SHARED | {"refused", "unsupported", "parameter_demanded", "unsendable"}
+"""Errors after which nothing stale is offered: they are of the request, and nobody is down. A budget that refuses is
+none of them: often it is the retries of an outage that it refuses, and what is stored costs nothing."""
 MOST_TURNS = 3
 """Flights that a call joins in vain at one target, each ending in an answer too old for it; then it goes alone."""
 FIRST_POLL, LONGEST_POLL = 0.02, 0.5
@@ -153,7 +154,7 @@ class CallCache(Struct, eq=False):
             if not isinstance(found, Hit):
                 if found.stale is not None:
                     self._stale[stage] = found.stale
-                if isinstance(found, Leads) and found.after == "target_failed":
+                if found.after == "target_failed":
                     return GoElsewhere()
                 return await self._look_further(flight, wall, leads=isinstance(found, Leads))
             self._flight = None

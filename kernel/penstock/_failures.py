@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import NoReturn
 
 import attrs
 
@@ -137,10 +136,6 @@ class Failures:
         for stage, target in enumerate(self.call.targets):
             if target.provider.name == suppressed.provider:
                 self.cascade.give_up(stage)
-
-    def end_in(self, error: CallError) -> NoReturn:
-        """Raises the error that the call ends in because of this one."""
-        raise self.last_word(error)
 
     def last_word(self, error: CallError) -> CallError:
         """The error that the call ends in; where something was shown, it says that this is not the whole of it."""

@@ -18,9 +18,9 @@ from penstock._targets import LiveTarget
 from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
 from penstock.policy.fitting import Fitted, Unfit, UnsupportedRules, fit
 from penstock.policy.shape import Shape, shape_of
-from penstock.types import ChatRequest, Completion, Message, Thinking
+from penstock.types import ChatRequest, Completion, Message, Part, ProviderPart, Target, Thinking
 
-__all__ = ["CallFitting", "with_signer"]
+__all__ = ["CallFitting", "with_maker"]
 
 logger = logging.getLogger("penstock")
 
@@ -139,13 +139,20 @@ class CallFitting(Struct, eq=False):
             self.events.emit(PartsLeftOut(self.call_id, target, kinds, len(fitted.left_out)))
 
 
-def with_signer(completion: Completion, model: str) -> Completion:
-    """The answer with its thinking marked as the model's: another model of the same wire refuses the signature."""
+def with_maker(completion: Completion, target: Target) -> Completion:
+    """The answer with those of its parts marked as the target's that another of the same wire may refuse."""
     message = completion.message
-    if not any(isinstance(part, Thinking) for part in message.content):
+    if not any(isinstance(part, Thinking | ProviderPart) for part in message.content):
         return completion
-    content = tuple(
-        msgspec.structs.replace(part, model=model) if isinstance(part, Thinking) and not part.model else part
-        for part in message.content
-    )
+    content = tuple(_marked(part, target) for part in message.content)
     return msgspec.structs.replace(completion, message=Message(message.role, content, message.name))
+
+
+def _marked(part: Part, target: Target) -> Part:
+    match part:
+        case Thinking(model=""):
+            return msgspec.structs.replace(part, model=target.model, provider=target.provider)
+        case ProviderPart(provider=""):
+            return msgspec.structs.replace(part, provider=target.provider)
+        case _:
+            return part

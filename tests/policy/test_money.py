@@ -161,6 +161,7 @@ timed_prices = st.builds(TimedPrice, price=priced(longer), starts=st.integers(0,
 sheets = priced(longer, st.lists(timed_prices, max_size=3).map(tuple))
 
 
+@pytest.mark.slow
 @given(st.tuples(tokens, tokens, tokens, tokens), st.integers(0, 4), st.floats(0, 6 * DAY), sheets)
 def test_no_usage_costs_more_than_the_dearest_line_for_it(
     counts: tuple[int, int, int, int], parts: int, at: float, sheet: Price

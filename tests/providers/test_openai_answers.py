@@ -268,11 +268,13 @@ def test_mistrals_lists_of_content_are_text_and_thinking() -> None:
     whole = decoded(answer({"content": listed}))
     assert whole.message == completion.message
     assert whole.message.content == (
-        Thinking("hm", family="openai-chat"),
+        Thinking("hm", family="openai-chat", details=({"field": "content"},)),
         Text("4"),
         ProviderPart("openai-chat", kept),
     )
-    assert again(whole.message)["content"] == [{"type": "text", "text": "4"}, kept]
+    assert again(whole.message) == {"role": "assistant", "content": listed}
+    plain = decoded(answer({"content": listed[:2]}))
+    assert again(plain.message) == {"role": "assistant", "content": listed[:2]}
 
 
 def test_sources_are_kept_with_the_text() -> None:

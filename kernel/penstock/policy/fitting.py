@@ -105,8 +105,8 @@ def fit(
 ) -> Fitted | Unfit:
     """The request made to fit a model of that wire `family` behind the provider of that name.
 
-    `model` is compared with who signed thinking. `unsupported` is asked, with the request as it is by then, what else
-    the target cannot take of it.
+    `provider` and `model` are compared with who made thinking and other parts that are bound to them. `unsupported` is
+    asked, with the request as it is by then, what else the target cannot take of it.
     Laws: what fits is returned as it is; the result depends on the arguments alone; what is fitted fits, and fitting
     it again changes nothing.
     """
@@ -116,7 +116,7 @@ def fit(
     unfit = _judged(refused, rules)
     if unfit is not None:
         return unfit
-    taken = Taken.by(capabilities, family, model)
+    taken = Taken.by(capabilities, family, provider, model)
     fitted, dropped = _without(request, refused)
     fitted, left_out = _with_parts_taken(fitted, held, taken, capabilities.tool_call_id, dropped)
     # What was dropped may leave room for something else that is refused: a target's own thinking, say.

@@ -21,6 +21,7 @@ __all__ = [
     "Change",
     "Changed",
     "Charged",
+    "ClockSetBack",
     "Held",
     "HistoryRow",
     "HoldRow",
@@ -259,6 +260,13 @@ class Landed(Struct, frozen=True, gc=False):
     answers: tuple[Answer, ...]
 
 
+class ClockSetBack(Struct, frozen=True, gc=False):
+    """The store's clock before and after (Unix times); equal where it had not run ahead."""
+
+    before: float
+    after: float
+
+
 class WindowRow(Struct, frozen=True, kw_only=True, gc=False):
     """One window as a store shows it."""
 
@@ -290,10 +298,10 @@ class HistoryRow(Struct, frozen=True, kw_only=True, gc=False):
     """Something that was done by hand."""
 
     at: float
-    action: Literal["set", "reset", "release"]
+    action: Literal["set", "reset", "release", "clock"]
     account: str
     window: str
-    """The window's key; of a release, the hold's id."""
+    """The window's key; of a release, the hold's id; empty where the clock was set back."""
     before: str
     after: str
     reason: str

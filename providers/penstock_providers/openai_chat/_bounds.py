@@ -71,7 +71,7 @@ _LEAST_AT_OPENROUTER = 16
 """Output tokens: where it speaks Responses to the vendor, fewer cannot be asked for. Asked for 1 it gave 16."""
 _AROUND_A_MESSAGE = 32
 """Bytes of JSON around the text of a message: its role and its name, more than the tokens that mark them."""
-_TEXT_PARTS = frozenset({"text", "refusal"})
+_TEXT_PARTS = frozenset({"text", "refusal", "thinking"})
 _TOOL_KINDS = frozenset({"function", "custom"})
 
 

@@ -122,6 +122,7 @@ class OpenAIChat(Provider):
             known,
             stream_usage=self._options.stream_usage,
             thinking_parts="any" if self._options.sends_reasoning else "none",
+            parts_bound_to="provider",
             tool_call_id=MISTRAL_IDS if self._options.is_mistral or is_mistral(model) else known.tool_call_id,
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from penstock.types import ChatRequest, OutputSchema, Target, Tool
+from penstock_providers.openai_chat._dialects import dialect_of
 from penstock_providers.openai_chat._foreign import fields_of, is_list, is_object, items_of
 from penstock_providers.openai_chat._messages import wire_messages
 from penstock_providers.openai_chat._models import Model, model_of
@@ -31,8 +32,8 @@ _MEDIUM_BUDGET = 8_192
 def wire_body(request: ChatRequest, target: Target, options: OpenAIChatOptions, *, stream: bool) -> Json:
     """The body as it is sent."""
     model = model_of(target.model)
-    body: Json = {"model": target.model, "messages": wire_messages(request, reasoning=options.sends_reasoning)}
-    body |= _sampling(request, model)
+    body: Json = {"model": target.model, "messages": wire_messages(request, dialect_of(target.model, options))}
+    body |= _sampling(request, model, options)
     body |= _limit(request, model, options)
     body |= _tools(request)
     effort = _effort(request.thinking, model)
@@ -42,7 +43,7 @@ def wire_body(request: ChatRequest, target: Target, options: OpenAIChatOptions, 
         body["response_format"] = _schema(request.output)
     if stream:
         body["stream"] = True
-        if options.stream_usage:
+        if options.stream_usage and not options.is_mistral:  # which refuses the field, and tells usage unasked
             body["stream_options"] = {"include_usage": True}
     merged = _merged(_params(target, body), body) if target.params else body
     for extra in _extras(request, target):
@@ -68,7 +69,7 @@ def _fixed_sampling(request: ChatRequest, model: Model) -> bool:
     return model.fixed_sampling == "always" or (model.fixed_sampling == "while reasoning" and thinks)
 
 
-def _sampling(request: ChatRequest, model: Model) -> Json:
+def _sampling(request: ChatRequest, model: Model, options: OpenAIChatOptions) -> Json:
     """What reasoning models reject is left out, for who uses the codec alone; the kernel has told of it by then."""
     fixed = _fixed_sampling(request, model)
     fields: Json = {}
@@ -79,7 +80,7 @@ def _sampling(request: ChatRequest, model: Model) -> Json:
     if request.stop and model.takes_stop:
         fields["stop"] = list(request.stop)
     if request.seed is not None:
-        fields["seed"] = request.seed
+        fields["random_seed" if options.is_mistral else "seed"] = request.seed
     return fields
 
 

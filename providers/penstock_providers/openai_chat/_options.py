@@ -14,6 +14,8 @@ DEFAULT_HIDDEN_TOKENS = 2048
 OPENAI_HOST = "api.openai.com"
 MISTRAL_HOST = "api.mistral.ai"
 OPENROUTER_HOST = "openrouter.ai"
+WANTS_REASONING = frozenset({"api.deepseek.com", "api.moonshot.ai", "api.moonshot.cn"})
+"""They answer 400 where a message with calls comes without reasoning while their models think."""
 
 
 def _http_url(_options: object, _field: object, value: str) -> None:
@@ -64,6 +66,11 @@ class OpenAIChatOptions:
     def is_mistral(self) -> bool:
         """True for Mistral's own server, whatever its models are called."""
         return urlsplit(self.base_url).hostname == MISTRAL_HOST
+
+    @property
+    def wants_reasoning(self) -> bool:
+        """True where every message with calls must say what was thought, whoever made it."""
+        return self.sends_reasoning and urlsplit(self.base_url).hostname in WANTS_REASONING
 
     @property
     def is_openrouter(self) -> bool:

@@ -198,6 +198,7 @@ class AnswerReader:
                 self._say(text, chunks)
             case {"type": "thinking", "thinking": thoughts}:
                 told = "".join(text_of(piece.get("text")) for piece in objects_in(thoughts))
+                self._details.stood_in_content()
                 self._think(told or text_of(thoughts), chunks)
             case {"type": str()}:
                 self._kept += 1

@@ -14,9 +14,11 @@ from penstock.types import Message, Thinking
 from penstock_providers.openai_chat._foreign import objects_in
 from penstock_providers.openai_chat._wire import Piece
 
-__all__ = ["ReasoningDetails", "reasoning_fields", "reasoning_text", "with_details"]
+__all__ = ["ReasoningDetails", "reasoning_chunks", "reasoning_fields", "reasoning_text", "with_details"]
 
 _FIELD = "field"
+_CONTENT = "content"
+"""In place of a field: Mistral shows reasoning among the parts of the content."""
 _GROWING = ("text", "summary", "data", "signature")
 
 
@@ -43,6 +45,10 @@ class ReasoningDetails:
         if not piece.reasoning_content and isinstance(piece.reasoning, str) and piece.reasoning:
             self._field = "reasoning"
         return "".join(self._grow(detail) for detail in objects_in(piece.reasoning_details))
+
+    def stood_in_content(self) -> None:
+        """Reasoning came as a part of the content."""
+        self._field = _CONTENT
 
     def _grow(self, detail: dict[str, Any]) -> str:
         key = (str(detail.get("type")), str(detail.get("index", len(self._details))))
@@ -86,6 +92,19 @@ def reasoning_fields(parts: Iterable[Thinking]) -> Mapping[str, Any]:
     if structured:
         return {"reasoning_details": structured}
     text = "".join(part.text for part in thoughts)
-    if not text:
+    if not text or _in_content(details):
         return {}
     return {"reasoning" if details else "reasoning_content": text}
+
+
+def reasoning_chunks(parts: Iterable[Thinking]) -> list[dict[str, Any]]:
+    """The same for reasoning that stood in the content."""
+    return [
+        {"type": "thinking", "thinking": [{"type": "text", "text": part.text}]}
+        for part in parts
+        if part.text and _in_content(part.details)
+    ]
+
+
+def _in_content(details: Iterable[dict[str, Any]]) -> bool:
+    return any(detail.get(_FIELD) == _CONTENT for detail in details)

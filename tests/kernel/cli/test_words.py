@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from penstock.cli._words import dollars, plain, seconds, tokens
 
 
+@pytest.mark.slow
 @given(st.text(max_size=50))
 def test_no_text_can_move_a_cursor(text: str) -> None:
     shown = plain(text)

@@ -24,7 +24,7 @@ from penstock.policy.account_windows import AccountWindow, AccountWindows
 from penstock.policy.ledger_steps import Change, Changed, Release, Stale
 from penstock.policy.money import nano_from_usd, usd_in_words
 
-__all__ = ["release", "reset", "set_limit"]
+__all__ = ["confirm", "confirming", "release", "reset", "set_limit"]
 
 PERIODS = ("minute", "hour", "day", "month")
 MOST_STALE = 5
@@ -52,7 +52,8 @@ def _choosing(command: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
-def _confirming(command: Callable[..., int]) -> Callable[..., int]:
+def confirming(command: Callable[..., int]) -> Callable[..., int]:
+    """The option of whoever has made up his mind."""
     return click.option("-y", "--yes", is_flag=True, help="Do not ask first. In a pipe nobody is asked.")(command)
 
 
@@ -64,7 +65,7 @@ def _confirming(command: Callable[..., int]) -> Callable[..., int]:
 @click.option("--spent-usd", callback=_nano_usd, metavar="USD", help="What counts as spent, in USD.")
 @click.option("--spent-tokens", type=click.IntRange(min=0), help="What counts as spent, in tokens.")
 @click.option("--reason", default="", help="Kept in the history.")
-@_confirming
+@confirming
 @config_option
 def set_limit(account: str, *, reason: str, yes: bool, config_file: str | None, **told: Any) -> int:
     """Set the limit of one window of ACCOUNT, or what counts as spent in it, for all processes at once.
@@ -94,7 +95,7 @@ def set_limit(account: str, *, reason: str, yes: bool, config_file: str | None, 
     window = _the_one(AccountWindows(config.budget.accounts), account, wanted)
     _check_unit(window, "USD", figures["limit_usd"], window.limit_nano_usd)
     _check_unit(window, "tokens", figures["limit_tokens"], window.limit_tokens)
-    _confirm(f"Set {_in_words(figures)} of {shown_account(account)} per {words_of(window)}", yes=yes)
+    confirm(f"Set {_in_words(figures)} of {shown_account(account)} per {words_of(window)}", yes=yes)
     change = _Changing(
         reason=reason,
         limit_tokens=figures["limit_tokens"],
@@ -109,7 +110,7 @@ def set_limit(account: str, *, reason: str, yes: bool, config_file: str | None, 
 @click.argument("account", callback=account_argument)
 @_choosing
 @click.option("--reason", default="", help="Kept in the history.")
-@_confirming
+@confirming
 @config_option
 def reset(account: str, *, reason: str, yes: bool, config_file: str | None, **told: Any) -> int:
     """Take every window of ACCOUNT, or those that the options name, for empty, and forget limits set by hand.
@@ -137,7 +138,7 @@ def reset(account: str, *, reason: str, yes: bool, config_file: str | None, **to
     if not chosen:
         raise click.UsageError(_no_window(account, windows))
     names = " and ".join(words_of(window) for window in chosen)
-    _confirm(f"Reset what {shown_account(account)} has spent per {names}, and its limits to those configured", yes=yes)
+    confirm(f"Reset what {shown_account(account)} has spent per {names}, and its limits to those configured", yes=yes)
     change = _Changing(reason=reason, reset=True)
     return _tell_changes(with_ledger(config, lambda store: change.carry_out(store, chosen)))
 
@@ -145,7 +146,7 @@ def reset(account: str, *, reason: str, yes: bool, config_file: str | None, **to
 @click.command(short_help="Charge a hold whose call is known to be over.")
 @click.argument("hold")
 @click.option("--reason", required=True, help="Kept in the history.")
-@_confirming
+@confirming
 @config_option
 def release(hold: str, *, reason: str, yes: bool, config_file: str | None) -> int:
     """Charge HOLD in full, as if its lease had ended: nothing is held by it any more. `show --holds` names them.
@@ -166,7 +167,7 @@ def release(hold: str, *, reason: str, yes: bool, config_file: str | None) -> in
       130  not wanted after all
     """  # noqa: D301 - click reads the escape
     config = find_config(config_file)
-    _confirm(f"Charge hold {hold} in full", yes=yes)
+    confirm(f"Charge hold {hold} in full", yes=yes)
 
     async def carry_out(store: LedgerStore) -> tuple[Changed | None, list[str]]:
         landed = await store.commit([Release(hold, reason)])
@@ -270,7 +271,7 @@ def _in_words(figures: dict[str, int | None]) -> str:
     return " and ".join(words)
 
 
-def _confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool) -> None:
     """Asks whoever sits there; a pipe has nobody to ask."""
     if not yes and sys.stdin.isatty():
         click.confirm(plain(f"{question}?"), abort=True, err=True)

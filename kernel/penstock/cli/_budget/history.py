@@ -41,7 +41,8 @@ def history(
     as_json: bool,
     config_file: str | None,
 ) -> int:
-    """Show every set, reset and release, oldest first: all there were, or those of ACCOUNT and those below it.
+    """Show every set, reset, release, and clock set back, oldest first: all there were, or those of ACCOUNT and those
+    below it.
 
     \b
     Examples:
@@ -75,7 +76,7 @@ def _show(rows: Sequence[HistoryRow], zone: str) -> None:
     table = make_table(f"when ({zone})", "", "account", "before, after")
     for row in rows:
         when = datetime.fromtimestamp(row.at, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
-        where = f"hold {row.window}" if row.action == "release" else key_in_words(row.window)
+        where = f"hold {row.window}" if row.action == "release" else key_in_words(row.window) if row.window else "all"
         reason = f"\n({row.reason})" if row.reason else ""
         table.add_row(
             when,

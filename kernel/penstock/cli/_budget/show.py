@@ -58,7 +58,7 @@ class _Unit:
 
 @click.command(short_help="What is held and spent, and what is free.")
 @click.argument("account", required=False, callback=account_argument)
-@click.option("--holds", is_flag=True, help="The holds as well: what calls in flight have reserved, by their ids.")
+@click.option("--holds", is_flag=True, help="The holds as well, by their ids: also those whose lease is over.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @config_option
 def show(account: str | None, *, holds: bool, as_json: bool, config_file: str | None) -> int:
@@ -95,7 +95,7 @@ def show(account: str | None, *, holds: bool, as_json: bool, config_file: str | 
         console.print()
         _show_holds(console, held, now)
     elif held:
-        console.print(f"{_many(len(held), 'hold')} of calls in flight: --holds shows them.", style="dim")
+        console.print(f"{_holds_in_words(held)}: --holds shows them.", style="dim")
     return OK
 
 
@@ -219,6 +219,14 @@ def _amount_json(name: str, amount: Amount) -> dict[str, Any]:
 
 def _usd(nano: int | None) -> Decimal | None:
     return None if nano is None else Decimal(usd_in_words(nano))
+
+
+def _holds_in_words(holds: Sequence[HoldRow]) -> str:
+    over = sum(hold.lapsed for hold in holds)
+    told = [f"{_many(len(holds) - over, 'hold')} of calls in flight"] if over < len(holds) else []
+    if over:
+        told.append(f"{_many(over, 'hold')} charged in full, for the lease is over and the call was not settled")
+    return ", and ".join(told)
 
 
 def _many(count: int, what: str) -> str:
