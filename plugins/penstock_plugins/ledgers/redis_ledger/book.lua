@@ -420,6 +420,15 @@ function B.missing(use, page, need, sum, but_holds)
   return lack
 end
 
+-- Whether it fits all of them: asked for every reserve, `lacks_of` where it does not.
+function B.takes(uses, need)
+  for _, use in ipairs(uses) do
+    local page = B.windows[use[1]]
+    if B.missing(use, page, need, page.sum, false) then return false end
+  end
+  return true
+end
+
 -- When it would fit with every hold released, as one bucket after the other leaves the window.
 function B.refills_at(use, page, need)
   local left = {0, 0, 0, 0, page.sum[5], page.sum[6], page.sum[7]}
@@ -538,6 +547,25 @@ function B.remember(lease)
   if lease > tombstone and lease < math.huge then tombstone = lease end
 end
 
+-- What is in the way of the least that a reserve would be content with; nil where there is room for it.
+function B.lacking(uses, lines, least, waits)
+  local lacks, hopeless = B.lacks_of(uses, B.dearest(lines, least))
+  local behind = {}
+  for _, use in ipairs(uses) do
+    if B.barred[use[1]] then behind[#behind + 1] = use[1] end
+  end
+  if #lacks == 0 and #behind == 0 then return nil end
+  if waits and not hopeless then
+    for _, lack in ipairs(lacks) do B.barred[lack[1]] = true end
+  end
+  local shortest, would_fit = B.dearest(lines, math.min(least, 1)), true
+  for _, use in ipairs(uses) do
+    local page = B.windows[use[1]]
+    if B.missing(use, page, shortest, page.sum, hopeless) then would_fit = false end
+  end
+  return {2, lacks, behind, would_fit}
+end
+
 function B.reserve(step)
   local id, account, uses, lines, least, most, lease, waits = step[2], step[3], step[4], step[5], step[6], step[7],
     step[8], step[9]
@@ -545,25 +573,10 @@ function B.reserve(step)
   if known then return B.held(known) end
   if B.is_settled(id) then return KNOWN end
   if B.is_over(uses) then return STALE end
-  local amount = B.dearest(lines, least)
-  local lacks, hopeless = B.lacks_of(uses, amount)
-  local behind = {}
-  for _, use in ipairs(uses) do
-    if B.barred[use[1]] then behind[#behind + 1] = use[1] end
-  end
-  if #lacks > 0 or #behind > 0 then
-    if waits and not hopeless then
-      for _, lack in ipairs(lacks) do B.barred[lack[1]] = true end
-    end
-    local shortest, would_fit = B.dearest(lines, math.min(least, 1)), true
-    for _, use in ipairs(uses) do
-      local page = B.windows[use[1]]
-      if B.missing(use, page, shortest, page.sum, hopeless) then would_fit = false end
-    end
-    return {2, lacks, behind, would_fit}
-  end
-  local output = most
-  if least < most then
+  local output, amount = most, B.dearest(lines, most)
+  if next(B.barred) or not B.takes(uses, amount) then
+    local lacking = B.lacking(uses, lines, least, waits)
+    if lacking then return lacking end
     output = B.most_output(lines, B.room_of(uses), least, most)
     amount = B.dearest(lines, output)
   end
@@ -613,7 +626,8 @@ function B.charge(hold, charged, estimated)
 end
 
 function B.settle(step)
-  local id, charged, estimated, account, uses, spent = step[2], step[3], step[4], step[5], step[6], step[7]
+  local id, charged, estimated, account, uses, spent, tells = step[2], step[3], step[4], step[5], step[6], step[7],
+    step[8]
   local hold = B.hold_of(id)
   -- An id is held or settled, never both.
   if not hold and B.is_settled(id) then return KNOWN end
@@ -630,7 +644,7 @@ function B.settle(step)
     return KNOWN
   end
   local turns, seen = {}, {}
-  for _, part in ipairs(hold.parts) do
+  for _, part in ipairs(tells and hold.parts or {}) do
     for i = 1, #part[2], 2 do
       local page = B.window(part[2][i])
       local last = B.last_of(page)
