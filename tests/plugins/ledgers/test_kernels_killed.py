@@ -28,9 +28,10 @@ from penstock.policy.holds import Amount
 from penstock_plugins.rehearsal import Statistics
 
 SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
-PROCESSES, CALLS, SECONDS = (8, 64, 60.0) if SOAK else (3, 16, 3.0)
+PROCESSES, CALLS, SECONDS = (8, 64, 60.0) if SOAK else (3, 16, 2.0)
 PROGRAM = Path(__file__).parents[2] / "kernel_process.py"
-LEASE = 2.0 if SOAK else 1.0
+LEASE, TIMEOUT = (10.0, 5.0) if SOAK else (2.0, 1.0)
+"""Seconds: of a hold that nobody renews, and for one batch at the store."""
 PATIENCE = 300.0 if SOAK else 60.0
 """Seconds within which calls must come."""
 ACCOUNTS = 100
@@ -77,10 +78,10 @@ def written(folder: Path, upstream: str, table: str, zone: str) -> Path:
         '[routes.default]\ncascade = ["t0"]\n'
         # What fails, fails at once, before the first good answers of a process are whole: many failures in a row.
         "[breaker]\nfailures_in_a_row = 32\nfailure_ratio = 1.0\n"
-        f"[budget]\nhold_wait = 0.5\nlimits = [{{ {limit}, tokens = {TOKENS * ACCOUNTS} }}]\n"
+        f"[budget]\nhold_wait = 0.2\nlimits = [{{ {limit}, tokens = {TOKENS * ACCOUNTS} }}]\n"
         f'[accounts."tokens/*"]\nlimits = [{{ {limit}, tokens = {TOKENS} }}]\n'
         f'[accounts."money/*"]\nlimits = [{{ {limit}, usd = {NANO_USD / 1e9:.9f} }}]\n'
-        f"[ledger]\nlease = {LEASE}\n{table}\n"
+        f"[ledger]\nlease = {LEASE}\ntimeout = {TIMEOUT}\n{table}\n"
     )
     file.write_text(tables + "".join(account.table() for account in accounts(ACCOUNTS)))
     return file
@@ -153,8 +154,9 @@ def test_kernels_that_are_killed_at_random_never_have_more_served_than_the_limit
         try:
             workers.start()
             wait_for_requests(upstream, PROCESSES * CALLS, workers)
-            until = time.monotonic() + SECONDS
-            while time.monotonic() < until or workers.killed < PROCESSES:
+            until, counted = time.monotonic() + SECONDS, upstream.statistics()
+            # On a slow machine longer: what is not felt proves nothing.
+            while time.monotonic() < until or workers.killed < PROCESSES or furthest(counted) < 2:
                 time.sleep(chance.uniform(0.1, 1.0))
                 workers.kill_one(chance)
                 counted, _ = books.check(at_rest=False)
