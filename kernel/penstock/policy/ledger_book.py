@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 
-from penstock.policy.holds import NOTHING, Amount, dearest, most_output
+from penstock.policy.holds import NOTHING, Amount, Line, dearest, most_output
 from penstock.policy.ledger_pages import Bucket, HoldPage, Pages, Part, WindowPage
-from penstock.policy.ledger_room import Free, Room, free_in, lacks, rooms_of
+from penstock.policy.ledger_room import Room, fits, free_in, free_nano_usd, free_tokens, lacks
 from penstock.policy.ledger_steps import (
     Adopt,
     Answer,
@@ -104,64 +105,81 @@ class LedgerBook:
     def _reserve(self, step: Reserve, barred: set[str]) -> Held | Lacking | Known | Stale:
         hold = self.pages.hold(step.hold_id)
         if hold is not None:
-            return Held(hold.output_tokens, hold.amount)
+            return _held(hold)
         if self.pages.is_settled(step.hold_id):
             return KNOWN
         if not 0 <= step.min_output <= step.max_output:
             raise ValueError(f"outputs from {step.min_output} to {step.max_output} are no range")
         if self._over(step.windows):
             return STALE
-        free = self._free(step.windows)
-        output, amount = step.max_output, dearest(step.lines, step.max_output)
-        if barred or not free.takes(amount):
-            lacking = self._lacking(step, rooms_of(free.pages, step.windows), barred)
-            if lacking is not None:
-                return lacking
-            output = most_output(step.lines, free.tokens, free.nano_usd, step.max_output)
-            amount = dearest(step.lines, output)
-        part = Part(amount, self._count(free.pages, step.windows, amount))
-        page = HoldPage(step.hold_id, step.account, output, [part], self.now, self.now + step.lease)
+        free = free_in(step.windows, self.pages.window, self.now)
+        most = dearest(step.lines, step.max_output)
+        if barred or free.by_estimate or not free.takes(most):
+            found = self._fitted(step, barred)
+            if isinstance(found, Lacking):
+                return found
+            output, parts = found
+        else:  # as of nearly every reserve
+            output, parts = step.max_output, [Part(most, self._hold_in(free.pages, step.windows, most))]
+        page = HoldPage(step.hold_id, step.account, output, parts, self.now, self.now + step.lease)
         self._remember(step.lease)
         self.pages.add_hold(page)
-        return Held(output, amount)
+        return _held(page)
 
-    def _lacking(self, step: Reserve, rooms: Sequence[Room], barred: set[str]) -> Lacking | None:
-        """What is in the way of the least that the step would be content with; None: there is room for it."""
-        least = dearest(step.lines, step.min_output)
-        lacking = lacks(rooms, least)
-        behind = tuple([room.use.key for room in rooms if room.use.key in barred]) if barred else ()
-        if not (lacking or behind):
-            return None
-        hopeless = Lacking(lacking).hopeless
-        if step.waits and not hopeless:
-            barred.update(lack.key for lack in lacking)
-        shortest = dearest(step.lines, min(step.min_output, 1))
-        return Lacking(lacking, behind, not any(room.missing(shortest, but_holds=hopeless) for room in rooms))
+    def _fitted(self, step: Reserve, barred: set[str]) -> Lacking | tuple[int, list[Part]]:
+        """The largest output that there is room for, and what is counted for it; or what is in the way of the least."""
+        uses = self._uses(step.windows)
+        least, guesses = dearest(step.lines, step.min_output), step.likely or step.lines
+        lacking = lacks(uses, least, partial(dearest, guesses, step.min_output))
+        behind = tuple([use.use.key for use in uses if use.use.key in barred]) if barred else ()
+        if lacking or behind:
+            hopeless = Lacking(lacking).hopeless
+            if step.waits and not hopeless:
+                barred.update(lack.key for lack in lacking)
+            shortest = min(step.min_output, 1)
+            need, guess = dearest(step.lines, shortest), partial(dearest, guesses, shortest)
+            return Lacking(lacking, behind, fits(uses, need, guess, but_holds=hopeless))
+        guessing = [use for use in uses if use.by_estimate]
+        output, amount = step.max_output, least
+        if step.min_output < step.max_output:
+            output = _most_output(uses, guessing, step, guesses)
+            amount = dearest(step.lines, output)
+        parts = [Part(amount, self._count(uses, amount, by_estimate=False))]
+        if guessing:
+            likely = dearest(guesses, output)
+            parts.append(Part(likely, self._count(uses, likely, by_estimate=True), likely=True))
+        return output, parts
 
     def _top_up(self, step: TopUp) -> Held | Lacking | Known | Stale:
-        check_amount(step.more)
+        likely = step.more if step.likely is None else step.likely
+        check_amount(step.more.at_most(likely))
         hold = self.pages.hold(step.hold_id)
         if hold is None:
             return KNOWN
         if step.number <= hold.top_ups:
-            return Held(hold.output_tokens, hold.amount)
+            return _held(hold)
         if self._over(step.windows):
             return STALE
-        pages = self._free(step.windows).pages
-        lacking = lacks(rooms_of(pages, step.windows), step.more)
+        uses = self._uses_of(hold, step.windows)
+        lacking = lacks(uses, step.more, lambda: likely)
         if lacking:
             return Lacking(lacking)
         if hold.lapsed:
             self._revive(hold)
         hold.top_ups = step.number
-        buckets = self._count(pages, step.windows, step.more)
-        last = hold.parts[-1]
-        if last.buckets == buckets:
-            last.amount += step.more
-        else:
-            hold.parts.append(Part(step.more, buckets))
+        self._add(hold, Part(step.more, self._count(uses, step.more, by_estimate=False)))
+        if any(use.by_estimate for use in uses):
+            self._add(hold, Part(likely, self._count(uses, likely, by_estimate=True), likely=True))
         self.pages.touched_hold(hold)
-        return Held(hold.output_tokens, hold.amount)
+        return _held(hold)
+
+    @staticmethod
+    def _add(hold: HoldPage, part: Part) -> None:
+        last = next((known for known in reversed(hold.parts) if known.likely is part.likely), None)
+        if last is not None and last.buckets == part.buckets:
+            last.amount += part.amount
+        else:
+            hold.parts.append(part)
 
     def _settle(self, step: Settle) -> Charged | Known | Stale:
         check_amount(step.charged)
@@ -178,7 +196,7 @@ class LedgerBook:
             if hold.lapsed:
                 self._revive(hold)
         elif step.windows:
-            buckets = self._count(self._free(step.windows).pages, step.windows, NOTHING)
+            buckets = self._count_all(self._uses(step.windows), NOTHING)
             hold = HoldPage(step.hold_id, step.account, 0, [Part(NOTHING, buckets)], self.now, self.now)
         else:
             return KNOWN
@@ -208,11 +226,17 @@ class LedgerBook:
             other = self.pages.window(key)
             other.advance(self.now)
             spent = spent.at_least(other.spent)
-        (bucket,) = self._count(self._free((step.window,)).pages, (step.window,), NOTHING)
+        bucket = self._count_all(self._uses((step.window,)), NOTHING)[0]
         bucket.settle(NOTHING, spent, estimated=False)
         for hold in self.pages.holds_below(step.account):
+            # As it did before, where it did. By its estimate only where it has one: what was reserved for windows by
+            # the bound alone has none.
+            likely = step.window.by_estimate and hold.likely is not None
+            likely = hold.counts_by_estimate().get(step.window.key, likely)
             for part in hold.parts:
-                if any(counted.window.key == bucket.window.key for counted in part.buckets):
+                if part.likely is not likely or any(
+                    counted.window.key == bucket.window.key for counted in part.buckets
+                ):
                     continue  # reserved in that very window, before: it stays where it was
                 part.buckets += (bucket,)
                 bucket.hold(part.amount)
@@ -247,8 +271,9 @@ class LedgerBook:
     def _change(self, step: Change) -> Changed | Stale:
         if self._over((step.window,)):
             return STALE
-        (page,) = self._free((step.window,)).pages
-        before, wanted = _state(page, step.window), page.spent
+        (use,) = self._uses((step.window,))
+        page, before = use.page, _state(use)
+        wanted = page.spent
         if step.reset:
             page.limit_tokens = page.limit_nano_usd = None
             wanted = NOTHING
@@ -261,9 +286,9 @@ class LedgerBook:
             wanted.nano_usd if step.spent_nano_usd is None else step.spent_nano_usd,
         )
         check_amount(wanted)
-        self._spend(page, step.window, wanted)
+        self._spend(page, use.use, wanted)
         self.pages.touched_window(page)
-        after = _state(page, step.window)
+        after = _state(self._uses((step.window,))[0])
         self.pages.note(
             HistoryRow(
                 at=self.now,
@@ -295,10 +320,33 @@ class LedgerBook:
 
     # What several steps do
 
-    def _free(self, windows: Iterable[WindowUse]) -> Free:
-        return free_in(windows, self.pages.window, self.now)
+    def _uses(self, windows: Sequence[WindowUse]) -> list[Room]:
+        uses: list[Room] = []
+        for use in windows:
+            page = self.pages.window(use.key)
+            if page.buckets and page.buckets[0].end <= self.now:
+                page.advance(self.now)
+            tokens = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
+            nano_usd = use.limit_nano_usd if page.limit_nano_usd is None else page.limit_nano_usd
+            uses.append(Room(page, use, tokens, nano_usd, use.by_estimate))
+        return uses
 
-    def _count(self, pages: Iterable[WindowPage], uses: Iterable[WindowUse], amount: Amount) -> tuple[Bucket, ...]:
+    def _uses_of(self, hold: HoldPage, windows: Sequence[WindowUse]) -> list[Room]:
+        """How more of a hold counts: in each window as the hold did before."""
+        ways = {} if hold.likely is None else hold.counts_by_estimate()
+        uses: list[Room] = []
+        for use in self._uses(windows):
+            by_estimate = bool(ways) and ways.get(use.use.key, use.by_estimate)
+            uses.append(Room(use.page, use.use, use.tokens, use.nano_usd, by_estimate))
+        return uses
+
+    def _count(self, uses: Sequence[Room], amount: Amount, *, by_estimate: bool) -> tuple[Bucket, ...]:
+        return self._count_all([use for use in uses if use.by_estimate is by_estimate], amount)
+
+    def _count_all(self, uses: Sequence[Room], amount: Amount) -> tuple[Bucket, ...]:
+        return self._hold_in([use.page for use in uses], [use.use for use in uses], amount)
+
+    def _hold_in(self, pages: Iterable[WindowPage], uses: Iterable[WindowUse], amount: Amount) -> tuple[Bucket, ...]:
         buckets: list[Bucket] = []
         for page, use in zip(pages, uses, strict=True):
             bucket = page.bucket(use.end, rolling=use.rolling)
@@ -311,7 +359,9 @@ class LedgerBook:
         """Charges a hold in full: nobody knows what became of its call."""
         hold.lapsed = True
         for part in hold.parts:
-            self._settle_part(part, part.amount, estimated=True)
+            for bucket in part.buckets:
+                bucket.settle(part.amount, part.amount, estimated=True)
+            self.pages.touched(part.buckets)
         self.pages.touched_hold(hold)
         self._write_down(hold, calls=1)
 
@@ -338,18 +388,24 @@ class LedgerBook:
         self.pages.journal(_quarter(hold.reserved_at), hold.account, (spent,), calls=calls)
 
     def _charge(self, hold: HoldPage, charged: Amount, *, estimated: bool) -> None:
-        """Each part takes what it held, in the window that it was held in; the last one all the rest."""
-        *earlier, last = hold.parts
-        for part in earlier:
-            share = charged.at_most(part.amount)
-            charged -= share
-            self._settle_part(part, share, estimated=estimated)
-        self._settle_part(last, charged, estimated=estimated)
-
-    def _settle_part(self, part: Part, charged: Amount, *, estimated: bool) -> None:
-        for bucket in part.buckets:
-            bucket.settle(part.amount, charged, estimated=estimated)
-        self.pages.touched(part.buckets)
+        """In each window each part takes what it held there; the last one all the rest."""
+        if len(hold.parts) == 1:  # as of nearly every hold
+            (part,) = hold.parts
+            for bucket in part.buckets:
+                bucket.settle(part.amount, charged, estimated=estimated)
+            self.pages.touched(part.buckets)
+            return
+        # A part is one of the bound or of the estimate: a window has the one or the other, and takes the whole charge.
+        last = {bucket.window.key: part for part in hold.parts for bucket in part.buckets}
+        left: dict[str, Amount] = {}
+        for part in hold.parts:
+            for bucket in part.buckets:
+                key = bucket.window.key
+                rest = left.get(key, charged)
+                share = rest if last[key] is part else rest.at_most(part.amount)
+                left[key] = rest - share
+                bucket.settle(part.amount, share, estimated=estimated)
+            self.pages.touched(part.buckets)
 
     def _live(self, hold: HoldPage) -> dict[WindowPage, Amount]:
         """The windows of a hold that are not over, with what is spent in them."""
@@ -379,13 +435,25 @@ def _quarter(time: float) -> float:
     return time // JOURNAL_STEP * JOURNAL_STEP
 
 
-def _state(page: WindowPage, use: WindowUse) -> str:
-    (room,) = rooms_of((page,), (use,))
+def _held(hold: HoldPage) -> Held:
+    return Held(hold.output_tokens, hold.amount, hold.likely)
+
+
+def _most_output(uses: Sequence[Room], guessing: Sequence[Room], step: Reserve, guesses: Sequence[Line]) -> int:
+    """The largest output at which all lines fit the windows, each by its measure."""
+    proving = [use for use in uses if not use.by_estimate] if guessing else uses
+    output = most_output(step.lines, free_tokens(proving), free_nano_usd(proving), step.max_output)
+    if not guessing:
+        return output
+    return most_output(guesses, free_tokens(guessing), free_nano_usd(guessing), output)
+
+
+def _state(use: Room) -> str:
     limits = [
-        *([] if room.nano_usd is None else [f"{usd_in_words(room.nano_usd)} USD"]),
-        *([] if room.tokens is None else [f"{room.tokens} tokens"]),
+        *([] if use.nano_usd is None else [f"{usd_in_words(use.nano_usd)} USD"]),
+        *([] if use.tokens is None else [f"{use.tokens} tokens"]),
     ]
-    return f"{_in_words(page.spent)} spent of {' and '.join(limits) or 'no limit'}"
+    return f"{_in_words(use.page.spent)} spent of {' and '.join(limits) or 'no limit'}"
 
 
 def _in_words(amount: Amount) -> str:

@@ -13,7 +13,7 @@ from penstock.policy.holds import Amount
 from penstock.policy.ledger_pages import WindowPage
 from penstock.policy.ledger_steps import Lack, WindowUse
 
-__all__ = ["Free", "Room", "free_in", "lacks", "rooms_of"]
+__all__ = ["Free", "Room", "fits", "free_in", "free_nano_usd", "free_tokens", "lacks"]
 
 
 class Room(Struct, frozen=True, eq=False):
@@ -23,6 +23,8 @@ class Room(Struct, frozen=True, eq=False):
     use: WindowUse
     tokens: int | None
     nano_usd: int | None
+    by_estimate: bool = False
+    """By which of its two amounts a hold counts here."""
 
     def missing(self, need: Amount, *, but_holds: bool = False) -> Amount | None:
         """How much of `need` is not free; None where it fits. Where more was charged than there is, nothing fits."""
@@ -32,12 +34,15 @@ class Room(Struct, frozen=True, eq=False):
             tokens, nano_usd = tokens + page.held_tokens, nano_usd + page.held_nano_usd
         return self._missing(need, tokens, nano_usd)
 
-    def lack(self, need: Amount, missing: Amount) -> Lack:
-        """How it lacks `missing` of `need`."""
+    def lack(self, need: Amount, missing: Amount, other: Amount) -> Lack:
+        """How it lacks `missing` of `need`; `other` is the same by the other measure."""
         of_spent = self.missing(need, but_holds=True)
         refills = None if of_spent is None else self._refills_at(need)
         frees = self.page.buckets[0].end if self.page.buckets else None
-        return Lack(self.use.key, self.tokens, self.nano_usd, missing, of_spent, refills, frees)
+        otherwise = self.missing(other, but_holds=of_spent is not None)
+        return Lack(
+            self.use.key, self.tokens, self.nano_usd, missing, of_spent, refills, frees, otherwise, self.by_estimate
+        )
 
     def _refills_at(self, need: Amount) -> float | None:
         tokens, nano_usd = self.page.spent_tokens, self.page.spent_nano_usd
@@ -64,6 +69,8 @@ class Free(Struct, frozen=True, eq=False):
     pages: tuple[WindowPage, ...]
     tokens: int | None
     nano_usd: int | None
+    by_estimate: bool
+    """One of them counts by the estimate: then this says nothing."""
 
     def takes(self, need: Amount) -> bool:
         """True where it fits."""
@@ -78,11 +85,13 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
     `find` is asked for the page of each window.
     """
     pages: list[WindowPage] = []
+    by_estimate = False
     tokens: int | None = None
     nano_usd: int | None = None
     for use in uses:
         page = find(use.key)
         pages.append(page)
+        by_estimate = by_estimate or use.by_estimate
         if page.buckets and page.buckets[0].end <= now:
             page.advance(now)
         limit = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
@@ -95,27 +104,40 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
             free = limit - page.held_nano_usd - page.spent_nano_usd
             if nano_usd is None or free < nano_usd:
                 nano_usd = free
-    return Free(tuple(pages), tokens, nano_usd)
+    return Free(tuple(pages), tokens, nano_usd, by_estimate)
 
 
-def rooms_of(pages: Iterable[WindowPage], uses: Iterable[WindowUse]) -> list[Room]:
-    """Each window by itself."""
-    return [
-        Room(
-            page,
-            use,
-            use.limit_tokens if page.limit_tokens is None else page.limit_tokens,
-            use.limit_nano_usd if page.limit_nano_usd is None else page.limit_nano_usd,
-        )
-        for page, use in zip(pages, uses, strict=True)
-    ]
-
-
-def lacks(uses: Iterable[Room], need: Amount) -> tuple[Lack, ...]:
-    """The windows in which `need` is not free."""
+def lacks(uses: Iterable[Room], need: Amount, likely: Callable[[], Amount]) -> tuple[Lack, ...]:
+    """The windows in which `need` is not free, or `likely` in those by estimate; that is asked for where it matters."""
     found: list[Lack] = []
     for use in uses:
-        missing = use.missing(need)
+        own = likely() if use.by_estimate else need
+        missing = use.missing(own)
         if missing is not None:
-            found.append(use.lack(need, missing))
+            found.append(use.lack(own, missing, need if use.by_estimate else likely()))
     return tuple(found)
+
+
+def fits(uses: Iterable[Room], need: Amount, likely: Callable[[], Amount], *, but_holds: bool) -> bool:
+    """True where it is free everywhere, each window asked for its own measure."""
+    return not any(use.missing(likely() if use.by_estimate else need, but_holds=but_holds) for use in uses)
+
+
+def free_tokens(uses: Iterable[Room]) -> int | None:
+    """Tokens that are free in all of them; None: none limits them."""
+    least: int | None = None
+    for use in uses:
+        if use.tokens is not None:
+            free = use.tokens - use.page.held_tokens - use.page.spent_tokens
+            least = free if least is None or free < least else least
+    return least
+
+
+def free_nano_usd(uses: Iterable[Room]) -> int | None:
+    """The same of money."""
+    least: int | None = None
+    for use in uses:
+        if use.nano_usd is not None:
+            free = use.nano_usd - use.page.held_nano_usd - use.page.spent_nano_usd
+            least = free if least is None or free < least else least
+    return least
