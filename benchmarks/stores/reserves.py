@@ -1,6 +1,6 @@
 """How long calls wait for their hold in SQLite: 500 calls a second, open loop.
 
-    nice -n -15 python benchmarks/reserves.py [--rate 500] [--seconds 20] [--rounds 3] [--synchronous full|normal]
+    nice -n -15 python -m benchmarks.stores.reserves [--rate 500] [--seconds 20] [--rounds 3] [--synchronous full|normal]
                                               [--whole] [--folder DIR] [--json FILE]
 
 Calls arrive when they are due, by chance and whatever became of those before, for accounts three levels deep; each

@@ -1,6 +1,6 @@
 """What a call costs that the cache answers: from memory, from a SQLite file, from a Valkey; and with a million entries.
 
-    python benchmarks/cache.py [--rounds 7] [--calls 500] [--entries 50_000] [--json FILE]
+    python -m benchmarks.stores.cache [--rounds 7] [--calls 500] [--entries 50_000] [--json FILE]
 
 Each figure is the median over rounds that are interleaved, in microseconds: wall time where a thread or a server is
 waited for, CPU (`time.process_time`: user and system of this process, all threads) beside it. Requests and answers are

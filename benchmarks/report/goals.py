@@ -1,0 +1,91 @@
+"""What penstock must reach, and whether the figures of a run do. The bounds beside peers are of the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+__all__ = ["Goal", "goals"]
+
+OURS = "penstock_guards"
+LEVELS = ("1", "32", "256")
+Figures = dict[str, Any]
+
+
+class Goal(NamedTuple):
+    """One figure and its bound."""
+
+    name: str
+    seen: float
+    bound: float
+    at_least: bool = False
+
+    @property
+    def is_met(self) -> bool:
+        return self.seen >= self.bound if self.at_least else self.seen <= self.bound
+
+
+def goals(figures: Figures) -> list[Goal]:
+    """All that the run has figures for."""
+    found: list[Goal] = []
+    for of in (of_calls, of_waiting, of_streams, of_hits, of_imports, of_slow_consumers, of_scale):
+        section = figures.get(of.__name__.removeprefix("of_"))
+        if section is not None and "missing" not in section:
+            found += of(section)
+    return found
+
+
+def of_calls(section: Figures) -> Iterator[Goal]:
+    rows = section["rows"]
+    ours = costs(rows, OURS)
+    for level in [level for level in LEVELS if level in ours]:
+        for row, times, says in (
+            ("floor", 1.8, "1.8 x the floor"),
+            ("tensorzero_embedded", 1.0, "TensorZero's embedded gateway"),
+            ("openai_sdk", 1 / 5, "1/5 of the openai SDK"),
+            ("litellm_router", 1 / 15, "1/15 of LiteLLM's Router"),
+        ):
+            bound = costs(rows, row).get(level)
+            if bound is not None:
+                yield Goal(f"guarded call at {level}, us: at most {says}", ours[level], bound * times)
+    if ours.keys() >= {"32", "256"}:
+        yield Goal("guarded call, 256 at once over 32 at once", ours["256"] / ours["32"], 1.3)
+
+
+def of_waiting(section: Figures) -> Iterator[Goal]:
+    ours = section["rows"].get(OURS)
+    if ours is not None:
+        yield Goal("calls/s, 256 in flight on 500 ms", ours["calls_per_s"], 480, at_least=True)
+
+
+def of_streams(section: Figures) -> Iterator[Goal]:
+    for column, figures in section["rows"].get(OURS, {}).items():
+        if "," not in column:  # the other commit policies are shown, and have no bound
+            yield Goal(f"chunk, us: {column}", figures["cpu_us"], 140 if column.startswith("paced") else 12)
+
+
+def of_hits(section: Figures) -> Iterator[Goal]:
+    ours = section["rows"].get(OURS)
+    if ours is not None:
+        yield Goal("cache hit from memory, us", ours["hit"]["cpu_us"], 60)
+
+
+def of_imports(section: Figures) -> Iterator[Goal]:
+    yield Goal("import penstock over import trio, httpx", section["ratio"], 1.3)
+    yield Goal("threads started at import", section["threads"], 0)
+    yield Goal("kinds of network access at import", len(section["network"]), 0)
+
+
+def of_slow_consumers(section: Figures) -> Iterator[Goal]:
+    yield Goal("open stream to a slow consumer, KiB", section["kib_each"], 64)
+
+
+def of_scale(section: Figures) -> Iterator[Goal]:
+    for what, figures in section["sizes"].items():
+        small, large = figures["sizes"]
+        yield Goal(f"call beside {large:,} over {small} {what}", figures["ratio"], 1.1)
+
+
+def costs(rows: Figures, row: str) -> dict[str, float]:
+    """CPU by concurrency."""
+    return {level: figures["cpu_us"] for level, figures in rows.get(row, {}).items()}

@@ -1,0 +1,137 @@
+"""The figures of a run as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.roster import ROSTER
+
+__all__ = ["lines"]
+
+Figures = dict[str, Any]
+NAME = 34
+CELL = 11
+
+
+def lines(figures: Figures) -> Iterator[str]:
+    """The whole of it, for a terminal of a hundred columns."""
+    machine = figures["machine"]
+    yield f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}"
+    yield f"medians of {figures['rounds']} interleaved rounds; excluded: {'; '.join(figures['excluded'])}"
+    if figures["void"]:
+        yield ""
+        yield from (f"VOID: {reason}" for reason in figures["void"])
+    for name, of in SECTIONS.items():
+        section = figures["sections"].get(name)
+        if section is None:
+            continue
+        yield ""
+        if "missing" in section:
+            yield f"{name}: {section['missing']}"
+        else:
+            yield from of(section)
+    yield ""
+    yield from rows_of(figures["rows"])
+    yield ""
+    yield from goals_of(figures["goals"])
+
+
+def table(unit: str, rows: dict[str, dict[str, float]], marks: dict[str, str] | None = None) -> Iterator[str]:
+    """A line for each row; marks stand behind it. Columns are those of any row."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    yield f"{unit:{NAME}}" + "".join(f"{column:>{max(CELL, len(column) + 2)}}" for column in columns)
+    for name, row in rows.items():
+        title = ROSTER[name].title if name in ROSTER else name
+        cells = (f"{number(row.get(column)):>{max(CELL, len(column) + 2)}}" for column in columns)
+        yield f"{title:{NAME}}" + "".join(cells) + (marks or {}).get(name, "")
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def cpu(rows: Figures) -> dict[str, dict[str, float]]:
+    """The CPU of every cell, in the order of the roster."""
+    return {name: {column: seen["cpu_us"] for column, seen in rows[name].items()} for name in ROSTER if name in rows}
+
+
+def calls(section: Figures) -> Iterator[str]:
+    rows = cpu(section["rows"])
+    floor = rows.get("floor", {})
+    ratios = {
+        name: "   x floor: " + "  ".join(f"{cost / floor[at]:6.2f}" for at, cost in row.items())
+        for name, row in rows.items()
+        if floor
+    }
+    yield from table(f"{section['unit']}, at once:", rows, ratios)
+    upstream = section["upstream"]
+    yield (
+        f"the upstream takes {upstream['saturated_us']} us for a call where it has always more to do: it is "
+        f"{upstream['times_faster']} times as fast as the fastest client ({upstream['fastest_client']}, "
+        f"{upstream['fastest_us']:.0f} us)"
+    )
+
+
+def waiting(section: Figures) -> Iterator[str]:
+    yield f"{section['in_flight']} in flight on 500 ms, ideal {section['ideal']}"
+    rows = {name: row for name in ROSTER if (row := section["rows"].get(name)) is not None}
+    yield from table(section["unit"], rows)
+
+
+def streams(section: Figures) -> Iterator[str]:
+    rows = cpu(section["rows"])
+    groups = list(dict.fromkeys(group_of(column) for row in rows.values() for column in row))
+    for group in groups:
+        of_group = {name: {at: us for at, us in row.items() if group_of(at) == group} for name, row in rows.items()}
+        yield from table(section["unit"], {name: row for name, row in of_group.items() if row})
+
+
+def group_of(column: str) -> tuple[str, bool]:
+    """The kind of stream; the commit policies are a table of their own."""
+    return column.partition(" ")[0], "," in column
+
+
+def hits(section: Figures) -> Iterator[str]:
+    yield from table(f"{section['unit']}, from memory", cpu(section["rows"]))
+
+
+def imports(section: Figures) -> Iterator[str]:
+    yield (
+        f"import penstock {section['penstock_ms']} ms, import trio, httpx {section['trio_httpx_ms']} ms: ratio "
+        f"{section['ratio']}; threads {section['threads']}, network {', '.join(section['network']) or 'none'}; "
+        f"with all that opening a kernel needs {section['first_use_ms']} ms"
+    )
+
+
+def slow_consumers(section: Figures) -> Iterator[str]:
+    tls = f"{section['tls_kib_each']} KiB" if "tls_kib_each" in section else section["tls"]
+    yield f"{section['streams']} open streams, each of a consumer that stopped: {section['kib_each']} KiB; TLS: {tls}"
+
+
+def scale(section: Figures) -> Iterator[str]:
+    yield section["unit"]
+    for what, seen in section["sizes"].items():
+        (small, large), (less, more) = seen["sizes"], seen["cpu_us"]
+        yield f"{what:12} {small:>6,}: {less:8.1f}   {large:>6,}: {more:10.1f}   ratio {seen['ratio']:.2f}"
+
+
+SECTIONS = {of.__name__: of for of in (calls, waiting, streams, hits, imports, slow_consumers, scale)}
+
+
+def rows_of(rows: Figures) -> Iterator[str]:
+    """What each does, with versions, or why it was not measured."""
+    for row in rows.values():
+        versions = ", ".join(f"{package} {version}" for package, version in row.get("versions", {}).items())
+        yield f"{row['title']}: {row['status']}" + (f"; {row['does']} ({versions})" if versions else "")
+
+
+def goals_of(goals: list[Figures]) -> Iterator[str]:
+    missed = [goal for goal in goals if not goal["met"]]
+    yield f"{len(goals) - len(missed)} of {len(goals)} goals are met; missed:"
+    for goal in missed:
+        yield f"  {goal['name']}: {number(goal['seen'])}, {'at least' if goal['at_least'] else 'at most'} " + number(
+            goal["bound"]
+        )

@@ -1,0 +1,49 @@
+"""Bare aiohttp on asyncio: a parser in C, the fastest of Python's HTTP clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from benchmarks.rows.bodies import anthropic_stream, openai_call, openai_stream, path_of
+from benchmarks.worker import Job, Jobs, Row, run
+
+HEADERS = {"content-type": "application/json"}
+
+
+@asynccontextmanager
+async def opened(origin: str, kind: str) -> AsyncGenerator[Jobs]:
+    connector = aiohttp.TCPConnector(limit=512)
+    async with aiohttp.ClientSession(connector=connector) as client:
+
+        async def call(number: int) -> int:
+            url = origin + path_of(kind, "openai")
+            async with client.post(url, data=openai_call(number), headers=HEADERS) as response:
+                await response.json()
+            return 1
+
+        def reading(wire: str, body: bytes) -> Job:
+            async def read(_: int) -> int:
+                seen = 0
+                async with client.post(origin + path_of(kind, wire), data=body, headers=HEADERS) as response:
+                    async for line in response.content:
+                        if line.startswith(b"data: {"):
+                            json.loads(line[6:])
+                            seen += 1
+                return seen
+
+            return read
+
+        yield {
+            "call": call,
+            "openai": reading("openai", openai_stream()),
+            "anthropic": reading("anthropic", anthropic_stream()),
+        }
+
+
+if __name__ == "__main__":
+    does = "a bare client, json.dumps and json.loads: no guards, no retries"
+    run(Row(opened, "asyncio", ("aiohttp",), does, ("call", "openai", "anthropic")))

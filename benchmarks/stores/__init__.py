@@ -1,0 +1,1 @@
+"""What single stores cost, each by a command of its own: `python -m benchmarks.stores.ledgers` and its neighbours."""
