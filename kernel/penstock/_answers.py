@@ -310,20 +310,21 @@ class CallCache(Struct, eq=False):
         if flight is None:
             return
         refused = ""
+        gone: GoneReason = "not_shareable"
         if capped:
             refused = "a budget cut the last answer short"
         elif completion.finish_reason not in WHOLE:
-            refused = f"the last answer ended with finish_reason {completion.finish_reason!r}"
+            refused, gone = f"the last answer ended with finish_reason {completion.finish_reason!r}", "uncacheable"
         elif not self.call.cache.store:
             refused = "the last call was read-only"
         if refused:
-            self.end(gone="not_shareable", refused=refused)
+            self.end(gone=gone, refused=refused)
             return
         try:
             entry = self._entry(flight, completion, target)
         except Exception as error:  # noqa: BLE001 - whatever an answer holds that cannot be stored, it is an answer
             logger.warning("an answer of %s cannot be stored: %s", target.name, type(error).__name__)
-            self.end(gone="not_shareable", refused=f"the last answer cannot be stored ({type(error).__name__})")
+            self.end(gone="uncacheable", refused=f"the last answer cannot be stored ({type(error).__name__})")
             return
         if self._second is not None:
             self._second.put(flight.key, entry)

@@ -67,7 +67,7 @@ class _Run:
             next_on_content_filter=call.next_on_content_filter,
             all_open=call.all_open,
         )
-        self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
+        self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
         context = call.span.context
         self.cache = CallCache(engine, call, consumer is None, context)
         self.hold = CallHold(

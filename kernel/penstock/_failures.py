@@ -103,7 +103,7 @@ class Failures:
             logger.error("target %s: %s; someone has to act", target.name, error.kind)
         self.books.note(error)
         if of_this_call:
-            self.cache.end(gone="not_shareable")
+            self.cache.end(gone="uncacheable")
         else:
             self.cache.failed(error)
         self.call.span.event("attempt_failed", target=target.name, kind=kind)

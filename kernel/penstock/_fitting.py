@@ -6,7 +6,7 @@ Not here: what fits (`policy.fitting`), and what a target can take (its codec).
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import msgspec
@@ -16,7 +16,7 @@ from penstock._edge import broken_codec
 from penstock._events import EventHub, ParametersDropped, PartsLeftOut
 from penstock._targets import LiveTarget
 from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
-from penstock.policy.fitting import Fitted, Unfit, UnsupportedRules, fit
+from penstock.policy.fitting import Fitted, Unfit, UnsupportedRules, fit, lowered
 from penstock.policy.shape import Shape, shape_of
 from penstock.types import ChatRequest, Completion, Message, Part, ProviderPart, Target, Thinking
 
@@ -32,6 +32,8 @@ class CallFitting(Struct, eq=False):
     request: ChatRequest
     rules: UnsupportedRules
     events: EventHub
+    targets: Sequence[LiveTarget] = ()
+    """All of the call: what one of them can write in full, another may have to write in less."""
     _fitted: dict[int, Fitted | CallError] = {}
     """By stage: a route has no more entries than that."""
     _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
@@ -81,6 +83,13 @@ class CallFitting(Struct, eq=False):
 
         Nothing is refused then: so no rule is asked, and what the codec says is told by the shape.
         """
+        most = target.capabilities.max_output
+        asked = lowered(self.request, most, (other.capabilities.max_output for other in self.targets))
+        if asked is not self.request:
+            made = self._made(target, asked)
+            if isinstance(made, CallError):
+                return made
+            return msgspec.structs.replace(made, dropped=("max_tokens", *made.dropped))
         shape = self._shape
         if shape is None:
             return self._made(target, self.request)

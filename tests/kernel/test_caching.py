@@ -214,6 +214,31 @@ def test_when_the_leader_is_cancelled_one_follower_takes_over() -> None:
     run(main)
 
 
+def test_equal_calls_whose_answers_are_none_to_store_do_not_go_one_after_another() -> None:
+    def cut_off(request: httpx.Request) -> Answer:
+        body: Any = good(request).json
+        return Reply(json={**body, "choices": [{**body["choices"][0], "finish_reason": "length"}]}, delay=10.0)
+
+    async def main() -> None:
+        upstream = ScriptedTransport(cut_off)
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            began = trio.current_time()
+            ends: list[float] = []
+
+            async def call() -> None:
+                response = await kernel.complete("hello", model=GPT, timeout=100)
+                assert (response.finish_reason, response.cache) == ("length", "miss")
+                ends.append(trio.current_time() - began)
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(30):
+                    nursery.start_soon(call)
+            assert max(ends) == pytest.approx(20.0), "the first, and then all others at once"
+            assert len(upstream.requests) == 30
+
+    run(main)
+
+
 def test_when_the_leader_falls_over_its_followers_go_with_it() -> None:
     async def main() -> None:
         upstream = failing(SONNET, answer=Reply(404, json={"error": {"type": "not_found_error", "message": "no"}}))

@@ -185,6 +185,7 @@ IMITATORS = {
     "deepseek": {"kind": "openai", "base_url": "https://api.deepseek.com", "api_key": "k"},
     "groq": {"kind": "openai", "base_url": "https://api.groq.com/openai/v1", "api_key": "k"},
     "mistral": {"kind": "openai", "base_url": "https://api.mistral.ai/v1", "api_key": "k"},
+    "openrouter": {"kind": "openai", "base_url": "https://openrouter.ai/api/v1", "api_key": "k"},
 }
 THOUGHT_CHUNK = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
 
@@ -198,7 +199,7 @@ THOUGHT_CHUNK = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}
         ("groq/qwen/qwen3-32b", {"reasoning": "hm"}),
     ],
 )
-@pytest.mark.parametrize("other", [DEEPSEEK, GROQ, MISTRAL])
+@pytest.mark.parametrize("other", [DEEPSEEK, GROQ, MISTRAL, "openrouter/openai/gpt-oss-120b"])
 def test_reasoning_goes_back_to_who_showed_it_and_not_to_others_that_speak_the_same_wire(
     began: str, thinks: dict[str, Any], other: str
 ) -> None:
@@ -224,6 +225,32 @@ def test_reasoning_goes_back_to_who_showed_it_and_not_to_others_that_speak_the_s
             # DeepSeek refuses calls without any, so it is sent a blank.
             blank = {"reasoning_content": " "} if other == DEEPSEEK else {}
             assert there[1] == {"role": "assistant", "tool_calls": [call], **blank}
+
+    run(main)
+
+
+def test_the_signature_of_a_call_goes_back_to_gemini_and_to_nobody_else() -> None:
+    signed = {"google": {"thought_signature": "c2ln"}}
+    call = {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    asks = openai_body()
+    asks["choices"][0]["message"] = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{**call, "extra_content": signed}],
+    }
+    url = "https://generativelanguage.googleapis.com/v1beta/openai"
+    gemini = {"gemini": {"kind": "openai", "base_url": url, "api_key": "k"}}
+
+    async def main() -> None:
+        upstream = ScriptedTransport([Reply(json=asks), Reply(json=openai_body()), Reply(json=openai_body())])
+        async with penstock.open_kernel(config(providers=gemini), transport=upstream) as kernel:
+            first = await kernel.complete("q", model="gemini/gemini-3-pro", tools=TOOLS)
+            messages: list[Message | ToolResult] = [Message.user("q"), first.message, ToolResult("a", "fine")]
+            for model in ("gemini/gemini-3-pro", GPT):
+                await kernel.complete(messages, model=model, tools=TOOLS)
+        home, there = (msgspec.json.decode(each.content)["messages"][1] for each in upstream.requests[1:])
+        assert home["tool_calls"] == [{**call, "extra_content": signed}]
+        assert there["tool_calls"] == [call]
 
     run(main)
 

@@ -777,3 +777,16 @@ def test_the_credential_is_added_by_authorize_alone() -> None:
     assert [value for name, value in again.headers if name == "authorization"] == ["Bearer sk-2"]
     assert (bearer.url, bearer.body) == (wire.url, wire.body)
     assert "sk-1" not in repr(bearer)
+
+
+def test_without_tools_nothing_is_said_of_how_to_use_them() -> None:
+    """OpenAI answers 400: "'tool_choice' is only allowed when 'tools' are specified"; parallel_tool_calls likewise."""
+    codec, target = OpenAIChat(), Target(name="t", provider="openai", model="gpt-4o")
+    idle = ChatRequest("q", tool_choice="none", parallel_tool_calls=False)
+    assert not body(idle).keys() & {"tools", "tool_choice", "parallel_tool_calls"}
+    assert codec.unsupported(idle, target) == frozenset()
+    assert codec.unsupported(ChatRequest("q", tool_choice="required"), target) == {"tool_choice"}
+    tools = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+    given = body(ChatRequest("q", tool_choice="required", parallel_tool_calls=False, extra={"openai": tools}))
+    assert (given["tool_choice"], given["parallel_tool_calls"]) == ("required", False)
+    assert body(idle, params=tools)["tool_choice"] == "none"

@@ -24,10 +24,10 @@ from penstock.types import (
     ToolCall,
     ToolResult,
 )
-from penstock_providers.openai_chat._dialects import Dialect
-from penstock_providers.openai_chat._models import LONGEST_ID
+from penstock_providers.openai_chat._models import LONGEST_ID, is_mistral
 from penstock_providers.openai_chat._read import FAMILY
 from penstock_providers.openai_chat._reasoning import reasoning_chunks, reasoning_fields
+from penstock_providers.openai_chat.dialects import Dialect
 
 __all__ = ["wire_messages"]
 
@@ -36,8 +36,8 @@ Json: TypeAlias = dict[str, Any]
 _BRIDGE = "Understood."
 
 
-def wire_messages(request: ChatRequest, dialect: Dialect) -> list[Json]:
-    """The list `messages`, as the server takes it.
+def wire_messages(request: ChatRequest, model: str, dialect: Dialect) -> list[Json]:
+    """The list `messages`, as the server takes it of that model.
 
     Tool results are messages of their own here, and must directly follow the calls: whatever else was said before the
     last of them came is said after it. They hold text alone: images in them are shown by the user after that.
@@ -59,7 +59,11 @@ def wire_messages(request: ChatRequest, dialect: Dialect) -> list[Json]:
             wired.append({"role": message.role, "content": _content(rest, message.role)} | _named(message, dialect))
     if shown:
         wired.append({"role": "user", "content": shown})
-    return wired if dialect.user_after_tool else _bridged(wired)
+    last = wired[-1] if wired else {}
+    if dialect.prefill and last.get("role") == "assistant" and "tool_calls" not in last:
+        wired[-1] = {**last, **dialect.prefill}
+    # Mistral's models let nobody else speak there, wherever they run.
+    return wired if dialect.user_after_tool and not is_mistral(model) else _bridged(wired)
 
 
 def _bridged(wired: list[Json]) -> list[Json]:
@@ -157,21 +161,32 @@ def _assistant(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> J
         wired["tool_calls"] = calls
     for part in parts:
         if isinstance(part, ProviderPart) and part.family == FAMILY and "type" not in part.data:
-            wired |= _audio_by_id(part.data)
-    if dialect.reasoning:
+            _put_back(wired, part.data)
+    if dialect.reasoning_back is not None:
         _reason(wired, [part for part in parts if isinstance(part, Thinking) and part.family == FAMILY], dialect)
     return wired | _named(message, dialect)
 
 
 def _reason(wired: Json, thoughts: list[Thinking], dialect: Dialect) -> None:
-    """Puts the reasoning back where it stood."""
-    wired |= reasoning_fields(thoughts)
-    chunks = reasoning_chunks(thoughts)
+    """Puts the reasoning back where it stood, or where the dialect has it."""
+    back = dialect.reasoning_back or "as it came"
+    wired |= reasoning_fields(thoughts, back)
+    chunks = reasoning_chunks(thoughts, back)
     if chunks:
         said: str | list[Json] = wired.get("content") or []
         wired["content"] = [*chunks, *([{"type": "text", "text": said}] if isinstance(said, str) else said)]
     if dialect.wants_reasoning and "tool_calls" in wired:
         wired.setdefault("reasoning_content", " ")
+
+
+def _put_back(wired: Json, fields: Json) -> None:
+    """What the server put beside the message, or beside each of its calls, in their order."""
+    match fields:
+        case {"tool_calls": list()}:
+            for call, beside in zip(wired.get("tool_calls", ()), fields["tool_calls"], strict=False):
+                call.update(beside or {})
+        case _:
+            wired.update(_audio_by_id(fields))
 
 
 def _audio_by_id(fields: Json) -> Json:

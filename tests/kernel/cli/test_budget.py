@@ -268,6 +268,30 @@ def test_what_a_killed_process_held_is_charged_shown_and_reported_alike(settings
     trio.run(main)
 
 
+def test_an_account_that_nobody_knows_is_told_with_the_one_that_was_meant(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            for more in ((), ("--json",)):
+                ended = await running.budget("show", "taem/search", *more)
+                assert (ended.code, ended.out) == (1, "")
+                assert "there is no account taem/search" in ended.err
+                assert "did you mean 'team/search'? valid: root, team, team/search" in ended.err
+            assert (await running.budget("show", "root")).code == 0  # declared, and nothing to show
+            assert "Did you mean 'team'?" in (await running.budget("set", "taem", "--usd", "5")).err
+
+    trio.run(main)
+
+
+def test_a_reason_cannot_forge_the_history(settings: str) -> None:
+    reason = "fine\n2026-01-01 00:00:00 reset\x1b[2J\u202e/"
+    assert run_command("budget", "set", "team/search", "--usd", "3", "--reason", reason, "-c", settings).code == 0
+    shown = run_command("budget", "history", "-c", settings).out
+    assert "\u202e" not in shown
+    assert "\x1b" not in shown
+    assert r"\x1b[2J\u202e" in "".join(shown.split())
+
+
 # the clock
 
 

@@ -13,9 +13,17 @@ import attrs
 import click
 
 from penstock._config import Config
-from penstock._nearest import did_you_mean
+from penstock._nearest import did_you_mean, nearest
 from penstock.abc import LedgerStore
-from penstock.cli._budget.lines import Wanted, check_account, limit_of, shown_account, windows_of, words_of
+from penstock.cli._budget.lines import (
+    Wanted,
+    check_account,
+    known_accounts,
+    limit_of,
+    shown_account,
+    windows_of,
+    words_of,
+)
 from penstock.cli._budget.opening import account_argument, config_option, find_config, with_ledger
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._tell import tell
@@ -92,7 +100,7 @@ def set_limit(account: str, *, reason: str, yes: bool, config_file: str | None, 
     if all(figure is None for figure in figures.values()):
         raise click.UsageError("Say what to set: --usd, --tokens, --spent-usd or --spent-tokens.")
     config = find_config(config_file)
-    window = _the_one(AccountWindows(config.budget.accounts), account, wanted)
+    window = _the_one(config, account, wanted)
     _check_unit(window, "USD", figures["limit_usd"], window.limit_nano_usd)
     _check_unit(window, "tokens", figures["limit_tokens"], window.limit_tokens)
     confirm(f"Set {_in_words(figures)} of {shown_account(account)} per {words_of(window)}", yes=yes)
@@ -136,7 +144,7 @@ def reset(account: str, *, reason: str, yes: bool, config_file: str | None, **to
     windows = with_ledger(config, lambda store: _known_windows(store, config, account))
     chosen = [window for window in windows if wanted.takes(window.shape)]
     if not chosen:
-        raise click.UsageError(_no_window(account, windows))
+        raise click.UsageError(_no_window(account, windows, config))
     names = " and ".join(words_of(window) for window in chosen)
     confirm(f"Reset what {shown_account(account)} has spent per {names}, and its limits to those configured", yes=yes)
     change = _Changing(reason=reason, reset=True)
@@ -229,23 +237,24 @@ async def _known_windows(store: LedgerStore, config: Config, account: str) -> li
     return windows_of(AccountWindows(config.budget.accounts), account, [row.key for row in rows])
 
 
-def _the_one(known: AccountWindows, account: str, wanted: Wanted) -> AccountWindow:
+def _the_one(config: Config, account: str, wanted: Wanted) -> AccountWindow:
     """The window that is meant. Raises click.UsageError where it is none, or not the only one."""
-    limited = [window for window in known.own(account) if window.limited]
+    limited = [window for window in AccountWindows(config.budget.accounts).own(account) if window.limited]
     found = [window for window in limited if wanted.takes(window.shape)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise click.UsageError(_no_window(account, limited))
+        raise click.UsageError(_no_window(account, limited, config))
     names = ", ".join(words_of(window) for window in found)
     raise click.UsageError(f"{shown_account(account)} has {names}; say which: --per, --timezone, --rolling.")
 
 
-def _no_window(account: str, windows: Sequence[AccountWindow]) -> str:
+def _no_window(account: str, windows: Sequence[AccountWindow], config: Config) -> str:
     if not windows:
+        near = nearest(account, known_accounts(config.budget.accounts, (), ()) - {account, ""})
         return (
             f"{shown_account(account)} has no limit over a window in the configuration, so calls are not counted there;"
-            " give it one, and reload."
+            f" give it one, and reload.{f' Did you mean {near!r}?' if near else ''}"
         )
     names = ", ".join(limit_of(window) for window in windows)
     return f"{shown_account(account)} has no such window; it has {names}."
