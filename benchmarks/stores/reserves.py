@@ -111,7 +111,7 @@ def settings(folder: Path, synchronous: str) -> penstock.Config:
         "providers": {"openai": {"api_key": "sk-bench"}},
         "routes": {"default": {"cascade": ["openai/gpt-4o"]}},
         "budget": {"limits": limits},
-        "accounts": {"team-*": {"limits": limits}, "team-*/*": {"limits": limits}},
+        "accounts": {"*": {"limits": limits}, "*/*": {"limits": limits}},
         "ledger": {"store": "sqlite", "path": "ledger.db", "synchronous": synchronous},
     }
     return penstock.Config.from_dict(tables, source=folder / "penstock.toml", environ={})
