@@ -168,18 +168,38 @@ class Workers:
     def start(self) -> None:
         while len(self.running) < self.number:
             with self.log.open("ab") as log:
-                self.running.append(subprocess.Popen([sys.executable, *self.command], stdout=log, stderr=log))
+                command = [sys.executable, *self.command]
+                self.running.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log))
+
+    @property
+    def all_run(self) -> bool:
+        """Whether none has ended by itself."""
+        return all(process.poll() is None for process in self.running)
 
     def kill_one(self, chance: random.Random) -> None:
         """In the middle of whatever it does."""
         victim = self.running.pop(chance.randrange(len(self.running)))
         assert victim.poll() is None, f"a worker ended by itself: {self.log.read_text()[-3_000:]}"
-        victim.send_signal(signal.SIGKILL)
-        victim.wait()
+        _kill(victim)
         self.killed += 1
+
+    def end_all(self) -> None:
+        """By the end of their input; each must come to its end by itself, and in peace."""
+        for process in self.running:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self.running:
+            assert process.wait(timeout=60) == 0, f"a worker ended badly: {self.log.read_text()[-3_000:]}"
+        self.running.clear()
 
     def kill_all(self) -> None:
         for process in self.running:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            _kill(process)
         self.running.clear()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.stdin is not None
+    process.stdin.close()

@@ -36,12 +36,14 @@ def test_the_root_holds_what_the_layout_says() -> None:
     assert {top for top in tops if not top.startswith(".")} <= allowed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_policy_and_codecs_are_pure(path: Path) -> None:
     forbidden = {"trio", "httpx", "opentelemetry", "time", "random", "threading", "asyncio", "socket", "os"}
     assert not imported(path) & forbidden
 
 
+@pytest.mark.slow
 def test_only_telemetry_imports_opentelemetry() -> None:
     users = [path for path in SOURCES if "opentelemetry" in imported(path)]
     assert {path.name for path in users} <= {"_otel.py"}

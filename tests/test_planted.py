@@ -20,7 +20,7 @@ PATCHES = sorted(PLANTED.glob("*.patch"))
 ALL = os.environ.get("PENSTOCK_PLANT") == "all"
 EVERY_NTH_PATCH = 12
 """Planting one takes a second: in an ordinary run every twelfth is, always the same; PENSTOCK_PLANT=all plants all."""
-CHOSEN = PATCHES[::EVERY_NTH_PATCH]
+CHOSEN = PATCHES if ALL else PATCHES[::EVERY_NTH_PATCH]
 NAMED = sorted({test for path in CHOSEN for test in re.findall(r"^# test: (\S+)", path.read_text(encoding="utf-8"))})
 """The tests that are to catch them. What is wrong with a patch is for a test to say, so nothing is demanded here."""
 PATIENCE = 120.0
@@ -147,3 +147,12 @@ def test_every_patch_tells_what_it_plants() -> None:
         file, _, name = patch.test.partition("::")
         assert name, f"{patch.path.name}: name one test, not a file"
         assert (ROOT / file).is_file(), f"{patch.path.name}: no file {file}"
+
+
+def test_all_are_planted_where_all_are_asked_for() -> None:
+    """The full run once planted every twelfth as well: nobody read what it said."""
+    environment = os.environ | {"PENSTOCK_PLANT": "all"}
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", __file__]
+    listed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    planted = set(re.findall(r"test_a_planted_bug_is_caught\[(.+)\]", listed))
+    assert planted == {path.stem for path in PATCHES}

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from dialect_document import BEGINS, ENDS, table
 
 import penstock
 
@@ -108,3 +109,13 @@ def test_every_promise_names_a_test_that_exists() -> None:
 
 def test_the_readme_has_exactly_two_commands() -> None:
     assert re.findall(r"<!-- command: (\w+) -->", README) == ["demo", "test"]
+
+
+def test_the_table_of_dialects_is_the_one_that_is_used() -> None:
+    """`PENSTOCK_WRITE_DOCS=1` writes it anew."""
+    before, _, rest = README.partition(BEGINS)
+    shown, _, after = rest.partition(ENDS)
+    if os.environ.get("PENSTOCK_WRITE_DOCS"):
+        (ROOT / "README.md").write_text(f"{before}{BEGINS}{table()}{ENDS}{after}")
+        return
+    assert shown == table()

@@ -37,8 +37,9 @@ WHOLE = frozenset({"stop", "tool_calls"})
 """Only these are stored: a truncated, refused or filtered answer is not what was asked for."""
 SHARED = frozenset({"invalid_request", "context_length", "content_filtered"})
 """Errors that would meet every follower of a flight as well."""
-NO_OUTAGE = SHARED | {"refused", "budget_exceeded", "unsupported", "parameter_demanded", "unsendable"}
-"""Errors after which nothing stale is offered: they are of the request or of a limit of ours, and nobody is down."""
+NO_OUTAGE = SHARED | {"refused", "unsupported", "parameter_demanded", "unsendable"}
+"""Errors after which nothing stale is offered: they are of the request, and nobody is down. A budget that refuses is
+none of them: often it is the retries of an outage that it refuses, and what is stored costs nothing."""
 MOST_TURNS = 3
 """Flights that a call joins in vain at one target, each ending in an answer too old for it; then it goes alone."""
 FIRST_POLL, LONGEST_POLL = 0.02, 0.5
@@ -153,7 +154,7 @@ class CallCache(Struct, eq=False):
             if not isinstance(found, Hit):
                 if found.stale is not None:
                     self._stale[stage] = found.stale
-                if isinstance(found, Leads) and found.after == "target_failed":
+                if found.after == "target_failed":
                     return GoElsewhere()
                 return await self._look_further(flight, wall, leads=isinstance(found, Leads))
             self._flight = None
@@ -309,20 +310,21 @@ class CallCache(Struct, eq=False):
         if flight is None:
             return
         refused = ""
+        gone: GoneReason = "not_shareable"
         if capped:
             refused = "a budget cut the last answer short"
         elif completion.finish_reason not in WHOLE:
-            refused = f"the last answer ended with finish_reason {completion.finish_reason!r}"
+            refused, gone = f"the last answer ended with finish_reason {completion.finish_reason!r}", "uncacheable"
         elif not self.call.cache.store:
             refused = "the last call was read-only"
         if refused:
-            self.end(gone="not_shareable", refused=refused)
+            self.end(gone=gone, refused=refused)
             return
         try:
             entry = self._entry(flight, completion, target)
         except Exception as error:  # noqa: BLE001 - whatever an answer holds that cannot be stored, it is an answer
             logger.warning("an answer of %s cannot be stored: %s", target.name, type(error).__name__)
-            self.end(gone="not_shareable", refused=f"the last answer cannot be stored ({type(error).__name__})")
+            self.end(gone="uncacheable", refused=f"the last answer cannot be stored ({type(error).__name__})")
             return
         if self._second is not None:
             self._second.put(flight.key, entry)

@@ -126,7 +126,7 @@ class _Explaining:
         self._engine = engine
         self._call = call
         self._cache = CallCache(engine, call, may_lead=False, context=None)
-        self._fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
+        self._fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
         self._near: list[tuple[str, Entry]] | None = None
 
     async def explained(self) -> CacheExplanation:

@@ -30,7 +30,13 @@ from penstock._retry_leave import RetryLeave
 from penstock._stored import Stored
 from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
-from penstock.errors import BudgetExceededError, CallError, DeadlineExceededError, PenstockError
+from penstock.errors import (
+    BudgetExceededError,
+    CallError,
+    DeadlineExceededError,
+    LedgerUnavailableError,
+    PenstockError,
+)
 from penstock.policy.commit import Begin
 from penstock.policy.retry import Cascade, Stop, Try, Wait
 from penstock.types import ChatRequest, ChatResponse
@@ -61,7 +67,7 @@ class _Run:
             next_on_content_filter=call.next_on_content_filter,
             all_open=call.all_open,
         )
-        self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
+        self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
         context = call.span.context
         self.cache = CallCache(engine, call, consumer is None, context)
         self.hold = CallHold(
@@ -218,8 +224,9 @@ class _Run:
                 return None
         try:
             uncovered = await self.cover.one_more(stage, begin, asked) if self.call.chain else None
-        except BudgetExceededError as refusal:
-            self.failures.end_in(refusal)
+        except (BudgetExceededError, LedgerUnavailableError) as refusal:
+            self.cache.end(gone="refused")
+            return await self.outage(self.failures.last_word(refusal))
         if uncovered is not None:
             self.cache.end(gone="refused")  # for a reason of this call's own: others may well go there
             return None
@@ -236,10 +243,11 @@ class _Run:
     # The hops
 
     async def outage(self, error: CallError) -> ChatResponse:
-        """The cascade has come to its end: an answer past its time, where that is better than the error it ends in."""
+        """The call has come to its end: an answer past its time, where that is better than the error it ends in."""
         stale = await self.stored.instead_of(error)
         if stale is None:
             raise error
+        self.call.span.event("stale", kind=error.kind)
         return await self.replies.replay(stale)
 
     async def attempt(self, stage: int, permit: Permit, begin: Begin, asked: ChatRequest) -> AttemptRun | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from penstock._config_checks import NOT_IN_A_FILE, at_least_one, more_than_zero, not_empty, zero_or_more
-from penstock._nearest import did_you_mean, quoted
+from penstock._nearest import did_you_mean, one_of, quoted
 from penstock._secrets import Secret
 from penstock.errors import NoRouteError
 from penstock.policy.accounts import AccountSpec
@@ -333,7 +333,10 @@ class Config:
             return declared
         provider, slash, model = name.partition("/")
         if not (slash and model):
-            raise NoRouteError(f"there is no target named {quoted(name)}{did_you_mean(name, self.targets)}")
+            says = f"there is no target named {quoted(name)}{did_you_mean(name, self.targets)}"
+            raise NoRouteError(
+                f"{says}; or name a provider and its model: {one_of(f'{each}/...' for each in self.providers)}"
+            )
         if provider not in self.providers:
             says = f"no provider named {quoted(provider)} is configured for {quoted(name)}"
             raise NoRouteError(says + did_you_mean(provider, self.providers))

@@ -31,7 +31,7 @@ from penstock._config_mistakes import Mistakes, join, plain, shown
 from penstock._config_plugins import read_plugins
 from penstock._config_providers import KERNEL_KEYS, own_options, read_keys, settle_provider
 from penstock._config_references import References
-from penstock._config_stores import read_cache, read_ledger
+from penstock._config_stores import check_files_apart, read_cache, read_ledger
 from penstock._config_tables import (
     AccountTable,
     BreakerTable,
@@ -47,7 +47,7 @@ from penstock._config_tables import (
 from penstock._discovery import PluginHost
 from penstock._nearest import did_you_mean, quoted
 from penstock.errors import ConfigError
-from penstock.policy.accounts import AccountSpec, Degrade, check_path
+from penstock.policy.accounts import AccountSpec, Degrade, check_pattern
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry_budget import RetryBudgetSettings
@@ -133,6 +133,8 @@ class _Loading:
             cache=self._cache(host),
             plugins=plugins,
         )
+        if says := check_files_apart(config.ledger, config.cache, self.folder, host):
+            self.mistakes.add("cache.path", says)
         settled: dict[str, ProviderConfig] = {}
         for name in references.undeclared:
             providers[name] = ProviderConfig(name=name, kind=name, deferred=True)
@@ -243,7 +245,7 @@ class _Loading:
         for name, path, table in self._named("accounts", check_name=False):
             read = self._read(AccountTable, table, path)
             try:
-                check_path(name)
+                check_pattern(name)
             except ValueError as error:
                 self.mistakes.add(path, str(error))
                 continue
@@ -270,6 +272,9 @@ class _Loading:
         routes = self._section("routes")
         if table.degrade is not None and table.degrade.route not in routes:
             says = f"there is no route named {quoted(table.degrade.route)}{did_you_mean(table.degrade.route, routes)}"
+            self.mistakes.add(join(join(path, "degrade"), "route"), says)
+        elif table.degrade is not None and len(routes) == 1:
+            says = f"{quoted(table.degrade.route)} is the only route: every call goes it already; name a cheaper one"
             self.mistakes.add(join(join(path, "degrade"), "route"), says)
 
     def _ledger(self, host: PluginHost) -> LedgerConfig:

@@ -22,13 +22,17 @@ from penstock._nearest import did_you_mean, is_slip
 from penstock.errors import PluginError
 from penstock.hookspecs import CacheStoreSpec, LedgerSpec, PluginTools
 
-__all__ = ["Ready", "read_cache", "read_ledger", "ready_cache", "ready_ledger"]
+__all__ = ["Ready", "check_files_apart", "read_cache", "read_ledger", "ready_cache", "ready_ledger"]
 
 C = TypeVar("C", LedgerConfig, CacheConfig)
 S = TypeVar("S", LedgerSpec, CacheStoreSpec)
 
 DEFAULT_STORE = "sqlite"
 """Of a table that names none."""
+
+
+SHORTEST_LEASE = 1.0
+"""Seconds: what a busy process may take to come to its renewals."""
 
 
 @attrs.frozen
@@ -59,6 +63,27 @@ def read_cache(table: Mapping[str, Any], host: PluginHost, mistakes: Mistakes) -
     return _read("cache", CacheConfig, CACHES, table, host, mistakes)
 
 
+def check_files_apart(ledger: LedgerConfig, cache: CacheConfig | None, folder: Path, host: PluginHost) -> str | None:
+    """What is wrong where both stores would be kept in one file."""
+    if cache is None:
+        return None
+    file = _file(ledger, LEDGERS, folder, host)
+    if file is None or file != _file(cache, CACHES, folder, host):
+        return None
+    return f"{file.name} is the file of the ledger: each store has a file of its own; name another one"
+
+
+def _file(config: LedgerConfig | CacheConfig, sort: Sort[Any], folder: Path, host: PluginHost) -> Path | None:
+    """Where the store is kept; None where it has no `path`, or its plugin is not known yet."""
+    try:
+        options = host.store_spec(sort, config.store).options
+    except PluginError:
+        return None
+    fields: dict[str, attrs.Attribute[Any]] = attrs.fields_dict(options) if attrs.has(options) else {}
+    path = config.options.get("path", fields["path"].default if "path" in fields else None)
+    return (folder / Path(path).expanduser()).resolve() if isinstance(path, str | Path) else None
+
+
 def ready_ledger(config: Config, host: PluginHost) -> Ready[LedgerConfig, LedgerSpec]:
     """The ledger of a configuration. Raises ConfigError where no plugin takes what it says."""
     return _ready("ledger", config.ledger, LEDGERS, config, host)
@@ -81,6 +106,13 @@ def _read(  # noqa: PLR0917 - one section, whichever it is
         return cls()
     # Options are checked where the rest is wrong too, as long as it is known whose they are.
     config = attrs.evolve(read or cls(store=store), options=options)
+    if isinstance(config, LedgerConfig) and config.lease < max(SHORTEST_LEASE, 2 * config.timeout):
+        mistakes.add(
+            join(section, "lease"),
+            f"{config.lease:g}: must be {SHORTEST_LEASE:g} s at least, and twice the timeout of the store"
+            f" ({config.timeout:g} s): a live call renews its hold after a third of it, and is charged in full where"
+            " that takes longer",
+        )
     known = host.stores(sort)
     if store in known:
         _settled(section, config, sort, host, mistakes)

@@ -64,6 +64,8 @@ class Thinking(Discreet, frozen=True, tag="thinking"):
     """Structured reasoning as the provider spelled it (OpenRouter's `reasoning_details`)."""
     model: str = ""
     """The model that made it, as its target names it: signatures are bound to it. Set by the kernel; empty: unknown."""
+    provider: str = ""
+    """The provider that showed it, by its configured name. Set by the kernel; empty: unknown."""
 
 
 class ToolCall(Discreet, frozen=True, tag="tool_call"):
@@ -110,6 +112,8 @@ class ProviderPart(Discreet, frozen=True, tag="provider_part"):
 
     family: str
     data: dict[str, Any]
+    provider: str = ""
+    """The provider that made it, by its configured name. Set by the kernel; empty: unknown."""
 
 
 ResultContent: TypeAlias = tuple[Text | Image, ...]

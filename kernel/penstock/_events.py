@@ -60,7 +60,10 @@ class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
 
 
 class ParametersDropped(Struct, frozen=True, tag="parameters_dropped"):
-    """A target was asked without parameters that it cannot take, by the names that `on_unsupported` uses."""
+    """A target was asked without parameters that it cannot take, by the names that `on_unsupported` uses.
+
+    `max_tokens` among them: with no more than its model can write.
+    """
 
     call_id: str
     target: str

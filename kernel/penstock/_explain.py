@@ -30,6 +30,7 @@ from penstock._incoming import AFTER_THE_END
 from penstock._plan import CallOptions, make_call
 from penstock._reach import PROBING_POLL
 from penstock._targets import LiveTarget
+from penstock.errors import ParameterDemandedError
 from penstock.policy.accounts import limits_in_words, path_and_parents
 from penstock.policy.holds import NOTHING
 from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Same, Stage, Step, Stop, Try, Wait
@@ -207,6 +208,8 @@ def _as_it_is(
     cooling, opened = dict(engine.cooling(call.targets)), dict(engine.opened(call.targets))
     probing = False
     for stage, seen in enumerate(stages):
+        if isinstance(seen.spending.refused, ParameterDemandedError):
+            continue  # the call comes to it as to any other, and ends there
         if seen.spending.refused is not None:
             cascade.give_up(stage)
         elif seen.when.reason == "probing":
@@ -214,7 +217,9 @@ def _as_it_is(
             probing = True
     if cascade.ignores(now, opened):
         stages = [_ignored(engine, seen, now) for seen in stages]
-    beginning = _beginning(call, cascade.next(now, cooling, opened=opened), now)
+    step = cascade.next(now, cooling, opened=opened)
+    demanded = not isinstance(step, Stop) and stages[step.stage].spending.refused is not None
+    beginning = NONE if demanded else _beginning(call, step, now)
     if beginning == NONE and not probing and engine.places.value:
         # It would fail before anything could change. While it waits for a place, or asks for a permit, much can.
         stages = [attrs.evolve(seen, case=attrs.evolve(seen.case, allowed=0)) for seen in stages]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import NoReturn
 
 import attrs
 
@@ -104,7 +103,7 @@ class Failures:
             logger.error("target %s: %s; someone has to act", target.name, error.kind)
         self.books.note(error)
         if of_this_call:
-            self.cache.end(gone="not_shareable")
+            self.cache.end(gone="uncacheable")
         else:
             self.cache.failed(error)
         self.call.span.event("attempt_failed", target=target.name, kind=kind)
@@ -137,10 +136,6 @@ class Failures:
         for stage, target in enumerate(self.call.targets):
             if target.provider.name == suppressed.provider:
                 self.cascade.give_up(stage)
-
-    def end_in(self, error: CallError) -> NoReturn:
-        """Raises the error that the call ends in because of this one."""
-        raise self.last_word(error)
 
     def last_word(self, error: CallError) -> CallError:
         """The error that the call ends in; where something was shown, it says that this is not the whole of it."""

@@ -6,7 +6,7 @@ Not here: what fits (`policy.fitting`), and what a target can take (its codec).
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import msgspec
@@ -16,11 +16,11 @@ from penstock._edge import broken_codec
 from penstock._events import EventHub, ParametersDropped, PartsLeftOut
 from penstock._targets import LiveTarget
 from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
-from penstock.policy.fitting import Fitted, Unfit, UnsupportedRules, fit
+from penstock.policy.fitting import Fitted, Unfit, UnsupportedRules, fit, lowered
 from penstock.policy.shape import Shape, shape_of
-from penstock.types import ChatRequest, Completion, Message, Thinking
+from penstock.types import ChatRequest, Completion, Message, Part, ProviderPart, Target, Thinking
 
-__all__ = ["CallFitting", "with_signer"]
+__all__ = ["CallFitting", "with_maker"]
 
 logger = logging.getLogger("penstock")
 
@@ -32,6 +32,8 @@ class CallFitting(Struct, eq=False):
     request: ChatRequest
     rules: UnsupportedRules
     events: EventHub
+    targets: Sequence[LiveTarget] = ()
+    """All of the call: what one of them can write in full, another may have to write in less."""
     _fitted: dict[int, Fitted | CallError] = {}
     """By stage: a route has no more entries than that."""
     _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
@@ -81,6 +83,13 @@ class CallFitting(Struct, eq=False):
 
         Nothing is refused then: so no rule is asked, and what the codec says is told by the shape.
         """
+        most = target.capabilities.max_output
+        asked = lowered(self.request, most, (other.capabilities.max_output for other in self.targets))
+        if asked is not self.request:
+            made = self._made(target, asked)
+            if isinstance(made, CallError):
+                return made
+            return msgspec.structs.replace(made, dropped=("max_tokens", *made.dropped))
         shape = self._shape
         if shape is None:
             return self._made(target, self.request)
@@ -139,13 +148,20 @@ class CallFitting(Struct, eq=False):
             self.events.emit(PartsLeftOut(self.call_id, target, kinds, len(fitted.left_out)))
 
 
-def with_signer(completion: Completion, model: str) -> Completion:
-    """The answer with its thinking marked as the model's: another model of the same wire refuses the signature."""
+def with_maker(completion: Completion, target: Target) -> Completion:
+    """The answer with those of its parts marked as the target's that another of the same wire may refuse."""
     message = completion.message
-    if not any(isinstance(part, Thinking) for part in message.content):
+    if not any(isinstance(part, Thinking | ProviderPart) for part in message.content):
         return completion
-    content = tuple(
-        msgspec.structs.replace(part, model=model) if isinstance(part, Thinking) and not part.model else part
-        for part in message.content
-    )
+    content = tuple(_marked(part, target) for part in message.content)
     return msgspec.structs.replace(completion, message=Message(message.role, content, message.name))
+
+
+def _marked(part: Part, target: Target) -> Part:
+    match part:
+        case Thinking(model=""):
+            return msgspec.structs.replace(part, model=target.model, provider=target.provider)
+        case ProviderPart(provider=""):
+            return msgspec.structs.replace(part, provider=target.provider)
+        case _:
+            return part

@@ -56,7 +56,7 @@ def spendings(engine: Engine, call: Call) -> list[Spending]:
     """For each stage of a call."""
     learned = engine.router.snapshot.learned
     rules = call.rules if call.chain else UNLIMITED
-    fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events)
+    fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
     requests = [fitting.foreseen(stage, target) for stage, target in enumerate(call.targets)]
     offers = price_offers(requests, call.targets, call.chain, learned, rules)
     return [

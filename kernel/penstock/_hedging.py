@@ -17,7 +17,7 @@ from penstock._reach import Reach
 from penstock._retry_leave import RetryLeave
 from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
-from penstock.errors import BudgetExceededError, CallError
+from penstock.errors import BudgetExceededError, CallError, LedgerUnavailableError
 from penstock.policy.patience import patience
 
 __all__ = ["Hedging"]
@@ -71,7 +71,7 @@ class Hedging:
         try:
             if self.call.chain and await self.cover.one_more(stage, begin, asked) is not None:
                 return None
-        except BudgetExceededError:
+        except (BudgetExceededError, LedgerUnavailableError):
             return None  # the probe goes on alone
         if await self.leave.ask_for_hedge(stage) is not None:
             return None

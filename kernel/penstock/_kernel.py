@@ -240,7 +240,10 @@ class OpenKernel:
         """The one handed in; else one of our own for all providers that are connected to in the same way."""
         if self._transport is not None:
             return self._transport
-        settings = (connections, provider.ca_file, provider.trust_env, provider.http2)
+        # A limit of its own is for the provider alone: another at the same address must not wait for its connections.
+        # Without one there are as many as there are calls.
+        alone = None if provider.max_connections is None else provider.name
+        settings = (connections, provider.ca_file, provider.trust_env, provider.http2, alone)
         transport = self._own_transports.get(settings)
         if transport is None:
             transport = self._own_transports[settings] = default_transport(

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
+from penstock.policy.ledger_steps import ClockSetBack, HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 
 __all__ = ["LedgerStore"]
 
@@ -64,3 +64,13 @@ class LedgerStore(ABC):
     @abstractmethod
     async def spending(self, *, since: float, until: float) -> Sequence[SpendRow]:
         """What was spent in the quarters of an hour that begin in that time, by account and target."""
+
+    async def set_clock_back(self, reason: str) -> ClockSetBack | None:
+        """Takes the time of now for the store's own, where that ran ahead: done by hand, and kept in the history.
+
+        What counts in windows counts in those of now; what is held is charged in full. Of what was spent before the
+        clock ran ahead nothing may be known any more. Processes that have used the store refuse calls of accounts with
+        limits until they are started anew. None: the store has no such remedy.
+        """
+        del reason
+        return None

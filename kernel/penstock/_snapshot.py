@@ -36,7 +36,8 @@ class KernelSnapshot:
     cooling: Mapping[str, CoolDown]
     """By scope; those that are over are left out."""
     accounts: Mapping[str, AccountSnapshot]
-    """By path; the root's is "". Of a ledger that outlives the process, as they were at the last awaited snapshot."""
+    """By path; the root's is "". Of a ledger that outlives the process, as they were at the last awaited snapshot.
+    Those it was not asked of, all of them before the first one, are not known, and not in it: `.get` says None."""
     cache: CacheStatistics | None
     """None where no cache is configured."""
     cache_store: SecondLevelStatistics | None

@@ -1,4 +1,4 @@
-"""Stored answers for a call that cannot have a new one: its targets are unhealthy, or all of them have failed.
+"""Stored answers for a call that cannot have a new one: its targets are unhealthy, have failed, or cost too much.
 
 Not here: what is stored (`_answers`), and the look before each attempt (`_call`).
 """
@@ -38,7 +38,7 @@ class Stored:
         return await self._first_of(stage for stage in sorted(blocked) if stage < last)
 
     async def instead_of(self, error: CallError) -> Cached | None:
-        """In an outage an answer past its time, in the cascade's order; None: there is none, or it is no outage."""
+        """An answer past its time, in the cascade's order; None: there is none, or the error is the request's own."""
         last = error.errors[-1] if isinstance(error, CascadeExhaustedError) else error
         if self.trials.showing.committed or not self.cache.offers_stale or last.kind in NO_OUTAGE:
             return None

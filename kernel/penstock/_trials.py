@@ -17,7 +17,7 @@ from penstock._books import Books, Running
 from penstock._engine import Engine
 from penstock._events import AttemptEnded
 from penstock._exchange import Exchange
-from penstock._fitting import CallFitting, with_signer
+from penstock._fitting import CallFitting, with_maker
 from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
 from penstock._idempotency import IdempotencyKeys
@@ -141,7 +141,7 @@ class Trials:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
                 completion = await exchange.whole(request, self.take_encoded(target, request))
-            attempt.completion = completion = with_signer(completion, target.wire.model)
+            attempt.completion = completion = with_maker(completion, target.wire)
             if attempt.race.claim(attempt):
                 attempt.error = self.filtered(attempt.stage, completion)
                 attempt.filtered = attempt.error is not None

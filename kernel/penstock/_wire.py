@@ -107,6 +107,10 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """It can be asked to think."""
     thinking_parts: Literal["any", "signed", "none"] = "any"
     """Which thinking of its own wire family goes back to it. Signed is what the same model signed."""
+    parts_bound_to: Literal["family", "provider"] = "family"
+    """Whose parts go back to it. Many servers imitate one wire, each with fields of its own for reasoning and the like,
+    and refuse the others': with `provider` thinking goes back to the very model that showed it, and what else is bound
+    to the wire to the same provider."""
     citations: str | None = ""
     """How the types of the citations end that go back to it with their text; None: none do."""
     tool_call_id: ToolCallIdForm | None = None

@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 from penstock._clock import Clock
 from penstock.actors.cache_actor import CacheSettings, Hit, Leads, Miss, open_cache_actor
 from penstock.errors import ActorFailedError, CallError, InvalidRequestError, KernelClosedError
+from penstock.policy.coalesce import GoneReason
 from penstock.policy.entries import Entry
 from penstock.policy.freshness import Freshness
 
@@ -146,7 +147,8 @@ def test_where_the_leader_is_gone_one_follower_leads_on_and_the_others_follow_it
     with_world(talk)
 
 
-def test_streams_follow_and_never_lead() -> None:
+@pytest.mark.parametrize("gone", ["cancelled", "target_failed"])
+def test_streams_follow_and_never_lead_and_learn_why_their_leader_is_gone(gone: GoneReason) -> None:
     async def talk(world: World) -> None:
         assert await world.lookup("stream", may_lead=False) == Miss()
         world.ref.end("stream", KEY)
@@ -154,8 +156,8 @@ def test_streams_follow_and_never_lead() -> None:
             await flight(world, nursery)
             nursery.start_soon(lambda: world.follow("streamed", may_lead=False))
             await wait_all_tasks_blocked()
-            world.ref.end("leader", KEY, gone="cancelled")
-        assert world.found == {"streamed": Miss()}
+            world.ref.end("leader", KEY, gone=gone)
+        assert world.found == {"streamed": Miss(after=gone)}
         world.ref.end("streamed", KEY)
         await world.clean()
 

@@ -25,6 +25,12 @@ WRONG_CALLS: dict[str, tuple[Any, dict[str, Any], type[errors.PenstockError], st
     ),
     "unknown target": ("hi", {"model": "sonet"}, errors.NoRouteError, "no target named 'sonet'; did you mean 'sonnet'"),
     "unknown provider": ("hi", {"model": "opnai/gpt"}, errors.NoRouteError, "'opnai'.*did you mean 'openai'"),
+    "a model without its provider": (
+        "hi",
+        {"model": "gpt-4o"},
+        errors.NoRouteError,
+        "name a provider and its model: anthropic/..., openai/...",
+    ),
     "half a model": ("hi", {"model": "openai/"}, errors.NoRouteError, "no target named 'openai/'"),
     "no model": ("hi", {"model": ""}, errors.NoRouteError, "no target named ''"),
     "model of a type": ("hi", {"model": 7}, errors.UnsendableRequestError, "model is of type int; it must be a str"),

@@ -86,8 +86,8 @@ def drawn(kind: Any) -> Iterator[Any]:  # noqa: C901 - one line for each kind of
         raise TypeError(f"how values of {kind} are drawn is not said: add it here, so that its fields are tested")
 
 
-def made(kind: type[msgspec.Struct]) -> Iterator[Any]:
-    """Instances that differ in one field each."""
+def made(kind: type[msgspec.Struct], **given: Any) -> Iterator[Any]:
+    """Instances that differ in one field each; `given` is the same in all."""
     if kind is Message:
         yield from (Message.system("Be brief."), Message.system("Be kind."))
         return
@@ -95,8 +95,11 @@ def made(kind: type[msgspec.Struct]) -> Iterator[Any]:
     first: dict[str, Any] = {
         field.name: next(iter(drawn(hints[field.name]))) for field in msgspec.structs.fields(kind) if field.required
     }
+    first |= given
     yield kind(**first)
     for field in msgspec.structs.fields(kind):
+        if field.name in given:
+            continue
         for value in list(drawn(hints[field.name]))[:3]:
             yield kind(**{**first, field.name: value})
 
@@ -176,21 +179,55 @@ def test_every_field_reaches_one_of_the_wires(field: str) -> None:
 PARTS = {kind.__name__: kind for kind in get_args(values.Part)}
 
 
-@pytest.mark.parametrize("name", sorted(CODECS))
-@pytest.mark.parametrize("part", sorted(PARTS))
-def test_so_does_a_change_within_a_part_of_a_message(name: str, part: str) -> None:
-    role: Any = "assistant" if part in {"ToolCall", "Thinking", "Refusal", "ProviderPart"} else "user"
+def told_apart(name: str, requests: list[ChatRequest]) -> int:
+    """Checks that two of them have two keys exactly where two things are sent; how many the wire can say."""
     wires: list[WireRequest] = []
-    for value in made(PARTS[part]):
-        message = Message(role, (Text("before"), value))
+    for request in requests:
         try:
-            wires.append(encoded(name, ChatRequest((*CONVERSATION["messages"], message), max_tokens=10)))
+            wires.append(encoded(name, request))
         except CallError:
             continue  # this wire cannot say it
     for one, other in itertools.combinations(wires, 2):
         same = on_the_wire(name, one) == on_the_wire(name, other)
         assert (key_of(name, one) == key_of(name, other)) is same
-    print(f"{part}: {len(wires)} variants can be said to {name}")
+    return len({msgspec.json.encode(on_the_wire(name, wire)) for wire in wires})
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_so_does_a_change_within_a_part_of_a_message(part: str) -> None:
+    role: Any = "assistant" if part in {"ToolCall", "Thinking", "Refusal", "ProviderPart"} else "user"
+    # What belongs to one family alone is left out for all others.
+    families: list[dict[str, Any]] = [{}, {"family": "openai-chat"}, {"family": "anthropic-messages"}]
+    if all(field.name != "family" for field in msgspec.structs.fields(PARTS[part])):
+        families = [{}]
+    messages = [Message(role, (Text("before"), value)) for given in families for value in made(PARTS[part], **given)]
+    requests = [ChatRequest((*CONVERSATION["messages"], message), max_tokens=10) for message in messages]
+    found = {name: told_apart(name, requests) for name in CODECS}
+    print(f"{part}: of {len(requests)} variants so many differ on the wire: {found}")
+    assert max(found.values()) > 1, f"no change within {part} reaches any wire: how it is drawn proves nothing"
+
+
+def test_so_does_a_change_of_a_message_as_a_whole() -> None:
+    hints = get_type_hints(Message, None, vars(values))
+    messages: list[Message] = []
+    for field in msgspec.structs.fields(Message):
+        if field.name != "content":  # its parts have a test of their own
+            given: dict[str, Any] = {"role": "user", "content": (Text("hello"),)}
+            messages += [Message(**{**given, field.name: value}) for value in drawn(hints[field.name])]
+    requests = [ChatRequest((Message.user("Hi."), message), max_tokens=10) for message in messages]
+    found = {name: told_apart(name, requests) for name in CODECS}
+    assert found["openai"] > 4, f"roles and names: {found}"
+    assert found["anthropic"] > 1, f"roles: {found}"
+
+
+@pytest.mark.parametrize("field", [field.name for field in msgspec.structs.fields(Tool)])
+def test_so_does_a_change_within_a_tool(field: str) -> None:
+    given: dict[str, Any] = {"name": "weather", "description": "Tells it.", "parameters": TOOL}
+    hints = get_type_hints(Tool, None, vars(values))
+    tools = [Tool(**{**given, field: value}) for value in drawn(hints[field])]
+    requests = [ChatRequest("Where?", tools=(tool,), max_tokens=10) for tool in tools]
+    found = {name: told_apart(name, requests) for name in CODECS}
+    assert max(found.values()) > 1, f"no change of {field} reaches any wire: how it is drawn proves nothing"
 
 
 @pytest.mark.parametrize("name", sorted(CODECS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import httpx
@@ -103,18 +104,35 @@ def test_stream_and_complete_share_entries() -> None:
     run(main)
 
 
-def test_a_thousand_identical_calls_make_one_upstream_call() -> None:
+async def text_of(kernel: penstock.Kernel, *, streamed: bool) -> tuple[str, str]:
+    """What one of a thousand alike is told, and what the cache had to do with it."""
+    if not streamed:
+        response = await kernel.complete("hello", timeout=100.0)
+        return response.text, response.cache
+    async with kernel.stream("hello", timeout=100.0) as stream:
+        text = "".join([piece async for piece in stream.text()])
+    return text, stream.response.cache
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streams", [0, 500])
+def test_a_thousand_identical_calls_make_one_upstream_call(streams: int) -> None:
     async def main() -> None:
         upstream = slow()
         outcomes: list[str] = []
         async with penstock.open_kernel(cached(kernel={"max_in_flight": 1_000}), transport=upstream) as kernel:
 
-            async def call() -> None:
-                outcomes.append((await kernel.complete("hello")).cache)
+            async def call(*, streamed: bool) -> None:
+                text, outcome = await text_of(kernel, streamed=streamed)
+                assert text == ANSWER
+                outcomes.append(outcome)
 
             async with trio.open_nursery() as nursery:
-                for _ in range(1_000):
-                    nursery.start_soon(call)
+                # A stream joins a flight and never starts one: the first is a `complete`.
+                nursery.start_soon(partial(call, streamed=False))
+                await wait_all_tasks_blocked()
+                for number in range(999):
+                    nursery.start_soon(partial(call, streamed=number < streams))
             assert len(upstream.requests) == 1
             assert outcomes.count("miss") == 1
             assert outcomes.count("follower") == 999
@@ -123,11 +141,15 @@ def test_a_thousand_identical_calls_make_one_upstream_call() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", ["is cancelled", "has no more time", "fails over", "finds no connection"])
-def test_a_thousand_identical_calls_ask_once_more_where_their_leader(end: str) -> None:
+@pytest.mark.parametrize("streams", [0, 500])
+@pytest.mark.parametrize(
+    "end", ["is cancelled", "has no more time", "fails over", "finds no connection", "waits in vain"]
+)
+def test_a_thousand_identical_calls_ask_once_more_where_their_leader(end: str, streams: int) -> None:
     bad: dict[str, Answer] = {
         "fails over": Reply(404, json={"error": {"type": "not_found_error", "message": "no"}}, delay=5.0),
         "finds no connection": Broken(delay=5.0),
+        "waits in vain": Silence(),
     }
 
     def answer(request: httpx.Request) -> Answer:
@@ -140,6 +162,7 @@ def test_a_thousand_identical_calls_ask_once_more_where_their_leader(end: str) -
         settings = cached(
             kernel={"max_in_flight": 1_000},
             routes={"default": {"cascade": [{"target": SONNET, "attempts": 1}, GPT]}},
+            defaults={"timeouts": {"total": 20.0}},
         )
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
             texts: list[str] = []
@@ -152,14 +175,14 @@ def test_a_thousand_identical_calls_ask_once_more_where_their_leader(end: str) -
                     except errors.DeadlineExceededError:
                         assert end == "has no more time"
 
-            async def follow() -> None:
-                texts.append((await kernel.complete("hello", timeout=100.0)).text)
+            async def follow(*, streamed: bool) -> None:
+                texts.append((await text_of(kernel, streamed=streamed))[0])
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lead)
                 await wait_all_tasks_blocked()
-                for _ in range(999):
-                    nursery.start_soon(follow)
+                for number in range(999):
+                    nursery.start_soon(partial(follow, streamed=number < streams))
                 if end == "is cancelled":
                     await trio.sleep(5)
                     leader.cancel()
@@ -187,6 +210,31 @@ def test_when_the_leader_is_cancelled_one_follower_takes_over() -> None:
                             nursery.start_soon(follow)
             assert answers == [ANSWER] * 20
             assert len(upstream.requests) == 2
+
+    run(main)
+
+
+def test_equal_calls_whose_answers_are_none_to_store_do_not_go_one_after_another() -> None:
+    def cut_off(request: httpx.Request) -> Answer:
+        body: Any = good(request).json
+        return Reply(json={**body, "choices": [{**body["choices"][0], "finish_reason": "length"}]}, delay=10.0)
+
+    async def main() -> None:
+        upstream = ScriptedTransport(cut_off)
+        async with penstock.open_kernel(cached(), transport=upstream) as kernel:
+            began = trio.current_time()
+            ends: list[float] = []
+
+            async def call() -> None:
+                response = await kernel.complete("hello", model=GPT, timeout=100)
+                assert (response.finish_reason, response.cache) == ("length", "miss")
+                ends.append(trio.current_time() - began)
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(30):
+                    nursery.start_soon(call)
+            assert max(ends) == pytest.approx(20.0), "the first, and then all others at once"
+            assert len(upstream.requests) == 30
 
     run(main)
 

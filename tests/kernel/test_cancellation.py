@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 import trio
 from cancelled import cancelled_everywhere
 from worlds import good
@@ -29,6 +30,7 @@ def answers() -> ScriptedTransport:
     return ScriptedTransport(answer)
 
 
+@pytest.mark.slow
 def test_a_call_cancelled_at_any_point_leaves_nothing_behind() -> None:
     async def job(kernel: penstock.Kernel) -> None:
         await kernel.complete("what is the answer?")
@@ -36,6 +38,7 @@ def test_a_call_cancelled_at_any_point_leaves_nothing_behind() -> None:
     assert cancelled_everywhere(job, answers) > 10
 
 
+@pytest.mark.slow
 def test_a_stream_cancelled_at_any_point_leaves_nothing_behind() -> None:
     async def job(kernel: penstock.Kernel) -> None:
         async with kernel.stream("what is the answer?") as stream:
@@ -45,6 +48,7 @@ def test_a_stream_cancelled_at_any_point_leaves_nothing_behind() -> None:
     assert cancelled_everywhere(job, answers) > 10
 
 
+@pytest.mark.slow
 def test_followers_and_leaders_cancelled_at_any_point_leave_nothing_behind() -> None:
     async def job(kernel: penstock.Kernel) -> None:
         async with trio.open_nursery() as nursery:

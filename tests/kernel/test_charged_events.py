@@ -51,6 +51,7 @@ UNLIMITED = penstock.Config.from_dict(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS, ids=[name.replace(",", "").replace(" ", "-") for name in ROWS])
 @pytest.mark.parametrize("how", ["complete", "stream"])
 @pytest.mark.parametrize("target", [SONNET, GPT])

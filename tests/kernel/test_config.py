@@ -294,6 +294,7 @@ def test_an_unknown_route_names_the_nearest(whole: Config) -> None:
         whole.route("bach")
 
 
+@pytest.mark.slow
 def test_what_is_heavy_is_imported_only_when_a_configuration_is_read() -> None:
     script = (
         "import sys, penstock; heavy = {'cattrs', 'pluggy', 'zoneinfo._zoneinfo', 'penstock._discovery'};"

@@ -142,6 +142,20 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"ledger": {"store": "memroy"}}, "ledger.store", "did you mean 'memory'"),
     ({"ledger": {"store": "memory", "path": "x.db"}}, "ledger.path", "is unknown"),
     ({"ledger": {"store": "memory", "lease": 0}}, "ledger.lease", "more than 0"),
+    ({"ledger": {"lease": 0.2, "timeout": 0.05}}, "ledger.lease", "must be 1 s at least"),
+    ({"ledger": {"lease": 9}}, "ledger.lease", "9: must be 1 s at least, and twice the timeout of the store (5 s)"),
+    # Names that mean no file, or one that is taken.
+    ({"ledger": {"path": ":memory:"}}, "ledger.path", 'path = ":memory:" names no file; name one, or say store = "m'),
+    ({"ledger": {"path": ""}}, "ledger.path", 'path = "" names no file'),
+    ({"cache": {"path": ":memory:"}}, "cache.path", 'say store = "memory"'),
+    ({"cache": {"path": ""}}, "cache.path", 'say store = "memory"'),
+    ({"ledger": {"path": "a.db"}, "cache": {"path": "./x/../a.db"}}, "cache.path", "a.db is the file of the ledger"),
+    ({"ledger": {}, "cache": {"path": "penstock.db"}}, "cache.path", "penstock.db is the file of the ledger"),
+    # Patterns that there are not.
+    ({"accounts": {"team*": {}}}, 'accounts."team*"', "is no pattern: a * stands for one whole name between slashes"),
+    ({"accounts": {"a/**": {}}}, 'accounts."a/**"', "is no pattern"),
+    # A way out that is none.
+    (route() | {"budget": {"degrade": {"route": "default"}}}, "budget.degrade.route", "'default' is the only route"),
     ({"ledger": {"store": "memory", "on_store_down": "alow"}}, "ledger.on_store_down", "did you mean 'allow'"),
     # References.
     (target(provider="opneai"), "targets.t.provider", "did you mean 'openai'"),

@@ -327,6 +327,7 @@ def test_an_answer_that_restarts_after_a_refused_prefill_is_held_at_its_own_boun
     run(main)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_characters_are_gone_on_from_with_one_token_left_to_ask_for() -> None:
     async def main() -> None:
         long = "x" * 100_000

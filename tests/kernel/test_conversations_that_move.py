@@ -180,6 +180,130 @@ def test_mistral_is_given_ids_of_its_own_form(id: str) -> None:
     run(main)
 
 
+DEEPSEEK, GROQ, MISTRAL = "deepseek/deepseek-reasoner", "groq/openai/gpt-oss-120b", "mistral/magistral-medium-latest"
+IMITATORS = {
+    "deepseek": {"kind": "openai", "base_url": "https://api.deepseek.com", "api_key": "k"},
+    "groq": {"kind": "openai", "base_url": "https://api.groq.com/openai/v1", "api_key": "k"},
+    "mistral": {"kind": "openai", "base_url": "https://api.mistral.ai/v1", "api_key": "k"},
+    "openrouter": {"kind": "openai", "base_url": "https://openrouter.ai/api/v1", "api_key": "k"},
+}
+THOUGHT_CHUNK = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+
+
+@pytest.mark.parametrize(
+    ("began", "thinks"),
+    [
+        (DEEPSEEK, {"reasoning_content": "hm"}),
+        (GROQ, {"reasoning": "hm"}),
+        (MISTRAL, {"content": [THOUGHT_CHUNK]}),
+        ("groq/qwen/qwen3-32b", {"reasoning": "hm"}),
+    ],
+)
+@pytest.mark.parametrize("other", [DEEPSEEK, GROQ, MISTRAL, "openrouter/openai/gpt-oss-120b"])
+def test_reasoning_goes_back_to_who_showed_it_and_not_to_others_that_speak_the_same_wire(
+    began: str, thinks: dict[str, Any], other: str
+) -> None:
+    """Groq, Cerebras and Mistral answer 400 and 422 to each other's fields."""
+    call = {"id": "abcdefghi", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    asks = openai_body()
+    asks["choices"][0]["message"] = {"role": "assistant", "content": None, "tool_calls": [call], **thinks}
+
+    async def main() -> None:
+        upstream = ScriptedTransport([Reply(json=asks), Reply(json=openai_body()), Reply(json=openai_body())])
+        messages: list[Message | ToolResult] = [Message.user("q")]
+        async with penstock.open_kernel(config(providers=IMITATORS), transport=upstream) as kernel:
+            response = await kernel.complete(messages, model=began, tools=TOOLS)
+            messages += [response.message, ToolResult("abcdefghi", "fine")]
+            with kernel.events() as events:
+                await kernel.complete(messages, model=other, tools=TOOLS)
+                told = [event.kinds for event in events.take() if isinstance(event, PartsLeftOut)]
+            await kernel.complete(messages, model=began, tools=TOOLS)
+        _, there, home = ([*msgspec.json.decode(each.content)["messages"]] for each in upstream.requests)
+        assert told == ([] if other == began else [("thinking",)])
+        assert {name: value for name, value in home[1].items() if name in thinks} == thinks
+        if other != began:
+            # DeepSeek refuses calls without any, so it is sent a blank.
+            blank = {"reasoning_content": " "} if other == DEEPSEEK else {}
+            assert there[1] == {"role": "assistant", "tool_calls": [call], **blank}
+
+    run(main)
+
+
+def test_the_signature_of_a_call_goes_back_to_gemini_and_to_nobody_else() -> None:
+    signed = {"google": {"thought_signature": "c2ln"}}
+    call = {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    asks = openai_body()
+    asks["choices"][0]["message"] = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{**call, "extra_content": signed}],
+    }
+    url = "https://generativelanguage.googleapis.com/v1beta/openai"
+    gemini = {"gemini": {"kind": "openai", "base_url": url, "api_key": "k"}}
+
+    async def main() -> None:
+        upstream = ScriptedTransport([Reply(json=asks), Reply(json=openai_body()), Reply(json=openai_body())])
+        async with penstock.open_kernel(config(providers=gemini), transport=upstream) as kernel:
+            first = await kernel.complete("q", model="gemini/gemini-3-pro", tools=TOOLS)
+            messages: list[Message | ToolResult] = [Message.user("q"), first.message, ToolResult("a", "fine")]
+            for model in ("gemini/gemini-3-pro", GPT):
+                await kernel.complete(messages, model=model, tools=TOOLS)
+        home, there = (msgspec.json.decode(each.content)["messages"][1] for each in upstream.requests[1:])
+        assert home["tool_calls"] == [{**call, "extra_content": signed}]
+        assert there["tool_calls"] == [call]
+
+    run(main)
+
+
+def test_parts_of_one_imitator_are_not_sent_to_another() -> None:
+    sources = {"type": "reference", "reference_ids": [1]}
+    body = openai_body()
+    body["choices"][0]["message"]["content"] = [{"type": "text", "text": "so it is"}, sources]
+
+    async def main() -> None:
+        upstream = ScriptedTransport([Reply(json=body), Reply(json=openai_body()), Reply(json=openai_body())])
+        async with penstock.open_kernel(config(providers=IMITATORS), transport=upstream) as kernel:
+            messages = [Message.user("q"), (await kernel.complete("q", model=MISTRAL)).message, Message.user("r")]
+            for model in (MISTRAL, GPT):
+                await kernel.complete(messages, model=model)
+        home, there = (msgspec.json.decode(each.content)["messages"][1]["content"] for each in upstream.requests[1:])
+        assert home == [{"type": "text", "text": "so it is"}, sources]
+        assert there == "so it is"
+
+    run(main)
+
+
+def test_mistral_is_spoken_to_in_its_own_dialect() -> None:
+    """It knows neither `seed`, `stream_options` nor names, and lets nobody but the assistant speak after a tool."""
+    call = penstock.ToolCall("abcdefghi", "get_weather")
+    messages = [
+        Message.user("q", name="ann"),
+        Message.assistant([call]),
+        Message.user([ToolResult("abcdefghi", [Text("look"), PICTURE]), Text("well?")], name="ann"),
+    ]
+
+    async def main() -> None:
+        upstream = ScriptedTransport(good)
+        request = ChatRequest(messages, tools=TOOLS, seed=0)
+        async with penstock.open_kernel(config(providers=IMITATORS), transport=upstream) as kernel:
+            for model in (MISTRAL, "groq/mistral-saba-24b", GPT):
+                async with kernel.stream(request, model=model) as stream:
+                    assert [chunk async for chunk in stream]
+        mistral, saba, gpt = (msgspec.json.decode(each.content) for each in upstream.requests)
+        assert (mistral["random_seed"], saba["seed"], gpt["seed"]) == (0, 0, 0)
+        assert "seed" not in mistral
+        assert "stream_options" not in mistral
+        assert gpt["stream_options"] == {"include_usage": True}
+        for body in (mistral, saba):
+            roles = [message["role"] for message in body["messages"]]
+            assert roles == ["user", "assistant", "tool", "assistant", "user", "user"]
+        assert [message["role"] for message in gpt["messages"]] == ["user", "assistant", "tool", "user", "user"]
+        assert not any("name" in message for message in mistral["messages"])
+        assert gpt["messages"][0]["name"] == "ann"
+
+    run(main)
+
+
 def test_a_conversation_that_moved_is_the_same_question_the_next_time() -> None:
     """New ids are made of the old ones alone: the cache key does not change from call to call."""
     call = penstock.ToolCall("functions.get:0", "get_weather", {"city": "Oslo"})

@@ -537,6 +537,32 @@ def test_the_attempts_of_the_response_tell_the_same_story() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("before", [(), ("openai/o1-mini",)], ids=["first", "after one that is passed over"])
+def test_a_target_that_ends_the_call_for_what_it_cannot_take_ends_the_explanation_too(before: tuple[str, ...]) -> None:
+    """Told to begin with the next target, a caller would wait for an answer that never comes."""
+    on_unsupported = {"seed": "fail", "tools": "next"}
+    settings = config(routes={"default": {"cascade": [*before, SONNET, GPT], "on_unsupported": on_unsupported}})
+    request = penstock.ChatRequest(PROMPT, seed=7, tools=[penstock.Tool("clock")])
+
+    async def main() -> None:
+        upstream = ScriptedTransport(good)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            explanation = kernel.explain(request)
+            assert stage_of(explanation, SONNET).when.reason == "unfit"
+            assert (explanation.first, explanation.starts_in, explanation.attempts) == (None, None, 0)
+            with pytest.raises(errors.ParameterDemandedError) as ended:
+                await kernel.complete(request)
+            assert ended.value.attempts == ()
+            # While its circuit is open the call does not come to it.
+            await kernel.breakers.isolate(f"target:{SONNET}")
+            await kernel.snapshot()
+            assert kernel.explain(request).first == GPT
+            assert (await kernel.complete(request)).target == GPT
+        assert len(upstream.requests) == 1
+
+    run(main)
+
+
 def test_what_a_target_cannot_take_rules_it_out() -> None:
     tool = penstock.Tool("clock")
     routes = {"default": {"cascade": ["openai/o1-mini", GPT]}}

@@ -21,6 +21,13 @@ from penstock_plugins.rehearsal import faults
 
 DOCUMENT = Path(__file__).parent / "FAULTS.md"
 EPSILON = 1e-6
+WRITE = bool(os.environ.get("PENSTOCK_WRITE_DOCS"))
+SOAK = WRITE or bool(os.environ.get("PENSTOCK_SOAK"))
+EVERY_FAULT = 1 if SOAK else 0
+"""0: an ordinary run tries one of each kind, the middle one, and those by which planted bugs are caught."""
+KINDS = [[name for name, row in ROWS.items() if type(row.fault) is kind] for kind in faults.ALL]
+FEW = {kind[len(kind) // 2] for kind in KINDS} | {"408", "cut", "rate limit, after content"}
+TRIED = {name: row for name, row in ROWS.items() if EVERY_FAULT or name in FEW}
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +47,7 @@ def found(cell: Cell) -> Told:
     return run_cell(cell)
 
 
-@pytest.mark.parametrize("name", ROWS, ids=[name.replace(",", "").replace(" ", "-") for name in ROWS])
+@pytest.mark.parametrize("name", TRIED, ids=[name.replace(",", "").replace(" ", "-") for name in TRIED])
 def test_a_fault_comes_to_what_is_written(name: str) -> None:
     row = ROWS[name]
     for cell in cells(row):
@@ -55,11 +62,19 @@ def test_a_fault_comes_to_what_is_written(name: str) -> None:
 
 
 def test_no_fault_is_left_out() -> None:
-    assert {type(row.fault) for row in ROWS.values()} == set(faults.ALL)
+    assert {type(row.fault) for row in TRIED.values()} == set(faults.ALL)
+    assert sum(len(kind) for kind in KINDS) == len(ROWS)
 
 
 def test_the_table_in_the_documents_is_what_was_found() -> None:
-    written = document({name: [(cell, found(cell)) for cell in cells(row)] for name, row in ROWS.items()})
-    if os.environ.get("PENSTOCK_WRITE_DOCS"):
+    written = document({name: [(cell, found(cell)) for cell in cells(row)] for name, row in TRIED.items()})
+    if WRITE:
         DOCUMENT.write_text(written, encoding="utf-8")
-    assert DOCUMENT.read_text(encoding="utf-8") == written, "PENSTOCK_WRITE_DOCS=1 writes it anew"
+    there = DOCUMENT.read_text(encoding="utf-8").splitlines()
+    left_out = [line for line in there if line.startswith("| ") and _name(line) in ROWS.keys() - TRIED.keys()]
+    assert [line for line in there if line not in left_out] == written.splitlines(), "PENSTOCK_WRITE_DOCS=1 writes it"
+    assert {_name(line) for line in there} >= ROWS.keys()
+
+
+def _name(line: str) -> str:
+    return line.split(" | ", maxsplit=1)[0].removeprefix("| ")

@@ -89,6 +89,7 @@ def failing(*broken: Fault, model: str = "claude-sonnet*") -> Upstream:
     return Upstream(Script(tuple(Rule(fault=fault, model=model) for fault in broken), 1), latency=LATENCY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("do", [complete, stream])
 @pytest.mark.parametrize(
     ("upstream", "timeout", "end"),
@@ -108,12 +109,14 @@ def test_a_call_leaves_nothing_to_the_garbage_collector(do: Do, upstream: Upstre
     assert Counter(type(each).__name__ for each in garbage) == {}
 
 
+@pytest.mark.slow
 def test_nor_does_one_that_is_cancelled() -> None:
     ends, garbage = left_behind(leave, 5.0, failing(faults.SilentBeforeHead(), model="*"))
     assert ends == {"left": CALLS}
     assert Counter(type(each).__name__ for each in garbage) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("do", [complete, stream])
 def test_an_error_that_names_its_attempts_leaves_itself_and_little_more(do: Do) -> None:
     """It holds its attempts, and the last of them holds it: that much is for the collector, and not the whole call."""

@@ -30,6 +30,7 @@ from hedging import (
     silent,
     two_targets,
 )
+from leaving_ledger import LeavingLedger
 from worlds import GPT, HAIKU, SONNET, good, model_of, run
 
 import penstock
@@ -241,6 +242,7 @@ class InOneGo(httpx.AsyncByteStream):
             yield piece
 
 
+@pytest.mark.slow
 @modes
 def test_where_both_answer_in_the_same_tick_one_is_shown_and_both_are_paid(mode: Mode) -> None:
     winners: Counter[str] = Counter()
@@ -363,6 +365,31 @@ def test_without_room_in_the_budget_for_two_the_probe_goes_on_alone(mode: Mode) 
             two.primary = after(9.0)
             response = await ask(kernel, mode, account="small")
             assert story(response.attempts) == [(SONNET, "ok", True, False)]
+            await nothing_is_left(kernel, two.upstream)
+
+    run(main)
+
+
+@modes
+def test_without_a_ledger_to_ask_for_two_the_probe_goes_on_alone(mode: Mode) -> None:
+    async def main() -> None:
+        two, ledger = Two(), LeavingLedger()
+        settings = two_targets(accounts={"some": {"limits": [{"per": "day", "usd": 50}]}}, ledger={"store": "leaving"})
+        async with penstock.open_kernel(settings, transport=two.upstream, plugins=[ledger]) as kernel:
+            await two.fall_silent(kernel)
+            two.primary = after(9.0)
+            responses: list[penstock.ChatResponse] = []
+
+            async def call() -> None:
+                responses.append(await ask(kernel, mode, account="some"))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await trio.sleep(1)
+                ledger.away = True
+            assert story(responses[0].attempts) == [(SONNET, "ok", True, False)]
+            ledger.away = False
+            await trio.sleep(10)
             await nothing_is_left(kernel, two.upstream)
 
     run(main)
@@ -615,6 +642,7 @@ class CancelAtStep(trio.abc.Instrument):
             self.scope.cancel()
 
 
+@pytest.mark.slow
 @modes
 @pytest.mark.parametrize("winner", ["probe", "hedge", "neither"])
 def test_a_hedged_probe_cancelled_at_any_point_leaves_nothing_behind(mode: Mode, winner: str) -> None:
@@ -712,6 +740,7 @@ LATENCIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stream", "complete"])
 @pytest.mark.parametrize("known", [None, 0.4, 9.0], ids=["nothing known", "usually quick", "usually slow"])
 @pytest.mark.parametrize("name", LATENCIES)
@@ -747,6 +776,7 @@ def test_a_target_that_is_well_again_carries_the_traffic_again_whatever_time_it_
     run(main)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stream", "complete"])
 @pytest.mark.parametrize("known", [None, 0.4, 9.0], ids=["nothing known", "usually quick", "usually slow"])
 def test_a_target_that_stays_silent_for_an_hour_costs_few_second_attempts_and_little_waiting(

@@ -65,6 +65,7 @@ def test_calls_that_wait_for_a_circuit_do_not_all_begin_in_the_moment_in_which_i
     run(main)
 
 
+@pytest.mark.slow
 def test_calls_that_wait_at_a_cool_down_do_not_ask_again_and_again_while_others_are_let_in() -> None:
     async def main() -> None:
         upstream = Upstream(SLOW_DOWN, takes=4.0)

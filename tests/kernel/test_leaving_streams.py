@@ -427,6 +427,7 @@ def breaking() -> ScriptedTransport:
     return ScriptedTransport(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commit", ["continue", "restart", "whole"])
 def test_a_stream_that_recovers_is_cancelled_at_any_point_and_leaves_nothing_behind(commit: str) -> None:
     async def job(kernel: penstock.Kernel) -> None:
@@ -475,6 +476,7 @@ async def left_at_step(nth: int, on_leave: str) -> bool:
     return instrument.steps_left > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_leave", ["cancel", "drain"])
 def test_a_stream_that_is_left_at_any_step_leaves_nothing_behind(on_leave: str) -> None:
     for nth in range(1, 1_000):

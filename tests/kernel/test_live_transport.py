@@ -187,6 +187,7 @@ async def streamed(kernel: penstock.Kernel) -> str:
         return "".join([text async for text in stream.text()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UPSTREAMS)
 def test_an_upstream_that_misbehaves_is_one_clear_error_in_time_and_nothing_is_left(name: str) -> None:
     bad = UPSTREAMS[name]

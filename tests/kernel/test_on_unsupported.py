@@ -395,3 +395,60 @@ def test_tools_are_asked_of_those_who_have_them() -> None:
             assert (await kernel.complete("q")).target == "openai/o1-preview"
 
     run(main)
+
+
+@pytest.mark.parametrize("rule", ["next", "drop", "fail"])
+@pytest.mark.parametrize("in_result", [False, True])
+def test_an_image_that_only_another_wire_finds_is_one_that_the_target_cannot_take(rule: str, in_result: bool) -> None:  # noqa: FBT001
+    """Whatever the rule said, the target was passed over, and nothing told of it."""
+    far = Image(url="gs://bucket/picture.png")
+    call = penstock.ToolCall("a", "look")
+    messages: list[Message | penstock.ToolResult] = [Message.user([Text("what is this?"), far])]
+    if in_result:
+        result = penstock.ToolResult("a", [Text("see"), far])
+        messages = [Message.user("what is this?"), Message.assistant([call]), result]
+    tools = [Tool("look")]
+
+    async def main() -> None:
+        upstream = healthy()
+        settings = route(SONNET, GPT, on_unsupported={"vision": rule})
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            with kernel.events() as events:
+                if rule == "fail":
+                    with pytest.raises(errors.ParameterDemandedError, match="vision"):
+                        await kernel.complete(messages, tools=tools)
+                    return
+                response = await kernel.complete(messages, tools=tools)
+                seen = events.take()
+        assert response.target == (GPT if rule == "next" else SONNET)
+        (sent,) = upstream.requests
+        assert (b"gs://bucket/picture.png" in sent.content) is (rule == "next")
+        dropped = [(event.target, event.parameters) for event in seen if isinstance(event, ParametersDropped)]
+        assert dropped == ([(SONNET, ("vision",))] if rule == "drop" else [])
+
+    run(main)
+
+
+def test_a_fallback_is_asked_for_no_more_than_its_model_can_write() -> None:
+    """It answers 400 to more ("max_tokens: 8000 > 4096"), which would end the call."""
+    haiku = "anthropic/claude-3-haiku-20240307"
+
+    async def main() -> None:
+        upstream = broken("claude-sonnet-4-20250514", "gpt-4o")
+        async with penstock.open_kernel(route(SONNET, GPT, haiku), transport=upstream) as kernel:
+            plan = kernel.explain("q", max_tokens=20_000)
+            with kernel.events() as events:
+                assert (await kernel.complete("q", max_tokens=20_000)).target == haiku
+                seen = events.take()
+            asked = {body["model"]: body["max_tokens"] for body in bodies(upstream)}
+            assert list(asked.values()) == [20_000, 16_384, 4_096]
+            assert [stage.output_tokens for stage in plan.stages] == [20_000, 16_384, 4_096]
+            dropped = [(event.target, event.parameters) for event in seen if isinstance(event, ParametersDropped)]
+            assert dropped == [(GPT, ("max_tokens",)), (haiku, ("max_tokens",))]
+            # What none of them can write is sent as it was asked: that is a mistake, which somebody must tell.
+            await kernel.complete("q", max_tokens=100_000)
+            assert bodies(upstream)[-1]["max_tokens"] == 100_000
+            await kernel.complete("q", max_tokens=8_000, model=haiku)
+            assert bodies(upstream)[-1]["max_tokens"] == 8_000
+
+    run(main)

@@ -80,6 +80,7 @@ def test_at_most_six_attempts_reach_a_primary_that_is_down_before_its_breaker_op
     run(main)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempts", [1, 3])
 @pytest.mark.parametrize("kind", OUTAGES)
 def test_in_an_outage_of_a_minute_less_than_ten_attempts_reach_the_primary(kind: str, attempts: int) -> None:
@@ -97,6 +98,7 @@ def test_in_an_outage_of_a_minute_less_than_ten_attempts_reach_the_primary(kind:
         run(main)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1.0, 22.0, 60.0, 600.0])
 @pytest.mark.parametrize("attempts", [1, 3])
 @pytest.mark.parametrize("kind", ["refused", "500"])
@@ -208,6 +210,7 @@ class CancelAtStep(trio.abc.Instrument):
             self.scope.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True], ids=["complete", "stream"])
 def test_a_half_open_probe_cancelled_at_any_await_gives_its_permit_back(*, streamed: bool) -> None:
     probes = 0

@@ -25,6 +25,7 @@ def slow(seconds: float) -> ScriptedTransport:
 # Places
 
 
+@pytest.mark.slow
 def test_a_thousand_calls_over_their_places_go_in_the_order_of_asking() -> None:
     async def main() -> None:
         done: list[int] = []

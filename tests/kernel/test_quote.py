@@ -252,6 +252,21 @@ class LastingPlugin:
         return [LedgerSpec("lasting", opening)]
 
 
+def test_a_snapshot_that_was_not_awaited_does_not_take_a_ledger_that_it_never_asked_for_empty() -> None:
+    async def main() -> None:
+        plugin = LastingPlugin()
+        settings = config(budget={"limits": [day(tokens=5_000)]}, ledger={"store": "lasting"})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
+            assert kernel.snapshot().accounts.get("") is None
+            await kernel.complete(PROMPT, model=GPT)
+            assert kernel.snapshot().accounts.get("") is None
+            spent = (await kernel.snapshot()).accounts[""].windows[0].spent.tokens
+            assert spent == 14
+            assert kernel.snapshot().accounts[""].windows[0].spent.tokens == 14
+
+    run(main)
+
+
 def test_of_a_ledger_that_was_not_asked_nothing_is_claimed() -> None:
     async def main() -> None:
         plugin = LastingPlugin()
@@ -277,6 +292,7 @@ def test_of_a_ledger_that_was_not_asked_nothing_is_claimed() -> None:
     run(main)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     limit=st.integers(1, 9_000),

@@ -69,6 +69,7 @@ async def many(kernel: penstock.Kernel, count: int, **options: Any) -> list[Fail
     return failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breaker", [NEVER_OPENS, {}], ids=["no breaker", "breaker"])
 @pytest.mark.parametrize("kind", DEAD)
 def test_of_a_hundred_calls_at_once_a_dead_provider_sees_ten_and_a_fifth_of_them_again(
@@ -111,6 +112,7 @@ def test_of_a_hundred_calls_at_once_a_dead_provider_sees_ten_and_a_fifth_of_them
     run(main)
 
 
+@pytest.mark.slow
 def test_calls_that_go_on_for_minutes_retry_a_fifth_of_what_they_try_and_ten_in_ten_seconds() -> None:
     firsts, again = list[float](), list[float]()
     seen: set[str] = set()
@@ -280,6 +282,7 @@ def test_where_money_is_capped_fallbacks_count_and_ten_times_the_calls_hold_is_a
     run(main)
 
 
+@pytest.mark.slow
 def test_a_share_of_what_that_provider_was_paid_may_be_spent_on_retries_as_well() -> None:
     async def main() -> None:
         slow: list[bool] = []

@@ -68,6 +68,7 @@ def test_what_was_found_in_the_store_is_in_memory_from_then_on() -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_a_thousand_calls_that_meet_a_stored_answer_read_it_once() -> None:
     async def main() -> None:
         store, upstream = FakeCacheStore(), upstream_after()
@@ -169,6 +170,7 @@ def test_a_store_that_takes_nothing_more_is_still_read() -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_what_waits_to_be_written_is_written_before_the_kernel_is_closed() -> None:
     async def main() -> None:
         store, upstream = FakeCacheStore(), upstream_after(0.0)
@@ -197,6 +199,7 @@ def test_a_store_that_hangs_at_the_end_holds_nobody_up() -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_in_time_is_let_go_and_takes_no_memory() -> None:
     async def main() -> None:
         store, upstream = FakeCacheStore(), upstream_after(0.0)

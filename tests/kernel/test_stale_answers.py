@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from leaving_ledger import LeavingLedger
 from worlds import ANSWER, GPT, HAIKU, SONNET, config, good
 from worlds import run as run_in_a_world
 
@@ -314,17 +315,94 @@ def test_an_error_of_the_request_itself_is_no_outage(bad: Answer, error: type[Ex
     run(main)
 
 
-def test_a_budget_that_refuses_is_no_outage() -> None:
+@pytest.mark.parametrize(
+    "limit",
+    [{"per": "day", "tokens": 1}, {"per": "request", "usd": 0.000001}, {"per": "day", "usd": 0.000001}],
+    ids=["of a day", "of a request", "of money"],
+)
+def test_where_a_budget_refuses_an_answer_past_its_time_costs_nothing(limit: dict[str, Any]) -> None:
     async def main() -> None:
         upstream = Upstream()
-        accounts = {"t": {"tenant": "t"}, "t/a": {"limits": [{"per": "day", "tokens": 1}]}}
+        accounts = {"t": {"tenant": "t"}, "t/a": {"limits": [limit]}}
         async with penstock.open_kernel(
             cached(cache={"stale_if_error": 10_000}, accounts=accounts), transport=upstream.transport
         ) as kernel:
             await kernel.complete("hello", account="t/b", model=GPT)
             await trio.sleep(3_000)
+            response = await kernel.complete("hello", account="t/a", model=GPT)
+            assert (response.cache, response.text, response.attempts) == ("stale", "answer 1", ())
+            async with kernel.stream("hello", account="t/a", model=GPT) as stream:
+                assert "".join([text async for text in stream.text()]) == "answer 1"
+            with pytest.raises(errors.BudgetExceededError):
+                await kernel.complete("another", account="t/a", model=GPT)
+            await trio.sleep(10_000)
             with pytest.raises(errors.BudgetExceededError):
                 await kernel.complete("hello", account="t/a", model=GPT)
+            assert upstream.asked == 1
+
+    run(main)
+
+
+def test_in_an_outage_a_budget_too_small_for_its_retries_is_answered_as_well() -> None:
+    async def main() -> None:
+        upstream = Upstream()
+        accounts = {"t": {"tenant": "t"}, "t/a": {"limits": [{"per": "day", "tokens": 4_000}]}}
+        settings = cached(cache={"stale_if_error": 10_000}, accounts=accounts)
+        async with penstock.open_kernel(settings, transport=upstream.transport) as kernel:
+            await kernel.complete("hello", account="t/b", max_tokens=500)
+            await trio.sleep(3_000)
+            upstream.bad = Broken(httpx.ReadError("reset"))  # sent, and nobody knows what it cost
+            response = await kernel.complete("hello", account="t/a", max_tokens=500)
+            assert (response.cache, response.text, len(response.attempts)) == ("stale", "answer 1", 1)
+
+    run(main)
+
+
+def test_one_call_that_the_budget_refuses_leaves_the_upstream_to_those_that_waited_for_it() -> None:
+    async def main() -> None:
+        upstream = Upstream()
+        tight = {"limits": [{"per": "day", "tokens": 4_000}]}
+        settings = cached(
+            cache={"stale_if_error": 10_000}, accounts={"t": {"tenant": "t"}, "t/a": tight}, budget={"hold_wait": 5}
+        )
+        async with penstock.open_kernel(settings, transport=upstream.transport) as kernel:
+            await kernel.complete("hello", account="t/b", model=GPT)
+            await trio.sleep(3_000)
+            upstream.delay = 100.0
+            texts: dict[str, tuple[str, str]] = {}
+
+            async def ask(prompt: str, account: str, name: str) -> None:
+                response = await kernel.complete(prompt, account=account, model=GPT)
+                texts[name] = (response.cache, response.text)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, "what fills the budget", "t/a", "holder")
+                await trio.sleep(1)
+                nursery.start_soon(ask, "hello", "t/a", "refused")  # leads while it waits for room
+                await trio.sleep(1)
+                nursery.start_soon(ask, "hello", "t/b", "follower")
+            assert texts["refused"] == ("stale", "answer 1")
+            assert texts["follower"] == ("miss", "answer 3")
+
+    run(main)
+
+
+def test_while_the_ledger_is_away_answers_past_their_time_are_served() -> None:
+    async def main() -> None:
+        upstream, ledger = Upstream(), LeavingLedger()
+        settings = cached(
+            cache={"stale_if_error": 10_000},
+            budget={"limits": [{"per": "day", "tokens": 1_000_000}]},
+            ledger={"store": "leaving"},
+        )
+        async with penstock.open_kernel(settings, transport=upstream.transport, plugins=[ledger]) as kernel:
+            await kernel.complete("hello", model=GPT)
+            await trio.sleep(3_000)
+            ledger.away = True
+            response = await kernel.complete("hello", model=GPT)
+            assert (response.cache, response.text, response.attempts) == ("stale", "answer 1", ())
+            with pytest.raises(errors.LedgerUnavailableError):
+                await kernel.complete("another", model=GPT)
 
     run(main)
 

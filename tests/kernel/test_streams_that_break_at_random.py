@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import httpx
+import pytest
 import trio
 from breaking import LOST, PREFILL_REFUSED, Scripted, Seen, cascade, chunks_of, prefill_of, scripted, whole
 from hypothesis import given, settings
@@ -113,6 +114,7 @@ def check(seen: Seen) -> None:
         assert not (isinstance(before, markers) and isinstance(after, markers))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     stages=STAGES,

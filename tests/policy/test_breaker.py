@@ -574,6 +574,7 @@ def test_a_snapshot_in_hand_never_changes() -> None:
     assert breakers.snapshot() != held
 
 
+@pytest.mark.slow
 def test_scopes_named_by_requests_do_not_fill_the_memory() -> None:
     breakers = make_open()
     for number in range(breaker_module.MAX_SCOPES + 100):

@@ -76,6 +76,32 @@ def test_the_order_of_fields_and_blanks_between_them_mean_nothing(names: list[st
     assert key(raw=b"{" + b",".join(fields) + blank + b"}") == key()
 
 
+def called_with(arguments: object) -> dict[str, Any]:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return BODY | {"messages": [*BODY["messages"], {"role": "assistant", "tool_calls": [call]}]}
+
+
+def test_the_order_within_the_arguments_of_a_call_means_nothing_though_they_are_a_string() -> None:
+    one = key(called_with('{"a": 1.0, "b": {"c": 2, "d": [1, 2]}}'))
+    assert key(called_with('{"b":{"d":[1,2],"c":2},"a":1}')) == one
+    others = [
+        key(called_with('{"a": 1, "b": {"c": 2, "d": [2, 1]}}')),
+        key(called_with('{"a": "1", "b": {"c": 2, "d": [1, 2]}}')),
+        key(called_with({"a": 1, "b": {"c": 2, "d": [1, 2]}})),
+        key(called_with(["json", {"a": 1, "b": {"c": 2, "d": [1, 2]}}])),
+        key(called_with("no json")),
+        key(called_with("no json ")),
+        key(called_with('"no json"')),
+    ]
+    assert len({one, *others}) == 8
+    wire = WireRequest("POST", "u", (), msgspec.json.encode(called_with('{"b": 1, "a": 2}')))
+    assert key_parts(wire, family=OPENAI, significant_headers=frozenset()) == key_parts(
+        WireRequest("POST", "u", (), msgspec.json.encode(called_with('{"a": 2, "b": 1}'))),
+        family=OPENAI,
+        significant_headers=frozenset(),
+    )
+
+
 @pytest.mark.parametrize("field", BODY)
 def test_every_field_counts_the_ones_nobody_here_has_heard_of_too(field: str) -> None:
     assert key(BODY | {field: "another"}) != key()

@@ -75,6 +75,15 @@ def test_leaders_that_vanish_one_after_the_other_leave_nobody_behind() -> None:
     assert flights.statistics().flights == 0
 
 
+def test_when_the_leaders_answer_is_none_to_store_all_go_at_once() -> None:
+    flights = make_flight(a=10, b=30)
+    assert flights.finish("leader", Gone("uncacheable"), 1.0) == (
+        Directive("a", Release("uncacheable")),
+        Directive("b", Release("uncacheable")),
+    )
+    assert look(flights, "next") == Lead()
+
+
 def test_one_whose_time_is_up_is_not_promoted() -> None:
     flights = make_flight(late=5, later=4, stream=50)
     assert flights.leave("stream", 6.0) == ()
@@ -143,7 +152,7 @@ def test_statistics_count_what_became_of_followers() -> None:
 KEYS = ("k", "l")
 TIMES = (-1.0, 0.0, 1.0, 5.0, 9.0, 30.0)
 CALLS = tuple(f"call-{number}" for number in range(9))
-reasons = st.sampled_from(["cancelled", "deadline", "target_failed", "refused", "not_shareable"])
+reasons = st.sampled_from(["cancelled", "deadline", "target_failed", "refused", "not_shareable", "uncacheable"])
 
 
 @attrs.frozen
@@ -224,7 +233,7 @@ class FlightsMachine(RuleBasedStateMachine):
         )
         followers = self.followers_after(call)
         able = [row for row in followers if row.may_lead and row.deadline > self.now]
-        if not able:
+        if not able or reason == "uncacheable":
             assert directives == tuple(Directive[int](row.call, Release(reason)) for row in followers)
             self.tell_all(followers)
             return

@@ -231,6 +231,29 @@ def test_signed_thinking_goes_back_to_the_model_that_signed_it(signer: str, targ
     assert unsigned == Fitted(asked)
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "left"),
+    [
+        ("mine", "m", ()),
+        ("mine", "n", ("thinking",)),
+        ("theirs", "m", ("thinking", "provider_part")),
+        ("", "", ()),
+    ],
+)
+def test_parts_bound_to_their_provider_go_back_to_it_alone(provider: str, model: str, left: tuple[str, ...]) -> None:
+    parts: list[Part] = [
+        Thinking("hm", family=OURS, provider=provider, model=model),
+        ProviderPart(OURS, {}, provider),
+        Text("a"),
+    ]
+    asked = ChatRequest([Message.user("q"), Message.assistant(parts), Message.user("r")])
+    bound = Capabilities(parts_bound_to="provider")
+    made = fit(asked, bound, OURS, "mine", UnsupportedRules(), model="m")
+    assert isinstance(made, Fitted)
+    assert made.left_out == left
+    assert fit(asked, Capabilities(), OURS, "mine", UnsupportedRules(), model="m") == Fitted(asked)
+
+
 @pytest.mark.parametrize(("ending", "left"), [("", 0), ("_location", 0), (None, 1), ("_citation", 1)])
 def test_citations_go_back_to_who_knows_their_types(ending: str | None, left: int) -> None:
     made = fitted(EVERYTHING, citations=ending)

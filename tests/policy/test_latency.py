@@ -35,6 +35,7 @@ def test_the_percentile_is_that_of_the_last_hundred_times(seconds: list[float]) 
     assert sum(one < p95 for one in last) * 100 < 95 * len(last)
 
 
+@pytest.mark.slow
 @given(st.lists(times, min_size=5, max_size=250), st.lists(times, min_size=100, max_size=100))
 def test_what_came_before_the_last_hundred_is_forgotten(old: list[float], new: list[float]) -> None:
     assert fed(old + new).p95("t") == fed(new).p95("t")

@@ -38,6 +38,7 @@ def test_what_moves_the_ratio_by_a_hair_is_not_published() -> None:
     assert routing.version == version
 
 
+@pytest.mark.slow
 def test_names_from_callers_do_not_grow_without_end() -> None:
     routing = Routing()
     for n in range(10_000):

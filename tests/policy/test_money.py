@@ -42,6 +42,10 @@ def test_what_is_no_amount_is_refused(amount: Decimal | float | str) -> None:
         nano_from_usd(amount)
 
 
+def test_nothing_is_printed_as_a_plain_zero() -> None:
+    assert str(usd(0)) == "0"
+
+
 @given(st.decimals(0, 10**17, allow_nan=False, allow_infinity=False))
 def test_rounding_up_loses_nothing_and_adds_less_than_a_nano(amount: Decimal) -> None:
     exact = Fraction(amount) * 10**9
@@ -161,6 +165,7 @@ timed_prices = st.builds(TimedPrice, price=priced(longer), starts=st.integers(0,
 sheets = priced(longer, st.lists(timed_prices, max_size=3).map(tuple))
 
 
+@pytest.mark.slow
 @given(st.tuples(tokens, tokens, tokens, tokens), st.integers(0, 4), st.floats(0, 6 * DAY), sheets)
 def test_no_usage_costs_more_than_the_dearest_line_for_it(
     counts: tuple[int, int, int, int], parts: int, at: float, sheet: Price

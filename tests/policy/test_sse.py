@@ -185,6 +185,7 @@ class Exchange(msgspec.Struct):
     response: Response
 
 
+@pytest.mark.slow
 def test_recorded_streams_read_the_same_in_socket_sized_pieces_and_whole() -> None:
     read = 0
     for path in sorted(RECORDINGS.glob("*/*.json")):

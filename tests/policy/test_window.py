@@ -135,6 +135,27 @@ def test_an_hour_begins_at_the_full_hour_of_its_zone() -> None:
     assert window_at(Per.HOUR, now, "UTC").start == now - 5 * 60 - 30 * 60
 
 
+@given(
+    st.sampled_from([544_591_860, 562_127_460, 752_034_660, 733_894_260, 1_289_097_060, 1_299_987_060]),
+    st.integers(-7_300, 7_300),
+)
+def test_hours_follow_one_another_where_a_clock_is_set_at_one_minute_past_midnight(changed: int, after: int) -> None:
+    zone = "America/St_Johns"
+    span = window_at(Per.HOUR, changed + after, zone)
+    assert span.start <= changed + after < span.end
+    assert window_at(Per.HOUR, span.start, zone) == window_at(Per.HOUR, span.end - 1, zone) == span
+    assert window_at(Per.HOUR, span.end, zone).start == span.end
+    assert window_at(Per.HOUR, span.start - 1, zone).end == span.start
+    assert span.end - span.start <= 3_600
+
+
+def test_half_an_hour_shown_twice_belongs_to_the_hour_that_had_begun() -> None:
+    zone = "Australia/Lord_Howe"
+    span = window_at(Per.HOUR, at(zone, 2026, 4, 5, 1, 40, fold=1), zone)
+    assert span == window_at(Per.HOUR, at(zone, 2026, 4, 5, 1, 40, fold=0), zone)
+    assert span.end - span.start == 5_400
+
+
 @given(zones, instants)
 def test_hours_begin_where_the_clock_first_shows_them(zone: str, now: float) -> None:
     span = window_at(Per.HOUR, now, zone)

@@ -268,11 +268,13 @@ def test_mistrals_lists_of_content_are_text_and_thinking() -> None:
     whole = decoded(answer({"content": listed}))
     assert whole.message == completion.message
     assert whole.message.content == (
-        Thinking("hm", family="openai-chat"),
+        Thinking("hm", family="openai-chat", details=({"field": "content"},)),
         Text("4"),
         ProviderPart("openai-chat", kept),
     )
-    assert again(whole.message)["content"] == [{"type": "text", "text": "4"}, kept]
+    assert again(whole.message) == {"role": "assistant", "content": listed}
+    plain = decoded(answer({"content": listed[:2]}))
+    assert again(plain.message) == {"role": "assistant", "content": listed[:2]}
 
 
 def test_sources_are_kept_with_the_text() -> None:
@@ -634,3 +636,20 @@ def test_a_choice_without_a_message_is_no_answer() -> None:
     body = msgspec.json.encode({"choices": [{"index": 0, "finish_reason": "stop"}]})
     with pytest.raises(MalformedResponseError, match="holds no answer"):
         CODEC.decode(WireResponse(200, HEAD.headers, body))
+
+
+def test_what_gemini_puts_beside_a_call_goes_back_beside_it() -> None:
+    """Gemini 3 answers 400 to a call without the signature of the thought that led to it."""
+    signed = {"google": {"thought_signature": "c2ln"}}
+    calls = [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": signed},
+        {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+    ]
+    whole = decoded(answer({"content": None, "tool_calls": calls}))
+    pieces = [chunk({"tool_calls": [{"index": at, **call}]}) for at, call in enumerate(calls)]
+    _, completion = streamed(sse(*pieces, chunk({}, "tool_calls")))
+    assert whole.message == completion.message
+    assert [call.id for call in whole.message.tool_calls] == ["a", "b"]
+    assert again(whole.message)["tool_calls"] == calls
+    plain = decoded(answer({"content": None, "tool_calls": calls[1:]}))
+    assert len(plain.message.content) == 1

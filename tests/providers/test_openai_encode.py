@@ -530,6 +530,59 @@ def test_tool_results_directly_follow_their_calls() -> None:
     ]
 
 
+def spoken(*messages: Message | ToolResult) -> list[tuple[str, str]]:
+    """Who says what in the body, with the ids of calls and results."""
+    said = body(ChatRequest([Message.user("q"), *messages]))["messages"][1:]
+    return [
+        (
+            message["role"],
+            "+".join(each["id"] for each in message.get("tool_calls", ()))
+            or message.get("tool_call_id")
+            or message["content"],
+        )
+        for message in said
+    ]
+
+
+A_CALL, B_CALL = ToolCall("a", "f"), ToolCall("b", "f")
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        (
+            [Message.assistant([A_CALL, B_CALL]), Message.user("wait"), ToolResult("a", "1"), ToolResult("b", "2")],
+            [("assistant", "a+b"), ("tool", "a"), ("tool", "b"), ("user", "wait")],
+        ),
+        (
+            [Message.assistant([A_CALL, B_CALL]), ToolResult("b", "2"), Message.user("wait"), ToolResult("a", "1")],
+            [("assistant", "a+b"), ("tool", "a"), ("tool", "b"), ("user", "wait")],
+        ),
+        (
+            [Message.assistant([A_CALL]), Message.system("be brief"), Message.user([ToolResult("a", "1"), Text("so")])],
+            [("assistant", "a"), ("tool", "a"), ("system", "be brief"), ("user", "so")],
+        ),
+        (
+            [Message.assistant([A_CALL]), Message.assistant([B_CALL]), ToolResult("a", "1"), ToolResult("b", "2")],
+            [("assistant", "a"), ("tool", "a"), ("assistant", "b"), ("tool", "b")],
+        ),
+        (
+            [Message.assistant([A_CALL]), ToolResult("a", "1"), Message.assistant([A_CALL]), ToolResult("a", "2")],
+            [("assistant", "a"), ("tool", "a"), ("assistant", "a"), ("tool", "a")],
+        ),
+        (
+            [Message.assistant([A_CALL]), ToolResult("a", "1"), Message.assistant([B_CALL]), ToolResult("a", "late")],
+            [("assistant", "a"), ("tool", "a"), ("assistant", "b"), ("tool", "a")],
+        ),
+    ],
+)
+def test_results_follow_their_calls_over_what_other_wires_let_stand_between(
+    messages: list[Message | ToolResult], said: list[tuple[str, str]]
+) -> None:
+    """Anthropic's wire merges such turns; OpenAI answers 400 to a call that is not answered at once."""
+    assert spoken(*messages) == said
+
+
 def test_an_id_too_long_for_openai_is_shortened_alike_in_call_and_result() -> None:
     long, other = "chatcmpl-tool-1b4c179a4d8c4d49b484d3a35f47ff3f", "chatcmpl-tool-1b4c179a4d8c4d49b484d3a35f47ff40"
     calls = [ToolCall(long, "f"), ToolCall(other, "f"), ToolCall("x" * 40, "f")]
@@ -724,3 +777,16 @@ def test_the_credential_is_added_by_authorize_alone() -> None:
     assert [value for name, value in again.headers if name == "authorization"] == ["Bearer sk-2"]
     assert (bearer.url, bearer.body) == (wire.url, wire.body)
     assert "sk-1" not in repr(bearer)
+
+
+def test_without_tools_nothing_is_said_of_how_to_use_them() -> None:
+    """OpenAI answers 400: "'tool_choice' is only allowed when 'tools' are specified"; parallel_tool_calls likewise."""
+    codec, target = OpenAIChat(), Target(name="t", provider="openai", model="gpt-4o")
+    idle = ChatRequest("q", tool_choice="none", parallel_tool_calls=False)
+    assert not body(idle).keys() & {"tools", "tool_choice", "parallel_tool_calls"}
+    assert codec.unsupported(idle, target) == frozenset()
+    assert codec.unsupported(ChatRequest("q", tool_choice="required"), target) == {"tool_choice"}
+    tools = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+    given = body(ChatRequest("q", tool_choice="required", parallel_tool_calls=False, extra={"openai": tools}))
+    assert (given["tool_choice"], given["parallel_tool_calls"]) == ("required", False)
+    assert body(idle, params=tools)["tool_choice"] == "none"

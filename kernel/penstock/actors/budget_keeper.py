@@ -338,11 +338,10 @@ class BudgetRef:
     def accounts(self) -> Mapping[str, AccountSnapshot]:
         """Every account that has limits, with what is held and spent there.
 
-        Of a store that outlives the process, those that are declared or were used by this process, as of the last
-        `look`.
+        Of a store that must be asked, those that it was asked of by the last `look`, as of then: none before the first.
         """
         rows = self._store.peek()
-        return self._windows.snapshot(self._rows if rows is None else rows)
+        return self._windows.snapshot(self._rows, self._seen) if rows is None else self._windows.snapshot(rows)
 
     def foresee(
         self,

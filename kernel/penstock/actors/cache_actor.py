@@ -70,8 +70,9 @@ class Leads(Struct, frozen=True):
 
 
 class Miss(Struct, frozen=True):
-    """Nothing cached, and this call goes alone."""
+    """Nothing cached, and this call goes alone. `after` says why a leader that it followed is gone."""
 
+    after: GoneReason | None = None
     stale: Entry | None = None
     """As for who leads."""
 
@@ -248,8 +249,8 @@ class CacheActor(Actor):
                     reply.fail(error)
                 case Promote(reason=reason):
                     reply.answer(Leads(after=reason, stale=stale))
-                case Release():
-                    reply.answer(Miss(stale=stale))
+                case Release(reason=reason):
+                    reply.answer(Miss(after=reason, stale=stale))
 
     def contents(self) -> CacheStatistics:
         """What is stored and who waits."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -85,7 +86,7 @@ def stats(*, as_json: bool, config_file: str | None) -> int:
 
 @cache.command(short_help="Remove answers.")
 @click.option("-a", "--account", help="Those of this account's tenant alone.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask first.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask first. Needed where nobody could answer.")
 @_config_option
 def purge(*, account: str | None, yes: bool, config_file: str | None) -> int:
     """Remove every answer from the store, or those that one account's tenant can see.
@@ -101,6 +102,8 @@ def purge(*, account: str | None, yes: bool, config_file: str | None) -> int:
     """  # noqa: D301 - click reads the escape
     config = _config(config_file)
     whose = "every answer" if account is None else f"every answer that {account} can see"
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError(f"This removes {whose}, and nobody is here to be asked first: say --yes.")
     if not yes:
         click.confirm(f"Remove {whose} from the cache ({_name(config)})?", abort=True, err=True)
     prefix = "" if account is None else tenant_prefix(AccountTree(config.budget.accounts).tenant_of(account))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-__all__ = ["days_since", "dollars", "plain", "seconds", "short_tokens", "span", "tokens"]
+__all__ = ["days_since", "dollars", "escaped", "plain", "seconds", "short_tokens", "span", "tokens"]
 
 # What moves a cursor, sets a title or rings a bell: everything of C0 and C1 but line breaks and tabs.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in b"\n\t"}
@@ -17,6 +17,16 @@ _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *ra
 def plain(text: str) -> str:
     """Text of others, harmless to a terminal: a model or a provider may write escape sequences."""
     return text.replace("\r\n", "\n").translate(_CONTROLS)
+
+
+def escaped(text: str) -> str:
+    """A name or a reason as one line that hides nothing: what cannot be seen, or turns what follows around, is told.
+
+    Answers are not for it: in several scripts what cannot be seen has its place.
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def dollars(amount: Decimal | float | None) -> str:

@@ -6,7 +6,7 @@ Not here: what is held and spent in them (a ledger store), and what is configure
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -16,7 +16,15 @@ from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import WindowRow, WindowUse
 from penstock.policy.window import Per, bucket_at, rolling_period, window_at
 
-__all__ = ["AccountSnapshot", "AccountWindow", "AccountWindows", "WindowSnapshot", "window_key", "window_of"]
+__all__ = [
+    "AccountSnapshot",
+    "AccountWindow",
+    "AccountWindows",
+    "WindowSnapshot",
+    "window_end",
+    "window_key",
+    "window_of",
+]
 
 ROLLING = "rolling"
 MOST_PATHS = 4_096
@@ -37,6 +45,12 @@ def window_of(key: str) -> tuple[str, Shape]:
     per, zone, account = key.split(":", 2)
     rolling = zone == ROLLING
     return account, (Per(per), "" if rolling else zone, rolling)
+
+
+def window_end(shape: Shape, now: float) -> float:
+    """When what is counted in a window of that shape at `now` leaves it."""
+    per, zone, rolling = shape
+    return bucket_at(per, now).end if rolling else window_at(per, now, zone).end
 
 
 @attrs.frozen(kw_only=True)
@@ -88,9 +102,7 @@ class AccountWindow:
 
     def use(self, now: float) -> WindowUse:
         """How a step at `now` counts in it."""
-        per, zone, rolling = self.shape
-        end = bucket_at(per, now).end if rolling else window_at(per, now, zone).end
-        return WindowUse(self.key, end, rolling, self.limit_tokens, self.limit_nano_usd)
+        return WindowUse(self.key, window_end(self.shape, now), self.shape[2], self.limit_tokens, self.limit_nano_usd)
 
     def exceeded(self, spent: Amount, share: float | None) -> dict[str, str]:
         """The limits, in words, of which that share is spent, by unit."""
@@ -224,15 +236,22 @@ class AccountWindows:
             new += [window for window in self.own(path) if window.shape not in before.get(path, ())]
         return new
 
-    def snapshot(self, rows: Iterable[WindowRow]) -> Mapping[str, AccountSnapshot]:
-        """Every account with limited windows that is declared or has a row, by path."""
+    def snapshot(
+        self, rows: Iterable[WindowRow], asked: Collection[str] | None = None
+    ) -> Mapping[str, AccountSnapshot]:
+        """Every account with limited windows that is declared or has a row, by path.
+
+        `asked`: the windows that the rows were asked for; of accounts with others nothing is known, and they are left
+        out. None: all.
+        """
         by_key = {row.key: row for row in rows}
         paths = dict.fromkeys([*self.tree.declared, *(window_of(key)[0] for key in by_key)])
         snapshots: dict[str, AccountSnapshot] = {}
         for path in paths:
-            windows = [window.snapshot(by_key.get(window.key)) for window in self.own(path) if window.limited]
-            if windows:
-                snapshots[path] = AccountSnapshot(path, tuple(windows))
+            limited = [window for window in self.own(path) if window.limited]
+            if limited and (asked is None or all(window.key in asked for window in limited)):
+                windows = tuple([window.snapshot(by_key.get(window.key)) for window in limited])
+                snapshots[path] = AccountSnapshot(path, windows)
         return snapshots
 
     def _path(self, account: str) -> _Path:

@@ -24,6 +24,7 @@ __all__ = [
     "Shape",
     "chain_terms",
     "check_path",
+    "check_pattern",
     "check_request_limits",
     "describe_limit",
     "limits_in_words",
@@ -99,7 +100,7 @@ class AccountSpec:
     degrade: Degrade | None = None
 
     def __attrs_post_init__(self) -> None:
-        check_path(self.path)
+        check_pattern(self.path)
         if self.soft is not None and not 0 < self.soft <= 1:
             raise ValueError("soft is a share of the limit: more than 0, at most 1")
 
@@ -115,6 +116,17 @@ def check_path(path: str) -> None:
     """Raises ValueError where `path` is no path of an account."""
     if path and not all(segment and segment == segment.strip() for segment in path.split("/")):
         raise ValueError(f"{path!r} is not the path of an account: names joined by single slashes, or '' for the root")
+
+
+def check_pattern(path: str) -> None:
+    """Raises ValueError where `path` is neither that of an account nor a pattern for many."""
+    check_path(path)
+    for segment in path.split("/"):
+        if "*" in segment and segment != "*":
+            raise ValueError(
+                f'{path!r} is no pattern: a * stands for one whole name between slashes ("team/*" for each account'
+                ' below team, "*/search" for each one named search), and there are no other patterns'
+            )
 
 
 def path_and_parents(path: str) -> Iterator[str]:

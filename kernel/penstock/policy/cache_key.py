@@ -102,4 +102,31 @@ def _question(body: bytes, family: str) -> tuple[str, object]:
         return "json", parsed
     left_out = NOT_THE_QUESTION.get(family, NO_FIELDS)
     fields = cast("dict[str, Any]", parsed)
+    if family == "openai-chat":
+        _read_arguments(fields.get("messages"))
     return "json", {name: value for name, value in fields.items() if name not in left_out}
+
+
+def _read_arguments(messages: object) -> None:
+    """Arguments of tool calls are JSON in a string there: the order of their fields means nothing either."""
+    for message in _tables_in(messages):
+        for call in _tables_in(message.get("tool_calls")):
+            for function in _tables_in([call.get("function")]):
+                if "arguments" in function:
+                    function["arguments"] = _read_text(function["arguments"])
+
+
+def _tables_in(items: object) -> list[dict[str, Any]]:
+    """Those of a list; none where it is no list."""
+    listed = cast("list[object]", items) if isinstance(items, list) else []
+    return [cast("dict[str, Any]", item) for item in listed if isinstance(item, dict)]
+
+
+def _read_text(value: Any) -> tuple[str, object]:
+    """What is in a text, and what it is: no other value in its place may look like it."""
+    if not isinstance(value, str):
+        return "value", value
+    try:
+        return "json", _READER.decode(value)
+    except msgspec.DecodeError:
+        return "text", value

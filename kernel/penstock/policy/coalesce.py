@@ -33,9 +33,11 @@ __all__ = [
 
 V = TypeVar("V")
 
-GoneReason: TypeAlias = Literal["cancelled", "deadline", "target_failed", "refused", "not_shareable"]
+GoneReason: TypeAlias = Literal["cancelled", "deadline", "target_failed", "refused", "not_shareable", "uncacheable"]
 """Why a leader left without anything to share. After `target_failed` the next one goes on with the next target; after
-the others with the same. `not_shareable`: it has an answer, but one for itself alone (a budget cut it short)."""
+the others with the same. `not_shareable`: it has an answer, but one for itself alone (a budget cut it short).
+`uncacheable`: it has one that nobody would store (refused, filtered, cut off by its own length). To wait for another
+leader would most likely be in vain, and one after the other in vain is a queue: all of them go at once."""
 
 
 class Lead(Struct, frozen=True):
@@ -100,7 +102,7 @@ class Promote:
 
 @attrs.frozen
 class Release:
-    """The leader is gone and nobody can lead: go on alone where `reason` says."""
+    """The leader is gone and nobody can lead, or has an answer of no use to others: go on alone where `reason` says."""
 
     reason: GoneReason
 
@@ -216,8 +218,8 @@ class Flights(Generic[V]):
 
     def _hand_on(self, flight: _Flight, reason: GoneReason, now: float) -> tuple[Directive[V], ...]:
         able = {id: one.deadline for id, one in flight.followers.items() if one.may_lead and one.deadline > now}
-        if not able:
-            # Nobody is left to wait for. Those whose time is up end by themselves, but are not left without a word.
+        if not able or reason == "uncacheable":
+            # Nobody is left to wait for, or nothing. Those whose time is up end by themselves, but are told as well.
             self._released += len(flight.followers)
             return self._end(flight, Release(reason))
         # The one with most time left is the likeliest to bring an answer; among equals, who waited longest.

@@ -5,7 +5,7 @@ Not here: what a codec makes of the request (`Provider.encode`), and who tells o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -16,7 +16,7 @@ from penstock.policy.foreign_parts import Held, Taken, held_in, without_foreign_
 from penstock.policy.tool_ids import remapped
 from penstock.types import Capabilities, ChatRequest, ToolCallIdForm
 
-__all__ = ["PARAMETERS", "Fitted", "Rule", "Unfit", "UnsupportedRules", "fit"]
+__all__ = ["PARAMETERS", "Fitted", "Rule", "Unfit", "UnsupportedRules", "fit", "lowered"]
 
 Rule: TypeAlias = Literal["next", "drop", "fail"]
 """`next`: the target is passed over. `drop`: the parameter is left out, and told. `fail`: the call ends."""
@@ -73,9 +73,10 @@ class UnsupportedRules:
 class Fitted(Struct, frozen=True):
     """The request as the target takes it.
 
-    `dropped` names parameters, in the order of `PARAMETERS`. `left_out` has the kind of each part that was left out
-    because it is bound to another wire family or not taken: `thinking`, `provider_part`, `citations`, `image`,
-    `tool_call`, `tool_result`. New ids of tool calls change nothing that anyone must know, and are not told.
+    `dropped` names parameters, in the order of `PARAMETERS`; before them `max_tokens` where it was lowered. `left_out`
+    has the kind of each part that was left out because it is bound to another wire family or not taken: `thinking`,
+    `provider_part`, `citations`, `image`, `tool_call`, `tool_result`. New ids of tool calls change nothing that anyone
+    must know, and are not told.
     """
 
     request: ChatRequest
@@ -105,8 +106,8 @@ def fit(
 ) -> Fitted | Unfit:
     """The request made to fit a model of that wire `family` behind the provider of that name.
 
-    `model` is compared with who signed thinking. `unsupported` is asked, with the request as it is by then, what else
-    the target cannot take of it.
+    `provider` and `model` are compared with who made thinking and other parts that are bound to them. `unsupported` is
+    asked, with the request as it is by then, what else the target cannot take of it.
     Laws: what fits is returned as it is; the result depends on the arguments alone; what is fitted fits, and fitting
     it again changes nothing.
     """
@@ -116,7 +117,7 @@ def fit(
     unfit = _judged(refused, rules)
     if unfit is not None:
         return unfit
-    taken = Taken.by(capabilities, family, model)
+    taken = Taken.by(capabilities, family, provider, model)
     fitted, dropped = _without(request, refused)
     fitted, left_out = _with_parts_taken(fitted, held, taken, capabilities.tool_call_id, dropped)
     # What was dropped may leave room for something else that is refused: a target's own thinking, say.
@@ -138,6 +139,20 @@ def fit(
         return Unfit(missing, "next", "could be sent nothing of the conversation")
     fitted = _with_own_extra(fitted, family, provider)
     return Fitted(fitted, tuple(name for name in PARAMETERS if name in dropped) if dropped else (), left_out)
+
+
+def lowered(request: ChatRequest, most: int | None, others: Iterable[int | None]) -> ChatRequest:
+    """The request with no more `max_tokens` than the target's model can write, which is `most` (None: not known).
+
+    Vendors answer 400 to more, and that would end the call at a fallback that could answer. Only where one of the
+    `others` of its route can write as much: what none of them can is a mistake, for the provider or a budget to tell.
+    """
+    asked = request.max_tokens
+    if asked is None or most is None or asked <= most:
+        return request
+    if not any(other is None or asked <= other for other in others):
+        return request
+    return msgspec.structs.replace(request, max_tokens=most)
 
 
 def _asked(request: ChatRequest, held: Held) -> list[str]:

@@ -34,8 +34,11 @@ class Taken:
     """What the target takes of a conversation."""
 
     family: str
+    provider: str = ""
+    """The target's. Empty: not known."""
     model: str = ""
     """The target's; a signature of another is refused. Empty: not known."""
+    bound_to: Literal["family", "provider"] = "family"
     thinking: Literal["any", "signed", "none"] = "any"
     citations: str | None = ""
     images: bool = True
@@ -44,9 +47,16 @@ class Taken:
     """New ids of tool calls, by the old ones."""
 
     @classmethod
-    def by(cls, capabilities: Capabilities, family: str, model: str) -> Taken:
+    def by(cls, capabilities: Capabilities, family: str, provider: str, model: str) -> Taken:
         """What a model takes that may be given images and tools."""
-        return cls(family, model, capabilities.thinking_parts, capabilities.citations)
+        return cls(
+            family,
+            provider,
+            model,
+            capabilities.parts_bound_to,
+            capabilities.thinking_parts,
+            capabilities.citations,
+        )
 
 
 @attrs.frozen
@@ -126,7 +136,7 @@ def _kept(part: Part, taken: Taken, left_out: list[Kind]) -> Part | None:
             kind = "image"
         case Thinking() if not _takes_thinking(part, taken):
             kind = "thinking"
-        case ProviderPart() if part.family != taken.family:
+        case ProviderPart() if not _takes_bound(part, taken):
             kind = "provider_part"
         case ToolCall() if not taken.tools:
             kind = "tool_call"
@@ -153,14 +163,25 @@ def _text(text: Text, taken: Taken, left_out: list[Kind]) -> Text:
     return msgspec.structs.replace(text, citations=())
 
 
-def _takes_thinking(part: Thinking, taken: Taken) -> bool:
-    if part.family != taken.family or taken.thinking == "none":
+def _takes_bound(part: Thinking | ProviderPart, taken: Taken) -> bool:
+    if part.family != taken.family:
         return False
+    return taken.bound_to == "family" or _same_name(part.provider, taken.provider)
+
+
+def _takes_thinking(part: Thinking, taken: Taken) -> bool:
+    if not _takes_bound(part, taken) or taken.thinking == "none":
+        return False
+    same_model = _same_name(part.model, taken.model)
     if taken.thinking == "any":
-        return True
+        return taken.bound_to == "family" or same_model
     # A signature may have been cut off with the stream that was to bring it.
-    same_model = not (part.model and taken.model) or part.model == taken.model
     return same_model and (bool(part.signature) or part.redacted is not None)
+
+
+def _same_name(one: str, other: str) -> bool:
+    """Who made a part is not known where the kernel did not see it made: then it may have been the target."""
+    return not (one and other) or one == other
 
 
 def _result(result: ToolResult, taken: Taken, left_out: list[Kind]) -> ToolResult:

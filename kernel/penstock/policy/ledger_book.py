@@ -30,6 +30,7 @@ from penstock.policy.ledger_steps import (
     Renew,
     Reserve,
     Settle,
+    Spent,
     Stale,
     Step,
     TopUp,
@@ -76,6 +77,12 @@ class LedgerBook:
                 self._lapse(hold)
             if hold.counts_until <= self.now:
                 self.pages.drop_hold(hold)
+
+    def charge_all(self, holds: Iterable[HoldPage]) -> None:
+        """Charges these holds in full, as if their leases had ended."""
+        for hold in holds:
+            if not hold.lapsed:
+                self._lapse(hold)
 
     def _carry_out(self, step: Step, barred: set[str]) -> Answer:
         match step:
@@ -158,8 +165,7 @@ class LedgerBook:
             return STALE
         self.pages.bury(step.hold_id, self.now + self.tombstone)
         if step.spent:
-            since = self.now // JOURNAL_STEP * JOURNAL_STEP
-            self.pages.journal(since, hold.account if hold else step.account, step.spent)
+            self.pages.journal(_quarter(self.now), hold.account if hold else step.account, step.spent)
         if hold is not None:
             self.pages.drop_hold(hold)
             if hold.lapsed:
@@ -310,13 +316,29 @@ class LedgerBook:
                 bucket.settle(part.amount, part.amount, estimated=True)
             self.pages.touched(part.buckets)
         self.pages.touched_hold(hold)
+        self._write_down(hold, calls=1)
 
     def _revive(self, hold: HoldPage) -> None:
+        self._write_down(hold, calls=-1)
         hold.lapsed = False
         for part in hold.parts:
             for bucket in part.buckets:
                 bucket.unsettle(part.amount)
             self.pages.touched(part.buckets)
+
+    def _write_down(self, hold: HoldPage, *, calls: int) -> None:
+        """For reports: the charge of a lapsed hold, at no target that anybody knows; -1: taken back, for the truth."""
+        amount = hold.amount
+        output = min(hold.output_tokens, amount.tokens)
+        spent = Spent(
+            target="",
+            attempts=0,
+            input_tokens=calls * (amount.tokens - output),
+            output_tokens=calls * output,
+            nano_usd=calls * amount.nano_usd,
+            estimated=True,
+        )
+        self.pages.journal(_quarter(hold.reserved_at), hold.account, (spent,), calls=calls)
 
     def _charge(self, hold: HoldPage, charged: Amount, *, estimated: bool) -> None:
         """Each part takes what it held, in the window that it was held in; the last one all the rest."""
@@ -348,6 +370,10 @@ class LedgerBook:
     def _remember(self, lease: float) -> None:
         if self.tombstone < lease < math.inf:
             self.tombstone = lease
+
+
+def _quarter(time: float) -> float:
+    return time // JOURNAL_STEP * JOURNAL_STEP
 
 
 def _state(use: Room) -> str:

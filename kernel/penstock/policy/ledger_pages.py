@@ -213,8 +213,8 @@ class Pages(Protocol):
         """Tombstones whose time is over go."""
         ...
 
-    def journal(self, since: float, account: str, spent: Iterable[Spent]) -> None:
-        """Adds a call's charge to the quarter of an hour that begins at `since`."""
+    def journal(self, since: float, account: str, spent: Iterable[Spent], *, calls: int = 1) -> None:
+        """Adds a call's charge to the quarter of an hour that begins at `since`; takes it back with -1 `calls`."""
         ...
 
     def note(self, row: HistoryRow) -> None:

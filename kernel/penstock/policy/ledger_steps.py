@@ -18,6 +18,7 @@ __all__ = [
     "Change",
     "Changed",
     "Charged",
+    "ClockSetBack",
     "Held",
     "HistoryRow",
     "HoldRow",
@@ -256,6 +257,13 @@ class Landed(Struct, frozen=True):
     answers: tuple[Answer, ...]
 
 
+class ClockSetBack(Struct, frozen=True):
+    """The store's clock before and after (Unix times); equal where it had not run ahead."""
+
+    before: float
+    after: float
+
+
 class WindowRow(Struct, frozen=True, kw_only=True):
     """One window as a store shows it."""
 
@@ -287,10 +295,10 @@ class HistoryRow(Struct, frozen=True, kw_only=True):
     """Something that was done by hand."""
 
     at: float
-    action: Literal["set", "reset", "release"]
+    action: Literal["set", "reset", "release", "clock"]
     account: str
     window: str
-    """The window's key; of a release, the hold's id."""
+    """The window's key; of a release, the hold's id; empty where the clock was set back."""
     before: str
     after: str
     reason: str

@@ -105,15 +105,16 @@ class MemoryPages:
                 break
             del self._tombstones[oldest]
 
-    def journal(self, since: float, account: str, spent: Iterable[Spent]) -> None:  # noqa: D102
+    def journal(self, since: float, account: str, spent: Iterable[Spent], *, calls: int = 1) -> None:  # noqa: D102
         for one in spent:
             key = (since, account, one.target, one.estimated)
             known = self._spent.pop(key, None)
-            self._spent[key] = (
-                SpendRow(since=since, account=account, calls=1, spent=one)
-                if known is None
-                else (SpendRow(since=since, account=account, calls=known.calls + 1, spent=known.spent + one))
-            )
+            row = SpendRow(since=since, account=account, calls=calls, spent=one)
+            if known is not None:
+                row = SpendRow(since=since, account=account, calls=known.calls + calls, spent=known.spent + one)
+            if row.calls <= 0:
+                continue  # all of it was taken back
+            self._spent[key] = row
             if len(self._spent) > MOST_SPENT:
                 del self._spent[next(iter(self._spent))]
 

@@ -53,13 +53,15 @@ def nano_from_usd(amount: Decimal | float | str) -> int:
 
 def usd(nano: int) -> Decimal:
     """An amount of nano-USD in USD, exactly."""
+    if not nano:
+        return Decimal(0)  # which prints as 0, and not as 0E-9
     return Decimal(nano).scaleb(-9, _EXACT)
 
 
 def usd_in_words(nano: int) -> str:
     """An amount in plain figures, without the zeros at its end."""
     text = f"{usd(nano):f}"
-    return text.rstrip("0").rstrip(".")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def nano_for(tokens: int, nano_per_million: int) -> int:

@@ -8,12 +8,21 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
 
-__all__ = ["ROLLING_BUCKETS", "Per", "WindowSpan", "bucket_at", "check_zone", "rolling_period", "window_at"]
+__all__ = [
+    "ROLLING_BUCKETS",
+    "Per",
+    "WindowSpan",
+    "bucket_at",
+    "check_zone",
+    "rolling_period",
+    "time_in_words",
+    "window_at",
+]
 
 ROLLING_BUCKETS = 60
 
@@ -54,19 +63,25 @@ def check_zone(name: str) -> None:
         raise ValueError(f"{name!r} is not a time zone of the IANA database, such as 'Europe/Berlin'") from None
 
 
+def time_in_words(now: float) -> str:
+    """Such as "2026-05-04 12:00:00 UTC"."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def window_at(per: Per, now: float, zone: str = "UTC") -> WindowSpan:
     """The calendar window that `now` lies in.
 
     Laws: every instant lies in exactly one window, windows are never empty, and all instants of one window are given
     the same one. A day begins when the zone's calendar first shows its date; an hour lasts until its clock next shows
-    another full hour: where the clock is set back, the hour that it shows twice is two windows.
+    a full hour, or is set past one: where the clock is set back to one, the hour that it shows twice is two windows.
     """
     match per:
         case Per.MINUTE:
             start = math.floor(now / 60) * 60
             return WindowSpan(start, start + 60)
         case Per.HOUR:
-            return _hour_at(math.floor(now), ZoneInfo(zone))
+            second, clock = math.floor(now), ZoneInfo(zone)
+            return WindowSpan(_hour_start(second, clock), _hour_end(second, clock))
         case Per.DAY:
             return _dates_at(math.floor(now), ZoneInfo(zone), lambda day: day, _next_day)
         case Per.MONTH:
@@ -90,20 +105,48 @@ def bucket_at(per: Per, now: float) -> WindowSpan:
     return WindowSpan(last - width, last + length)
 
 
-def _hour_at(now: int, zone: ZoneInfo) -> WindowSpan:
-    start = _hour_start(now, zone)
-    # Two hours are 3,600 s apart, but where a zone shifts by half an hour one of them is longer.
-    probe = start + 3_600
-    end = _hour_start(probe, zone)
-    while end <= now:
-        probe += 900
-        end = _hour_start(probe, zone)
-    return WindowSpan(start, end)
-
-
 def _hour_start(now: int, zone: ZoneInfo) -> int:
-    # `fold` is kept: it tells the two hours of the same name apart.
-    return int(datetime.fromtimestamp(now, zone).replace(minute=0, second=0).timestamp())
+    full = now - _clock(now, zone) % 3_600
+    changed = _change(full, now, zone)
+    if changed is None:
+        return full
+    return changed if _begins_hour(changed, zone) else _hour_start(changed - 1, zone)
+
+
+def _hour_end(now: int, zone: ZoneInfo) -> int:
+    full = now - _clock(now, zone) % 3_600 + 3_600
+    changed = _change(now, full, zone)
+    if changed is None:
+        return full
+    return changed if _begins_hour(changed, zone) else _hour_end(changed, zone)
+
+
+def _begins_hour(changed: int, zone: ZoneInfo) -> bool:
+    # The clock was set there: to a full hour, or past one. Set by half an hour, or at one minute past midnight
+    # (St John's, until 2011), it may show the rest of an hour that has begun.
+    shows = _clock(changed, zone)
+    return shows % 3_600 == 0 or shows // 3_600 > _clock(changed - 1, zone) // 3_600
+
+
+def _change(since: int, until: int, zone: ZoneInfo) -> int | None:
+    """The instant after `since`, up to `until`, at which the clock of the zone was set; None: it was not."""
+    before = _clock(since, zone) - since
+    if _clock(until, zone) - until == before:
+        return None
+    while until - since > 1:
+        middle = (since + until) // 2
+        if _clock(middle, zone) - middle == before:
+            since = middle
+        else:
+            until = middle
+    return until
+
+
+def _clock(now: int, zone: ZoneInfo) -> int:
+    """What the zone's clock shows, as the seconds of a calendar that is never set."""
+    offset = datetime.fromtimestamp(now, zone).utcoffset()
+    assert offset is not None
+    return now + int(offset.total_seconds())
 
 
 def _dates_at(

@@ -6,6 +6,7 @@ from typing import Any
 
 import trio
 
+from penstock.abc import LedgerStore
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import Changed, Charged, Held, HistoryRow, Known, Release, Settle, Spent
 from penstock.testing._ledger_bench import MakeLedger, on_bench
@@ -15,6 +16,7 @@ __all__ = [
     "cancelled_commit_leaves_the_store_usable",
     "change_by_hand_is_kept_in_the_history",
     "journal_adds_up_by_account_and_target",
+    "journal_has_what_ended_leases_charged",
     "limits_set_by_hand_go_before_the_configured_ones",
     "others_see_the_same_ledger",
     "reset_forgets_what_was_spent_and_set",
@@ -183,6 +185,43 @@ async def journal_adds_up_by_account_and_target(make: MakeLedger) -> None:
         ]
         bench.expect(sorted(set(kinds)), [(0, 0, 5, 3)], "the journal keeps each kind of token")
         bench.expect(list(await bench.store.spending(since=0, until=900)), [], "the journal of another time")
+
+
+async def journal_has_what_ended_leases_charged(make: MakeLedger) -> None:
+    """As an estimate at no target, in the quarter of the reservation; the truth takes its place, whenever it comes."""
+    async with on_bench(make) as bench:
+        window = bench.window()
+        await bench.commit(
+            bench.reserve("dead", window, tokens=100, nano_usd=9, spans=2),
+            bench.reserve("late", window, tokens=50, nano_usd=10**9, spans=2),
+            bench.reserve("released", window, tokens=7),
+            Release("released", "its machine is gone"),
+        )
+        await bench.pass_spans(3)
+        ends = await bench.now() + 1
+        bench.expect(await _sums(bench.store, ends), {"": (3, 157, 10**9 + 9)}, "the journal when leases have ended")
+        await bench.expect_row(window.key, "what is spent", spent=157, estimated=157, usd=(0, 10**9 + 9))
+        truth = Spent(target="sonnet", input_tokens=20, nano_usd=5)
+        await bench.one(Settle(hold_id="late", charged=Amount(20, 5), spent=(truth,)))
+        wanted = {"": (2, 107, 9), "sonnet": (1, 20, 5)}
+        bench.expect(await _sums(bench.store, ends), wanted, "the journal when the truth has come")
+        await bench.one(bench.renew("dead", spans=9))
+        wanted = {"": (1, 7, 0), "sonnet": (1, 20, 5)}
+        bench.expect(await _sums(bench.store, ends), wanted, "the journal when a hold lives again")
+
+
+async def _sums(store: LedgerStore, until: float) -> dict[str, tuple[int, int, int]]:
+    """By target: calls, tokens, nano-USD."""
+    sums: dict[str, tuple[int, int, int]] = {}
+    for one in await store.spending(since=0, until=until):
+        calls, tokens, nano_usd = sums.get(one.spent.target, (0, 0, 0))
+        spent = one.spent
+        sums[spent.target] = (
+            calls + one.calls,
+            tokens + spent.input_tokens + spent.output_tokens,
+            nano_usd + spent.nano_usd,
+        )
+    return sums
 
 
 async def windows_that_are_unknown_are_left_out(make: MakeLedger) -> None:

@@ -20,6 +20,7 @@ from penstock.errors import CacheStoreError, PluginLoadError
 from penstock.hookspecs import CacheStoreSpec, PluginTools, hookimpl
 from penstock_plugins.caches.sqlite_file import ROW_OVERHEAD, open_reader, open_writer
 from penstock_plugins.caches.sqlite_thread import ConnectionThread
+from penstock_plugins.sqlite.options import names_a_file
 
 __all__ = ["SqliteCache", "SqliteCacheOptions", "open_sqlite_cache", "penstock_caches"]
 
@@ -41,7 +42,7 @@ NEWEST_ROWS = 20_000
 class SqliteCacheOptions:
     """What `[cache]` may say beside the kernel's own."""
 
-    path: str = attrs.field(default="penstock-cache.db", validator=attrs.validators.min_len(1))
+    path: str = attrs.field(default="penstock-cache.db", validator=names_a_file)
     """Relative to the configuration's file."""
     max_bytes: int = attrs.field(default=2**30, validator=attrs.validators.ge(1))
     """What all entries may take together; the file may be a little larger."""

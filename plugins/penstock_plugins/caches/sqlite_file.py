@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from penstock.errors import CacheStoreError
+from penstock_plugins.sqlite import versions
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "inode", "is_damaged", "open_reader", "open_writer", "set_aside"]
 
@@ -73,55 +74,25 @@ def open_reader(path: Path) -> sqlite3.Connection:
 def _opened(path: Path, patience: float, steps: Sequence[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=patience, isolation_level=None)
     try:
-        if _version(connection, path, len(steps)) < len(steps):
-            _migrate(connection, path, steps)
+        versions.bring_up_to_date(connection, application_id=APPLICATION_ID, steps=steps)
         # WAL: readers wait for no writer. NORMAL: the last entries may be lost with the machine, the file never is.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA cache_size = -{PAGES_KIB}")
+    except versions.StrangeFileError:
+        connection.close()
+        says = f"{path.name} is a database of something else; give the cache a path of its own"
+        raise CacheStoreError(says) from None
+    except versions.NewerFileError as newer:
+        connection.close()
+        raise CacheStoreError(
+            f"{path.name} was written by a newer penstock (version {newer.version} of its form; this one knows"
+            f" {newer.known})"
+        ) from None
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _version(connection: sqlite3.Connection, path: Path, newest: int) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application != APPLICATION_ID and (tables or application or version):
-        raise CacheStoreError(f"{path.name} is a database of something else; give the cache a path of its own")
-    if version > newest:
-        raise CacheStoreError(
-            f"{path.name} was written by a newer penstock (version {version} of its form; this one knows {newest})"
-        )
-    return int(version)
-
-
-def _migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[str]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Another process may have done it meanwhile.
-        for step in steps[_version(connection, path, len(steps)) :]:
-            for statement in _statements(step):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {len(steps)}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _statements(script: str) -> Iterator[str]:
-    """One by one: `executescript` would end the transaction that they share."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def is_damaged(error: Exception) -> bool:

@@ -84,6 +84,7 @@ class ConnectionThread:
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
+        self._ended = trio.Event()
         # A daemon: where a disk hangs for good, the process must still be able to end.
         threading.Thread(target=self._live, name=name, daemon=True).start()
 
@@ -96,12 +97,21 @@ class ConnectionThread:
         return await job.wait()
 
     async def close(self) -> None:
-        """Closes the connection, when what waits is done."""
-        with suppress(sqlite3.Error, CacheStoreError):  # there is none: the file cannot be opened
-            await self.run(lambda connection: connection.close())
+        """Ends the thread and closes its connection, when what waits is done; cancelled, it does not wait for that."""
         self._jobs.put(None)
+        if os.getpid() == self._pid:
+            await self._ended.wait()
 
     def _live(self) -> None:
+        try:
+            self._do_jobs()
+        finally:
+            with suppress(sqlite3.Error):
+                self._disconnect()
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._ended.set)
+
+    def _do_jobs(self) -> None:
         while (job := self._jobs.get()) is not None:
             if job.abandoned:
                 continue

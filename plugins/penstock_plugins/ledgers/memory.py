@@ -51,6 +51,7 @@ class MemoryLedger(LedgerStore):
 
     async def spending(self, *, since: float, until: float) -> Sequence[SpendRow]:
         """The latest ten thousand rows."""
+        self._book.advance(self._wall())
         return self._pages.spent(since, until)
 
 

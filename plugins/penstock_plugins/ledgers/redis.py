@@ -26,7 +26,7 @@ import trio
 from penstock.abc import LedgerStore
 from penstock.errors import ConfigError, LedgerUnavailableError, PluginLoadError
 from penstock.hookspecs import LedgerSpec, PluginTools, hookimpl
-from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
+from penstock.policy.ledger_steps import ClockSetBack, HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 from penstock_plugins.ledgers.redis_ledger import wire
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Whether TLS is spoken."""
 BEFORE_THE_KERNEL = 0.95
 """Of the time that the kernel waits: what the store says of its server is more than that it did not answer."""
+MOST_NEW_WINDOWS = 5
+"""Times that a clock is set back in vain because a window was begun meanwhile."""
 AT_ONCE = 500
 """Rows that are read in one step: nobody else waits long for the server."""
 
@@ -92,6 +94,25 @@ class RedisLedger(LedgerStore):
             self._born = begun
         return landed
 
+    async def set_clock_back(self, reason: str) -> ClockSetBack | None:
+        """As `LedgerStore` says, to the time of the server."""
+        for _ in range(MOST_NEW_WINDOWS):
+            keys = [key.decode() for key in await self._link.ask(b"HKEYS", self._key["windows"]) if key]
+            if self._now is None:
+                seconds, micros = await self._link.ask(b"TIME")
+                now = int(seconds) + int(micros) / 1e6
+            else:
+                now = self._now()
+            with wire.understood():
+                ends = wire.packed_ends(reason, keys, now)
+            reply = await self._link.run(self._book, self._keys, ends, repr(now), "", "back")
+            with wire.understood():
+                before = wire.clock_before(reply)
+            if before is not None:
+                self._born = None  # they are the same books, to whoever set their clock
+                return ClockSetBack(before, min(before, now))
+        raise LedgerUnavailableError("new accounts spend faster than the ledger's clock can be set back: end the apps")
+
     async def _check_memory(self) -> None:
         """Raises LedgerUnavailableError where the server gives up keys for room: what was spent would be forgotten."""
         told: bytes | str = await self._link.ask(b"INFO", b"memory")
@@ -127,7 +148,8 @@ class RedisLedger(LedgerStore):
         return [row for row in rows if since <= row.at < until]
 
     async def spending(self, *, since: float, until: float) -> Sequence[SpendRow]:
-        """Of the last 400 days."""
+        """Of the last 400 days, as they are now: leases that have ended are charged before."""
+        await self.commit(())
         fields = await self._link.ask(b"ZRANGEBYSCORE", self._key["quarters"], repr(since), f"({until!r}")
         rows: list[SpendRow] = []
         for at in range(0, len(fields), AT_ONCE):
@@ -135,7 +157,8 @@ class RedisLedger(LedgerStore):
             sums = await self._link.ask(b"HMGET", self._key["journal"], *some)
             with wire.understood():
                 rows += [wire.spend_row(field, packed) for field, packed in zip(some, sums, strict=True) if packed]
-        return rows
+        # One without a call was taken back: its hold was settled after all.
+        return [row for row in rows if row.calls]
 
     async def _read(self, name: str, fields: Sequence[str] | None = None) -> dict[str, bytes]:
         """A hash, or some of its fields; unknown ones are left out."""

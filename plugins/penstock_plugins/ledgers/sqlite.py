@@ -20,6 +20,7 @@ import attrs
 from penstock.abc import LedgerStore
 from penstock.errors import LedgerUnavailableError
 from penstock.hookspecs import LedgerSpec, PluginTools, hookimpl
+from penstock_plugins.sqlite.options import names_a_file
 
 __all__ = ["SqliteLedgerOptions", "open_sqlite_ledger", "penstock_ledgers"]
 
@@ -28,7 +29,7 @@ __all__ = ["SqliteLedgerOptions", "open_sqlite_ledger", "penstock_ledgers"]
 class SqliteLedgerOptions:
     """What `[ledger]` may say beside `store = "sqlite"`."""
 
-    path: Path = Path("penstock.db")
+    path: Path = attrs.field(default=Path("penstock.db"), validator=names_a_file)
     """The file; made where there is none, never on a network file system. Beside it lie `-wal`, `-shm` and `-lock`."""
     synchronous: Literal["full", "normal"] = "full"
     """`full`: what is held is on the disk before a call goes out. `normal`: a power cut may forget the last moments; a

@@ -6,13 +6,13 @@ Not here: what is free (`sqlite_pages`). Rows of the current quarter are kept in
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from penstock.policy.ledger_steps import SpendRow, Spent
 from penstock_plugins.ledgers.sqlite_schema import widened
 
-__all__ = ["SqliteJournal", "read_journal"]
+__all__ = ["SqliteJournal"]
 
 _Key: TypeAlias = tuple[float, str, str, bool]
 """Since, account, target, and whether the charge was an estimate."""
@@ -29,7 +29,6 @@ ON CONFLICT (since, account, target, estimated) DO UPDATE SET
 """
 _READ_SPAN = f"""
 SELECT since, account, target, estimated, {_COLUMNS} FROM journal WHERE since >= ? AND since < ?
-ORDER BY since, account, target, estimated
 """  # noqa: S608 - our own names
 
 
@@ -39,22 +38,22 @@ class SqliteJournal:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._since: float | None = None
+        self._mixed = False
+        """Rows of other quarters are kept as well, until the next `write`."""
         self._rows: dict[_Key, list[int]] = {}
         self._touched: set[_Key] = set()
 
-    def add(self, since: float, account: str, spent: Iterable[Spent]) -> None:
-        """Adds a call's charge to the quarter of an hour that begins at `since`."""
+    def add(self, since: float, account: str, spent: Iterable[Spent], calls: int) -> None:
+        """Adds a call's charge to the quarter of an hour that begins at `since`, or takes it back."""
         if since != self._since:
-            self.write()
-            self._rows.clear()
-            self._since = since
+            self._since, self._mixed = since, bool(self._rows)
         for one in spent:
             key = (since, account, one.target, one.estimated)
             row = self._rows.get(key)
             if row is None:
                 row = self._rows[key] = self._read(key)
             # One by one: a loop over them costs twice as much, in every call.
-            row[0] += 1
+            row[0] += calls
             row[1] += one.attempts
             row[2] += one.input_tokens
             row[3] += one.cached_input_tokens
@@ -74,6 +73,16 @@ class SqliteJournal:
         except OverflowError:
             self._connection.executemany(_WRITE, [widened(row) for row in rows])
         self._touched.clear()
+        if self._mixed:
+            self._rows = {key: row for key, row in self._rows.items() if key[0] == self._since}
+            self._mixed = False
+
+    def rows(self, since: float, until: float) -> list[SpendRow]:
+        """The rows of that time, oldest first, with what was added and not written."""
+        rows = dict(_read_span(self._connection, since, until))
+        rows |= {key: self._rows[key] for key in self._touched if since <= key[0] < until}
+        # One without a call was taken back.
+        return [_spend_row(key, figures) for key, figures in sorted(rows.items()) if figures[0]]
 
     @property
     def size(self) -> int:
@@ -85,37 +94,23 @@ class SqliteJournal:
         return [0] * 8 if row is None else [int(figure) for figure in row]
 
 
-def read_journal(connection: sqlite3.Connection, since: float, until: float) -> list[SpendRow]:
-    """The rows of that time, oldest first."""
-    return [
-        SpendRow(
-            since=quarter,
-            account=account,
-            calls=int(calls),
-            spent=Spent(
-                target=target,
-                attempts=int(attempts),
-                input_tokens=int(input_tokens),
-                cached_input_tokens=int(cached),
-                cache_write_tokens=int(cache_write),
-                output_tokens=int(output_tokens),
-                reasoning_tokens=int(reasoning),
-                nano_usd=int(nano_usd),
-                estimated=bool(estimated),
-            ),
-        )
-        for (
-            quarter,
-            account,
-            target,
-            estimated,
-            calls,
-            attempts,
-            input_tokens,
-            cached,
-            cache_write,
-            output_tokens,
-            reasoning,
-            nano_usd,
-        ) in connection.execute(_READ_SPAN, (since, until))
-    ]
+def _read_span(connection: sqlite3.Connection, since: float, until: float) -> Iterator[tuple[_Key, list[int]]]:
+    for quarter, account, target, estimated, *figures in connection.execute(_READ_SPAN, (since, until)):
+        yield (quarter, account, target, bool(estimated)), [int(figure) for figure in figures]
+
+
+def _spend_row(key: _Key, figures: list[int]) -> SpendRow:
+    since, account, target, estimated = key
+    calls, attempts, input_tokens, cached, cache_write, output_tokens, reasoning, nano_usd = figures
+    spent = Spent(
+        target=target,
+        attempts=attempts,
+        input_tokens=input_tokens,
+        cached_input_tokens=cached,
+        cache_write_tokens=cache_write,
+        output_tokens=output_tokens,
+        reasoning_tokens=reasoning,
+        nano_usd=nano_usd,
+        estimated=estimated,
+    )
+    return SpendRow(since=since, account=account, calls=calls, spent=spent)

@@ -13,7 +13,8 @@ import attrs
 
 from penstock.errors import LedgerUnavailableError
 from penstock.policy.ledger_book import EARLIEST, LATEST, LedgerBook
-from penstock.policy.ledger_steps import Landed, Step
+from penstock.policy.ledger_steps import ClockSetBack, Landed, Step
+from penstock_plugins.ledgers.sqlite_clock import set_back
 from penstock_plugins.ledgers.sqlite_file import SqliteFile
 from penstock_plugins.ledgers.sqlite_pages import SqlitePages
 
@@ -32,6 +33,9 @@ LARGE_WAL = 4_000
 DAY = 86_400.0
 
 
+SET_BACK = (
+    "the clock of the ledger was set back by hand, and this process reckons by the time before that: start it anew"
+)
 _BEGIN = "UPDATE ledger SET latest = max(latest, ?), writes = writes + 1 RETURNING latest, writes"
 
 
@@ -68,6 +72,8 @@ class SqliteLedgerBook:
         self._wall = wall
         self._report_days = report_days
         self._read: _Read | None = None
+        self._latest = EARLIEST
+        """The time of the last batch: the file's is not before it, but where it was set back by hand."""
         self._purge_at = 0.0
         self._purge_journal_at = 0.0
 
@@ -83,6 +89,11 @@ class SqliteLedgerBook:
             self._read = None
             raise
 
+    def set_clock_back(self, reason: str, begin: Callable[[], bool]) -> ClockSetBack | None:
+        """As `LedgerStore.set_clock_back`. None, and nothing done, where `begin` says no."""
+        self._read = None
+        return self.file.write(partial(self._set_back, reason), begin)
+
     def rest(self, idle: bool) -> None:  # noqa: FBT001 - the thread's signature
         """What need not be done while somebody waits. Never raises."""
         if self.file.unchecked >= (1 if idle else LARGE_WAL):
@@ -91,6 +102,9 @@ class SqliteLedgerBook:
     def _carry_out(self, steps: Sequence[Step], connection: sqlite3.Connection) -> Landed:
         now = time_of(self._wall)
         ((now, writes),) = connection.execute(_BEGIN, (now,))
+        if now < self._latest:
+            raise LedgerUnavailableError(SET_BACK)
+        self._latest = now
         read = self._read
         if read is None or read.connection is not connection or read.writes != writes - 1:
             read = self._read = _Read(connection, *open_book(connection), writes)
@@ -103,6 +117,18 @@ class SqliteLedgerBook:
         if now >= self._purge_at:
             self._purge(read)
         return landed
+
+    def _set_back(self, reason: str, connection: sqlite3.Connection) -> ClockSetBack:
+        now = time_of(self._wall)
+        ((before, _),) = connection.execute(_BEGIN, (EARLIEST,))
+        if before <= now:
+            return ClockSetBack(before, before)
+        book, pages = open_book(connection)
+        book.advance(before)
+        book.charge_all(pages.all_holds())
+        set_back(connection, pages, before=before, now=now, reason=reason)
+        self._latest = now
+        return ClockSetBack(before, now)
 
     def _purge(self, read: _Read) -> None:
         now = read.book.now

@@ -17,7 +17,7 @@ import msgspec
 from penstock.policy.holds import Amount
 from penstock.policy.ledger_book import EARLIEST
 from penstock.policy.ledger_pages import Bucket, HoldPage, Part, WindowPage
-from penstock.policy.ledger_steps import HistoryRow, Spent
+from penstock.policy.ledger_steps import HistoryRow, SpendRow, Spent
 from penstock_plugins.ledgers.sqlite_journal import SqliteJournal
 from penstock_plugins.ledgers.sqlite_schema import Figure, widened
 
@@ -181,8 +181,12 @@ class SqlitePages:
         self._now = now
         self._looked_up = None
 
-    def journal(self, since: float, account: str, spent: Iterable[Spent]) -> None:  # noqa: D102
-        self._journal.add(since, account, spent)
+    def journal(self, since: float, account: str, spent: Iterable[Spent], *, calls: int = 1) -> None:  # noqa: D102
+        self._journal.add(since, account, spent, calls)
+
+    def spent(self, since: float, until: float) -> list[SpendRow]:
+        """The journal of that time."""
+        return self._journal.rows(since, until)
 
     def note(self, row: HistoryRow) -> None:  # noqa: D102
         self._connection.execute(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from penstock.policy.ledger_pages import WindowPage
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, WindowRow
-from penstock_plugins.ledgers.sqlite_journal import read_journal
 from penstock_plugins.ledgers.sqlite_ledger import open_book
 from penstock_plugins.ledgers.sqlite_pages import SqlitePages
 
@@ -38,9 +37,9 @@ def read_history(connection: sqlite3.Connection, since: float, until: float) -> 
     ]
 
 
-def read_spending(connection: sqlite3.Connection, since: float, until: float) -> list[SpendRow]:
-    """The journal of that time."""
-    return read_journal(connection, since, until)
+def read_spending(connection: sqlite3.Connection, since: float, until: float, now: float) -> list[SpendRow]:
+    """The journal of that time, as of now."""
+    return _as_of(connection, now).spent(since, until)
 
 
 def _as_of(connection: sqlite3.Connection, now: float) -> SqlitePages:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from penstock.errors import ConfigError
+from penstock_plugins.sqlite import versions
 
 __all__ = ["APPLICATION_ID", "STEPS", "Figure", "bring_up_to_date", "widened"]
 
@@ -101,33 +102,12 @@ def bring_up_to_date(connection: sqlite3.Connection, steps: Sequence[str] = STEP
 
     Raises ConfigError for a file of a newer version, and for another program's.
     """
-    version = _version(connection, steps)
-    if version == len(steps):
-        return
-    connection.execute("BEGIN IMMEDIATE")
     try:
-        # Another process may have been faster.
-        for step in steps[_version(connection, steps) :]:
-            for statement in step.split(";\n"):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {len(steps)}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _version(connection: sqlite3.Connection, steps: Sequence[str]) -> int:
-    ((application,),) = connection.execute("PRAGMA application_id")
-    ((version,),) = connection.execute("PRAGMA user_version")
-    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
-    if application != APPLICATION_ID and (application or version or tables):
-        raise ConfigError("it is the database of another program: name another path in [ledger]")
-    if version > len(steps):
+        versions.bring_up_to_date(connection, application_id=APPLICATION_ID, steps=steps)
+    except versions.StrangeFileError:
+        raise ConfigError("it is the database of another program: name another path in [ledger]") from None
+    except versions.NewerFileError as newer:
         raise ConfigError(
-            f"it was written by a newer penstock (ledger version {version}; this one knows {len(steps)}):"
+            f"it was written by a newer penstock (ledger version {newer.version}; this one knows {newer.known}):"
             " use that penstock, or name another path in [ledger]"
-        )
-    return int(version)
+        ) from None

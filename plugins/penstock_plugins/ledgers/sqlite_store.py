@@ -13,7 +13,7 @@ import trio
 from penstock.abc import LedgerStore
 from penstock.errors import LedgerUnavailableError
 from penstock.hookspecs import PluginTools
-from penstock.policy.ledger_steps import HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
+from penstock.policy.ledger_steps import ClockSetBack, HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 from penstock_plugins.ledgers.own_thread import Begin, OwnThread, StuckError
 from penstock_plugins.ledgers.sqlite import SqliteLedgerOptions
 from penstock_plugins.ledgers.sqlite_file import SqliteFile, read_file
@@ -60,6 +60,9 @@ class SqliteLedger(LedgerStore):
         assert landed is not None
         return landed
 
+    async def set_clock_back(self, reason: str) -> ClockSetBack | None:  # noqa: D102
+        return await self._ask(partial(self._book.set_clock_back, reason))
+
     async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:  # noqa: D102
         return await self._read(partial(read_windows, keys=keys, now=time_of(self._wall)))
 
@@ -70,7 +73,7 @@ class SqliteLedger(LedgerStore):
         return await self._read(partial(read_history, since=since, until=until))
 
     async def spending(self, *, since: float, until: float) -> Sequence[SpendRow]:  # noqa: D102
-        return await self._read(partial(read_spending, since=since, until=until))
+        return await self._read(partial(read_spending, since=since, until=until, now=time_of(self._wall)))
 
     async def _ask(self, act: Callable[[Begin], R]) -> R:
         self._check_process()

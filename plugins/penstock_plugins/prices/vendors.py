@@ -14,6 +14,9 @@ from penstock_plugins.prices.listing import Address
 
 __all__ = ["vendor_of"]
 
+_LISTED_AS = {"moonshot": "moonshotai", "xai": "x-ai"}
+"""What the lists call a kind of provider, where that is another name."""
+
 
 def vendor_of(kind: str, base_url: str | None, addresses: Sequence[Address]) -> str | None:
     """The provider in the list that serves that URL; None: nobody knows what that costs.
@@ -26,7 +29,8 @@ def vendor_of(kind: str, base_url: str | None, addresses: Sequence[Address]) -> 
                 return address.vendor
         if not _is_this_machine(base_url):
             return None
-    return kind if any(kind == address.vendor for address in addresses) else None
+    vendor = _LISTED_AS.get(kind, kind)
+    return vendor if any(vendor == address.vendor for address in addresses) else None
 
 
 def _is_this_machine(url: str) -> bool:

@@ -27,7 +27,7 @@ from penstock.types import (
 from penstock_providers.anthropic_messages._models import CITATIONS
 from penstock_providers.anthropic_messages._wire import FAMILY
 
-__all__ = ["Block", "cache_mark", "system_prompt", "turns"]
+__all__ = ["Block", "cache_mark", "images_taken", "system_prompt", "turns"]
 
 Block: TypeAlias = dict[str, Any]
 _UNFIT = re.compile(r"[^a-zA-Z0-9_-]")
@@ -127,11 +127,23 @@ def _image(part: Image) -> Block:
     if part.data is not None:
         data = base64.b64encode(part.data).decode()
         source = {"type": "base64", "media_type": part.media_type, "data": data}
-    elif part.url is not None and part.url.startswith(("https://", "http://")):
+    elif part.url is not None and _is_fetched(part.url):
         source = {"type": "url", "url": part.url}
     else:
         raise UnsendableRequestError("this wire takes an image by its bytes or by an https:// URL")
     return {"type": "image", "source": source, **cache_mark(part.cache)}
+
+
+def _is_fetched(url: str) -> bool:
+    """Whether the provider takes the image from there; others know URLs of their own clouds."""
+    return url.startswith(("https://", "http://"))
+
+
+def images_taken(request: ChatRequest) -> bool:
+    """False where an image stands at a place that only other wires know."""
+    parts = (part for message in request.messages for part in message.content)
+    shown = (inner for part in parts for inner in (part.content if isinstance(part, ToolResult) else (part,)))
+    return all(part.url is None or _is_fetched(part.url) for part in shown if isinstance(part, Image))
 
 
 def _thinking(part: Thinking) -> Block | None:

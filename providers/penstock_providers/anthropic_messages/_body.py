@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from penstock.types import ChatRequest, Target, Tool
-from penstock_providers.anthropic_messages._blocks import Block, cache_mark, system_prompt, turns
+from penstock_providers.anthropic_messages._blocks import Block, cache_mark, images_taken, system_prompt, turns
 from penstock_providers.anthropic_messages._models import HIGHEST_TEMPERATURE, model_of
 from penstock_providers.anthropic_messages._thinking import allowance, room_for, takes_budget
 from penstock_providers.anthropic_messages._wire import FAMILY, json_list, json_object
@@ -40,8 +40,11 @@ def unsupported(request: ChatRequest, target: Target) -> frozenset[str]:
     """What `body_of` leaves out for what else the request says, and what the provider refuses side by side.
 
     Sampling beside thinking, thinking beside a forced tool or where it cannot be taken up again, both kinds of
-    sampling at once, a choice among no tools.
+    sampling at once, a choice among no tools, images that stand where only another wire finds them.
     """
+    if not images_taken(request):
+        # Nothing else can be told of it: the messages cannot be spelled.
+        return frozenset({"vision"})
     names = set[str]()
     extras = _extras(request, target)
     thinking: object = target.params.get("thinking")

@@ -19,11 +19,23 @@ from penstock_providers.openai_chat._wire import to_json
 __all__ = ["input_bound", "output_bound", "plain_input_bound"]
 
 # Fields whose text reaches the prompt.
-_PROMPT = frozenset({"messages", "tools", "functions", "response_format", "tool_choice", "function_call", "prediction"})
+_PROMPT = frozenset(
+    {
+        "chat_template_kwargs",  # of llama.cpp and vLLM: whatever the template makes of it
+        "function_call",
+        "functions",
+        "messages",
+        "prediction",
+        "response_format",
+        "tool_choice",
+        "tools",
+    }
+)
 # Fields that add nothing to it. Anything else has no bound: it may switch on a search, or bring in a conversation.
 _SILENT = frozenset(
     {
         "audio",
+        "enable_thinking",  # Alibaba's switch, and its number of tokens
         "frequency_penalty",
         "include_reasoning",
         "logit_bias",
@@ -57,6 +69,7 @@ _SILENT = frozenset(
         "stream_options",
         "temperature",
         "thinking",
+        "thinking_budget",
         "top_k",
         "top_logprobs",
         "top_p",
@@ -67,11 +80,9 @@ _SILENT = frozenset(
 )
 _TIERS = ("auto", "default", "flex")
 """Of processing, none dearer than what prices are for. What another one costs is not known here, so it has no bound."""
-_LEAST_AT_OPENROUTER = 16
-"""Output tokens: where it speaks Responses to the vendor, fewer cannot be asked for. Asked for 1 it gave 16."""
 _AROUND_A_MESSAGE = 32
 """Bytes of JSON around the text of a message: its role and its name, more than the tokens that mark them."""
-_TEXT_PARTS = frozenset({"text", "refusal"})
+_TEXT_PARTS = frozenset({"text", "refusal", "thinking"})
 _TOOL_KINDS = frozenset({"function", "custom"})
 
 
@@ -114,12 +125,15 @@ def plain_input_bound(request: ChatRequest, model: Model, hidden_tokens: int) ->
     return bound if model.context_window is None else min(bound, model.context_window)
 
 
-def output_bound(body: dict[str, Any], model: Model, *, openrouter: bool = False) -> int | None:
-    """Output tokens of all choices, reasoning included; None where nothing limits them."""
+def output_bound(body: dict[str, Any], model: Model, *, least: int = 1) -> int | None:
+    """Output tokens of all choices, reasoning included; None where nothing limits them.
+
+    `least` may come where fewer were asked for.
+    """
     limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int)]
     limit = max(limits, default=model.max_output)
-    if openrouter and limit is not None:
-        limit = max(limit, _LEAST_AT_OPENROUTER)
+    if limit is not None:
+        limit = max(limit, least)
     choices = body.get("n")
     return None if limit is None else limit * (choices if isinstance(choices, int) and choices > 1 else 1)
 

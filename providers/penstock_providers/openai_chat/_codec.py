@@ -1,4 +1,4 @@
-"""Chat Completions as a Provider: OpenAI, Azure, and servers that imitate them.
+"""Chat Completions as a Provider: OpenAI, and whoever speaks a dialect of it.
 
 Not here: sockets, clocks, credentials at rest. The pieces lie in the files beside this one.
 """
@@ -22,19 +22,21 @@ from penstock.types import (
     WireResponse,
 )
 from penstock_providers.openai_chat import _bounds
+from penstock_providers.openai_chat._address import chat_url
 from penstock_providers.openai_chat._encode import unsupported, wire_body
 from penstock_providers.openai_chat._errors import classify, error_in_answer, request_id_of, tells_error
 from penstock_providers.openai_chat._models import MISTRAL_IDS, is_mistral, model_of
-from penstock_providers.openai_chat._options import OpenAIChatOptions
+from penstock_providers.openai_chat._options import DialectOptions, OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY, AnswerReader
 from penstock_providers.openai_chat._stream import ChatDecoder
 from penstock_providers.openai_chat._wire import as_answer, parse_json, to_json
+from penstock_providers.openai_chat.dialects import OPENAI, Dialect
 
 __all__ = ["OpenAIChat"]
 
 
 class OpenAIChat(Provider):
-    """The codec, for one server.
+    """The codec, for one server and its dialect.
 
     Used without a kernel it leaves out what the model cannot take: `temperature`, `top_p` and `stop` of reasoning
     models, `thinking` of others, parts bound to another wire.
@@ -47,22 +49,26 @@ class OpenAIChat(Provider):
     asks for it. Servers and gateways that imitate OpenAI take it too, or pass over it as over any they do not know.
     """
 
-    def __init__(self, options: OpenAIChatOptions | None = None) -> None:
+    def __init__(self, options: DialectOptions | None = None, dialect: Dialect = OPENAI) -> None:
         self._options = options or OpenAIChatOptions()
+        self._dialect = self._options.spoken(dialect)
 
     def encode(self, request: ChatRequest, target: Target, *, stream: bool, now: float) -> WireRequest:
         """The request without its credential."""
         del now
-        body = wire_body(request, target, self._options, stream=stream)
-        return WireRequest("POST", self._options.url(target.model), self._headers(target, stream=stream), to_json(body))
+        body = wire_body(request, target, self._dialect, stream=stream)
+        deployment = target.model if self._dialect.deployments else None
+        url = chat_url(self._options.base_url, self._options.query, deployment=deployment)
+        return WireRequest("POST", url, self._headers(target, stream=stream), to_json(body))
 
     def authorize(self, wire: WireRequest, secret: str | None, *, now: float) -> WireRequest:
         """The same with the key; without one (local servers) it stays as it is."""
         del now
         if secret is None:
             return wire
-        named = ("api-key", secret) if self._options.uses_api_key_header else ("authorization", f"Bearer {secret}")
-        others = tuple(header for header in wire.headers if header[0] != named[0])
+        header = self._dialect.key_header
+        named = (header, secret if header == "api-key" else f"Bearer {secret}")
+        others = tuple(each for each in wire.headers if each[0] != header)
         return msgspec.structs.replace(wire, headers=(*others, named))
 
     def input_bound(self, request: ChatRequest, target: Target) -> int | None:
@@ -72,17 +78,17 @@ class OpenAIChat(Provider):
             plain = _bounds.plain_input_bound(request, model, self._options.hidden_tokens)
             if plain is not None:
                 return plain
-        body = wire_body(request, target, self._options, stream=False)
+        body = wire_body(request, target, self._dialect, stream=False)
         return _bounds.input_bound(body, model, self._options.hidden_tokens)
 
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         """The limit in the final body, times its choices; without one the model's own."""
-        openrouter = self._options.is_openrouter
-        if not request.extra and not target.params and not openrouter:
+        least = self._dialect.least_output
+        if not request.extra and not target.params and least == 1:
             # Nothing but the request itself can set a limit: the body need not be made to read it there.
             return request.max_tokens or model_of(target.model).max_output
-        body = wire_body(request, target, self._options, stream=False)
-        return _bounds.output_bound(body, model_of(target.model), openrouter=openrouter)
+        body = wire_body(request, target, self._dialect, stream=False)
+        return _bounds.output_bound(body, model_of(target.model), least=least)
 
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole response."""
@@ -113,16 +119,21 @@ class OpenAIChat(Provider):
 
     def unsupported(self, request: ChatRequest, target: Target) -> frozenset[str]:
         """What the model cannot take beside the rest of the request."""
-        return unsupported(request, target)
+        return unsupported(request, target, self._dialect)
 
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do, at this server."""
-        known = model_of(model).capabilities()
+        known, row = model_of(model).capabilities(), self._dialect
         return msgspec.structs.replace(
             known,
-            stream_usage=self._options.stream_usage,
-            thinking_parts="any" if self._options.sends_reasoning else "none",
-            tool_call_id=MISTRAL_IDS if self._options.is_mistral or is_mistral(model) else known.tool_call_id,
+            prefill=row.prefill is not None,
+            json_schema=known.json_schema if row.json_schema is None or known.json_schema is False else row.json_schema,
+            tools=known.tools and row.tools,
+            vision=known.vision and row.vision,
+            stream_usage=self._options.reports_usage,
+            thinking_parts="none" if row.reasoning_back is None else "any",
+            parts_bound_to="provider",
+            tool_call_id=row.tool_call_id or (MISTRAL_IDS if is_mistral(model) else known.tool_call_id),
         )
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
@@ -130,8 +141,5 @@ class OpenAIChat(Provider):
             "content-type": "application/json",
             "accept": "text/event-stream" if stream else "application/json",
         }
-        if self._options.organization is not None:
-            headers["openai-organization"] = self._options.organization
-        if self._options.project is not None:
-            headers["openai-project"] = self._options.project
+        headers |= dict(self._options.headers)
         return tuple((headers | {name.lower(): value for name, value in target.headers}).items())

@@ -13,53 +13,54 @@ from penstock.types import ChatRequest, OutputSchema, Target, Tool
 from penstock_providers.openai_chat._foreign import fields_of, is_list, is_object, items_of
 from penstock_providers.openai_chat._messages import wire_messages
 from penstock_providers.openai_chat._models import Model, model_of
-from penstock_providers.openai_chat._options import OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY
+from penstock_providers.openai_chat._thinking import must_not_think, thinking_fields
+from penstock_providers.openai_chat.dialects import Dialect
 
-__all__ = ["PROVIDER", "unsupported", "wire_body"]
+__all__ = ["unsupported", "wire_body"]
 
 Json: TypeAlias = dict[str, Any]
 
-PROVIDER = "openai"
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
-# Tokens to think with, as the level that other vendors' gateways put in their place.
-_LOW_BUDGET = 2_048
-_MEDIUM_BUDGET = 8_192
 
-
-def wire_body(request: ChatRequest, target: Target, options: OpenAIChatOptions, *, stream: bool) -> Json:
+def wire_body(request: ChatRequest, target: Target, dialect: Dialect, *, stream: bool) -> Json:
     """The body as it is sent."""
     model = model_of(target.model)
-    body: Json = {"model": target.model, "messages": wire_messages(request, reasoning=options.sends_reasoning)}
-    body |= _sampling(request, model)
-    body |= _limit(request, model, options)
-    body |= _tools(request)
-    effort = _effort(request.thinking, model)
-    if effort is not None:
-        body["reasoning_effort"] = effort
+    body: Json = {"model": target.model, "messages": wire_messages(request, target.model, dialect)}
+    body |= _sampling(request, model, dialect)
+    body |= _limit(request, model, dialect)
+    body |= _tools(request, target, dialect)
+    body |= thinking_fields(request, model, dialect)
     if request.output is not None:
         body["response_format"] = _schema(request.output)
     if stream:
         body["stream"] = True
-        if options.stream_usage:
+        if dialect.stream_options:
             body["stream_options"] = {"include_usage": True}
     merged = _merged(_params(target, body), body) if target.params else body
-    for extra in _extras(request, target):
+    for extra in _extras(request, target, dialect):
         merged = _merged(merged, extra)
     return merged
 
 
-def unsupported(request: ChatRequest, target: Target) -> frozenset[str]:
-    """What `wire_body` leaves out for what else the request says: sampling beside reasoning, and a wish to think."""
+def unsupported(request: ChatRequest, target: Target, dialect: Dialect) -> frozenset[str]:
+    """What `wire_body` leaves out for what else the request says.
+
+    Sampling beside reasoning, a wish to think, a choice among no tools.
+    """
     model = model_of(target.model)
     names = set[str]()
     if _fixed_sampling(request, model):
         names |= {"temperature", "top_p"}
     wish = request.thinking
     idle = wish == "off" and model.known and not model.reasoning
-    if wish is not None and not idle and _effort(wish, model) is None:
-        names.add("thinking")
+    if wish is not None and not idle:
+        unheard = not thinking_fields(request, model, dialect)
+        if unheard or (wish != "off" and must_not_think(request, dialect)):
+            names.add("thinking")
+    if request.tool_choice not in (None, "auto", "none") and not _has_tools(request, target, dialect):
+        names.add("tool_choice")
     return frozenset(names)
 
 
@@ -68,7 +69,7 @@ def _fixed_sampling(request: ChatRequest, model: Model) -> bool:
     return model.fixed_sampling == "always" or (model.fixed_sampling == "while reasoning" and thinks)
 
 
-def _sampling(request: ChatRequest, model: Model) -> Json:
+def _sampling(request: ChatRequest, model: Model, dialect: Dialect) -> Json:
     """What reasoning models reject is left out, for who uses the codec alone; the kernel has told of it by then."""
     fixed = _fixed_sampling(request, model)
     fields: Json = {}
@@ -79,31 +80,40 @@ def _sampling(request: ChatRequest, model: Model) -> Json:
     if request.stop and model.takes_stop:
         fields["stop"] = list(request.stop)
     if request.seed is not None:
-        fields["seed"] = request.seed
+        fields[dialect.seed] = request.seed
     return fields
 
 
-def _limit(request: ChatRequest, model: Model, options: OpenAIChatOptions) -> Json:
+def _limit(request: ChatRequest, model: Model, dialect: Dialect) -> Json:
     if request.max_tokens is None:
         return {}
     by_model = "max_completion_tokens" if model.reasoning else "max_tokens"
-    return {options.max_tokens_field or by_model: request.max_tokens}
+    return {dialect.limit or by_model: request.max_tokens}
 
 
-def _tools(request: ChatRequest) -> Json:
+def _tools(request: ChatRequest, target: Target, dialect: Dialect) -> Json:
     fields: Json = {}
+    if not _has_tools(request, target, dialect):
+        return fields  # how to use none is refused: "only allowed when 'tools' are specified"
     if request.tools:
         fields["tools"] = [_tool(tool) for tool in request.tools]
     match request.tool_choice:
         case None:
             pass
-        case "auto" | "none" | "required":
+        case "required":
+            fields["tool_choice"] = dialect.forced_tool
+        case "auto" | "none":
             fields["tool_choice"] = request.tool_choice
         case name:
             fields["tool_choice"] = {"type": "function", "function": {"name": name}}
     if request.parallel_tool_calls is not None:
         fields["parallel_tool_calls"] = request.parallel_tool_calls
     return fields
+
+
+def _has_tools(request: ChatRequest, target: Target, dialect: Dialect) -> bool:
+    beside = (target.params, *_extras(request, target, dialect))
+    return bool(request.tools) or any("tools" in fields for fields in beside)
 
 
 def _tool(tool: Tool) -> Json:
@@ -117,20 +127,6 @@ def _tool(tool: Tool) -> Json:
     return {"type": "function", "function": function}
 
 
-def _effort(thinking: str | int | None, model: Model) -> str | None:
-    """`reasoning_effort`; None where the model does not reason, or nothing was asked.
-
-    A model that is not known is sent a level, but not "off": what switches reasoning off differs by server.
-    """
-    if thinking is None or (model.known and not model.reasoning):
-        return None
-    if thinking == "off":
-        return model.effort_off
-    if isinstance(thinking, str):
-        return thinking
-    return "low" if thinking <= _LOW_BUDGET else "medium" if thinking <= _MEDIUM_BUDGET else "high"
-
-
 def _schema(output: OutputSchema) -> Json:
     schema: Json = {"name": output.name, "schema": output.schema, "strict": output.strict}
     return {"type": "json_schema", "json_schema": schema}
@@ -142,11 +138,11 @@ def _params(target: Target, body: Json) -> Json:
     return {name: value for name, value in target.params.items() if not (limited and name in _LIMITS)}
 
 
-def _extras(request: ChatRequest, target: Target) -> Iterable[Mapping[str, Any]]:
+def _extras(request: ChatRequest, target: Target, dialect: Dialect) -> Iterable[Mapping[str, Any]]:
     """What the request adds for this wire, the most particular name last."""
     if not request.extra:
         return ()
-    names = dict.fromkeys((FAMILY, PROVIDER, target.provider))
+    names = dict.fromkeys((FAMILY, dialect.name, target.provider))
     return [request.extra[name] for name in names if name in request.extra]
 
 

@@ -24,24 +24,27 @@ from penstock.types import (
     ToolCall,
     ToolResult,
 )
-from penstock_providers.openai_chat._models import LONGEST_ID
+from penstock_providers.openai_chat._models import LONGEST_ID, is_mistral
 from penstock_providers.openai_chat._read import FAMILY
-from penstock_providers.openai_chat._reasoning import reasoning_fields
+from penstock_providers.openai_chat._reasoning import reasoning_chunks, reasoning_fields
+from penstock_providers.openai_chat.dialects import Dialect
 
 __all__ = ["wire_messages"]
 
 Json: TypeAlias = dict[str, Any]
 
+_BRIDGE = "Understood."
 
-def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
-    """The list `messages`; `reasoning` tells whether reasoning of this wire goes back.
 
-    Tool results are messages of their own here, and must directly follow the calls: they come first in their turn.
-    They hold text alone: images in them are shown by the user after the last of them.
+def wire_messages(request: ChatRequest, model: str, dialect: Dialect) -> list[Json]:
+    """The list `messages`, as the server takes it of that model.
+
+    Tool results are messages of their own here, and must directly follow the calls: whatever else was said before the
+    last of them came is said after it. They hold text alone: images in them are shown by the user after that.
     """
     wired: list[Json] = []
     shown: list[Json] = []
-    for message in _all_messages(request):
+    for message in _answered_at_once(list(_all_messages(request))):
         results = [part for part in message.content if isinstance(part, ToolResult)]
         rest = tuple(part for part in message.content if not isinstance(part, ToolResult))
         wired += map(_result, results)
@@ -51,10 +54,26 @@ def wire_messages(request: ChatRequest, *, reasoning: bool) -> list[Json]:
             wired.append({"role": "user", "content": shown})
             shown = []
         if message.role == "assistant":
-            wired.append(_assistant(message, rest, reasoning=reasoning))
+            wired.append(_assistant(message, rest, dialect))
         elif rest:
-            wired.append({"role": message.role, "content": _content(rest, message.role)} | _named(message))
-    return [*wired, {"role": "user", "content": shown}] if shown else wired
+            wired.append({"role": message.role, "content": _content(rest, message.role)} | _named(message, dialect))
+    if shown:
+        wired.append({"role": "user", "content": shown})
+    last = wired[-1] if wired else {}
+    if dialect.prefill and last.get("role") == "assistant" and "tool_calls" not in last:
+        wired[-1] = {**last, **dialect.prefill}
+    # Mistral's models let nobody else speak there, wherever they run.
+    return wired if dialect.user_after_tool and not is_mistral(model) else _bridged(wired)
+
+
+def _bridged(wired: list[Json]) -> list[Json]:
+    """The same with a word of the assistant's wherever anybody else speaks right after a tool."""
+    bridged: list[Json] = []
+    for message in wired:
+        if bridged and bridged[-1]["role"] == "tool" and message["role"] not in ("tool", "assistant"):
+            bridged.append({"role": "assistant", "content": _BRIDGE})
+        bridged.append(message)
+    return bridged
 
 
 def _all_messages(request: ChatRequest) -> Iterable[Message]:
@@ -63,8 +82,55 @@ def _all_messages(request: ChatRequest) -> Iterable[Message]:
     yield from request.messages
 
 
-def _named(message: Message) -> Json:
-    return {"name": message.name} if message.name else {}
+def _answered_at_once(messages: list[Message]) -> Iterable[Message]:
+    """The messages with the results of calls drawn up to them, over what was said in between.
+
+    Other wires take calls of several messages in a row, answered after them all, and a user who speaks between two
+    results. Results are sought up to where the assistant speaks again after that: beyond it they answer nothing.
+    """
+    at = 0
+    while at < len(messages):
+        if not messages[at].tool_calls:
+            yield messages[at]
+            at += 1
+            continue
+        said = at
+        while said < len(messages) and messages[said].role == "assistant":
+            said += 1
+        end = said
+        while end < len(messages) and messages[end].role != "assistant":
+            end += 1
+        answered, others = _by_call(messages[said:end])
+        for message in messages[at:said]:
+            yield message
+            own = tuple(result for call in message.tool_calls for result in answered.pop(call.id, ()))
+            if own:
+                yield Message("tool", own)
+        lost = tuple(result for results in answered.values() for result in results)
+        if lost:
+            yield Message("tool", lost)  # of calls further back: the server says what is wrong with them
+        yield from others
+        at = end
+
+
+def _by_call(turn: list[Message]) -> tuple[dict[str, list[ToolResult]], list[Message]]:
+    """The results in what was said to the assistant, by the calls they answer, and what else was said."""
+    answered: dict[str, list[ToolResult]] = {}
+    others: list[Message] = []
+    for message in turn:
+        rest: list[Part] = []
+        for part in message.content:
+            if isinstance(part, ToolResult):
+                answered.setdefault(part.call_id, []).append(part)
+            else:
+                rest.append(part)
+        if rest:
+            others.append(message if len(rest) == len(message.content) else Message(message.role, rest, message.name))
+    return answered, others
+
+
+def _named(message: Message, dialect: Dialect) -> Json:
+    return {"name": message.name} if message.name and dialect.names else {}
 
 
 def _result(result: ToolResult) -> Json:
@@ -80,7 +146,7 @@ def _images_of(result: ToolResult) -> Iterable[Json]:
         yield {"type": "image_url", "image_url": _image(image)}
 
 
-def _assistant(message: Message, parts: tuple[Part, ...], *, reasoning: bool) -> Json:
+def _assistant(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> Json:
     wired: Json = {"role": "assistant"}
     content = tuple(part for part in parts if not isinstance(part, Thinking | ToolCall | Refusal))
     calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
@@ -95,10 +161,32 @@ def _assistant(message: Message, parts: tuple[Part, ...], *, reasoning: bool) ->
         wired["tool_calls"] = calls
     for part in parts:
         if isinstance(part, ProviderPart) and part.family == FAMILY and "type" not in part.data:
-            wired |= _audio_by_id(part.data)
-    if reasoning:
-        wired |= reasoning_fields(part for part in parts if isinstance(part, Thinking) and part.family == FAMILY)
-    return wired | _named(message)
+            _put_back(wired, part.data)
+    if dialect.reasoning_back is not None:
+        _reason(wired, [part for part in parts if isinstance(part, Thinking) and part.family == FAMILY], dialect)
+    return wired | _named(message, dialect)
+
+
+def _reason(wired: Json, thoughts: list[Thinking], dialect: Dialect) -> None:
+    """Puts the reasoning back where it stood, or where the dialect has it."""
+    back = dialect.reasoning_back or "as it came"
+    wired |= reasoning_fields(thoughts, back)
+    chunks = reasoning_chunks(thoughts, back)
+    if chunks:
+        said: str | list[Json] = wired.get("content") or []
+        wired["content"] = [*chunks, *([{"type": "text", "text": said}] if isinstance(said, str) else said)]
+    if dialect.wants_reasoning and "tool_calls" in wired:
+        wired.setdefault("reasoning_content", " ")
+
+
+def _put_back(wired: Json, fields: Json) -> None:
+    """What the server put beside the message, or beside each of its calls, in their order."""
+    match fields:
+        case {"tool_calls": list()}:
+            for call, beside in zip(wired.get("tool_calls", ()), fields["tool_calls"], strict=False):
+                call.update(beside or {})
+        case _:
+            wired.update(_audio_by_id(fields))
 
 
 def _audio_by_id(fields: Json) -> Json:

@@ -78,6 +78,7 @@ class AnswerReader:
         self._calls = CallKeys()
         self._reason = ""
         self._refused = False
+        self._beside_calls: dict[Hashable, dict[str, Any]] = {}
         self._audio: dict[str, Any] = {}
         self._audio_pieces: dict[str, list[str]] = {}
         self._sources: list[dict[str, Any]] = []
@@ -135,6 +136,9 @@ class AnswerReader:
         audio = self._audio | {name: "".join(pieces) for name, pieces in self._audio_pieces.items()}
         if audio:
             message = Message("assistant", (*message.content, ProviderPart(FAMILY, {"audio": audio})))
+        if any(self._beside_calls.values()):
+            beside = [fields or None for fields in self._beside_calls.values()]
+            message = Message("assistant", (*message.content, ProviderPart(FAMILY, {"tool_calls": beside})))
         return _cited(message, self._sources)
 
     def _finish_reason(self) -> str:
@@ -198,6 +202,7 @@ class AnswerReader:
                 self._say(text, chunks)
             case {"type": "thinking", "thinking": thoughts}:
                 told = "".join(text_of(piece.get("text")) for piece in objects_in(thoughts))
+                self._details.stood_in_content()
                 self._think(told or text_of(thoughts), chunks)
             case {"type": str()}:
                 self._kept += 1
@@ -217,6 +222,9 @@ class AnswerReader:
 
     def _take_call(self, call: Call, at: int) -> ToolCallDelta:
         key = self._calls.key_of(call, at)
+        beside = self._beside_calls.setdefault(key, {})
+        if call.extra_content is not None:
+            beside["extra_content"] = call.extra_content
         if call.custom is not None:
             custom = Function(call.custom.name, call.custom.input)
             return self._call(key, custom, call.id, custom=True)

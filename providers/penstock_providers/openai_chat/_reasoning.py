@@ -1,6 +1,6 @@
 """Reasoning that servers show beside the answer: three spellings, read into one Thinking part and written back.
 
-Not here: whether it goes back at all (`_options`). OpenAI itself shows none on this wire.
+Not here: whether and how it goes back (`dialects`). OpenAI itself shows none on this wire.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import msgspec
 from penstock.types import Message, Thinking
 from penstock_providers.openai_chat._foreign import objects_in
 from penstock_providers.openai_chat._wire import Piece
+from penstock_providers.openai_chat.dialects.row import ReasoningBack
 
-__all__ = ["ReasoningDetails", "reasoning_fields", "reasoning_text", "with_details"]
+__all__ = ["ReasoningDetails", "reasoning_chunks", "reasoning_fields", "reasoning_text", "with_details"]
 
 _FIELD = "field"
+_CONTENT = "content"
+"""In place of a field: Mistral shows reasoning among the parts of the content."""
 _GROWING = ("text", "summary", "data", "signature")
 
 
@@ -43,6 +46,10 @@ class ReasoningDetails:
         if not piece.reasoning_content and isinstance(piece.reasoning, str) and piece.reasoning:
             self._field = "reasoning"
         return "".join(self._grow(detail) for detail in objects_in(piece.reasoning_details))
+
+    def stood_in_content(self) -> None:
+        """Reasoning came as a part of the content."""
+        self._field = _CONTENT
 
     def _grow(self, detail: dict[str, Any]) -> str:
         key = (str(detail.get("type")), str(detail.get("index", len(self._details))))
@@ -78,14 +85,31 @@ def with_details(message: Message, details: tuple[dict[str, Any], ...], family: 
     return Message("assistant", tuple(parts))
 
 
-def reasoning_fields(parts: Iterable[Thinking]) -> Mapping[str, Any]:
-    """The fields of a message that carry its reasoning back in the spelling it came in."""
+def reasoning_fields(parts: Iterable[Thinking], back: ReasoningBack) -> Mapping[str, Any]:
+    """The fields of a message that carry its reasoning back: in the one that `back` names, or as it came."""
     thoughts = list(parts)
     details = [detail for part in thoughts for detail in part.details]
     structured = [detail for detail in details if _FIELD not in detail]
-    if structured:
+    if structured and back == "as it came":
         return {"reasoning_details": structured}
     text = "".join(part.text for part in thoughts)
-    if not text:
+    if not text or _in_content(details, back):
         return {}
+    if back != "as it came":
+        return {back: text}
     return {"reasoning" if details else "reasoning_content": text}
+
+
+def reasoning_chunks(parts: Iterable[Thinking], back: ReasoningBack) -> list[dict[str, Any]]:
+    """The same as parts of the content, for reasoning that belongs there."""
+    return [
+        {"type": "thinking", "thinking": [{"type": "text", "text": part.text}]}
+        for part in parts
+        if part.text and _in_content(part.details, back)
+    ]
+
+
+def _in_content(details: Iterable[dict[str, Any]], back: ReasoningBack) -> bool:
+    if back == "as it came":
+        return any(detail.get(_FIELD) == _CONTENT for detail in details)
+    return back == _CONTENT

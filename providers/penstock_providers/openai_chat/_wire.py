@@ -48,6 +48,8 @@ class Call(Struct, frozen=True):
     id: str | None = None
     function: Function | None = None
     custom: Custom | None = None
+    extra_content: Any = None
+    """Gemini's imitation: the signature of the thought that led to the call, without which Gemini 3 refuses it."""
 
 
 class Piece(Struct, frozen=True):

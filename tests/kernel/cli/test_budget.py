@@ -7,6 +7,8 @@ import fcntl
 import io
 import json
 import re
+import sqlite3
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,12 +20,16 @@ import msgspec
 import pytest
 import trio
 from commands import KEY, Ended, run_command, run_in_terminal
+from ledgering import sqlite_ledger
 from valkey_process import running as valkey_running
 from worlds import GPT, good, openai_body
 
 import penstock
 from penstock import errors
 from penstock.cli._program import run
+from penstock.policy.account_windows import AccountWindows
+from penstock.policy.holds import Line
+from penstock.policy.ledger_steps import Reserve
 from penstock.testing import Reply, ScriptedTransport
 
 pytestmark = pytest.mark.slow
@@ -226,6 +232,93 @@ def test_an_account_without_a_limit_of_its_own_is_not_shown_and_an_empty_ledger_
     assert json.loads(run_command("budget", "show", "--json", "-c", str(path)).out) == {"windows": [], "holds": []}
     assert run_command("budget", "history", "-c", str(path)).out == "Nothing was done by hand.\n"
     assert run_command("budget", "report", "-c", str(path)).out.startswith("Nothing was spent: ")
+
+
+def test_what_a_killed_process_held_is_charged_shown_and_reported_alike(settings: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            await running.hold()
+            dead = AccountWindows(penstock.Config.load(settings).budget.accounts).uses("team/search", time.time())
+            lines = (Line(1_000, 2_000_000, 0, 0),)
+            reserve = Reserve(
+                hold_id="dead", account="team/search", windows=dead, lines=lines, min_output=0, max_output=0, lease=0.01
+            )
+            async with sqlite_ledger(tmp_path / "ledger.db", time.time) as store:
+                await store.commit((reserve,))
+            await trio.sleep(0.02)
+            shown = " ".join((await running.budget("show")).out.split())
+            assert "1 hold of calls in flight, and 1 hold charged in full, for the lease is over" in shown
+            line = await running.window("", "day")
+            assert (line["spent_tokens"], line["spent_usd"]) == (2_500, COST + 0.002)
+            total = (await running.told("report", "--format", "json"))["total"]
+            assert (total["input_tokens"] + total["output_tokens"], total["usd"]) == (2_500, line["spent_usd"])
+            assert total["estimated_usd"] == line["estimated_usd"] == 0.002
+            (unknown,) = [
+                row
+                for row in (await running.told("report", "--by", "target", "--format", "json"))["rows"]
+                if not row["target"]
+            ]
+            assert unknown["usd"] == 0.002
+        (told,) = json.loads(run_command("budget", "show", "--json", "-c", settings).out)["holds"]
+        assert told["lapsed"] is True
+        shown = " ".join(run_command("budget", "show", "-c", settings).out.split())
+        assert "in flight" not in shown
+
+    trio.run(main)
+
+
+def test_an_account_that_nobody_knows_is_told_with_the_one_that_was_meant(settings: str) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            for more in ((), ("--json",)):
+                ended = await running.budget("show", "taem/search", *more)
+                assert (ended.code, ended.out) == (1, "")
+                assert "there is no account taem/search" in ended.err
+                assert "did you mean 'team/search'? valid: root, team, team/search" in ended.err
+            assert (await running.budget("show", "root")).code == 0  # declared, and nothing to show
+            assert "Did you mean 'team'?" in (await running.budget("set", "taem", "--usd", "5")).err
+
+    trio.run(main)
+
+
+def test_a_reason_cannot_forge_the_history(settings: str) -> None:
+    reason = "fine\n2026-01-01 00:00:00 reset\x1b[2J\u202e/"
+    assert run_command("budget", "set", "team/search", "--usd", "3", "--reason", reason, "-c", settings).code == 0
+    shown = run_command("budget", "history", "-c", settings).out
+    assert "\u202e" not in shown
+    assert "\x1b" not in shown
+    assert r"\x1b[2J\u202e" in "".join(shown.split())
+
+
+# the clock
+
+
+def test_a_ledger_whose_clock_ran_ahead_is_shown_and_mended(settings: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+        ledger = sqlite3.connect(tmp_path / "ledger.db")
+        ledger.execute("UPDATE ledger SET latest = latest + 3650 * 86400")
+        ledger.execute('UPDATE buckets SET "end" = "end" + 3650 * 86400')
+        ledger.commit()
+        ledger.close()
+        shown = await trio.to_thread.run_sync(lambda: run_command("budget", "clock", "-c", settings))
+        assert re.match(r"The ledger's clock stands 36(49 d 23|50 d 0) h ahead of this machine's", shown.out)
+        arguments = ("budget", "clock", "--set-back", "--reason", "it was 2036", "-c", settings)
+        mended = await trio.to_thread.run_sync(lambda: run_command(*arguments))
+        assert (mended.code, mended.err) == (0, "")
+        assert re.fullmatch(r"\S+ \S+ UTC -> \S+ \S+ UTC\n", mended.out)
+        async with app(settings) as running:
+            assert "The ledger's clock is this machine's" in (await running.budget("clock")).out
+            line = await running.window("team/search", "day")
+            assert (line["spent_usd"], line["ends_at"] < time.time() + 86_401) == (COST, True)
+            await running.call()
+            assert "it was 2036" in (await running.budget("history")).out
+            assert "nothing was changed" in (await running.budget("clock", "--set-back")).out
+
+    trio.run(main)
 
 
 # set and reset

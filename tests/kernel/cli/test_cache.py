@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from commands import KEY, run_command
+from commands import KEY, run_command, run_in_terminal
 from valkey_process import running as valkey_running
 from worlds import GPT, good
 
@@ -106,7 +106,10 @@ def test_without_consent_nothing_is_removed(tmp_path: Path) -> None:
     settings = written(tmp_path, 'path = "cache.db"')
     fill(settings)
     ended = run_command("cache", "purge", "-c", settings)
-    assert ended.code == 130
+    assert ended.code == 2
+    assert "This removes every answer, and nobody is here to be asked first: say --yes." in ended.err
+    code, _ = run_in_terminal("cache", "purge", "-c", settings, types=("[y/N]", "n\n"))
+    assert code == 130
     assert json.loads(run_command("cache", "stats", "-c", settings, "--json").out)["entries"] == 2
 
 

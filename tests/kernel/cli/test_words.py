@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli._words import dollars, plain, seconds, tokens
+from penstock.cli._words import dollars, escaped, plain, seconds, tokens
 
 
+@pytest.mark.slow
 @given(st.text(max_size=50))
 def test_no_text_can_move_a_cursor(text: str) -> None:
     shown = plain(text)
@@ -21,6 +22,11 @@ def test_no_text_can_move_a_cursor(text: str) -> None:
 @given(st.text(alphabet=st.characters(exclude_categories=["Cc"]), max_size=50))
 def test_ordinary_text_is_left_alone(text: str) -> None:
     assert plain(text) == text
+
+
+def test_a_name_hides_nothing_and_stays_on_its_line() -> None:
+    assert escaped("team\u202e/hcraes\u2028\x1b[2J\n\u200b\ufeff") == r"team\u202e/hcraes\u2028\x1b[2J\n\u200b\ufeff"
+    assert escaped("équipe/日本語/🚰 and more") == "équipe/日本語/🚰 and more"
 
 
 @pytest.mark.parametrize(

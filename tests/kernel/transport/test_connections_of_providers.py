@@ -129,6 +129,32 @@ def test_each_provider_trusts_its_own_authority_and_no_other(
     run(main)
 
 
+def test_providers_at_one_address_do_not_wait_for_one_anothers_connections() -> None:
+    """One that is silent holds all it may have; the other's calls are answered meanwhile."""
+
+    async def main() -> None:
+        silent = trio.Event()
+
+        async def one_model_is_silent(peer: Peer) -> None:
+            while (asked := await peer.asked()) is not None:
+                if msgspec.json.decode(asked.body)["model"] == "silent":
+                    silent.set()
+                    await trio.sleep_forever()
+                await peer.say(answer_to(asked.body))
+
+        async with loopback(one_model_is_silent) as server, trio.open_nursery() as nursery:
+            same = {"base_url": f"{server.url}/v1", "max_connections": 1}
+            async with penstock.open_kernel(settings(one=same, other=same)) as kernel:
+                for _ in range(2):
+                    nursery.start_soon(partial(kernel.complete, "hello", model="one/silent"))
+                await silent.wait()
+                with trio.fail_after(2):
+                    await asked(kernel, "other/gpt-4o")
+                nursery.cancel_scope.cancel()
+
+    run(main)
+
+
 @pytest.mark.parametrize(("apart", "connections"), [({}, 1), ({"trust_env": False}, 2), ({"max_connections": 3}, 2)])
 def test_providers_that_are_connected_to_alike_share_their_connections(
     apart: dict[str, Any], connections: int, authority: trustme.CA, ca_file: str

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -46,6 +47,22 @@ async def put_one(store: SqliteCache) -> None:
 
 async def find_one(store: SqliteCache) -> None:
     assert await store.get("k") is not None
+
+
+def test_a_store_that_is_closed_in_a_cancelled_scope_leaves_no_thread_and_no_open_file(tmp_path: Path) -> None:
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            async with open_sqlite_cache(SqliteCacheOptions(path="c.db"), tools(tmp_path)) as store:
+                await put_one(store)
+                await find_one(store)
+                scope.cancel()
+        for thread in threading.enumerate():
+            if thread.name.startswith("penstock cache"):
+                await trio.to_thread.run_sync(thread.join, 10.0)
+                assert not thread.is_alive()
+        assert not (tmp_path / "c.db-wal").exists(), "who closes the last connection puts the WAL into the file"
+
+    trio.run(main)
 
 
 def test_what_lasts_least_gives_way_and_the_bound_holds(tmp_path: Path) -> None:

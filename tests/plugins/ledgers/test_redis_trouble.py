@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
-from redis_stores import opened, patiently
+from redis_stores import Clock, opened, patiently
 from valkey_process import Valkey, free_port, running
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock.policy.holds import Amount, Line
-from penstock.policy.ledger_steps import Change, Held, Known, Reserve, Settle, Spent, WindowUse
+from penstock.policy.ledger_steps import Change, ClockSetBack, Held, Known, Reserve, Settle, Spent, Stale, WindowUse
 from penstock_plugins.ledgers.redis import KEYS, RedisLedger
 
 WINDOW = WindowUse("day:UTC:team", 9e9, rolling=False, limit_tokens=100)
@@ -282,6 +283,7 @@ def test_content_of_another_version_is_left_alone(valkey: Valkey) -> None:
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_a_cluster_is_followed_to_the_node_that_has_the_ledger(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
@@ -325,5 +327,46 @@ def test_known_is_answered_after_trouble_too(valkey: Valkey) -> None:
         async with opened(valkey.url, "known") as store:
             await store.commit((reserve("a"), Settle(hold_id="a", charged=Amount(1))))
             assert (await store.commit((reserve("a"),))).answers == (Known(),)
+
+    trio.run(main)
+
+
+def test_a_clock_that_ran_far_ahead_is_set_back_by_hand_and_nothing_spent_since_is_forgotten(valkey: Valkey) -> None:
+    day, years = 86_400.0, 3_650 * 86_400.0
+    noon, midnight = 1_777_896_000.0, 1_777_896_000.0 + day / 2
+
+    def use(end: float) -> WindowUse:
+        return WindowUse("day:UTC:team", end, rolling=False, limit_tokens=100)
+
+    def in_day(hold_id: str, tokens: int, end: float = midnight) -> Reserve:
+        return msgspec.structs.replace(reserve(hold_id, tokens), windows=(use(end),))
+
+    async def main() -> None:
+        clock = Clock(noon + years)
+        async with opened(valkey.url, "ahead", clock=clock) as running:
+            await running.commit((in_day("a", 30, midnight + years), Settle(hold_id="a", charged=Amount(20))))
+            await running.commit((in_day("held", 10, midnight + years),))
+            limit = Change(account="team", window=use(midnight + years), limit_tokens=50)
+            await running.commit((limit,))
+            clock.now = noon
+            assert (await running.commit((in_day("b", 1),))).answers == (Stale(),)
+            async with opened(valkey.url, "ahead", clock=clock) as mending:
+                assert await mending.set_clock_back("it was 2036") == ClockSetBack(noon + years, noon)
+                assert (await mending.commit(())).now == noon
+                (row,) = await mending.windows()
+                assert (row.held, row.spent, row.estimated) == (Amount(0), Amount(30), Amount(10))
+                assert (row.ends_at, row.limit_tokens) == (midnight, 50)
+                assert await mending.holds() == []
+                late = Settle(hold_id="held", charged=Amount(5), windows=(use(midnight),))
+                assert (await mending.commit((late,))).answers == (Known(),)
+                assert (await mending.commit((in_day("c", 20),))).answers == (Held(0, Amount(20)),)
+                assert await mending.set_clock_back("") == ClockSetBack(noon, noon)
+                *_, told = await mending.history(since=noon, until=noon + 1)
+                assert (told.action, told.reason) == ("clock", "it was 2036")
+                assert (told.before, told.after) == ("2036-05-01 12:00:00 UTC", "2026-05-04 12:00:00 UTC")
+                clock.now = midnight + 1
+                assert await held(mending) == 0
+            with pytest.raises(LedgerUnavailableError, match="its clock was set back"):
+                await running.commit(())
 
     trio.run(main)

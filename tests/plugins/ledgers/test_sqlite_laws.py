@@ -27,6 +27,7 @@ async def in_a_file() -> AsyncGenerator[LedgerAtHand]:
             yield LedgerAtHand(store, elapse, another=lambda: sqlite_ledger(path, wall))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", LEDGER_LAWS, ids=lambda law: law.__name__)
 def test_a_ledger_in_a_file_keeps_the_law(law: LedgerLaw) -> None:
     trio.run(law, in_a_file)

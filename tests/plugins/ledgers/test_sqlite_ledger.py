@@ -13,8 +13,22 @@ import trio
 from ledgering import MIDNIGHT, NOON, ROOT, Wall, answer, answers, day, reserve, root_window, settle, sqlite_ledger
 
 from penstock.abc import LedgerStore
+from penstock.errors import LedgerUnavailableError
 from penstock.policy.holds import Amount
-from penstock.policy.ledger_steps import Adopt, Change, Charged, Held, Known, Lacking, Release, Stale, Turn
+from penstock.policy.ledger_steps import (
+    Adopt,
+    Change,
+    Charged,
+    ClockSetBack,
+    Held,
+    Known,
+    Lacking,
+    Release,
+    Stale,
+    Turn,
+    WindowUse,
+)
+from penstock.policy.window import Per, bucket_at
 
 Story = Callable[[LedgerStore], Awaitable[None]]
 DAY = 86_400.0
@@ -49,6 +63,56 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
     finally:
         connection.close()
+
+
+def test_a_clock_that_ran_far_ahead_is_set_back_by_hand_and_nothing_spent_since_is_forgotten(
+    path: Path, wall: Wall
+) -> None:
+    async def in_ten_years(store: LedgerStore) -> None:
+        wall.now = NOON + 3_650 * DAY
+        use = day(end=MIDNIGHT + 3_650 * DAY)
+        hourly = WindowUse("hour:rolling:", bucket_at(Per.HOUR, wall.now).end, rolling=True, limit_tokens=1_000)
+        await answers(store, reserve("one", 300, use, hourly), settle("one", 200))
+        await answers(store, reserve("held", 100, use, hourly))
+
+    async def frozen(store: LedgerStore) -> None:
+        wall.now = NOON
+        assert await answer(store, reserve("two", 900)) == Stale()
+
+    async def mended(store: LedgerStore) -> None:
+        assert await store.set_clock_back("it came up in 2036") == ClockSetBack(NOON + 3_650 * DAY, NOON)
+        assert (await store.commit(())).now == NOON
+        assert await root_window(store) == (0, 300), "and what was held is charged"
+        assert [row.ends_at for row in await store.windows()] == [MIDNIGHT, bucket_at(Per.HOUR, NOON).end]
+        assert await store.holds() == []
+        assert await answer(store, settle("held", 5)) == Known(), "it is charged once"
+        assert await answer(store, reserve("two", 700)) == Held(0, Amount(700))
+        assert isinstance(await answer(store, reserve("three", 1)), Lacking)
+        assert await store.set_clock_back("") == ClockSetBack(NOON, NOON)
+        (row,) = await store.history(since=NOON, until=NOON + 1)
+        assert (row.action, row.reason) == ("clock", "it came up in 2036")
+        wall.now = MIDNIGHT + 1
+        assert await root_window(store) == (0, 0), "windows end again"
+
+    told(path, wall, in_ten_years, frozen, mended)
+
+
+def test_a_process_that_reckons_by_a_clock_set_back_since_is_refused_until_it_is_started_anew(
+    path: Path, wall: Wall
+) -> None:
+    async def ahead(store: LedgerStore) -> None:
+        wall.now = NOON + 3_650 * DAY
+        await answers(store)
+        wall.now = NOON
+        async with sqlite_ledger(path, wall) as other:
+            await other.set_clock_back("")
+        with pytest.raises(LedgerUnavailableError, match="start it anew"):
+            await answers(store)
+
+    async def anew(store: LedgerStore) -> None:
+        assert (await store.commit(())).now == NOON
+
+    told(path, wall, ahead, anew)
 
 
 def test_what_is_held_and_spent_is_there_after_a_restart(path: Path, wall: Wall) -> None:
@@ -211,6 +275,7 @@ def test_a_window_of_another_zone_begins_with_what_its_siblings_in_the_file_have
     told(path, wall, first, second)
 
 
+@pytest.mark.slow
 def test_what_counts_no_more_is_deleted_in_time(path: Path, wall: Wall) -> None:
     async def story(store: LedgerStore) -> None:
         for n in range(2_500):
@@ -238,6 +303,7 @@ def test_the_wal_is_put_into_the_file_when_nothing_is_asked(path: Path, wall: Wa
     told(path, wall, story)
 
 
+@pytest.mark.slow
 def test_the_wal_stays_small_under_load(path: Path, wall: Wall) -> None:
     async def story(store: LedgerStore) -> None:
         for batch in range(60):

@@ -188,7 +188,7 @@ class FileBesideMemory(RuleBasedStateMachine):
         assert self._read(partial(read_windows, keys=some, now=now)) == _not_empty(self.pages.windows(some, now))
         holds = self._read(partial(read_holds, now=now))
         assert sorted(holds, key=_id) == sorted(self.pages.holds(), key=_id)
-        spending = self._read(partial(read_spending, since=-EVER, until=EVER))
+        spending = self._read(partial(read_spending, since=-EVER, until=EVER, now=now))
         assert sorted(spending, key=repr) == sorted(self.pages.spent(-EVER, EVER), key=repr)
         assert self._read(partial(read_history, since=-EVER, until=EVER)) == list(self.pages.history(-EVER, EVER))
 

@@ -180,6 +180,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.slow
 def test_where_the_disk_refuses_to_write_nothing_is_kept_and_all_goes_on_when_it_writes_again(path: Path) -> None:
     ran = run_program(LIMITED, str(path))
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -209,6 +210,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_be_written_to_says_so() -> None:
     with anybodys_folder() as folder:
         path = folder / "ledger.db"

@@ -204,6 +204,7 @@ def test_a_share_of_all_requests_is_struck_by_each_fault_alike(words: list[str])
     assert all(abs(count / total - 0.3 / len(words)) < 0.04 for count in counts)
 
 
+@pytest.mark.slow
 @given(share=st.floats(0, 1), words=st.lists(st.sampled_from(sorted(WORDS)), min_size=1, max_size=9))
 def test_each_of_several_faults_takes_its_part_of_the_share(share: float, words: list[str]) -> None:
     run = Chaos().share(share, words).against(OWN)
@@ -226,6 +227,7 @@ def test_a_share_may_be_nothing_or_everything(share: float) -> None:
         assert run.log == ()
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_strikes_and_the_call_ends_in_time(word: str, asking: App) -> None:

@@ -135,6 +135,7 @@ def test_tls_is_spoken_with_a_context() -> None:
     trio.run(story)
 
 
+@pytest.mark.slow
 @needs_proc
 def test_leaving_the_block_cuts_what_hangs_and_leaves_nothing_open() -> None:
     async def story() -> None:

@@ -95,6 +95,7 @@ def bodies(fields: dict[str, Any], messages: list[Any], tools: list[Any]) -> lis
     return [encoded(fields), encoded({**plain, **fields}), encoded({**plain, "tools": tools})]
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from([OpenAI(), Anthropic()]),
     st.builds(bodies, FIELDS, MESSAGES, TOOLS) | st.lists(st.binary(max_size=20), max_size=3),

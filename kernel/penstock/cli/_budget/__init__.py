@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from penstock.cli._budget.changes import release, reset, set_limit
+from penstock.cli._budget.clock import clock
 from penstock.cli._budget.history import history
 from penstock.cli._budget.report import report
 from penstock.cli._budget.show import show
@@ -29,5 +30,5 @@ def budget() -> None:
     """  # noqa: D301 - click reads the escape
 
 
-for command in (show, set_limit, reset, release, history, report):
+for command in (show, set_limit, reset, release, history, report, clock):
     budget.add_command(command)

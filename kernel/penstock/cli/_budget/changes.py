@@ -13,9 +13,17 @@ import attrs
 import click
 
 from penstock._config import Config
-from penstock._nearest import did_you_mean
+from penstock._nearest import did_you_mean, nearest
 from penstock.abc import LedgerStore
-from penstock.cli._budget.lines import Wanted, check_account, limit_of, shown_account, windows_of, words_of
+from penstock.cli._budget.lines import (
+    Wanted,
+    check_account,
+    known_accounts,
+    limit_of,
+    shown_account,
+    windows_of,
+    words_of,
+)
 from penstock.cli._budget.opening import account_argument, config_option, find_config, with_ledger
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._tell import tell
@@ -24,7 +32,7 @@ from penstock.policy.account_windows import AccountWindow, AccountWindows
 from penstock.policy.ledger_steps import Change, Changed, Release, Stale
 from penstock.policy.money import nano_from_usd, usd_in_words
 
-__all__ = ["release", "reset", "set_limit"]
+__all__ = ["confirm", "confirming", "release", "reset", "set_limit"]
 
 PERIODS = ("minute", "hour", "day", "month")
 MOST_STALE = 5
@@ -52,7 +60,8 @@ def _choosing(command: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
-def _confirming(command: Callable[..., int]) -> Callable[..., int]:
+def confirming(command: Callable[..., int]) -> Callable[..., int]:
+    """The option of whoever has made up his mind."""
     return click.option("-y", "--yes", is_flag=True, help="Do not ask first. In a pipe nobody is asked.")(command)
 
 
@@ -64,7 +73,7 @@ def _confirming(command: Callable[..., int]) -> Callable[..., int]:
 @click.option("--spent-usd", callback=_nano_usd, metavar="USD", help="What counts as spent, in USD.")
 @click.option("--spent-tokens", type=click.IntRange(min=0), help="What counts as spent, in tokens.")
 @click.option("--reason", default="", help="Kept in the history.")
-@_confirming
+@confirming
 @config_option
 def set_limit(account: str, *, reason: str, yes: bool, config_file: str | None, **told: Any) -> int:
     """Set the limit of one window of ACCOUNT, or what counts as spent in it, for all processes at once.
@@ -91,10 +100,10 @@ def set_limit(account: str, *, reason: str, yes: bool, config_file: str | None, 
     if all(figure is None for figure in figures.values()):
         raise click.UsageError("Say what to set: --usd, --tokens, --spent-usd or --spent-tokens.")
     config = find_config(config_file)
-    window = _the_one(AccountWindows(config.budget.accounts), account, wanted)
+    window = _the_one(config, account, wanted)
     _check_unit(window, "USD", figures["limit_usd"], window.limit_nano_usd)
     _check_unit(window, "tokens", figures["limit_tokens"], window.limit_tokens)
-    _confirm(f"Set {_in_words(figures)} of {shown_account(account)} per {words_of(window)}", yes=yes)
+    confirm(f"Set {_in_words(figures)} of {shown_account(account)} per {words_of(window)}", yes=yes)
     change = _Changing(
         reason=reason,
         limit_tokens=figures["limit_tokens"],
@@ -109,7 +118,7 @@ def set_limit(account: str, *, reason: str, yes: bool, config_file: str | None, 
 @click.argument("account", callback=account_argument)
 @_choosing
 @click.option("--reason", default="", help="Kept in the history.")
-@_confirming
+@confirming
 @config_option
 def reset(account: str, *, reason: str, yes: bool, config_file: str | None, **told: Any) -> int:
     """Take every window of ACCOUNT, or those that the options name, for empty, and forget limits set by hand.
@@ -135,9 +144,9 @@ def reset(account: str, *, reason: str, yes: bool, config_file: str | None, **to
     windows = with_ledger(config, lambda store: _known_windows(store, config, account))
     chosen = [window for window in windows if wanted.takes(window.shape)]
     if not chosen:
-        raise click.UsageError(_no_window(account, windows))
+        raise click.UsageError(_no_window(account, windows, config))
     names = " and ".join(words_of(window) for window in chosen)
-    _confirm(f"Reset what {shown_account(account)} has spent per {names}, and its limits to those configured", yes=yes)
+    confirm(f"Reset what {shown_account(account)} has spent per {names}, and its limits to those configured", yes=yes)
     change = _Changing(reason=reason, reset=True)
     return _tell_changes(with_ledger(config, lambda store: change.carry_out(store, chosen)))
 
@@ -145,7 +154,7 @@ def reset(account: str, *, reason: str, yes: bool, config_file: str | None, **to
 @click.command(short_help="Charge a hold whose call is known to be over.")
 @click.argument("hold")
 @click.option("--reason", required=True, help="Kept in the history.")
-@_confirming
+@confirming
 @config_option
 def release(hold: str, *, reason: str, yes: bool, config_file: str | None) -> int:
     """Charge HOLD in full, as if its lease had ended: nothing is held by it any more. `show --holds` names them.
@@ -166,7 +175,7 @@ def release(hold: str, *, reason: str, yes: bool, config_file: str | None) -> in
       130  not wanted after all
     """  # noqa: D301 - click reads the escape
     config = find_config(config_file)
-    _confirm(f"Charge hold {hold} in full", yes=yes)
+    confirm(f"Charge hold {hold} in full", yes=yes)
 
     async def carry_out(store: LedgerStore) -> tuple[Changed | None, list[str]]:
         landed = await store.commit([Release(hold, reason)])
@@ -228,23 +237,24 @@ async def _known_windows(store: LedgerStore, config: Config, account: str) -> li
     return windows_of(AccountWindows(config.budget.accounts), account, [row.key for row in rows])
 
 
-def _the_one(known: AccountWindows, account: str, wanted: Wanted) -> AccountWindow:
+def _the_one(config: Config, account: str, wanted: Wanted) -> AccountWindow:
     """The window that is meant. Raises click.UsageError where it is none, or not the only one."""
-    limited = [window for window in known.own(account) if window.limited]
+    limited = [window for window in AccountWindows(config.budget.accounts).own(account) if window.limited]
     found = [window for window in limited if wanted.takes(window.shape)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise click.UsageError(_no_window(account, limited))
+        raise click.UsageError(_no_window(account, limited, config))
     names = ", ".join(words_of(window) for window in found)
     raise click.UsageError(f"{shown_account(account)} has {names}; say which: --per, --timezone, --rolling.")
 
 
-def _no_window(account: str, windows: Sequence[AccountWindow]) -> str:
+def _no_window(account: str, windows: Sequence[AccountWindow], config: Config) -> str:
     if not windows:
+        near = nearest(account, known_accounts(config.budget.accounts, (), ()) - {account, ""})
         return (
             f"{shown_account(account)} has no limit over a window in the configuration, so calls are not counted there;"
-            " give it one, and reload."
+            f" give it one, and reload.{f' Did you mean {near!r}?' if near else ''}"
         )
     names = ", ".join(limit_of(window) for window in windows)
     return f"{shown_account(account)} has no such window; it has {names}."
@@ -270,7 +280,7 @@ def _in_words(figures: dict[str, int | None]) -> str:
     return " and ".join(words)
 
 
-def _confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool) -> None:
     """Asks whoever sits there; a pipe has nobody to ask."""
     if not yes and sys.stdin.isatty():
         click.confirm(plain(f"{question}?"), abort=True, err=True)

@@ -18,7 +18,7 @@ from penstock.cli._budget.lines import check_account, key_in_words, shown_accoun
 from penstock.cli._budget.opening import account_argument, config_option, find_config, with_ledger
 from penstock.cli._exits import OK
 from penstock.cli._screen import make_console, make_table
-from penstock.cli._words import plain
+from penstock.cli._words import escaped, plain
 from penstock.policy.ledger_steps import HistoryRow
 
 __all__ = ["history"]
@@ -41,7 +41,8 @@ def history(
     as_json: bool,
     config_file: str | None,
 ) -> int:
-    """Show every set, reset and release, oldest first: all there were, or those of ACCOUNT and those below it.
+    """Show every set, reset, release, and clock set back, oldest first: all there were, or those of ACCOUNT and those
+    below it.
 
     \b
     Examples:
@@ -75,12 +76,17 @@ def _show(rows: Sequence[HistoryRow], zone: str) -> None:
     table = make_table(f"when ({zone})", "", "account", "before, after")
     for row in rows:
         when = datetime.fromtimestamp(row.at, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
-        where = f"hold {row.window}" if row.action == "release" else key_in_words(row.window)
-        reason = f"\n({row.reason})" if row.reason else ""
+        reason = f"\n({escaped(row.reason)})" if row.reason else ""
         table.add_row(
             when,
             row.action,
-            plain(f"{shown_account(row.account)}\n{where}"),
+            f"{shown_account(row.account)}\n{_where(row)}",
             plain(f"{row.before}\n{row.after}{reason}"),
         )
     console.print(table)
+
+
+def _where(row: HistoryRow) -> str:
+    if row.action == "release":
+        return f"hold {escaped(row.window)}"
+    return key_in_words(row.window) if row.window else "all"

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 import attrs
 import click
 
+from penstock.cli._words import escaped
 from penstock.policy.account_windows import AccountWindow, AccountWindows, WindowSnapshot, window_of
 from penstock.policy.accounts import AccountSpec, Shape, check_path, describe_limit
-from penstock.policy.ledger_steps import WindowRow
+from penstock.policy.ledger_steps import HoldRow, WindowRow
 from penstock.policy.window import Per
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "account_lines",
     "check_account",
     "key_in_words",
+    "known_accounts",
     "limit_of",
     "shown_account",
     "windows_of",
@@ -96,9 +98,15 @@ def check_account(account: str) -> str:
     return account
 
 
+def known_accounts(accounts: Sequence[AccountSpec], rows: Iterable[WindowRow], holds: Iterable[HoldRow]) -> set[str]:
+    """Those that are declared, patterns left out, or have something in the store."""
+    declared = {spec.path for spec in accounts if "*" not in spec.path.split("/")}
+    return declared | {window_of(row.key)[0] for row in rows} | {hold.account for hold in holds}
+
+
 def shown_account(account: str) -> str:
-    """As the command takes it: the root is "/"."""
-    return account or "/"
+    """As the command takes it, on one line: the root is "/"."""
+    return escaped(account) or "/"
 
 
 def words_of(window: AccountWindow | WindowSnapshot) -> str:

@@ -22,7 +22,7 @@ from penstock.cli._budget.opening import config_option, find_config, with_ledger
 from penstock.cli._budget.sums import By, Sum, sums_of, total_of
 from penstock.cli._exits import OK
 from penstock.cli._screen import make_console, make_table
-from penstock.cli._words import dollars, plain, short_tokens
+from penstock.cli._words import dollars, escaped, short_tokens
 from penstock.policy.money import usd, usd_in_words
 
 __all__ = ["report"]
@@ -113,14 +113,14 @@ def _show(sums: Sequence[Sum], total: Sum, by: Sequence[By], days: str) -> None:
     for column in table.columns[1:]:
         column.no_wrap = True
     for one in sums:
-        table.add_row(plain("\n".join(_names(one, by))), *_cells(one))
+        table.add_row("\n".join(_names(one, by)), *_cells(one))
     table.add_section()
     table.add_row("total", *_cells(total), style="bold")
     console.print(table)
 
 
 def _names(one: Sum, by: Sequence[By]) -> list[str]:
-    return [shown_account(one.account or "") if name == "account" else one.target or "-" for name in by]
+    return [shown_account(one.account or "") if name == "account" else escaped(one.target or "-") for name in by]
 
 
 def _cells(one: Sum) -> tuple[str, ...]:

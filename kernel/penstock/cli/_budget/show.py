@@ -6,7 +6,7 @@ Not here: which windows there are (`lines`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,12 +18,22 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock._config import Config
+from penstock._nearest import did_you_mean
 from penstock.abc import LedgerStore
-from penstock.cli._budget.lines import AccountLine, account_lines, check_account, shown_account, words_of
+from penstock.cli._budget.lines import (
+    AccountLine,
+    account_lines,
+    check_account,
+    known_accounts,
+    shown_account,
+    words_of,
+)
 from penstock.cli._budget.opening import account_argument, config_option, find_config, with_ledger
-from penstock.cli._exits import OK
+from penstock.cli._exits import FAILED, OK
 from penstock.cli._screen import make_console, make_table
-from penstock.cli._words import dollars, plain, short_tokens, span
+from penstock.cli._tell import tell
+from penstock.cli._words import dollars, escaped, short_tokens, span
+from penstock.policy.accounts import AccountTree
 from penstock.policy.holds import Amount
 from penstock.policy.ledger_steps import HoldRow, WindowRow
 from penstock.policy.money import usd, usd_in_words
@@ -58,7 +68,7 @@ class _Unit:
 
 @click.command(short_help="What is held and spent, and what is free.")
 @click.argument("account", required=False, callback=account_argument)
-@click.option("--holds", is_flag=True, help="The holds as well: what calls in flight have reserved, by their ids.")
+@click.option("--holds", is_flag=True, help="The holds as well, by their ids: also those whose lease is over.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @config_option
 def show(account: str | None, *, holds: bool, as_json: bool, config_file: str | None) -> int:
@@ -77,6 +87,7 @@ def show(account: str | None, *, holds: bool, as_json: bool, config_file: str | 
     \b
     Exit codes:
       0  shown
+      1  there is no such account
       2  wrong usage or configuration
       3  the store does not answer
     """  # noqa: D301 - click reads the escape
@@ -84,6 +95,11 @@ def show(account: str | None, *, holds: bool, as_json: bool, config_file: str | 
     config = find_config(config_file)
     rows, held = with_ledger(config, _rows)
     lines = account_lines(config.budget.accounts, rows, below=below)
+    known = known_accounts(config.budget.accounts, rows, held)
+    if below and not _is_known(below, known, config):
+        near = did_you_mean(below, known - {""})
+        tell(f"there is no account {below}: it is not declared, and has neither spent nor held anything{near}")
+        return FAILED
     held = [hold for hold in held if not below or hold.account == below or hold.account.startswith(f"{below}/")]
     if as_json:
         told = {"windows": [_window_json(line) for line in lines], "holds": [_hold_json(hold) for hold in held]}
@@ -95,8 +111,15 @@ def show(account: str | None, *, holds: bool, as_json: bool, config_file: str | 
         console.print()
         _show_holds(console, held, now)
     elif held:
-        console.print(f"{_many(len(held), 'hold')} of calls in flight: --holds shows them.", style="dim")
+        console.print(f"{_holds_in_words(held)}: --holds shows them.", style="dim")
     return OK
+
+
+def _is_known(account: str, known: Iterable[str], config: Config) -> bool:
+    """True where there is such an account or one below it, or a pattern is meant for it."""
+    if any(path == account or path.startswith(f"{account}/") for path in known):
+        return True
+    return AccountTree(config.budget.accounts).spec_of(account) is not None
 
 
 async def _rows(store: LedgerStore) -> tuple[Sequence[WindowRow], Sequence[HoldRow]]:
@@ -124,7 +147,7 @@ def _add(table: Table, line: AccountLine, unit: _Unit, now: float, cells: str) -
     guessed = f"{100 * unit.estimated / unit.spent:.0f} % est." if unit.estimated and unit.spent else ""
     refills = "-" if window.ends_at is None or window.ends_at <= now else span(window.ends_at - now)
     table.add_row(
-        f"{plain(shown_account(line.account))}\n{words_of(window)}",
+        f"{shown_account(line.account)}\n{words_of(window)}",
         _bar(unit, cells),
         f"{unit.words(unit.spent)}\n{guessed}",
         unit.words(unit.held),
@@ -175,8 +198,8 @@ def _show_holds(console: Console, holds: Sequence[HoldRow], now: float) -> None:
     for hold in holds:
         lease = "over: charged" if hold.lapsed else span(max(0.0, hold.lease_ends - now))
         table.add_row(
-            plain(hold.hold_id),
-            plain(shown_account(hold.account)),
+            escaped(hold.hold_id),
+            shown_account(hold.account),
             dollars(usd(hold.amount.nano_usd)),
             short_tokens(hold.amount.tokens),
             span(max(0.0, now - hold.reserved_at)),
@@ -219,6 +242,14 @@ def _amount_json(name: str, amount: Amount) -> dict[str, Any]:
 
 def _usd(nano: int | None) -> Decimal | None:
     return None if nano is None else Decimal(usd_in_words(nano))
+
+
+def _holds_in_words(holds: Sequence[HoldRow]) -> str:
+    over = sum(hold.lapsed for hold in holds)
+    told = [f"{_many(len(holds) - over, 'hold')} of calls in flight"] if over < len(holds) else []
+    if over:
+        told.append(f"{_many(over, 'hold')} charged in full, for the lease is over and the call was not settled")
+    return ", and ".join(told)
 
 
 def _many(count: int, what: str) -> str:

@@ -16,7 +16,8 @@
 --   6 history  list of packed rows: what was done by hand
 --   7 journal  hash: packed {quarter, account, target, estimated} -> packed sums
 --   8 quarters sorted set: fields of the journal by their quarter of an hour
--- ARGV[1]  the steps, packed; ARGV[2] the time, or '' for the server's own
+-- ARGV[1]  the steps, packed; ARGV[2] the time, or '' for the server's own; ARGV[3] when the books were begun, or ''
+-- ARGV[4]  nothing, or 'back': the clock is set back to ARGV[2]; ARGV[1] is then {reason, window key -> its end then}
 -- Answers  packed {now, {answer, ...}}, or {false, version} where the content is of another version
 --
 -- Figures. Numbers here are doubles, exact up to 2^53, which is less than 10 million USD in nano-USD. So money is a
@@ -110,7 +111,7 @@ function B.open_page(key, kept)
   local page = {key = key, kept = kept, limit_tokens = false, limit_money = false, flat = {-1, -1, -1},
     sum = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, kept_until = false}
   B.windows[key] = page
-  if not kept then return end
+  if not kept then return page end
   local flat, sum = B.doubles(kept), page.sum
   page.limit_tokens = flat[1] >= 0 and flat[1]
   page.limit_money = flat[2] >= 0 and {flat[2], flat[3]}
@@ -128,6 +129,7 @@ function B.open_page(key, kept)
       if sum[i + 2] >= E9 then sum[i + 1], sum[i + 2] = sum[i + 1] + 1, sum[i + 2] - E9 end
     end
   end
+  return page
 end
 
 -- Reads those of the windows that are not read yet.
@@ -289,11 +291,13 @@ function B.lapse(hold)
     B.add(page, bucket, SPENT, amount, 1)
     B.add(page, bucket, ESTIMATED, amount, 1)
   end)
+  B.write_down_lapsed(hold, 1)
   B.changed_holds[hold.id] = hold
 end
 
 -- Counts a lapsed hold as held again; what of its charge was taken away by hand is not taken away once more.
 function B.revive(hold)
+  B.write_down_lapsed(hold, -1)
   hold.lapsed = false
   B.each_place(hold, function(amount, page, bucket)
     local back = B.at_most(amount, B.figure(page, bucket, ESTIMATED))
@@ -333,8 +337,9 @@ function B.is_settled(id)
   return known_until and tonumber(known_until) > now
 end
 
-function B.write_down(account, spent)
-  local quarter = math.floor(now / QUARTER) * QUARTER
+-- Adds a call's charge, or takes it back where the sign is -1.
+function B.write_down(account, spent, at, sign)
+  local quarter = math.floor(at / QUARTER) * QUARTER
   for _, one in ipairs(spent) do
     local field = cmsgpack.pack({quarter, account, one[1], one[2]})
     local line = B.journal[field]
@@ -345,10 +350,22 @@ function B.write_down(account, spent)
     end
     -- One more call; attempts and five kinds of tokens; USD and nano-USD.
     local sums = line.sums
-    sums[1] = sums[1] + 1
-    for i = 2, 9 do sums[i] = sums[i] + one[i + 1] end
-    if sums[9] >= E9 then sums[8], sums[9] = sums[8] + 1, sums[9] - E9 end
+    sums[1] = sums[1] + sign
+    for i = 2, 9 do sums[i] = sums[i] + sign * one[i + 1] end
+    if sums[9] >= E9 then
+      sums[8], sums[9] = sums[8] + 1, sums[9] - E9
+    elseif sums[9] < 0 then
+      sums[8], sums[9] = sums[8] - 1, sums[9] + E9
+    end
   end
+end
+
+-- The charge of a lapsed hold, at no target that anybody knows.
+function B.write_down_lapsed(hold, sign)
+  local amount = B.amount_of(hold)
+  local output = math.min(hold.output, amount[1])
+  local spent = {'', true, 0, amount[1] - output, 0, 0, output, 0, amount[2], amount[3]}
+  B.write_down(hold.account, {spent}, hold.reserved_at, sign)
 end
 
 function B.write_records()
@@ -602,7 +619,7 @@ function B.settle(step)
   if not hold and B.is_settled(id) then return KNOWN end
   if not hold and B.is_over(uses) then return STALE end
   B.buried[id] = now + tombstone
-  if #spent > 0 then B.write_down(hold and hold.account or account, spent) end
+  if #spent > 0 then B.write_down(hold and hold.account or account, spent, now, 1) end
   if hold then
     B.drop(hold)
     if hold.lapsed then B.revive(hold) end
@@ -829,8 +846,50 @@ function B.named(steps)
   return keys
 end
 
+-- Sets the clock back by hand: what counts is moved to the windows of that time, what is held is charged. The books
+-- are begun anew, so that whoever reckons by the time before is refused. Answers {before}, or nothing where a window
+-- has come that was not named.
+function B.set_back(args)
+  local reason, ends = unpack(cmsgpack.unpack(args[1]))
+  local kept, version = redis.call('HGET', K[1], ''), nil
+  local back = tonumber(args[2])
+  if not kept then return cmsgpack.pack({back}) end
+  version, now, tombstone = struct.unpack('<ddd', kept)
+  if version ~= VERSION then return cmsgpack.pack({false, version}) end
+  local before = now
+  if before <= back then return cmsgpack.pack({before}) end
+  local ids = redis.call('HKEYS', K[3])
+  for _, id in ipairs(ids) do
+    local hold = B.hold_of(id)
+    if not hold.lapsed then B.lapse(hold) end
+  end
+  local all = redis.call('HGETALL', K[1])
+  for i = 1, #all, 2 do
+    if all[i] ~= '' then
+      local page = B.windows[all[i]] or B.open_page(all[i], all[i + 1])
+      if B.last_of(page) then
+        if not ends[all[i]] then return cmsgpack.pack({}) end
+        local flat, sum = page.flat, page.sum
+        page.flat = {flat[1], flat[2], flat[3], ends[all[i]], 0, 0, 0, unpack(sum, SPENT, LONG)}
+        page.kept_until = false
+        B.changed_windows[all[i]] = page
+      end
+    end
+  end
+  -- Known as settled for as long as any lease lasts: what comes late is not charged once more.
+  for _, id in ipairs(ids) do B.buried[id] = back + tombstone end
+  for _, id in ipairs(redis.call('ZRANGE', K[5], 0, -1)) do B.buried[id] = back + tombstone end
+  B.history = {{back, 'clock', '', '', reason, {before, back}}}
+  now, born, next_due = back, back, tonumber('inf')
+  redis.call('DEL', K[2], K[3], K[4], K[5])
+  B.write_windows()
+  B.write_records()
+  return cmsgpack.pack({before})
+end
+
 function B.run(keys, args)
   B.begin(keys)
+  if args[4] == 'back' then return B.set_back(args) end
   local steps = cmsgpack.unpack(args[1])
   if args[2] ~= '' then
     now = tonumber(args[2])

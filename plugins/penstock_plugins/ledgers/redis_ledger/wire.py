@@ -6,13 +6,14 @@ Packed by msgpack, which keeps whole numbers whole and any name as it is. `book.
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from penstock.errors import ConfigError, LedgerUnavailableError
+from penstock.policy.account_windows import window_end, window_of
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import (
     Adopt,
@@ -40,6 +41,7 @@ from penstock.policy.ledger_steps import (
     WindowRow,
 )
 from penstock.policy.money import usd_in_words
+from penstock.policy.window import time_in_words
 from penstock_plugins.ledgers.redis_ledger.figures import (
     MOST_ALLOWED,
     amount_from,
@@ -51,7 +53,18 @@ from penstock_plugins.ledgers.redis_ledger.figures import (
     packed_use,
 )
 
-__all__ = ["BOOK_VERSION", "history_row", "hold_row", "landed", "packed_steps", "spend_row", "understood", "window_row"]
+__all__ = [
+    "BOOK_VERSION",
+    "clock_before",
+    "history_row",
+    "hold_row",
+    "landed",
+    "packed_ends",
+    "packed_steps",
+    "spend_row",
+    "understood",
+    "window_row",
+]
 
 BOOK_VERSION = "1"
 """Of the content, as `book.lua` writes it down."""
@@ -122,9 +135,10 @@ def understood() -> Generator[None]:
 
 
 LOST = (
-    "the ledger's books on the server are gone: it was restarted without its data, flushed, or put in the place of"
-    " another. What was spent is not known any more, so this process refuses calls of accounts with limits; bring the"
-    " data back (appendonly yes keeps it), or start the process anew to begin with empty books"
+    "the ledger's books on the server are gone: it was restarted without its data, flushed, put in the place of"
+    " another, or its clock was set back by hand. What was spent is not known any more, so this process refuses calls"
+    " of accounts with limits; bring the data back (appendonly yes keeps it), or start the process anew to begin with"
+    " the books that are there"
 )
 
 
@@ -137,11 +151,28 @@ def landed(reply: bytes) -> tuple[Landed, float]:
     if now is False and answers == 0:
         raise LedgerUnavailableError(LOST)
     if now is False:
-        raise ConfigError(
-            f"[ledger] store = redis: its content is of version {f'{answers}'[:20]}, and this penstock keeps version"
-            f" {BOOK_VERSION}; use another namespace, or the penstock that wrote it"
-        )
+        raise _of_another_version(answers)
     return Landed(float(now), tuple([_answer(answer) for answer in answers])), float(born[0])
+
+
+def packed_ends(reason: str, keys: Iterable[str], now: float) -> bytes:
+    """When each of these windows ends at that time, for a clock that is set back to it."""
+    return msgspec.msgpack.encode((reason, {key: window_end(window_of(key)[1], now) for key in keys}))
+
+
+def clock_before(reply: bytes) -> float | None:
+    """The clock that was set back; None where it was not, for a window had come meanwhile. Raises ConfigError."""
+    told = unpacked(reply)
+    if told and told[0] is False:
+        raise _of_another_version(told[1])
+    return float(told[0]) if told else None
+
+
+def _of_another_version(version: object) -> ConfigError:
+    return ConfigError(
+        f"[ledger] store = redis: its content is of version {f'{version}'[:20]}, and this penstock keeps version"
+        f" {BOOK_VERSION}; use another namespace, or the penstock that wrote it"
+    )
 
 
 def _answer(packed: list[Any]) -> Answer:
@@ -231,7 +262,13 @@ def hold_row(hold_id: str, packed: bytes) -> HoldRow:
 def history_row(packed: bytes) -> HistoryRow:
     """Something that was done by hand."""
     at, action, account, window, reason, figures = unpacked(packed)
-    before, after = _released(*figures) if action == "release" else (_state(figures[0]), _state(figures[1]))
+    match action:
+        case "release":
+            before, after = _released(*figures)
+        case "clock":
+            before, after = (time_in_words(figure) for figure in figures)
+        case _:
+            before, after = _state(figures[0]), _state(figures[1])
     return HistoryRow(
         at=float(at), action=action, account=account, window=window, before=before, after=after, reason=reason
     )

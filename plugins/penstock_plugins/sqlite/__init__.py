@@ -1,0 +1,1 @@
+"""What the stores in SQLite files have in common."""
