@@ -16,6 +16,7 @@ from worlds import anthropic_body, anthropic_chunks, config, is_stream, model_of
 
 import penstock
 from penstock import errors
+from penstock._events import Event
 from penstock.testing import Answer, Broken, Reply, ScriptedTransport, Silence
 
 TEXT = "The answer is forty-two, as is well known."
@@ -125,6 +126,8 @@ class Seen:
     error: errors.CallError | None = None
     seconds: float = 0.0
     """What the call took, where that is asked for."""
+    events: list[Event] = attrs.Factory(list[Event])
+    """What the kernel told meanwhile, likewise."""
 
     def take(self, chunk: penstock.Chunk) -> None:
         self.chunks.append(chunk)

@@ -6,7 +6,7 @@ It knows no pages, totals or lapses that are undone: it asks of each entry wheth
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -31,6 +31,13 @@ def most(one: Pair, other: Pair) -> Pair:
     return max(one[0], other[0]), max(one[1], other[1])
 
 
+def total(pairs: Iterable[Pair]) -> Pair:
+    summed = NONE
+    for pair in pairs:
+        summed = plus(summed, pair)
+    return summed
+
+
 def cost(lines: Iterable[Line], output: int) -> Pair:
     """The dearest line, each unit for itself, money rounded up."""
     dearest = NONE
@@ -48,6 +55,7 @@ class Said:
     kind: str
     """held, lacking, known, stale, charged."""
     amount: Pair = NONE
+    likely: Pair | None = None
     output: int = 0
     lacking: tuple[str, ...] = ()
     hopeless: bool = False
@@ -58,8 +66,8 @@ class Piece:
     """What was reserved at one time: in each window until an end."""
 
     amount: Pair
+    likely: Pair
     ends: dict[str, float]
-    charge: Pair = NONE
 
 
 @attrs.define
@@ -69,24 +77,33 @@ class Entry:
     lease_ends: float
     output: int = 0
     top_ups: int = 0
-    settled: bool = False
+    charged: Pair | None = None
     lapsed: bool = False
+    guesses: bool = False
+    """It has an estimate, which some windows count."""
+    guessed: set[str] = attrs.Factory(set[str])
+    """Those: once a window counts it in one way, it goes on so."""
 
     @property
     def amount(self) -> Pair:
-        total = NONE
-        for piece in self.pieces:
-            total = plus(total, piece.amount)
-        return total
+        return total(piece.amount for piece in self.pieces)
 
-    def settle(self, charged: Pair) -> None:
-        """Each piece takes what it held, the last one all the rest."""
-        left = charged
-        for piece in self.pieces[:-1]:
-            piece.charge = least(left, piece.amount)
-            left = (left[0] - piece.charge[0], left[1] - piece.charge[1])
-        self.pieces[-1].charge = left
-        self.settled = True
+    @property
+    def likely(self) -> Pair | None:
+        return total(piece.likely for piece in self.pieces) if self.guesses else None
+
+    def counts(self, key: str) -> Iterator[tuple[float, Pair, Pair]]:
+        """Where it counts in a window: until when, what it holds there, what it is charged there.
+
+        Each piece takes what it held, the last one all the rest.
+        """
+        pieces = [piece for piece in self.pieces if key in piece.ends]
+        left = self.charged or NONE
+        for piece in pieces:
+            held = piece.likely if key in self.guessed else piece.amount
+            share = left if piece is pieces[-1] else least(left, held)
+            left = (left[0] - share[0], left[1] - share[1])
+            yield piece.ends[key], held, share
 
     def is_over(self, now: float) -> bool:
         return all(end <= now for piece in self.pieces for end in piece.ends.values())
@@ -127,14 +144,14 @@ class Truth:
             if adopted == key and end > self.now:
                 spent = plus(spent, amount)
         for entry in (*self.entries.values(), *self.old):
-            for piece in entry.pieces:
-                if piece.ends.get(key, -math.inf) > self.now:
-                    if entry.settled:
-                        spent = plus(spent, piece.charge)
+            for end, holds, charge in entry.counts(key):
+                if end > self.now:
+                    if entry.charged is not None:
+                        spent = plus(spent, charge)
                     elif entry.lapsed:
-                        spent = plus(spent, piece.amount)
+                        spent = plus(spent, holds)
                     else:
-                        held = plus(held, piece.amount)
+                        held = plus(held, holds)
         return held, spent
 
     def lacks(self, use: WindowUse, need: Pair, *, but_holds: bool = False) -> bool:
@@ -167,43 +184,58 @@ class Truth:
     def _reserve(self, step: Reserve, barred: set[str]) -> Said:
         if step.hold_id in self.entries:
             known = self.entries[step.hold_id]
-            return Said("held", known.amount, known.output)
+            return Said("held", known.amount, known.likely, known.output)
         if step.hold_id in self.tombs:
             return Said("known")
         if self._stale(step.windows):
             return Said("stale")
         self._know(step.windows)
-        need = cost(step.lines, step.min_output)
-        lacking = tuple(use.key for use in step.windows if self.lacks(use, need))
-        hopeless = any(self.lacks(use, need, but_holds=True) for use in step.windows)
+
+        def lacks(use: WindowUse, output: int, *, but_holds: bool = False) -> bool:
+            lines = step.likely or step.lines if use.by_estimate else step.lines
+            return self.lacks(use, cost(lines, output), but_holds=but_holds)
+
+        lacking = tuple(use.key for use in step.windows if lacks(use, step.min_output))
+        hopeless = any(lacks(use, step.min_output, but_holds=True) for use in step.windows)
         if lacking or any(use.key in barred for use in step.windows):
             if step.waits and not hopeless:
                 barred.update(lacking)
             return Said("lacking", lacking=lacking, hopeless=hopeless)
         output = step.max_output
-        while any(self.lacks(use, cost(step.lines, output)) for use in step.windows):
+        while any(lacks(use, output) for use in step.windows):
             output -= 1
-        piece = Piece(cost(step.lines, output), self._ends(step.windows))
-        self.entries[step.hold_id] = Entry(step.account, [piece], self.now + step.lease, output)
-        return Said("held", piece.amount, output)
+        piece = Piece(cost(step.lines, output), cost(step.likely or step.lines, output), self._ends(step.windows))
+        guessed = {use.key for use in step.windows if use.by_estimate}
+        entry = Entry(step.account, [piece], self.now + step.lease, output, guesses=bool(guessed), guessed=guessed)
+        self.entries[step.hold_id] = entry
+        return Said("held", entry.amount, entry.likely, output)
 
     def _top_up(self, step: TopUp) -> Said:
         entry = self.entries.get(step.hold_id)
         if entry is None:
             return Said("known")
         if step.number <= entry.top_ups:
-            return Said("held", entry.amount, entry.output)
+            return Said("held", entry.amount, entry.likely, entry.output)
         if self._stale(step.windows):
             return Said("stale")
         self._know(step.windows)
         more = (step.more.tokens, step.more.nano_usd)
-        lacking = tuple(use.key for use in step.windows if self.lacks(use, more))
+        guess = more if step.likely is None else (step.likely.tokens, step.likely.nano_usd)
+        known = {key for piece in entry.pieces for key in piece.ends}
+        guessed = entry.guessed | {
+            use.key for use in step.windows if entry.guesses and use.by_estimate and use.key not in known
+        }
+
+        def lacks(use: WindowUse, *, but_holds: bool = False) -> bool:
+            return self.lacks(use, guess if use.key in guessed else more, but_holds=but_holds)
+
+        lacking = tuple(use.key for use in step.windows if lacks(use))
         if lacking:
-            hopeless = any(self.lacks(use, more, but_holds=True) for use in step.windows)
+            hopeless = any(lacks(use, but_holds=True) for use in step.windows)
             return Said("lacking", lacking=lacking, hopeless=hopeless)
-        entry.top_ups, entry.lapsed = step.number, False
-        entry.pieces.append(Piece(more, self._ends(step.windows)))
-        return Said("held", entry.amount, entry.output)
+        entry.top_ups, entry.lapsed, entry.guessed = step.number, False, guessed
+        entry.pieces.append(Piece(more, guess, self._ends(step.windows)))
+        return Said("held", entry.amount, entry.likely, entry.output)
 
     def _settle(self, step: Settle) -> Said:
         if step.hold_id in self.tombs:
@@ -216,9 +248,9 @@ class Truth:
             return Said("known")
         if entry is None:
             self._know(step.windows)
-            entry = Entry(step.account, [Piece(NONE, self._ends(step.windows))], math.inf)
+            entry = Entry(step.account, [Piece(NONE, NONE, self._ends(step.windows))], math.inf)
         held = entry.amount
-        entry.settle((step.charged.tokens, step.charged.nano_usd))
+        entry.charged = (step.charged.tokens, step.charged.nano_usd)
         self.old.append(entry)
         return Said("charged", held)
 
@@ -238,6 +270,8 @@ class Truth:
         self.adopted.append((key, end, spent))
         for entry in self.entries.values():
             if not account or entry.account == account or entry.account.startswith(f"{account}/"):
+                if not any(key in piece.ends for piece in entry.pieces) and entry.guesses and step.window.by_estimate:
+                    entry.guessed.add(key)
                 for piece in entry.pieces:
                     piece.ends.setdefault(key, end)  # what was reserved in it before stays where it was
         return Said("known")

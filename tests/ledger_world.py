@@ -40,14 +40,16 @@ ACCOUNTS = ("", "a", "a/x", "b")
 DAY = "day:UTC:"
 
 
-def accounts(tokens: int, nano_usd: int, *, rolling: bool) -> list[AccountSpec]:
-    """The same limits; `rolling`: the minute of `a` is counted in another way."""
+def accounts(tokens: int, nano_usd: int, *, rolling: bool, guessing: bool) -> list[AccountSpec]:
+    """The same limits; `rolling`, `guessing`: the minute of `a` is counted in another way."""
     day = Limit(per=Per.DAY, tokens=6 * tokens, nano_usd=6 * nano_usd)
+    hour = Limit(per=Per.HOUR, tokens=3 * tokens, bound="estimate")
     minute = Limit(per=Per.MINUTE, tokens=2 * tokens, nano_usd=2 * nano_usd, rolling=rolling)
     own = Limit(per=Per.MINUTE, tokens=tokens, rolling=True)
     return [
         AccountSpec(path="", limits=(day,)),
-        AccountSpec(path="a", limits=(minute,)),
+        AccountSpec(path="a", limits=(minute,), bound="estimate" if guessing else "proof"),
+        AccountSpec(path="b", limits=(hour,)),
         AccountSpec(path="a/x", limits=(own,)),
     ]
 
@@ -59,6 +61,7 @@ class Call:
     id: str
     account: str
     lines: tuple[Line, ...]
+    likely: tuple[Line, ...]
     least: int
     most: int
     until: float | None
@@ -89,7 +92,7 @@ class World:
         self.now = NOON
         self.book = LedgerBook(MemoryPages())
         self.truth = Truth(LEASE, NOON)
-        self.processes = [self._process(skew, rolling=False) for skew in skews]
+        self.processes = [self._process(skew, rolling=False, guessing=skew < 0) for skew in skews]
         self.limbo: list[tuple[float, list[Step]]] = []
         self.serial = 0
         self.beyond = False
@@ -97,8 +100,8 @@ class World:
         self.served = NONE
         """By calls that settled, or whose process was killed after their grant."""
 
-    def _process(self, skew: float, *, rolling: bool) -> Process:
-        specs = accounts(*self.figures, rolling=rolling)
+    def _process(self, skew: float, *, rolling: bool, guessing: bool) -> Process:
+        specs = accounts(*self.figures, rolling=rolling, guessing=guessing)
         return Process(HoldQueue(specs, lease=LEASE, adopts=True), skew)
 
     # What happens
@@ -107,11 +110,20 @@ class World:
         self.now += seconds
         self.limbo = [(at, steps) for at, steps in self.limbo if self.now - at < LATE]
 
-    def ask(self, process: Process, account: str, lines: tuple[Line, ...], outputs: Pair, wait: float | None) -> None:
+    def ask(
+        self,
+        process: Process,
+        account: str,
+        lines: tuple[Line, ...],
+        outputs: Pair,
+        wait: float | None,
+        *,
+        likely: tuple[Line, ...],
+    ) -> None:
         self.serial += 1
-        at = self.now + process.skew
-        call = Call(f"hold-{self.serial}", account, lines, *outputs, None if wait is None else at + wait, self.serial)
-        process.queue.ask(HoldAsk.checked(call.id, account, lines, outputs, call.until))
+        until = None if wait is None else self.now + process.skew + wait
+        call = Call(f"hold-{self.serial}", account, lines, likely, *outputs, until, self.serial)
+        process.queue.ask(HoldAsk.checked(call.id, account, lines, outputs, call.until, likely=likely))
         process.waiting[call.id] = call
 
     def settle(self, process: Process, call: Call, charged: Pair) -> None:
@@ -125,8 +137,8 @@ class World:
         process.owed[call.id] = call
         process.queue.settle(call.id, Amount(*charged))
 
-    def top_up(self, process: Process, call: Call, more: Pair) -> None:
-        assert process.queue.top_up(call.id, Amount(*more))
+    def top_up(self, process: Process, call: Call, more: Pair, likely: Pair | None = None) -> None:
+        assert process.queue.top_up(call.id, Amount(*more), None if likely is None else Amount(*likely))
 
     def send(self, process: Process) -> None:
         """Everything that is to be done, in one batch."""
@@ -176,14 +188,14 @@ class World:
         _, steps = self.limbo.pop(number)
         self._carry_out(steps)
 
-    def kill(self, process: Process, *, skew: float, rolling: bool, fate: str) -> None:
+    def kill(self, process: Process, *, skew: float, rolling: bool, guessing: bool, fate: str) -> None:
         """`kill -9`: another one takes its place."""
         if process.flight:
             self._meet(process.flight, fate)
         for call in process.running.values():
             if call.held is not None:
                 self._serve(call.held)
-        self.processes[self.processes.index(process)] = self._process(skew, rolling=rolling)
+        self.processes[self.processes.index(process)] = self._process(skew, rolling=rolling, guessing=guessing)
 
     def end(self) -> None:
         """All that lives settles, all that is dead lapses: nothing is held, and nothing that was served is missing."""
@@ -255,7 +267,7 @@ class World:
             case TopUp(), Held() if step.hold_id in process.running:
                 call = process.running[step.hold_id]
                 call.held = (answer.amount.tokens, answer.amount.nano_usd)
-                return step.hold_id, answer.output_tokens, answer.amount
+                return step.hold_id, answer.output_tokens, answer.amount, answer.likely
             case TopUp(), Lacking() | Known() if step.hold_id in process.running:
                 return step.hold_id, "refused"
             case Settle(), Charged() | Known():
@@ -272,7 +284,7 @@ class World:
             case Held():
                 process.running[call.id] = process.waiting.pop(call.id)
                 call.held = (answer.amount.tokens, answer.amount.nano_usd)
-                return call.id, answer.output_tokens, answer.amount
+                return call.id, answer.output_tokens, answer.amount, answer.likely
             case Stale():
                 return None
             case Lacking() if not (answer.hopeless or over):
@@ -301,7 +313,8 @@ class World:
 def _said(answer: Answer, like: Said) -> Said:
     match answer:
         case Held():
-            return Said("held", (answer.amount.tokens, answer.amount.nano_usd), answer.output_tokens)
+            likely = None if answer.likely is None else (answer.likely.tokens, answer.likely.nano_usd)
+            return Said("held", (answer.amount.tokens, answer.amount.nano_usd), likely, answer.output_tokens)
         case Lacking():
             return Said("lacking", lacking=tuple(lack.key for lack in answer.lacks), hopeless=answer.hopeless)
         case Charged():
@@ -316,5 +329,5 @@ def _said(answer: Answer, like: Said) -> Said:
 
 def _verdict(decision: Granted | Refused) -> tuple[object, ...]:
     if isinstance(decision, Granted):
-        return decision.hold_id, decision.output_tokens, decision.amount
+        return decision.hold_id, decision.output_tokens, decision.amount, decision.likely
     return decision.hold_id, "refused"

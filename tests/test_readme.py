@@ -30,7 +30,7 @@ trio.run(main)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["example", "tools", "explain", "quote", "streams", "rehearse"])
+@pytest.mark.parametrize("name", ["example", "tools", "explain", "quote", "streams", "tokenizer", "rehearse"])
 def test_a_snippet_of_the_readme_runs(name: str) -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -91,7 +91,7 @@ def test_the_configuration_of_the_readme_is_valid() -> None:
 
 
 def test_every_snippet_of_the_readme_is_tested() -> None:
-    named = "example tools explain quote budget streams toml rehearse answers chaos"
+    named = "example tools explain quote budget streams tokenizer toml rehearse answers chaos"
     assert set(SNIPPETS) == {*named.split()}
     fenced = re.findall(r"^```(?:python|toml|sh)$", README, re.MULTILINE)
     assert len(fenced) == len(SNIPPETS)

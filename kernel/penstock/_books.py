@@ -8,7 +8,7 @@ provider did not say.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -26,6 +26,7 @@ from penstock.errors import (
     PenstockError,
     UnsupportedParameterError,
 )
+from penstock.policy.accounts import UnknownUsage
 from penstock.policy.bound import lower_bound_tokens
 from penstock.policy.budget import Amount
 from penstock.policy.holds import NOTHING
@@ -60,6 +61,8 @@ class Running(Struct, eq=False, kw_only=True):
     number: int
     bound: Amount | None
     """What the attempt can cost at most; None where no account on the path asks."""
+    likely: Amount | None = None
+    """What it most likely costs; None likewise."""
     output_bound: int | None
     """Output tokens that it may be given; None: as `bound`."""
     price: Price | None
@@ -77,8 +80,7 @@ class Running(Struct, eq=False, kw_only=True):
 class Books(Struct, eq=False):
     """Filled as the call goes on. `charged` never falls."""
 
-    unknown_usage: str = "bound"
-    """What is charged where usage was not told: the attempt's whole bound, or the best guess ("likely")."""
+    unknown_usage: UnknownUsage = "bound"
     attempts: list[Attempt] = []
     errors: list[CallError] = []
     refusals: list[CallError] = []
@@ -93,13 +95,16 @@ class Books(Struct, eq=False):
     """Attempts so far, the ones under way among them."""
     under_way: Amount = NOTHING
     """What the attempts that are not over yet can cost at most."""
+    likely_under_way: Amount = NOTHING
+    """What they most likely cost."""
     by_target: dict[tuple[str, bool], Spent] = {}
     """What was charged, for reports: by target, and whether it is known."""
 
-    def begin(self, bound: Amount | None) -> int:
-        """An attempt begins that can cost so much at most. Returns its number, from 1."""
+    def begin(self, bound: Amount | None, likely: Amount | None = None) -> int:
+        """An attempt begins that can cost so much at most, and most likely. Returns its number, from 1."""
         self.begun += 1
         self.under_way += bound or NOTHING
+        self.likely_under_way += likely or NOTHING
         return self.begun
 
     def close(
@@ -112,6 +117,7 @@ class Books(Struct, eq=False):
         usage: Usage | None = None,
         complete: bool = False,
         streamed_bytes: int = 0,
+        streamed_tokens: Callable[[], int | None] | None = None,
         first_token: float | None = None,
         request_id: str | None = None,
         status: int | None = None,
@@ -119,12 +125,18 @@ class Books(Struct, eq=False):
     ) -> Attempt:
         """The attempt is over. `usage` is what the provider reported, the whole of it where `complete`.
 
+        `streamed_tokens` counts exactly what was streamed, where a tokenizer can: asked only where usage was not told.
         `status` is that of the response; None: no head of it came. `learned` is what is known of the target's bounds.
         """
         self.under_way -= running.bound or NOTHING
+        self.likely_under_way -= running.likely or NOTHING
         unbilled = error is not None and _is_unbilled(error, status)
         known = unbilled or (complete and usage is not None)
-        likely = self._likely(running, outcome, usage, streamed_bytes) if not known else usage or Usage()
+        if known:
+            likely = usage or Usage()
+        else:
+            exact = streamed_tokens() if streamed_tokens and streamed_bytes else None
+            likely = self._likely(running, outcome, usage, streamed_bytes, exact)
         likely_cost = _cost(running, likely, unbilled=unbilled)
         charge = Amount(likely.total_tokens, likely_cost or 0)
         if running.target.price is None:
@@ -173,17 +185,19 @@ class Books(Struct, eq=False):
         """An error the call has met: of an attempt, or of a flight it had joined."""
         self.errors.append(error)
 
-    def _likely(self, running: Running, outcome: str, usage: Usage | None, streamed_bytes: int) -> Usage:
+    def _likely(
+        self, running: Running, outcome: str, usage: Usage | None, streamed_bytes: int, exact: int | None
+    ) -> Usage:
+        least = lower_bound_tokens(streamed_bytes) if exact is None else exact
         if usage is not None:
-            output = max(usage.output_tokens, lower_bound_tokens(streamed_bytes))
-            return _as_guess(usage, output)
+            return _as_guess(usage, max(usage.output_tokens, least))
         if outcome in NEVER_ANSWERED and not streamed_bytes:
             return Usage(estimated=True)
         # Four bytes a token, as for input that nothing was learned about yet; no more than it could be at most, except
         # of what was certainly served.
-        written = -(-streamed_bytes // 4)
+        written = -(-streamed_bytes // 4) if exact is None else exact
         if running.output_bound is not None:
-            written = max(lower_bound_tokens(streamed_bytes), min(written, running.output_bound))
+            written = max(least, min(written, running.output_bound))
         return Usage(input_tokens=-(-text_bytes(running.request) // 4), output_tokens=written, estimated=True)
 
     @property

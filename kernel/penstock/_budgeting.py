@@ -15,10 +15,11 @@ from msgspec import Struct
 from penstock._edge import broken_codec
 from penstock._targets import LiveTarget, OutputTerms
 from penstock.errors import BudgetExceededError, CallError
-from penstock.policy.accounts import AccountSpec, ChainTerms, chain_terms, check_request_limits
+from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage, chain_terms, check_request_limits
 from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.budget import Amount, Line, Refused
-from penstock.policy.money import cost
+from penstock.policy.holds import NOTHING
+from penstock.policy.money import cost, dearest_prices
 from penstock.policy.routing import Learned
 from penstock.policy.shape import Shape, shape_of
 from penstock.types import ChatRequest, Message, Price, Text, ToolCall, ToolResult, Usage
@@ -45,8 +46,8 @@ class BudgetRules:
     price_cap: Price | None = None
     """What a model of unknown price is taken to cost, where `on_unknown_price` is "cap"."""
     on_unknown_bound: str = "deny"
-    unknown_usage: str = "bound"
-    """What is charged for an attempt whose usage nobody told: its bound, or the best guess ("likely")."""
+    unknown_usage: UnknownUsage = "bound"
+    """What is charged for an attempt whose usage nobody told, where no account says otherwise."""
     hold_wait: float = 5.0
     min_output_tokens: int = 1_024
 
@@ -55,6 +56,8 @@ class Offer(Struct, frozen=True):
     """What an attempt at one stage costs at most: its line, and how its output is set."""
 
     line: Line
+    likely: Line
+    """The same by the estimate of the input, at its usual price."""
     outputs: OutputRange
     choices: int
     """Answers asked for at once: each may use the whole of `max_tokens`."""
@@ -72,6 +75,10 @@ class Offer(Struct, frozen=True):
         """The most that one attempt costs with so much output allowed."""
         return self.line.amount_at(output)
 
+    def estimate(self, output: int) -> Amount:
+        """What one attempt most likely costs, where the answer takes all the output."""
+        return self.likely.amount_at(output)
+
     def request(self, request: ChatRequest, output: int) -> ChatRequest:
         """The request as it is sent: with `max_tokens` where the budget had to set it."""
         if not self.outputs.insert:
@@ -85,6 +92,7 @@ class HoldTerms(Struct, frozen=True):
     """What a call asks of its accounts before its first attempt: the dearest of `lines`, at an output in the range."""
 
     lines: tuple[Line, ...]
+    likely: tuple[Line, ...]
     min_output: int
     max_output: int
 
@@ -95,7 +103,8 @@ def hold_terms(offers: Sequence[Offer]) -> HoldTerms:
     for offer in offers:
         minimum = max(minimum, offer.outputs.minimum)
         maximum = max(maximum, offer.outputs.maximum)
-    return HoldTerms(tuple([offer.line for offer in offers]), minimum, max(minimum, maximum))
+    lines, likely = tuple([offer.line for offer in offers]), tuple([offer.likely for offer in offers])
+    return HoldTerms(lines, likely, minimum, max(minimum, maximum))
 
 
 def price_offers(
@@ -197,10 +206,32 @@ def _offer(
     if terms.money and price is not None:
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
     if not terms.within(estimate, outputs.minimum, least):
-        refused = check_request_limits(terms.chain, estimate, outputs.minimum, nano_usd=least)
+        most = None if least is None else line.amount_at(outputs.minimum).nano_usd
+        refused = check_request_limits(
+            terms.chain, estimate, outputs.minimum, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
+        )
         if refused:
             return refusal_error(refused)
-    return Offer(line, outputs, output.choices, estimate, bound, output.uncapped, price, asked.says_how_text_counts)
+    return Offer(
+        line,
+        _likely(line, estimate, price),
+        outputs,
+        output.choices,
+        estimate,
+        bound,
+        output.uncapped,
+        price,
+        asked.says_how_text_counts,
+    )
+
+
+def _likely(line: Line, estimate: int, price: Price | None) -> Line:
+    """The line by the estimate of the input, which is never above its bound. An answer may come to all its output."""
+    tokens = min(estimate, line.input_tokens)
+    if price is None:
+        return Line(tokens, 0, 0, line.max_output)
+    nano_usd = min(cost(Usage(input_tokens=tokens), price), line.input_nano_usd)
+    return Line(tokens, nano_usd, dearest_prices(price, tokens).output, line.max_output)
 
 
 def _output_terms(asked: _Asked, target: LiveTarget, output_cap: int | None, min_output_tokens: int) -> OutputTerms:
@@ -291,7 +322,7 @@ def _figure(told: object, target: LiveTarget) -> int | None:
 
 def refusal_error(refused: Refused) -> BudgetExceededError:
     """The error for a refusal of the ledger."""
-    missing = refused.missing
+    missing, otherwise = refused.missing, refused.otherwise or NOTHING
     return BudgetExceededError(
         refused.says,
         account=refused.account,
@@ -299,6 +330,9 @@ def refusal_error(refused: Refused) -> BudgetExceededError:
         missing_tokens=missing.tokens,
         missing_nano_usd=missing.nano_usd,
         refills_at=refused.refills_at,
+        basis=refused.basis,
+        missing_tokens_otherwise=otherwise.tokens,
+        missing_nano_usd_otherwise=otherwise.nano_usd,
     )
 
 

@@ -60,7 +60,7 @@ class _Run:
         self.engine = engine
         self.call = call
         self.consumer = consumer
-        self.books = Books(unknown_usage=call.rules.unknown_usage)
+        self.books = Books(unknown_usage=engine.accounts.unknown_usage_of(call.account, call.rules.unknown_usage))
         self.cascade = Cascade(
             call.stages,
             deadline=min(call.deadline, call.horizon),

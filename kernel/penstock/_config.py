@@ -15,7 +15,7 @@ from penstock._config_checks import NOT_IN_A_FILE, at_least_one, more_than_zero,
 from penstock._nearest import did_you_mean, one_of, quoted
 from penstock._secrets import Secret
 from penstock.errors import NoRouteError
-from penstock.policy.accounts import AccountSpec
+from penstock.policy.accounts import AccountSpec, UnknownUsage, limits_in_words
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.cache_policy import CacheWhen
 from penstock.policy.commit import FIRST_CONTENT, Commit
@@ -23,6 +23,7 @@ from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry import AllOpen
 from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.policy.upstream_stream import UpstreamStream
+from penstock.policy.window import Per
 from penstock.types import Price
 
 __all__ = [
@@ -183,23 +184,41 @@ class BudgetConfig:
     price_cap: Price | None = None
     """What a model of unknown price is taken to cost where that is "cap"."""
     on_unknown_bound: Literal["deny", "estimate"] = "deny"
-    unknown_usage: Literal["bound", "likely"] = "bound"
-    """What is charged for an attempt whose usage the provider did not tell. "likely", the best guess, may be less than
-    what is billed: limits may then be exceeded."""
+    unknown_usage: UnknownUsage = "bound"
+    """What is charged for an attempt whose usage the provider did not tell, where no account says otherwise. "likely",
+    the best guess, may be less than what is billed: limits may then be exceeded."""
     hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
     """Seconds a call waits for other calls' holds to settle."""
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
     """A budget never caps an answer below this: it refuses."""
 
     @property
-    def gives_up(self) -> str | None:
-        """What is no longer promised of the limits, in a sentence; None where nothing is given up."""
-        if self.unknown_usage == "bound" or not any(spec.limits for spec in self.accounts):
-            return None
-        return (
-            'budget.unknown_usage = "likely": where a provider does not tell what an attempt used, the best guess is'
-            " charged, which may be less than is billed; limits may be exceeded by the difference"
-        )
+    def gives_up(self) -> tuple[str, ...]:
+        """What is no longer promised of the limits, in sentences."""
+        told: list[str] = []
+        guess = [_key(spec.path, "unknown_usage") for spec in self.accounts if spec.unknown_usage == "likely"]
+        guess = ["budget.unknown_usage", *guess] if self.unknown_usage == "likely" else guess
+        if guess and any(spec.limits for spec in self.accounts):
+            told.append(
+                f'{", ".join(guess)} = "likely": where a provider does not tell what an attempt used, the best guess is'
+                " charged, which may be less than is billed; limits may be exceeded by the difference"
+            )
+        for spec in self.accounts:
+            limits = [limit for limit in spec.limits if limit.per is not Per.REQUEST]
+            judged = [
+                words for limit in limits if spec.measure(limit) == "estimate" for words in limits_in_words(limit)
+            ]
+            if judged:
+                told.append(
+                    f'{_key(spec.path, "limits")}: bound = "estimate" of {", ".join(judged)}: what calls cost beyond'
+                    " their estimates exceeds it, and is booked; nothing new is held then"
+                )
+        return tuple(told)
+
+
+def _key(account: str, name: str) -> str:
+    """Where a file says that of an account."""
+    return f"accounts.{account}.{name}" if account else f"budget.{name}"
 
 
 @attrs.frozen(kw_only=True)

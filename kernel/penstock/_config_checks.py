@@ -28,6 +28,7 @@ __all__ = [
     "not_empty",
     "sendable_headers",
     "sendable_json",
+    "shares",
     "zero_or_more",
 ]
 
@@ -108,3 +109,9 @@ def a_share(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
     """An attrs validator."""
     if not 0 < value <= 1:
         raise ValueError(f"{attribute.name} is a share of the limit: more than 0, at most 1")
+
+
+def shares(_: object, attribute: attrs.Attribute[Any], value: float | tuple[float, ...]) -> None:
+    """An attrs validator: one share, or several."""
+    for share in value if isinstance(value, tuple) else (value,):
+        a_share(None, attribute, share)

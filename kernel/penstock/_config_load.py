@@ -241,7 +241,7 @@ class _Loading:
         root = self._value(BudgetTable, "budget") or BudgetTable()
         self._checked_degrade(root, "budget")
         said = (root.limits, root.soft, root.tenant, root.degrade) != ((), None, None, None)
-        accounts = [_account("", root)] if said else []
+        accounts = [*self._account("", root, "budget")] if said else []
         for name, path, table in self._named("accounts", check_name=False):
             read = self._read(AccountTable, table, path)
             try:
@@ -253,7 +253,7 @@ class _Loading:
                 self.mistakes.add(path, "the root account is [budget]")
             elif read is not None:
                 self._checked_degrade(read, path)
-                accounts.append(_account(name, read))
+                accounts += self._account(name, read, path)
         if root.on_unknown_price == "cap" and root.price_cap is None:
             self.mistakes.add("budget.price_cap", 'on_unknown_price = "cap" needs it: { input = 20, output = 100 }')
         if root.on_unknown_price != "cap" and root.price_cap is not None:
@@ -263,10 +263,25 @@ class _Loading:
             on_unknown_price=root.on_unknown_price,
             price_cap=root.price_cap,
             on_unknown_bound=root.on_unknown_bound,
-            unknown_usage=root.unknown_usage,
+            unknown_usage=root.unknown_usage or "bound",
             hold_wait=root.hold_wait,
             min_output_tokens=root.min_output_tokens,
         )
+
+    def _account(self, name: str, table: AccountTable, path: str) -> Iterator[AccountSpec]:
+        degrade = None if table.degrade is None else Degrade(route=table.degrade.route, at=table.degrade.at)
+        try:
+            yield AccountSpec(
+                path=name,
+                limits=table.limits,
+                bound=table.bound,
+                soft=table.soft,
+                tenant=table.tenant,
+                degrade=degrade,
+                unknown_usage=table.unknown_usage if name else None,
+            )
+        except ValueError as error:
+            self.mistakes.add(join(path, "limits"), str(error))
 
     def _checked_degrade(self, table: AccountTable, path: str) -> None:
         routes = self._section("routes")
@@ -307,11 +322,6 @@ class _Loading:
                 yield name, path, cast("dict[str, Any]", table)
             else:
                 self.mistakes.add(path, f"{shown(table, path)}: must be a table")
-
-
-def _account(path: str, table: AccountTable) -> AccountSpec:
-    degrade = None if table.degrade is None else Degrade(route=table.degrade.route, at=table.degrade.at)
-    return AccountSpec(path=path, limits=table.limits, soft=table.soft, tenant=table.tenant, degrade=degrade)
 
 
 def _merged_timeouts(base: Timeouts, own: Timeouts | None, table: Mapping[str, Any] | None) -> Timeouts:

@@ -26,11 +26,12 @@ from penstock._config_checks import (
     not_empty,
     sendable_headers,
     sendable_json,
+    shares,
 )
 from penstock._config_hooks import NanoUsd
 from penstock._config_mistakes import WrongError
 from penstock._config_structure import Reader, make_converter
-from penstock.policy.accounts import Limit
+from penstock.policy.accounts import Limit, Measure, UnknownUsage
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.commit import FIRST_CONTENT, Commit, CommitName
 from penstock.policy.fitting import Rule, UnsupportedRules
@@ -56,7 +57,7 @@ __all__ = [
 _positive_or_none = attrs.validators.optional(at_least_one)
 _amount_or_none = attrs.validators.optional(more_than_zero)
 _seconds_or_none = attrs.validators.optional(more_than_zero)
-_share_or_none = attrs.validators.optional(a_share)
+_shares_or_none = attrs.validators.optional(shares)
 
 
 @attrs.frozen(kw_only=True)
@@ -190,6 +191,8 @@ class LimitTable:
     output_tokens: int | None = attrs.field(default=None, validator=_positive_or_none)
     timezone: str = attrs.field(default="UTC", validator=a_zone)
     rolling: bool = False
+    bound: Measure | None = None
+    soft: float | tuple[float, ...] | None = attrs.field(default=None, validator=_shares_or_none)
 
 
 @attrs.frozen(kw_only=True)
@@ -205,9 +208,11 @@ class AccountTable:
     """[accounts.*]."""
 
     limits: tuple[Limit, ...] = ()
-    soft: float | None = attrs.field(default=None, validator=_share_or_none)
+    bound: Measure = "proof"
+    soft: float | tuple[float, ...] | None = attrs.field(default=None, validator=_shares_or_none)
     tenant: str | None = attrs.field(default=None, validator=attrs.validators.optional(not_empty))
     degrade: DegradeTable | None = None
+    unknown_usage: UnknownUsage | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -217,20 +222,18 @@ class BudgetTable(AccountTable):
     on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
     price_cap: Price | None = None
     on_unknown_bound: Literal["deny", "estimate"] = "deny"
-    unknown_usage: Literal["bound", "likely"] = "bound"
     hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
 
 
-_ACCOUNT_LATER = frozenset({"bound", "unknown_usage", "retry_money"})
+_ACCOUNT_LATER = frozenset({"retry_money"})
 KEYS_LATER: dict[type, frozenset[str]] = {
     KernelSettings: frozenset({"max_wait", "on_unsupported", "hedge"}),
     TargetTable: frozenset({"limits", "hedge", "on_unsupported", "tokenizer"}),
     DefaultsTable: frozenset({"limits", "hedge"}),
     RouteTable: frozenset({"hedge", "max_wait", "sticky", "strategy", "validators"}),
-    LimitTable: frozenset({"bound", "soft"}),
     AccountTable: _ACCOUNT_LATER,
-    BudgetTable: _ACCOUNT_LATER - {"unknown_usage"},
+    BudgetTable: _ACCOUNT_LATER,
 }
 
 
@@ -272,6 +275,8 @@ def _limit(table: LimitTable, value: object) -> Limit:
             output_tokens=table.output_tokens,
             timezone=table.timezone,
             rolling=table.rolling,
+            bound=table.bound,
+            soft=table.soft,
         )
     except ValueError as error:
         raise WrongError(value, str(error)) from None

@@ -19,6 +19,7 @@ from penstock import hookspecs
 from penstock._config import PluginsConfig
 from penstock._events import Event
 from penstock._installed import EntryPoints, Group, Installed, PluginInfo, installed_plugins
+from penstock._token_counter import TokenCounter
 from penstock.errors import PluginError, PluginLoadError, PluginVersionError
 from penstock.hookspecs import PLUGIN_API, PROJECT, CacheStoreSpec, LedgerSpec, ProviderSpec
 from penstock.types import Price
@@ -174,6 +175,26 @@ class PluginHost:
                 return answer if answer.source else replace(answer, source=f"plugin {loaded.info.name}")
             if answer is not None:
                 says = f"{loaded.info}: its penstock_price returned {type(answer).__name__}, not a Price"
+                self._report_once(implementation.plugin_name, PluginLoadError(says))
+        return None
+
+    def tokenizer(self, model: str, kind: str) -> TokenCounter | None:
+        """What the first plugin that knows the model counts its tokens with. One that fails is passed over."""
+        self.load_plugins()
+        told = {"model": model, "kind": kind}
+        for implementation in self._implementations("penstock_tokenizer"):
+            loaded = self._loaded[implementation.plugin_name]
+            takes = (*implementation.argnames, *implementation.kwargnames)
+            ask = partial(implementation.function, **{name: told[name] for name in takes})
+            try:
+                answer = _guarded(ask, f"{loaded.info}: its penstock_tokenizer failed")
+            except PluginError as problem:
+                self._report_once(implementation.plugin_name, problem)
+                continue
+            if callable(answer):
+                return TokenCounter(str(loaded.info), answer)
+            if answer is not None:
+                says = f"{loaded.info}: its penstock_tokenizer returned {type(answer).__name__}, which counts nothing"
                 self._report_once(implementation.plugin_name, PluginLoadError(says))
         return None
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from pathlib import PurePath
 
+import h11
 import httpx
 
-from penstock._transport import ReusedConnectionClosed
+from penstock._transport import BrokenHttp, HeadCutOff, ReusedConnectionClosed
 from penstock._transport.failures import sentence
 from penstock.errors import (
     CallError,
@@ -27,17 +28,13 @@ from penstock.errors import (
 
 __all__ = ["broken_codec", "broken_transport", "discreet", "translated", "without_secret"]
 
-CLOSED_BY_PEER = ("disconnected", "closed connection", "connection closed")
-"""httpx's stock transport tells a connection that ended from a broken protocol by these words alone."""
-HALF_A_HEAD = "peer unexpectedly closed connection"
-"""What h11 says where something came, and then the end, but no whole head: servers of other protocols do that."""
 LEAST_OF_A_KEY = 8
 """Characters: the beginning of a key that a shortened quotation may end in. Fewer tell nothing."""
 
 
-def broken_transport(error: Exception, target: str) -> CallError:
+def broken_transport(error: Exception, target: str, *, in_body: bool = False) -> CallError:
     """Our error for what a transport raised, with its cause where what that says can be vouched for."""
-    ours = translated(error, target)
+    ours = translated(error, target, in_body=in_body)
     if ours is error:
         return ours
     if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ProtocolError):
@@ -96,8 +93,8 @@ def _quotes(error: BaseException | None, secret: str) -> bool:
     return False
 
 
-def translated(error: Exception, target: str) -> CallError:  # noqa: C901 - one case for each exception of httpx
-    """Our error for what a transport raised while it talked to `target`."""
+def translated(error: Exception, target: str, *, in_body: bool = False) -> CallError:  # noqa: C901 - one for each
+    """Our error for what a transport raised while it talked to `target`; `in_body`: once the head had come."""
     match error:
         case ReusedConnectionClosed():
             return ConnectionLostError(f"{target}: an idle connection had been closed by the server", reused=True)
@@ -109,13 +106,13 @@ def translated(error: Exception, target: str) -> CallError:  # noqa: C901 - one 
             return IdleTimeoutError(f"{target} did not take the request within the write timeout")
         case httpx.TimeoutException():
             return IdleTimeoutError(f"{target} fell silent")
-        case httpx.RemoteProtocolError() if not any(word in str(error).lower() for word in CLOSED_BY_PEER):
-            return MalformedResponseError(f"{target} does not speak HTTP/1.1 as it should: {sentence(error)}")
-        case httpx.RemoteProtocolError() if HALF_A_HEAD in str(error):
+        case HeadCutOff():
             return ConnectionLostError(
                 f"the connection to {target} was lost: the server hung up before a whole HTTP/1.1 head had come;"
                 " is it an HTTP server that listens there?"
             )
+        case httpx.RemoteProtocolError() if isinstance(error, BrokenHttp) or (not in_body and _is_of_h11(error)):
+            return MalformedResponseError(f"{target} does not speak HTTP/1.1 as it should: {sentence(error)}")
         case httpx.DecodingError():
             return MalformedResponseError(f"{target} sent a body that cannot be decompressed: {_words(error)}")
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError() | httpx.InvalidURL():
@@ -128,5 +125,16 @@ def translated(error: Exception, target: str) -> CallError:  # noqa: C901 - one 
             return ConnectionLostError(f"the transport to {target} broke ({type(error).__name__})")
 
 
+def _is_of_h11(error: BaseException | None) -> bool:
+    """True where the parser of HTTP is behind it. httpx's stock transport has one class for a head that is none and for
+    a connection that ended before one came; that the latter has no such cause is all that tells them apart. Of a body
+    that broke nothing does, and nothing needs to: both are the rest of an answer that does not come.
+    """
+    while error is not None and not isinstance(error, h11.RemoteProtocolError):
+        error = error.__cause__ or error.__context__  # its pool says `from None`
+    return error is not None
+
+
 def _words(error: Exception) -> str:
-    return str(error)[:200] or type(error).__name__
+    said = sentence(error) if isinstance(error, httpx.ProtocolError) else str(error)[:200]
+    return said or type(error).__name__

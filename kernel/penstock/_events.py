@@ -30,6 +30,7 @@ __all__ = [
     "Reloaded",
     "RetrySuppressed",
     "Shutdown",
+    "StreamEndLost",
 ]
 
 
@@ -57,6 +58,18 @@ class AttemptEnded(Struct, frozen=True, tag="attempt_ended"):
     charged_tokens: int = 0
     charged_nano_usd: int = 0
     estimated: bool = False
+
+
+class StreamEndLost(Struct, frozen=True, tag="stream_end_lost"):
+    """An answer came whole, and counts; in the place of the mark of its end, or of its usage, something else did.
+
+    `reason` is the kind of error that this would have been before: `truncated` where the connection broke, `malformed`
+    where an event or the HTTP around it could not be read, or another of a transport.
+    """
+
+    call_id: str
+    target: str
+    reason: str
 
 
 class ParametersDropped(Struct, frozen=True, tag="parameters_dropped"):
@@ -210,6 +223,7 @@ Event: TypeAlias = (
     | ParametersDropped
     | PartsLeftOut
     | AttemptEnded
+    | StreamEndLost
     | CallEnded
     | BreakerChanged
     | CoolingDown

@@ -6,7 +6,6 @@ Here its clocks are set, and told which of them fired. Not here: sending (`_send
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import trio
@@ -17,14 +16,12 @@ from penstock._incoming import Incoming
 from penstock._sending import authorized, encoded, keyed, send
 from penstock._streamed_answer import Deliver, StreamedAnswer
 from penstock._targets import LiveTarget
-from penstock.errors import StreamBrokenError, TotalTimeoutError
+from penstock.errors import CallError, TotalTimeoutError
 from penstock.policy.meter import Meter
 from penstock.policy.stream_watch import Phases, StreamWatch
 from penstock.types import ChatRequest, Completion, Usage, WireRequest, WireResponse
 
 __all__ = ["Exchange"]
-
-logger = logging.getLogger("penstock")
 
 
 class Exchange:
@@ -64,10 +61,19 @@ class Exchange:
         """UTF-8 bytes of text, thinking and arguments that came as a stream."""
         return self._answer.streamed_bytes if self._answer else 0
 
+    def streamed_tokens(self) -> int | None:
+        """The tokens of the same, counted exactly; None where nothing can."""
+        return self._answer.text.tokens() if self._answer and self._answer.text else None
+
     @property
     def partial(self) -> str:
         """The text a stream has brought so far."""
         return self._answer.partial if self._answer else ""
+
+    @property
+    def end_lost(self) -> str | None:
+        """Of a stream whose answer is whole all the same: the kind of what came in the place of its end."""
+        return self._answer.end_lost if self._answer else None
 
     def pause_clocks(self) -> None:
         """First-token, idle and total timeouts stop until the batch at hand is taken: it is not the provider's time."""
@@ -107,10 +113,10 @@ class Exchange:
                 if not incoming.is_success:
                     raise self._edge.classify(WireResponse(head.status, head.headers, await incoming.body()))
                 return await answer.taken(incoming, deliver, meter)
-            except StreamBrokenError as broken:
-                if not incoming.cut or (completion := answer.all_but_the_end()) is None:
+            except CallError as broken:
+                if not incoming.broke or (completion := answer.all_but_the_end()) is None:
                     raise
-                logger.debug("%s: the answer was whole, its end was not: %s", self._edge.target, broken.kind)
+                answer.end_lost = broken.kind
                 return completion
             finally:
                 await incoming.let_go()

@@ -103,11 +103,13 @@ def tell_health(
     error: CallError | None,
     slow: bool = False,
     overtaken: bool = False,
+    again: bool = False,
 ) -> None:
     """Tells breakers and router how an attempt went: `answered`, failed with `error`, or neither (the caller left).
 
     `slow`: its first token came so late that this counts against the target, although it answered. `overtaken`: it was
-    a probe, and brought nothing before another attempt did that began later.
+    a probe, and brought nothing before another attempt did that began later. `again`: just before, the call found a
+    kept connection closed. That alone says nothing; where the fresh one fails as well, both were the same outage.
     Never raises, never waits: the permit comes back on every way out.
     """
     if overtaken:
@@ -120,7 +122,8 @@ def tell_health(
         engine.breakers.give_back(permit.id, verdicts, retry_after=hint)
     for scope, verdict in verdicts.items():
         if scope not in permit.guarded:
-            engine.breakers.record(scope, verdict, call_id=call_id, retry_after=hint, began=permit.began)
+            for _ in range(2 if again and verdict.is_failure else 1):
+                engine.breakers.record(scope, verdict, call_id=call_id, retry_after=hint, began=permit.began)
     limited = False
     if error is not None:
         _tell_failure(engine, target, error)

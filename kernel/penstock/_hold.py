@@ -53,30 +53,39 @@ class CallHold:
             offer = self.offers[stage]
             if isinstance(offer, CallError):
                 return offer  # too dear, as it turned out
-        needed = offer.bound(self.granted.output_tokens)
+        await self._top_up(self.granted, offer)
+        return None
+
+    async def _top_up(self, granted: Granted, offer: Offer) -> None:
+        """What is lacking for one more attempt. Where no window counts by estimate, only the bound is asked for."""
+        needed, guess = offer.bound(granted.output_tokens), None
         if self.books.begun:
             needed += self.books.charged + self.books.under_way
-        if not needed.fits(self.granted.amount):
-            more = (needed - self.granted.amount).at_least(Amount(0, 0))
-            result = await self.ref.top_up(self.hold_id, more, deadline=self.deadline, context=self.context)
+        if granted.likely is not None:
+            likely = offer.estimate(granted.output_tokens) + self.books.charged + self.books.likely_under_way
+            guess = (likely - granted.likely).at_least(NOTHING)
+        if not needed.fits(granted.amount) or (guess is not None and guess != NOTHING):
+            more = (needed - granted.amount).at_least(NOTHING)
+            result = await self.ref.top_up(
+                self.hold_id, more, deadline=self.deadline, context=self.context, likely=guess
+            )
             self.granted = self._checked(result)
-        return None
 
     def request(self, stage: int, request: ChatRequest) -> ChatRequest:
         """The request as the budget lets it go out."""
         offer = self.offer(stage)
         return request if offer is None or self.granted is None else offer.request(request, self.granted.output_tokens)
 
-    def bounds(self, stage: int) -> tuple[Amount | None, int | None]:
-        """The most that one attempt at the stage costs, and the most output that it may be given.
+    def bounds(self, stage: int) -> tuple[Amount | None, Amount | None, int | None]:
+        """What one attempt at the stage costs at most, and most likely, and the most output that it may be given.
 
         None where no account on the path has a limit.
         """
         offer = self.offer(stage)
         if offer is None or self.granted is None:
-            return None, None
+            return None, None, None
         output = self.granted.output_tokens
-        return offer.bound(output), min(output, offer.line.max_output)
+        return offer.bound(output), offer.estimate(output), min(output, offer.line.max_output)
 
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""
@@ -130,6 +139,7 @@ class CallHold:
             wait=self.wait,
             deadline=self.deadline,
             context=self.context,
+            likely=terms.likely,
         )
 
     def _checked(self, result: Granted | Refused) -> Granted:

@@ -41,8 +41,8 @@ class Incoming:
         self._edge = edge
         self._response = response
         self._pieces: AsyncIterator[bytes] | None = None
-        self.cut = False
-        """The connection broke under the body."""
+        self.broke = False
+        """The connection, or what frames or compresses the body on it, broke under the body."""
         self.head = WireHead(
             response.status_code,
             tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw]),
@@ -61,7 +61,9 @@ class Incoming:
         return kind.strip().lower() == "application/json"
 
     async def read(self, cut: Cut) -> bytes | None:
-        """The next piece of the body; None at its end. Raises `cut` where its connection ends before."""
+        """The next piece of the body; None at its end. Raises `cut` where its connection ends before, and another of
+        our errors where something else is wrong with it.
+        """
         try:
             if self._pieces is None:
                 # What the transport yields is already decoded; httpx's aiter_raw() would add a layer of generators.
@@ -70,9 +72,9 @@ class Incoming:
         except StopAsyncIteration:
             return None
         except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
-            failure = broken_transport(error, self._edge.target)
+            failure = broken_transport(error, self._edge.target, in_body=True)
+        self.broke = True
         if isinstance(failure, ConnectionLostError):
-            self.cut = True
             # The head came: what is lost is the rest of an answer, not the provider.
             lost = cut(f"{self._edge.target}: the response was cut: {failure}").with_traceback(failure.__traceback__)
             lost.__cause__ = failure.__cause__

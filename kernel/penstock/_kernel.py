@@ -137,7 +137,7 @@ class OpenKernel:
         ready = ready_providers(config, host, connects=self._transport is None)
         cache = ready_cache(config, host)
         self._warn_of_idle_settings(config)
-        if (gives_up := config.budget.gives_up) is not None:
+        for gives_up in config.budget.gives_up:
             logger.warning("%s", gives_up)
         nursery = await self._nursery_manager.__aenter__()
         try:
@@ -148,7 +148,7 @@ class OpenKernel:
             events = EventHub()
             stored = await self._open_cache(config, cache, clock, events, nursery)
             prices = PriceBook(config, ready, host, clock.wall)
-            targets = TargetBook(config, providers, prices.price)
+            targets = TargetBook(config, providers, prices.price, host.tokenizer)
             self._engine = engine = self._assemble(
                 config, host, targets, ledger, clock=clock, events=events, nursery=nursery, second_level=stored
             )

@@ -21,6 +21,9 @@ class LedgerStore(ABC):
       processes come one after the other.
     - *The limit.* After every step `limit - held - spent` is not below zero in any window, but for what was charged
       above its hold, for limits that were lowered, and for what was set by hand; while it is, nothing new is held.
+    - *Two measures.* Every window counts by the bound or by the estimate (`WindowUse.by_estimate`): what a step asks by
+      that is judged and held there, and charged where a lease ends. A settle puts the whole charge in the place of
+      either. A window counts one hold in one way, as it did at first.
     - *All or nothing.* A reserve holds in every window of its step, or in none. One that is refused in a batch changes
       nothing for its neighbours, except that one which waits (`Reserve.waits`) keeps the room it lacks from later
       reserves of the batch.

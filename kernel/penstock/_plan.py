@@ -165,7 +165,14 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         route=route.name,
         stages=tuple(
             [
-                _stage(stage.target, stage.attempts, target.capabilities.context_window)
+                _stage(
+                    stage.target,
+                    stage.attempts,
+                    target.capabilities.context_window,
+                    target.provider.name,
+                    target.target_share,
+                    target.provider_share,
+                )
                 for stage, target in zip(route.stages, targets, strict=True)
             ]
         ),
@@ -217,9 +224,9 @@ def _on_leave(options: CallOptions) -> OnLeave | None:
 
 
 @lru_cache(maxsize=1_024)
-def _stage(target: str, attempts: int, context_window: int | None) -> Stage:
+def _stage(*fields: Any) -> Stage:
     """Made once: routes are few, and their stages never change."""
-    return Stage(target, attempts, context_window)
+    return Stage(*fields)
 
 
 def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteConfig:

@@ -93,6 +93,11 @@ class Shortfall(Struct, frozen=True, kw_only=True):
     refills_at: float | None
     """Unix time at which it fits if nothing else is spent; of a rolling window the latest. None: with the next settle
     (`held`), or never."""
+    basis: Literal["bound", "estimate"] = "bound"
+    """What was compared with the limit: the most that the call can come to, or what it most likely does."""
+    missing_tokens_otherwise: int = 0
+    missing_nano_usd_otherwise: int = 0
+    """What would be missing by the other of the two; 0 both: it would fit by that."""
 
     @property
     def missing(self) -> Decimal:
@@ -101,9 +106,10 @@ class Shortfall(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         whose = f"account {self.account!r}" if self.account else "the root account"
-        short = [f"{usd_in_words(self.missing_nano_usd)} USD"] if self.missing_nano_usd else []
-        short += [f"{self.missing_tokens} tokens"] if self.missing_tokens else []
-        says = f"{whose}: {self.limit}: {' and '.join(short) or 'nothing'} missing"
+        other = "estimate" if self.basis == "bound" else "bound"
+        missing = _amount(self.missing_tokens, self.missing_nano_usd)
+        otherwise = _amount(self.missing_tokens_otherwise, self.missing_nano_usd_otherwise)
+        says = f"{whose}: {self.limit}: {missing} missing by the {self.basis}, {otherwise} by the {other}"
         if self.reason == "held":
             return f"{says} until calls in flight are settled"
         if self.refills_at is None:
@@ -163,6 +169,11 @@ class Quote:
             yield "does not fit now" + (", and would wait:" if self.waits else ":" if self.shortfalls else "")
             for short in self.shortfalls:
                 yield f"  {short}"
+
+
+def _amount(tokens: int, nano_usd: int) -> str:
+    short = [f"{usd_in_words(nano_usd)} USD"] if nano_usd else []
+    return " and ".join([*short, *([f"{tokens} tokens"] if tokens else [])]) or "nothing"
 
 
 def _money(nano_usd: int | None) -> str:

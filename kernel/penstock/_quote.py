@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import attrs
+import msgspec
 
 from penstock._asked import Call
 from penstock._budgeting import hold_terms
@@ -18,11 +19,10 @@ from penstock._plan import CallOptions, make_call
 from penstock._quotation import AttemptQuote, CallQuote, Quote, Shortfall, TargetQuote
 from penstock._targets import LiveTarget
 from penstock.errors import BudgetExceededError
-from penstock.policy.holds import Granted, Line, Refused
+from penstock.policy.holds import NOTHING, Granted, Line, Refused
 from penstock.policy.ledger_steps import WindowRow
-from penstock.policy.money import cost
 from penstock.telemetry import NO_TELEMETRY
-from penstock.types import ChatRequest, Usage
+from penstock.types import ChatRequest
 
 __all__ = ["quote"]
 
@@ -76,11 +76,11 @@ def _target(target: LiveTarget, spending: Spending) -> TargetQuote:
                 output_tokens=spending.output,
                 nano_usd=None if offer.price is None else line.amount_at(spending.output).nano_usd,
             )
-        likely = Usage(input_tokens=offer.input_estimate, output_tokens=spending.output)
+        likely = msgspec.structs.replace(offer.likely, max_output=spending.output)
         estimate = AttemptQuote(
-            input_tokens=offer.input_estimate,
+            input_tokens=likely.input_tokens,
             output_tokens=spending.output,
-            nano_usd=None if offer.price is None else cost(likely, offer.price),
+            nano_usd=None if offer.price is None else likely.amount_at(spending.output).nano_usd,
         )
     return TargetQuote(
         target=target.name,
@@ -119,6 +119,7 @@ def _fit(engine: Engine, call: Call, spent: Sequence[Spending], rows: Sequence[W
         max_output=terms.max_output,
         now=engine.clock.wall(),
         rows=rows,
+        likely=terms.likely,
     )
     if foreseen is None:
         return _Fit(fits=None)
@@ -131,6 +132,7 @@ def _fit(engine: Engine, call: Call, spent: Sequence[Spending], rows: Sequence[W
 
 
 def _of_a_window(refused: Refused) -> Shortfall:
+    otherwise = refused.otherwise or NOTHING
     return Shortfall(
         account=refused.account,
         limit=refused.limit,
@@ -138,6 +140,9 @@ def _of_a_window(refused: Refused) -> Shortfall:
         missing_tokens=refused.missing.tokens,
         missing_nano_usd=refused.missing.nano_usd,
         refills_at=refused.refills_at,
+        basis=refused.basis,
+        missing_tokens_otherwise=otherwise.tokens,
+        missing_nano_usd_otherwise=otherwise.nano_usd,
     )
 
 
@@ -155,6 +160,9 @@ def _of_the_request(spent: Sequence[Spending]) -> Iterator[Shortfall]:
             missing_tokens=error.missing_tokens,
             missing_nano_usd=error.missing_nano_usd,
             refills_at=None,
+            basis=error.basis,
+            missing_tokens_otherwise=error.missing_tokens_otherwise,
+            missing_nano_usd_otherwise=error.missing_nano_usd_otherwise,
         )
         known = least.get((short.account, short.limit), short)
         least[short.account, short.limit] = min(

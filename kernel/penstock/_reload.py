@@ -83,7 +83,7 @@ class Reloading:
             ready = self._checked(config)
             prices = PriceBook(config, ready, self.host, engine.clock.wall)
             providers = {name: self._provider(each) for name, each in ready.items()}
-            targets = TargetBook(config, {**self.providers, **providers}, prices.price)
+            targets = TargetBook(config, {**self.providers, **providers}, prices.price, self.host.tokenizer)
             accounts = AccountTree(config.budget.accounts)
             # A caller who leaves here has changed nothing: an ask that is cancelled is dropped unhandled. It waits no
             # longer than for the batch that the ledger's store has in hand, which has its own timeout.
@@ -95,7 +95,7 @@ class Reloading:
             engine.config, engine.accounts, engine.rules = config, accounts, budget_rules(config)
             engine.targets = targets
             engine.events.emit(Reloaded(changed))
-            if (gives_up := config.budget.gives_up) is not None:
+            for gives_up in config.budget.gives_up:
                 logger.warning("%s", gives_up)
             logger.info("another configuration holds from now on; changed: %s", ", ".join(changed) or "nothing")
             # What was refused was the key of before. Shielded: it is a part of the whole, and answered at once.

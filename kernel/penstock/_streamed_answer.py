@@ -15,9 +15,9 @@ import trio
 from penstock._codec_edge import CodecEdge, credible
 from penstock._incoming import AFTER_THE_END, Incoming
 from penstock.abc import Missing, StreamDecoder
-from penstock.errors import BudgetCutError, CallError, StreamBrokenError
+from penstock.errors import BudgetCutError, CallError, MalformedResponseError, StreamBrokenError
 from penstock.policy.commit import is_token
-from penstock.policy.meter import Meter
+from penstock.policy.meter import Meter, StreamedText
 from penstock.policy.replay import replayed
 from penstock.policy.stream_watch import StreamWatch
 from penstock.types import (
@@ -58,8 +58,12 @@ class StreamedAnswer:
         self.first_token_at: float | None = None
         self.usage: Usage | None = None
         """As reported so far."""
+        self.end_lost: str | None = None
+        """Of an answer that is whole all the same: the kind of what came in the place of its end."""
         self.streamed_bytes = 0
         """UTF-8 bytes of text, thinking and arguments that came."""
+        self.text: StreamedText | None = None
+        """The same for a tokenizer to count, where the answer is metered by one."""
 
     @property
     def partial(self) -> str:
@@ -83,6 +87,7 @@ class StreamedAnswer:
             self._scope.deadline = self._watch.deadline()
             return await self._take_whole(incoming, deliver)
         edge = self._edge
+        self.text = None if meter is None else meter.text()
         self._decoder = edge.call(lambda: edge.codec.decoder(incoming.head))
         return await self._pump(incoming, self._decoder, deliver, meter)
 
@@ -118,10 +123,11 @@ class StreamedAnswer:
         while (data := await incoming.read(StreamBrokenError)) is not None:
             before = self.streamed_bytes
             chunks = self._feed(decoder, data)
-            if meter is not None and (self.streamed_bytes > most_bytes or self.usage is not told):
+            over = self.text is not None and self.text.is_over()
+            if meter is not None and (over or self.streamed_bytes > most_bytes or self.usage is not told):
                 told = self.usage
                 # A whole answer is not taken away: nothing more of it would be billed.
-                if meter.is_over(self.streamed_bytes, told) and self._missing(decoder) == "answer":
+                if (over or meter.is_over(self.streamed_bytes, told)) and self._missing(decoder) == "answer":
                     await self._cut_short(incoming, chunks, deliver)
             now = trio.current_time()
             if chunks and self.first_token_at is None:
@@ -164,6 +170,9 @@ class StreamedAnswer:
     def _ended(self, decoder: StreamDecoder) -> Completion:
         """The answer, where the bytes may end here. Raises what the decoder says of it where they may not."""
         self._edge.call(decoder.close)
+        unread = cast("object", getattr(decoder, "unread", None))
+        if isinstance(unread, MalformedResponseError):
+            self.end_lost = unread.kind
         return self._edge.completed(self._edge.call(lambda: decoder.completion))
 
     def _missing(self, decoder: StreamDecoder) -> _StillMissing:
@@ -184,7 +193,10 @@ class StreamedAnswer:
         for chunk in fed:
             match chunk:
                 case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
-                    self.streamed_bytes += len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+                    size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+                    self.streamed_bytes += size
+                    if self.text is not None:
+                        self.text.add((type(chunk), getattr(chunk, "index", 0)), text, size)
                 case UsageUpdate():
                     self.usage = credible(chunk.usage) or self.usage
                 case Finished():

@@ -13,6 +13,7 @@ from msgspec import Struct
 from penstock._config import Config, TargetConfig, Timeouts
 from penstock._config_checks import is_header_name
 from penstock._secrets import Secret
+from penstock._token_counter import TokenCounter
 from penstock.abc import Provider
 from penstock.policy.bound import OutputRange
 from penstock.policy.routing import key_scope, target_scope
@@ -92,6 +93,9 @@ class LiveTarget:
     upstream_stream: UpstreamStream
     scopes: tuple[str, str, str]
     """Key, target, provider: what breaks and cools."""
+    target_share: float
+    provider_share: float
+    """How many failures one call may have them before it goes to others first, by the settings of their breakers."""
     fitting: set[Shape] = attrs.field(init=False, repr=False, factory=set[Shape])
     """Shapes of requests that fit as they are, whatever the rules."""
     outputs: dict[OutputKey, OutputTerms] = attrs.field(init=False, repr=False, factory=dict[OutputKey, OutputTerms])
@@ -124,11 +128,17 @@ class TargetBook:
     """Makes live targets from names and keeps them."""
 
     def __init__(
-        self, config: Config, providers: Mapping[str, LiveProvider], price: Callable[[TargetConfig], Price | None]
+        self,
+        config: Config,
+        providers: Mapping[str, LiveProvider],
+        price: Callable[[TargetConfig], Price | None],
+        tokenizer: Callable[[str, str], TokenCounter | None],
     ) -> None:
+        """`tokenizer` is asked for a model and the kind of its provider."""
         self._config = config
         self._providers = providers
         self._price = price
+        self._tokenizer = tokenizer
         self._targets: dict[str, LiveTarget] = {}
 
     def target(self, name: str) -> LiveTarget:
@@ -144,6 +154,8 @@ class TargetBook:
     def _make(self, config: TargetConfig) -> LiveTarget:
         provider = self._providers[config.provider]
         timeouts = config.timeouts
+        scopes = (key_scope(config.provider), target_scope(config.name), provider_scope(config.provider))
+        _, target_share, provider_share = [self._config.breaker_settings(scope).share_of_a_call for scope in scopes]
         return LiveTarget(
             name=config.name,
             wire=Target(
@@ -153,6 +165,7 @@ class TargetBook:
                 params=dict(config.params),
                 headers=tuple(config.headers.items()),
                 default_max_tokens=config.default_max_tokens,
+                count_tokens=self._tokenizer(config.model, self._config.providers[config.provider].kind),
             ),
             provider=provider,
             phases=_phases(timeouts),
@@ -160,7 +173,9 @@ class TargetBook:
             capabilities=_capabilities(provider, config.model),
             price=self._price(config),
             upstream_stream=config.upstream_stream,
-            scopes=(key_scope(config.provider), target_scope(config.name), provider_scope(config.provider)),
+            scopes=scopes,
+            target_share=target_share,
+            provider_share=provider_share,
         )
 
 

@@ -5,6 +5,7 @@ Not here: which target is next, and what a failure means for the cascade (`_call
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -13,9 +14,9 @@ import trio
 
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race, unwrapped
-from penstock._books import Books, Running
+from penstock._books import Books, Running, action_key
 from penstock._engine import Engine
-from penstock._events import AttemptEnded
+from penstock._events import AttemptEnded, StreamEndLost
 from penstock._exchange import Exchange
 from penstock._fitting import CallFitting, with_maker
 from penstock._health import Permit, tell_health
@@ -31,6 +32,8 @@ from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
 
 __all__ = ["Trials"]
+
+logger = logging.getLogger("penstock")
 
 FRESH = Fresh()
 
@@ -63,6 +66,8 @@ class Trials:
     """The consumer was never told to drop it."""
     prefill_refused: set[int] = attrs.Factory(set[int])
     """Stages whose target would not go on from a prefix."""
+    hung_up: set[int] = attrs.Factory(set[int])
+    """Stages whose last attempt was on a kept connection that had been closed."""
 
     def __attrs_post_init__(self) -> None:
         self.forget()
@@ -98,11 +103,12 @@ class Trials:
         """An attempt that is about to run. `asked` is the request before the budget had its say."""
         engine, target = self.engine, self.call.targets[stage]
         waited, self.books.waited = self.books.waited, 0.0
-        bound, output_bound = self.hold.bounds(stage)
+        bound, likely, output_bound = self.hold.bounds(stage)
         running = Running(
             target=target,
-            number=self.books.begin(bound),
+            number=self.books.begin(bound, likely),
             bound=bound,
+            likely=likely,
             output_bound=output_bound,
             price=target.price if (offer := self.hold.offer(stage)) is None else offer.price,
             request=asked,
@@ -268,6 +274,10 @@ class Trials:
         completion, error, late = attempt.completion, attempt.error, attempt.streamed and _came_late(attempt)
         outcome = error.kind if error else "ok" if completion else "cancelled"
         usage = completion.usage if completion else exchange.usage
+        again = attempt.stage in self.hung_up
+        self.hung_up.discard(attempt.stage)
+        if error is not None and action_key(error) == "reused_connection_closed":
+            self.hung_up.add(attempt.stage)
         before = self.books.charged
         told = self.books.close(
             running,
@@ -277,6 +287,7 @@ class Trials:
             usage=usage,
             complete=completion is not None,
             streamed_bytes=exchange.streamed_bytes,
+            streamed_tokens=exchange.streamed_tokens,
             first_token=exchange.first_token_at,
             request_id=exchange.request_id,
             status=exchange.status,
@@ -291,6 +302,7 @@ class Trials:
             error=error,
             slow=late and self.elsewhere(attempt.stage) is not None,
             overtaken=attempt.overtaken,
+            again=again,
         )
         charged = self.books.charged - before
         engine.router.settled(target.provider.name, charged.nano_usd, running.withdrawn)
@@ -299,6 +311,9 @@ class Trials:
         cut = isinstance(error, BudgetCutError)
         if self.call.chain and (completion is not None or cut) and usage is not None:
             self._teach(attempt, usage)
+        if completion is not None and exchange.end_lost is not None:
+            logger.debug("%s: the answer was whole, its end was not: %s", target.name, exchange.end_lost)
+            engine.events.emit(StreamEndLost(self.call.id, target.name, exchange.end_lost))
         if engine.events.heard:
             engine.events.emit(
                 AttemptEnded(
@@ -331,7 +346,8 @@ def _meter(attempt: AttemptRun) -> Meter | None:
     running = attempt.running
     if running.bound is None or running.output_bound is None:
         return None
-    return Meter(running.bound, running.output_bound, running.price, running.started_wall)
+    count = attempt.target.wire.count_tokens
+    return Meter(running.bound, running.output_bound, running.price, running.started_wall, count)
 
 
 def _came_late(attempt: AttemptRun) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
@@ -189,3 +190,11 @@ class Target(Discreet, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     headers: Headers = ()
     default_max_tokens: int | None = None
+    count_tokens: Callable[[str], int | None] | None = None
+    """The tokens of a text, exactly, as a plugin's tokenizer counts them for the model (`penstock_tokenizer`); it may
+    have broken, and tells None then. None: no plugin knows the model."""
+
+    def most_tokens(self, text: str) -> int:
+        """The tokens that a text can come to: exact where a plugin counts them, else one for each UTF-8 byte."""
+        exact = None if self.count_tokens is None else self.count_tokens(text)
+        return len(text.encode()) if exact is None else exact

@@ -13,7 +13,7 @@ from penstock._ledger_store import LedgerStore
 from penstock._request import ChatRequest
 from penstock._response import Chunk, Completion
 from penstock._wire import Capabilities, Target, WireHead, WireRequest, WireResponse
-from penstock.errors import ProviderError
+from penstock.errors import MalformedResponseError, ProviderError
 
 __all__ = [
     "CacheStore",
@@ -72,6 +72,16 @@ class StreamDecoder(ABC):
         where it is "end".
         """
         return "answer"
+
+    @property
+    def unread(self) -> MalformedResponseError | None:
+        """What came once nothing but the end was missing, and could not be read. None: nothing did.
+
+        Laws: where `missing` is "end", such an event is kept here in place of being raised, and takes nothing back:
+        the kernel delivers the answer, and tells of it. What can be seen to be more of the answer is none of it, and
+        raises; so does what is kept here, where more of the answer comes after it.
+        """
+        return None
 
 
 class Provider(ABC):

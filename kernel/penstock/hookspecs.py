@@ -120,6 +120,18 @@ def penstock_price(model: str, kind: str, base_url: str | None, now: float) -> P
     """
 
 
+@hookspec(firstresult=True)
+def penstock_tokenizer(model: str, kind: str) -> Callable[[str], int] | None:
+    """What counts the tokens of a text for a model, None where that is not known here. The first that knows decides.
+
+    `kind` is that of the provider's table. Asked once for each target; what it returns is called in the kernel's own
+    loop, for every text that is sent where an account has a limit, and for what streams as it nears its hold: it needs
+    no network, and no more than milliseconds for a page. Laws: the same text has the same count; not less than the
+    provider bills for it as input, nor more than it bills as output; no token is shorter than a UTF-8 byte. One that
+    raises or breaks the last law is not called any more, and bytes count in its place.
+    """
+
+
 @hookspec
 def penstock_event(event: Event) -> None:
     """Something happened. Called in the kernel's own loop: be quick. One that raises, or is slow again and again, is

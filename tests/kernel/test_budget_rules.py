@@ -42,6 +42,25 @@ def test_usage_that_is_not_told_is_charged_at_its_bound_or_if_that_is_wished_as_
     run(main)
 
 
+def test_the_nearest_account_that_says_so_decides_how_usage_that_is_not_told_is_charged() -> None:
+    async def spent_by(account: str) -> int:
+        accounts = {"team": {"unknown_usage": "likely"}, "team/exact": {"unknown_usage": "bound"}}
+        settings = cascade((GPT, 1), budget={"limits": [DAY]}, accounts=accounts)
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(cut_in_the_middle)) as kernel:
+            with pytest.raises(errors.StreamBrokenError):
+                async with kernel.stream("hello", account=account, max_tokens=1_000) as stream:
+                    async for _ in stream:
+                        pass
+            return (await kernel.snapshot()).accounts[""].windows[0].spent.tokens
+
+    async def main() -> None:
+        assert await spent_by("other") > 1_000
+        assert 0 < await spent_by("team/search") < 20
+        assert await spent_by("team/exact/one") > 1_000
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     ("budget", "told"),
     [

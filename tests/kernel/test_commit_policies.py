@@ -197,7 +197,8 @@ def test_an_unstreamed_answer_is_asked_for_anew_under_every_policy(commit: str) 
 def test_a_call_without_a_consumer_ends_in_its_own_errors(commit: str) -> None:
     upstream = scripted(sonnet=[cut(2)], haiku=[cut(1)])
     with pytest.raises(errors.CascadeExhaustedError) as caught:
-        completed(upstream, cascade(*ELSEWHERE), commit=commit, max_tokens=5_000)
+        # A model that writes so much that both are streamed.
+        completed(upstream, cascade((SONNET, 1), ("anthropic/claude-haiku-4-5", 1)), commit=commit, max_tokens=5_000)
     assert [error.kind for error in caught.value.errors] == ["truncated", "truncated"]
 
 

@@ -130,7 +130,7 @@ def test_the_budget_is_a_tree_with_exact_money(whole: Config) -> None:
     root, search, users = whole.budget.accounts
     assert (root.path, root.soft, search.path, search.tenant, users.path) == (
         "",
-        0.8,
+        (0.8,),
         "team/search",
         "search",
         "users/*",

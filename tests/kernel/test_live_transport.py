@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
+import httpx
 import msgspec
 import pytest
 import trio
@@ -303,6 +304,69 @@ def test_a_stream_that_is_cut_after_it_was_shown_tells_what_had_come() -> None:
                 assert caught.value.partial
                 assert ANSWER.startswith(caught.value.partial)
                 assert server.connections == 1, "what was shown is not asked for again"
+
+    live(main)
+
+
+ALL_BUT_THE_END = openai_chunks()[:-1]
+IN_PLACE_OF_THE_END: dict[str, Script] = {
+    "nothing more": saying(chunked(*ALL_BUT_THE_END, end=b"")),
+    "a reset": then_reset(chunked(*ALL_BUT_THE_END, end=b"")),
+    "a chunk that is none": saying(chunked(*ALL_BUT_THE_END, end=b"zz\r\n{}")),
+    "a chunk that is none, after a moment": then_silence(chunked(*ALL_BUT_THE_END, end=b"zz\r\n{}")),
+    "a chunk that is cut": saying(chunked(*ALL_BUT_THE_END, end=b"10\r\ndata: [DO")),
+    "a chunk longer than it says": saying(chunked(*ALL_BUT_THE_END, end=b"2\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")),
+    "half an event": saying(chunked(*ALL_BUT_THE_END, b'data: {"id\n\n')),
+}
+
+
+@pytest.mark.parametrize("transport", [None, httpx.AsyncHTTPTransport], ids=["ours", "httpx"])
+@pytest.mark.parametrize("name", IN_PLACE_OF_THE_END)
+def test_a_stream_whose_answer_has_come_is_whole_whatever_comes_in_the_place_of_its_end(
+    name: str, transport: Callable[[], httpx.AsyncBaseTransport] | None
+) -> None:
+    async def main() -> None:
+        for commit in ("first_content", "whole"):
+            async with loopback(IN_PLACE_OF_THE_END[name]) as server:
+                given = transport and transport()
+                async with penstock.open_kernel(settings(server.url), transport=given) as kernel:
+                    async with kernel.stream("hello", commit=commit) as stream:
+                        text = "".join([text async for text in stream.text()])
+                    assert (text, stream.response.finish_reason) == (ANSWER, "stop")
+                    assert stream.response.usage == penstock.Usage(input_tokens=11, output_tokens=3)
+                if given is not None:
+                    await given.aclose()
+
+    live(main)
+
+
+@pytest.mark.parametrize("transport", [None, httpx.AsyncHTTPTransport], ids=["ours", "httpx"])
+@pytest.mark.parametrize(
+    ("script", "complete", "stream"),
+    [
+        (hang_up_when_asked, LOST, LOST),
+        (reset_when_asked, LOST, LOST),
+        (saying(b"\x00\x00\x12\x04\x00\r\n\r\n"), MALFORMED, MALFORMED),
+        (saying(WHOLE[:-9]), MALFORMED, BROKEN),
+        (saying(chunked(*openai_chunks()[:3], end=b"")), MALFORMED, BROKEN),
+        (saying(chunked(*openai_chunks()[:3], end=b"zz\r\n{}")), MALFORMED, errors.TransportError),
+    ],
+)
+def test_what_a_connection_did_is_told_by_its_kind_and_not_by_its_words_whichever_transport_it_is(
+    script: Script,
+    complete: type[Exception],
+    stream: type[Exception],
+    transport: Callable[[], httpx.AsyncBaseTransport] | None,
+) -> None:
+    async def main() -> None:
+        for call, kind in ((completed, complete), (streamed, stream)):
+            async with loopback(script) as server:
+                given = transport and transport()
+                async with penstock.open_kernel(settings(server.url), transport=given) as kernel:
+                    with pytest.raises(kind):
+                        await call(kernel)
+                if given is not None:
+                    await given.aclose()
 
     live(main)
 

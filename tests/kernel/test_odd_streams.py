@@ -14,6 +14,8 @@ from worlds import GPT, KEY, SONNET, anthropic_body, anthropic_chunks, is_stream
 
 import penstock
 from penstock import errors
+from penstock._events import StreamEndLost
+from penstock._transport import BrokenHttp
 from penstock.policy.commit import COMMIT_NAMES
 from penstock.testing import Answer, Reply, ScriptedTransport
 
@@ -38,6 +40,7 @@ def ask(
     how: Ask,
     fallback: bool = False,
     timeout: float | None = None,
+    commit: str | None = None,
     **tables: Any,
 ) -> tuple[Seen, ScriptedTransport]:
     """A call to one target, that falls back to another where it may; a whole answer is streamed upstream."""
@@ -49,17 +52,18 @@ def ask(
 
     async def main() -> Seen:
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
-            began = trio.current_time()
+            began, events = trio.current_time(), kernel.events()
             if how == "stream":
-                seen = await watch(kernel, max_tokens=5_000, timeout=timeout)
+                seen = await watch(kernel, max_tokens=5_000, timeout=timeout, commit=commit)
             else:
                 seen = Seen()
                 try:
-                    seen.response = await kernel.complete("hello", max_tokens=5_000, timeout=timeout)
+                    seen.response = await kernel.complete("hello", max_tokens=5_000, timeout=timeout, commit=commit)
                     seen.text = seen.response.text
                 except errors.CallError as error:
                     seen.error = error
             seen.seconds = trio.current_time() - began
+            seen.events = events.take()
             snapshot = await kernel.snapshot()
             assert all(window.held.tokens == 0 for window in snapshot.accounts[""].windows)
         assert upstream.open == 0
@@ -132,6 +136,91 @@ def test_where_only_the_mark_of_the_end_is_missing_there_is_content_and_usage(
     target: str, how: Ask, ending: list[bytes | Exception]
 ) -> None:
     is_whole(ask(target, Reply(chunks=[*without_the_end(target), *ending]), how=how)[0])
+
+
+IN_ITS_PLACE: dict[str, tuple[bytes | Exception, str]] = {
+    "a protocol error of any words": (httpx.RemoteProtocolError("it is Tuesday"), "truncated"),
+    "a chunk that is none": (httpx.RemoteProtocolError("illegal chunk header: bytearray(b'zz')"), "truncated"),
+    "what our transport says of that": (BrokenHttp("illegal chunk header"), "malformed"),
+    "a reset": (httpx.ReadError("reset"), "truncated"),
+    "silence of a transport with a clock of its own": (httpx.ReadTimeout(""), "idle_timeout"),
+    "what cannot be decompressed": (httpx.DecodingError("ends too early"), "malformed"),
+    "a bug of the transport": (RuntimeError("a bug"), "truncated"),
+    "half an event": (b'data: {"id": "c\n\n', "malformed"),
+    "no JSON": (b"data: upstream hung up\n\n", "malformed"),
+    "half an event with its name": (b'event: message\ndata: {"type": "mess\n\n', "malformed"),
+    "JSON of another shape": (b'data: ["?"]\n\n', "malformed"),
+    "a line of junk, and a reset": (b"\x00\xff\x00{{{\n", ""),
+}
+
+
+@pytest.mark.parametrize(("how", "commit"), [("complete", None), *[("stream", name) for name in COMMIT_NAMES]])
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", IN_ITS_PLACE)
+def test_whatever_comes_in_the_place_of_the_end_the_answer_is_whole_and_it_is_told(
+    name: str, target: str, how: Ask, commit: str | None
+) -> None:
+    spoiled, reason = IN_ITS_PLACE[name]
+    *before, last = without_the_end(target)
+    replies = [Reply(chunks=[*before, last, spoiled])]
+    if isinstance(spoiled, bytes):
+        replies += [Reply(chunks=[*before, last + spoiled, LOST])]
+        replies += [Reply(chunks=in_one_piece([*before, last, spoiled, *chunks_for(target)[-1:]]))]
+    for reply in replies:
+        seen, _ = ask(target, reply, how=how, commit=commit)
+        is_whole(seen)
+        told = [event for event in seen.events if isinstance(event, StreamEndLost)]
+        assert all(event.target == target for event in told)
+        assert len(told) == 1 if reason else len(told) <= 1
+        assert {event.reason for event in told} <= {reason, "truncated"}
+
+
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_end_that_is_as_it_should_be_is_no_event(target: str, how: Ask) -> None:
+    seen, _ = ask(target, Reply(chunks=chunks_for(target)), how=how)
+    assert not any(isinstance(event, StreamEndLost) for event in seen.events)
+
+
+MORE = {
+    SONNET: [
+        b'data: {"type":"content_block_delta","index":"x","delta":{}}\n\n',
+        b'event: content_block_delta\ndata: {"type":"cont\n\n',
+        b'data: {"\n\ndata: {"type":"content_block_start","index":1,"content_block":{"type":"text","text":"more"}}\n\n',
+    ],
+    GPT: [
+        b'data: {"choices": "more"}\n\n',
+        b'data: {"\n\ndata: {"choices":[{"index":0,"delta":{"content":"more"}}]}\n\n',
+    ],
+}
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize(("target", "more"), [(target, more) for target in TARGETS for more in MORE[target]])
+def test_what_can_be_seen_to_be_more_of_the_answer_is_not_dropped_in_silence(
+    target: str,
+    more: bytes,
+    how: Ask,
+    together: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    chunks = [*without_the_end(target), more, *chunks_for(target)[-1:]]
+    seen, _ = ask(target, Reply(chunks=in_one_piece(chunks) if together else chunks), how=how)
+    assert isinstance(seen.error, errors.TransportError)
+    assert not any(isinstance(chunk, penstock.Finished) for chunk in seen.chunks)
+
+
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kept", [-2, -3])
+def test_an_event_that_cannot_be_read_before_usage_has_come_fails_as_ever(target: str, how: Ask, kept: int) -> None:
+    if target == SONNET and kept == -2:
+        *before, reason = without_the_end(target)
+        before.append(reason.replace(b',"usage":{"output_tokens":3}', b""))
+    else:
+        before = chunks_for(target)[:kept]
+    seen, _ = ask(target, Reply(chunks=[*before, b'data: {"id": "c\n\n', *chunks_for(target)[-1:]]), how=how)
+    assert isinstance(seen.error, errors.TransportError)
 
 
 @pytest.mark.parametrize("how", ASKS)

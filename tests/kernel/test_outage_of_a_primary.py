@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import cycle
+from itertools import chain, cycle
 
 import attrs
 import httpx
 import pytest
 import trio
-from worlds import GPT, KEY, SONNET, config, good, is_stream, model_of, run
+from worlds import GPT, HAIKU, KEY, SONNET, config, good, is_stream, model_of, run
 
 import penstock
 from penstock import Config, errors
 from penstock._events import BreakerChanged
+from penstock._transport import ReusedConnectionClosed
 from penstock.testing import Answer, Broken, Reply, ScriptedTransport, Silence
 
 REFUSED = Broken()
 RESET = Broken(httpx.ReadError("connection reset by peer"))
 BOOM = Reply(500, json={"type": "error", "error": {"type": "api_error", "message": "boom"}})
 BUSY = Reply(503, json={"type": "error", "error": {"type": "api_error", "message": "no server is available"}})
-OUTAGES: Mapping[str, tuple[Answer, ...]] = {
-    "refused": (REFUSED,),
-    "reset": (RESET,),
-    "500": (BOOM,),
-    "503": (BUSY,),
-    "a bit of each": (REFUSED, BOOM, RESET, BUSY),
+KEPT = Broken(ReusedConnectionClosed("server closed connection while it was idle"))
+OUTAGES: Mapping[str, Callable[[], Iterator[Answer]]] = {
+    "refused": lambda: cycle([REFUSED]),
+    "reset": lambda: cycle([RESET]),
+    "reset, the one that was kept first": lambda: chain([KEPT], cycle([RESET])),
+    "500": lambda: cycle([BOOM]),
+    "503": lambda: cycle([BUSY]),
+    "a bit of each": lambda: cycle([REFUSED, BOOM, RESET, BUSY]),
 }
+ATTEMPTS = range(1, 11)
+"""Whatever a user allows a stage: none of what is promised depends on it."""
 
 
 @attrs.define
@@ -62,51 +67,54 @@ async def one_call(kernel: penstock.Kernel, *, streamed: bool) -> str:
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["complete", "stream"])
 @pytest.mark.parametrize("every", [5, 60])
-@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("attempts", ATTEMPTS)
 @pytest.mark.parametrize("kind", OUTAGES)
 def test_at_most_six_attempts_reach_a_primary_that_is_down_before_its_breaker_opens(
     kind: str, attempts: int, every: float, *, streamed: bool
 ) -> None:
     async def main() -> None:
-        primary = Primary(cycle(OUTAGES[kind]), 1e9)
+        primary = Primary(OUTAGES[kind](), 1e9)
         upstream = ScriptedTransport(primary.answer)
         async with penstock.open_kernel(two_stages(attempts), transport=upstream) as kernel:
             while not (await kernel.snapshot()).breakers:
+                began = trio.current_time()
                 assert await one_call(kernel, streamed=streamed) == GPT
                 assert primary.reached <= 6
-                await trio.sleep(every)
+                await trio.sleep_until(began + every)
         assert 5 <= primary.reached <= 6
 
     run(main)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("streamed", [False, True], ids=["complete", "stream"])
+@pytest.mark.parametrize("attempts", ATTEMPTS)
 @pytest.mark.parametrize("kind", OUTAGES)
-def test_in_an_outage_of_a_minute_less_than_ten_attempts_reach_the_primary(kind: str, attempts: int) -> None:
+def test_in_an_outage_of_a_minute_less_than_ten_attempts_reach_the_primary(
+    kind: str, attempts: int, *, streamed: bool
+) -> None:
     async def main() -> None:
-        primary = Primary(cycle(OUTAGES[kind]), trio.current_time() + 60.0)
+        primary = Primary(OUTAGES[kind](), trio.current_time() + 60.0)
         upstream = ScriptedTransport(primary.answer)
         async with penstock.open_kernel(two_stages(attempts), transport=upstream) as kernel:
-            while trio.current_time() < primary.recovers_at:
-                assert await one_call(kernel, streamed=False) == GPT
-                await trio.sleep(5.0)
+            while (began := trio.current_time()) < primary.recovers_at:
+                assert await one_call(kernel, streamed=streamed) == GPT
+                await trio.sleep_until(began + 5.0)
         assert primary.reached < 10
 
-    for seed in range(6):
-        random.seed(seed)
-        run(main)
+    random.seed(attempts)
+    run(main)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [1.0, 22.0, 60.0, 600.0])
-@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("attempts", [1, 3, 5, 10])
 @pytest.mark.parametrize("kind", ["refused", "500"])
 def test_within_20_seconds_of_its_recovery_the_primary_carries_the_traffic_again(
     kind: str, attempts: int, length: float
 ) -> None:
     async def main() -> None:
-        primary = Primary(cycle(OUTAGES[kind]), length + random.random() * 20)
+        primary = Primary(OUTAGES[kind](), length + random.random() * 20)
         upstream = ScriptedTransport(primary.answer)
         async with penstock.open_kernel(two_stages(attempts), transport=upstream) as kernel:
             answered: list[tuple[float, str]] = []
@@ -120,9 +128,65 @@ def test_within_20_seconds_of_its_recovery_the_primary_carries_the_traffic_again
             assert since == sorted(since, key=lambda target: target == SONNET), "once it is back, it stays"
             assert not (await kernel.snapshot()).breakers, "seven calls have closed it"
 
-    for seed in range(1 if length > 100 else 6):
+    for seed in range(1 if length > 100 else 3):
         random.seed(seed)
         run(main)
+
+
+@pytest.mark.parametrize("attempts", ATTEMPTS)
+@pytest.mark.parametrize("kind", ["refused", "reset"])
+def test_a_provider_that_is_down_is_spared_as_well_where_two_stages_of_a_route_are_its(
+    kind: str, attempts: int
+) -> None:
+    stages = [{"target": SONNET, "attempts": attempts}, {"target": HAIKU, "attempts": attempts}, GPT]
+    reached = 0
+
+    def answer(request: httpx.Request) -> Answer:
+        nonlocal reached
+        if f"openai/{model_of(request)}" == GPT:
+            return good(request)
+        reached += 1
+        return next(OUTAGES[kind]())
+
+    async def main() -> None:
+        settings = config(routes={"default": {"cascade": stages}})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+            while "provider:anthropic" not in (await kernel.snapshot()).breakers:
+                began = trio.current_time()
+                assert await one_call(kernel, streamed=False) == GPT
+                assert reached <= 6
+                await trio.sleep_until(began + 5.0)
+            while (began := trio.current_time()) < 60.0:
+                assert await one_call(kernel, streamed=False) == GPT
+                await trio.sleep_until(began + 5.0)
+        assert reached < 10
+
+    run(main)
+
+
+def test_a_target_that_has_no_other_beside_it_gets_every_attempt_that_it_is_allowed() -> None:
+    async def main() -> None:
+        upstream = ScriptedTransport([BOOM])
+        settings = config(routes={"default": {"cascade": [{"target": GPT, "attempts": 10}]}})
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            with pytest.raises(errors.ServerError):
+                await kernel.complete("hello")
+        assert len(upstream.requests) == 10
+
+    run(main)
+
+
+def test_one_call_alone_opens_no_breaker_and_comes_back_to_the_first_where_nobody_else_answers() -> None:
+    async def main() -> None:
+        upstream = ScriptedTransport([BOOM])
+        async with penstock.open_kernel(two_stages(10), transport=upstream) as kernel:
+            with pytest.raises(errors.CascadeExhaustedError) as caught:
+                await kernel.complete("poisoned")
+            tried = [attempt.target for attempt in caught.value.attempts]
+            assert tried == [*[SONNET] * 4, *[GPT] * 3, *[SONNET] * 6]
+            assert not (await kernel.snapshot()).breakers
+
+    run(main)
 
 
 def test_two_providers_at_one_address_do_not_share_their_fate() -> None:

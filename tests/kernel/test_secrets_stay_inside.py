@@ -203,7 +203,7 @@ def test_a_stream_that_breaks_after_it_was_shown_tells_its_text_as_partial_and_n
     seen = Seen()
 
     async def main() -> None:
-        broken = Reply(chunks=[*openai_chunks(ANSWER)[:-2], httpx.RemoteProtocolError(f"illegal chunk: b'{ANSWER}'")])
+        broken = Reply(chunks=[*openai_chunks(ANSWER)[:-3], httpx.RemoteProtocolError(f"illegal chunk: b'{ANSWER}'")])
         async with penstock.open_kernel(config(), transport=ScriptedTransport([broken])) as kernel:
             with pytest.raises(errors.StreamBrokenError) as caught:
                 async with kernel.stream(PROMPT, model=GPT) as stream:

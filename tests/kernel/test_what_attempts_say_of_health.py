@@ -23,6 +23,7 @@ def told(
     error: errors.CallError | None = None,
     slow: bool = False,
     overtaken: bool = False,
+    again: bool = False,
     times: int = 1,
     look: Callable[[Permit], None] = lambda _: None,
 ) -> dict[str, ScopeState]:
@@ -46,6 +47,7 @@ def told(
                     error=error,
                     slow=slow,
                     overtaken=overtaken,
+                    again=again,
                 )
             states.update(await kernel.breakers.states())
 
@@ -70,6 +72,15 @@ def counts(states: dict[str, ScopeState]) -> tuple[Counts, Counts, Counts]:
 )
 def test_a_timeout_is_told_of_the_target_as_one(error: errors.CallError) -> None:
     assert counts(told(error=error)) == (Counts(failed=1, timed_out=1), NONE, NONE)
+
+
+def test_where_a_fresh_connection_fails_like_the_kept_one_before_it_both_count() -> None:
+    closed = errors.ConnectionLostError("closed while idle", reused=True)
+    assert counts(told(error=closed)) == (NONE, NONE, NONE)
+    twice = Counts(failed=2)
+    assert counts(told(error=errors.ConnectionLostError(), again=True)) == (twice, twice, NONE)
+    assert counts(told(error=errors.ServerError(), again=True)) == (twice, NONE, NONE)
+    assert counts(told(answered=True, again=True)) == (Counts(ok=1), Counts(ok=1), NONE)
 
 
 def test_a_connect_timeout_is_told_of_the_target_and_of_its_provider() -> None:

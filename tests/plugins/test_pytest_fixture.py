@@ -115,6 +115,35 @@ def test_with_a_kernel_of_the_apps_own(penstock_kernel):
 
 
 @pytest.mark.slow
+def test_a_test_that_leaves_answers_fails_at_its_end_unless_it_says_that_this_is_fine(tmp_path: Path) -> None:
+    tests = """
+import penstock
+async def app(kernel):
+    return (await kernel.complete("PROMPT")).text
+
+def test_left(penstock_kernel):
+    assert penstock_kernel(answers=["yes", "SECRET", penstock.OverloadedError]).run(app) == "yes"
+
+def test_never_opened(penstock_kernel):
+    penstock_kernel(answers=["SECRET"])
+
+def test_fine(penstock_kernel):
+    assert penstock_kernel(answers=["yes", "SECRET"], all_asked=False).run(app) == "yes"
+
+def test_a_function_has_no_answers_left(penstock_kernel):
+    assert penstock_kernel(lambda request: "yes").run(app) == "yes"
+"""
+    code, said = run_pytest(tmp_path, tests, "--tb=line")
+    assert code == 1, said
+    assert "4 passed, 2 errors" in said
+    assert "2 answers were never asked for, of 3 given; attempts made: 1" in said
+    code, said = run_pytest(tmp_path, tests, "--tb=short")
+    assert "1 answer was never asked for, of 1 given" in said
+    assert "2. str" in said
+    assert "3. OverloadedError" in said
+
+
+@pytest.mark.slow
 def test_the_plugin_costs_nothing_where_nobody_asks_for_it(tmp_path: Path) -> None:
     tests = """
 import sys

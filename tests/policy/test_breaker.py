@@ -90,6 +90,25 @@ def test_failures_of_one_call_alone_open_nothing_however_many() -> None:
     assert state_of(breakers) is BreakerState.OPEN
 
 
+@pytest.mark.parametrize("in_a_row", range(1, 12))
+@pytest.mark.parametrize("min_calls", range(1, 7))
+@pytest.mark.parametrize("attempts", [1, 2, 3, 7, 30])
+def test_no_more_than_the_failures_in_a_row_are_needed_where_each_call_keeps_to_its_share(
+    in_a_row: int, min_calls: int, attempts: int
+) -> None:
+    settings = BreakerSettings(failures_in_a_row=in_a_row, min_calls_in_a_row=min_calls, window_calls=1_000)
+    breakers, failures = make_breakers(settings), 0
+    for call in range(in_a_row):
+        for _ in range(int(min(attempts, settings.share_of_a_call))):
+            breakers.record(A, FAILED, call * 5.0, jitter=1.0, call=f"call {call}")
+            failures += 1
+            if state_of(breakers) is BreakerState.OPEN:
+                assert failures == in_a_row
+                assert call > 0 or settings.calls_in_a_row == 1, "what one call adds alone opens nothing"
+                return
+    pytest.fail("it never opened")
+
+
 def test_one_failure_opens_where_one_is_set() -> None:
     breakers = make_breakers(BreakerSettings(failures_in_a_row=1))
     record_all(breakers, [FAILED])

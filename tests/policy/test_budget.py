@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -38,10 +38,23 @@ def line(tokens: int = 100, *, most: int = 0, rate: int = 0, nano_usd: int = 0) 
 
 
 def reserve(
-    ledger: Ledger, hold_id: str, account: str = "", *lines: Line, now: float = NOON, outputs: tuple[int, int] = (0, 0)
+    ledger: Ledger,
+    hold_id: str,
+    account: str = "",
+    *lines: Line,
+    now: float = NOON,
+    outputs: tuple[int, int] = (0, 0),
+    likely: Sequence[Line] = (),
 ) -> Granted | Waiting | Refused:
     return ledger.reserve(
-        hold_id, account, lines or (line(),), min_output=outputs[0], max_output=outputs[1], now=now, wait_until=None
+        hold_id,
+        account,
+        lines or (line(),),
+        min_output=outputs[0],
+        max_output=outputs[1],
+        now=now,
+        wait_until=None,
+        likely=likely,
     )
 
 
@@ -183,15 +196,25 @@ def test_a_refusal_says_which_limit_how_much_is_missing_and_when_it_refills() ->
     ledger = Ledger([AccountSpec(path="team", limits=(berlin,))])
     reserve(ledger, "one", "team", line(nano_usd=20 * USD))
     ledger.settle("one", Amount(100, 19 * USD), NOON)
-    decision = refused(reserve(ledger, "two", "team/search", line(nano_usd=3 * USD // 2)))
+    asked = line(nano_usd=3 * USD // 2)
+    decision = refused(reserve(ledger, "two", "team/search", asked, likely=[line(nano_usd=6 * USD // 5)]))
     midnight = datetime(2026, 5, 5, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
     assert decision == Refused(
-        "two", "team", "20 USD per day (Europe/Berlin)", Amount(0, USD // 2), midnight, "exhausted"
+        "two",
+        "team",
+        "20 USD per day (Europe/Berlin)",
+        Amount(0, USD // 2),
+        midnight,
+        "exhausted",
+        otherwise=Amount(0, USD // 5),
     )
     assert decision.says == (
         "account 'team': this process's own limit of 20 USD per day (Europe/Berlin) is short by 0.5 USD "
-        "(by the bound of the request); it refills at 2026-05-04T22:00:00+00:00"
+        "(by the bound of the request; by the estimate, 0.2 USD); it refills at 2026-05-04T22:00:00+00:00"
     )
+    decision = refused(reserve(ledger, "three", "team/search", asked, likely=[line(nano_usd=USD)]))
+    assert decision.otherwise is None
+    assert "(by the bound of the request; by the estimate it would fit)" in decision.says
 
 
 def test_what_is_larger_than_the_limit_itself_never_refills() -> None:
@@ -233,7 +256,7 @@ def test_a_refusal_of_what_is_only_held_names_no_time() -> None:
     assert decision.refills_at is None
     assert decision.says == (
         "the root account: this process's own limit of 100 tokens per day (UTC) is held by calls in flight; "
-        "100 tokens are missing"
+        "100 tokens are missing (by the bound of the request; by the estimate, too)"
     )
 
 
@@ -373,6 +396,48 @@ def test_a_soft_limit_is_told_once_a_window() -> None:
         reserve(ledger, f"tomorrow-{number}", "team", now=midnight)
         ledger.settle(f"tomorrow-{number}", Amount(100), midnight)
     assert len(ledger.take_events()) == 1
+
+
+def told(ledger: Ledger, charges: Sequence[Amount], now: float = NOON) -> list[tuple[str, float, int]]:
+    """The soft limits that are told as one call after the other is charged: limit, share, tokens spent."""
+    for charged in charges:
+        hold_id = f"{now}-{charged}-{spent(ledger)}"
+        granted(reserve(ledger, hold_id, "", line(charged.tokens, nano_usd=charged.nano_usd), now=now))
+        ledger.settle(hold_id, charged, now)
+    events = [event for event in ledger.take_events() if isinstance(event, SoftLimitReached)]
+    return [(event.limit, event.share, event.spent.tokens) for event in events]
+
+
+def test_each_share_of_a_limit_is_told_once_a_window_a_jump_over_several_tells_them_all() -> None:
+    day = Limit(per=Per.DAY, tokens=1_000, soft=(0.8, 0.5, 1.0))
+    ledger = Ledger([AccountSpec(path="", limits=(day,))])
+    words = "1000 tokens per day (UTC)"
+    assert told(ledger, [Amount(400), Amount(150)]) == [(words, 0.5, 550)]
+    assert told(ledger, [Amount(450)]) == [(words, 0.8, 1_000), (words, 1.0, 1_000)]
+    assert told(ledger, [Amount(900)], NOON + 86_400) == [(words, 0.5, 900), (words, 0.8, 900)]
+
+
+def test_a_limit_has_the_shares_of_its_account_where_it_names_none_itself() -> None:
+    day, hour = Limit(per=Per.DAY, tokens=1_000), Limit(per=Per.HOUR, tokens=1_000, soft=(0.9,))
+    silent = Limit(per=Per.MONTH, tokens=1_000, soft=())
+    ledger = Ledger([AccountSpec(path="", limits=(day, hour, silent), soft=0.2)])
+    assert told(ledger, [Amount(500)]) == [("1000 tokens per day (UTC)", 0.2, 500)]
+    assert told(ledger, [Amount(400)]) == [("1000 tokens per hour (UTC)", 0.9, 900)]
+
+
+def test_two_limits_of_one_window_are_told_at_their_own_shares() -> None:
+    tokens = Limit(per=Per.DAY, tokens=1_000, soft=0.5)
+    money = Limit(per=Per.DAY, nano_usd=1_000_000_000, soft=(0.2, 0.6))
+    ledger = Ledger([AccountSpec(path="", limits=(tokens, money))])
+    assert told(ledger, [Amount(100, 300_000_000)]) == [("1 USD per day (UTC)", 0.2, 100)]
+    assert told(ledger, [Amount(400, 100_000_000)]) == [("1000 tokens per day (UTC)", 0.5, 500)]
+
+
+def test_of_two_limits_in_the_same_unit_the_smaller_is_told() -> None:
+    large, small = Limit(per=Per.DAY, tokens=9_000, soft=0.01), Limit(per=Per.DAY, tokens=1_000, soft=0.5)
+    for limits in ((large, small), (small, large)):
+        ledger = Ledger([AccountSpec(path="", limits=limits)])
+        assert told(ledger, [Amount(400), Amount(200)]) == [("1000 tokens per day (UTC)", 0.5, 600)]
 
 
 def test_what_was_charged_by_guess_is_shown_beside_what_was_spent() -> None:

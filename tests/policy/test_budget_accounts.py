@@ -112,6 +112,8 @@ def test_what_is_no_path_is_no_account(path: str) -> None:
         ({"per": Per.DAY}, "at least one"),
         ({"per": Per.DAY, "tokens": -1}, "not negative"),
         ({"per": Per.DAY, "input_tokens": 1}, "per request only"),
+        ({"per": Per.REQUEST, "tokens": 1, "soft": 0.5}, "nothing is spent of a limit per request"),
+        ({"per": Per.REQUEST, "tokens": 1, "bound": "proof"}, "judged by the estimate"),
         ({"per": Per.REQUEST, "tokens": 1, "rolling": True}, "does not roll"),
         ({"per": Per.DAY, "tokens": 1, "timezone": "Mars/Base"}, "not a time zone"),
     ],
@@ -121,10 +123,12 @@ def test_a_limit_that_makes_no_sense_is_refused_where_it_is_made(figures: dict[s
         Limit(**figures)
 
 
-@pytest.mark.parametrize("soft", [0, -1, 1.5])
-def test_a_soft_limit_is_a_share(soft: float) -> None:
+@pytest.mark.parametrize("soft", [0, -1, 1.5, (0.5, 1.5), (0.0,)])
+def test_a_soft_limit_is_a_share(soft: float | tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="share"):
         AccountSpec(path="a", soft=soft)
+    with pytest.raises(ValueError, match="share"):
+        Limit(per=Per.DAY, tokens=1, soft=soft)
 
 
 REQUEST = (
@@ -154,9 +158,41 @@ def test_a_request_beyond_one_of_its_limits_is_refused_by_the_estimate(
     asked: tuple[int, int, int | None], account: str, limit: str, missing: Amount
 ) -> None:
     decision = judge(*asked)
-    assert decision == Refused("", account, limit, missing, None, "request", basis="estimate")
+    assert decision == Refused("", account, limit, missing, None, "request", basis="estimate", otherwise=missing)
     assert decision is not None
-    assert "by the estimate of the request" in decision.says
+    assert "(by the estimate of the request; by the bound, too)" in decision.says
+
+
+def test_a_refusal_of_one_request_says_what_its_bound_would_have_said_of_the_same_figure() -> None:
+    chain = AccountTree(REQUEST).chain("team/search")
+    decision = check_request_limits(chain, 10, 10, nano_usd=USD + 5, input_bound=20_000, nano_usd_bound=3 * USD)
+    assert decision is not None
+    assert (decision.limit, decision.missing, decision.otherwise) == (
+        "1 USD per request",
+        Amount(0, 5),
+        Amount(0, 2 * USD),
+    )
+
+
+def test_the_nearest_account_decides_what_is_charged_where_usage_is_not_told() -> None:
+    tree = AccountTree(
+        [AccountSpec(path="team", unknown_usage="likely"), AccountSpec(path="team/exact", unknown_usage="bound")]
+    )
+    assert [tree.unknown_usage_of(path, "bound") for path in ("", "team", "team/x", "team/exact/y", "other")] == [
+        "bound",
+        "likely",
+        "likely",
+        "bound",
+        "bound",
+    ]
+    assert tree.unknown_usage_of("other", "likely") == "likely"
+
+
+def test_two_limits_over_one_window_count_holds_in_one_way() -> None:
+    tokens, money = Limit(per=Per.DAY, tokens=5, bound="estimate"), Limit(per=Per.DAY, nano_usd=5)
+    with pytest.raises(ValueError, match=r"give 5 tokens per day .* the same bound"):
+        AccountSpec(path="", limits=(money, tokens))
+    AccountSpec(path="", limits=(money, tokens), bound="estimate")
 
 
 def test_the_smallest_limit_of_output_on_the_path_is_the_cap() -> None:

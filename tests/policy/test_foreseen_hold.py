@@ -117,5 +117,5 @@ def test_it_is_told_when_what_is_spent_is_gone_at_the_latest(place: int, refills
     seen = WindowRow(key=use.key, held=Amount(50), spent=Amount(900), estimated=NOTHING, ends_at=NOON + 5)
     foreseen = foresee_hold(reserve("new", (use,), tokens=500), [seen], NOON + (10 if place else 0))
     assert foreseen == Lacking(
-        (Lack(use.key, 1_000, None, Amount(450), Amount(400), refills, refills),), (), shortest_fits=False
+        (Lack(use.key, 1_000, None, Amount(450), Amount(400), refills, refills, Amount(400)),), (), shortest_fits=False
     )

@@ -41,6 +41,9 @@ lines = st.builds(
 )
 
 
+pairs = st.tuples(st.integers(0, 60), st.integers(0, 60))
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """What may happen, in any order."""
 
@@ -63,13 +66,21 @@ class LedgerMachine(RuleBasedStateMachine):
         costs=st.lists(lines, min_size=1, max_size=2),
         outputs=st.tuples(st.integers(0, 10), st.integers(10, 20)),
         wait=st.sampled_from(WAITS),
+        likely=st.lists(lines, max_size=2),
     )
     def a_call_comes(
-        self, data: st.DataObject, account: str, costs: list[Line], outputs: tuple[int, int], wait: float | None
+        self,
+        data: st.DataObject,
+        account: str,
+        costs: list[Line],
+        outputs: tuple[int, int],
+        *,
+        wait: float | None,
+        likely: list[Line],
     ) -> None:
         process = self.some(data)
         assert process is not None
-        self.world.ask(process, account, tuple(costs), outputs, wait)
+        self.world.ask(process, account, tuple(costs), outputs, wait, likely=tuple(likely))
 
     @rule(data=st.data(), share=st.sampled_from(SHARES))
     def a_call_ends(self, data: st.DataObject, share: float) -> None:
@@ -95,11 +106,11 @@ class LedgerMachine(RuleBasedStateMachine):
             held = call.held or (0, 0)
             self.world.settle(process, call, (held[0] + more[0], held[1] + more[1]))
 
-    @rule(data=st.data(), more=st.tuples(st.integers(0, 60), st.integers(0, 60)))
-    def a_call_tops_up(self, data: st.DataObject, more: tuple[int, int]) -> None:
+    @rule(data=st.data(), more=pairs, likely=st.none() | pairs)
+    def a_call_tops_up(self, data: st.DataObject, more: tuple[int, int], likely: tuple[int, int] | None) -> None:
         process = self.some(data, flying=False)
         if process is not None and process.running:
-            self.world.top_up(process, data.draw(st.sampled_from(list(process.running.values()))), more)
+            self.world.top_up(process, data.draw(st.sampled_from(list(process.running.values()))), more, likely)
 
     @rule(data=st.data())
     def a_batch_is_sent(self, data: st.DataObject) -> None:
@@ -137,11 +148,24 @@ class LedgerMachine(RuleBasedStateMachine):
     def a_batch_comes_late(self, data: st.DataObject) -> None:
         self.world.come_late(data.draw(st.integers(0, len(self.world.limbo) - 1)))
 
-    @rule(data=st.data(), fate=st.sampled_from(FATES), skew=st.sampled_from(SKEWS), rolling=st.booleans())
-    def a_process_is_killed(self, data: st.DataObject, fate: str, skew: float, rolling: bool) -> None:  # noqa: FBT001
+    @rule(
+        data=st.data(),
+        fate=st.sampled_from(FATES),
+        skew=st.sampled_from(SKEWS),
+        rolling=st.booleans(),
+        guessing=st.booleans(),
+    )
+    def a_process_is_killed(
+        self,
+        data: st.DataObject,
+        fate: str,
+        skew: float,
+        rolling: bool,  # noqa: FBT001  # drawn
+        guessing: bool,  # noqa: FBT001
+    ) -> None:
         process = self.some(data)
         assert process is not None
-        self.world.kill(process, skew=skew, rolling=rolling, fate=fate)
+        self.world.kill(process, skew=skew, rolling=rolling, guessing=guessing, fate=fate)
 
     @invariant()
     def what_is_free_is_the_limit_without_what_is_held_and_spent(self) -> None:
@@ -178,7 +202,8 @@ def one_step(world: World, dice: random.Random) -> str:
         more = (dice.randint(0, 60), dice.randint(0, 60))
         may += [("settle", lambda: world.settle(process, call, part_of(call, dice.choice(SHARES))))] * 2
         if not flying:
-            may.append(("top up", lambda: world.top_up(process, call, more)))
+            guess = dice.choice([None, (dice.randint(0, 60), dice.randint(0, 60))])
+            may.append(("top up", lambda: world.top_up(process, call, more, guess)))
         if dice.random() < 0.1:
             may.append(("overrun", lambda: world.settle(process, call, (9 + more[0], 9 + more[1]))))
     if waiting:
@@ -195,7 +220,11 @@ def one_step(world: World, dice: random.Random) -> str:
         may.append(("late", lambda: world.come_late(dice.randrange(len(world.limbo)))))
     if dice.random() < 0.2:
         kill = lambda: world.kill(  # noqa: E731
-            process, skew=dice.choice(SKEWS), rolling=dice.random() < 0.5, fate=dice.choice(FATES)
+            process,
+            skew=dice.choice(SKEWS),
+            rolling=dice.random() < 0.5,
+            guessing=dice.random() < 0.5,
+            fate=dice.choice(FATES),
         )
         may.append(("kill", kill))
     word, act = dice.choice(may)
@@ -206,7 +235,8 @@ def one_step(world: World, dice: random.Random) -> str:
 def ask(world: World, process: Process, dice: random.Random) -> None:
     least = dice.randint(0, 10)
     costs = tuple(random_line(dice) for _ in range(dice.randint(1, 2)))
-    world.ask(process, dice.choice(ACCOUNTS), costs, (least, least + dice.randint(0, 10)), dice.choice(WAITS))
+    outputs, guesses = (least, least + dice.randint(0, 10)), tuple(random_line(dice) for _ in range(dice.randint(0, 2)))
+    world.ask(process, dice.choice(ACCOUNTS), costs, outputs, dice.choice(WAITS), likely=guesses)
 
 
 @pytest.mark.slow

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.policy.holds import Amount, Line
-from penstock.policy.meter import Meter
+from penstock.policy.meter import Meter, StreamedText
 from penstock.policy.money import cost
 from penstock.types import Price, Usage
 
@@ -58,3 +60,56 @@ def test_one_token_beyond_the_hold_is_enough_once_it_is_known(bound: int, output
     meter = held(bound, output)
     assert meter.is_over(0, Usage(input_tokens=bound, output_tokens=output + more))
     assert meter.is_over(16 * (output + more), None)
+
+
+tokens_of: list[Callable[[str], int]] = [
+    lambda text: len(text.encode()),
+    lambda text: -(-len(text.encode()) // 4),
+    lambda text: len(text.split()),
+    lambda text: len(text.encode()) // 16,
+]
+pieces = st.lists(st.tuples(st.sampled_from(["text", "thinking"]), st.text("ab é\U0001f600", max_size=12)), max_size=60)
+
+
+@given(count=st.sampled_from(tokens_of), said=pieces, most=st.integers(0, 60))
+def test_counted_seldom_it_says_the_same_as_counted_each_time(
+    count: Callable[[str], int], said: list[tuple[str, str]], most: int
+) -> None:
+    stream = StreamedText(count, most)
+    parts: dict[str, str] = {}
+    for part, text in said:
+        stream.add(part, text, len(text.encode()))
+        parts[part] = parts.get(part, "") + text
+        assert stream.is_over() == (sum(map(count, parts.values())) > most)
+    assert stream.tokens() == sum(map(count, parts.values()))
+
+
+def test_a_stream_far_from_its_hold_is_never_counted_and_one_that_nears_it_a_few_times() -> None:
+    counted: list[int] = []
+
+    def by_fours(text: str) -> int:
+        counted.append(len(text))
+        return -(-len(text) // 4)
+
+    stream = StreamedText(by_fours, 8_192)
+    for _ in range(8_192):
+        stream.add("text", "a", 1)
+        assert not stream.is_over()
+    assert counted == []
+    for _ in range(3 * 8_192):
+        stream.add("text", "a", 1)
+        assert not stream.is_over()
+    assert len(counted) < 40
+    stream.add("text", "a", 1)
+    assert stream.is_over()
+
+
+def test_where_the_tokenizer_breaks_only_bytes_and_reports_count() -> None:
+    stream = StreamedText(lambda _: None, 1)
+    stream.add("text", "far too long", 12)
+    assert not stream.is_over()
+    assert stream.tokens() is None
+
+
+def test_without_a_tokenizer_there_is_nothing_to_count_with() -> None:
+    assert held(100, 10).text() is None

@@ -132,9 +132,73 @@ def test_an_attempt_that_lost_to_a_faster_one_is_one_of_those_allowed_and_nothin
     assert walk.next(0.0) == Stop("spent")
 
 
+def test_a_target_that_was_overtaken_does_not_keep_the_turn_that_it_had() -> None:
+    walk = cascade(*TWO)
+    fail(walk, 0, "reused_connection_closed")
+    assert walk.next(0.0) == Try(0)
+    walk.overtaken(0)
+    assert walk.next(0.0) == Try(1)
+
+
 def test_a_server_that_forbids_retries_is_left_at_once() -> None:
     walk = cascade(*TWO)
     walk.failed(0, "server_error", now=0.0, jitter=0.0, should_retry=False)
+    assert walk.next(0.0) == Try(1)
+
+
+def spread(target: str, attempts: int, share: float = 4, provider: str = "p") -> Stage:
+    return Stage(target, attempts, None, provider, share, share)
+
+
+@pytest.mark.parametrize("kind", ["server_error", "overloaded", "connect", "connection_lost"])
+def test_a_call_that_failed_as_often_as_one_call_should_goes_to_others_first_and_then_comes_back(kind: str) -> None:
+    walk = cascade(spread("a", 7), Stage("b", 2, None, "q"))
+    seen: list[int] = []
+    while isinstance(step := walk.next(0.0), Try):
+        seen.append(step.stage)
+        fail(walk, step.stage, kind)
+    assert seen == [0, 0, 0, 0, 1, 1, 0, 0, 0]
+    assert step == Stop("spent")
+
+
+def test_nobody_waits_for_another_target_because_of_that() -> None:
+    walk = cascade(spread("a", 7), Stage("b", 2, None, "q"))
+    for _ in range(4):
+        fail(walk, 0, "server_error")
+    assert walk.next(0.0, {1: 3.0}) == Try(0)
+    fail(walk, 0, "server_error", jitter=0.5)
+    assert walk.next(0.0, {1: 3.0}) == Wait(3.0, 1)
+    assert walk.next(0.0, {1: 9.0}) == Wait(4.0, 0)
+    assert walk.next(0.0, opened={1: math.inf}) == Wait(4.0, 0)
+
+
+def test_stages_of_one_target_have_one_share_between_them_and_those_of_one_provider_where_it_is_the_provider() -> None:
+    walk = cascade(spread("a", 3), spread("a", 3), spread("b", 3), Stage("c", 1, None, "q"))
+    for _ in range(3):
+        fail(walk, 0, "server_error")
+    fail(walk, 1, "server_error")
+    assert walk.next(0.0) == Try(2)
+    fail(walk, 2, "connect")
+    assert walk.next(0.0) == Try(2), "of its provider there was but one failure so far"
+    walk = cascade(spread("a", 3), spread("b", 3), Stage("c", 1, None, "q"))
+    for stage in (0, 0, 0, 1):
+        assert walk.next(0.0) == Try(stage)
+        fail(walk, stage, "connect")
+    assert walk.next(0.0) == Try(2)
+
+
+def test_what_no_breaker_counts_is_no_part_of_that_share() -> None:
+    walk = cascade(spread("a", 9), Stage("b", 1, None, "q"))
+    for _ in range(8):
+        fail(walk, 0, "rate_limited")
+        assert walk.next(0.0) == Try(0)
+
+
+def test_a_kept_connection_that_had_been_closed_is_part_of_it_where_the_fresh_one_fails_too() -> None:
+    walk = cascade(spread("a", 9), Stage("b", 1, None, "q"))
+    for kind in ("reused_connection_closed", "connection_lost", "connection_lost", "connection_lost"):
+        assert walk.next(0.0) == Try(0)
+        fail(walk, 0, kind)
     assert walk.next(0.0) == Try(1)
 
 
@@ -166,6 +230,8 @@ def test_what_the_request_is_to_blame_for_never_counts_against_a_target() -> Non
 GOES_NOWHERE = {"invalid_request", "content_filtered", "refused", "budget_cut"}
 NOT_HERE_AGAIN = {"quota_exhausted", "authentication", "permission_denied", "model_not_found", "unsendable", "codec"}
 AGAIN = {"server_error", "overloaded", "connect", "connection_lost", "rate_limited"}
+COUNTED = TIMED_OUT | {"server_error", "overloaded", "connect", "connection_lost", "malformed"}
+OF_THE_PROVIDER = {"connect", "connection_lost", "connect_timeout"}
 KINDS = sorted(GOES_NOWHERE | NOT_HERE_AGAIN | TIMED_OUT | AGAIN | {"malformed", "context_length"})
 
 
@@ -173,17 +239,31 @@ class Walk(RuleBasedStateMachine):
     """Follows whatever the cascade says, fails whatever it tries."""
 
     @initialize(
-        attempts=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+        attempts=st.lists(st.integers(1, 6), min_size=1, max_size=4),
         windows=st.lists(st.sampled_from([None, 8_000, 128_000]), min_size=4, max_size=4),
+        names=st.lists(st.sampled_from(["p/a", "p/b", "q/c", "q/d"]), min_size=4, max_size=4),
+        shares=st.tuples(*[st.sampled_from([1.0, 2.0, 3.0, math.inf])] * 2),
         deadline=st.floats(1.0, 100.0),
     )
-    def start(self, attempts: list[int], windows: list[int | None], deadline: float) -> None:
-        self.stages = [Stage(str(n), tries, windows[n]) for n, tries in enumerate(attempts)]
+    def start(
+        self,
+        attempts: list[int],
+        windows: list[int | None],
+        names: list[str],
+        shares: tuple[float, float],
+        deadline: float,
+    ) -> None:
+        self.shares = shares
+        self.stages = [Stage(names[n], tries, windows[n], names[n][0], *shares) for n, tries in enumerate(attempts)]
         self.deadline = deadline
         self.walk = Cascade(self.stages, deadline=deadline)
         self.now = 0.0
         self.failures: list[tuple[int, str]] = []
         self.not_before: dict[int, float] = {}
+        self.rested: dict[int, float] = {}
+        self.hung_up: list[int] = []
+        self.failed_then: dict[int, int] = {}
+        self.doubled: list[tuple[int, str]] = []
         self.unavailable: dict[int, float] = {}
         self.step: Step = self.walk.next(self.now)
 
@@ -198,20 +278,40 @@ class Walk(RuleBasedStateMachine):
         return all(small is not None and window is not None and window > small for small in too_long)
 
     @precondition(lambda self: isinstance(self.step, Try))
-    @rule(kind=st.sampled_from(KINDS), hint=st.one_of(st.none(), st.floats(0.0, 30.0)), jitter=st.floats(0.0, 1.0))
+    @rule(
+        kind=st.sampled_from([*KINDS, *sorted(AGAIN) * 4]),
+        hint=st.one_of(st.none(), st.floats(0.0, 30.0)),
+        jitter=st.floats(0.0, 1.0),
+    )
     def the_attempt_fails(self, kind: str, hint: float | None, jitter: float) -> None:
         assert isinstance(self.step, Try)
         stage = self.step.stage
         self.walk.failed(stage, kind, now=self.now, jitter=jitter, retry_after=hint)
         self.failures.append((stage, kind))
+        if stage in self.hung_up and not any(at == stage for at, _ in self.failures[self.failed_then[stage] : -1]):
+            self.doubled.append((stage, kind))
         self.not_before[stage] = max(self.not_before.get(stage, 0.0), self.now + (hint or 0.0))
+        tries = sum(at == stage for at, _ in self.failures)
+        pause = max(hint or 0.0, jitter * min(8.0, 2.0 ** (tries - 2)))
+        self.rested[stage] = max(self.rested.get(stage, 0.0), self.now + pause)
         self.step = self.walk.next(self.now, self.unavailable)
+
+    @precondition(lambda self: isinstance(self.step, Try))
+    @rule()
+    def a_kept_connection_had_been_closed(self) -> None:
+        assert isinstance(self.step, Try)
+        stage = self.step.stage
+        if stage not in self.hung_up:
+            assert not self.walk.failed(stage, "reused_connection_closed", now=self.now, jitter=1.0)
+            self.hung_up.append(stage)
+            self.failed_then[stage] = len(self.failures)
+            self.step = self.walk.next(self.now, self.unavailable)
 
     @rule(stage=st.integers(0, 3), silent=st.booleans())
     def an_attempt_loses_to_a_faster_one(self, stage: int, silent: bool) -> None:  # noqa: FBT001 - drawn
         if stage < len(self.stages) and self.may_try(stage):
             (self.walk.overtaken if silent else self.walk.lost)(stage)
-            self.failures.append((stage, "first_token_timeout" if silent else "lost"))
+            self.failures.append((stage, "overtaken" if silent else "lost"))
             self.step = self.walk.next(self.now, self.unavailable)
 
     @precondition(lambda self: isinstance(self.step, Wait))
@@ -246,13 +346,33 @@ class Walk(RuleBasedStateMachine):
     def a_target_that_timed_out_comes_last(self) -> None:
         if not isinstance(self.step, Try) or not self.failures or self.failures[-1][0] == self.step.stage:
             return
-        timed_out = {at for at, kind in self.failures if kind in TIMED_OUT}
+        timed_out = self.kept_it_waiting()
         if self.step.stage not in timed_out:
             return
         others = [at for at in range(len(self.stages)) if at not in timed_out and self.may_try(at)]
-        ready = {at: max(self.not_before.get(at, 0.0), self.unavailable.get(at, 0.0)) for at in others}
+        ready = {at: max(self.rested.get(at, 0.0), self.unavailable.get(at, 0.0)) for at in others}
         assert all(at > self.now for at in ready.values()), "another target could have gone now"
         assert math.inf not in ready.values()
+
+    def kept_it_waiting(self) -> set[int]:
+        return {at for at, kind in self.failures if kind in TIMED_OUT | {"overtaken"}}
+
+    def had_its_share(self, stage: int) -> bool:
+        of_target, of_provider = self.shares
+        counted = [(self.stages[at], kind) for at, kind in [*self.failures, *self.doubled] if kind in COUNTED]
+        mine = self.stages[stage]
+        against_target = sum(other.target == mine.target for other, _ in counted)
+        against_provider = sum(other.provider == mine.provider and kind in OF_THE_PROVIDER for other, kind in counted)
+        return against_target >= of_target or against_provider >= of_provider
+
+    @invariant()
+    def whoever_failed_as_often_as_one_call_should_lets_others_go_first(self) -> None:
+        if not isinstance(self.step, Try) or not self.had_its_share(self.step.stage):
+            return
+        for at in range(len(self.stages)):
+            if self.may_try(at) and not self.had_its_share(at) and at not in self.kept_it_waiting():
+                ready = max(self.rested.get(at, 0.0), self.unavailable.get(at, 0.0))
+                assert ready > self.now, "another target could have gone now"
 
 
 TestWalk = Walk.TestCase

@@ -8,6 +8,7 @@ from typing import Protocol
 import httpx
 
 from penstock._transport.connection import Connection
+from penstock._transport.failures import BrokenHttp
 
 __all__ = ["Body"]
 
@@ -59,7 +60,7 @@ class Body(httpx.AsyncByteStream):
     def _counted(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
-            raise httpx.RemoteProtocolError("the response is larger than is allowed")
+            raise BrokenHttp("the response is larger than is allowed")
         return data
 
     def _end(self, *, reusable: bool) -> None:

@@ -12,7 +12,7 @@ import httpx
 import trio
 
 from penstock._transport.conversation import Conversation
-from penstock._transport.failures import ReusedConnectionClosed
+from penstock._transport.failures import PeerClosed, ReusedConnectionClosed
 from penstock._transport.plain import Head
 from penstock._transport.timeouts import Timeouts
 from penstock._transport.wire import MAX_READ, Wire
@@ -147,7 +147,7 @@ class Connection:
         except trio.ClosedResourceError as error:
             raise httpx.ReadError("the transport was closed") from error
         if not data and self._http.is_unanswered:
-            raise self._lost(httpx.RemoteProtocolError("server closed connection before it answered"))
+            raise self._lost(PeerClosed("server closed connection before it answered"))
         self._heard = self._heard or bool(data)
         self._http.receive(bytes(data))
 

@@ -9,11 +9,13 @@ into them.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import attrs
 import h11
 import httpx
 
-from penstock._transport.failures import sentence
+from penstock._transport.failures import BrokenHttp, HeadCutOff, PeerClosed, sentence
 from penstock._transport.plain import CHUNKED, Head, plain_head, plain_request
 from penstock._transport.whole_chunks import WholeChunks
 
@@ -25,6 +27,7 @@ _NOT_SENT = frozenset({b"expect", b"upgrade"})
 """A wait for `100 Continue` costs a round trip, and servers that ignore it cost a timeout; and nothing is upgraded."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 """Without either of them a body ends with the connection."""
+_Pause: TypeAlias = h11.NEED_DATA | h11.PAUSED
 _THE_END = h11.EndOfMessage()
 _LAST_CHUNK = b"0\r\n\r\n"
 _ANY_REQUEST = h11.Request(method="POST", target="/", headers=[("host", "any")])
@@ -60,7 +63,8 @@ class Conversation:
         self._has_head = False
         self._ended = False
         self._is_closed = False
-        """The peer has closed its side, and h11 was not there to be told."""
+        """The peer has closed its side. h11 is told so once it has read all that came before: what it says then is of
+        the end, and what it said until then is not."""
         self._buffer = b""
         """What came while h11 was not there to be given it."""
         self._length = self._missing = 0
@@ -98,13 +102,13 @@ class Conversation:
 
     def receive(self, data: bytes) -> None:
         """What a read has brought. Empty: the peer has closed its side."""
+        self._is_closed = not data
         if self._chunks is not None:
             self._receive_chunks(self._chunks, data)
-        elif self._http is not None:
-            self._http.receive_data(data)
-        else:
+        elif self._http is None:
             self._buffer += data
-            self._is_closed = not data
+        elif data:
+            self._http.receive_data(data)
 
     def head(self) -> Head | None:
         """The head of the final response; None: more of it has to come. Raises httpx.RemoteProtocolError."""
@@ -156,7 +160,7 @@ class Conversation:
 
     def end(self) -> bool:
         """Whether another exchange may follow: both sides are done, willing, and nothing is left unread."""
-        if not self._ended or self._buffer:
+        if not self._ended or self._buffer or self._is_closed:
             return False
         if (http := self._http) is not None:
             done = http.our_state is h11.DONE and http.their_state is h11.DONE
@@ -171,9 +175,8 @@ class Conversation:
         if self._asked is not None:
             _told(http, self._asked)
             self._asked = None
-        http.receive_data(data)
-        if data and self._is_closed:
-            http.receive_data(b"")
+        if data:
+            http.receive_data(data)
         return http
 
     def _judge_of_chunks(self) -> h11.Connection:
@@ -188,7 +191,7 @@ class Conversation:
 
     def _head_by_h11(self, http: h11.Connection) -> Head | None:
         while True:
-            match _next_event(http):
+            match self._next_event(http, HeadCutOff):
                 case h11.Response() as response:
                     self._has_head = self._is_h11_ahead = True
                     headers = response.headers.raw_items()
@@ -200,11 +203,11 @@ class Conversation:
                 case h11.InformationalResponse():
                     self._informational += 1
                     if self._informational > MAX_INFORMATIONAL:
-                        raise httpx.RemoteProtocolError(f"more than {MAX_INFORMATIONAL} informational responses")
+                        raise BrokenHttp(f"more than {MAX_INFORMATIONAL} informational responses")
                 case h11.NEED_DATA:
                     return None
                 case _:
-                    raise httpx.RemoteProtocolError("the server changed the protocol, which nobody had asked for")
+                    raise BrokenHttp("the server changed the protocol, which nobody had asked for")
 
     def _receive_chunks(self, chunks: WholeChunks, data: bytes) -> None:
         """To h11 what is for h11."""
@@ -217,7 +220,6 @@ class Conversation:
             if self._rest:
                 http.receive_data(self._rest)
                 self._rest = b""
-            http.receive_data(b"")
 
     def _plain_body(self) -> bytes:
         data = self._buffer[: self._missing]
@@ -225,7 +227,7 @@ class Conversation:
         self._missing -= len(data)
         self._ended = not self._missing
         if self._is_closed and not self._ended:
-            self._failure = httpx.RemoteProtocolError(
+            self._failure = PeerClosed(
                 "peer closed connection without sending complete message body "
                 f"(received {self._length - self._missing} bytes, expected {self._length})"
             )
@@ -233,9 +235,17 @@ class Conversation:
                 raise self._failure
         return data
 
+    def _next_event(self, http: h11.Connection, cut: type[PeerClosed]) -> h11.Event | type[_Pause]:
+        """Raises BrokenHttp, or `cut` where the peer has closed too early."""
+        event = _event(http, BrokenHttp)
+        if event is not h11.NEED_DATA or not self._is_closed:
+            return event
+        http.receive_data(b"")
+        return _event(http, cut)
+
     def _read_from_h11(self, pieces: list[bytes]) -> None:
         http = self._judge_of_chunks()
-        while isinstance(event := _next_event(http), h11.Data):
+        while isinstance(event := self._next_event(http, PeerClosed), h11.Data):
             pieces.append(event.data)
         self._ended = isinstance(event, h11.EndOfMessage)
 
@@ -253,9 +263,9 @@ def _told(http: h11.Connection, asked: _Asked) -> list[bytes]:
     raise httpx.LocalProtocolError(f"the request cannot be said in HTTP/1.1: {problem}")
 
 
-def _next_event(http: h11.Connection) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+def _event(http: h11.Connection, failure: type[httpx.RemoteProtocolError]) -> h11.Event | type[_Pause]:
     try:
         return http.next_event()
     except h11.RemoteProtocolError as error:
         problem = sentence(error)
-    raise httpx.RemoteProtocolError(problem)
+    raise failure(problem)

@@ -6,10 +6,22 @@ import re
 
 import httpx
 
-__all__ = ["ReusedConnectionClosed", "sentence"]
+__all__ = ["BrokenHttp", "HeadCutOff", "PeerClosed", "ReusedConnectionClosed", "sentence"]
 
 
-class ReusedConnectionClosed(httpx.RemoteProtocolError):
+class BrokenHttp(httpx.RemoteProtocolError):
+    """What came is not HTTP/1.1, or more of it than is allowed."""
+
+
+class PeerClosed(httpx.RemoteProtocolError):
+    """The server closed its side before the response had come whole."""
+
+
+class HeadCutOff(PeerClosed):
+    """Something came, but no whole head: servers of other protocols do that."""
+
+
+class ReusedConnectionClosed(PeerClosed):
     """A connection that had served an exchange before was closed before any byte of this response.
 
     The server closed it while it was idle; the request was most probably never read. Worth one more try at once.

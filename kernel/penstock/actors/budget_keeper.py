@@ -70,6 +70,7 @@ class _Reserve(Request[Decision], frozen=True):
     hold_id: str
     account: str
     lines: tuple[Line, ...]
+    likely: tuple[Line, ...]
     min_output: int
     max_output: int
     wait: float
@@ -78,6 +79,7 @@ class _Reserve(Request[Decision], frozen=True):
 class _TopUp(Request[Decision], frozen=True):
     hold_id: str
     more: Amount
+    likely: Amount | None
 
 
 class _Settle(Struct, frozen=True):
@@ -148,16 +150,18 @@ class BudgetKeeper(Actor):
                 assert envelope.reply is not None
                 wait_until = now + message.wait if message.wait > 0 else None
                 outputs = (message.min_output, message.max_output)
-                ask = HoldAsk.checked(message.hold_id, message.account, message.lines, outputs, wait_until)
+                ask = HoldAsk.checked(
+                    message.hold_id, message.account, message.lines, outputs, wait_until, likely=message.likely
+                )
                 self._queue.ask(ask)
                 self._asking[message.hold_id] = envelope.reply
             case _Settle(hold_id=hold_id):
                 self._asking.pop(hold_id, None)
                 if self._queue.knows(hold_id):
                     self._queue.settle(hold_id, message.charged, estimated=message.estimated, spent=message.spent)
-            case _TopUp(hold_id=hold_id, more=more):
+            case _TopUp(hold_id=hold_id, more=more, likely=likely):
                 assert envelope.reply is not None
-                if self._queue.top_up(hold_id, more):
+                if self._queue.top_up(hold_id, more, likely):
                     self._asking[hold_id] = envelope.reply
                 else:
                     envelope.reply.answer(Refused(hold_id, "", "", more, None, "settled"))
@@ -297,18 +301,31 @@ class BudgetRef:
         wait: float,
         deadline: float,
         context: object = None,
+        likely: Sequence[Line] = (),
     ) -> Granted | Refused:
         """Holds the dearest of `lines`, over all ancestors at once, or says which limit refuses.
 
+        Windows by estimate hold the dearest of `likely` instead, at the same output; without it, that of `lines`.
         Waits up to `wait` seconds for other holds to settle where that would make room. Whatever comes of it, `settle`
         is owed. Raises LedgerUnavailableError where the store does not answer.
         """
-        message = _Reserve(hold_id, account, tuple(lines), min_output, max_output, wait)
+        message = _Reserve(hold_id, account, tuple(lines), tuple(likely), min_output, max_output, wait)
         return await self._address.ask(message, owes=hold_id, deadline=deadline, context=context)
 
-    async def top_up(self, hold_id: str, more: Amount, *, deadline: float, context: object = None) -> Granted | Refused:
-        """More for a hold that is not enough. Owes nothing of its own. Raises as `reserve` does."""
-        message = _TopUp(hold_id, more)
+    async def top_up(
+        self,
+        hold_id: str,
+        more: Amount,
+        *,
+        deadline: float,
+        context: object = None,
+        likely: Amount | None = None,
+    ) -> Granted | Refused:
+        """More for a hold that is not enough. Owes nothing of its own. Raises as `reserve` does.
+
+        `likely` is what counts in windows by estimate; None: as `more`.
+        """
+        message = _TopUp(hold_id, more, likely)
         return await self._address.ask(message, rides_on=hold_id, deadline=deadline, context=context)
 
     def settle(self, hold_id: str, charged: Amount, *, estimated: bool, spent: Sequence[Spent] = ()) -> None:
@@ -352,6 +369,7 @@ class BudgetRef:
         max_output: int,
         now: float,
         rows: Sequence[WindowRow] | None = None,
+        likely: Sequence[Line] = (),
     ) -> Granted | tuple[Refused, ...] | None:
         """What a reserve of the same would come to at `now`: everything in its way, even where it would only wait.
 
@@ -370,10 +388,11 @@ class BudgetRef:
             min_output=min_output,
             max_output=max_output,
             lease=self._timeout,
+            likely=tuple(likely),
         )
         answer = foresee_hold(step, known, now)
         if isinstance(answer, Held):
-            return Granted("", answer.output_tokens, answer.amount)
+            return Granted("", answer.output_tokens, answer.amount, answer.likely)
         assert isinstance(answer, Lacking)  # nobody has settled it, and its windows are those of now
         return refusals(answer, own)
 

@@ -192,8 +192,7 @@ def _warnings(config: Config, prices: dict[str, Price | None]) -> Iterator[str]:
             f"no price is known for {', '.join(unpriced)}: calls that {', '.join(money)} pays for will not go there"
             " (give the target a price, or set budget.on_unknown_price)"
         )
-    if (gives_up := config.budget.gives_up) is not None:
-        yield gives_up
+    yield from config.budget.gives_up
     if config.ledger.store == "memory" and any(
         limit.per in (Per.DAY, Per.MONTH) for spec in config.budget.accounts for limit in spec.limits
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from penstock._response import Attempt, Usage
@@ -82,7 +82,11 @@ class RejectedError(CallError):
 
 
 class BudgetExceededError(RejectedError):
-    """A limit of ours, not the provider's. Names the account, what is missing and when the window refills."""
+    """A limit of ours, not the provider's. Names the account, what is missing and when the window refills.
+
+    `basis` says by what it was judged: the most that the request can come to ("bound"), or a guess ("estimate"); and
+    `missing_..._otherwise` what would be missing by the other: 0 in both units where it would fit.
+    """
 
     kind = "budget_exceeded"
     says = "a budget limit of this process does not allow the call"
@@ -96,6 +100,9 @@ class BudgetExceededError(RejectedError):
         missing_tokens: int = 0,
         missing_nano_usd: int = 0,
         refills_at: float | None = None,
+        basis: Literal["bound", "estimate"] = "bound",
+        missing_tokens_otherwise: int = 0,
+        missing_nano_usd_otherwise: int = 0,
         **told: Unpack[Told],
     ) -> None:
         super().__init__(message, **told)
@@ -107,6 +114,9 @@ class BudgetExceededError(RejectedError):
         self.missing_nano_usd = missing_nano_usd
         self.refills_at = refills_at
         """When what is missing is there again, if nothing else is spent (Unix time); None: not known, or never."""
+        self.basis: Literal["bound", "estimate"] = basis
+        self.missing_tokens_otherwise = missing_tokens_otherwise
+        self.missing_nano_usd_otherwise = missing_nano_usd_otherwise
 
 
 class CircuitOpenError(RejectedError):

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TypeAlias
 
 import attrs
 
-from penstock.policy.accounts import AccountSpec, AccountTree, Degrade, Limit, Shape, describe_limit, path_and_parents
+from penstock.policy.accounts import (
+    AccountSpec,
+    AccountTree,
+    Degrade,
+    Shape,
+    Shares,
+    describe_limit,
+    path_and_parents,
+)
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import WindowRow, WindowUse
 from penstock.policy.window import Per, bucket_at, rolling_period, window_at
@@ -30,8 +37,25 @@ ROLLING = "rolling"
 MOST_PATHS = 4_096
 """Names of accounts come from callers: beyond so many all are worked out anew."""
 
-_Figures: TypeAlias = tuple[int | None, int | None]
-"""A limit in tokens and one in nano-USD."""
+
+@attrs.frozen
+class _Figure:
+    """One limit of a window, in one unit."""
+
+    most: int
+    soft: Shares
+
+
+@attrs.frozen
+class _Figures:
+    """What limits one window."""
+
+    tokens: _Figure | None = None
+    nano_usd: _Figure | None = None
+    by_estimate: bool = False
+
+
+_UNLIMITED = _Figures()
 
 
 def window_key(account: str, shape: Shape) -> str:
@@ -70,6 +94,8 @@ class WindowSnapshot:
     free_nano_usd: int | None
     ends_at: float | None
     """When the calendar window ends, or the next charge leaves the rolling one; None where there is none yet."""
+    by_estimate: bool = False
+    """Holds count in it by what their calls most likely come to, so that its limit may be exceeded."""
 
 
 @attrs.frozen
@@ -88,8 +114,11 @@ class AccountWindow:
     shape: Shape
     limit_tokens: int | None
     limit_nano_usd: int | None
-    soft: float | None
+    soft_tokens: Shares = ()
+    soft_nano_usd: Shares = ()
     degrade: Degrade | None = None
+    by_estimate: bool = False
+    """Holds count in it by what they most likely come to."""
     key: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -100,18 +129,33 @@ class AccountWindow:
         """False where it only goes on counting, in case its limit comes back."""
         return self.limit_tokens is not None or self.limit_nano_usd is not None
 
+    @property
+    def soft(self) -> bool:
+        """True where somebody wants to be told of a share of a limit that is spent."""
+        return bool(self.soft_tokens or self.soft_nano_usd)
+
     def use(self, now: float) -> WindowUse:
         """How a step at `now` counts in it."""
-        return WindowUse(self.key, window_end(self.shape, now), self.shape[2], self.limit_tokens, self.limit_nano_usd)
+        end = window_end(self.shape, now)
+        return WindowUse(self.key, end, self.shape[2], self.limit_tokens, self.limit_nano_usd, self.by_estimate)
 
-    def exceeded(self, spent: Amount, share: float | None) -> dict[str, str]:
-        """The limits, in words, of which that share is spent, by unit."""
-        exceeded: dict[str, str] = {}
-        if _over(self.limit_tokens, spent.tokens, share):
-            exceeded["tokens"] = describe_limit(self.shape, tokens=self.limit_tokens)
-        if _over(self.limit_nano_usd, spent.nano_usd, share):
-            exceeded["usd"] = describe_limit(self.shape, nano_usd=self.limit_nano_usd)
-        return exceeded
+    def exceeded(self, spent: Amount, share: float) -> list[str]:
+        """The limits, in words, of which that share is spent."""
+        return [*self._reached(spent, (share,), (share,)).values()]
+
+    def softly_exceeded(self, spent: Amount) -> dict[tuple[str, float], str]:
+        """The limits, in words, of which a share is spent that somebody wants to be told of, by unit and share."""
+        return self._reached(spent, self.soft_tokens, self.soft_nano_usd)
+
+    def _reached(self, spent: Amount, of_tokens: Shares, of_nano_usd: Shares) -> dict[tuple[str, float], str]:
+        reached: dict[tuple[str, float], str] = {}
+        for share in of_tokens:
+            if _over(self.limit_tokens, spent.tokens, share):
+                reached["tokens", share] = describe_limit(self.shape, tokens=self.limit_tokens)
+        for share in of_nano_usd:
+            if _over(self.limit_nano_usd, spent.nano_usd, share):
+                reached["usd", share] = describe_limit(self.shape, nano_usd=self.limit_nano_usd)
+        return reached
 
     def snapshot(self, row: WindowRow | None) -> WindowSnapshot:
         """With what a store shows of it."""
@@ -131,6 +175,7 @@ class AccountWindow:
             free_tokens=None if tokens is None else tokens - row.held.tokens - row.spent.tokens,
             free_nano_usd=None if nano_usd is None else nano_usd - row.held.nano_usd - row.spent.nano_usd,
             ends_at=row.ends_at,
+            by_estimate=self.by_estimate,
         )
 
 
@@ -192,13 +237,10 @@ class AccountWindows:
     def own(self, account: str) -> tuple[AccountWindow, ...]:
         """The windows of that account alone."""
         spec = self.tree.spec_of(account)
-        limits = _window_limits(spec.limits if spec else ())
+        limits = _window_limits(spec)
         shapes = [*limits, *(shape for shape in self._retired.get(account, ()) if shape not in limits)]
-        soft = spec.soft if spec else None
         degrade = spec.degrade if spec else None
-        return tuple(
-            [AccountWindow(account, shape, *limits.get(shape, (None, None)), soft, degrade) for shape in shapes]
-        )
+        return tuple([_window(account, shape, limits.get(shape, _UNLIMITED), degrade) for shape in shapes])
 
     def known_keys(self) -> list[str]:
         """The windows of all accounts that are declared or were asked for, while they are remembered."""
@@ -226,8 +268,7 @@ class AccountWindows:
         known.update(dict.fromkeys(self.tree.declared))
         new: list[AccountWindow] = []
         for path in known:
-            spec = self.tree.spec_of(path)
-            limits = _window_limits(spec.limits if spec else ())
+            limits = _window_limits(self.tree.spec_of(path))
             retired = before.get(path, set[Shape]()) - limits.keys()
             if retired:
                 self._retired[path] = retired
@@ -262,13 +303,13 @@ class AccountWindows:
                 self._paths.clear()
             windows = [window for step in path_and_parents(account) for window in self.own(step)]
             limited = any(window.limited for window in windows)
-            tells = any((window.soft, window.degrade) != (None, None) for window in windows)
+            tells = any(window.soft or window.degrade is not None for window in windows)
             path = self._paths[account] = _Path(tuple(windows), limited, tells)
         return path
 
 
-def _over(limit: int | None, spent: int, share: float | None) -> bool:
-    return limit is not None and share is not None and spent > 0 and spent >= limit * share
+def _over(limit: int | None, spent: int, share: float) -> bool:
+    return limit is not None and spent > 0 and spent >= limit * share
 
 
 def _lasts(use: WindowUse) -> float:
@@ -276,15 +317,36 @@ def _lasts(use: WindowUse) -> float:
     return use.end - rolling_period(use.key.partition(":")[0]) if use.rolling else math.nextafter(use.end, -math.inf)
 
 
-def _window_limits(limits: Iterable[Limit]) -> dict[Shape, _Figures]:
+def _window(account: str, shape: Shape, limits: _Figures, degrade: Degrade | None) -> AccountWindow:
+    tokens, nano_usd = limits.tokens, limits.nano_usd
+    return AccountWindow(
+        account,
+        shape,
+        None if tokens is None else tokens.most,
+        None if nano_usd is None else nano_usd.most,
+        () if tokens is None else tokens.soft,
+        () if nano_usd is None else nano_usd.soft,
+        degrade,
+        limits.by_estimate,
+    )
+
+
+def _window_limits(spec: AccountSpec | None) -> dict[Shape, _Figures]:
     """The limits over windows; the smaller where two of them count over the same ones."""
     shapes: dict[Shape, _Figures] = {}
-    for limit in limits:
+    if spec is None:
+        return shapes
+    for limit in spec.limits:
         if limit.per is not Per.REQUEST:
-            tokens, nano_usd = shapes.get(limit.shape, (None, None))
-            shapes[limit.shape] = (_smaller(tokens, limit.tokens), _smaller(nano_usd, limit.nano_usd))
+            soft = spec.soft if limit.soft is None else limit.soft
+            known = shapes.get(limit.shape, _UNLIMITED)
+            tokens = _smaller(known.tokens, limit.tokens, soft)
+            nano_usd = _smaller(known.nano_usd, limit.nano_usd, soft)
+            shapes[limit.shape] = _Figures(tokens, nano_usd, spec.measure(limit) == "estimate")
     return shapes
 
 
-def _smaller(one: int | None, other: int | None) -> int | None:
-    return min((figure for figure in (one, other) if figure is not None), default=None)
+def _smaller(known: _Figure | None, most: int | None, soft: Shares) -> _Figure | None:
+    if most is None or (known is not None and known.most <= most):
+        return known
+    return _Figure(most, soft)

@@ -5,9 +5,9 @@ Not here: what is held and spent (budget).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 
@@ -21,7 +21,10 @@ __all__ = [
     "ChainTerms",
     "Degrade",
     "Limit",
+    "Measure",
     "Shape",
+    "Shares",
+    "UnknownUsage",
     "chain_terms",
     "check_path",
     "check_pattern",
@@ -40,6 +43,30 @@ DEFAULT_TENANT = "default"
 _MOST_CHAINS = 4_096
 
 
+Measure: TypeAlias = Literal["proof", "estimate"]
+"""By what a hold counts in a window: the most its call can come to, or what it most likely does."""
+UnknownUsage: TypeAlias = Literal["bound", "likely"]
+"""What is charged for an attempt whose usage nobody told: the most it can come to, or the best guess."""
+Shares: TypeAlias = tuple[float, ...]
+"""Parts of a limit, from the smallest: (0.5, 0.8)."""
+
+
+def _shares(told: float | Iterable[float] | None) -> Shares | None:
+    """One share, or several in any order."""
+    if told is None:
+        return None
+    return tuple(sorted(set(told))) if isinstance(told, Iterable) else (told,)
+
+
+def _own_shares(told: float | Iterable[float] | None) -> Shares:
+    return _shares(told) or ()
+
+
+def _check_shares(shares: Shares | None) -> None:
+    if not all(0 < share <= 1 for share in shares or ()):
+        raise ValueError("soft is a share of the limit: more than 0, at most 1")
+
+
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Limit:
     """An upper limit over one period. A figure that is None does not limit."""
@@ -51,6 +78,10 @@ class Limit:
     output_tokens: int | None = None
     timezone: str = "UTC"
     rolling: bool = False
+    bound: Measure | None = None
+    """None: that of its account. By "estimate" it may be exceeded: what calls cost beyond it is booked all the same."""
+    soft: Shares | None = attrs.field(default=None, converter=_shares)
+    """The shares of it whose spending is told as an event. None: those of its account. Empty: none at all."""
 
     def __attrs_post_init__(self) -> None:
         figures = (self.tokens, self.nano_usd, self.input_tokens, self.output_tokens)
@@ -60,6 +91,11 @@ class Limit:
             raise ValueError("a limit is not negative")
         if self.per is Per.REQUEST and self.rolling:
             raise ValueError("a limit per request does not roll")
+        if self.per is Per.REQUEST and self.soft is not None:
+            raise ValueError("nothing is spent of a limit per request: soft is for those of a period")
+        if self.per is Per.REQUEST and self.bound is not None:
+            raise ValueError("a limit per request is judged by the estimate: bound is for those of a period")
+        _check_shares(self.soft)
         if self.per is not Per.REQUEST and (self.input_tokens, self.output_tokens) != (None, None):
             raise ValueError("input_tokens and output_tokens are limited per request only")
         check_zone(self.timezone)
@@ -93,16 +129,32 @@ class AccountSpec:
 
     path: str
     limits: tuple[Limit, ...] = ()
-    soft: float | None = None
-    """The share of a window's limit whose spending is told as an event."""
+    bound: Measure = "proof"
+    """What holds count by in its windows, where a limit itself does not say."""
+    soft: Shares = attrs.field(default=(), converter=_own_shares)
+    """The shares of a window's limit whose spending is told as an event, where the limit itself names none."""
     tenant: str | None = None
     """The cache partition of the whole subtree. None: each account below has its own."""
     degrade: Degrade | None = None
+    unknown_usage: UnknownUsage | None = None
+    """For calls of the whole subtree, where no account further down says otherwise."""
 
     def __attrs_post_init__(self) -> None:
         check_pattern(self.path)
-        if self.soft is not None and not 0 < self.soft <= 1:
-            raise ValueError("soft is a share of the limit: more than 0, at most 1")
+        _check_shares(self.soft)
+        measures: dict[Shape, Measure] = {}
+        for limit in self.limits:
+            if limit.per is not Per.REQUEST and measures.setdefault(limit.shape, self.measure(limit)) != self.measure(
+                limit
+            ):
+                words = describe_limit(limit.shape, tokens=limit.tokens, nano_usd=limit.nano_usd)
+                raise ValueError(
+                    f"a hold counts in a window in one way: give {words} the same bound as the one beside it"
+                )
+
+    def measure(self, limit: Limit) -> Measure:
+        """What holds count by in the window of one of its limits."""
+        return self.bound if limit.bound is None else limit.bound
 
     def matches(self, path: str) -> bool:
         """True where this spec may speak for the account at `path`."""
@@ -175,6 +227,13 @@ class AccountTree:
             self._chains.clear()
         return self._chains.setdefault(account, tuple(spec for spec in specs if spec is not None))
 
+    def unknown_usage_of(self, account: str, default: UnknownUsage) -> UnknownUsage:
+        """What is charged to an account where usage was not told: as the nearest upward says, that does."""
+        for spec in reversed(self.chain(account)):
+            if spec.unknown_usage is not None:
+                return spec.unknown_usage
+        return default
+
     def tenant_of(self, account: str) -> str:
         """The cache partition: the nearest `tenant` upward, else the account itself; `default` without an account.
 
@@ -224,19 +283,28 @@ def chain_terms(chain: tuple[AccountSpec, ...]) -> ChainTerms:
 
 
 def check_request_limits(
-    chain: Sequence[AccountSpec], input_estimate: int, output: int, *, nano_usd: int | None = None, hold_id: str = ""
+    chain: Sequence[AccountSpec],
+    input_estimate: int,
+    output: int,
+    *,
+    nano_usd: int | None = None,
+    input_bound: int | None = None,
+    nano_usd_bound: int | None = None,
 ) -> Refused | None:
     """Judges one request by the limits per request on its path; None where it may go.
 
     `output` is what the request asks for at least, `nano_usd` the estimate of its cost, None where no price is known.
+    By the bounds of the two it is only told what they would have said; None: as the estimates.
     """
+    asked = input_estimate if input_bound is None else input_bound
+    dearest = nano_usd if nano_usd_bound is None else nano_usd_bound
     for spec in chain:
         for limit in spec.limits:
-            if limit.per is Per.REQUEST:
-                exceeded = _exceeded(limit, input_estimate, output, nano_usd)
-                if exceeded is not None:
-                    words, missing = exceeded
-                    return Refused(hold_id, spec.path, words, missing, None, "request", basis="estimate")
+            if limit.per is not Per.REQUEST:
+                continue
+            for words, missing in _exceeded(limit, input_estimate, output, nano_usd):
+                otherwise = dict(_exceeded(limit, asked, output, dearest)).get(words)
+                return Refused("", spec.path, words, missing, None, "request", basis="estimate", otherwise=otherwise)
     return None
 
 
@@ -273,17 +341,16 @@ def limits_in_words(limit: Limit) -> Iterator[str]:
         yield describe_limit(limit.shape, tokens=limit.output_tokens, kind="output ")
 
 
-def _exceeded(limit: Limit, asked: int, output: int, nano_usd: int | None) -> tuple[str, Amount] | None:
-    """The first figure of a limit per request that is exceeded, in words, and by how much."""
+def _exceeded(limit: Limit, asked: int, output: int, nano_usd: int | None) -> Iterator[tuple[str, Amount]]:
+    """The figures of a limit per request that are exceeded, in words, and by how much."""
     if limit.input_tokens is not None and asked > limit.input_tokens:
         words = describe_limit(limit.shape, tokens=limit.input_tokens, kind="input ")
-        return words, Amount(tokens=asked - limit.input_tokens)
+        yield words, Amount(tokens=asked - limit.input_tokens)
     if limit.output_tokens is not None and output > limit.output_tokens:
         words = describe_limit(limit.shape, tokens=limit.output_tokens, kind="output ")
-        return words, Amount(tokens=output - limit.output_tokens)
+        yield words, Amount(tokens=output - limit.output_tokens)
     if limit.tokens is not None and asked + output > limit.tokens:
-        return describe_limit(limit.shape, tokens=limit.tokens), Amount(tokens=asked + output - limit.tokens)
+        yield describe_limit(limit.shape, tokens=limit.tokens), Amount(tokens=asked + output - limit.tokens)
     if limit.nano_usd is not None and nano_usd is not None and nano_usd > limit.nano_usd:
         words = describe_limit(limit.shape, nano_usd=limit.nano_usd)
-        return words, Amount(nano_usd=nano_usd - limit.nano_usd)
-    return None
+        yield words, Amount(nano_usd=nano_usd - limit.nano_usd)

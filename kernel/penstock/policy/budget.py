@@ -99,15 +99,18 @@ class Ledger:
         max_output: int,
         now: float,
         wait_until: float | None,
+        likely: Sequence[Line] = (),
     ) -> Granted | Waiting | Refused:
         """Hold the dearest of the lines, with the largest output in the range that fits every window on the path.
+
+        In windows by estimate the dearest of `likely` is held, at the same output; without it, that of `lines`.
 
         Where the least of it fits only once others settle, it waits, behind those who came before; None does not wait.
         Where it could not fit with every hold released, it is refused at once. Idempotent by id.
         """
         check_time(now)
         waited = self._queue.is_waiting(hold_id)
-        self._queue.ask(HoldAsk.checked(hold_id, account, lines, (min_output, max_output), wait_until))
+        self._queue.ask(HoldAsk.checked(hold_id, account, lines, (min_output, max_output), wait_until, likely=likely))
         own: Decision | None = None
         for decision in self._run(now):
             if decision.hold_id == hold_id:
@@ -116,13 +119,14 @@ class Ledger:
                 self._decided.append(decision)  # whoever waited for it is told as well
         return own or Waiting(hold_id)
 
-    def top_up(self, hold_id: str, more: Amount, now: float) -> Granted | Refused:
+    def top_up(self, hold_id: str, more: Amount, now: float, *, likely: Amount | None = None) -> Granted | Refused:
         """Hold more for a call that runs, all or nothing. It does not wait, and goes before those who do.
 
-        What is added counts in the windows of now, the rest of the hold where it was reserved.
+        What is added counts in the windows of now, the rest of the hold where it was reserved. `likely` is what counts
+        in windows by estimate; None: as `more`.
         """
         check_time(now)
-        if self._queue.top_up(hold_id, more):
+        if self._queue.top_up(hold_id, more, likely):
             (decision,) = self._run(now, serve=False)
             return decision
         self._book.advance(now)

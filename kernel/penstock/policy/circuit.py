@@ -61,6 +61,21 @@ class BreakerSettings:
     probe_lease: float = attrs.field(default=660.0, validator=validators.gt(0))
     """A permit comes back by itself after this, if nothing else is said: longer than an attempt's default 600."""
 
+    @property
+    def calls_in_a_row(self) -> int:
+        """Of how many calls the failures in a row must be: whoever sets one failure means one, not one of two calls."""
+        return min(self.min_calls_in_a_row, self.failures_in_a_row)
+
+    @property
+    def share_of_a_call(self) -> float:
+        """Failures after which one call goes to other targets first: what it adds alone opens nothing.
+
+        So that `failures_in_a_row` of them are enough, whatever attempts a stage allows: the last of the calls that it
+        takes needs one. Infinite where one call's failures open the breaker, which sends it away by itself.
+        """
+        others = self.calls_in_a_row - 1
+        return max(1, (self.failures_in_a_row - 1) // others) if others else math.inf
+
 
 @attrs.frozen
 class ScopeHealth:
@@ -244,9 +259,7 @@ class Circuit:
         telling = counts.total >= settings.window_calls
         if news.failed:
             row = tally.row(settings.max_gap)
-            # Whoever sets one failure in a row means one, not one of two calls.
-            enough = min(settings.min_calls_in_a_row, settings.failures_in_a_row)
-            if row.failures >= settings.failures_in_a_row and row.calls >= enough:
+            if row.failures >= settings.failures_in_a_row and row.calls >= settings.calls_in_a_row:
                 return "failures_in_a_row"
             calls = tally.failing_calls(now, settings.window)
             if (

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import attrs
+import msgspec
 from msgspec import Struct
 
 from penstock.policy.account_windows import AccountWindow, AccountWindows
@@ -67,10 +68,19 @@ class HoldAsk(Struct, frozen=True):
     min_output: int
     max_output: int
     wait_until: float | None
+    likely: tuple[Line, ...] = ()
+    """What they most likely come to; empty: as `lines`."""
 
     @classmethod
     def checked(
-        cls, hold_id: str, account: str, lines: Sequence[Line], outputs: tuple[int, int], wait_until: float | None
+        cls,
+        hold_id: str,
+        account: str,
+        lines: Sequence[Line],
+        outputs: tuple[int, int],
+        wait_until: float | None,
+        *,
+        likely: Sequence[Line] = (),
     ) -> HoldAsk:
         """Raises ValueError where it makes no sense."""
         min_output, max_output = outputs
@@ -78,7 +88,7 @@ class HoldAsk(Struct, frozen=True):
             raise ValueError("a hold needs at least one line")
         if not 0 <= min_output <= max_output:
             raise ValueError(f"outputs from {min_output} to {max_output} are no range")
-        return cls(hold_id, account, tuple(lines), min_output, max_output, wait_until)
+        return cls(hold_id, account, tuple(lines), min_output, max_output, wait_until, tuple(likely))
 
     def may_wait(self, now: float) -> bool:
         """True while its wait is not over."""
@@ -93,6 +103,7 @@ class _Live:
     held: bool = False
     output_tokens: int = 0
     amount: Amount = NOTHING
+    likely: Amount | None = None
     top_ups: int = 0
     unheld: tuple[WindowUse, ...] = ()
     """It was let through without the store, and is to be charged in these windows."""
@@ -117,7 +128,8 @@ class HoldQueue:
         self._adopts: dict[str, Adopt] = {}
         self._again = False
         """Some who wait were asked about a window that was over."""
-        self._told: dict[str, frozenset[str]] = {}
+        self._told: dict[str, frozenset[tuple[str, float]]] = {}
+        """Of each window the shares, by unit, of which it was told that they are spent."""
         self._events: list[BudgetEvent] = []
         if adopts:
             # A store that lived on may have counted the same period otherwise: by another configuration.
@@ -132,14 +144,15 @@ class HoldQueue:
             self._asks[ask.hold_id] = ask
         self._live.setdefault(ask.hold_id, _Live(ask.account))
 
-    def top_up(self, hold_id: str, more: Amount) -> bool:
-        """More for a hold; False where this process holds none of that id."""
+    def top_up(self, hold_id: str, more: Amount, likely: Amount | None = None) -> bool:
+        """More for a hold; False where this process holds none of that id. `likely`: by estimate; None: as `more`."""
         check_amount(more)
+        check_amount(more if likely is None else likely)
         live = self._live.get(hold_id)
         if live is None or not (live.held or live.unheld):
             return False
         live.top_ups += 1
-        self._top_ups[hold_id] = TopUp(hold_id=hold_id, number=live.top_ups, windows=(), more=more)
+        self._top_ups[hold_id] = TopUp(hold_id=hold_id, number=live.top_ups, windows=(), more=more, likely=likely)
         return True
 
     def settle(
@@ -193,7 +206,7 @@ class HoldQueue:
                 steps.append(Renew(tuple(held), self._lease))
         for top_up in self._top_ups.values():
             windows = uses(self._live[top_up.hold_id].account, self.now)
-            steps.append(TopUp(hold_id=top_up.hold_id, number=top_up.number, windows=windows, more=top_up.more))
+            steps.append(msgspec.structs.replace(top_up, windows=windows))
         self._adopts, self._settles, self._top_ups = {}, {}, {}
         if serve:
             self._again = False
@@ -208,6 +221,7 @@ class HoldQueue:
                         max_output=ask.max_output,
                         lease=self._lease,
                         waits=ask.may_wait(now),
+                        likely=ask.likely,
                     )
                 )
         return steps
@@ -272,12 +286,18 @@ class HoldQueue:
         if isinstance(step, TopUp):
             live = self._live[step.hold_id]
             live.amount += step.more
-            return Granted(step.hold_id, live.output_tokens, live.amount)
-        amount = dearest(step.lines, step.max_output)
-        self._live[step.hold_id] = _Live(step.account, False, step.max_output, amount, unheld=step.windows)
+            if live.likely is not None:
+                live.likely += step.more if step.likely is None else step.likely
+            return Granted(step.hold_id, live.output_tokens, live.amount, live.likely)
+        amount, likely = dearest(step.lines, step.max_output), None
+        if any(use.by_estimate for use in step.windows):
+            likely = dearest(step.likely or step.lines, step.max_output)
+        self._live[step.hold_id] = _Live(
+            step.account, held=False, output_tokens=step.max_output, amount=amount, likely=likely, unheld=step.windows
+        )
         # The store may hold it all the same: it is renewed like the others, which does nothing where there is none.
         self._expect_renewal()
-        return Granted(step.hold_id, step.max_output, amount)
+        return Granted(step.hold_id, step.max_output, amount, likely)
 
     # What is known
 
@@ -342,12 +362,12 @@ class HoldQueue:
         if ask is None:
             return None  # it left meanwhile: its settle follows
         match answer:
-            case Held(output_tokens=output, amount=amount):
+            case Held(output_tokens=output, amount=amount, likely=likely):
                 self._leave(step.hold_id)
                 live = self._live[step.hold_id]
-                live.held, live.output_tokens, live.amount = True, output, amount
+                live.held, live.output_tokens, live.amount, live.likely = True, output, amount, likely
                 self._expect_renewal()
-                return Granted(step.hold_id, output, amount)
+                return Granted(step.hold_id, output, amount, likely)
             case Lacking() if answer.hopeless or not ask.may_wait(now):
                 self._leave(step.hold_id)
                 return _refused(step.hold_id, answer, self._by_key(step.account))
@@ -370,9 +390,9 @@ class HoldQueue:
         if live is None:
             return None
         match answer:
-            case Held(output_tokens=output, amount=amount):
-                live.amount = amount
-                return Granted(step.hold_id, output, amount)
+            case Held(output_tokens=output, amount=amount, likely=likely):
+                live.amount, live.likely = amount, likely
+                return Granted(step.hold_id, output, amount, likely)
             case Lacking():
                 return _refused(step.hold_id, answer, self._by_key(live.account))
             case Stale():
@@ -411,14 +431,14 @@ class HoldQueue:
             if window is None:
                 continue
             self._degrade(window, turn)
-            if window.soft is None:
+            if not window.soft:
                 continue
-            exceeded, before = window.exceeded(turn.after, window.soft), window.exceeded(turn.before, window.soft)
+            exceeded, before = window.softly_exceeded(turn.after), window.softly_exceeded(turn.before)
             told = self._told.pop(turn.key, frozenset())
-            for unit, words in exceeded.items():
+            for mark, words in exceeded.items():
                 # What fell below the share, in a new window or by a larger limit, is told again when it comes back.
-                if unit not in told or unit not in before:
-                    self._events.append(SoftLimitReached(window.account, words, turn.after, window.soft, turn.ends_at))
+                if mark not in told or mark not in before:
+                    self._events.append(SoftLimitReached(window.account, words, turn.after, mark[1], turn.ends_at))
             if exceeded:
                 if len(self._told) >= MOST_TOLD:
                     del self._told[next(iter(self._told))]
@@ -427,12 +447,12 @@ class HoldQueue:
     def _degrade(self, window: AccountWindow, turn: Turn) -> None:
         """From so much spent on, calls of the account go another way; told once, until less of it is."""
         degrade, degraded = window.degrade, self.windows.degraded
-        exceeded = window.exceeded(turn.after, degrade.at) if degrade else {}
+        exceeded = window.exceeded(turn.after, degrade.at) if degrade else []
         if degrade is None or not exceeded:
             degraded.pop(turn.key, None)
             return
         if degraded.get(turn.key, self.now) <= self.now:
-            words = " and ".join(exceeded.values())
+            words = " and ".join(exceeded)
             told = Degraded(window.account, words, turn.after, degrade.at, degrade.route, turn.ends_at)
             self._events.append(told)
             if len(degraded) >= MOST_TOLD:
@@ -457,12 +477,10 @@ def _refused(hold_id: str, lacking: Lacking, windows: dict[str, AccountWindow]) 
     spent = [(lack, lack.missing_of_spent) for lack in lacking.lacks if lack.missing_of_spent is not None]
     if spent:
         lack, missing = max(spent, key=lambda pair: math.inf if pair[0].refills_at is None else pair[0].refills_at)
-        account, words = _limit_of(lack, windows, missing)
-        return Refused(hold_id, account, words, missing, lack.refills_at, "exhausted", below_minimum=below)
+        return _refusal(hold_id, lack, windows, missing, "exhausted", below_minimum=below)
     if lacking.lacks:
         lack = lacking.lacks[0]
-        account, words = _limit_of(lack, windows, lack.missing)
-        return Refused(hold_id, account, words, lack.missing, None, "held", below_minimum=below)
+        return _refusal(hold_id, lack, windows, lack.missing, "held", below_minimum=below)
     window = windows.get(lacking.behind[0]) if lacking.behind else None
     words = describe_limit(window.shape, tokens=window.limit_tokens, nano_usd=window.limit_nano_usd) if window else ""
     return Refused(hold_id, window.account if window else "", words, NOTHING, None, "held", below_minimum=below)
@@ -474,11 +492,32 @@ def refusals(lacking: Lacking, windows: Iterable[AccountWindow]) -> tuple[Refuse
     found: list[Refused] = []
     for lack in lacking.lacks:
         missing = lack.missing_of_spent or lack.missing
-        account, words = _limit_of(lack, by_key, missing)
         reason: Literal["exhausted", "held"] = "held" if lack.missing_of_spent is None else "exhausted"
-        below = lacking.shortest_fits
-        found.append(Refused("", account, words, missing, lack.refills_at, reason, below_minimum=below))
+        found.append(_refusal("", lack, by_key, missing, reason, below_minimum=lacking.shortest_fits))
     return tuple(found)
+
+
+def _refusal(
+    hold_id: str,
+    lack: Lack,
+    windows: dict[str, AccountWindow],
+    missing: Amount,
+    reason: Literal["exhausted", "held"],
+    *,
+    below_minimum: bool,
+) -> Refused:
+    account, words = _limit_of(lack, windows, missing)
+    return Refused(
+        hold_id,
+        account,
+        words,
+        missing,
+        lack.refills_at,
+        reason,
+        below_minimum=below_minimum,
+        basis="estimate" if lack.by_estimate else "bound",
+        otherwise=lack.otherwise,
+    )
 
 
 def _limit_of(lack: Lack, windows: dict[str, AccountWindow], missing: Amount) -> tuple[str, str]:

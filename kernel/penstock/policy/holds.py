@@ -129,6 +129,9 @@ class Granted(Struct, frozen=True):
     hold_id: str
     output_tokens: int
     amount: Amount
+    """By the bound."""
+    likely: Amount | None = None
+    """What is held in windows by estimate; None where none of its windows is."""
 
 
 class Waiting(Struct, frozen=True):
@@ -155,6 +158,8 @@ class Refused:
     """True where an answer shorter than the smallest useful one would have fitted."""
     basis: Literal["bound", "estimate"] = "bound"
     """What was compared with the limit: the most the request can cost, or a guess."""
+    otherwise: Amount | None = None
+    """What would be missing by the other of the two; None: it would fit by that."""
 
     @property
     def says(self) -> str:
@@ -170,23 +175,36 @@ class Refused:
 
     @property
     def _shortfall(self) -> str:
-        short: list[str] = []
-        if self.missing.nano_usd > 0:
-            short.append(f"{usd_in_words(self.missing.nano_usd)} USD")
-        if self.missing.tokens > 0:
-            short.append(f"{self.missing.tokens} tokens")
+        short = _in_words(self.missing)
         if not short:
             return "is wanted by calls that came before"
         by = " and ".join(short)
+        smallest = ", even for the shortest useful answer" if self.below_minimum and self.reason != "held" else ""
+        measure = f"by the {self.basis} of the request{smallest}; {self._by_the_other}"
         if self.reason == "held":
-            return f"is held by calls in flight; {by} are missing"
-        smallest = ", even for the shortest useful answer" if self.below_minimum else ""
-        return f"is short by {by} (by the {self.basis} of the request{smallest})"
+            return f"is held by calls in flight; {by} are missing ({measure})"
+        return f"is short by {by} ({measure})"
+
+    @property
+    def _by_the_other(self) -> str:
+        other = "estimate" if self.basis == "bound" else "bound"
+        if self.otherwise is None:
+            return f"by the {other} it would fit"
+        by = " and ".join(_in_words(self.otherwise))
+        return f"by the {other}, too" if self.otherwise == self.missing else f"by the {other}, {by}"
+
+
+def _in_words(missing: Amount) -> list[str]:
+    money = [f"{usd_in_words(missing.nano_usd)} USD"] if missing.nano_usd > 0 else []
+    return money + ([f"{missing.tokens} tokens"] if missing.tokens > 0 else [])
 
 
 @attrs.frozen
 class SoftLimitReached:
-    """So much of a window's limit is spent as the account wants to be told of. Told once per window and unit."""
+    """So much of a window's limit is spent as the account wants to be told of.
+
+    Told once for each window, unit and share: by each process that charges something there, of what all have spent.
+    """
 
     account: str
     limit: str

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 
-from penstock.policy.holds import NOTHING, Amount, dearest, most_output
+from penstock.policy.holds import NOTHING, Amount, Line, dearest, most_output
 from penstock.policy.ledger_pages import Bucket, HoldPage, Pages, Part, WindowPage
-from penstock.policy.ledger_room import Room, free_nano_usd, free_tokens, lacks
+from penstock.policy.ledger_room import Room, fits, free_nano_usd, free_tokens, lacks
 from penstock.policy.ledger_steps import (
     Adopt,
     Answer,
@@ -104,7 +105,7 @@ class LedgerBook:
     def _reserve(self, step: Reserve, barred: set[str]) -> Held | Lacking | Known | Stale:
         hold = self.pages.hold(step.hold_id)
         if hold is not None:
-            return Held(hold.output_tokens, hold.amount)
+            return _held(hold)
         if self.pages.is_settled(step.hold_id):
             return KNOWN
         if not 0 <= step.min_output <= step.max_output:
@@ -112,49 +113,60 @@ class LedgerBook:
         if self._over(step.windows):
             return STALE
         uses = self._uses(step.windows)
-        least = dearest(step.lines, step.min_output)
-        lacking = lacks(uses, least)
+        least, guesses = dearest(step.lines, step.min_output), step.likely or step.lines
+        lacking = lacks(uses, least, partial(dearest, guesses, step.min_output))
         behind = tuple([use.use.key for use in uses if use.use.key in barred]) if barred else ()
         if lacking or behind:
             hopeless = Lacking(lacking).hopeless
             if step.waits and not hopeless:
                 barred.update(lack.key for lack in lacking)
-            shortest = dearest(step.lines, min(step.min_output, 1))
-            return Lacking(lacking, behind, not any(use.missing(shortest, but_holds=hopeless) for use in uses))
+            shortest = min(step.min_output, 1)
+            need, guess = dearest(step.lines, shortest), partial(dearest, guesses, shortest)
+            return Lacking(lacking, behind, fits(uses, need, guess, but_holds=hopeless))
+        guessing = [use for use in uses if use.by_estimate]
         output, amount = step.max_output, least
         if step.min_output < step.max_output:
-            output = most_output(step.lines, free_tokens(uses), free_nano_usd(uses), step.max_output)
+            output = _most_output(uses, guessing, step, guesses)
             amount = dearest(step.lines, output)
-        part = Part(amount, self._count(uses, amount))
-        page = HoldPage(step.hold_id, step.account, output, [part], self.now, self.now + step.lease)
+        parts = [Part(amount, self._count(uses, amount, by_estimate=False))]
+        if guessing:
+            likely = dearest(guesses, output)
+            parts.append(Part(likely, self._count(uses, likely, by_estimate=True), likely=True))
+        page = HoldPage(step.hold_id, step.account, output, parts, self.now, self.now + step.lease)
         self._remember(step.lease)
         self.pages.add_hold(page)
-        return Held(output, amount)
+        return _held(page)
 
     def _top_up(self, step: TopUp) -> Held | Lacking | Known | Stale:
-        check_amount(step.more)
+        likely = step.more if step.likely is None else step.likely
+        check_amount(step.more.at_most(likely))
         hold = self.pages.hold(step.hold_id)
         if hold is None:
             return KNOWN
         if step.number <= hold.top_ups:
-            return Held(hold.output_tokens, hold.amount)
+            return _held(hold)
         if self._over(step.windows):
             return STALE
-        uses = self._uses(step.windows)
-        lacking = lacks(uses, step.more)
+        uses = self._uses_of(hold, step.windows)
+        lacking = lacks(uses, step.more, lambda: likely)
         if lacking:
             return Lacking(lacking)
         if hold.lapsed:
             self._revive(hold)
         hold.top_ups = step.number
-        buckets = self._count(uses, step.more)
-        last = hold.parts[-1]
-        if last.buckets == buckets:
-            last.amount += step.more
-        else:
-            hold.parts.append(Part(step.more, buckets))
+        self._add(hold, Part(step.more, self._count(uses, step.more, by_estimate=False)))
+        if any(use.by_estimate for use in uses):
+            self._add(hold, Part(likely, self._count(uses, likely, by_estimate=True), likely=True))
         self.pages.touched_hold(hold)
-        return Held(hold.output_tokens, hold.amount)
+        return _held(hold)
+
+    @staticmethod
+    def _add(hold: HoldPage, part: Part) -> None:
+        last = next((known for known in reversed(hold.parts) if known.likely is part.likely), None)
+        if last is not None and last.buckets == part.buckets:
+            last.amount += part.amount
+        else:
+            hold.parts.append(part)
 
     def _settle(self, step: Settle) -> Charged | Known | Stale:
         check_amount(step.charged)
@@ -171,7 +183,7 @@ class LedgerBook:
             if hold.lapsed:
                 self._revive(hold)
         elif step.windows:
-            buckets = self._count(self._uses(step.windows), NOTHING)
+            buckets = self._count_all(self._uses(step.windows), NOTHING)
             hold = HoldPage(step.hold_id, step.account, 0, [Part(NOTHING, buckets)], self.now, self.now)
         else:
             return KNOWN
@@ -201,11 +213,17 @@ class LedgerBook:
             other = self.pages.window(key)
             other.advance(self.now)
             spent = spent.at_least(other.spent)
-        bucket = self._count(self._uses((step.window,)), NOTHING)[0]
+        bucket = self._count_all(self._uses((step.window,)), NOTHING)[0]
         bucket.settle(NOTHING, spent, estimated=False)
         for hold in self.pages.holds_below(step.account):
+            # As it did before, where it did. By its estimate only where it has one: what was reserved for windows by
+            # the bound alone has none.
+            likely = step.window.by_estimate and hold.likely is not None
+            likely = hold.counts_by_estimate().get(step.window.key, likely)
             for part in hold.parts:
-                if any(counted.window.key == bucket.window.key for counted in part.buckets):
+                if part.likely is not likely or any(
+                    counted.window.key == bucket.window.key for counted in part.buckets
+                ):
                     continue  # reserved in that very window, before: it stays where it was
                 part.buckets += (bucket,)
                 bucket.hold(part.amount)
@@ -298,10 +316,22 @@ class LedgerBook:
                 page.advance(self.now)
             tokens = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
             nano_usd = use.limit_nano_usd if page.limit_nano_usd is None else page.limit_nano_usd
-            uses.append(Room(page, use, tokens, nano_usd))
+            uses.append(Room(page, use, tokens, nano_usd, use.by_estimate))
         return uses
 
-    def _count(self, uses: Sequence[Room], amount: Amount) -> tuple[Bucket, ...]:
+    def _uses_of(self, hold: HoldPage, windows: Sequence[WindowUse]) -> list[Room]:
+        """How more of a hold counts: in each window as the hold did before."""
+        ways = {} if hold.likely is None else hold.counts_by_estimate()
+        uses: list[Room] = []
+        for use in self._uses(windows):
+            by_estimate = bool(ways) and ways.get(use.use.key, use.by_estimate)
+            uses.append(Room(use.page, use.use, use.tokens, use.nano_usd, by_estimate))
+        return uses
+
+    def _count(self, uses: Sequence[Room], amount: Amount, *, by_estimate: bool) -> tuple[Bucket, ...]:
+        return self._count_all([use for use in uses if use.by_estimate is by_estimate], amount)
+
+    def _count_all(self, uses: Sequence[Room], amount: Amount) -> tuple[Bucket, ...]:
         buckets = tuple([use.page.bucket(use.use.end, rolling=use.use.rolling) for use in uses])
         for bucket in buckets:
             bucket.hold(amount)
@@ -341,13 +371,22 @@ class LedgerBook:
         self.pages.journal(_quarter(hold.reserved_at), hold.account, (spent,), calls=calls)
 
     def _charge(self, hold: HoldPage, charged: Amount, *, estimated: bool) -> None:
-        """Each part takes what it held, in the window that it was held in; the last one all the rest."""
-        rest = charged
-        last = hold.parts[-1]
-        for part in hold.parts:
-            share = rest if part is last else rest.at_most(part.amount)
-            rest -= share
+        """In each window each part takes what it held there; the last one all the rest."""
+        if len(hold.parts) == 1:  # as of nearly every hold
+            (part,) = hold.parts
             for bucket in part.buckets:
+                bucket.settle(part.amount, charged, estimated=estimated)
+            self.pages.touched(part.buckets)
+            return
+        # A part is one of the bound or of the estimate: a window has the one or the other, and takes the whole charge.
+        last = {bucket.window.key: part for part in hold.parts for bucket in part.buckets}
+        left: dict[str, Amount] = {}
+        for part in hold.parts:
+            for bucket in part.buckets:
+                key = bucket.window.key
+                rest = left.get(key, charged)
+                share = rest if last[key] is part else rest.at_most(part.amount)
+                left[key] = rest - share
                 bucket.settle(part.amount, share, estimated=estimated)
             self.pages.touched(part.buckets)
 
@@ -374,6 +413,19 @@ class LedgerBook:
 
 def _quarter(time: float) -> float:
     return time // JOURNAL_STEP * JOURNAL_STEP
+
+
+def _held(hold: HoldPage) -> Held:
+    return Held(hold.output_tokens, hold.amount, hold.likely)
+
+
+def _most_output(uses: Sequence[Room], guessing: Sequence[Room], step: Reserve, guesses: Sequence[Line]) -> int:
+    """The largest output at which all lines fit the windows, each by its measure."""
+    proving = [use for use in uses if not use.by_estimate] if guessing else uses
+    output = most_output(step.lines, free_tokens(proving), free_nano_usd(proving), step.max_output)
+    if not guessing:
+        return output
+    return most_output(guesses, free_tokens(guessing), free_nano_usd(guessing), output)
 
 
 def _state(use: Room) -> str:

@@ -111,10 +111,12 @@ class WindowPage:
 
 @attrs.define
 class Part:
-    """What was reserved at one time, and where it is counted: one bucket of every window on the account's path."""
+    """What was reserved at one time, and where it is counted: one bucket of every window that counts by its measure."""
 
     amount: Amount
     buckets: tuple[Bucket, ...]
+    likely: bool = False
+    """It is the estimate, held in windows by estimate. Beside it stands the part by the bound, if in no window."""
 
 
 @attrs.define(eq=False)
@@ -133,9 +135,21 @@ class HoldPage:
 
     @property
     def amount(self) -> Amount:
-        """All that it holds."""
+        """All that it holds, by the bound."""
         first, *others = self.parts
-        return sum((part.amount for part in others), first.amount) if others else first.amount
+        return sum((part.amount for part in others if not part.likely), first.amount) if others else first.amount
+
+    @property
+    def likely(self) -> Amount | None:
+        """All that it holds by estimate; None where no window counts it by that."""
+        if len(self.parts) == 1:
+            return None
+        amounts = [part.amount for part in self.parts if part.likely]
+        return sum(amounts, NOTHING) if amounts else None
+
+    def counts_by_estimate(self) -> dict[str, bool]:
+        """The windows that it counts in, and whether by the estimate."""
+        return {bucket.window.key: part.likely for part in self.parts for bucket in part.buckets}
 
     def row(self) -> HoldRow:
         """As it is now."""

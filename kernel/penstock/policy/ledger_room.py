@@ -5,7 +5,7 @@ Not here: what is done with it (`ledger_book`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_pages import WindowPage
 from penstock.policy.ledger_steps import Lack, WindowUse
 
-__all__ = ["Room", "free_nano_usd", "free_tokens", "lacks"]
+__all__ = ["Room", "fits", "free_nano_usd", "free_tokens", "lacks"]
 
 
 class Room(Struct, frozen=True, eq=False):
@@ -23,17 +23,22 @@ class Room(Struct, frozen=True, eq=False):
     use: WindowUse
     tokens: int | None
     nano_usd: int | None
+    by_estimate: bool = False
+    """By which of its two amounts a hold counts here."""
 
     def missing(self, need: Amount, *, but_holds: bool = False) -> Amount | None:
         """How much of `need` is not free; None where it fits. Where more was charged than there is, nothing fits."""
         return self._missing(need, self.page.spent, NOTHING if but_holds else self.page.held)
 
-    def lack(self, need: Amount, missing: Amount) -> Lack:
-        """How it lacks `missing` of `need`."""
+    def lack(self, need: Amount, missing: Amount, other: Amount) -> Lack:
+        """How it lacks `missing` of `need`; `other` is the same by the other measure."""
         of_spent = self.missing(need, but_holds=True)
         refills = None if of_spent is None else self._refills_at(need)
         frees = self.page.buckets[0].end if self.page.buckets else None
-        return Lack(self.use.key, self.tokens, self.nano_usd, missing, of_spent, refills, frees)
+        otherwise = self.missing(other, but_holds=of_spent is not None)
+        return Lack(
+            self.use.key, self.tokens, self.nano_usd, missing, of_spent, refills, frees, otherwise, self.by_estimate
+        )
 
     def _refills_at(self, need: Amount) -> float | None:
         spent = self.page.spent
@@ -53,14 +58,20 @@ class Room(Struct, frozen=True, eq=False):
         return None if tokens <= 0 and nano_usd <= 0 else Amount(max(tokens, 0), max(nano_usd, 0))
 
 
-def lacks(uses: Iterable[Room], need: Amount) -> tuple[Lack, ...]:
-    """The windows in which `need` is not free."""
+def lacks(uses: Iterable[Room], need: Amount, likely: Callable[[], Amount]) -> tuple[Lack, ...]:
+    """The windows in which `need` is not free, or `likely` in those by estimate; that is asked for where it matters."""
     found: list[Lack] = []
     for use in uses:
-        missing = use.missing(need)
+        own = likely() if use.by_estimate else need
+        missing = use.missing(own)
         if missing is not None:
-            found.append(use.lack(need, missing))
+            found.append(use.lack(own, missing, need if use.by_estimate else likely()))
     return tuple(found)
+
+
+def fits(uses: Iterable[Room], need: Amount, likely: Callable[[], Amount], *, but_holds: bool) -> bool:
+    """True where it is free everywhere, each window asked for its own measure."""
+    return not any(use.missing(likely() if use.by_estimate else need, but_holds=but_holds) for use in uses)
 
 
 def free_tokens(uses: Iterable[Room]) -> int | None:

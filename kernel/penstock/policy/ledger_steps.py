@@ -53,6 +53,9 @@ class WindowUse(Struct, frozen=True):
     limit_tokens: int | None = None
     limit_nano_usd: int | None = None
     """None: it only counts. A limit that was set by hand in the store goes before these."""
+    by_estimate: bool = False
+    """Whether holds count in it by what they most likely come to (`Reserve.likely`), not by the most they can. Charges
+    are what they are."""
 
 
 class Reserve(Struct, frozen=True, kw_only=True):
@@ -71,6 +74,9 @@ class Reserve(Struct, frozen=True, kw_only=True):
     """Seconds until the hold is charged in full where nobody renews it, by the store's clock."""
     waits: bool = False
     """Where it lacks room that others hold, no later reserve of the same batch may take it from under it."""
+    likely: tuple[Line, ...] = ()
+    """What attempts most likely cost: the dearest of these is judged and held in windows by estimate, at the output
+    that fits all. Empty: as `lines`."""
 
 
 class TopUp(Struct, frozen=True, kw_only=True):
@@ -81,6 +87,9 @@ class TopUp(Struct, frozen=True, kw_only=True):
     """Counts the top-ups of a hold from 1: one that was carried out before is not carried out again."""
     windows: tuple[WindowUse, ...]
     more: Amount
+    likely: Amount | None = None
+    """What counts in windows by estimate; None: as `more`. A window counts a hold in one way: as it did before, and by
+    the bound where the hold has no estimate."""
 
 
 class Spent(Struct, frozen=True, kw_only=True):
@@ -113,6 +122,8 @@ class Spent(Struct, frozen=True, kw_only=True):
 
 class Settle(Struct, frozen=True, kw_only=True):
     """Put what was charged in the place of a hold, in the windows of its reservation. Answered by `Charged` or `Known`.
+
+    Every window takes the whole charge, by whichever measure it held.
 
     One of an unknown id leaves a tombstone for the longest lease: a reserve that comes later is answered `Known`. With
     `windows`, an unknown id is charged in them all the same: the call was let through while the store was away.
@@ -178,6 +189,9 @@ class Held(Struct, frozen=True):
 
     output_tokens: int
     amount: Amount
+    """By the bound, whether or not a window counts by it."""
+    likely: Amount | None = None
+    """What is held in windows by estimate; None where no window of the hold counts by it."""
 
 
 class Lack(Struct, frozen=True):
@@ -194,6 +208,11 @@ class Lack(Struct, frozen=True):
     """When it would fit if all holds were released and nothing else spent (Unix time); None: never."""
     frees_at: float | None
     """When the first of what is counted leaves the window; None where nothing is."""
+    otherwise: Amount | None = None
+    """What would be missing by the other measure, of bound and estimate: with every hold released where
+    `missing_of_spent` says something, else now. None where it would fit by that."""
+    by_estimate: bool = False
+    """Which of the two was used."""
 
 
 class Lacking(Struct, frozen=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
@@ -155,6 +156,11 @@ class Stage:
     target: str
     attempts: int = 1
     context_window: int | None = None
+    provider: str = ""
+    target_share: float = math.inf
+    """Failures against its target after which the call goes to others first (`BreakerSettings.share_of_a_call`)."""
+    provider_share: float = math.inf
+    """The same of failures against its provider."""
 
 
 class Try(Struct, frozen=True):
@@ -203,6 +209,8 @@ class _Progress:
     """A malformed answer may be asked for once more."""
     fresh_connection: bool = True
     """A reused connection that the server had closed is replaced once."""
+    doubtful: bool = False
+    """That has just been done: if the fresh one fails as well, it was no idle connection that had been closed."""
 
 
 class Cascade:
@@ -210,7 +218,8 @@ class Cascade:
 
     Laws: no stage is tried more often than its attempts (and once more where a reused connection was dead), whether
     they fail or lose to another that is faster; no step is planned that begins after the deadline; a stage that may
-    never be tried again is never returned; the answer depends on the arguments alone.
+    never be tried again is never returned; one whose target or provider has failed this call as often as one call may
+    have it fail is not returned while another can be tried at once; the answer depends on the arguments alone.
     """
 
     def __init__(
@@ -228,6 +237,8 @@ class Cascade:
         self._next_on_content_filter = next_on_content_filter
         self._all_open = all_open
         self._progress = [_Progress() for _ in self._stages]
+        self._blamed: Counter[tuple[Blame, str]] = Counter()
+        """Failures of this call that breakers count, by target and by provider: several stages may share either."""
         self._staying: int | None = None
         self._final = False
 
@@ -280,6 +291,9 @@ class Cascade:
         at, progress = ready[self._staying], self._progress[self._staying]
         if at > max(now, progress.not_before) and not progress.patient:
             return None  # it is worse than this call knew: its circuit has opened, and others need not wait for it
+        strain = self._strain(self._staying)
+        if any(other <= at and self._strain(stage) < strain for stage, other in ready.items()):
+            return None
         if at <= now:
             return Try(self._staying)
         if at - now <= self._settings.max_wait and at < self._deadline:
@@ -294,13 +308,27 @@ class Cascade:
         first_choice = {stage: at for stage, at in ready.items() if not self._progress[stage].last_resort}
         in_time = {stage: at for stage, at in first_choice.items() if at < self._deadline}
         for choice in (in_time, ready):
-            for stage, at in choice.items():
-                if at <= now:
-                    return Try(stage)
+            if now_ready := [stage for stage, at in choice.items() if at <= now]:
+                return Try(min(now_ready, key=self._strain))
             soonest = min(choice, key=lambda stage: (choice[stage], stage), default=None)
             if soonest is not None and choice[soonest] < self._deadline:
                 return Wait(choice[soonest], soonest)
         return Stop("no_time", min(ready.values()))
+
+    def _strain(self, stage: int) -> int:
+        """Of stages that can go, those with less go first: 0, or 1 where its target or provider had its share of this
+        call's failures, or 2 where it kept the call waiting for nothing.
+
+        One failure more than its share might be the one that a breaker opens at, and does not as long as no other call
+        has failed there: so this call asks others first, and leaves the last word to the next.
+        """
+        if self._progress[stage].last_resort:
+            return 2
+        scopes, blamed = self._stages[stage], self._blamed
+        return int(
+            blamed[Blame.TARGET, scopes.target] >= scopes.target_share
+            or blamed[Blame.PROVIDER, scopes.provider] >= scopes.provider_share
+        )
 
     def failed(
         self,
@@ -321,11 +349,12 @@ class Cascade:
         self._staying = None
         if action.same is Same.AT_ONCE:
             if progress.fresh_connection:
-                progress.fresh_connection = False
+                progress.fresh_connection, progress.doubtful = False, True
                 self._staying = stage
                 return False
             action = ACTIONS["connection_lost"]
         progress.failures += 1
+        self._count_blame(stage, action.blame)
         if progress.failures >= self._stages[stage].attempts:
             progress.spent = True
         wait = max(backoff(progress.failures, self._settings, jitter), retry_after or 0.0)
@@ -335,15 +364,26 @@ class Cascade:
         self._judge_next(stage, action.next)
         return True
 
+    def _count_blame(self, stage: int, blame: Blame) -> None:
+        scopes, progress = self._stages[stage], self._progress[stage]
+        times, progress.doubtful = 2 if progress.doubtful else 1, False
+        if blame in {Blame.TARGET, Blame.PROVIDER}:
+            self._blamed[Blame.TARGET, scopes.target] += times
+        if blame is Blame.PROVIDER:
+            self._blamed[Blame.PROVIDER, scopes.provider] += times
+
     def overtaken(self, stage: int) -> None:
         """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error."""
         self.lost(stage)
         self._progress[stage].last_resort = True
+        if self._staying == stage:
+            self._staying = None
 
     def lost(self, stage: int) -> None:
         """An attempt at `stage` was cut off for another that was faster, and says nothing of its target."""
         progress = self._progress[stage]
         progress.failures += 1
+        progress.doubtful = False
         progress.spent = progress.spent or progress.failures >= self._stages[stage].attempts
 
     def others_left(self, stage: int) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from penstock.testing._answered import AnsweredKernel as AnsweredKernel
     from penstock.testing._answered import PenstockKernel as PenstockKernel
     from penstock.testing._answers import OutOfAnswersError as OutOfAnswersError
+    from penstock.testing._answers import UnusedAnswersError as UnusedAnswersError
     from penstock.testing._keyless import keyless as keyless
     from penstock.testing._ledger_laws import LEDGER_LAWS as LEDGER_LAWS
     from penstock.testing._ledger_laws import LedgerAtHand as LedgerAtHand
@@ -39,6 +40,7 @@ _LAZY = {
     "OutOfAnswersError": "penstock.testing._answers",
     "PenstockKernel": "penstock.testing._answered",
     "StagedKernel": "penstock.testing._staged",
+    "UnusedAnswersError": "penstock.testing._answers",
     "check_ledger": "penstock.testing._ledger_laws",
     "borrowed_voices": "penstock.testing._understudy",
     "keyless": "penstock.testing._keyless",

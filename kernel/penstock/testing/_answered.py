@@ -32,7 +32,9 @@ class AnsweredKernel(StagedKernel):
     attempt. `config` is the app's own (see `keyless`); without one there is one target, `test/model`, three attempts.
 
     The targets keep their real codec's limits and refusals; only the wire is another. An attempt for which no answer is
-    left fails its call, and the end of `run` or of the block raises OutOfAnswersError, an AssertionError.
+    left fails its call, and the end of `run` or of the block raises OutOfAnswersError, an AssertionError. Answers that
+    nobody asked for are told by `check_all_asked`, which the fixture calls at the end of its test, but where
+    `all_asked` is False.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class AnsweredKernel(StagedKernel):
         config: Config | str | Path | Mapping[str, Any] | None = None,
         plugins: Sequence[object] = (),
         seed: int = 0,
+        all_asked: bool = True,
     ) -> None:
         self._script = Script(answers)
+        self._all_asked = all_asked
         self._told = False
         codec = ScriptCodec(self._script)
         opened = keyless(ONE_TARGET if config is None else config)
@@ -71,6 +75,11 @@ class AnsweredKernel(StagedKernel):
             self._told = True
             raise self._script.failure
 
+    def check_all_asked(self) -> None:
+        """Raises UnusedAnswersError, an AssertionError, where answers are left and `all_asked` was not False."""
+        if self._all_asked:
+            self._script.check_all_asked()
+
 
 class PenstockKernel:
     """What the fixture `penstock_kernel` is: makes kernels that answer from a list, for one test."""
@@ -85,9 +94,10 @@ class PenstockKernel:
         config: Config | str | Path | Mapping[str, Any] | None = None,
         plugins: Sequence[object] = (),
         seed: int = 0,
+        all_asked: bool = True,
     ) -> AnsweredKernel:
-        """A kernel to be opened once: see AnsweredKernel."""
-        self.made.append(AnsweredKernel(answers, config=config, plugins=plugins, seed=seed))
+        """A kernel to be opened once: see AnsweredKernel. `all_asked=False`: answers may be left in the end."""
+        self.made.append(AnsweredKernel(answers, config=config, plugins=plugins, seed=seed, all_asked=all_asked))
         return self.made[-1]
 
     @property
@@ -96,9 +106,11 @@ class PenstockKernel:
         return tuple(request for made in self.made for request in made.requests)
 
     def check(self) -> None:
-        """Raises what a test did not hear yet, where its app opened the kernel by itself."""
+        """Raises what a test did not hear yet: where its app opened the kernel by itself, and of answers left over."""
         for made in self.made:
             made.check()
+        for made in self.made:
+            made.check_all_asked()
 
 
 def _test_provider(codec: Provider) -> ProviderSpec:

@@ -34,7 +34,7 @@ from penstock.errors import (
 from penstock.testing._scripted import Silence
 from penstock.types import ChatRequest, ChatResponse, Completion, Discreet, Message, Part, Text, ToolCall, Usage
 
-__all__ = ["Asked", "GivenAnswer", "OutOfAnswersError", "Played", "Script"]
+__all__ = ["Asked", "GivenAnswer", "OutOfAnswersError", "Played", "Script", "UnusedAnswersError"]
 
 _Plain: TypeAlias = (
     str | Message | Part | Sequence[Part] | Completion | ChatResponse | Exception | type[Exception] | Silence
@@ -63,6 +63,10 @@ STATUSES: tuple[tuple[type[ProviderError], int], ...] = (
 
 class OutOfAnswersError(AssertionError):
     """More attempts were made than answers were given; the message lists them."""
+
+
+class UnusedAnswersError(AssertionError):
+    """Fewer attempts were made than answers were given; the message says which were never asked for."""
 
 
 class Asked(Discreet, frozen=True, kw_only=True):
@@ -97,6 +101,18 @@ class Script:
     def left(self) -> int:
         """How many answers nobody asked for yet."""
         return max(0, len(self._answers) - len(self.asked))
+
+    def check_all_asked(self) -> None:
+        """Raises UnusedAnswersError where answers are left, but where the test has heard of a failure already."""
+        if not self.left or self.failure is not None:
+            return
+        first = len(self.asked)
+        never = [f"  {place}. {_kind(answer)}" for place, answer in enumerate(self._answers[first:], first + 1)]
+        given = "1 answer was" if self.left == 1 else f"{self.left} answers were"
+        raise UnusedAnswersError(
+            f"{given} never asked for, of {len(self._answers)} given; attempts made: {first}."
+            " Where that is fine, say all_asked=False:\n" + "\n".join(never)
+        )
 
     async def play(self, asked: Asked) -> tuple[int, Played]:
         """The number of the attempt, from 1, and what it meets."""
@@ -213,6 +229,11 @@ def _size(request: ChatRequest) -> int:
     return sum(
         len(part.text.encode()) for message in request.messages for part in message.content if isinstance(part, Text)
     )
+
+
+def _kind(answer: object) -> str:
+    """For a list of answers nobody asked for: never what they say."""
+    return answer.__name__ if isinstance(answer, type) else type(answer).__name__
 
 
 def _name(played: Played) -> str:

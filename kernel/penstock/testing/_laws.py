@@ -19,6 +19,9 @@ SECRET = "sk-the-canary-of-check-provider"  # noqa: S105 - it is looked for in p
 STAGES = get_args(Missing)
 GARBAGE = (b"", b"{}", b"null", b"[1]", b"\xff\xfe", b"<html>bad gateway</html>", b'{"error": 7}', b'{"error": {}}')
 
+UNREADABLE = b'data: {"\n\n'
+"""An event that is none, as it comes of a server that dies in the middle of its last one."""
+
 
 class BrokenLawError(AssertionError):
     """A law does not hold; the message says which, and where."""
@@ -119,6 +122,13 @@ def _check_missing(make: Callable[[], Provider], head: WireHead, body: bytes, wh
             ended = _fed(make().decoder(head), [body[: at + 1]])
             if _told(ended, missing) != _told(whole, missing):
                 raise BrokenLawError(f'missing: "{missing}" at byte {at}, but what comes later changes the answer')
+            if (
+                missing == "end"
+                and _fed(make().decoder(head), [body[: at + 1] + UNREADABLE]).completion != ended.completion
+            ):
+                raise BrokenLawError(
+                    f'missing: "end" at byte {at}, but what cannot be read after it takes the answer back'
+                )
 
 
 def _told(seen: _Seen, missing: str) -> Completion | None:

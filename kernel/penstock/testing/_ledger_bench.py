@@ -120,9 +120,10 @@ class Bench:
         tokens: int | None = None,
         nano_usd: int | None = None,
         rolling: bool = False,
+        by_estimate: bool = False,
     ) -> WindowUse:
         """A window that is over so many spans after the beginning."""
-        return WindowUse(key, self.began + spans * self.span, rolling, tokens, nano_usd)
+        return WindowUse(key, self.began + spans * self.span, rolling, tokens, nano_usd, by_estimate)
 
     def reserve(
         self,
@@ -147,6 +148,7 @@ class Bench:
         account: str = "team",
         spans: float = 1_000.0,
         waits: bool = False,
+        likely: tuple[Line, ...] = (),
     ) -> Reserve:
         """Asks for the dearest of the lines, at an output from the range."""
         return Reserve(
@@ -158,11 +160,13 @@ class Bench:
             max_output=outputs[1],
             lease=spans * self.span,
             waits=waits,
+            likely=likely,
         )
 
-    def top_up(self, hold_id: str, number: int, *windows: WindowUse, tokens: int) -> TopUp:
+    def top_up(self, hold_id: str, number: int, *windows: WindowUse, tokens: int, likely: int | None = None) -> TopUp:
         """Asks for more tokens."""
-        return TopUp(hold_id=hold_id, number=number, windows=windows, more=Amount(tokens))
+        guess = None if likely is None else Amount(likely)
+        return TopUp(hold_id=hold_id, number=number, windows=windows, more=Amount(tokens), likely=guess)
 
     def settle(self, hold_id: str, tokens: int = 0, *, nano_usd: int = 0, estimated: bool = False) -> Settle:
         """Puts a charge in the place of a hold."""

@@ -12,7 +12,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from penstock.testing import _ledger_hold_laws, _ledger_record_laws, _ledger_room_laws, _ledger_time_laws
+from penstock.testing import (
+    _ledger_estimate_laws,
+    _ledger_hold_laws,
+    _ledger_record_laws,
+    _ledger_room_laws,
+    _ledger_time_laws,
+)
 from penstock.testing._ledger_bench import LedgerAtHand, MakeLedger
 
 __all__ = ["LEDGER_LAWS", "LedgerAtHand", "LedgerLaw", "MakeLedger", "check_ledger"]
@@ -22,7 +28,7 @@ LedgerLaw: TypeAlias = Callable[[MakeLedger], Awaitable[None]]
 
 LEDGER_LAWS: tuple[LedgerLaw, ...] = tuple(
     getattr(laws, name)
-    for laws in (_ledger_room_laws, _ledger_hold_laws, _ledger_time_laws, _ledger_record_laws)
+    for laws in (_ledger_room_laws, _ledger_hold_laws, _ledger_estimate_laws, _ledger_time_laws, _ledger_record_laws)
     for name in laws.__all__
 )
 

@@ -24,7 +24,7 @@ from penstock_plugins.ledgers.sqlite_schema import Figure, widened
 __all__ = ["SqlitePages"]
 
 _Row: TypeAlias = tuple[Any, ...]
-_KeptPart: TypeAlias = tuple[Figure, Figure, list[tuple[str, float]]]
+_KeptPart: TypeAlias = tuple[Figure, Figure, list[tuple[str, float]], bool]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[_KeptPart]).decode
 
@@ -256,8 +256,9 @@ class SqlitePages:
         return page
 
     def _part(self, kept: _KeptPart) -> Part:
-        tokens, nano_usd, places = kept
-        return Part(Amount(int(tokens), int(nano_usd)), tuple([self._bucket(key, end) for key, end in places]))
+        tokens, nano_usd, places, likely = kept
+        buckets = tuple([self._bucket(key, end) for key, end in places])
+        return Part(Amount(int(tokens), int(nano_usd)), buckets, likely)
 
     def _bucket(self, key: str, end: float) -> Bucket:
         page = self.window(key)
@@ -334,11 +335,11 @@ def _hold_row(page: HoldPage) -> _Row:
 
 
 def _kept_parts(parts: Iterable[Part]) -> bytes:
-    rows = [
-        (part.amount.tokens, part.amount.nano_usd, [(bucket.window.key, bucket.end) for bucket in part.buckets])
-        for part in parts
-    ]
+    rows: list[_KeptPart] = []
+    for part in parts:
+        places = [(bucket.window.key, bucket.end) for bucket in part.buckets]
+        rows.append((part.amount.tokens, part.amount.nano_usd, places, part.likely))
     try:
         return _encode(rows)
     except OverflowError:
-        return _encode([(str(tokens), str(nano_usd), places) for tokens, nano_usd, places in rows])
+        return _encode([(str(tokens), str(nano_usd), places, likely) for tokens, nano_usd, places, likely in rows])

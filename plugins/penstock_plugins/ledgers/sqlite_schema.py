@@ -53,7 +53,7 @@ CREATE TABLE holds (             -- and the ids that were settled
   lease_ends REAL,
   top_ups INTEGER,
   lapsed INTEGER,
-  parts BLOB                     -- msgpack: [[tokens, nano_usd, [[window, end], ...]], ...]
+  parts BLOB                     -- msgpack: [[tokens, nano_usd, [[window, end], ...], by estimate], ...]
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX holds_by_end ON holds (settled, ends_at);
 CREATE TABLE history (

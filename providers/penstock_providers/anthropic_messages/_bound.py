@@ -6,9 +6,10 @@ marks around turns and blocks. Not here: the better guess (the kernel's estimate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import msgspec
 
 from penstock_providers.anthropic_messages._models import Model
@@ -50,16 +51,27 @@ class _UnboundedError(Exception):
     """Something in the body has no bound."""
 
 
-def input_bound_of(body: Mapping[str, Any], model: Model, *, hidden_tokens: int, long_context: bool) -> int | None:
+def input_bound_of(
+    body: Mapping[str, Any],
+    model: Model,
+    *,
+    hidden_tokens: int,
+    long_context: bool,
+    count: Callable[[str], int] | None = None,
+) -> int | None:
     """Input tokens the provider will not exceed for this body; None where nothing bounds them, or what they cost.
 
-    `long_context`: the window may be larger than the model's usual one.
+    `long_context`: the window may be larger than the model's usual one. `count` tells how many tokens a plain text has.
+    None: its bytes count. What the provider makes of tools is its own: they count by their bytes.
     """
+    measure = _Measure(model.image_tokens, count)
     if not _one_pass(body) or not all(body.get(name) in usual for name, usual in _USUAL.items()):
         return None
-    plain = sum(_size(body[name]) for name in _PROMPT_FIELDS if name in body)
+    plain = sum(_size(body[name]) for name in _PROMPT_FIELDS if name in body and not (count and name == "system"))
     try:
-        bound = hidden_tokens + plain + sum(_turn(turn, model.image_tokens) for turn in body["messages"])
+        bound = hidden_tokens + plain + sum(measure.turn(turn) for turn in body["messages"])
+        if count and "system" in body:
+            bound += measure.content(body["system"])
     except _UnboundedError:
         return None
     if model.context_window is None or long_context:
@@ -79,31 +91,39 @@ def _one_pass(body: Mapping[str, Any]) -> bool:
     return body.keys() <= _PLAIN_FIELDS and all(tool.get("type") in ("custom", None) for tool in tools)
 
 
-def _turn(turn: Mapping[str, Any], image_tokens: int) -> int:
-    """A turn, or a tool result: both hold text or blocks under `content`."""
-    rest = {name: value for name, value in turn.items() if name != "content"}
-    return _size(rest) + _content(turn.get("content"), image_tokens)
+@attrs.frozen
+class _Measure:
+    """How parts of a prompt count."""
 
+    image_tokens: int
+    count: Callable[[str], int] | None
 
-def _content(content: object, image_tokens: int) -> int:
-    blocks = json_list(content)
-    if blocks is None:
-        return _size(content)
-    return sum(_block(json_object(block) or {}, image_tokens) for block in blocks)
+    def turn(self, turn: Mapping[str, Any]) -> int:
+        """A turn, or a tool result: both hold text or blocks under `content`."""
+        rest = {name: value for name, value in turn.items() if name != "content"}
+        return _size(rest) + self.content(turn.get("content"))
 
+    def content(self, content: object) -> int:
+        """Text, or blocks."""
+        blocks = json_list(content)
+        if blocks is None:
+            return self.count(content) if self.count is not None and isinstance(content, str) else _size(content)
+        return sum(self._block(json_object(block) or {}) for block in blocks)
 
-def _block(block: Mapping[str, Any], image_tokens: int) -> int:
-    match block.get("type"):
-        case "text" | "thinking" | "redacted_thinking" | "tool_use":
-            return _size(block)
-        case "image":
-            return image_tokens
-        case "tool_result":
-            return _turn(block, image_tokens)
-        case "document" if _is_plain_text(block):
-            return _size(block)
-        case _:
-            raise _UnboundedError
+    def _block(self, block: Mapping[str, Any]) -> int:
+        match block.get("type"):
+            case "text" if self.count is not None and isinstance(text := block.get("text"), str):
+                return _size({**block, "text": ""}) + self.count(text)
+            case "text" | "thinking" | "redacted_thinking" | "tool_use":
+                return _size(block)
+            case "image":
+                return self.image_tokens
+            case "tool_result":
+                return self.turn(block)
+            case "document" if _is_plain_text(block):
+                return _size(block)
+            case _:
+                raise _UnboundedError
 
 
 def _is_plain_text(document: Mapping[str, Any]) -> bool:

@@ -64,6 +64,7 @@ class AnthropicMessages(Provider):
             body_of(request, target, stream=False),
             model_of(target.model),
             hidden_tokens=self.options.hidden_tokens,
+            count=None if target.count_tokens is None else target.most_tokens,
             long_context="context-" in dict(self._headers(target, stream=False)).get("anthropic-beta", ""),
         )
 

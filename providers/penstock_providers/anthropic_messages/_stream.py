@@ -56,6 +56,7 @@ class AnthropicStreamDecoder(StreamDecoder):
         """Usage came with the stop reason, or after it: what `message_start` tells is only the beginning."""
         self._done = False
         self._failure: CallError | None = None
+        self._unread: MalformedResponseError | None = None
 
     def feed(self, data: bytes) -> list[Chunk]:
         """The chunks that `data` completes."""
@@ -68,7 +69,11 @@ class AnthropicStreamDecoder(StreamDecoder):
         try:
             events = self._parser.feed(data)
         except EventTooLongError as error:
-            raise MalformedResponseError(str(error)) from None
+            malformed = MalformedResponseError(str(error))
+            if self.missing != "end":
+                raise malformed from None
+            self._unread, self._done = malformed, True
+            return []
         chunks: list[Chunk] = []
         for event in events:
             try:
@@ -128,6 +133,11 @@ class AnthropicStreamDecoder(StreamDecoder):
             return "answer"
         return "end" if self._counted else "usage"
 
+    @property
+    def unread(self) -> MalformedResponseError | None:
+        """An event that is no JSON, or none that this wire has; none of a content block."""
+        return self._unread
+
     def _is_whole(self) -> bool:
         if self._failure is not None:
             return False
@@ -139,9 +149,17 @@ class AnthropicStreamDecoder(StreamDecoder):
     def _take(self, sse: SseEvent, chunks: list[Chunk]) -> None:
         if self._done:
             return
-        event = _read_event(sse)
+        try:
+            event = _read_event(sse)
+        except MalformedResponseError as error:
+            if self.missing != "end" or _is_of_a_block(sse):
+                raise
+            self._unread = error
+            return
         if self._started is None and not isinstance(event, MessageStart | ErrorEvent | Ping | None):
             raise MalformedResponseError("the stream does not begin with message_start")
+        if self._unread is not None and isinstance(event, BlockStart | BlockDelta):
+            raise self._unread  # so it may have been more of the answer, too
         self._obey(event, chunks)
 
     def _obey(self, event: Event | None, chunks: list[Chunk]) -> None:
@@ -207,6 +225,15 @@ def _read_event(sse: SseEvent) -> Event | None:
         return decode_event(sse.data)
     except UNREADABLE as error:
         return _read_odd_event(sse, error)
+
+
+def _is_of_a_block(sse: SseEvent) -> bool:
+    """True where something that is no event of this wire can be seen to be more of an answer all the same."""
+    try:
+        told = decode_typed(sse.data).type
+    except UNREADABLE:
+        told = None
+    return any(isinstance(name, str) and name.startswith("content_block") for name in (told, sse.name))
 
 
 def _read_odd_event(sse: SseEvent, why: Exception) -> Event | None:

@@ -9,7 +9,8 @@ around it, which is counted too, outweighs the few tokens that mark a message's 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from penstock.types import ChatRequest, Message, Text
 from penstock_providers.openai_chat._foreign import fields_of, is_list, items_of
@@ -86,8 +87,16 @@ _TEXT_PARTS = frozenset({"text", "refusal", "thinking"})
 _TOOL_KINDS = frozenset({"function", "custom"})
 
 
-def input_bound(body: dict[str, Any], model: Model, hidden_tokens: int) -> int | None:
-    """Input tokens the server will not exceed; None where the body asks for something without a bound."""
+Count: TypeAlias = Callable[[str], int]
+"""The most tokens that a text can come to."""
+
+
+def input_bound(body: dict[str, Any], model: Model, hidden_tokens: int, count: Count | None = None) -> int | None:
+    """Input tokens the server will not exceed; None where the body asks for something without a bound.
+
+    `count` tells how many a text of a message has. None: its bytes count. What the server makes of tools and schemas is
+    its own: they count by their bytes.
+    """
     body = {name: value for name, value in body.items() if value is not None}
     if model.searches or not body.keys() <= _PROMPT | _SILENT or not _bounded_tools(body.get("tools")):
         return None
@@ -98,11 +107,15 @@ def input_bound(body: dict[str, Any], model: Model, hidden_tokens: int) -> int |
         return None
     texts, images = messages
     text = {name: body[name] for name in sorted(_PROMPT & body.keys() - {"messages"})}
-    bound = len(to_json([texts, text])) + images * model.image_tokens + hidden_tokens
+    counted = 0
+    if count is not None:
+        plain, texts = _apart(texts)
+        counted = sum(map(count, plain))
+    bound = len(to_json([texts, text])) + counted + images * model.image_tokens + hidden_tokens
     return bound if model.context_window is None else min(bound, model.context_window)
 
 
-def plain_input_bound(request: ChatRequest, model: Model, hidden_tokens: int) -> int | None:
+def plain_input_bound(request: ChatRequest, model: Model, hidden_tokens: int, count: Count) -> int | None:
     """The same for a request of text alone, without making its body; None where it is anything else."""
     if request.extra or request.tools or request.output is not None or model.searches:
         return None
@@ -110,7 +123,7 @@ def plain_input_bound(request: ChatRequest, model: Model, hidden_tokens: int) ->
     messages = request.messages
     match request.system:
         case str(text):
-            size += _AROUND_A_MESSAGE + len(text.encode())
+            size += _AROUND_A_MESSAGE + count(text)
         case Message() as system:
             messages = (system, *messages)
         case None:
@@ -120,7 +133,7 @@ def plain_input_bound(request: ChatRequest, model: Model, hidden_tokens: int) ->
         for part in message.content:
             if not isinstance(part, Text):
                 return None
-            size += len(part.text.encode())
+            size += count(part.text)
     bound = size + hidden_tokens
     return bound if model.context_window is None else min(bound, model.context_window)
 
@@ -164,3 +177,22 @@ def _messages(messages: object) -> tuple[list[Any], int] | None:
             images += pictured
         texts.append({**message, "content": content})
     return texts, images
+
+
+def _apart(messages: list[Any]) -> tuple[list[str], list[Any]]:
+    """The plain texts of the messages, and the messages without them."""
+    texts: list[str] = []
+
+    def without(holder: dict[str, Any], name: str) -> dict[str, Any]:
+        text = holder.get(name)
+        if not isinstance(text, str):
+            return holder
+        texts.append(text)
+        return {**holder, name: ""}
+
+    rest: list[Any] = []
+    for message in messages:
+        content = message["content"]
+        parts = [without(fields_of(part), "text") for part in items_of(content)] if is_list(content) else content
+        rest.append(without({**message, "content": parts}, "content"))
+    return texts, rest

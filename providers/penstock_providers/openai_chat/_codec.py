@@ -75,11 +75,12 @@ class OpenAIChat(Provider):
         """Bytes of everything that reaches the prompt, images at their dearest, and the allowance."""
         model = model_of(target.model)
         if not target.params:
-            plain = _bounds.plain_input_bound(request, model, self._options.hidden_tokens)
+            plain = _bounds.plain_input_bound(request, model, self._options.hidden_tokens, target.most_tokens)
             if plain is not None:
                 return plain
         body = wire_body(request, target, self._dialect, stream=False)
-        return _bounds.input_bound(body, model, self._options.hidden_tokens)
+        exact = None if target.count_tokens is None else target.most_tokens
+        return _bounds.input_bound(body, model, self._options.hidden_tokens, exact)
 
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         """The limit in the final body, times its choices; without one the model's own."""

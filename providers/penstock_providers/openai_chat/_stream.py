@@ -8,7 +8,7 @@ upstream's stream with it, while no server that was recorded leaves the reason o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from penstock.abc import Missing, StreamDecoder
 from penstock.errors import CallError, MalformedResponseError, StreamBrokenError
@@ -37,6 +37,7 @@ class ChatDecoder(StreamDecoder):
         self._reader = AnswerReader(whole=False)
         self._done = False
         self._failure: CallError | None = None
+        self._unread: MalformedResponseError | None = None
         self._begun = False
         self._body: bytearray | None = None
         self._count = 0
@@ -52,7 +53,11 @@ class ChatDecoder(StreamDecoder):
             for event in self._events.feed(data):
                 chunks += self._take(event)
         except EventTooLongError as error:
-            self._fail(self._malformed(str(error)), chunks)
+            malformed = self._malformed(str(error))
+            if self.missing == "end":
+                self._unread, self._done = malformed, True
+            else:
+                self._fail(malformed, chunks)
         except CallError as error:
             self._fail(error, chunks)
         return chunks
@@ -90,6 +95,11 @@ class ChatDecoder(StreamDecoder):
             return "answer"
         return "end" if self._reader.usage_is_final else "usage"
 
+    @property
+    def unread(self) -> MalformedResponseError | None:
+        """An event that is no JSON, or no chunk and without choices."""
+        return self._unread
+
     def _fail(self, error: CallError, chunks: list[Chunk]) -> None:
         self._failure, self._done = error, True
         if not chunks:
@@ -103,8 +113,17 @@ class ChatDecoder(StreamDecoder):
             self._done = True
             return []
         self._count += 1
-        answer = self._parse(event.name, data)
-        return [] if answer is None else self._reader.take(answer)
+        try:
+            answer = self._parse(event.name, data)
+        except MalformedResponseError as error:
+            if self.missing != "end" or _has_choices(data):
+                raise
+            self._unread = error
+            return []
+        chunks = [] if answer is None else self._reader.take(answer)
+        if self._unread is not None and _are_of_the_answer(chunks):
+            raise self._unread  # so it may have been more of the answer, too
+        return chunks
 
     def _parse(self, name: str, data: str) -> Answer | None:
         """The event as a chunk; None for events of a kind that is not known. Raises the error it tells."""
@@ -171,6 +190,16 @@ def _payload(data: str) -> Any:
         return data
 
 
+def _has_choices(data: str) -> bool:
+    """True where something that is no chunk can be seen to be more of an answer all the same."""
+    payload = _payload(data)
+    return isinstance(payload, dict) and bool(cast("dict[str, Any]", payload).get("choices"))
+
+
 def _speaks(answer: Answer) -> bool:
     """True where the chunk would give deltas."""
-    return any(not isinstance(chunk, UsageUpdate) for chunk in AnswerReader(whole=False).take(answer))
+    return _are_of_the_answer(AnswerReader(whole=False).take(answer))
+
+
+def _are_of_the_answer(chunks: list[Chunk]) -> bool:
+    return any(not isinstance(chunk, UsageUpdate) for chunk in chunks)

@@ -120,7 +120,8 @@ class BothBooks(RuleBasedStateMachine):
             shift = draw(st.sampled_from([0, 0, 0, 0, -length, length, 0.25]))
             end = (now // length + 1) * length + shift + (50.0 if period == "minute:rolling" else 0.0)
             limit, money = draw(LIMITS), draw(MONEY_LIMITS)
-            uses.append(WindowUse(f"{period}:{own}", end, period == "minute:rolling", limit, money))
+            by_estimate = draw(st.sampled_from([False, False, True]))
+            uses.append(WindowUse(f"{period}:{own}", end, period == "minute:rolling", limit, money, by_estimate))
         return tuple(uses)
 
     @rule(data=st.data(), hold_id=IDS, account=st.sampled_from(ACCOUNTS), lines=st.lists(LINES, min_size=1, max_size=3))
@@ -135,15 +136,22 @@ class BothBooks(RuleBasedStateMachine):
             max_output=least + more,
             lease=data.draw(st.sampled_from([5.0, 40.0, 90.5])),
             waits=data.draw(st.booleans()),
+            likely=tuple(data.draw(st.one_of(st.just([]), st.lists(LINES, min_size=1, max_size=3)))),
         )
         self.batch.append(step)
 
-    @rule(data=st.data(), hold_id=IDS, more=AMOUNTS, account=st.sampled_from(ACCOUNTS))
-    def top_up(self, data: Any, hold_id: str, more: Amount, account: str) -> None:
+    @rule(
+        data=st.data(),
+        hold_id=IDS,
+        more=AMOUNTS,
+        likely=st.one_of(st.none(), AMOUNTS),
+        account=st.sampled_from(ACCOUNTS),
+    )
+    def top_up(self, data: Any, hold_id: str, more: Amount, likely: Amount | None, account: str) -> None:
         number = self.tops.get(hold_id, 0) + data.draw(st.sampled_from([1, 1, 1, 0]))
         self.tops[hold_id] = number
         windows = self.path(account, data.draw)
-        self.batch.append(TopUp(hold_id=hold_id, number=max(number, 1), windows=windows, more=more))
+        self.batch.append(TopUp(hold_id=hold_id, number=max(number, 1), windows=windows, more=more, likely=likely))
 
     @rule(data=st.data(), hold_id=IDS, charged=AMOUNTS, account=st.sampled_from(ACCOUNTS), estimated=st.booleans())
     def settle(self, data: Any, hold_id: str, charged: Amount, account: str, estimated: bool) -> None:  # noqa: FBT001 - drawn

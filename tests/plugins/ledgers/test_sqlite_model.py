@@ -56,17 +56,17 @@ def path_of(account: str) -> list[str]:
 @st.composite
 def uses(draw: st.DrawFn, now: float, account: str) -> WindowUse:
     kind = draw(st.sampled_from(["day", "day", "berlin", "minute", "rolling", "rolling hour"]))
-    limit = draw(limits)
+    limit, guessed = draw(limits), draw(st.sampled_from([False, False, True]))
     match kind:
         case "day":
-            return WindowUse(f"day:UTC:{account}", window_at(Per.DAY, now, "UTC").end, False, limit)
+            return WindowUse(f"day:UTC:{account}", window_at(Per.DAY, now, "UTC").end, False, limit, None, guessed)
         case "berlin":
             end = window_at(Per.DAY, now, "Europe/Berlin").end
-            return WindowUse(f"day:Europe/Berlin:{account}", end, False, limit, limit)
+            return WindowUse(f"day:Europe/Berlin:{account}", end, False, limit, limit, guessed)
         case "minute":
             return WindowUse(f"minute:UTC:{account}", window_at(Per.MINUTE, now, "UTC").end, False, limit)
         case "rolling":
-            return WindowUse(f"minute:rolling:{account}", bucket_at(Per.MINUTE, now).end, True, limit)
+            return WindowUse(f"minute:rolling:{account}", bucket_at(Per.MINUTE, now).end, True, limit, None, guessed)
         case _:
             return WindowUse(f"hour:rolling:{account}", bucket_at(Per.HOUR, now).end, True, None, limit)
 
@@ -98,6 +98,7 @@ def steps(draw: st.DrawFn, now: float) -> Step:
                 max_output=least + draw(few),
                 lease=draw(st.sampled_from([1.0, 30.0, 60.0, 7_200.0])),
                 waits=draw(st.booleans()),
+                likely=draw(st.sampled_from([(), (Line(3, 20, 100_000, 100),)])),
             )
         case "settle":
             spent = Spent(
@@ -112,8 +113,9 @@ def steps(draw: st.DrawFn, now: float) -> Step:
                 spent=(spent,) * draw(st.integers(0, 2)),
             )
         case "top-up":
-            more = Amount(draw(few), draw(few))
-            return TopUp(hold_id=hold_id, number=draw(st.integers(1, 3)), windows=draw(chosen), more=more)
+            more, likely = Amount(draw(few), draw(few)), draw(st.sampled_from([None, Amount(4, 9)]))
+            number = draw(st.integers(1, 3))
+            return TopUp(hold_id=hold_id, number=number, windows=draw(chosen), more=more, likely=likely)
         case "renew":
             return Renew(tuple(draw(st.lists(ids, max_size=3))), draw(st.sampled_from([1.0, 60.0])))
         case "adopt":

@@ -83,7 +83,7 @@ def windows_of(known: AccountWindows, account: str, rows: Iterable[str]) -> list
     for key in rows:
         path, shape = window_of(key)
         if path == account and key not in windows:
-            windows[key] = AccountWindow(account, shape, None, None, None)
+            windows[key] = AccountWindow(account, shape, None, None)
     return list(windows.values())
 
 

@@ -218,6 +218,7 @@ def _window_json(line: AccountLine) -> dict[str, Any]:
         "limit_usd": _usd(window.limit_nano_usd),
         "limit_tokens": window.limit_tokens,
         "limit_by_hand": line.by_hand,
+        "by_estimate": window.by_estimate,
     }
     for name, amount in (("held", window.held), ("spent", window.spent), ("estimated", window.estimated)):
         fields |= _amount_json(name, amount)

@@ -227,7 +227,8 @@ function B.write(command, key, words)
   B.each_portion(words, function(portion) redis.call(command, key, unpack(portion)) end)
 end
 
--- Holds. A part is {amount, {key, finish, key, finish, ...}}: what was reserved at one time, and where it is counted.
+-- Holds. A part is {amount, {key, finish, key, finish, ...}, by estimate}: what was reserved at one time, and where it is
+-- counted. The first part is by the bound, if in no window.
 
 function B.read_hold(id, kept)
   local read = cmsgpack.unpack(kept)
@@ -257,9 +258,22 @@ function B.drop(hold)
   B.changed_holds[hold.id] = hold
 end
 
+-- All that it holds by the bound.
 function B.amount_of(hold)
-  local sum = hold.parts[1][1]
-  for i = 2, #hold.parts do sum = B.plus(sum, hold.parts[i][1]) end
+  local parts = hold.parts
+  local sum = parts[1][1]
+  for i = 2, #parts do
+    if not parts[i][3] then sum = B.plus(sum, parts[i][1]) end
+  end
+  return sum
+end
+
+-- The same by the estimate; false where no window counts it by that.
+function B.likely_of(hold)
+  local parts, sum = hold.parts, false
+  for i = 2, #parts do
+    if parts[i][3] then sum = sum and B.plus(sum, parts[i][1]) or parts[i][1] end
+  end
   return sum
 end
 
@@ -390,7 +404,8 @@ function B.write_records()
   if #rows > 0 then redis.call('LTRIM', K[6], -MOST_HISTORY, -1) end
 end
 
--- Room. A use is {key, finish, rolling, limit tokens, limit money}: a window with the limits that count in it.
+-- Room. A use is {key, finish, rolling, limit tokens, limit money, by estimate}: a window with the limits that count in it,
+-- and by which of its two amounts a hold does.
 
 function B.is_over(uses)
   for _, use in ipairs(uses) do
@@ -430,35 +445,54 @@ function B.refills_at(use, page, need)
   return false
 end
 
--- Where there is no room: {key, limits, missing, missing with every hold released, refills at, frees at}; and whether
--- there would be none with every hold released.
-function B.lacks_of(uses, need)
+-- An estimate is {amount}, or {false, lines, output}: worked out where it is asked for, which is seldom.
+function B.guessed(guess)
+  guess[1] = guess[1] or B.dearest(guess[2], guess[3])
+  return guess[1]
+end
+
+-- Where there is no room: {key, limits, missing, missing with every hold released, refills at, frees at, missing by the
+-- other amount, by estimate}; and whether there would be none with every hold released.
+function B.lacks_of(uses, need, guess)
   local lacks, hopeless = {}, false
   for _, use in ipairs(uses) do
     local page = B.windows[use[1]]
-    local lack = B.missing(use, page, need, page.sum, false)
+    local own = use[6] and B.guessed(guess) or need
+    local lack = B.missing(use, page, own, page.sum, false)
     if lack then
       local tokens, money = B.limits(use, page)
-      local of_spent = B.missing(use, page, need, page.sum, true) or false
+      local of_spent = B.missing(use, page, own, page.sum, true) or false
       hopeless = hopeless or of_spent ~= false
-      local refills = of_spent and B.refills_at(use, page, need)
-      lacks[#lacks + 1] = {use[1], tokens, money, lack, of_spent, refills, page.flat[FIRST] or false}
+      local refills = of_spent and B.refills_at(use, page, own)
+      local other = use[6] and need or B.guessed(guess)
+      local otherwise = B.missing(use, page, other, page.sum, of_spent ~= false) or false
+      lacks[#lacks + 1] = {use[1], tokens, money, lack, of_spent, refills, page.flat[FIRST] or false, otherwise, use[6]}
     end
   end
   return lacks, hopeless
 end
 
--- Counts an amount as held in all windows; returns the places: {key, finish, key, finish, ...}.
-function B.count(uses, amount)
+-- Counts an amount as held in the windows by estimate, in those by the bound, or in all (nil); returns the places: {key,
+-- finish, key, finish, ...}.
+function B.count(uses, amount, by_estimate)
   local places = {}
   for _, use in ipairs(uses) do
-    local page = B.windows[use[1]]
-    local bucket = B.bucket_of(page, use)
-    B.add(page, bucket, HELD, amount, 1)
-    places[#places + 1] = use[1]
-    places[#places + 1] = page.flat[bucket]
+    if by_estimate == nil or use[6] == by_estimate then
+      local page = B.windows[use[1]]
+      local bucket = B.bucket_of(page, use)
+      B.add(page, bucket, HELD, amount, 1)
+      places[#places + 1] = use[1]
+      places[#places + 1] = page.flat[bucket]
+    end
   end
   return places
+end
+
+function B.any_by_estimate(uses)
+  for _, use in ipairs(uses) do
+    if use[6] then return true end
+  end
+  return false
 end
 
 -- Lines: {input tokens, input USD, input nano-USD, rate / 10^6, rate % 10^6, most output}, the rate in nano-USD per
@@ -488,17 +522,19 @@ function B.dearest(lines, output)
   return most
 end
 
--- What is free in all windows together.
-function B.room_of(uses)
+-- What is free in all windows by estimate, or in all by the bound.
+function B.room_of(uses, by_estimate)
   local room = {}
   for _, use in ipairs(uses) do
-    local page = B.windows[use[1]]
-    local tokens, money = B.limits(use, page)
-    local used = B.plus(B.cut(page.sum, HELD), B.cut(page.sum, SPENT))
-    if tokens then room.tokens = math.min(room.tokens or math.huge, tokens - used[1]) end
-    if money then
-      local free = B.minus({0, money[1], money[2]}, used)
-      if not room.money or B.less_money(free, room.money) then room.money = free end
+    if use[6] == by_estimate then
+      local page = B.windows[use[1]]
+      local tokens, money = B.limits(use, page)
+      local used = B.plus(B.cut(page.sum, HELD), B.cut(page.sum, SPENT))
+      if tokens then room.tokens = math.min(room.tokens or math.huge, tokens - used[1]) end
+      if money then
+        local free = B.minus({0, money[1], money[2]}, used)
+        if not room.money or B.less_money(free, room.money) then room.money = free end
+      end
     end
   end
   return room
@@ -532,21 +568,21 @@ end
 
 local KNOWN, STALE = {4}, {5}
 
-function B.held(hold) return {1, hold.output, B.amount_of(hold)} end
+function B.held(hold) return {1, hold.output, B.amount_of(hold), B.likely_of(hold)} end
 
 function B.remember(lease)
   if lease > tombstone and lease < math.huge then tombstone = lease end
 end
 
 function B.reserve(step)
-  local id, account, uses, lines, least, most, lease, waits = step[2], step[3], step[4], step[5], step[6], step[7],
-    step[8], step[9]
+  local id, account, uses, lines, least, most, lease, waits, likely = step[2], step[3], step[4], step[5], step[6],
+    step[7], step[8], step[9], step[10]
   local known = B.hold_of(id)
   if known then return B.held(known) end
   if B.is_settled(id) then return KNOWN end
   if B.is_over(uses) then return STALE end
-  local amount = B.dearest(lines, least)
-  local lacks, hopeless = B.lacks_of(uses, amount)
+  local amount, guess = B.dearest(lines, least), {false, likely, least}
+  local lacks, hopeless = B.lacks_of(uses, amount, guess)
   local behind = {}
   for _, use in ipairs(uses) do
     if B.barred[use[1]] then behind[#behind + 1] = use[1] end
@@ -555,20 +591,28 @@ function B.reserve(step)
     if waits and not hopeless then
       for _, lack in ipairs(lacks) do B.barred[lack[1]] = true end
     end
-    local shortest, would_fit = B.dearest(lines, math.min(least, 1)), true
+    local shortest, would_fit = math.min(least, 1), true
+    amount, guess = B.dearest(lines, shortest), {false, likely, shortest}
     for _, use in ipairs(uses) do
       local page = B.windows[use[1]]
-      if B.missing(use, page, shortest, page.sum, hopeless) then would_fit = false end
+      local need = use[6] and B.guessed(guess) or amount
+      if B.missing(use, page, need, page.sum, hopeless) then would_fit = false end
     end
     return {2, lacks, behind, would_fit}
   end
-  local output = most
+  local output, guessing = most, B.any_by_estimate(uses)
   if least < most then
-    output = B.most_output(lines, B.room_of(uses), least, most)
+    output = B.most_output(lines, B.room_of(uses, false), least, most)
+    if guessing then output = B.most_output(likely, B.room_of(uses, true), least, output) end
     amount = B.dearest(lines, output)
   end
+  local parts = {{amount, B.count(uses, amount, false), false}}
+  if guessing then
+    local dearest = B.dearest(likely, output)
+    parts[2] = {dearest, B.count(uses, dearest, true), true}
+  end
   local hold = {id = id, account = account, output = output, reserved_at = now, lease_ends = now + lease, top_ups = 0,
-    lapsed = false, parts = {{amount, B.count(uses, amount)}}}
+    lapsed = false, parts = parts}
   -- One of this id may have ended in this very batch, and stand where this one is written.
   hold.kept = B.holds[id] and B.holds[id].kept
   B.remember(lease)
@@ -576,33 +620,67 @@ function B.reserve(step)
   return B.held(hold)
 end
 
+-- Adds to the last part of its kind, where it is counted in the same places, or stands beside it.
+function B.add_part(hold, part)
+  local parts = hold.parts
+  for i = #parts, 1, -1 do
+    if parts[i][3] == part[3] then
+      local known, places = parts[i][2], part[2]
+      local alike = #places == #known
+      for j, place in ipairs(places) do alike = alike and place == known[j] end
+      if alike then
+        parts[i][1] = B.plus(parts[i][1], part[1])
+        return
+      end
+      break
+    end
+  end
+  parts[#parts + 1] = part
+end
+
+-- More of a hold counts in each window as the hold did before, where it did. By its estimate only where it has one: what was
+-- reserved for windows by the bound alone has none.
+function B.use_as_before(hold, uses)
+  local guessing, ways = B.likely_of(hold) ~= false, {}
+  for _, part in ipairs(hold.parts) do
+    for i = 1, #part[2], 2 do ways[part[2][i]] = part[3] end
+  end
+  for _, use in ipairs(uses) do
+    if ways[use[1]] ~= nil then use[6] = ways[use[1]] else use[6] = use[6] and guessing end
+  end
+end
+
 function B.top_up(step)
-  local id, number, uses, more = step[2], step[3], step[4], step[5]
+  local id, number, uses, more, likely = step[2], step[3], step[4], step[5], step[6]
   local hold = B.hold_of(id)
   if not hold then return KNOWN end
   if number <= hold.top_ups then return B.held(hold) end
   if B.is_over(uses) then return STALE end
-  local lacks = B.lacks_of(uses, more)
+  B.use_as_before(hold, uses)
+  local lacks = B.lacks_of(uses, more, {likely})
   if #lacks > 0 then return {2, lacks, {}, false} end
   if hold.lapsed then B.revive(hold) end
   hold.top_ups = number
-  local places, last = B.count(uses, more), hold.parts[#hold.parts]
-  local alike = #places == #last[2]
-  for i, place in ipairs(places) do alike = alike and place == last[2][i] end
-  if alike then last[1] = B.plus(last[1], more) else hold.parts[#hold.parts + 1] = {more, places} end
+  B.add_part(hold, {more, B.count(uses, more, false), false})
+  if B.any_by_estimate(uses) then B.add_part(hold, {likely, B.count(uses, likely, true), true}) end
   B.changed_holds[id] = hold
   return B.held(hold)
 end
 
--- Each part takes what it held, in the window that it was held in; the last one all the rest.
+-- In each window each part takes what it held there; the last one all the rest.
 function B.charge(hold, charged, estimated)
-  local rest = charged
+  local last, left = {}, {}
   for i, part in ipairs(hold.parts) do
-    local share = i == #hold.parts and rest or B.at_most(rest, part[1])
-    rest = B.minus(rest, share)
+    for j = 1, #part[2], 2 do last[part[2][j]] = i end
+  end
+  for i, part in ipairs(hold.parts) do
     local places = part[2]
     for j = 1, #places, 2 do
-      local page, bucket = B.find(places[j], places[j + 1])
+      local key = places[j]
+      local rest = left[key] or charged
+      local share = last[key] == i and rest or B.at_most(rest, part[1])
+      left[key] = B.minus(rest, share)
+      local page, bucket = B.find(key, places[j + 1])
       if bucket then
         B.add(page, bucket, HELD, part[1], -1)
         B.add(page, bucket, SPENT, share, 1)
@@ -624,8 +702,8 @@ function B.settle(step)
     B.drop(hold)
     if hold.lapsed then B.revive(hold) end
   elseif #uses > 0 then
-      local nothing = {0, 0, 0}
-    hold = {parts = {{nothing, B.count(uses, nothing)}}}
+    local nothing = {0, 0, 0}
+    hold = {parts = {{nothing, B.count(uses, nothing), false}}}
   else
     return KNOWN
   end
@@ -695,10 +773,12 @@ function B.adopt(step)
   end
   for id, hold in pairs(B.holds) do
     if hold and not hold.over and B.is_below(hold.account, account) then
+      local its = {use[1], use[2], use[3], use[4], use[5], use[6]}
+      B.use_as_before(hold, {its})
       for _, part in ipairs(hold.parts) do
         local amount, places = part[1], part[2]
         -- What was reserved in that very window, before, stays where it was.
-        if not counts_in(places, use[1]) then
+        if part[3] == its[6] and not counts_in(places, use[1]) then
           places[#places + 1] = use[1]
           places[#places + 1] = page.flat[bucket]
           B.add(page, bucket, hold.lapsed and SPENT or HELD, amount, 1)

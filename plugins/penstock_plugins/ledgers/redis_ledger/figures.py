@@ -58,7 +58,7 @@ def packed_use(use: WindowUse) -> tuple[object, ...]:
     """A window with its limits."""
     tokens = False if use.limit_tokens is None else packed_tokens(use.limit_tokens, most=MOST_ALLOWED)
     money = False if use.limit_nano_usd is None else packed_money(use.limit_nano_usd)
-    return use.key, use.end, use.rolling, tokens, money
+    return use.key, use.end, use.rolling, tokens, money, use.by_estimate
 
 
 def packed_line(line: Line, most: int) -> tuple[int, ...]:

@@ -82,13 +82,14 @@ def _packed(step: Step) -> tuple[object, ...]:
         case Reserve():
             if not 0 <= step.min_output <= step.max_output:
                 raise ValueError(f"outputs from {step.min_output} to {step.max_output} are no range")
-            lines = [packed_line(line, step.max_output) for line in step.lines]
+            lines, likely = ([packed_line(line, step.max_output) for line in of] for of in (step.lines, step.likely))
             uses = [packed_use(use) for use in step.windows]
             outputs = step.min_output, packed_tokens(step.max_output, most=MOST_ALLOWED)
-            return 1, step.hold_id, step.account, uses, lines, *outputs, step.lease, step.waits
+            return 1, step.hold_id, step.account, uses, lines, *outputs, step.lease, step.waits, likely or lines
         case TopUp():
             uses = [packed_use(use) for use in step.windows]
-            return 2, step.hold_id, step.number, uses, packed_amount(step.more)
+            likely_more = packed_amount(step.more if step.likely is None else step.likely)
+            return 2, step.hold_id, step.number, uses, packed_amount(step.more), likely_more
         case Settle():
             charged, uses = packed_amount(step.charged), [packed_use(use) for use in step.windows]
             spent = [_packed_spent(one) for one in step.spent]
@@ -100,7 +101,7 @@ def _packed(step: Step) -> tuple[object, ...]:
         case Release():
             return 6, step.hold_id, step.reason
         case Change():
-            limits = packed_use(_with_limits(step))[3:]
+            limits = packed_use(_with_limits(step))[3:5]
             spent_tokens = False if step.spent_tokens is None else packed_tokens(step.spent_tokens)
             spent_money = False if step.spent_nano_usd is None else packed_money(step.spent_nano_usd)
             use = packed_use(step.window)
@@ -178,7 +179,7 @@ def _of_another_version(version: object) -> ConfigError:
 def _answer(packed: list[Any]) -> Answer:
     match packed[0]:
         case 1:
-            return Held(packed[1], amount_from(packed[2]))
+            return Held(packed[1], amount_from(packed[2]), None if packed[3] is False else amount_from(packed[3]))
         case 2:
             return Lacking(tuple([_lack(lack) for lack in packed[1]]), tuple(packed[2]), packed[3])
         case 3:
@@ -195,7 +196,7 @@ def _answer(packed: list[Any]) -> Answer:
 
 
 def _lack(packed: list[Any]) -> Lack:
-    key, tokens, money, missing, of_spent, refills, frees = packed
+    key, tokens, money, missing, of_spent, refills, frees, otherwise, by_estimate = packed
     return Lack(
         key,
         None if tokens is False else tokens,
@@ -204,6 +205,8 @@ def _lack(packed: list[Any]) -> Lack:
         None if of_spent is False else amount_from(of_spent),
         None if refills is False else float(refills),
         None if frees is False else float(frees),
+        None if otherwise is False else amount_from(otherwise),
+        by_estimate,
     )
 
 
@@ -252,7 +255,7 @@ def hold_row(hold_id: str, packed: bytes) -> HoldRow:
     return HoldRow(
         hold_id=hold_id,
         account=account,
-        amount=sum([amount_from(amount) for amount, _ in parts], NOTHING),
+        amount=sum([amount_from(amount) for amount, _, likely in parts if not likely], NOTHING),
         reserved_at=float(reserved_at),
         lease_ends=float(lease_ends),
         lapsed=lapsed,
