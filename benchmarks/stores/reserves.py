@@ -1,7 +1,7 @@
 """How long calls wait for their hold in SQLite: 500 calls a second, open loop.
 
-    nice -n -15 python -m benchmarks.stores.reserves [--rate 500] [--seconds 20] [--rounds 3] [--synchronous full|normal]
-                                              [--whole] [--folder DIR] [--json FILE]
+    nice -n -15 python -m benchmarks.stores.reserves [--rate 500] [--seconds 20] [--rounds 3]
+        [--synchronous full|normal] [--whole] [--folder DIR] [--json FILE]
 
 Calls arrive when they are due, by chance and whatever became of those before, for accounts three levels deep; each
 holds at the kernel's BudgetKeeper, goes on for 0.2 s, and settles. `reserve` is what it waits for its hold, `commit`
