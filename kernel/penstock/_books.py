@@ -8,7 +8,7 @@ provider did not say.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -73,8 +73,8 @@ class Running(Struct, eq=False, kw_only=True):
     waited: float
     probe: bool = False
     hedge: bool = False
-    withdrawn: Withdrawn | None = None
-    """The receipt of the retry budget, where it needed leave."""
+    withdrawn: Mapping[str | None, Withdrawn] = {}
+    """The receipts of the retry budgets, where it needed leave (`_retry_leave.Receipts`)."""
 
 
 class Books(Struct, eq=False):

@@ -240,7 +240,7 @@ class _Loading:
     def _budget(self) -> BudgetConfig:
         root = self._value(BudgetTable, "budget") or BudgetTable()
         self._checked_degrade(root, "budget")
-        said = (root.limits, root.soft, root.tenant, root.degrade) != ((), None, None, None)
+        said = (root.limits, root.soft, root.tenant, root.degrade, root.retry_money) != ((), None, None, None, None)
         accounts = [*self._account("", root, "budget")] if said else []
         for name, path, table in self._named("accounts", check_name=False):
             read = self._read(AccountTable, table, path)
@@ -279,6 +279,7 @@ class _Loading:
                 tenant=table.tenant,
                 degrade=degrade,
                 unknown_usage=table.unknown_usage if name else None,
+                retry_money=table.retry_money,
             )
         except ValueError as error:
             self.mistakes.add(join(path, "limits"), str(error))

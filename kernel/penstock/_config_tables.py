@@ -57,6 +57,7 @@ __all__ = [
 _positive_or_none = attrs.validators.optional(at_least_one)
 _amount_or_none = attrs.validators.optional(more_than_zero)
 _seconds_or_none = attrs.validators.optional(more_than_zero)
+_retry_money = attrs.validators.optional(attrs.validators.and_(attrs.validators.ge(0), attrs.validators.le(10)))
 _shares_or_none = attrs.validators.optional(shares)
 
 
@@ -213,6 +214,7 @@ class AccountTable:
     tenant: str | None = attrs.field(default=None, validator=attrs.validators.optional(not_empty))
     degrade: DegradeTable | None = None
     unknown_usage: UnknownUsage | None = None
+    retry_money: float | None = attrs.field(default=None, validator=_retry_money)
 
 
 @attrs.frozen(kw_only=True)
@@ -226,14 +228,11 @@ class BudgetTable(AccountTable):
     min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
 
 
-_ACCOUNT_LATER = frozenset({"retry_money"})
 KEYS_LATER: dict[type, frozenset[str]] = {
     KernelSettings: frozenset({"max_wait", "on_unsupported", "hedge"}),
     TargetTable: frozenset({"limits", "hedge", "on_unsupported", "tokenizer"}),
     DefaultsTable: frozenset({"limits", "hedge"}),
     RouteTable: frozenset({"hedge", "max_wait", "sticky", "strategy", "validators"}),
-    AccountTable: _ACCOUNT_LATER,
-    BudgetTable: _ACCOUNT_LATER,
 }
 
 

@@ -286,6 +286,7 @@ class OpenKernel:
             waiting=waiting,
             on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic())),
             retry_budget_for=lambda provider: engine.config.retry_budget_settings(provider),  # noqa: PLW0108 - it may change
+            retry_money_of=lambda account: engine.accounts.retry_money_of(account),  # noqa: PLW0108 - as above
         )
         registry, registry_inbox, breaker_ref = open_breaker_registry(
             lambda scope: engine.config.breaker_settings(scope),  # noqa: PLW0108 - as above

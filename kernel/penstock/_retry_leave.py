@@ -5,6 +5,10 @@ Not here: the budgets themselves (`policy.retry_budget`), which the router keeps
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+import attrs
 from msgspec import Struct
 
 from penstock._asked import Call
@@ -17,7 +21,11 @@ from penstock.policy.holds import Amount
 from penstock.policy.retry import ACTIONS, Blame, Cools
 from penstock.policy.retry_budget import Suppressed, Withdrawn
 
-__all__ = ["RetryLeave"]
+__all__ = ["Receipts", "RetryLeave"]
+
+Receipts: TypeAlias = dict[str | None, Withdrawn]
+"""Of one attempt: by account that caps the money, and of its provider under None."""
+_Ask: TypeAlias = Callable[..., Awaitable[Withdrawn | Suppressed]]
 
 
 class RetryLeave(Struct, eq=False):
@@ -31,44 +39,79 @@ class RetryLeave(Struct, eq=False):
     """Providers that this call has made an attempt at."""
     _failed: set[str] = set()
     """Those that failed it: going back there is a retry, with whatever target."""
-    _withdrawn: dict[str, Withdrawn] = {}
-    """Leave that was given and is not used yet: it was asked for before the wait."""
+    _withdrawn: dict[str, Receipts] = {}
+    """Leave that was given and is not used yet: it was asked for before the wait. By provider."""
+    _capped: tuple[str, ...] | None = None
+    """The accounts on the path that cap the money of retries, as they are when that first matters."""
 
     async def ask(self, stage: int) -> Suppressed | None:
         """Leave for the next attempt, asked for before any wait for it; the reason where there is none."""
         provider = self.call.targets[stage].provider.name
         if not self._asked or provider in self._withdrawn:
             return None  # a call's first attempt is free, and so is waiting once more for what leave was given for
-        if provider in self._failed:
-            return await self._withdraw(stage, provider)
-        cost, hold = self._money(stage, provider)
-        answer = await self.engine.router.spend(
-            provider, nano_usd=cost, hold_nano_usd=hold, deadline=self.call.deadline, context=self.call.span.context
-        )
-        return self._taken(provider, answer)
+        router = self.engine.router
+        return await self._ask(stage, provider, router.withdraw if provider in self._failed else router.spend)
 
     async def ask_for_hedge(self, stage: int) -> Suppressed | None:
         """The same for an attempt beside one that is under way: always a withdrawal."""
-        return await self._withdraw(stage, self.call.targets[stage].provider.name)
+        return await self._ask(stage, self.call.targets[stage].provider.name, self.engine.router.withdraw)
 
-    async def _withdraw(self, stage: int, provider: str) -> Suppressed | None:
+    async def _ask(self, stage: int, provider: str, ask_provider: _Ask) -> Suppressed | None:
+        """All of them or none: where one refuses, or the call leaves meanwhile, the others are given back."""
         cost, hold = self._money(stage, provider)
-        answer = await self.engine.router.withdraw(
-            provider, nano_usd=cost, hold_nano_usd=hold, deadline=self.call.deadline, context=self.call.span.context
-        )
-        return self._taken(provider, answer)
+        receipts: dict[str | None, Withdrawn] = {}
+        granted = False
+        try:
+            asks = [(account, self.engine.router.spend_of_account, account) for account in self.capped]
+            for key, ask, name in (*asks, (None, ask_provider, provider)):
+                answer = await ask(
+                    name,
+                    nano_usd=cost,
+                    hold_nano_usd=hold,
+                    deadline=self.call.deadline,
+                    context=self.call.span.context,
+                )
+                if isinstance(answer, Suppressed):
+                    return self._told(provider, answer)
+                receipts[key] = answer
+            granted = True
+            self._withdrawn[provider] = receipts
+            return None
+        finally:
+            if not granted:
+                self._give_back(provider, receipts)
 
-    def begin(self, provider: str) -> Withdrawn | None:
-        """An attempt begins; returns the receipt of its withdrawal, where it needed one. Never waits."""
+    def _give_back(self, provider: str, receipts: Receipts) -> None:
+        for account, receipt in receipts.items():
+            if account is None:
+                self.engine.router.settled(provider, 0, receipt)
+            else:
+                self.engine.router.settled_of_account(account, 0, receipt)
+
+    @property
+    def capped(self) -> tuple[str, ...]:
+        """The accounts on the path that cap the money of retries, fallbacks and hedges."""
+        if self._capped is None:
+            self._capped = self.engine.accounts.money_capped(self.call.account)
+        return self._capped
+
+    def charged(self, provider: str, nano_usd: int, receipts: Mapping[str | None, Withdrawn]) -> None:
+        """An attempt was charged so much. Never raises, never waits."""
+        self.engine.router.settled(provider, nano_usd, receipts.get(None))
+        for account in self.capped:
+            self.engine.router.settled_of_account(account, nano_usd, receipts.get(account))
+
+    def begin(self, provider: str) -> Receipts:
+        """An attempt begins; returns the receipts of the leave that it needed. Never waits."""
         if provider not in self._asked:
             self._asked.add(provider)
             self.engine.router.first_attempt(provider)
-        return self._withdrawn.pop(provider, None)
+        return self._withdrawn.pop(provider, {})
 
     def settle(self) -> None:
         """The call is over: leave that was never used cost nothing. Never raises, never waits."""
-        for provider, receipt in self._withdrawn.items():
-            self.engine.router.settled(provider, 0, receipt)
+        for provider, receipts in self._withdrawn.items():
+            self._give_back(provider, receipts)
         self._withdrawn.clear()
 
     def failed(self, provider: str, kind: str) -> None:
@@ -81,10 +124,9 @@ class RetryLeave(Struct, eq=False):
         if action.blame in (Blame.TARGET, Blame.PROVIDER) or action.cools is Cools.TARGET:
             self._failed.add(provider)
 
-    def _taken(self, provider: str, answer: Withdrawn | Suppressed) -> Suppressed | None:
-        if isinstance(answer, Withdrawn):
-            self._withdrawn[provider] = answer
-            return None
+    def _told(self, provider: str, answer: Suppressed) -> Suppressed:
+        # Whoever refused, an account too: it is this provider that is not asked.
+        answer = attrs.evolve(answer, provider=provider)
         if self.engine.events.heard:
             self.engine.events.emit(RetrySuppressed(self.call.id, provider, answer.reason, answer.says))
         self.call.span.event("retry_suppressed", provider=provider, reason=answer.reason)
@@ -95,7 +137,7 @@ class RetryLeave(Struct, eq=False):
 
         Worked out only where a cap asks for it.
         """
-        if not self.engine.router.caps_money(provider):
+        if not (self.capped or self.engine.router.caps_money(provider)):
             return None, None
         requests = [self.fitting.foreseen(at, target) for at, target in enumerate(self.call.targets)]
         offers = self.hold.offers or price_offers(

@@ -305,7 +305,7 @@ class Trials:
             again=again,
         )
         charged = self.books.charged - before
-        engine.router.settled(target.provider.name, charged.nano_usd, running.withdrawn)
+        self.leave.charged(target.provider.name, charged.nano_usd, running.withdrawn)
         if completion is not None and told.first_token is not None and not late:
             engine.router.first_token(target.name, told.first_token)
         cut = isinstance(error, BudgetCutError)

@@ -99,6 +99,8 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
         "accounts.a.limits",
         "give 9 tokens per day (UTC) the same bound",
     ),
+    ({"accounts": {"a": {"retry_money": -0.1}}}, "accounts.a.retry_money", "-0.1: "),
+    ({"budget": {"retry_money": 11}}, "budget.retry_money", "11: "),
     ({"accounts": {"a": {"unknown_usage": "guess"}}}, "accounts.a.unknown_usage", "must be one of bound, likely"),
     ({"budget": {"hold_wait": 0}}, "budget.hold_wait", "more than 0"),
     ({"budget": {"min_output_tokens": 0}}, "budget.min_output_tokens", "at least 1"),
@@ -234,7 +236,6 @@ LATER: list[tuple[dict[str, Any], str]] = [
     (target(limits={"concurrency": 32, "rpm": 1000}), "targets.t.limits"),
     ({"defaults": {"limits": {"tpm": 5}}}, "defaults.limits"),
     (route(hedge=True), "routes.default.hedge"),
-    ({"accounts": {"a": {"retry_money": 0.2}}}, "accounts.a.retry_money"),
     ({"providers": {"openai": {"proxy": "http://proxy:3128"}}}, "providers.openai.proxy"),
     ({"providers": {"openai": {"limits": {"concurrency": 5}}}}, "providers.openai.limits"),
 ]

@@ -342,3 +342,80 @@ def test_a_hedge_counts_for_the_money_cap_until_it_is_settled() -> None:
                 assert [attempt.hedge for attempt in response.attempts].count(True) == 1
 
     run(main)
+
+
+# Money of accounts
+
+
+def capped_by_accounts(**accounts: float) -> Config:
+    """A cascade whose first target is dead; accounts with the share that their retries may spend."""
+    once = {"target": SONNET, "attempts": 1}
+    generous = {"floor": 1_000, "ratio": 1.0}
+    tables = {name.replace("_", "/"): {"retry_money": share} for name, share in accounts.items()}
+    return route(once, GPT, retry_budget=generous, breaker=NEVER_OPENS, accounts=tables)
+
+
+def answering_late() -> ScriptedTransport:
+    return by_target({SONNET: lambda _: BOOM, GPT: lambda request: attrs.evolve(good(request), delay=5.0)})
+
+
+def test_an_account_caps_the_money_of_its_own_fallbacks_and_of_those_below_it_and_of_nobody_else() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(capped_by_accounts(team=0.0), transport=answering_late()) as kernel:
+            with kernel.events() as events:
+                async with trio.open_nursery() as nursery:
+                    failed: dict[str, list[Failed]] = {}
+
+                    async def of(account: str) -> None:
+                        failed[account] = await many(kernel, 30, max_tokens=1_000, account=account)
+
+                    for account in ("team", "team/search", "other"):
+                        nursery.start_soon(of, account)
+                told = [event for event in events.take() if isinstance(event, RetrySuppressed)]
+            assert failed["other"] == []
+            refused = failed["team"] + failed["team/search"]
+            assert 60 - 25 <= len(refused) <= 60 - 10, "ten times the hold, in fallbacks that are worth a little less"
+            for one in refused:
+                assert "retry budget of account 'team' is used up" in str(one.error)
+                assert one.error.retry_after is not None
+            assert {(event.provider, event.reason) for event in told} == {("openai", "money")}
+            # Settled by now, at what they really cost: a hundredth of what they might have.
+            assert not await many(kernel, 5, max_tokens=1_000, account="team")
+
+    run(main)
+
+
+def test_the_root_account_is_named_as_such_and_a_larger_share_of_what_was_settled_lets_more_pass() -> None:
+    async def main() -> None:
+        once = {"target": SONNET, "attempts": 1}
+        settings = route(once, GPT, retry_budget={"floor": 1_000}, breaker=NEVER_OPENS, budget={"retry_money": 0.0})
+        async with penstock.open_kernel(settings, transport=answering_late()) as kernel:
+            failed = await many(kernel, 60, max_tokens=1_000, account="team/search")
+            assert failed
+            assert all("retry budget of the root account is used up" in str(one.error) for one in failed)
+
+    run(main)
+
+
+def test_leave_that_a_provider_refuses_costs_its_accounts_nothing() -> None:
+    async def main() -> None:
+        twice = {"target": SONNET, "attempts": 2}
+        upstream = by_target({SONNET: lambda _: BOOM})
+        none = {"floor": 0, "ratio": 0.0}
+        settings = route(twice, retry_budget=none, breaker=NEVER_OPENS, accounts={"team": {"retry_money": 0.0}})
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            failed = await many(kernel, 100, max_tokens=1_000, account="team")
+            assert len(failed) == 100
+            assert all("retry budget of provider anthropic" in str(one.error) for one in failed)
+
+    run(main)
+
+
+@pytest.mark.parametrize(("share", "refuses"), [(0.0, True), (10.0, False)])
+def test_a_share_of_what_an_account_settled_may_be_spent_as_well(share: float, *, refuses: bool) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(capped_by_accounts(team=share), transport=answering_late()) as kernel:
+            failed = await many(kernel, 60, max_tokens=1_000, account="team/search")
+            assert bool(failed) is refuses
+
+    run(main)

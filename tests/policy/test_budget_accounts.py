@@ -131,6 +131,22 @@ def test_a_soft_limit_is_a_share(soft: float | tuple[float, ...]) -> None:
         Limit(per=Per.DAY, tokens=1, soft=soft)
 
 
+def test_the_money_of_retries_is_capped_by_every_account_on_the_path_that_says_so() -> None:
+    tree = AccountTree(
+        [
+            AccountSpec(path="", retry_money=0.5),
+            AccountSpec(path="team"),
+            AccountSpec(path="team/*", retry_money=0.0),
+        ]
+    )
+    assert tree.money_capped("team/search/x") == ("", "team/search")
+    assert tree.money_capped("team") == ("",)
+    assert tree.retry_money_of("team/search") == 0.0
+    assert AccountTree([AccountSpec(path="team", retry_money=0.1)]).money_capped("other") == ()
+    with pytest.raises(ValueError, match="retry_money is a share"):
+        AccountSpec(path="a", retry_money=-1)
+
+
 REQUEST = (
     AccountSpec(path="", limits=(Limit(per=Per.REQUEST, nano_usd=USD), Limit(per=Per.REQUEST, tokens=10_000))),
     AccountSpec(path="team", limits=(Limit(per=Per.REQUEST, input_tokens=8_000, output_tokens=2_000),)),

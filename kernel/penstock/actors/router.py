@@ -79,6 +79,12 @@ class _Withdraw(Request["Withdrawn | Suppressed"], frozen=True):
     """True for a fallback's first attempt: it withdraws no call."""
 
 
+class _Spend(Request["Withdrawn | Suppressed"], frozen=True):
+    account: str
+    nano_usd: int | None
+    hold_nano_usd: int | None
+
+
 @attrs.frozen
 class _Limited:
     reason: CoolReason
@@ -104,14 +110,24 @@ class Router(Actor):
         cell: _Cell,
         clock: Clock,
         on_cool_down: Callable[[CoolDown], None],
+        retry_money_of: Callable[[str], float | None],
     ) -> None:
         self._retry_budget_for = retry_budget_for
+        self._retry_money_of = retry_money_of
         self._cell = cell
         self._clock = clock
         self._on_cool_down = on_cool_down
         self._core = Routing()
         self._retries = RetryBudget(retry_budget_for)
+        self._of_accounts = self._no_account_yet()
         self._published = self._core.version
+
+    def _no_account_yet(self) -> RetryBudget:
+        """Of accounts only the money counts: providers count the calls."""
+        return RetryBudget(
+            lambda account: RetryBudgetSettings(money_ratio=self._retry_money_of(account)),
+            whose=lambda account: f"account {account!r}" if account else "the root account",
+        )
 
     def handle(self, envelope: Envelope) -> None:
         """One message."""
@@ -127,14 +143,17 @@ class Router(Actor):
                 assert envelope.reply is not None
                 ask = self._retries.spend if money_only else self._retries.withdraw
                 envelope.reply.answer(ask(provider, now, nano_usd=nano_usd, hold_nano_usd=hold))
+            case _Spend(account=account, nano_usd=nano_usd, hold_nano_usd=hold):
+                assert envelope.reply is not None
+                envelope.reply.answer(self._of_accounts.spend(account, now, nano_usd=nano_usd, hold_nano_usd=hold))
             case _:
                 raise TypeError(f"router takes no {type(message).__name__}")
 
     def observe(self, observations: dict[str, object]) -> None:
-        """What was seen, by sort and name: `limited:` a scope, `used:` a target, `provider:` its traffic."""
+        """What was seen, by sort and name: `limited:` a scope, `used:` a target, `provider:` or `account:` traffic."""
         now = self._clock.monotonic()
         for key, seen in observations.items():
-            _, _, name = key.partition(":")
+            sort, _, name = key.partition(":")
             match seen:
                 case _Limited(reason=reason, retry_after=hint):
                     jitter = random.random()  # noqa: S311 - spreads load, guards nothing
@@ -146,7 +165,7 @@ class Router(Actor):
                         name, text_bytes=seen.text_bytes, input_tokens=seen.input_tokens, excess=seen.excess
                     )
                 case Traffic():
-                    self._retries.merge(name, seen)
+                    (self._of_accounts if sort == "account" else self._retries).merge(name, seen)
                 case _:
                     self._core.first_tokens(name, cast("deque[float]", seen))
 
@@ -165,6 +184,7 @@ class Router(Actor):
         """Forgets: permits of before are unknown to the new core and ignored, retry budgets are as new."""
         self._core = Routing()
         self._retries = RetryBudget(self._retry_budget_for)
+        self._of_accounts = self._no_account_yet()
         self._published = self._core.version
         self._cell.publish(RouteSnapshot({}, {}))
 
@@ -273,6 +293,30 @@ class RouterRef:
 
         self._address.observe(f"provider:{provider}", fold, wake=False)
 
+    async def spend_of_account(
+        self,
+        account: str,
+        *,
+        nano_usd: int | None = None,
+        hold_nano_usd: int | None = None,
+        deadline: float = math.inf,
+        context: object = None,
+    ) -> Withdrawn | Suppressed:
+        """Leave for the money of an attempt beyond a call's first, of an account that caps it. As `withdraw`."""
+        message = _Spend(account, nano_usd, hold_nano_usd)
+        return await self._address.ask(message, deadline=deadline, context=context)
+
+    def settled_of_account(self, account: str, nano_usd: int, granted: Withdrawn | None = None) -> None:
+        """What an attempt of a call of the account, or of one below it, was charged. As `settled`."""
+        now = self._clock.monotonic()
+
+        def fold(before: Traffic | None) -> Traffic:
+            traffic = before or Traffic()
+            traffic.settled(nano_usd, now, granted)
+            return traffic
+
+        self._address.observe(f"account:{account}", fold, wake=False)
+
     def caps_money(self, provider: str) -> bool:
         """True where retries, fallbacks and hedges have a limit in money there."""
         return self._retry_budget_for(provider).money_ratio is not None
@@ -336,6 +380,7 @@ def open_router(
     on_cool_down: Callable[[CoolDown], None],
     waiting: WaitingRoom,
     retry_budget_for: Callable[[str], RetryBudgetSettings] = lambda _: RetryBudgetSettings(),
+    retry_money_of: Callable[[str], float | None] = lambda _: None,
 ) -> tuple[Router, Inbox, RouterRef]:
     """A router, the inbox for its supervisor, and the Ref for everyone else.
 
@@ -343,5 +388,5 @@ def open_router(
     """
     address, inbox = open_mailbox(Router.name, slots=ASKS_OF_A_CALL * slots)
     cell = _Cell(RouteSnapshot({}, {}), waiting)
-    router = Router(retry_budget_for, cell, clock, on_cool_down)
+    router = Router(retry_budget_for, cell, clock, on_cool_down, retry_money_of)
     return router, inbox, RouterRef(address, cell, clock, retry_budget_for)

@@ -39,6 +39,7 @@ Shape: TypeAlias = tuple[Per, str, bool]
 """What makes two limits count over the same windows: the period, its time zone, whether it rolls."""
 
 DEFAULT_TENANT = "default"
+MOST_RETRY_MONEY = 10
 # Names of accounts come from callers: beyond so many all are worked out anew.
 _MOST_CHAINS = 4_096
 
@@ -138,10 +139,15 @@ class AccountSpec:
     degrade: Degrade | None = None
     unknown_usage: UnknownUsage | None = None
     """For calls of the whole subtree, where no account further down says otherwise."""
+    retry_money: float | None = None
+    """The share of what calls of the account and those below it settled within the last hour that their retries,
+    fallbacks and hedges may spend (`policy.retry_budget`). None: no cap."""
 
     def __attrs_post_init__(self) -> None:
         check_pattern(self.path)
         _check_shares(self.soft)
+        if self.retry_money is not None and not 0 <= self.retry_money <= MOST_RETRY_MONEY:
+            raise ValueError(f"retry_money is a share of what was settled: 0 to {MOST_RETRY_MONEY}")
         measures: dict[Shape, Measure] = {}
         for limit in self.limits:
             if limit.per is not Per.REQUEST and measures.setdefault(limit.shape, self.measure(limit)) != self.measure(
@@ -233,6 +239,17 @@ class AccountTree:
             if spec.unknown_usage is not None:
                 return spec.unknown_usage
         return default
+
+    def money_capped(self, account: str) -> tuple[str, ...]:
+        """The accounts on a path that cap what is spent on retries, the root's first."""
+        if not any(spec.retry_money is not None for spec in self.chain(account)):
+            return ()
+        return tuple([path for path in path_and_parents(account) if self.retry_money_of(path) is not None])
+
+    def retry_money_of(self, path: str) -> float | None:
+        """The cap of exactly this account."""
+        spec = self.spec_of(path)
+        return None if spec is None else spec.retry_money
 
     def tenant_of(self, account: str) -> str:
         """The cache partition: the nearest `tenant` upward, else the account itself; `default` without an account.

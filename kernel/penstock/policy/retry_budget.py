@@ -182,8 +182,12 @@ class RetryBudget:
     back-off is a retry already) and until it is a window old; one provider never pays for another.
     """
 
-    def __init__(self, settings_for: Callable[[str], RetryBudgetSettings]) -> None:
+    def __init__(
+        self, settings_for: Callable[[str], RetryBudgetSettings], *, whose: Callable[[str], str] = "provider {}".format
+    ) -> None:
+        """`whose`: a name in words."""
         self._settings_for = settings_for
+        self._whose = whose
         self._accounts: dict[str, _Account] = {}
 
     def first_attempt(self, provider: str, now: float, count: int = 1) -> None:
@@ -209,7 +213,7 @@ class RetryBudget:
         account = self._account(provider)
         used, limit = account.calls(now - account.settings.window)
         if used >= limit:
-            return _no_calls(provider, account, now)
+            return self._no_calls(provider, now)
         granted = self.spend(provider, now, nano_usd=nano_usd, hold_nano_usd=hold_nano_usd)
         if isinstance(granted, Withdrawn):
             account.withdraw(now)
@@ -227,7 +231,7 @@ class RetryBudget:
         spent, limit = account.money(now - HOUR, hold)
         # What costs nothing, as far as is known, is no matter of money.
         if cost and spent + cost > limit:
-            return _no_money(provider, account, now, cost, hold)
+            return self._no_money(provider, now, cost, hold)
         account.traffic.spend(cost, now)
         return Withdrawn(provider, now, cost)
 
@@ -239,27 +243,29 @@ class RetryBudget:
         account.settings = self._settings_for(provider)  # others may hold by now; what was counted goes on
         return account
 
+    def _no_calls(self, provider: str, now: float) -> Suppressed:
+        account = self._accounts[provider]
+        settings = account.settings
+        used, limit = account.calls(now - settings.window)
+        retry_at = account.room_for_a_call(now)
+        says = (
+            f"the retry budget of {self._whose(provider)} is used up: {used} of {limit} retries within"
+            f" {settings.window:g} s (at most {settings.floor} and {settings.ratio * 100:g} % of the first attempts);"
+            f" {_room(retry_at, now)}"
+        )
+        return Suppressed(provider, "calls", used, limit, retry_at, says)
 
-def _no_calls(provider: str, account: _Account, now: float) -> Suppressed:
-    settings = account.settings
-    used, limit = account.calls(now - settings.window)
-    retry_at = account.room_for_a_call(now)
-    says = (
-        f"the retry budget of provider {provider} is used up: {used} of {limit} retries within {settings.window:g} s"
-        f" (at most {settings.floor} and {settings.ratio * 100:g} % of the first attempts); {_room(retry_at, now)}"
-    )
-    return Suppressed(provider, "calls", used, limit, retry_at, says)
-
-
-def _no_money(provider: str, account: _Account, now: float, cost: int, hold: int) -> Suppressed:
-    spent, limit = account.money(now - HOUR, hold)
-    retry_at = account.room_for_money(now, cost, hold)
-    says = (
-        f"the retry budget of provider {provider} is used up: retries, fallbacks and hedges have spent {_usd(spent)} of"
-        f" {_usd(limit)} USD within an hour (at most {(account.settings.money_ratio or 0) * 100:g} % of what was"
-        f" settled, or {HOLDS} times the call's hold), and this one may come to {_usd(cost)}; {_room(retry_at, now)}"
-    )
-    return Suppressed(provider, "money", spent, limit, retry_at, says)
+    def _no_money(self, provider: str, now: float, cost: int, hold: int) -> Suppressed:
+        account = self._accounts[provider]
+        spent, limit = account.money(now - HOUR, hold)
+        retry_at = account.room_for_money(now, cost, hold)
+        says = (
+            f"the retry budget of {self._whose(provider)} is used up: retries, fallbacks and hedges have spent"
+            f" {_usd(spent)} of {_usd(limit)} USD within an hour (at most"
+            f" {(account.settings.money_ratio or 0) * 100:g} % of what was settled, or {HOLDS} times the call's hold),"
+            f" and this one may come to {_usd(cost)}; {_room(retry_at, now)}"
+        )
+        return Suppressed(provider, "money", spent, limit, retry_at, says)
 
 
 def _room(retry_at: float, now: float) -> str:
