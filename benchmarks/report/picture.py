@@ -13,7 +13,7 @@ Figures = dict[str, Any]
 LEVELS = (("1", "#9db8c9"), ("32", "#2f6c8f"))
 OURS = "#c8553d"
 """The darker bar of a row of penstock."""
-WIDTH, LEFT, RIGHT = 760, 210, 80
+WIDTH, LEFT, RIGHT = 780, 230, 80
 BAR, GAP, TOP = 9, 8, 46
 
 

@@ -74,7 +74,7 @@ class Calls:
             lease=60.0,
         )
         spent = Spent(target="sonnet", input_tokens=800, output_tokens=300, nano_usd=7_000_000)
-        return reserve, Settle(hold_id=hold_id, charged=Amount(1_100, 7_000_000), spent=(spent,))
+        return reserve, Settle(hold_id=hold_id, charged=Amount(1_100, 7_000_000), spent=(spent,), turns=False)
 
 
 class Together:

@@ -1,7 +1,7 @@
 """How long calls wait for their hold in SQLite: 500 calls a second, open loop.
 
-    nice -n -15 python -m benchmarks.stores.reserves [--rate 500] [--seconds 20] [--rounds 3] [--synchronous full|normal]
-                                              [--whole] [--folder DIR] [--json FILE]
+    nice -n -15 python -m benchmarks.stores.reserves [--rate 500] [--seconds 20] [--rounds 3]
+        [--synchronous full|normal] [--whole] [--folder DIR] [--json FILE]
 
 Calls arrive when they are due, by chance and whatever became of those before, for accounts three levels deep; each
 holds at the kernel's BudgetKeeper, goes on for 0.2 s, and settles. `reserve` is what it waits for its hold, `commit`
@@ -111,7 +111,7 @@ def settings(folder: Path, synchronous: str) -> penstock.Config:
         "providers": {"openai": {"api_key": "sk-bench"}},
         "routes": {"default": {"cascade": ["openai/gpt-4o"]}},
         "budget": {"limits": limits},
-        "accounts": {"team-*": {"limits": limits}, "team-*/*": {"limits": limits}},
+        "accounts": {"*": {"limits": limits}, "*/*": {"limits": limits}},
         "ledger": {"store": "sqlite", "path": "ledger.db", "synchronous": synchronous},
     }
     return penstock.Config.from_dict(tables, source=folder / "penstock.toml", environ={})

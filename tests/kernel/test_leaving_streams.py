@@ -265,11 +265,11 @@ def test_no_hedge_is_sent_beside_a_probe_whose_consumer_has_left() -> None:
             (HAIKU, 1),
             budget=LIMITED,
             breaker={"failures_in_a_row": 1, "min_calls_in_a_row": 1, "open_for": 5.0, "open_cap": 5.0},
-            defaults={"timeouts": {"first_token": 20, "total": 100}},
+            defaults={"timeouts": {"first_token": 20, "total": 100}, "upstream_stream": "always"},
         )
         upstream = ScriptedTransport(answer)
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
-            await kernel.complete("before", max_tokens=5_000)
+            await kernel.complete("before")
             await trio.sleep(60)
             asked.clear()
             async with kernel.stream("after", on_leave="drain"):

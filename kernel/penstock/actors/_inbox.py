@@ -47,10 +47,11 @@ class Inbox:
             # A message stays in the queue until it is its turn: a crash before that is not its fault.
             if box.observations:
                 self._observe(observe)
+            now = trio.current_time()
             while box.queue:
-                self._take(box.queue.popleft(), handle)
+                self._take(box.queue.popleft(), handle, now)
             if box.aside:
-                self._take_aside(handle)
+                self._take_aside(handle, now)
             if box.observations:
                 self._observe(observe)
             drained()
@@ -74,7 +75,7 @@ class Inbox:
         self._box.asleep = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _take_aside(self, handle: Callable[[Envelope], None]) -> None:
+    def _take_aside(self, handle: Callable[[Envelope], None], now: float) -> None:
         box = self._box
         while box.aside:
             envelope = box.aside.pop(0)
@@ -82,7 +83,7 @@ class Inbox:
                 assert envelope.reply is not None
                 self._flushes.append(envelope.reply)
             else:
-                self._take(envelope, handle)
+                self._take(envelope, handle, now)
 
     def _answer_flushes(self) -> None:
         flushes, self._flushes = self._flushes, []
@@ -96,12 +97,12 @@ class Inbox:
         for reply in waiting:
             reply.fail(type(error)(*error.args))
 
-    def _take(self, envelope: Envelope, handle: Callable[[Envelope], None]) -> None:
+    def _take(self, envelope: Envelope, handle: Callable[[Envelope], None], now: float) -> None:
         box = self._box
         if envelope.frees_slot:
             box.free.release()
         reply = envelope.reply
-        if reply is not None and (reply.abandoned or envelope.deadline <= trio.current_time()):
+        if reply is not None and (reply.abandoned or envelope.deadline <= now):
             box.dropped += 1
             reply.fail(DeadlineExceededError(f"the call's time was up before {box.name} came to it"))
             return

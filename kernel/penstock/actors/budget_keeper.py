@@ -66,7 +66,7 @@ class StoreChange(Struct, frozen=True):
     """Once it is back: charges that had waited for it."""
 
 
-class _Reserve(Request[Decision], frozen=True):
+class _Reserve(Request[Decision], frozen=True, gc=False):
     hold_id: str
     account: str
     lines: tuple[Line, ...]
@@ -76,13 +76,13 @@ class _Reserve(Request[Decision], frozen=True):
     wait: float
 
 
-class _TopUp(Request[Decision], frozen=True):
+class _TopUp(Request[Decision], frozen=True, gc=False):
     hold_id: str
     more: Amount
     likely: Amount | None
 
 
-class _Settle(Struct, frozen=True):
+class _Settle(Struct, frozen=True, gc=False):
     hold_id: str
     charged: Amount
     estimated: bool
@@ -143,19 +143,19 @@ class BudgetKeeper(Actor):
 
     def handle(self, envelope: Envelope) -> None:
         """One message."""
-        now = self._clock.wall()
         message = envelope.message
         match message:
             case _Reserve():
                 assert envelope.reply is not None
-                wait_until = now + message.wait if message.wait > 0 else None
+                wait_until = self._clock.wall() + message.wait if message.wait > 0 else None
                 outputs = (message.min_output, message.max_output)
                 ask = HoldAsk.checked(
                     message.hold_id, message.account, message.lines, outputs, wait_until, likely=message.likely
                 )
                 self._queue.ask(ask)
                 self._asking[message.hold_id] = envelope.reply
-            case _Settle(hold_id=hold_id):
+            case _Settle():
+                hold_id = message.hold_id
                 self._asking.pop(hold_id, None)
                 if self._queue.knows(hold_id):
                     self._queue.settle(hold_id, message.charged, estimated=message.estimated, spent=message.spent)
@@ -186,15 +186,15 @@ class BudgetKeeper(Actor):
             if self._clock.monotonic() < self._retry_at:
                 self._turn_away(queue.batch(self._clock.wall()), sent=False)
                 return
-            if not await self._carry_out(serve=False):
+            if not await self._carry_out(self._clock.wall(), serve=False):
                 return
-        wall = self._clock.wall()
-        if queue.has_work or queue.some_wait or queue.next_renewal <= wall:
-            await self._carry_out(serve=True)
+        now = self._clock.wall()
+        if queue.has_work or queue.some_wait or queue.next_renewal <= now:
+            await self._carry_out(now, serve=True)
 
-    async def _carry_out(self, *, serve: bool) -> bool:
+    async def _carry_out(self, now: float, *, serve: bool) -> bool:
         """One batch; False where the store did not answer."""
-        queue, now = self._queue, self._clock.wall()
+        queue = self._queue
         steps = queue.batch(now, serve=serve)
         try:
             landed = await self._asked(steps)

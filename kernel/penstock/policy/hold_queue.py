@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
-import attrs
 import msgspec
 from msgspec import Struct
 
@@ -59,7 +58,7 @@ MOST_TOLD = 10_000
 """Windows of which it is remembered that a soft limit was told."""
 
 
-class HoldAsk(Struct, frozen=True):
+class HoldAsk(Struct, frozen=True, gc=False):
     """A reserve that may have to wait."""
 
     hold_id: str
@@ -95,15 +94,12 @@ class HoldAsk(Struct, frozen=True):
         return self.wait_until is not None and now < self.wait_until
 
 
-@attrs.define
-class _Live:
+class _Live(Struct, gc=False):
     """A hold that this process asked for and has not settled."""
 
     account: str
-    held: bool = False
-    output_tokens: int = 0
-    amount: Amount = NOTHING
-    likely: Amount | None = None
+    granted: Held | None = None
+    """What its call may spend."""
     top_ups: int = 0
     unheld: tuple[WindowUse, ...] = ()
     """It was let through without the store, and is to be charged in these windows."""
@@ -142,14 +138,15 @@ class HoldQueue:
         self.windows.on_path(ask.account)  # raises ValueError where it is no path
         if ask.hold_id not in self._waiting:
             self._asks[ask.hold_id] = ask
-        self._live.setdefault(ask.hold_id, _Live(ask.account))
+        if ask.hold_id not in self._live:
+            self._live[ask.hold_id] = _Live(ask.account)
 
     def top_up(self, hold_id: str, more: Amount, likely: Amount | None = None) -> bool:
         """More for a hold; False where this process holds none of that id. `likely`: by estimate; None: as `more`."""
         check_amount(more)
         check_amount(more if likely is None else likely)
         live = self._live.get(hold_id)
-        if live is None or not (live.held or live.unheld):
+        if live is None or live.granted is None:
             return False
         live.top_ups += 1
         self._top_ups[hold_id] = TopUp(hold_id=hold_id, number=live.top_ups, windows=(), more=more, likely=likely)
@@ -202,7 +199,7 @@ class HoldQueue:
         steps += self._settles.values()
         if self.now >= self._renew_at:
             self._renew_at = self.now + self._lease / 3
-            if held := [hold_id for hold_id, live in self._live.items() if live.held or live.unheld]:
+            if held := [hold_id for hold_id, live in self._live.items() if live.granted]:
                 steps.append(Renew(tuple(held), self._lease))
         for top_up in self._top_ups.values():
             windows = uses(self._live[top_up.hold_id].account, self.now)
@@ -231,19 +228,18 @@ class HoldQueue:
         self.now = max(self.now, landed.now)
         decisions: list[Decision] = []
         for step, answer in zip(steps, landed.answers, strict=True):
+            decision: Decision | None = None
             match step:
                 case Reserve():
                     decision = self._reserved(step, answer, now)
+                case Settle():
+                    self._settled(step, answer)
                 case TopUp():
                     decision = self._topped_up(step, answer)
-                case Settle():
-                    decision = None
-                    self._settled(step, answer)
                 case Adopt() if isinstance(answer, Stale):
-                    decision = None
                     self._adopt(window for window in self.windows.own(step.account) if window.key == step.window.key)
                 case _:
-                    decision = None
+                    pass
             if decision is not None:
                 decisions.append(decision)
         return decisions
@@ -285,16 +281,17 @@ class HoldQueue:
         """Grants what a store that is away could not: the charge is booked in the windows of now when it is back."""
         if isinstance(step, TopUp):
             live = self._live[step.hold_id]
-            live.amount += step.more
-            if live.likely is not None:
-                live.likely += step.more if step.likely is None else step.likely
-            return Granted(step.hold_id, live.output_tokens, live.amount, live.likely)
+            before = live.granted
+            assert before is not None  # nobody else tops up
+            likely = before.likely
+            if likely is not None:
+                likely += step.more if step.likely is None else step.likely
+            live.granted = Held(before.output_tokens, before.amount + step.more, likely)
+            return Granted(step.hold_id, before.output_tokens, live.granted.amount, likely)
         amount, likely = dearest(step.lines, step.max_output), None
         if any(use.by_estimate for use in step.windows):
             likely = dearest(step.likely or step.lines, step.max_output)
-        self._live[step.hold_id] = _Live(
-            step.account, held=False, output_tokens=step.max_output, amount=amount, likely=likely, unheld=step.windows
-        )
+        self._live[step.hold_id] = _Live(step.account, Held(step.max_output, amount, likely), unheld=step.windows)
         # The store may hold it all the same: it is renewed like the others, which does nothing where there is none.
         self._expect_renewal()
         return Granted(step.hold_id, step.max_output, amount, likely)
@@ -314,7 +311,7 @@ class HoldQueue:
     @property
     def holds(self) -> int:
         """Holds of this process that are not settled."""
-        return sum(live.held for live in self._live.values())
+        return sum(live.granted is not None and not live.unheld for live in self._live.values())
 
     def is_waiting(self, hold_id: str) -> bool:
         """True while that ask waits for room."""
@@ -362,12 +359,11 @@ class HoldQueue:
         if ask is None:
             return None  # it left meanwhile: its settle follows
         match answer:
-            case Held(output_tokens=output, amount=amount, likely=likely):
+            case Held():
                 self._leave(step.hold_id)
-                live = self._live[step.hold_id]
-                live.held, live.output_tokens, live.amount, live.likely = True, output, amount, likely
+                self._live[step.hold_id].granted = answer
                 self._expect_renewal()
-                return Granted(step.hold_id, output, amount, likely)
+                return Granted(step.hold_id, answer.output_tokens, answer.amount, answer.likely)
             case Lacking() if answer.hopeless or not ask.may_wait(now):
                 self._leave(step.hold_id)
                 return _refused(step.hold_id, answer, self._by_key(step.account))
@@ -390,9 +386,9 @@ class HoldQueue:
         if live is None:
             return None
         match answer:
-            case Held(output_tokens=output, amount=amount, likely=likely):
-                live.amount, live.likely = amount, likely
-                return Granted(step.hold_id, output, amount, likely)
+            case Held():
+                live.granted = answer
+                return Granted(step.hold_id, answer.output_tokens, answer.amount, answer.likely)
             case Lacking():
                 return _refused(step.hold_id, answer, self._by_key(live.account))
             case Stale():
@@ -463,8 +459,9 @@ class HoldQueue:
         return {window.key: window for window in self.windows.on_path(account)}
 
     def _leave(self, hold_id: str) -> None:
-        self._waiting.pop(hold_id, None)
-        self._lacks.pop(hold_id, None)
+        if self._waiting:
+            self._waiting.pop(hold_id, None)
+            self._lacks.pop(hold_id, None)
 
     def _adopt(self, windows: Iterable[AccountWindow]) -> None:
         for window in windows:

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-class Amount(Struct, frozen=True):
+class Amount(Struct, frozen=True, gc=False):
     """Tokens and money. Differences may be negative."""
 
     tokens: int = 0
@@ -64,7 +64,7 @@ class Amount(Struct, frozen=True):
 NOTHING = Amount()
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """What one attempt at one target costs at most, as a function of the output tokens it may give."""
 
     input_tokens: int
@@ -123,7 +123,7 @@ def most_output(lines: Sequence[Line], room_tokens: int | None, room_nano_usd: i
     return min(line.most_output(room_tokens, room_nano_usd, most) for line in lines)
 
 
-class Granted(Struct, frozen=True):
+class Granted(Struct, frozen=True, gc=False):
     """The amount is held until the hold is settled; the call may ask for up to `output_tokens` of output."""
 
     hold_id: str
@@ -134,7 +134,7 @@ class Granted(Struct, frozen=True):
     """What is held in windows by estimate; None where none of its windows is."""
 
 
-class Waiting(Struct, frozen=True):
+class Waiting(Struct, frozen=True, gc=False):
     """The hold fits once others are settled: the answer comes by `take_grants`, at the latest when its wait is over."""
 
     hold_id: str

@@ -14,40 +14,93 @@ from collections.abc import Iterable
 from typing import Protocol
 
 import attrs
+from msgspec import Struct
 
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, Spent, WindowRow
 
-__all__ = ["Bucket", "HoldPage", "Pages", "Part", "WindowPage"]
+__all__ = ["Bucket", "Counted", "HoldPage", "Pages", "Part", "WindowPage"]
 
 
 @attrs.define(eq=False)
-class Bucket:
+class Counted:
+    """What is counted in one place. Plain numbers: every call is counted in every window on its path, twice."""
+
+    held_tokens: int = attrs.field(init=False, default=0)
+    held_nano_usd: int = attrs.field(init=False, default=0)
+    spent_tokens: int = attrs.field(init=False, default=0)
+    spent_nano_usd: int = attrs.field(init=False, default=0)
+    estimated_tokens: int = attrs.field(init=False, default=0)
+    """Of what is spent, what was charged without knowing the usage."""
+    estimated_nano_usd: int = attrs.field(init=False, default=0)
+
+    @property
+    def held(self) -> Amount:
+        """Both units."""
+        return Amount(self.held_tokens, self.held_nano_usd)
+
+    @property
+    def spent(self) -> Amount:
+        """Both units."""
+        return Amount(self.spent_tokens, self.spent_nano_usd)
+
+    @property
+    def estimated(self) -> Amount:
+        """Both units."""
+        return Amount(self.estimated_tokens, self.estimated_nano_usd)
+
+    def add(self, held: Amount, spent: Amount, estimated: Amount) -> None:
+        """Counts these as well; what is negative is taken away."""
+        self.held_tokens += held.tokens
+        self.held_nano_usd += held.nano_usd
+        self.spent_tokens += spent.tokens
+        self.spent_nano_usd += spent.nano_usd
+        self.estimated_tokens += estimated.tokens
+        self.estimated_nano_usd += estimated.nano_usd
+
+
+@attrs.define(eq=False)
+class Bucket(Counted):
     """What was reserved within one span of time. Its figures are in its window's totals while it is `live`."""
 
     window: WindowPage
     end: float
-    held: Amount = NOTHING
-    spent: Amount = NOTHING
-    estimated: Amount = NOTHING
     live: bool = True
+
+    def count(self, held: Amount, spent: Amount, estimated: Amount) -> None:
+        """Counts these as well, in the window's totals, too."""
+        self.add(held, spent, estimated)
+        if self.live:
+            self.window.add(held, spent, estimated)
 
     def hold(self, amount: Amount) -> None:
         """Counts a hold."""
-        # Plain numbers here and below: every call is counted in every window on its path, twice.
+        # As `count` does, here and below, but without a step that is not needed: each call comes here for each window.
         tokens, nano_usd = amount.tokens, amount.nano_usd
-        for counted in (self, self.window) if self.live else (self,):
-            held = counted.held
-            counted.held = Amount(held.tokens + tokens, held.nano_usd + nano_usd)
+        self.held_tokens += tokens
+        self.held_nano_usd += nano_usd
+        if self.live:
+            window = self.window
+            window.held_tokens += tokens
+            window.held_nano_usd += nano_usd
 
     def settle(self, held: Amount, charged: Amount, *, estimated: bool) -> None:
         """Counts a charge in the place of a hold."""
-        for counted in (self, self.window) if self.live else (self,):
-            before, spent = counted.held, counted.spent
-            counted.held = Amount(before.tokens - held.tokens, before.nano_usd - held.nano_usd)
-            counted.spent = Amount(spent.tokens + charged.tokens, spent.nano_usd + charged.nano_usd)
-            if estimated:
-                counted.estimated += charged
+        if estimated:
+            self.count(NOTHING - held, charged, charged)
+            return
+        tokens, nano_usd = charged.tokens, charged.nano_usd
+        held_tokens, held_nano_usd = held.tokens, held.nano_usd
+        self.held_tokens -= held_tokens
+        self.held_nano_usd -= held_nano_usd
+        self.spent_tokens += tokens
+        self.spent_nano_usd += nano_usd
+        if self.live:
+            window = self.window
+            window.held_tokens -= held_tokens
+            window.held_nano_usd -= held_nano_usd
+            window.spent_tokens += tokens
+            window.spent_nano_usd += nano_usd
 
     def unsettle(self, held: Amount) -> None:
         """Counts a hold again in the place of the charge by which it had lapsed.
@@ -55,21 +108,15 @@ class Bucket:
         What of that charge was taken away by hand is not taken away once more: less than nothing spent would be room
         that nobody gave.
         """
-        back = held.at_most(self.estimated)
-        for counted in (self, self.window) if self.live else (self,):
-            counted.held += held
-            counted.spent -= back
-            counted.estimated -= back
+        back = NOTHING - held.at_most(self.estimated)
+        self.count(held, back, back)
 
 
 @attrs.define(eq=False)
-class WindowPage:
+class WindowPage(Counted):
     """One window of one account: its live buckets and their totals."""
 
     key: str
-    held: Amount = NOTHING
-    spent: Amount = NOTHING
-    estimated: Amount = NOTHING
     buckets: deque[Bucket] = attrs.field(factory=deque[Bucket], repr=False)
     """By their ends."""
     limit_tokens: int | None = None
@@ -81,16 +128,17 @@ class WindowPage:
         while self.buckets and self.buckets[0].end <= now:
             bucket = self.buckets.popleft()
             bucket.live = False
-            self.held -= bucket.held
-            self.spent -= bucket.spent
-            self.estimated -= bucket.estimated
+            self.add(NOTHING - bucket.held, NOTHING - bucket.spent, NOTHING - bucket.estimated)
 
     def bucket(self, end: float, *, rolling: bool) -> Bucket:
         """Where what is reserved now is counted. A window goes on until its end, whatever a later step thinks of it."""
-        if self.buckets and (not rolling or end <= self.buckets[-1].end):
-            return self.buckets[-1]
-        self.buckets.append(Bucket(self, end))
-        return self.buckets[-1]
+        if self.buckets:
+            last = self.buckets[-1]
+            if not rolling or end <= last.end:
+                return last
+        last = Bucket(self, end)
+        self.buckets.append(last)
+        return last
 
     def find(self, end: float) -> Bucket | None:
         """The live bucket with that end."""
@@ -109,8 +157,7 @@ class WindowPage:
         )
 
 
-@attrs.define
-class Part:
+class Part(Struct, gc=False):
     """What was reserved at one time, and where it is counted: one bucket of every window that counts by its measure."""
 
     amount: Amount
@@ -119,8 +166,7 @@ class Part:
     """It is the estimate, held in windows by estimate. Beside it stands the part by the bound, if in no window."""
 
 
-@attrs.define(eq=False)
-class HoldPage:
+class HoldPage(Struct, eq=False, gc=False):
     """One hold that is not settled."""
 
     id: str

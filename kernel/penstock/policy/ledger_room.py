@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from penstock.policy.holds import NOTHING, Amount
+from penstock.policy.holds import Amount
 from penstock.policy.ledger_pages import WindowPage
 from penstock.policy.ledger_steps import Lack, WindowUse
 
-__all__ = ["Room", "fits", "free_nano_usd", "free_tokens", "lacks"]
+__all__ = ["Free", "Room", "fits", "free_in", "free_nano_usd", "free_tokens", "lacks"]
 
 
 class Room(Struct, frozen=True, eq=False):
@@ -28,7 +28,11 @@ class Room(Struct, frozen=True, eq=False):
 
     def missing(self, need: Amount, *, but_holds: bool = False) -> Amount | None:
         """How much of `need` is not free; None where it fits. Where more was charged than there is, nothing fits."""
-        return self._missing(need, self.page.spent, NOTHING if but_holds else self.page.held)
+        page = self.page
+        tokens, nano_usd = page.spent_tokens, page.spent_nano_usd
+        if not but_holds:
+            tokens, nano_usd = tokens + page.held_tokens, nano_usd + page.held_nano_usd
+        return self._missing(need, tokens, nano_usd)
 
     def lack(self, need: Amount, missing: Amount, other: Amount) -> Lack:
         """How it lacks `missing` of `need`; `other` is the same by the other measure."""
@@ -41,21 +45,66 @@ class Room(Struct, frozen=True, eq=False):
         )
 
     def _refills_at(self, need: Amount) -> float | None:
-        spent = self.page.spent
+        tokens, nano_usd = self.page.spent_tokens, self.page.spent_nano_usd
         for bucket in self.page.buckets:
-            spent -= bucket.spent
-            if self._missing(need, spent, NOTHING) is None:
+            tokens -= bucket.spent_tokens
+            nano_usd -= bucket.spent_nano_usd
+            if self._missing(need, tokens, nano_usd) is None:
                 return bucket.end
         return None
 
-    def _missing(self, need: Amount, spent: Amount, held: Amount) -> Amount | None:
+    def _missing(self, need: Amount, used_tokens: int, used_nano_usd: int) -> Amount | None:
         # Plain numbers: this is asked for every window of every waiting hold in every batch.
         tokens = nano_usd = 0
         if self.tokens is not None:
-            tokens = need.tokens + held.tokens + spent.tokens - self.tokens
+            tokens = need.tokens + used_tokens - self.tokens
         if self.nano_usd is not None:
-            nano_usd = need.nano_usd + held.nano_usd + spent.nano_usd - self.nano_usd
+            nano_usd = need.nano_usd + used_nano_usd - self.nano_usd
         return None if tokens <= 0 and nano_usd <= 0 else Amount(max(tokens, 0), max(nano_usd, 0))
+
+
+class Free(Struct, frozen=True, eq=False):
+    """Some windows, and what is free in all of them; None: none of them limits it."""
+
+    pages: tuple[WindowPage, ...]
+    tokens: int | None
+    nano_usd: int | None
+    by_estimate: bool
+    """One of them counts by the estimate: then this says nothing."""
+
+    def takes(self, need: Amount) -> bool:
+        """True where it fits."""
+        return (self.tokens is None or need.tokens <= self.tokens) and (
+            self.nano_usd is None or need.nano_usd <= self.nano_usd
+        )
+
+
+def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: float) -> Free:
+    """What is free in all of them at `now`: every reserve asks this, `Room` is for those that do not fit.
+
+    `find` is asked for the page of each window.
+    """
+    pages: list[WindowPage] = []
+    by_estimate = False
+    tokens: int | None = None
+    nano_usd: int | None = None
+    for use in uses:
+        page = find(use.key)
+        pages.append(page)
+        by_estimate = by_estimate or use.by_estimate
+        if page.buckets and page.buckets[0].end <= now:
+            page.advance(now)
+        limit = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
+        if limit is not None:
+            free = limit - page.held_tokens - page.spent_tokens
+            if tokens is None or free < tokens:
+                tokens = free
+        limit = use.limit_nano_usd if page.limit_nano_usd is None else page.limit_nano_usd
+        if limit is not None:
+            free = limit - page.held_nano_usd - page.spent_nano_usd
+            if nano_usd is None or free < nano_usd:
+                nano_usd = free
+    return Free(tuple(pages), tokens, nano_usd, by_estimate)
 
 
 def lacks(uses: Iterable[Room], need: Amount, likely: Callable[[], Amount]) -> tuple[Lack, ...]:
@@ -79,7 +128,7 @@ def free_tokens(uses: Iterable[Room]) -> int | None:
     least: int | None = None
     for use in uses:
         if use.tokens is not None:
-            free = use.tokens - use.page.held.tokens - use.page.spent.tokens
+            free = use.tokens - use.page.held_tokens - use.page.spent_tokens
             least = free if least is None or free < least else least
     return least
 
@@ -89,6 +138,6 @@ def free_nano_usd(uses: Iterable[Room]) -> int | None:
     least: int | None = None
     for use in uses:
         if use.nano_usd is not None:
-            free = use.nano_usd - use.page.held.nano_usd - use.page.spent.nano_usd
+            free = use.nano_usd - use.page.held_nano_usd - use.page.spent_nano_usd
             least = free if least is None or free < least else least
     return least

@@ -31,6 +31,8 @@ class MemoryPages:
         self._ends: list[tuple[float, str]] = []
         """A heap of leases; an entry that is no longer true is passed over."""
         self._tombstones: dict[str, float] = {}
+        self._graves: deque[str] = deque()
+        """The same by their ends: the first key of a dict that many were deleted from is far to seek."""
         self._spent: dict[tuple[float, str, str, bool], SpendRow] = {}
         self._history: deque[HistoryRow] = deque(maxlen=MOST_HISTORY)
         self._now = 0.0
@@ -97,13 +99,11 @@ class MemoryPages:
 
     def bury(self, hold_id: str, until: float) -> None:  # noqa: D102
         self._tombstones[hold_id] = until
+        self._graves.append(hold_id)
 
     def forget_buried(self, now: float) -> None:  # noqa: D102
-        while self._tombstones:
-            oldest = next(iter(self._tombstones))
-            if self._tombstones[oldest] > now:
-                break
-            del self._tombstones[oldest]
+        while self._graves and self._tombstones[self._graves[0]] <= now:
+            del self._tombstones[self._graves.popleft()]
 
     def journal(self, since: float, account: str, spent: Iterable[Spent], *, calls: int = 1) -> None:  # noqa: D102
         for one in spent:

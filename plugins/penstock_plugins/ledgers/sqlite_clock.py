@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 from penstock.policy.account_windows import window_end, window_of
+from penstock.policy.holds import NOTHING
 from penstock.policy.ledger_pages import Bucket, WindowPage
 from penstock.policy.ledger_steps import HistoryRow
 from penstock.policy.window import time_in_words
@@ -49,4 +50,6 @@ def set_back(connection: sqlite3.Connection, pages: SqlitePages, *, before: floa
 
 def _moved(page: WindowPage, now: float) -> Bucket:
     _, shape = window_of(page.key)
-    return Bucket(WindowPage(page.key), window_end(shape, now), spent=page.spent, estimated=page.estimated)
+    bucket = Bucket(WindowPage(page.key), window_end(shape, now))
+    bucket.count(NOTHING, page.spent, page.estimated)
+    return bucket

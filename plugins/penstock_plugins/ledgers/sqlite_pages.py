@@ -298,25 +298,25 @@ class SqlitePages:
 
 def _append(page: WindowPage, end: float, figures: list[Figure]) -> None:
     held_tokens, held_nano_usd, spent_tokens, spent_nano_usd, estimated_tokens, estimated_nano_usd = map(int, figures)
-    held, spent = Amount(held_tokens, held_nano_usd), Amount(spent_tokens, spent_nano_usd)
-    bucket = Bucket(page, end, held, spent, Amount(estimated_tokens, estimated_nano_usd))
+    bucket = Bucket(page, end)
     page.buckets.append(bucket)
-    page.held += bucket.held
-    page.spent += bucket.spent
-    page.estimated += bucket.estimated
+    bucket.count(
+        Amount(held_tokens, held_nano_usd),
+        Amount(spent_tokens, spent_nano_usd),
+        Amount(estimated_tokens, estimated_nano_usd),
+    )
 
 
 def _bucket_row(bucket: Bucket) -> _Row:
-    held, spent, estimated = bucket.held, bucket.spent, bucket.estimated
     return (
         bucket.window.key,
         bucket.end,
-        held.tokens,
-        held.nano_usd,
-        spent.tokens,
-        spent.nano_usd,
-        estimated.tokens,
-        estimated.nano_usd,
+        bucket.held_tokens,
+        bucket.held_nano_usd,
+        bucket.spent_tokens,
+        bucket.spent_nano_usd,
+        bucket.estimated_tokens,
+        bucket.estimated_nano_usd,
     )
 
 

@@ -435,6 +435,15 @@ function B.missing(use, page, need, sum, but_holds)
   return lack
 end
 
+-- Whether it fits all of them: asked for every reserve, `lacks_of` where it does not.
+function B.takes(uses, need)
+  for _, use in ipairs(uses) do
+    local page = B.windows[use[1]]
+    if B.missing(use, page, need, page.sum, false) then return false end
+  end
+  return true
+end
+
 -- When it would fit with every hold released, as one bucket after the other leaves the window.
 function B.refills_at(use, page, need)
   local left = {0, 0, 0, 0, page.sum[5], page.sum[6], page.sum[7]}
@@ -574,6 +583,28 @@ function B.remember(lease)
   if lease > tombstone and lease < math.huge then tombstone = lease end
 end
 
+-- What is in the way of the least that a reserve would be content with; nil where there is room for it.
+function B.lacking(uses, lines, likely, least, waits)
+  local amount, guess = B.dearest(lines, least), {false, likely, least}
+  local lacks, hopeless = B.lacks_of(uses, amount, guess)
+  local behind = {}
+  for _, use in ipairs(uses) do
+    if B.barred[use[1]] then behind[#behind + 1] = use[1] end
+  end
+  if #lacks == 0 and #behind == 0 then return nil end
+  if waits and not hopeless then
+    for _, lack in ipairs(lacks) do B.barred[lack[1]] = true end
+  end
+  local shortest, would_fit = math.min(least, 1), true
+  amount, guess = B.dearest(lines, shortest), {false, likely, shortest}
+  for _, use in ipairs(uses) do
+    local page = B.windows[use[1]]
+    local need = use[6] and B.guessed(guess) or amount
+    if B.missing(use, page, need, page.sum, hopeless) then would_fit = false end
+  end
+  return {2, lacks, behind, would_fit}
+end
+
 function B.reserve(step)
   local id, account, uses, lines, least, most, lease, waits, likely = step[2], step[3], step[4], step[5], step[6],
     step[7], step[8], step[9], step[10]
@@ -581,29 +612,14 @@ function B.reserve(step)
   if known then return B.held(known) end
   if B.is_settled(id) then return KNOWN end
   if B.is_over(uses) then return STALE end
-  local amount, guess = B.dearest(lines, least), {false, likely, least}
-  local lacks, hopeless = B.lacks_of(uses, amount, guess)
-  local behind = {}
-  for _, use in ipairs(uses) do
-    if B.barred[use[1]] then behind[#behind + 1] = use[1] end
-  end
-  if #lacks > 0 or #behind > 0 then
-    if waits and not hopeless then
-      for _, lack in ipairs(lacks) do B.barred[lack[1]] = true end
+  local output, amount, guessing = most, B.dearest(lines, most), B.any_by_estimate(uses)
+  if guessing or next(B.barred) or not B.takes(uses, amount) then
+    local lacking = B.lacking(uses, lines, likely, least, waits)
+    if lacking then return lacking end
+    if least < most then
+      output = B.most_output(lines, B.room_of(uses, false), least, most)
+      if guessing then output = B.most_output(likely, B.room_of(uses, true), least, output) end
     end
-    local shortest, would_fit = math.min(least, 1), true
-    amount, guess = B.dearest(lines, shortest), {false, likely, shortest}
-    for _, use in ipairs(uses) do
-      local page = B.windows[use[1]]
-      local need = use[6] and B.guessed(guess) or amount
-      if B.missing(use, page, need, page.sum, hopeless) then would_fit = false end
-    end
-    return {2, lacks, behind, would_fit}
-  end
-  local output, guessing = most, B.any_by_estimate(uses)
-  if least < most then
-    output = B.most_output(lines, B.room_of(uses, false), least, most)
-    if guessing then output = B.most_output(likely, B.room_of(uses, true), least, output) end
     amount = B.dearest(lines, output)
   end
   local parts = {{amount, B.count(uses, amount, false), false}}
@@ -691,7 +707,8 @@ function B.charge(hold, charged, estimated)
 end
 
 function B.settle(step)
-  local id, charged, estimated, account, uses, spent = step[2], step[3], step[4], step[5], step[6], step[7]
+  local id, charged, estimated, account, uses, spent, tells = step[2], step[3], step[4], step[5], step[6], step[7],
+    step[8]
   local hold = B.hold_of(id)
   -- An id is held or settled, never both.
   if not hold and B.is_settled(id) then return KNOWN end
@@ -708,7 +725,7 @@ function B.settle(step)
     return KNOWN
   end
   local turns, seen = {}, {}
-  for _, part in ipairs(hold.parts) do
+  for _, part in ipairs(tells and hold.parts or {}) do
     for i = 1, #part[2], 2 do
       local page = B.window(part[2][i])
       local last = B.last_of(page)

@@ -93,7 +93,7 @@ def _packed(step: Step) -> tuple[object, ...]:
         case Settle():
             charged, uses = packed_amount(step.charged), [packed_use(use) for use in step.windows]
             spent = [_packed_spent(one) for one in step.spent]
-            return 3, step.hold_id, charged, step.estimated, step.account, uses, spent
+            return 3, step.hold_id, charged, step.estimated, step.account, uses, spent, step.turns
         case Renew():
             return 4, step.hold_ids, step.lease
         case Adopt():
