@@ -192,7 +192,7 @@ class PluginHost:
                 self._report_once(implementation.plugin_name, problem)
                 continue
             if callable(answer):
-                return TokenCounter(str(loaded.info), answer)
+                return TokenCounter(str(loaded.info), cast("Callable[[str], int]", answer))
             if answer is not None:
                 says = f"{loaded.info}: its penstock_tokenizer returned {type(answer).__name__}, which counts nothing"
                 self._report_once(implementation.plugin_name, PluginLoadError(says))

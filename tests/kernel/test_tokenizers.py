@@ -187,9 +187,23 @@ def raising(_: str) -> int:
     raise RuntimeError(CANARY)
 
 
-@pytest.mark.parametrize(
-    "count", [raising, lambda _: -1, lambda text: len(text) + 1, lambda text: text, lambda _: True]
-)
+def negative(_: str) -> int:
+    return -1
+
+
+def more_than_characters(text: str) -> int:
+    return len(text) + 1
+
+
+def itself(text: str) -> str:
+    return text
+
+
+def true(_: str) -> bool:
+    return True
+
+
+@pytest.mark.parametrize("count", [raising, negative, more_than_characters, itself, true])
 def test_one_that_breaks_is_asked_no_more_told_once_and_bytes_count_instead(
     count: Callable[[str], Any], caplog: pytest.LogCaptureFixture
 ) -> None:

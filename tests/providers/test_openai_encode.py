@@ -68,7 +68,7 @@ class Written:
     model: str
     stream: bool = False
     params: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    options: OpenAIChatOptions = attrs.field(factory=OpenAIChatOptions)
+    options: OpenAIChatOptions = OpenAIChatOptions()  # noqa: RUF009 - it is frozen
 
 
 def typed(kind: str, **fields: Any) -> dict[str, Any]:
