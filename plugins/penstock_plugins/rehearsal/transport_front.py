@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self, cast
 
+import h11
 import httpx
 import trio
 
@@ -110,7 +111,9 @@ class _Stream(httpx.AsyncByteStream):
         match await self._next():
             case Head() as head:
                 if sum(len(name) + len(value) for name, value in head.headers) > _LARGEST_HEAD:
-                    raise httpx.RemoteProtocolError("the head of the response is too long", request=self._request)
+                    # As httpx's own transport says it: its parser is behind it.
+                    says = "the head of the response is too long"
+                    raise httpx.RemoteProtocolError(says, request=self._request) from h11.RemoteProtocolError(says)
                 return head
             case Refuse():
                 raise httpx.ConnectError("connection refused", request=self._request)
