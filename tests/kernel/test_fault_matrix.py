@@ -33,9 +33,13 @@ pytestmark = pytest.mark.slow
 
 
 def cells(row: Row) -> Iterator[Cell]:
-    """Where `complete` streams upstream by itself, nobody watches: of the policies only `continue` can differ."""
+    """Nobody watches a `complete`: of the policies only `continue` can differ, where it streams upstream by itself.
+
+    The full run tries them all where the answer comes whole, too.
+    """
     for mode in MODES:
-        commits = ("first_content", "continue") if mode == "complete over a stream" else tuple(COMMITS)
+        all_differ = mode == "stream" or (mode == "complete" and SOAK)
+        commits = tuple(COMMITS) if all_differ else ("first_content", "continue")
         for route in ROUTES:
             for wire in WIRES:
                 yield from (Cell(row.fault, mode, route, commit, wire, row.max_tokens) for commit in commits)

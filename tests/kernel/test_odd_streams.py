@@ -154,6 +154,7 @@ IN_ITS_PLACE: dict[str, tuple[bytes | Exception, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "commit"), [("complete", None), *[("stream", name) for name in COMMIT_NAMES]])
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", IN_ITS_PLACE)

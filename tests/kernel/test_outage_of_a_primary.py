@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -32,7 +33,8 @@ OUTAGES: Mapping[str, Callable[[], Iterator[Answer]]] = {
     "503": lambda: cycle([BUSY]),
     "a bit of each": lambda: cycle([REFUSED, BOOM, RESET, BUSY]),
 }
-ATTEMPTS = range(1, 11)
+SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
+ATTEMPTS = range(1, 11) if SOAK else (1, 3, 5, 10)
 """Whatever a user allows a stage: none of what is promised depends on it."""
 
 
