@@ -73,7 +73,7 @@ class SqliteLedgerBook:
         self._report_days = report_days
         self._read: _Read | None = None
         self._latest = EARLIEST
-        """The time of the last batch: the file's is not before it, but where it was set back by hand."""
+        """The time of the last batch that went into the file, whose own is not before that unless set back by hand."""
         self._purge_at = 0.0
         self._purge_journal_at = 0.0
 
@@ -83,11 +83,14 @@ class SqliteLedgerBook:
         Raises LedgerUnavailableError, and ValueError for a step that makes no sense.
         """
         try:
-            return self.file.write(partial(self._carry_out, steps), begin)
+            landed = self.file.write(partial(self._carry_out, steps), begin)
         except BaseException:
             # What is in memory may be ahead of the file.
             self._read = None
             raise
+        if landed is not None:
+            self._latest = landed.now
+        return landed
 
     def set_clock_back(self, reason: str, begin: Callable[[], bool]) -> ClockSetBack | None:
         """As `LedgerStore.set_clock_back`. None, and nothing done, where `begin` says no."""
@@ -104,7 +107,6 @@ class SqliteLedgerBook:
         ((now, writes),) = connection.execute(_BEGIN, (now,))
         if now < self._latest:
             raise LedgerUnavailableError(SET_BACK)
-        self._latest = now
         read = self._read
         if read is None or read.connection is not connection or read.writes != writes - 1:
             read = self._read = _Read(connection, *open_book(connection), writes)

@@ -115,6 +115,17 @@ def test_a_process_that_reckons_by_a_clock_set_back_since_is_refused_until_it_is
     told(path, wall, ahead, anew)
 
 
+def test_a_clock_that_goes_back_after_a_batch_that_failed_was_not_set_back_by_hand(path: Path, wall: Wall) -> None:
+    async def story(store: LedgerStore) -> None:
+        wall.now = NOON + 20
+        with pytest.raises(ValueError, match="negative"):
+            await answers(store, settle("nobody", -1))
+        wall.now = NOON
+        assert (await store.commit(())).now == NOON
+
+    told(path, wall, story)
+
+
 def test_what_is_held_and_spent_is_there_after_a_restart(path: Path, wall: Wall) -> None:
     async def first(store: LedgerStore) -> None:
         await answers(store, reserve("one", 300), reserve("two", 200), settle("one", 30))
