@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from operator import attrgetter
 
 import msgspec
 from msgspec import Struct
@@ -82,6 +83,7 @@ class Books(Struct, eq=False):
 
     unknown_usage: UnknownUsage = "bound"
     attempts: list[Attempt] = []
+    """In the order in which they ended."""
     errors: list[CallError] = []
     refusals: list[CallError] = []
     """Why stages were passed over without an attempt."""
@@ -201,6 +203,11 @@ class Books(Struct, eq=False):
         return Usage(input_tokens=-(-text_bytes(running.request) // 4), output_tokens=written, estimated=True)
 
     @property
+    def in_order(self) -> tuple[Attempt, ...]:
+        """The attempts in the order in which they began: of two in a race the later may end first."""
+        return tuple(sorted(self.attempts, key=attrgetter("number")))
+
+    @property
     def usage(self) -> Usage:
         """Of all attempts together."""
         used = [attempt.usage for attempt in self.attempts if attempt.usage is not None]
@@ -226,7 +233,7 @@ class Books(Struct, eq=False):
             self._suppress(last, self.suppressed, now)
         if len(tried) <= 1:
             return self.signed(last)
-        causes = "; ".join(f"{attempt.target}: {attempt.outcome}" for attempt in self.attempts)
+        causes = "; ".join(f"{attempt.target}: {attempt.outcome}" for attempt in self.in_order)
         exhausted = CascadeExhaustedError(
             f"no target answered after {len(self.attempts)} attempts ({causes}); the last error: {last}",
             errors=self.errors,
@@ -265,7 +272,7 @@ class Books(Struct, eq=False):
 
     def signed(self, error: CallError) -> CallError:
         """The error with the books of this call in it."""
-        error.attempts = tuple(self.attempts)
+        error.attempts = self.in_order
         error.usage = self.usage
         error.cost = self.cost
         return error

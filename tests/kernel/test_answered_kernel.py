@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -357,6 +358,13 @@ def test_budgets_and_caches_of_the_configuration_hold() -> None:
 
     assert staged.run(app) == "hit"
     assert len(staged.asked) == 1
+
+
+def test_the_apps_own_ledger_is_neither_written_to_nor_asked(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.db"
+    staged = AnsweredKernel(["yes"], config=OWN | {"ledger": {"store": "sqlite", "path": str(path)}})
+    assert staged.run(ask).text == "yes"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_request_that_the_real_wire_cannot_carry_is_refused_here_too() -> None:

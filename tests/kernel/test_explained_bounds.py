@@ -141,7 +141,7 @@ def check(explanation: Explanation, call: Ended) -> None:
     if explanation.tokens is not None:
         assert call.tokens <= explanation.tokens
     if call.attempts:
-        first = min(call.attempts, key=lambda attempt: attempt.number)
+        first = call.attempts[0]
         assert first.target == explanation.first, "it begins where it was said to begin"
         assert explanation.starts_in is not None
         assert first.waited == pytest.approx(explanation.starts_in)

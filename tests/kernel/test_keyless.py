@@ -73,6 +73,13 @@ def test_every_other_mistake_is_told() -> None:
         keyless({"providers": 3})
 
 
+def test_its_ledger_is_kept_in_memory_whatever_keeps_the_apps(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+    path.write_text('[routes.default]\ncascade = ["openai/gpt-4o"]\n[ledger]\npath = "ledger.db"\nlease = 90\n')
+    ledger = keyless(path).ledger
+    assert (ledger.store, ledger.options, ledger.lease) == ("memory", {}, 90)
+
+
 def test_its_cache_is_kept_in_memory_whatever_keeps_the_apps(tmp_path: Path) -> None:
     path = tmp_path / "penstock.toml"
     path.write_text('[routes.default]\ncascade = ["openai/gpt-4o"]\n[cache]\npath = "cache.db"\nttl = 60\n')

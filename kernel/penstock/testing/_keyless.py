@@ -26,7 +26,8 @@ def keyless(config: Config | str | Path | Mapping[str, Any] | None = None) -> Co
 
     No secret is read for it: neither a variable of the environment nor a file. `config` is a Config, the path of a TOML
     file, or a mapping of its shape; None takes the file that PENSTOCK_CONFIG names, else the models that are used
-    where nothing is configured. Its cache is kept in memory. Raises ConfigError with every other mistake in it.
+    where nothing is configured. Its ledger and its cache are kept in memory. Raises ConfigError with every other
+    mistake in it.
     """
     match config:
         case Config():
@@ -93,7 +94,8 @@ def _replaced(config: Config) -> Config:
     }
     # A test leaves no file behind, asks no server, and runs on a clock that neither of them knows.
     cache = None if config.cache is None else attrs.evolve(config.cache, store="memory", options={})
-    return attrs.evolve(config, providers=providers, cache=cache)
+    ledger = attrs.evolve(config.ledger, store="memory", options={})
+    return attrs.evolve(config, providers=providers, ledger=ledger, cache=cache)
 
 
 def _key(provider: str) -> str:
