@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -154,8 +155,12 @@ IN_ITS_PLACE: dict[str, tuple[bytes | Exception, str]] = {
 }
 
 
+SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
+WATCHED = COMMIT_NAMES if SOAK else ("first_content", "continue")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "commit"), [("complete", None), *[("stream", name) for name in COMMIT_NAMES]])
+@pytest.mark.parametrize(("how", "commit"), [("complete", None), *[("stream", name) for name in WATCHED]])
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", IN_ITS_PLACE)
 def test_whatever_comes_in_the_place_of_the_end_the_answer_is_whole_and_it_is_told(

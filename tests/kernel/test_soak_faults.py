@@ -33,7 +33,7 @@ from penstock_plugins.rehearsal import Latency, RehearsalTransport, Script, Upst
 from penstock_plugins.rehearsal.faults import fault_name
 
 SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
-CALLS = 50_000 if SOAK else 1_000
+CALLS = 50_000 if SOAK else 600
 """With each kind of breakers."""
 CONCURRENT = 200
 SOCKET_CALLS = 10_000 if SOAK else 450
