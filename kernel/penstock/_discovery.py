@@ -7,7 +7,7 @@ One broken plugin is reported and the rest works. Not here: what they open (the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
@@ -28,6 +28,7 @@ __all__ = ["CACHES", "LEDGERS", "PluginHost", "PluginInfo", "Sort"]
 
 logger = logging.getLogger("penstock")
 
+A = TypeVar("A")
 S = TypeVar("S", ProviderSpec, LedgerSpec, CacheStoreSpec)
 T = TypeVar("T", LedgerSpec, CacheStoreSpec)
 
@@ -160,43 +161,25 @@ class PluginHost:
 
     def price(self, model: str, kind: str, base_url: str | None, now: float) -> Price | None:
         """What the first plugin that knows the model at that provider says. One that fails is passed over."""
-        self.load_plugins()
+
+        def taken(loaded: _Loaded, answer: object) -> Price | None:
+            if not isinstance(answer, Price):
+                return None
+            return answer if answer.source else replace(answer, source=f"plugin {loaded.info.name}")
+
         told = {"model": model, "kind": kind, "base_url": base_url, "now": now}
-        for implementation in self._implementations("penstock_price"):
-            loaded = self._loaded[implementation.plugin_name]
-            takes = (*implementation.argnames, *implementation.kwargnames)
-            ask = partial(implementation.function, **{name: told[name] for name in takes})
-            try:
-                answer = _guarded(ask, f"{loaded.info}: its penstock_price failed")
-            except PluginError as problem:
-                self._report_once(implementation.plugin_name, problem)
-                continue
-            if isinstance(answer, Price):
-                return answer if answer.source else replace(answer, source=f"plugin {loaded.info.name}")
-            if answer is not None:
-                says = f"{loaded.info}: its penstock_price returned {type(answer).__name__}, not a Price"
-                self._report_once(implementation.plugin_name, PluginLoadError(says))
-        return None
+        return self._first_answer("penstock_price", told, taken, "not a Price")
 
     def tokenizer(self, model: str, kind: str) -> TokenCounter | None:
         """What the first plugin that knows the model counts its tokens with. One that fails is passed over."""
-        self.load_plugins()
+
+        def taken(loaded: _Loaded, answer: object) -> TokenCounter | None:
+            if not callable(answer):
+                return None
+            return TokenCounter(str(loaded.info), cast("Callable[[str], int]", answer))
+
         told = {"model": model, "kind": kind}
-        for implementation in self._implementations("penstock_tokenizer"):
-            loaded = self._loaded[implementation.plugin_name]
-            takes = (*implementation.argnames, *implementation.kwargnames)
-            ask = partial(implementation.function, **{name: told[name] for name in takes})
-            try:
-                answer = _guarded(ask, f"{loaded.info}: its penstock_tokenizer failed")
-            except PluginError as problem:
-                self._report_once(implementation.plugin_name, problem)
-                continue
-            if callable(answer):
-                return TokenCounter(str(loaded.info), cast("Callable[[str], int]", answer))
-            if answer is not None:
-                says = f"{loaded.info}: its penstock_tokenizer returned {type(answer).__name__}, which counts nothing"
-                self._report_once(implementation.plugin_name, PluginLoadError(says))
-        return None
+        return self._first_answer("penstock_tokenizer", told, taken, "which counts nothing")
 
     def event_listeners(self) -> list[tuple[str, Callable[[Event], object]]]:
         """Every `penstock_event` with the name of its plugin. They are called by who watches over them."""
@@ -208,6 +191,29 @@ class PluginHost:
             listener = partial(_by_name, function) if takes else partial(_without, function)
             listeners.append((str(self._loaded[implementation.plugin_name].info), listener))
         return listeners
+
+    def _first_answer(
+        self, hook: str, told: Mapping[str, object], taken: Callable[[_Loaded, object], A | None], flaw: str
+    ) -> A | None:
+        """What the first plugin says that knows something; `taken` is None for what is no answer, and has that flaw."""
+        self.load_plugins()
+        for implementation in self._implementations(hook):
+            loaded = self._loaded[implementation.plugin_name]
+            takes = (*implementation.argnames, *implementation.kwargnames)
+            ask = partial(implementation.function, **{name: told[name] for name in takes})
+            try:
+                answer = _guarded(ask, f"{loaded.info}: its {hook} failed")
+            except PluginError as problem:
+                self._report_once(implementation.plugin_name, problem)
+                continue
+            if answer is None:
+                continue
+            found = taken(loaded, answer)
+            if found is not None:
+                return found
+            says = f"{loaded.info}: its {hook} returned {type(answer).__name__}, {flaw}"
+            self._report_once(implementation.plugin_name, PluginLoadError(says))
+        return None
 
     def _find(self, sort: Sort[S], name: str) -> S | None:
         """The spec of that name which counts, among the plugins that are loaded."""
