@@ -272,26 +272,14 @@ class RouterRef:
     def first_attempt(self, provider: str) -> None:
         """A call tries this provider for the first time. Never raises; it matters only to the next who asks."""
         now = self._clock.monotonic()
-
-        def fold(before: Traffic | None) -> Traffic:
-            traffic = before or Traffic()
-            traffic.first_attempt(now)
-            return traffic
-
-        self._address.observe(f"provider:{provider}", fold, wake=False)
+        self._add_traffic(f"provider:{provider}", lambda traffic: traffic.first_attempt(now))
 
     def settled(self, provider: str, nano_usd: int, granted: Withdrawn | None = None) -> None:
         """What an attempt was charged, with the receipt of its withdrawal if it had one. Never raises."""
         if not self.caps_money(provider):
             return
         now = self._clock.monotonic()
-
-        def fold(before: Traffic | None) -> Traffic:
-            traffic = before or Traffic()
-            traffic.settled(nano_usd, now, granted)
-            return traffic
-
-        self._address.observe(f"provider:{provider}", fold, wake=False)
+        self._add_traffic(f"provider:{provider}", lambda traffic: traffic.settled(nano_usd, now, granted))
 
     async def spend_of_account(
         self,
@@ -309,13 +297,15 @@ class RouterRef:
     def settled_of_account(self, account: str, nano_usd: int, granted: Withdrawn | None = None) -> None:
         """What an attempt of a call of the account, or of one below it, was charged. As `settled`."""
         now = self._clock.monotonic()
+        self._add_traffic(f"account:{account}", lambda traffic: traffic.settled(nano_usd, now, granted))
 
+    def _add_traffic(self, key: str, add: Callable[[Traffic], None]) -> None:
         def fold(before: Traffic | None) -> Traffic:
             traffic = before or Traffic()
-            traffic.settled(nano_usd, now, granted)
+            add(traffic)
             return traffic
 
-        self._address.observe(f"account:{account}", fold, wake=False)
+        self._address.observe(key, fold, wake=False)
 
     def caps_money(self, provider: str) -> bool:
         """True where retries, fallbacks and hedges have a limit in money there."""
