@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from benchmarks.rows.bodies import anthropic_stream, openai_call, openai_stream, path_of
-from benchmarks.worker import Job, Jobs, Row, run
+from benchmarks.rows.bodies import openai_call, path_of, stream_jobs
+from benchmarks.worker import Jobs, Row, run
 
 HEADERS = {"content-type": "application/json"}
 
@@ -25,23 +25,16 @@ async def opened(origin: str, kind: str) -> AsyncGenerator[Jobs]:
                 await response.json()
             return 1
 
-        def reading(wire: str, body: bytes) -> Job:
-            async def read(_: int) -> int:
-                seen = 0
-                async with client.post(origin + path_of(kind, wire), data=body, headers=HEADERS) as response:
-                    async for line in response.content:
-                        if line.startswith(b"data: {"):
-                            json.loads(line[6:])
-                            seen += 1
-                return seen
+        async def read(path: str, body: bytes) -> int:
+            seen = 0
+            async with client.post(origin + path, data=body, headers=HEADERS) as response:
+                async for line in response.content:
+                    if line.startswith(b"data: {"):
+                        json.loads(line[6:])
+                        seen += 1
+            return seen
 
-            return read
-
-        yield {
-            "call": call,
-            "openai": reading("openai", openai_stream()),
-            "anthropic": reading("anthropic", anthropic_stream()),
-        }
+        yield {"call": call, **stream_jobs(kind, read)}
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 
-from benchmarks.worker import PROMPT
+from benchmarks.worker import PROMPT, Job, Jobs
 
 OPENAI_MODEL = "gpt-4o"
 ANTHROPIC_MODEL = "claude-sonnet-4-20250514"
@@ -39,3 +40,15 @@ def openai_stream() -> bytes:
 def anthropic_stream() -> bytes:
     messages = [{"role": "user", "content": QUESTION}]
     return json.dumps({"model": ANTHROPIC_MODEL, "messages": messages, "max_tokens": 8_000, "stream": True}).encode()
+
+
+def stream_jobs(kind: str, read: Callable[[str, bytes], Awaitable[int]]) -> Jobs:
+    """A stream of each wire. `read` asks a path with a body, and says how many events came."""
+
+    def reading(wire: str, body: bytes) -> Job:
+        async def job(_: int) -> int:
+            return await read(path_of(kind, wire), body)
+
+        return job
+
+    return {"openai": reading("openai", openai_stream()), "anthropic": reading("anthropic", anthropic_stream())}

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import h11
 import trio
 
-from benchmarks.rows.bodies import anthropic_stream, openai_call, openai_stream, path_of, port_of
-from benchmarks.worker import Job, Jobs, Row, run
+from benchmarks.rows.bodies import openai_call, path_of, port_of, stream_jobs
+from benchmarks.worker import Jobs, Row, run
 
 READ = 16_384
 
@@ -84,21 +84,14 @@ async def opened(origin: str, kind: str) -> AsyncGenerator[Jobs]:
         connections.give_back(stream, http)
         return 1
 
-    def reading(wire: str, body: bytes) -> Job:
-        async def read(_: int) -> int:
-            stream, http = await connections.take()
-            await stream.send_all(request(http, path_of(kind, wire), body))
-            seen = await read_events(stream, http)
-            connections.give_back(stream, http)
-            return seen
+    async def read(path: str, body: bytes) -> int:
+        stream, http = await connections.take()
+        await stream.send_all(request(http, path, body))
+        seen = await read_events(stream, http)
+        connections.give_back(stream, http)
+        return seen
 
-        return read
-
-    yield {
-        "call": call,
-        "openai": reading("openai", openai_stream()),
-        "anthropic": reading("anthropic", anthropic_stream()),
-    }
+    yield {"call": call, **stream_jobs(kind, read)}
     await connections.aclose()
 
 
