@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 from hypothesis import HealthCheck, settings
+from soak import SOAK
 
 settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("few", parent=settings.get_profile("quick"), max_examples=10)
 settings.register_profile("soak", max_examples=2_000, stateful_step_count=100, deadline=None)
-settings.load_profile("soak" if os.environ.get("PENSTOCK_SOAK") else "quick")
+settings.load_profile("soak" if SOAK else "quick")
 
 # A shell that starts a program in the background has it ignore Ctrl-C, and its children inherit that: the tests of
 # what Ctrl-C does would hang.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 
 import httpx
 import pytest
 from fault_cells import PROMPT, TIMEOUTS
 from fault_table import ROWS
+from soak import SOAK
 from worlds import GPT, SONNET, config, good, openai_chunks, run
 
 import penstock
@@ -52,7 +52,6 @@ UNLIMITED = penstock.Config.from_dict(
 )
 
 
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 EVERY_NTH_FAULT = 1 if SOAK else 3
 TRIED = list(ROWS)[::EVERY_NTH_FAULT]
 

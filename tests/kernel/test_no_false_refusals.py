@@ -5,7 +5,6 @@ Ordinary runs make 2,000 calls; PENSTOCK_SOAK=1 makes 10^5.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +12,13 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from soak import SOAK
 from worlds import GPT, HAIKU, SONNET, config, good, run
 
 import penstock
 from penstock import errors
 from penstock.testing import Reply, ScriptedTransport
 
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 CALLS = 100_000 if SOAK else 2_000
 AT_ONCE = 200
 LOREM = "The quick brown fox jumps over the lazy dog, and nobody in the village knows why. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import msgspec
 import pytest
 import trio
 from breaking import LOST, Seen, cascade, cut, is_anthropic, scripted, watch
+from soak import SOAK
 from worlds import GPT, KEY, SONNET, anthropic_body, anthropic_chunks, is_stream, openai_body, openai_chunks, run
 
 import penstock
@@ -155,7 +155,6 @@ IN_ITS_PLACE: dict[str, tuple[bytes | Exception, str]] = {
 }
 
 
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 WATCHED = COMMIT_NAMES if SOAK else ("first_content", "continue")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -12,6 +11,7 @@ import attrs
 import httpx
 import pytest
 import trio
+from soak import SOAK
 from worlds import GPT, HAIKU, KEY, SONNET, config, good, is_stream, model_of, run
 
 import penstock
@@ -33,7 +33,6 @@ OUTAGES: Mapping[str, Callable[[], Iterator[Answer]]] = {
     "503": lambda: cycle([BUSY]),
     "a bit of each": lambda: cycle([REFUSED, BOOM, RESET, BUSY]),
 }
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 ATTEMPTS = range(1, 11) if SOAK else (1, 3, 5, 10)
 """Whatever a user allows a stage: none of what is promised depends on it."""
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import trio
+from soak import SOAK
 
 import penstock
 from penstock import errors
 
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 CALLS = 10_000 if SOAK else 1_000
 CHUNKS = 200_000 if SOAK else 40_000
 WARM_UP = 1_000 if SOAK else 500

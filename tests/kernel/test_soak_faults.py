@@ -25,6 +25,7 @@ import trio
 from faulty import FAULTS, script
 from loopback import open_sockets
 from rehearsing import tokens
+from soak import SOAK
 from trio.testing import MockClock
 
 import penstock
@@ -32,7 +33,6 @@ from penstock import errors
 from penstock_plugins.rehearsal import Latency, RehearsalTransport, Script, Upstream
 from penstock_plugins.rehearsal.faults import fault_name
 
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 CALLS = 50_000 if SOAK else 600
 """With each kind of breakers."""
 CONCURRENT = 200

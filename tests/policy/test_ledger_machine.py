@@ -6,7 +6,6 @@ its calls, and that no limit is exceeded but by what was charged beyond a hold.
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -15,10 +14,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from ledger_world import ACCOUNTS, Call, Process, World
+from soak import SOAK
 
 from penstock.policy.holds import Line
 
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 RUNS = 100_000 if SOAK else 300
 """Interleavings from a seed, beside those that Hypothesis makes. Ordinary runs make fewer."""
 STEPS = 40

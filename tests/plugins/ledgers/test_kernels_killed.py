@@ -6,7 +6,6 @@ Ordinary runs are small; PENSTOCK_SOAK=1 runs 8 processes with 64 calls each for
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Generator
@@ -21,13 +20,13 @@ from ledger_worker import Workers
 from ledgering import sqlite_ledger
 from redis_stores import opened
 from rehearsal_process import Rehearsing, rehearsing
+from soak import SOAK
 from valkey_process import running
 
 from penstock.abc import LedgerStore
 from penstock.policy.holds import Amount
 from penstock_plugins.rehearsal import Statistics
 
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 PROCESSES, CALLS, SECONDS = (8, 64, 60.0) if SOAK else (3, 16, 2.0)
 PROGRAM = Path(__file__).parents[2] / "kernel_process.py"
 LEASE, TIMEOUT = (10.0, 5.0) if SOAK else (2.0, 1.0)

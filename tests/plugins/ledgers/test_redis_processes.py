@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import pytest
 import trio
 from ledger_worker import ACCOUNTS, LEASE, Limits, Upstream, Workers
 from redis_stores import opened
+from soak import SOAK
 from valkey_process import Valkey, running
 
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 PROCESSES, TASKS, SECONDS = (8, 64, 60.0) if SOAK else (3, 16, 5.0)
 LIMITS = Limits(total=3_000 * int(SECONDS), account=1_200 * int(SECONDS), second=5_000)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from functools import partial
@@ -14,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from ledgering import NOON
+from soak import SOAK
 
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_book import EARLIEST, LedgerBook
@@ -35,7 +35,6 @@ from penstock_plugins.ledgers.sqlite_file import SqliteFile, read_file
 from penstock_plugins.ledgers.sqlite_ledger import SqliteLedgerBook
 from penstock_plugins.ledgers.sqlite_reading import read_history, read_holds, read_spending, read_windows
 
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 ACCOUNTS = ("", "team", "team/search", "team2", "other/deep/er")
 IDS = tuple(f"hold-{n}" for n in range(8))
 EVER = 4e10

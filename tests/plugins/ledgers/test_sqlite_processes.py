@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -16,10 +15,10 @@ import pytest
 import trio
 from ledger_process import MOST
 from ledgering import sqlite_ledger
+from soak import SOAK
 
 pytest.importorskip("fcntl", reason="writers queue by flock, which this system does not have")
 PROCESS = Path(__file__).parents[2] / "ledger_process.py"
-SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
 SECONDS = 60.0 if SOAK else 3.0
 CALLERS = 64
 PROCESSES = 8
