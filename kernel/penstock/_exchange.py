@@ -127,5 +127,5 @@ class Exchange:
 
     async def _sent(self, wire: WireRequest) -> Incoming:
         response = await send(self._edge, keyed(self._edge, wire, self._keys), self.phases)
-        self.status = response.status_code
+        self.status = response.status
         return Incoming(self._edge, response)

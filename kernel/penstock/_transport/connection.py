@@ -13,7 +13,7 @@ import trio
 
 from penstock._transport.conversation import Conversation
 from penstock._transport.failures import PeerClosed, ReusedConnectionClosed
-from penstock._transport.plain import Head
+from penstock._transport.plain import Fields, Head
 from penstock._transport.timeouts import Timeouts
 from penstock._transport.wire import MAX_READ, Wire
 
@@ -46,9 +46,9 @@ class Connection:
         """Closes the socket at once. Idempotent."""
         self._wire.close()
 
-    async def ask(self, request: httpx.Request, body: bytes, timeouts: Timeouts) -> Head:
+    async def ask(self, method: str, target: bytes, headers: Fields, body: bytes, timeouts: Timeouts) -> Head:
         """Sends a request; the head of the final response. After an error or a cancellation: close."""
-        pieces = self._http.ask(request.method, request.url.raw_path, request.headers.raw, body)
+        pieces = self._http.ask(method, target, headers, body)
         self._wire.send_timeout = timeouts.write
         if len(body) > SENT_AT_ONCE:
             return await self._send_beside_reader(pieces, timeouts)
