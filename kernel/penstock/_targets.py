@@ -10,19 +10,20 @@ import attrs
 import httpx
 from msgspec import Struct
 
-from penstock._config import Config, TargetConfig, Timeouts
+from penstock._config import Config, RouteConfig, TargetConfig, Timeouts
 from penstock._config_checks import is_header_name
 from penstock._secrets import Secret
 from penstock._token_counter import TokenCounter
 from penstock.abc import Provider
 from penstock.policy.bound import OutputRange
+from penstock.policy.retry import Stage
 from penstock.policy.routing import key_scope, target_scope
 from penstock.policy.shape import Shape
 from penstock.policy.stream_watch import Phases
 from penstock.policy.upstream_stream import UpstreamStream, asks_for_thinking
 from penstock.types import Capabilities, ChatRequest, Price, Target
 
-__all__ = ["LiveProvider", "LiveTarget", "OutputTerms", "TargetBook", "provider_scope"]
+__all__ = ["LiveProvider", "LiveTarget", "OutputTerms", "RouteTargets", "TargetBook", "provider_scope"]
 
 logger = logging.getLogger("penstock")
 
@@ -124,6 +125,14 @@ class LiveTarget:
         return self.scopes[0]
 
 
+class RouteTargets(Struct, frozen=True, eq=False):
+    """What a route comes to: the same for all calls that take it."""
+
+    route: RouteConfig
+    targets: tuple[LiveTarget, ...]
+    stages: tuple[Stage, ...]
+
+
 class TargetBook:
     """Makes live targets from names and keeps them."""
 
@@ -140,6 +149,8 @@ class TargetBook:
         self._price = price
         self._tokenizer = tokenizer
         self._targets: dict[str, LiveTarget] = {}
+        self._routes: dict[str, RouteTargets] = {}
+        """No more than the configuration has."""
 
     def target(self, name: str) -> LiveTarget:
         """The target of that name, or `provider/model`. Raises NoRouteError naming what there is."""
@@ -149,6 +160,30 @@ class TargetBook:
             if len(self._targets) >= MOST_TARGETS:
                 del self._targets[next(iter(self._targets))]
             self._targets[name] = found
+        return found
+
+    def along(self, route: RouteConfig) -> RouteTargets:
+        """The targets of a route; those of the configuration are looked up once. Raises NoRouteError as `target`."""
+        found = self._routes.get(route.name)
+        if found is not None and found.route is route:
+            return found
+        targets = tuple([self.target(stage.target) for stage in route.stages])
+        stages = tuple(
+            [
+                Stage(
+                    stage.target,
+                    stage.attempts,
+                    target.capabilities.context_window,
+                    target.provider.name,
+                    target.target_share,
+                    target.provider_share,
+                )
+                for stage, target in zip(route.stages, targets, strict=True)
+            ]
+        )
+        found = RouteTargets(route, targets, stages)
+        if self._config.routes.get(route.name) is route:
+            self._routes[route.name] = found
         return found
 
     def _make(self, config: TargetConfig) -> LiveTarget:

@@ -146,7 +146,8 @@ class Trials:
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
-                completion = await exchange.whole(request, self.take_encoded(target, request))
+                wire = self.take_encoded(target, request)
+                completion = await exchange.whole(request, wire, ends_at=self.call.deadline)
             attempt.completion = completion = with_maker(completion, target.wire)
             if attempt.race.claim(attempt):
                 attempt.error = self.filtered(attempt.stage, completion)

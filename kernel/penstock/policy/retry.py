@@ -213,6 +213,9 @@ class _Progress:
     """That has just been done: if the fresh one fails as well, it was no idle connection that had been closed."""
 
 
+_UNTRIED = _Progress()
+
+
 class Cascade:
     """Walks the stages of one call. It owns every retry: nothing below it tries again.
 
@@ -236,7 +239,8 @@ class Cascade:
         self._settings = settings or DEFAULTS
         self._next_on_content_filter = next_on_content_filter
         self._all_open = all_open
-        self._progress = [_Progress() for _ in self._stages]
+        self._progress: dict[int, _Progress] = {}
+        """Of the stages that the call has come to, or that were given up: it never comes to most of a long route."""
         self._blamed: Counter[tuple[Blame, str]] = Counter()
         """Failures of this call that breakers count, by target and by provider: several stages may share either."""
         self._staying: int | None = None
@@ -257,6 +261,8 @@ class Cascade:
         if self._final:
             return Stop("final")
         cooling, opened = unavailable or {}, opened or {}
+        if not (self._progress or cooling or opened) and self._stages:
+            return Try(0)  # as nearly every call begins: nothing is known against its first stage
         ready = self._ready_times(cooling, opened)
         if not ready:
             return Stop("spent")
@@ -270,12 +276,11 @@ class Cascade:
         """True where the call goes on as if no circuit were open but those isolated by hand: there is no other left."""
         if self._all_open != "ignore" or not self._all_are_open(now, opened):
             return False
-        return any(opened[stage] < math.inf for stage, progress in enumerate(self._progress) if not progress.spent)
+        return any(opened[stage] < math.inf for stage in self.left())
 
     def _all_are_open(self, now: float, opened: Mapping[int, float]) -> bool:
         """True where every stage that may still be tried has an open circuit."""
-        left = (stage for stage, progress in enumerate(self._progress) if not progress.spent)
-        return all(opened.get(stage, -math.inf) > now for stage in left)
+        return all(opened.get(stage, -math.inf) > now for stage in self.left())
 
     def _ignore(self, now: float, cooling: Mapping[int, float], opened: Mapping[int, float]) -> Step:
         """The step that a call would take if no circuit were open but those isolated by hand."""
@@ -288,7 +293,7 @@ class Cascade:
         """The stage that failed last keeps its turn while its wait is short."""
         if self._staying is None or self._staying not in ready:
             return None
-        at, progress = ready[self._staying], self._progress[self._staying]
+        at, progress = ready[self._staying], self._seen(self._staying)
         if at > max(now, progress.not_before) and not progress.patient:
             return None  # it is worse than this call knew: its circuit has opened, and others need not wait for it
         strain = self._strain(self._staying)
@@ -305,7 +310,7 @@ class Cascade:
 
         They come all the same where no other one can go within the call's time.
         """
-        first_choice = {stage: at for stage, at in ready.items() if not self._progress[stage].last_resort}
+        first_choice = {stage: at for stage, at in ready.items() if not self._seen(stage).last_resort}
         in_time = {stage: at for stage, at in first_choice.items() if at < self._deadline}
         for choice in (in_time, ready):
             if now_ready := [stage for stage, at in choice.items() if at <= now]:
@@ -322,7 +327,7 @@ class Cascade:
         One failure more than its share might be the one that a breaker opens at, and does not as long as no other call
         has failed there: so this call asks others first, and leaves the last word to the next.
         """
-        if self._progress[stage].last_resort:
+        if self._seen(stage).last_resort:
             return 2
         scopes, blamed = self._stages[stage], self._blamed
         return int(
@@ -345,7 +350,7 @@ class Cascade:
         False where it counts as no attempt: a connection that had been closed while idle is replaced once.
         """
         action = ACTIONS[kind]
-        progress = self._progress[stage]
+        progress = self._at(stage)
         self._staying = None
         if action.same is Same.AT_ONCE:
             if progress.fresh_connection:
@@ -365,7 +370,7 @@ class Cascade:
         return True
 
     def _count_blame(self, stage: int, blame: Blame) -> None:
-        scopes, progress = self._stages[stage], self._progress[stage]
+        scopes, progress = self._stages[stage], self._at(stage)
         times, progress.doubtful = 2 if progress.doubtful else 1, False
         if blame in {Blame.TARGET, Blame.PROVIDER}:
             self._blamed[Blame.TARGET, scopes.target] += times
@@ -375,31 +380,31 @@ class Cascade:
     def overtaken(self, stage: int) -> None:
         """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error."""
         self.lost(stage)
-        self._progress[stage].last_resort = True
+        self._at(stage).last_resort = True
         if self._staying == stage:
             self._staying = None
 
     def lost(self, stage: int) -> None:
         """An attempt at `stage` was cut off for another that was faster, and says nothing of its target."""
-        progress = self._progress[stage]
+        progress = self._at(stage)
         progress.failures += 1
         progress.doubtful = False
         progress.spent = progress.spent or progress.failures >= self._stages[stage].attempts
 
     def others_left(self, stage: int) -> bool:
         """True where a stage other than this one may still be tried."""
-        return any(not progress.spent for other, progress in enumerate(self._progress) if other != stage)
+        return any(other != stage and not self._seen(other).spent for other in range(len(self._stages)))
 
     def left(self) -> list[int]:
         """Stages that may still be tried, now or later."""
-        return [stage for stage, progress in enumerate(self._progress) if not progress.spent]
+        return [stage for stage in range(len(self._stages)) if not self._seen(stage).spent]
 
     def give_up(self, stage: int) -> None:
         """The stage cannot be tried at all (its price is unknown, its codec cannot say the request)."""
-        self._progress[stage].spent = True
+        self._at(stage).spent = True
 
     def _judge_same(self, stage: int, same: Same, *, forbidden: bool) -> None:
-        progress = self._progress[stage]
+        progress = self._at(stage)
         match same:
             case Same.NEVER | Same.AT_ONCE:
                 progress.spent = True
@@ -427,13 +432,23 @@ class Cascade:
                 self._spend_smaller_windows(self._stages[stage].context_window)
 
     def _spend_smaller_windows(self, window: int | None) -> None:
-        for other, progress in zip(self._stages, self._progress, strict=True):
-            larger = window is not None and other.context_window is not None and other.context_window > window
-            progress.spent = progress.spent or not larger
+        for stage, other in enumerate(self._stages):
+            if window is None or other.context_window is None or other.context_window <= window:
+                self._at(stage).spent = True
 
     def _ready_times(self, cooling: Mapping[int, float], opened: Mapping[int, float]) -> dict[int, float]:
         return {
-            stage: max(progress.not_before, cooling.get(stage, -math.inf), opened.get(stage, -math.inf))
-            for stage, progress in enumerate(self._progress)
-            if not progress.spent
+            stage: max(self._seen(stage).not_before, cooling.get(stage, -math.inf), opened.get(stage, -math.inf))
+            for stage in self.left()
         }
+
+    def _seen(self, stage: int) -> _Progress:
+        """How far the call is at the stage, to be read alone."""
+        return self._progress.get(stage, _UNTRIED)
+
+    def _at(self, stage: int) -> _Progress:
+        """The same to be changed."""
+        progress = self._progress.get(stage)
+        if progress is None:
+            progress = self._progress[stage] = _Progress()
+        return progress
