@@ -168,6 +168,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         id=call_id,
         request=request,
         route=route.name,
+        along=along,
         stages=along.stages,
         targets=along.targets,
         account=account,

@@ -139,14 +139,12 @@ class RetryLeave(Struct, eq=False):
         """
         if not (self.capped or self.engine.router.caps_money(provider)):
             return None, None
-        requests = [self.fitting.foreseen(at, target) for at, target in enumerate(self.call.targets)]
-        offers = self.hold.offers or price_offers(
-            requests,
-            self.call.targets,
-            self.call.chain,
-            self.engine.router.snapshot.learned,
-            self.call.rules,
-        )
+        if self.hold.offers is not None:
+            offers = self.hold.offers.every()
+        else:
+            requests = [self.fitting.foreseen(at, target) for at, target in enumerate(self.call.targets)]
+            learned = self.engine.router.snapshot.learned
+            offers = price_offers(requests, self.call.targets, self.call.chain, learned, self.call.rules)
         costs = [self._most(at, offer) for at, offer in enumerate(offers) if isinstance(offer, Offer)]
         offer = offers[stage]
         known = [cost.nano_usd for cost in costs if cost is not None]
