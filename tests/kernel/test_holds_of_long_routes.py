@@ -17,11 +17,11 @@ from penstock.policy.routing import Learned
 from penstock.types import ChatRequest
 from penstock_providers.openai_chat import OpenAIChat
 
-MODELS = ("gpt-4o", "gpt-4o-mini", "one-that-nobody-knows", "and-another", "gpt-4.1")
-STAGES = st.lists(st.tuples(st.sampled_from(MODELS), st.sampled_from((1.0, 2.0))), min_size=1, max_size=8)
+MODELS = ("gpt-4o", "one-that-nobody-knows", "and-another")
+STAGES = st.lists(st.tuples(st.sampled_from(MODELS), st.sampled_from((1.0, 2.0))), min_size=2, max_size=8)
 LEARNED = st.dictionaries(
     st.integers(0, 7),
-    st.builds(Learned, st.integers(0, 400), st.none() | st.sampled_from((0.1, 0.3, 0.6))),
+    st.builds(Learned, st.sampled_from((0, 30, 400)), st.none() | st.sampled_from((0.1, 0.3, 0.6))),
 )
 LIMITS = st.sampled_from((10, 200, 10**6))
 
@@ -41,11 +41,11 @@ def route_of(stages: list[tuple[str, float]]) -> RouteTargets:
     return book.along(config.routes["r"])
 
 
-@given(STAGES, LEARNED, st.text("ab ", max_size=600), LIMITS, st.integers(1, 3_000))
+@given(STAGES, LEARNED, st.sampled_from((1, 40, 800, 5_000)), LIMITS, st.integers(1, 3_000))
 def test_the_hold_covers_what_any_stage_may_cost_and_no_more(
-    stages: list[tuple[str, float]], seen: dict[int, Learned], text: str, limit: int, output: int
+    stages: list[tuple[str, float]], seen: dict[int, Learned], size: int, limit: int, output: int
 ) -> None:
-    along, request = route_of(stages), ChatRequest(text or "?", temperature=0)
+    along, request = route_of(stages), ChatRequest("a" * size, temperature=0)
     learned = {f"target-{at}": known for at, known in seen.items()}
     chain = (AccountSpec(path="", limits=(Limit(per=Per.REQUEST, input_tokens=limit),)),)
     pricing = Pricing(chain_terms(chain), learned, BudgetRules())
@@ -76,3 +76,13 @@ def test_of_a_thousand_targets_that_are_alike_one_is_asked_what_a_call_may_cost(
     along = route_of([("one-that-nobody-knows", 1.0), ("and-another", 1.0)] * 500)
     assert along.standing({}) == (0,)
     assert along.standing({"target-7": Learned(5, None), "target-8": Learned(0, 0.5)}) == (7, 8)
+
+
+def test_where_one_of_a_kind_is_refused_the_others_are_held_for_all_the_same() -> None:
+    along, request = route_of([("one-that-nobody-knows", 1.0), ("and-another", 1.0)]), ChatRequest("a" * 500)
+    learned = {"target-0": Learned(tokens_per_byte=0.6)}
+    chain = (AccountSpec(path="", limits=(Limit(per=Per.REQUEST, input_tokens=200),)),)
+    pricing = Pricing(chain_terms(chain), learned, BudgetRules())
+    offers = Offers(lambda stage: pricing.offer(request, along.targets[stage]), 2, along.standing(learned))
+    assert [stage for stage, _ in offers.refused()] == [0]
+    assert offers.held() == [offers.of(1)]
