@@ -24,7 +24,7 @@ from penstock.types import ChatRequest
 __all__ = ["Call"]
 
 
-class Call(Struct, frozen=True, eq=False, kw_only=True):
+class Call(Struct, frozen=True, eq=False, kw_only=True, gc=False):
     """Frozen: what changes while it runs is the run's."""
 
     id: str

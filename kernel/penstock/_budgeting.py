@@ -53,7 +53,7 @@ class BudgetRules:
     min_output_tokens: int = 1_024
 
 
-class Offer(Struct, frozen=True):
+class Offer(Struct, frozen=True, gc=False):
     """What an attempt at one stage costs at most: its line, and how its output is set."""
 
     line: Line
@@ -89,7 +89,7 @@ class Offer(Struct, frozen=True):
         return msgspec.structs.replace(request, max_tokens=max(1, given // self.choices))
 
 
-class HoldTerms(Struct, frozen=True):
+class HoldTerms(Struct, frozen=True, gc=False):
     """What a call asks of its accounts before its first attempt: the dearest of `lines`, at an output in the range."""
 
     lines: tuple[Line, ...]
@@ -123,7 +123,7 @@ def price_offers(
     return [pricing.offer(request, target) for request, target in zip(requests, targets, strict=True)]
 
 
-class Pricing(Struct, eq=False):
+class Pricing(Struct, eq=False, gc=False):
     """By what is known now: what an attempt costs at most, of one target after the other."""
 
     terms: ChainTerms
@@ -171,7 +171,7 @@ def output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
     return told if isinstance(told, int) and told >= 0 else None
 
 
-class _Asked(Struct, frozen=True):
+class _Asked(Struct, frozen=True, gc=False):
     """A request, and what every target would find out of it anew."""
 
     request: ChatRequest

@@ -55,12 +55,12 @@ class Cover:
 
     def offers(self) -> Offers:
         """What an attempt at each stage may cost, by what is known now."""
-        call, learned = self.call, self.engine.router.snapshot.learned
+        call, fitting, learned = self.call, self.fitting, self.engine.router.snapshot.learned
         pricing = Pricing(chain_terms(call.chain), learned, call.rules)
 
-        def price(stage: int) -> Offer | CallError:
+        def price(stage: int) -> Offer | CallError:  # holds nothing that holds the offers: the call is freed at once
             target = call.targets[stage]
-            return pricing.offer(self.fitting.foreseen(stage, target), target)
+            return pricing.offer(fitting.foreseen(stage, target), target)
 
         # What is more than text of a plain kind may be alike to no two targets.
         shaped = self.fitting.shape is not None

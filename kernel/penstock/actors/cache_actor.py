@@ -54,14 +54,14 @@ MOST_REASONS = 1_024
 """Keys of which is remembered why their last answer was not stored; the oldest is forgotten first."""
 
 
-class Hit(Struct, frozen=True):
+class Hit(Struct, frozen=True, gc=False):
     """An answer, fresh or to be served while it is fetched anew. `follower`: another call got it, and shared it."""
 
     entry: Entry
     follower: bool
 
 
-class Leads(Struct, frozen=True):
+class Leads(Struct, frozen=True, gc=False):
     """Nothing cached: this call goes and asks, and others wait for it. `after` says why an earlier leader is gone."""
 
     after: GoneReason | None = None
@@ -69,7 +69,7 @@ class Leads(Struct, frozen=True):
     """What may be served where nobody answers."""
 
 
-class Miss(Struct, frozen=True):
+class Miss(Struct, frozen=True, gc=False):
     """Nothing cached, and this call goes alone. `after` says why a leader that it followed is gone."""
 
     after: GoneReason | None = None
@@ -95,7 +95,7 @@ class Seen(Struct, frozen=True):
     """Empty: nothing is known of that."""
 
 
-class _Lookup(Request[Found], frozen=True):
+class _Lookup(Request[Found], frozen=True, gc=False):
     lookup_id: str
     key: str
     may_lead: bool
@@ -121,7 +121,7 @@ class _Purge(Request[int], frozen=True):
     prefix: str
 
 
-class _End(Struct, frozen=True):
+class _End(Struct, frozen=True, gc=False):
     """The one message owed for a lookup: what came of it. `entry` is stored, where there is one."""
 
     lookup_id: str
