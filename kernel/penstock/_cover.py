@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
+from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._budgeting import Offer, Pricing
@@ -25,8 +25,7 @@ from penstock.types import ChatRequest
 __all__ = ["Cover"]
 
 
-@attrs.define(eq=False)
-class Cover:
+class Cover(Struct, eq=False):
     """The money and tokens of one call. Only where an account on its path has a limit is there anything to cover."""
 
     engine: Engine

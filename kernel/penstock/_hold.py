@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import attrs
+from msgspec import Struct
 
 from penstock._books import Books
 from penstock._budgeting import Offer, hold_terms, refusal_error
@@ -18,8 +18,7 @@ from penstock.types import ChatRequest
 __all__ = ["CallHold"]
 
 
-@attrs.define(eq=False)
-class CallHold:
+class CallHold(Struct, eq=False):
     """The hold of one call: as large as the dearest single attempt it may make."""
 
     ref: BudgetRef
@@ -35,8 +34,11 @@ class CallHold:
     offers: Offers | None = None
     """None: nothing was asked about them yet."""
     granted: Granted | None = None
-    hold_id: str = attrs.field(init=False, default=attrs.Factory(lambda self: self.call_id, takes_self=True))
+    hold_id: str = ""
     """Another one for each time that it is asked again for less."""
+
+    def __post_init__(self) -> None:
+        self.hold_id = self.call_id
 
     def offer_anew(self, stage: int, offer: Offer | CallError) -> None:
         """What an attempt at the stage costs where it is asked for more than the call was: a prefix to go on from."""

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TypeAlias
 
 import attrs
+import trio
 from msgspec import Struct
 
 from penstock._clock import Clock
@@ -145,6 +146,7 @@ class CacheActor(Actor):
     """Owns Entries and Flights. A restart forgets both; followers of a flight then go alone."""
 
     name = "cache_actor"
+    at_once = True
 
     def __init__(self, settings: CacheSettings, clock: Clock) -> None:
         self._settings = settings
@@ -301,6 +303,8 @@ class CacheRef:
         found = await self._address.ask(message, owes=lookup_id, deadline=deadline, context=context)
         if isinstance(found, Hit):
             self._address.waive(lookup_id)
+            # Who asks for what is stored over and over lets others have their turn, and can be cancelled.
+            await trio.lowlevel.checkpoint()
         return found
 
     async def peek(self, key: str, *, deadline: float, context: object = None) -> Entry | None:
