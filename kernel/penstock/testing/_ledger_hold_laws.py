@@ -18,6 +18,7 @@ __all__ = [
     "reserve_answers_what_an_id_holds_already",
     "settle_before_reserve_leaves_nothing_held",
     "settle_tells_what_it_did_to_each_window",
+    "settle_that_nobody_listens_to_charges_the_same",
     "settled_id_is_known_for_the_longest_lease",
     "top_up_revives_a_hold_whose_lease_has_ended",
     "top_ups_count_once_and_all_or_nothing",
@@ -110,6 +111,23 @@ async def settle_tells_what_it_did_to_each_window(make: MakeLedger) -> None:
         await bench.pass_spans(3)
         turn = Turn(day.key, Amount(4, 3), Amount(12, 3), day.end)
         bench.expect(await bench.one(bench.settle("b", 8)), Charged(Amount(8), (turn,)), f"{law} that are not over")
+
+
+async def settle_that_nobody_listens_to_charges_the_same(make: MakeLedger) -> None:
+    """Without `turns` its answer names no window: so for a hold, for one whose lease has ended, and for none."""
+    async with on_bench(make) as bench:
+        window = bench.window(tokens=100)
+        await bench.commit(bench.reserve("a", window, tokens=30), bench.reserve("late", window, tokens=20, spans=1))
+        await bench.pass_spans(2)
+        answers = await bench.commit(
+            Settle(hold_id="a", charged=Amount(9), turns=False),
+            Settle(hold_id="late", charged=Amount(4), turns=False),
+            Settle(hold_id="never held", charged=Amount(2), account="team", windows=(window,), turns=False),
+            Settle(hold_id="a", charged=Amount(9), turns=False),
+        )
+        wanted = (Charged(Amount(30), ()), Charged(Amount(20), ()), Charged(Amount(), ()), Known())
+        bench.expect(answers, wanted, "a settle that nobody listens to")
+        await bench.expect_row(window.key, "a settle that nobody listens to", spent=15)
 
 
 async def top_ups_count_once_and_all_or_nothing(make: MakeLedger) -> None:
