@@ -31,7 +31,6 @@ __all__ = [
     "Pricing",
     "hold_terms",
     "is_text",
-    "output_bound",
     "price_offers",
     "refusal_error",
     "text_bytes",
@@ -114,12 +113,15 @@ def price_offers(
     chain: tuple[AccountSpec, ...],
     learned: Mapping[str, Learned],
     rules: BudgetRules,
+    *,
+    named: int | None,
 ) -> list[Offer | CallError]:
     """For each target what an attempt costs at most, or why it may not be tried.
 
-    `requests` are what each target is asked, fitted to it; an error where it cannot be.
+    `requests` are what each target is asked, fitted to it; an error where it cannot be. `named` is the `max_tokens` of
+    the caller: a limit of tokens per request is for that, and no way to a smaller model, which is asked for less.
     """
-    pricing = Pricing(chain_terms(chain), learned, rules)
+    pricing = Pricing(chain_terms(chain), learned, rules, named)
     return [pricing.offer(request, target) for request, target in zip(requests, targets, strict=True)]
 
 
@@ -129,6 +131,8 @@ class Pricing(Struct, eq=False, gc=False):
     terms: ChainTerms
     learned: Mapping[str, Learned]
     rules: BudgetRules
+    named: int | None
+    """As in `price_offers`."""
     _asked: _Asked | None = None
 
     def offer(self, request: ChatRequest | CallError, target: LiveTarget) -> Offer | CallError:
@@ -140,7 +144,7 @@ class Pricing(Struct, eq=False, gc=False):
             # Nearly always one for all targets: most take what is asked as it is.
             asked = self._asked = _Asked.of(request)
         try:
-            return _offer(asked, target, self.terms, self.learned.get(target.name), self.rules)
+            return _offer(asked, target, self.terms, self.learned.get(target.name), self.rules, named=self.named or 0)
         except CallError as error:
             return error  # the codec cannot say, or broke: that target is passed over
 
@@ -154,21 +158,11 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
         reads = _input_bound(request, target)
     except CallError:
         return None
-    writes = output_bound(request, target)
+    writes = target.output_bound(request)
     if reads is None or writes is None:
         return None
     reads += (learned or NOTHING_LEARNED).extra_allowance
     return Line.at_price(reads, target.price, writes).amount_at(writes)
-
-
-def output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
-    """Output tokens that the wire request itself allows; None: nothing bounds them. Never raises."""
-    told: object = None
-    try:
-        told = target.provider.codec.output_bound(request, target.wire)
-    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
-        return None
-    return told if isinstance(told, int) and told >= 0 else None
 
 
 class _Asked(Struct, frozen=True, gc=False):
@@ -191,6 +185,8 @@ def _offer(
     terms: ChainTerms,
     learned: Learned | None,
     rules: BudgetRules,
+    *,
+    named: int,
 ) -> Offer | CallError:
     learned = learned or NOTHING_LEARNED
     estimate = max(1, round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
@@ -213,10 +209,11 @@ def _offer(
     least = None
     if terms.money and price is not None:
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
-    if not terms.within(estimate, outputs.minimum, least):
+    wanted = max(outputs.minimum, named)
+    if not terms.within(estimate, wanted, least):
         most = None if least is None else line.amount_at(outputs.minimum).nano_usd
         refused = check_request_limits(
-            terms.chain, estimate, outputs.minimum, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
+            terms.chain, estimate, wanted, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
         )
         if refused:
             return refusal_error(refused)

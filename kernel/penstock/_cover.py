@@ -5,7 +5,7 @@ Not here: the prices (`_budgeting`), and the hold (`_hold`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -20,6 +20,7 @@ from penstock._trials import Trials
 from penstock.errors import CallError, ParameterDemandedError
 from penstock.policy.accounts import chain_terms
 from penstock.policy.commit import Begin, Continue
+from penstock.policy.routing import Learned
 from penstock.types import ChatRequest
 
 __all__ = ["Cover"]
@@ -55,7 +56,7 @@ class Cover(Struct, eq=False):
     def offers(self) -> Offers:
         """What an attempt at each stage may cost, by what is known now."""
         call, fitting, learned = self.call, self.fitting, self.engine.router.snapshot.learned
-        pricing = Pricing(chain_terms(call.chain), learned, call.rules)
+        pricing = self.pricing(learned)
 
         def price(stage: int) -> Offer | CallError:  # holds nothing that holds the offers: the call is freed at once
             target = call.targets[stage]
@@ -68,5 +69,9 @@ class Cover(Struct, eq=False):
 
     def price(self, request: ChatRequest, target: LiveTarget) -> Offer | CallError:
         """The same of one target that is asked for something else."""
+        return self.pricing(self.engine.router.snapshot.learned).offer(request, target)
+
+    def pricing(self, learned: Mapping[str, Learned]) -> Pricing:
+        """What this call is priced by."""
         call = self.call
-        return Pricing(chain_terms(call.chain), self.engine.router.snapshot.learned, call.rules).offer(request, target)
+        return Pricing(chain_terms(call.chain), learned, call.rules, call.request.max_tokens)

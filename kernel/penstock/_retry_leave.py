@@ -144,7 +144,10 @@ class RetryLeave(Struct, eq=False):
         else:
             requests = [self.fitting.foreseen(at, target) for at, target in enumerate(self.call.targets)]
             learned = self.engine.router.snapshot.learned
-            offers = price_offers(requests, self.call.targets, self.call.chain, learned, self.call.rules)
+            call = self.call
+            offers = price_offers(
+                requests, call.targets, call.chain, learned, call.rules, named=call.request.max_tokens
+            )
         costs = [self._most(at, offer) for at, offer in enumerate(offers) if isinstance(offer, Offer)]
         offer = offers[stage]
         known = [cost.nano_usd for cost in costs if cost is not None]

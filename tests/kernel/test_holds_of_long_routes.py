@@ -37,7 +37,7 @@ def route_of(stages: list[tuple[str, float]]) -> RouteTargets:
         environ={},
     )
     provider = LiveProvider("openai", OpenAIChat(), None, httpx.MockTransport(lambda _: httpx.Response(500)))
-    book = TargetBook(config, {"openai": provider}, lambda target: target.price, lambda *_: None)
+    book = TargetBook(config, {"openai": provider}, lambda target: target.price, lambda _model, _kind: None)
     return book.along(config.routes["r"])
 
 
@@ -48,7 +48,7 @@ def test_the_hold_covers_what_any_stage_may_cost_and_no_more(
     along, request = route_of(stages), ChatRequest("a" * size, temperature=0)
     learned = {f"target-{at}": known for at, known in seen.items()}
     chain = (AccountSpec(path="", limits=(Limit(per=Per.REQUEST, input_tokens=limit),)),)
-    pricing = Pricing(chain_terms(chain), learned, BudgetRules())
+    pricing = Pricing(chain_terms(chain), learned, BudgetRules(), None)
 
     asked: list[int] = []
 
@@ -82,7 +82,7 @@ def test_where_one_of_a_kind_is_refused_the_others_are_held_for_all_the_same() -
     along, request = route_of([("one-that-nobody-knows", 1.0), ("and-another", 1.0)]), ChatRequest("a" * 500)
     learned = {"target-0": Learned(tokens_per_byte=0.6)}
     chain = (AccountSpec(path="", limits=(Limit(per=Per.REQUEST, input_tokens=200),)),)
-    pricing = Pricing(chain_terms(chain), learned, BudgetRules())
+    pricing = Pricing(chain_terms(chain), learned, BudgetRules(), None)
     offers = Offers(lambda stage: pricing.offer(request, along.targets[stage]), 2, along.standing(learned))
     assert [stage for stage, _ in offers.refused()] == [0]
     assert offers.held() == [offers.of(1)]
