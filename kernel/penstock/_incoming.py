@@ -14,6 +14,7 @@ import trio
 
 from penstock._codec_edge import CodecEdge
 from penstock._edge import broken_transport
+from penstock._transport.body import Body
 from penstock._transport.plain import Fields
 from penstock.errors import ConnectionLostError, MalformedResponseError, StreamBrokenError
 from penstock.types import WireHead
@@ -104,6 +105,8 @@ class Incoming:
             size += len(data)
             if size > limit:
                 raise MalformedResponseError(f"{self._edge.target} sent a body of more than {limit} bytes")
+            if isinstance(self._response.body, Body) and self._response.body.is_whole:
+                break
         return b"".join(pieces)
 
     async def let_go(self) -> None:

@@ -15,7 +15,7 @@ from penstock._transport.conversation import Conversation
 from penstock._transport.failures import PeerClosed, ReusedConnectionClosed
 from penstock._transport.plain import Fields, Head
 from penstock._transport.timeouts import Timeouts
-from penstock._transport.wire import MAX_READ, Wire
+from penstock._transport.wire import MAX_READ, PLAIN_READ, Wire
 
 __all__ = ["Connection"]
 
@@ -29,6 +29,7 @@ class Connection:
     def __init__(self, stream: trio.abc.Stream, wire: Wire, *, max_header_bytes: int) -> None:
         self._stream = stream
         self._wire = wire
+        self._read_at_once = PLAIN_READ if stream is wire else MAX_READ
         self._http = Conversation(max_header_bytes=max_header_bytes)
         self._served = 0
         self._heard = False
@@ -141,7 +142,7 @@ class Connection:
 
     async def _receive(self) -> None:
         try:
-            data = await self._stream.receive_some(MAX_READ)
+            data = await self._stream.receive_some(self._read_at_once)
         except trio.BrokenResourceError as error:
             raise self._lost(httpx.ReadError("the connection was reset or broken")) from error
         except trio.ClosedResourceError as error:
