@@ -26,7 +26,7 @@ from penstock_providers.openai_chat._address import chat_url
 from penstock_providers.openai_chat._encode import unsupported, wire_body
 from penstock_providers.openai_chat._errors import classify, error_in_answer, request_id_of, tells_error
 from penstock_providers.openai_chat._messages import tells_errors
-from penstock_providers.openai_chat._models import MISTRAL_IDS, Model, is_mistral, model_of
+from penstock_providers.openai_chat._models import MISTRAL_IDS, Model, is_mistral, model_of, unlimited_model_of
 from penstock_providers.openai_chat._options import DialectOptions, OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY, AnswerReader
 from penstock_providers.openai_chat._stream import ChatDecoder
@@ -152,8 +152,7 @@ class OpenAIChat(Provider):
 
     def _bounding(self, name: str) -> Model:
         """What is known of the model's limits: nothing where a server may call any model so."""
-        known = model_of(name)
-        return known if self._dialect.openai_models or not known.known else known.unlimited()
+        return model_of(name) if self._dialect.openai_models else unlimited_model_of(name)
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
         headers = {
