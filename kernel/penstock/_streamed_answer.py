@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, NoReturn, TypeAlias, cast
+from typing import Literal, NoReturn, TypeAlias, cast
 
 import msgspec
 import trio
@@ -200,7 +200,7 @@ class StreamedAnswer:
     async def _ended(self, decoder: StreamDecoder, deliver: Deliver) -> Completion:
         """The answer, where the bytes may end here. Raises what the decoder says of it where they may not."""
         rest = self._edge.call(decoder.close)
-        chunks = [] if rest is None else self._noted(self._edge.checked(rest, list))
+        chunks = [] if rest is None else self._noted(cast("list[Chunk]", self._edge.checked(rest, list)))
         unread = cast("object", getattr(decoder, "unread", None))
         if isinstance(unread, CallError):
             self.end_lost = unread.kind
@@ -229,12 +229,12 @@ class StreamedAnswer:
                 return "answer"
 
     def _feed(self, decoder: StreamDecoder, data: bytes) -> list[Chunk]:
-        return self._noted(self._edge.told(lambda: decoder.feed(data), list))
+        return self._noted(cast("list[Chunk]", self._edge.told(lambda: decoder.feed(data), list)))
 
-    def _noted(self, given: list[Any]) -> list[Chunk]:
+    def _noted(self, given: list[Chunk]) -> list[Chunk]:
         """What a decoder gave, measured."""
         chunks: list[Chunk] = []
-        for chunk in cast("list[Chunk]", given):
+        for chunk in given:
             match chunk:
                 case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
                     size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

@@ -191,10 +191,13 @@ def test_a_batch_for_which_there_is_room_is_no_checkpoint_and_waiting_is_announc
 
 
 def test_what_is_handed_over_waits_beside_the_channel_and_keeps_its_place() -> None:
+    room = trio.Event()
+
     async def call(consumer: Consumer) -> ChatResponse:
         with trio.testing.assert_no_checkpoints():
             for number in range(4):
                 consumer.hand_over(batch(number))
+        await room.wait()
         await consumer.put(batch(4))
         consumer.hand_over(batch(5))
         consumer.hand_over(batch(6))
@@ -205,7 +208,10 @@ def test_what_is_handed_over_waits_beside_the_channel_and_keeps_its_place() -> N
             _, ref = open_stream_pump(nursery, call)
             await wait_all_tasks_blocked()
             assert ref.statistics().queued == 4
-            assert [await number_of(ref) for _ in range(3)] == [0, 1, 2]
+            assert await number_of(ref) == 0
+            room.set()
+            await wait_all_tasks_blocked()
+            assert [await number_of(ref) for _ in range(2)] == [1, 2]
             await wait_all_tasks_blocked()
             assert ref.response is RESPONSE, "nothing that was handed over is waited for"
             assert ref.statistics().queued == 4

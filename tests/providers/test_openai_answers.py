@@ -603,20 +603,20 @@ def test_an_answer_that_its_provider_broke_off_is_none(told: dict[str, Any], kin
     assert caught.value.status == 200
 
 
-@pytest.mark.parametrize(
-    "last",
-    [
-        {"error": {"message": "gone", "code": 500}},
-        {"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]},
-        {
-            "choices": [],
-            "error": {"message": "gone", "code": 500},
-            "usage": {"prompt_tokens": 3, "completion_tokens": 2},
-        },
-        "{",
-        "[]",
-    ],
-)
+IN_THE_PLACE_OF_THE_END: list[Any] = [
+    {"error": {"message": "gone", "code": 500}},
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]},
+    {
+        "choices": [],
+        "error": {"message": "gone", "code": 500},
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+    },
+    "{",
+    "[]",
+]
+
+
+@pytest.mark.parametrize("last", IN_THE_PLACE_OF_THE_END)
 def test_what_comes_in_the_place_of_the_end_takes_nothing_back(last: Any) -> None:
     ended = chunk({}, "stop")
     decoder = CODEC.decoder(HEAD)
