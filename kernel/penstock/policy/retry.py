@@ -1,18 +1,20 @@
-"""What to do after an attempt failed: the error-action table as data, and the cascade that walks a route by it.
+"""The cascade: what a call does next, and what it does after an attempt failed.
 
-Not here: whether a target is known to be unhealthy (`breaker`) or cooling (`routing`): the caller says so at each step.
+Not here: the table that it goes by (`error_actions`), the words it uses (`steps`), and whether a target is known to be
+unhealthy (`breaker`) or cooling (`routing`): the caller says so at each step.
 """
 
 from __future__ import annotations
 
-import enum
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
 
 import attrs
-from msgspec import Struct
+
+from penstock.policy.backoff import DEFAULTS, RetrySettings, backoff
+from penstock.policy.error_actions import ACTIONS, Action, Blame, Cools, Next, Same
+from penstock.policy.steps import AllOpen, Stage, Step, Stop, Try, Wait
 
 __all__ = [
     "ACTIONS",
@@ -31,167 +33,6 @@ __all__ = [
     "Wait",
     "backoff",
 ]
-
-
-class Same(enum.Enum):
-    """May the same target be tried again?"""
-
-    NEVER = "never"
-    AT_ONCE = "at once"
-    """Once, on a fresh connection; it counts as no attempt."""
-    ONCE = "once"
-    BACKOFF = "backoff"
-    WAIT = "wait"
-    """As the server asks, where that is short; otherwise others go first."""
-    LAST = "last"
-    """Only when no other target is left."""
-
-
-class Next(enum.Enum):
-    """May the next target be tried?"""
-
-    NEVER = "never"
-    YES = "yes"
-    LARGER_WINDOW = "larger window"
-    BY_POLICY = "by policy"
-
-
-class Blame(enum.Enum):
-    """Whose breaker counts the failure."""
-
-    NOBODY = "nobody"
-    TARGET = "target"
-    PROVIDER = "provider"
-    KEY = "key"
-
-
-class Cools(enum.Enum):
-    """What is left alone for a while, by every call."""
-
-    NOTHING = "nothing"
-    TARGET = "target"
-    KEY = "key"
-
-
-@attrs.frozen
-class Action:
-    """One row of the table."""
-
-    same: Same
-    next: Next
-    blame: Blame = Blame.NOBODY
-    cools: Cools = Cools.NOTHING
-    loud: bool = False
-    """Someone must act (a key, a model name): logged as an error even where another target answers."""
-    billed: bool = True
-    """False where the exchange certainly cost nothing: it was not sent, or it was refused."""
-
-
-_TIMEOUT = Action(Same.LAST, Next.YES, Blame.TARGET)
-_PROVIDER_FAILED = Action(Same.BACKOFF, Next.YES, Blame.TARGET)
-
-ACTIONS: Mapping[str, Action] = {
-    "rate_limited": Action(Same.WAIT, Next.YES, cools=Cools.TARGET, billed=False),
-    "quota_exhausted": Action(Same.NEVER, Next.YES, cools=Cools.KEY, billed=False),
-    "overloaded": _PROVIDER_FAILED,
-    "server_error": _PROVIDER_FAILED,
-    "provider_error": _PROVIDER_FAILED,
-    "connect": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER, billed=False),
-    "connect_timeout": Action(Same.LAST, Next.YES, Blame.PROVIDER, billed=False),
-    "connection_lost": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
-    "transport": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
-    # That nothing was read is likely, not certain: it costs its bound until somebody says otherwise.
-    "reused_connection_closed": Action(Same.AT_ONCE, Next.YES),
-    "timeout": _TIMEOUT,
-    "first_token_timeout": _TIMEOUT,
-    "idle_timeout": _TIMEOUT,
-    "too_slow": _TIMEOUT,
-    "total_timeout": _TIMEOUT,
-    "malformed": Action(Same.ONCE, Next.YES, Blame.TARGET),
-    "truncated": Action(Same.ONCE, Next.YES, Blame.TARGET),
-    # What more there is to have is not paid for.
-    "budget_cut": Action(Same.NEVER, Next.NEVER),
-    "context_length": Action(Same.NEVER, Next.LARGER_WINDOW, billed=False),
-    "content_filtered": Action(Same.NEVER, Next.BY_POLICY),
-    "refused": Action(Same.NEVER, Next.BY_POLICY),
-    "authentication": Action(Same.NEVER, Next.YES, Blame.KEY, loud=True, billed=False),
-    "permission_denied": Action(Same.NEVER, Next.YES, Blame.KEY, loud=True, billed=False),
-    "model_not_found": Action(Same.NEVER, Next.YES, loud=True, billed=False),
-    "invalid_request": Action(Same.NEVER, Next.NEVER, billed=False),
-    "unsendable": Action(Same.NEVER, Next.YES, billed=False),
-    "unsupported": Action(Same.NEVER, Next.YES, billed=False),
-    "parameter_demanded": Action(Same.NEVER, Next.NEVER, billed=False),
-    "codec": Action(Same.NEVER, Next.YES, loud=True),
-}
-"""Every kind of error an attempt can end in. Kinds that end the call itself (its deadline, its budget) are not here."""
-
-
-class RetrySettings(Struct, frozen=True):
-    """Seconds. Base and cap as the OpenAI and Anthropic SDKs have them; full jitter as AWS measured it to be best."""
-
-    backoff_base: float = 0.5
-    backoff_cap: float = 8.0
-    max_wait: float = 5.0
-    """The longest wait for one target while another could answer."""
-
-
-DEFAULTS = RetrySettings()
-
-
-def backoff(failures: int, settings: RetrySettings, jitter: float) -> float:
-    """Seconds to wait after the n-th failure (from 1): full jitter, `jitter` in [0, 1]."""
-    return jitter * min(settings.backoff_cap, settings.backoff_base * 2.0 ** (failures - 1))
-
-
-AllOpen: TypeAlias = Literal["soonest", "fail", "ignore"]
-"""What a call does where the circuits of all targets it could still try are open: wait for the first probe that its
-time allows, stop at once, or try them as if they were closed. A cool-down is no open circuit: where one target cools
-and the others are open, the first of them is waited for under each policy. Nor is an isolated one ever ignored."""
-
-
-@attrs.frozen
-class Stage:
-    """One stage of a cascade: a target, and how many attempts a call may make there."""
-
-    target: str
-    attempts: int = 1
-    context_window: int | None = None
-    provider: str = ""
-    target_share: float = math.inf
-    """Failures against its target after which the call goes to others first (`BreakerSettings.share_of_a_call`)."""
-    provider_share: float = math.inf
-    """The same of failures against its provider."""
-
-
-class Try(Struct, frozen=True):
-    """Attempt this stage now. `ignoring`: though its circuit is open; no leave is to be asked for."""
-
-    stage: int
-    ignoring: bool = False
-
-
-@attrs.frozen
-class Wait:
-    """Nothing to do before `until`; then ask again. `stage` is the one waited for."""
-
-    until: float
-    stage: int
-
-
-@attrs.frozen
-class Stop:
-    """The cascade is over.
-
-    `final`: an error that no other target would cure. `spent`: every target has been tried as often as it may be.
-    `no_time`: the next one could be tried at `ready_at`, after the deadline. `all_open`: every circuit is open, and
-    the call was not to wait for the first, at `ready_at`.
-    """
-
-    reason: Literal["final", "spent", "no_time", "all_open"]
-    ready_at: float | None = None
-
-
-Step: TypeAlias = Try | Wait | Stop
 
 
 @attrs.define
