@@ -94,6 +94,7 @@ class _Run:
             take_encoded=self.cache.take_encoded,
             leave=self.leave,
             elsewhere=self.reach.elsewhere,
+            could_follow=self.reach.could_follow,
         )
         self.failures = Failures(
             engine, call, consumer, self.books, self.cache, self.cascade, self.reach, self.leave, self.trials

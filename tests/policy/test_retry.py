@@ -153,23 +153,152 @@ def spread(target: str, attempts: int, share: float = 4, provider: str = "p") ->
 @pytest.mark.parametrize("kind", ["server_error", "overloaded", "connect", "connection_lost"])
 def test_a_call_that_failed_as_often_as_one_call_should_goes_to_others_first_and_then_comes_back(kind: str) -> None:
     walk = cascade(spread("a", 7), Stage("b", 2, None, "q"))
-    seen: list[int] = []
-    while isinstance(step := walk.next(0.0), Try):
-        seen.append(step.stage)
-        fail(walk, step.stage, kind)
-    assert seen == [0, 0, 0, 0, 1, 1, 0, 0, 0]
+    assert followed(walk, kind) == [(0.0, 0)] * 4 + [(0.0, 1)] * 2 + [(15.0, 0), (75.0, 0), (135.0, 0)]
+
+
+def followed(walk: Cascade, kind: str) -> list[tuple[float, int]]:
+    """When which stage is tried, where all fail in that way at once and nobody asks for a back-off."""
+    seen: list[tuple[float, int]] = []
+    now = 0.0
+    while not isinstance(step := walk.next(now), Stop):
+        if isinstance(step, Wait):
+            now = step.until
+            continue
+        seen.append((now, step.stage))
+        fail(walk, step.stage, kind, now=now)
     assert step == Stop("spent")
+    return seen
 
 
-def test_nobody_waits_for_another_target_because_of_that() -> None:
+def test_where_nobody_else_is_left_it_rests_and_then_comes_back_once_in_a_minute() -> None:
+    seen = followed(cascade(spread("a", 10)), "server_error")
+    assert [at for at, _ in seen] == [0, 0, 0, 0, 15, 75, 135, 195, 255, 315]
+    assert followed(cascade(spread("a", 4)), "server_error") == [(0.0, 0)] * 4
+    assert followed(cascade(spread("a", 6, math.inf)), "server_error") == [(0.0, 0)] * 6
+
+
+def test_it_rests_as_long_for_another_model_of_a_provider_that_failed_it() -> None:
+    walk = cascade(spread("a", 4), spread("b", 2))
+    for _ in range(4):
+        fail(walk, 0, "connect")
+    assert walk.next(0.0) == Wait(15.0, 1)
+    walk = cascade(spread("a", 4), spread("b", 2))
+    for _ in range(4):
+        fail(walk, 0, "server_error")
+    assert walk.next(0.0) == Try(1), "that was the model's own fault"
+
+
+def test_a_rest_that_the_deadline_cuts_short_is_not_begun() -> None:
+    walk = cascade(spread("a", 7), deadline=10.0)
+    for _ in range(4):
+        fail(walk, 0, "server_error")
+    assert walk.next(0.0) == Stop("no_time", 15.0)
+
+
+def test_once_others_know_better_nobody_rests() -> None:
+    walk = cascade(spread("a", 7), spread("b", 7, provider="q"))
+    for _ in range(4):
+        fail(walk, 0, "connect")
+    walk.give_up(1)
+    assert walk.next(0.0) == Wait(15.0, 0)
+    walk.known_better(0)
+    assert walk.next(0.0) == Try(0)
+    fail(walk, 0, "connect", jitter=0.5)
+    assert walk.next(0.0) == Wait(4.0, 0), "and what it had seen before counts no more"
+
+
+def test_another_target_that_can_go_before_the_rest_is_over_is_waited_for() -> None:
     walk = cascade(spread("a", 7), Stage("b", 2, None, "q"))
     for _ in range(4):
         fail(walk, 0, "server_error")
-    assert walk.next(0.0, {1: 3.0}) == Try(0)
-    fail(walk, 0, "server_error", jitter=0.5)
     assert walk.next(0.0, {1: 3.0}) == Wait(3.0, 1)
-    assert walk.next(0.0, {1: 9.0}) == Wait(4.0, 0)
-    assert walk.next(0.0, opened={1: math.inf}) == Wait(4.0, 0)
+    assert walk.next(0.0, {1: 20.0}) == Wait(15.0, 0)
+    assert walk.next(15.0, {1: 20.0}) == Try(0)
+    assert walk.next(15.0, opened={1: math.inf}) == Try(0)
+
+
+@pytest.mark.parametrize("kind", ["invalid_request", "content_filtered", "refused", "context_length"])
+def test_what_is_final_for_a_target_that_was_asked_out_of_its_turn_ends_nothing_but_its_own(kind: str) -> None:
+    walk = cascade(spread("a", 7), Stage("b", 2, None, "q"), Stage("c", 1, None, "r"))
+    for _ in range(4):
+        fail(walk, 0, "server_error")
+    assert walk.next(0.0) == Try(1)
+    fail(walk, 1, kind)
+    assert walk.left() == ([0] if kind == "context_length" else [0, 2])
+    fail(walk, 2, "model_not_found")
+    assert walk.next(0.0) == Wait(15.0, 0)
+    fail(walk, 0, kind, now=15.0)
+    assert walk.next(15.0) == Stop("spent" if kind == "context_length" else "final")
+
+
+@pytest.mark.parametrize("kind", ["invalid_request", "content_filtered", "refused"])
+def test_it_ends_the_call_where_the_one_before_has_had_all_its_attempts_or_kept_it_waiting(kind: str) -> None:
+    walk = cascade(spread("a", 4), Stage("b", 2, None, "q"))
+    for _ in range(4):
+        fail(walk, 0, "server_error")
+    fail(walk, 1, kind)
+    assert walk.next(0.0) == Stop("final")
+    walk = cascade(spread("a", 7, 1), Stage("b", 2, None, "q"))
+    fail(walk, 0, "total_timeout")
+    fail(walk, 1, kind)
+    assert walk.next(0.0) == Stop("final")
+
+
+SAME_PROVIDER = (Stage("a", 2, None, "p"), Stage("b", 2, None, "p"), Stage("c", 2, None, "q"))
+
+
+@pytest.mark.parametrize("kind", sorted(TIMED_OUT))
+def test_another_model_of_a_provider_that_was_silent_is_asked_after_other_providers(kind: str) -> None:
+    walk = cascade(*SAME_PROVIDER)
+    fail(walk, 0, kind)
+    assert walk.next(0.0) == Try(2)
+    fail(walk, 2, "model_not_found")
+    assert walk.next(0.0) == Try(1), "before the one that was silent itself"
+    fail(walk, 1, kind)
+    fail(walk, 1, kind)
+    assert walk.next(1.0) == Try(0)
+
+
+def test_a_provider_that_cannot_be_reached_in_time_is_waited_for_by_nobody_who_can_go_elsewhere() -> None:
+    walk = cascade(*SAME_PROVIDER)
+    fail(walk, 0, "connect_timeout")
+    assert walk.next(0.0, {2: 60.0}) == Wait(60.0, 2), "for any of its models"
+    assert walk.next(0.0, {2: 700.0}) == Try(1), "later than the call's time nobody is waited for"
+    walk = cascade(*SAME_PROVIDER)
+    fail(walk, 0, "first_token_timeout")
+    assert walk.next(0.0, {2: 60.0}) == Try(1), "of another model its silence says less"
+
+
+def test_two_stages_of_one_target_are_silent_together() -> None:
+    walk = cascade(Stage("a", 1, None, "p"), Stage("a", 1, None, "p"), Stage("b", 1, None, "p"))
+    fail(walk, 0, "first_token_timeout")
+    assert walk.next(0.0) == Try(2)
+
+
+def test_another_provider_at_the_same_address_is_asked_before_the_silent_one_and_after_those_elsewhere() -> None:
+    here, there = "gateway:8080", "elsewhere"
+    walk = cascade(
+        Stage("a", 1, None, "p", address=here),
+        Stage("b", 1, None, "p", address=here),
+        Stage("c", 1, None, "q", address=here),
+        Stage("d", 1, None, "r", address=there),
+    )
+    seen = [0]
+    fail(walk, 0, "connect_timeout")
+    while isinstance(step := walk.next(0.0), Try):
+        seen.append(step.stage)
+        fail(walk, step.stage, "model_not_found")
+    assert seen == [0, 3, 2, 1]
+
+
+def test_who_could_follow_is_another_target_that_can_go_in_time_and_was_not_silent() -> None:
+    walk = cascade(Stage("a", 2), Stage("a", 2), Stage("b", 2), Stage("c", 2))
+    assert walk.could_follow(0, blocked={})
+    assert walk.could_follow(0, blocked={2: 599.0, 3: math.inf})
+    assert not walk.could_follow(0, blocked={2: 600.0, 3: math.inf}), "the other stage of its own is none"
+    assert not walk.could_follow(0, 2, blocked={3: math.inf}), "nor is one that is under way beside it"
+    fail(walk, 2, "first_token_timeout")
+    assert not walk.could_follow(0, blocked={3: math.inf}), "for one that was silent nobody has to hurry"
 
 
 def test_stages_of_one_target_have_one_share_between_them_and_those_of_one_provider_where_it_is_the_provider() -> None:

@@ -7,13 +7,12 @@ unhealthy (`breaker`) or cooling (`routing`): the caller says so at each step.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import attrs
-
 from penstock.policy.backoff import DEFAULTS, RetrySettings, backoff
+from penstock.policy.call_share import CallShare
 from penstock.policy.error_actions import ACTIONS, Action, Blame, Cools, Next, Same
+from penstock.policy.stage_progress import Progress
 from penstock.policy.steps import AllOpen, Stage, Step, Stop, Try, Wait
 
 __all__ = [
@@ -35,32 +34,14 @@ __all__ = [
 ]
 
 
-@attrs.define
-class _Progress:
-    """How far the call has come at one stage."""
-
-    failures: int = 0
-    not_before: float = -math.inf
-    spent: bool = False
-    last_resort: bool = False
-    """It timed out: it waits until no other target is left."""
-    patient: bool = False
-    """A rate limit: what everyone knows of it is what this call waits for."""
-    second_chance: bool = True
-    """A malformed answer may be asked for once more."""
-    fresh_connection: bool = True
-    """A reused connection that the server had closed is replaced once."""
-    doubtful: bool = False
-    """That has just been done: if the fresh one fails as well, it was no idle connection that had been closed."""
-
-
 class Cascade:
     """Walks the stages of one call. It owns every retry: nothing below it tries again.
 
     Laws: no stage is tried more often than its attempts (and once more where a reused connection was dead), whether
     they fail or lose to another that is faster; no step is planned that begins after the deadline; a stage that may
     never be tried again is never returned; one whose target or provider has failed this call as often as one call may
-    have it fail is not returned while another can be tried at once; the answer depends on the arguments alone.
+    have it fail is not returned while another can be tried at once, nor before it has rested; nor is one at a provider
+    or address that fell silent while another elsewhere can be; the answer depends on the arguments alone.
     """
 
     def __init__(
@@ -77,9 +58,8 @@ class Cascade:
         self._settings = settings or DEFAULTS
         self._next_on_content_filter = next_on_content_filter
         self._all_open = all_open
-        self._progress = [_Progress() for _ in self._stages]
-        self._blamed: Counter[tuple[Blame, str]] = Counter()
-        """Failures of this call that breakers count, by target and by provider: several stages may share either."""
+        self._progress = [Progress() for _ in self._stages]
+        self._share = CallShare(self._stages)
         self._staying: int | None = None
         self._final = False
 
@@ -158,18 +138,14 @@ class Cascade:
 
     def _strain(self, stage: int) -> int:
         """Of stages that can go, those with less go first: 0, or 1 where its target or provider had its share of this
-        call's failures, or 2 where it kept the call waiting for nothing.
+        call's failures; more where somebody kept the call waiting for nothing: 2 where that was at its address, 3 where
+        it was its provider, 4 where it was itself.
 
         One failure more than its share might be the one that a breaker opens at, and does not as long as no other call
         has failed there: so this call asks others first, and leaves the last word to the next.
         """
-        if self._progress[stage].last_resort:
-            return 2
-        scopes, blamed = self._stages[stage], self._blamed
-        return int(
-            blamed[Blame.TARGET, scopes.target] >= scopes.target_share
-            or blamed[Blame.PROVIDER, scopes.provider] >= scopes.provider_share
-        )
+        silent = self._progress[stage].silent
+        return 1 + silent if silent else int(self._share.is_had(stage))
 
     def failed(
         self,
@@ -195,28 +171,24 @@ class Cascade:
                 return False
             action = ACTIONS["connection_lost"]
         progress.failures += 1
-        self._count_blame(stage, action.blame)
+        times, progress.doubtful = 2 if progress.doubtful else 1, False
+        self._share.count(stage, action.blame, now, times=times)
         if progress.failures >= self._stages[stage].attempts:
             progress.spent = True
         wait = max(backoff(progress.failures, self._settings, jitter), retry_after or 0.0)
         progress.not_before = max(progress.not_before, now + wait)
         progress.patient = action.same is Same.WAIT
-        self._judge_same(stage, action.same, forbidden=should_retry is False)
+        self._judge_same(stage, action, forbidden=should_retry is False)
         self._judge_next(stage, action.next)
         return True
 
-    def _count_blame(self, stage: int, blame: Blame) -> None:
-        scopes, progress = self._stages[stage], self._progress[stage]
-        times, progress.doubtful = 2 if progress.doubtful else 1, False
-        if blame in {Blame.TARGET, Blame.PROVIDER}:
-            self._blamed[Blame.TARGET, scopes.target] += times
-        if blame is Blame.PROVIDER:
-            self._blamed[Blame.PROVIDER, scopes.provider] += times
-
     def overtaken(self, stage: int) -> None:
-        """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error."""
+        """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error.
+
+        It had less time than one, so that of others at the same place it says nothing.
+        """
         self.lost(stage)
-        self._progress[stage].last_resort = True
+        self._progress[stage].last_resort, self._progress[stage].silent = True, 3
         if self._staying == stage:
             self._staying = None
 
@@ -231,6 +203,23 @@ class Cascade:
         """True where a stage other than this one may still be tried."""
         return any(not progress.spent for other, progress in enumerate(self._progress) if other != stage)
 
+    def could_follow(self, *stages: int, blocked: Mapping[int, float]) -> bool:
+        """True where another target than those of `stages` may yet be asked within the call's time.
+
+        `blocked` maps a stage to the moment before which nobody may try it. One that has kept the call waiting, or
+        cannot be reached, is none to hurry for.
+        """
+        asked = {self._stages[stage].target for stage in stages}
+        ready = self._ready_times(blocked, {})
+        return any(
+            at < self._deadline and not self._progress[stage].last_resort and self._stages[stage].target not in asked
+            for stage, at in ready.items()
+        )
+
+    def known_better(self, stage: int) -> None:
+        """Others have found out how it is with the stage's target, or do so now: this call need not rest there."""
+        self._share.forget(stage)
+
     def left(self) -> list[int]:
         """Stages that may still be tried, now or later."""
         return [stage for stage, progress in enumerate(self._progress) if not progress.spent]
@@ -239,9 +228,9 @@ class Cascade:
         """The stage cannot be tried at all (its price is unknown, its codec cannot say the request)."""
         self._progress[stage].spent = True
 
-    def _judge_same(self, stage: int, same: Same, *, forbidden: bool) -> None:
+    def _judge_same(self, stage: int, action: Action, *, forbidden: bool) -> None:
         progress = self._progress[stage]
-        match same:
+        match action.same:
             case Same.NEVER | Same.AT_ONCE:
                 progress.spent = True
             case Same.ONCE:
@@ -254,27 +243,52 @@ class Cascade:
             case Same.WAIT:
                 self._staying = stage
             case Same.LAST:
-                progress.last_resort = True
+                self._put_last(stage, unreachable=action.blame is Blame.PROVIDER)
+
+    def _put_last(self, silent: int, *, unreachable: bool) -> None:
+        """A silent upstream costs its limit once: its target comes last, whoever has much in common with it late.
+
+        A provider that cannot be reached in time is out of reach for all its models.
+        """
+        for stage, progress in zip(self._stages, self._progress, strict=True):
+            closeness = stage.closeness(self._stages[silent])
+            progress.last_resort = progress.last_resort or closeness >= (2 if unreachable else 3)
+            progress.silent = max(progress.silent, closeness)
 
     def _judge_next(self, stage: int, after: Next) -> None:
+        """What is final for a target that was asked in its turn is no more than its own for one that was not."""
+        waiting = self._passed_over(stage)
         match after:
             case Next.YES:
                 pass
             case Next.NEVER:
-                self._final = True
+                self._final = not waiting
             case Next.BY_POLICY:
-                self._final = not self._next_on_content_filter
+                self._final = not (waiting or self._next_on_content_filter)
             case Next.LARGER_WINDOW:
-                self._spend_smaller_windows(self._stages[stage].context_window)
+                self._spend_smaller_windows(self._stages[stage].context_window, but=waiting)
 
-    def _spend_smaller_windows(self, window: int | None) -> None:
-        for other, progress in zip(self._stages, self._progress, strict=True):
+    def _passed_over(self, stage: int) -> set[int]:
+        """Stages before this one that had their share of failures, but not yet all of their attempts.
+
+        It was asked in the place of these, which have been promised to the caller as well.
+        """
+        before = ((other, progress) for other, progress in enumerate(self._progress[:stage]) if not progress.spent)
+        return {other for other, progress in before if self._share.is_had(other) and not progress.last_resort}
+
+    def _spend_smaller_windows(self, window: int | None, *, but: set[int]) -> None:
+        for stage, (other, progress) in enumerate(zip(self._stages, self._progress, strict=True)):
             larger = window is not None and other.context_window is not None and other.context_window > window
-            progress.spent = progress.spent or not larger
+            progress.spent = progress.spent or not (larger or stage in but)
 
     def _ready_times(self, cooling: Mapping[int, float], opened: Mapping[int, float]) -> dict[int, float]:
         return {
-            stage: max(progress.not_before, cooling.get(stage, -math.inf), opened.get(stage, -math.inf))
+            stage: max(
+                progress.not_before,
+                self._share.rests_until(stage),
+                cooling.get(stage, -math.inf),
+                opened.get(stage, -math.inf),
+            )
             for stage, progress in enumerate(self._progress)
             if not progress.spent
         }
