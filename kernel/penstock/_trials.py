@@ -143,10 +143,9 @@ class Trials:
     def phases(self, stage: int, race: Race, asked: ChatRequest, *, streamed: bool) -> Phases:
         """The timeouts of an attempt: not all of the call's time, where another target may have to answer in it."""
         phases, call = self.call.targets[stage].phases_for(asked), self.call
-        if not self.could_follow(stage, *race.stages):
-            return phases
         left = min(call.deadline, call.horizon) - self.engine.clock.monotonic()
-        return sliced(phases, streamed=streamed, left=left)
+        short = sliced(phases, streamed=streamed, left=left)
+        return short if short.halved and self.could_follow(stage, *race.stages) else phases
 
     # While they run
 

@@ -392,19 +392,30 @@ class Walk(RuleBasedStateMachine):
         self.rested: dict[int, float] = {}
         self.hung_up: list[int] = []
         self.failed_then: dict[int, int] = {}
-        self.doubled: list[tuple[int, str]] = []
+        self.blamed: list[tuple[float, int, str]] = []
+        """Failures that breakers count, with their times: twice those that follow a dead kept connection."""
+        self.forgotten: dict[str, int] = {}
+        """How many of them count no more, by target and by provider."""
+        self.over = False
+        self.too_long: list[tuple[int | None, set[int]]] = []
+        """Windows that were too small, and the stages that this says nothing of."""
         self.unavailable: dict[int, float] = {}
         self.step: Step = self.walk.next(self.now)
 
     def may_try(self, stage: int) -> bool:
         mine = [kind for at, kind in self.failures if at == stage]
-        if any(kind in GOES_NOWHERE for _, kind in self.failures) or any(kind in NOT_HERE_AGAIN for kind in mine):
+        if self.over or any(kind in GOES_NOWHERE | NOT_HERE_AGAIN | {"context_length"} for kind in mine):
             return False
         if len(mine) >= self.stages[stage].attempts or mine.count("malformed") > 1:
             return False
         window = self.stages[stage].context_window
-        too_long = [self.stages[at].context_window for at, kind in self.failures if kind == "context_length"]
-        return all(small is not None and window is not None and window > small for small in too_long)
+        too_small = [small for small, spared in self.too_long if stage not in spared]
+        return all(small is not None and window is not None and window > small for small in too_small)
+
+    def passed_over(self, stage: int) -> set[int]:
+        """Those before it that would have been asked in its place, had they not failed this call so often."""
+        before = {at for at in range(stage) if self.may_try(at) and self.had_its_share(at)}
+        return before - self.kept_it_waiting()
 
     @precondition(lambda self: isinstance(self.step, Try))
     @rule(
@@ -416,9 +427,14 @@ class Walk(RuleBasedStateMachine):
         assert isinstance(self.step, Try)
         stage = self.step.stage
         self.walk.failed(stage, kind, now=self.now, jitter=jitter, retry_after=hint)
+        if kind in GOES_NOWHERE:
+            self.over = not self.passed_over(stage)
+        if kind == "context_length":
+            self.too_long.append((self.stages[stage].context_window, self.passed_over(stage)))
+        again = stage in self.hung_up and not any(at == stage for at, _ in self.failures[self.failed_then[stage] :])
         self.failures.append((stage, kind))
-        if stage in self.hung_up and not any(at == stage for at, _ in self.failures[self.failed_then[stage] : -1]):
-            self.doubled.append((stage, kind))
+        if kind in COUNTED:
+            self.blamed += [(self.now, stage, kind)] * (2 if again else 1)
         self.not_before[stage] = max(self.not_before.get(stage, 0.0), self.now + (hint or 0.0))
         tries = sum(at == stage for at, _ in self.failures)
         pause = max(hint or 0.0, jitter * min(8.0, 2.0 ** (tries - 2)))
@@ -443,6 +459,14 @@ class Walk(RuleBasedStateMachine):
             self.failures.append((stage, "overtaken" if silent else "lost"))
             self.step = self.walk.next(self.now, self.unavailable)
 
+    @rule(stage=st.integers(0, 3))
+    def others_find_out_how_it_is(self, stage: int) -> None:
+        if stage < len(self.stages):
+            self.walk.known_better(stage)
+            for of_provider in (False, True):
+                self.forgotten[self.scope_of(stage, of_provider=of_provider)] = len(self.blamed)
+            self.step = self.walk.next(self.now, self.unavailable)
+
     @precondition(lambda self: isinstance(self.step, Wait))
     @rule()
     def the_wait_is_over(self) -> None:
@@ -463,6 +487,7 @@ class Walk(RuleBasedStateMachine):
                 assert self.may_try(stage)
                 assert self.now >= self.not_before.get(stage, 0.0)
                 assert self.now >= self.unavailable.get(stage, 0.0)
+                assert self.now >= self.rests_until(stage)
             case Wait(until=until, stage=stage):
                 assert self.may_try(stage)
                 assert self.now < until < self.deadline
@@ -470,6 +495,9 @@ class Walk(RuleBasedStateMachine):
                 assert any(self.may_try(stage) for stage in range(len(self.stages)))
             case Stop():
                 assert not any(self.may_try(stage) for stage in range(len(self.stages)))
+
+    def ready_at(self, stage: int) -> float:
+        return max(self.rested.get(stage, 0.0), self.unavailable.get(stage, 0.0), self.rests_until(stage))
 
     @invariant()
     def a_target_that_timed_out_comes_last(self) -> None:
@@ -479,29 +507,67 @@ class Walk(RuleBasedStateMachine):
         if self.step.stage not in timed_out:
             return
         others = [at for at in range(len(self.stages)) if at not in timed_out and self.may_try(at)]
-        ready = {at: max(self.rested.get(at, 0.0), self.unavailable.get(at, 0.0)) for at in others}
-        assert all(at > self.now for at in ready.values()), "another target could have gone now"
-        assert math.inf not in ready.values()
+        assert all(self.ready_at(at) > self.now for at in others), "another target could have gone now"
 
     def kept_it_waiting(self) -> set[int]:
-        return {at for at, kind in self.failures if kind in TIMED_OUT | {"overtaken"}}
+        """Those that did, whatever stage has them, and whoever cannot be reached for the same reason."""
+        late = {self.stages[at].target for at, kind in self.failures if kind in TIMED_OUT}
+        out_of_reach = {self.stages[at].provider for at, kind in self.failures if kind == "connect_timeout"}
+        overtaken = {at for at, kind in self.failures if kind == "overtaken"}
+        return overtaken | {
+            at for at, stage in enumerate(self.stages) if stage.target in late or stage.provider in out_of_reach
+        }
+
+    def beside_a_silent_one(self, stage: int) -> bool:
+        """Of the same provider as one that timed out."""
+        return self.stages[stage].provider in {
+            self.stages[at].provider for at, kind in self.failures if kind in TIMED_OUT
+        }
+
+    @invariant()
+    def after_a_silence_other_providers_are_asked_first(self) -> None:
+        if not isinstance(self.step, Try) or not self.beside_a_silent_one(self.step.stage):
+            return
+        for at in range(len(self.stages)):
+            if self.may_try(at) and not self.beside_a_silent_one(at) and at not in self.kept_it_waiting():
+                assert self.ready_at(at) > self.now, "another provider could have been asked now"
+
+    def scope_of(self, stage: int, *, of_provider: bool) -> str:
+        return self.stages[stage].provider if of_provider else self.stages[stage].target
+
+    def times_of_failures(self, stage: int, *, of_provider: bool) -> list[float]:
+        """When its provider, or its target, failed this call in a way that breakers count; but what is forgotten."""
+        scope = self.scope_of(stage, of_provider=of_provider)
+        counts = OF_THE_PROVIDER if of_provider else COUNTED
+        known = self.blamed[self.forgotten.get(scope, 0) :]
+        return [
+            then for then, at, kind in known if kind in counts and self.scope_of(at, of_provider=of_provider) == scope
+        ]
 
     def had_its_share(self, stage: int) -> bool:
-        of_target, of_provider = self.shares
-        counted = [(self.stages[at], kind) for at, kind in [*self.failures, *self.doubled] if kind in COUNTED]
-        mine = self.stages[stage]
-        against_target = sum(other.target == mine.target for other, _ in counted)
-        against_provider = sum(other.provider == mine.provider and kind in OF_THE_PROVIDER for other, kind in counted)
-        return against_target >= of_target or against_provider >= of_provider
+        return any(
+            len(self.times_of_failures(stage, of_provider=bool(of_provider))) >= share
+            for of_provider, share in enumerate(self.shares)
+        )
+
+    def rests_until(self, stage: int) -> float:
+        """A quarter of a minute after the failure that was the last of a share, a minute after each beyond it."""
+        until = 0.0
+        for of_provider, share in enumerate(self.shares):
+            times = self.times_of_failures(stage, of_provider=bool(of_provider))
+            for number, then in enumerate(times, 1):
+                if number >= share:
+                    until = max(until, then + (15.0 if number == share else 60.0))
+        return until
 
     @invariant()
     def whoever_failed_as_often_as_one_call_should_lets_others_go_first(self) -> None:
         if not isinstance(self.step, Try) or not self.had_its_share(self.step.stage):
             return
         for at in range(len(self.stages)):
-            if self.may_try(at) and not self.had_its_share(at) and at not in self.kept_it_waiting():
-                ready = max(self.rested.get(at, 0.0), self.unavailable.get(at, 0.0))
-                assert ready > self.now, "another target could have gone now"
+            free = not self.had_its_share(at) and not self.beside_a_silent_one(at)
+            if self.may_try(at) and free and at not in self.kept_it_waiting():
+                assert self.ready_at(at) > self.now, "another target could have gone now"
 
 
 TestWalk = Walk.TestCase
