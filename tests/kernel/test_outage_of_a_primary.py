@@ -246,7 +246,7 @@ def test_a_target_that_has_no_other_beside_it_gets_every_attempt_that_it_is_allo
                 await kernel.complete("hello")
             assert len(upstream.requests) == 10
             rests = [attempt.waited for attempt in caught.value.attempts][4:]
-            assert rests == [15.0, 60.0, 60.0, 60.0, 60.0, 60.0]
+            assert rests == pytest.approx([15.0, 60.0, 60.0, 60.0, 60.0, 60.0])
             assert trio.current_time() <= plan.trying
             await trio.sleep(400)
             began = trio.current_time()
