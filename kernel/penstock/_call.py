@@ -96,6 +96,7 @@ class _Run:
             leave=self.leave,
             elsewhere=self.reach.elsewhere,
             scope=self.scope,
+            could_follow=self.reach.could_follow,
         )
         self.failures = Failures(
             engine, call, consumer, self.books, self.cache, self.cascade, self.reach, self.leave, self.trials

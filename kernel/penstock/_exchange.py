@@ -83,7 +83,8 @@ class Exchange:
     async def whole(self, request: ChatRequest, wire: WireRequest | None = None) -> Completion:
         """An unstreamed exchange. Connect, write and total timeouts apply. `wire`: where it has been encoded."""
         wire = authorized(self._edge, encoded(self._edge, request, stream=False) if wire is None else wire)
-        with trio.CancelScope(deadline=trio.current_time() + self.phases.total) as scope:
+        phases = self.phases
+        with trio.CancelScope(deadline=trio.current_time() + phases.total) as scope:
             incoming = await self._sent(wire)
             head = incoming.head
             try:
@@ -92,7 +93,7 @@ class Exchange:
                 await incoming.let_go()
             return self._edge.decode(WireResponse(head.status, head.headers, body))
         assert scope.cancelled_caught
-        raise TotalTimeoutError(f"{self._edge.target} did not answer within {self.phases.total:g} s (total)")
+        raise TotalTimeoutError(f"{self._edge.target} did not answer within {phases.total:g} s (total{phases.whose})")
 
     async def streamed(self, request: ChatRequest, deliver: Deliver, meter: Meter | None = None) -> Completion:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.
