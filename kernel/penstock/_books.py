@@ -33,7 +33,7 @@ from penstock.policy.budget import Amount
 from penstock.policy.holds import NOTHING
 from penstock.policy.ledger_steps import Spent
 from penstock.policy.money import cost, dearest_prices, nano_for, usd
-from penstock.policy.retry import ACTIONS, Stop
+from penstock.policy.retry import ACTIONS, Next, Stop
 from penstock.policy.retry_budget import Suppressed, Withdrawn
 from penstock.policy.routing import Learned
 from penstock.types import Attempt, ChatRequest, Price, Usage
@@ -240,13 +240,14 @@ class Books(Struct, eq=False):
         if len(tried) <= 1:
             return self.signed(last)
         causes = "; ".join(f"{attempt.target}: {attempt.outcome}" for attempt in self.in_order)
+        telling, which = _most_telling(self.errors)
         exhausted = CascadeExhaustedError(
-            f"no target answered after {len(self.attempts)} attempts ({causes}); the last error: {last}",
+            f"no target answered after {len(self.attempts)} attempts ({causes}); {which}: {telling}",
             errors=self.errors,
             retry_after=_least([error.retry_after for error in self.errors]),
-            request_id=last.request_id,
+            request_id=telling.request_id,
         )
-        exhausted.__cause__ = last
+        exhausted.__cause__ = telling
         return self.signed(exhausted)
 
     @staticmethod
@@ -282,6 +283,14 @@ class Books(Struct, eq=False):
         error.usage = self.usage
         error.cost = self.cost
         return error
+
+
+def _most_telling(errors: Sequence[CallError]) -> tuple[CallError, str]:
+    """The last that speaks of the request itself, which the caller can change; else the last. And what to call it."""
+    of_the_request = [error for error in errors if ACTIONS[action_key(error)].next is not Next.YES]
+    if of_the_request and of_the_request[-1] is not errors[-1]:
+        return of_the_request[-1], "what can be done about it"
+    return errors[-1], "the last error"
 
 
 def _is_unbilled(error: PenstockError, status: int | None) -> bool:

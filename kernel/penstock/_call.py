@@ -96,6 +96,7 @@ class _Run:
             leave=self.leave,
             elsewhere=self.reach.elsewhere,
             scope=self.scope,
+            could_follow=self.reach.could_follow,
             showing=showing_of(call, consumer),
         )
         self.started = engine.clock.monotonic()

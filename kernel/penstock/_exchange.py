@@ -90,13 +90,14 @@ class Exchange:
         its own, and a scope costs as much as sending the request.
         """
         wire = authorized(self._edge, encoded(self._edge, request, stream=False) if wire is None else wire)
-        deadline = trio.current_time() + self.phases.total
+        phases = self.phases
+        deadline = trio.current_time() + phases.total
         if deadline >= ends_at:
             return await self._answered(wire)
         with trio.CancelScope(deadline=deadline) as scope:
             return await self._answered(wire)
         assert scope.cancelled_caught
-        raise TotalTimeoutError(f"{self._edge.target} did not answer within {self.phases.total:g} s (total)")
+        raise TotalTimeoutError(f"{self._edge.target} did not answer within {phases.total:g} s (total{phases.whose})")
 
     async def _answered(self, wire: WireRequest) -> Completion:
         incoming = await self._sent(wire)

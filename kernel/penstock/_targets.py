@@ -73,6 +73,8 @@ class LiveProvider:
     codec: Provider
     secret: Secret | None
     transport: httpx.AsyncBaseTransport
+    address: str = ""
+    """Host and port where it is spoken to; "": not known here."""
     idempotency_header: str | None = attrs.field(
         init=False, default=attrs.Factory(_idempotency_header, takes_self=True)
     )
@@ -245,6 +247,7 @@ class TargetBook:
                     target.provider.name,
                     target.target_share,
                     target.provider_share,
+                    target.provider.address,
                 )
                 for stage, target in zip(route.stages, targets, strict=True)
             ]
@@ -271,8 +274,8 @@ class TargetBook:
                 count_tokens=self._tokenizer(config.model, self._config.providers[config.provider].kind),
             ),
             provider=provider,
-            phases=_phases(timeouts),
-            thinking_phases=_phases(timeouts.for_thinking()),
+            phases=_phases(timeouts, timeouts.stated),
+            thinking_phases=_phases(timeouts.for_thinking(), timeouts.stated),
             capabilities=_capabilities(provider, config.model),
             price=self._price(config),
             upstream_stream=config.upstream_stream,
@@ -282,7 +285,7 @@ class TargetBook:
         )
 
 
-def _phases(timeouts: Timeouts) -> Phases:
+def _phases(timeouts: Timeouts, given: frozenset[str]) -> Phases:
     return Phases(
         connect=timeouts.connect,
         write=timeouts.write,
@@ -290,6 +293,7 @@ def _phases(timeouts: Timeouts) -> Phases:
         idle=timeouts.idle,
         total=timeouts.total,
         min_throughput=timeouts.min_throughput,
+        given=given,
     )
 
 

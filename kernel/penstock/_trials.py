@@ -32,6 +32,8 @@ from penstock.actors.stream_pump import Consumer
 from penstock.errors import BudgetCutError, CallError, ContentFilteredError, RefusedError, StreamBrokenError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
 from penstock.policy.meter import Meter
+from penstock.policy.stream_watch import Phases
+from penstock.policy.time_slice import sliced
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
 
@@ -62,6 +64,8 @@ class Trials(Struct, eq=False):
     """One that could be tried right now, and is healthy."""
     scope: trio.CancelScope
     """Of the whole call: its deadline."""
+    could_follow: Callable[..., bool]
+    """Whether a target of none of these stages may yet be asked within the call's time."""
     showing: Showing
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
@@ -121,21 +125,29 @@ class Trials(Struct, eq=False):
             hedge=race.is_on,
             withdrawn=self.leave.begin(target.provider.name),
         )
+        streamed = self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream)
         attempt = AttemptRun(
             stage=stage,
             target=target,
             permit=permit,
             request=asked,
-            streamed=self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream),
+            streamed=streamed,
             begin=begin,
             running=running,
-            exchange=Exchange(target, target.phases_for(asked), engine.clock.wall, self.keys),
+            exchange=Exchange(target, self.phases(stage, race, asked, streamed=streamed), engine.clock.wall, self.keys),
             span=self.call.span.attempt(target.name, running.number),
             race=race,
             scope=trio.CancelScope() if race.is_on else None,
         )
         race.enter(attempt)
         return attempt
+
+    def phases(self, stage: int, race: Race, asked: ChatRequest, *, streamed: bool) -> Phases:
+        """The timeouts of an attempt: not all of the call's time, where another target may have to answer in it."""
+        phases, call = self.call.targets[stage].phases_for(asked), self.call
+        left = min(call.deadline, call.horizon) - self.engine.clock.monotonic()
+        short = sliced(phases, streamed=streamed, left=left)
+        return short if short.halved and self.could_follow(stage, *race.stages) else phases
 
     # While they run
 
@@ -318,7 +330,7 @@ class Trials(Struct, eq=False):
             attempt.permit,
             self.call.id,
             answered=completion is not None,
-            error=error,
+            error=None if attempt.was_hurried else error,
             slow=late and self.elsewhere(attempt.stage) is not None,
             overtaken=attempt.overtaken,
             again=again,
@@ -388,5 +400,5 @@ def _answer_bytes(completion: Completion | None) -> int:
 
 def _came_late(attempt: AttemptRun) -> bool:
     """Its first token took more than half of the time that it may take."""
-    exchange, came = attempt.exchange, attempt.exchange.first_token_at
-    return came is not None and came - attempt.running.started > exchange.phases.first_token / 2
+    usual, came = attempt.target.phases_for(attempt.request).first_token, attempt.exchange.first_token_at
+    return came is not None and came - attempt.running.started > usual / 2
