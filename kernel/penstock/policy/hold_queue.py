@@ -304,6 +304,11 @@ class HoldQueue:
         return bool(self._asks or self._settles or self._top_ups or self._adopts or self._again)
 
     @property
+    def only_settles(self) -> bool:
+        """True where the next batch would only settle."""
+        return not (self._asks or self._top_ups or self._adopts or self._again)
+
+    @property
     def some_wait(self) -> bool:
         """True while asks wait for room."""
         return bool(self._waiting)
