@@ -26,9 +26,10 @@ from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.account_windows import AccountSnapshot, AccountWindows
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.foreseen_hold import foresee_hold
-from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue, refusals
+from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
 from penstock.policy.holds import NOTHING, Amount, BudgetEvent, Granted, Line, Refused
 from penstock.policy.ledger_steps import Held, Lacking, Landed, Reserve, Spent, Step, WindowRow
+from penstock.policy.refusals import refusals
 
 __all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
 
