@@ -16,7 +16,7 @@ from penstock._incoming import Incoming
 from penstock._sending import authorized, encoded, keyed, send
 from penstock._streamed_answer import Deliver, StreamedAnswer
 from penstock._targets import LiveTarget
-from penstock.errors import CallError, TotalTimeoutError
+from penstock.errors import CallError, IdleTimeoutError, TotalTimeoutError
 from penstock.policy.meter import Meter
 from penstock.policy.stream_watch import Phases, StreamWatch
 from penstock.types import ChatRequest, Completion, Usage, WireRequest, WireResponse
@@ -114,14 +114,13 @@ class Exchange:
                     raise self._edge.classify(WireResponse(head.status, head.headers, await incoming.body()))
                 return await answer.taken(incoming, deliver, meter)
             except CallError as broken:
-                if not incoming.broke or (completion := answer.all_but_the_end()) is None:
+                if not incoming.broke or (completion := await answer.all_but_the_end(broken.kind, deliver)) is None:
                     raise
-                answer.end_lost = broken.kind
                 return completion
             finally:
                 await incoming.let_go()
         assert scope.cancelled_caught
-        if (completion := answer.all_but_the_end()) is not None:
+        if (completion := await answer.all_but_the_end(IdleTimeoutError.kind, deliver)) is not None:
             return completion
         raise watch.error(self._edge.target)
 
