@@ -142,7 +142,7 @@ def test_a_consumer_that_leaves_what_came_whole_leaves_nothing_behind(reads: int
 
     async def main() -> None:
         async with penstock.open_kernel(cascade((GPT, 1), budget=LIMITED), transport=upstream) as kernel:
-            async with kernel.stream("hello", timeout=TIMEOUT, on_leave=on_leave) as stream:  # type: ignore[arg-type]
+            async with kernel.stream("hello", timeout=TIMEOUT, on_leave=on_leave) as stream:
                 await trio.sleep(wait)
             assert stream.statistics().queued == 0
             await trio.sleep(0.1)

@@ -122,7 +122,7 @@ def test_so_is_an_answer_that_was_left_drained_or_not(target: str, on_leave: str
         async with penstock.open_kernel(cascade((target, 1), budget=LIMITED), transport=upstream) as kernel:
             events = kernel.events()
             came = 0
-            async with kernel.stream("hello", max_tokens=5_000, on_leave=on_leave) as stream:  # type: ignore[arg-type]
+            async with kernel.stream("hello", max_tokens=5_000, on_leave=on_leave) as stream:
                 async for chunk in stream:
                     came += len(getattr(chunk, "text", ""))
                     if came > len(TEXT) // 2:
