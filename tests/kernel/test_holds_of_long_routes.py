@@ -11,9 +11,10 @@ from penstock._budgeting import BudgetRules, Offer, Pricing, hold_terms
 from penstock._offers import Offers
 from penstock._targets import LiveProvider, RouteTargets, TargetBook
 from penstock.errors import CallError
-from penstock.policy.accounts import AccountSpec, Limit, Per, chain_terms
+from penstock.policy.accounts import AccountSpec, Limit, chain_terms
 from penstock.policy.holds import dearest
 from penstock.policy.routing import Learned
+from penstock.policy.window import Per
 from penstock.types import ChatRequest
 from penstock_providers.openai_chat import OpenAIChat
 

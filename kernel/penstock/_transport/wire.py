@@ -21,7 +21,7 @@ MAX_READ = 16_384
 """Bytes of one read below TLS: one record."""
 PLAIN_READ = 8_192
 """The same without TLS: what a slow consumer makes us hold is a few reads, and the chunks in them take five times their
-room. Half as much costs a stream that comes in bursts half a microsecond a chunk."""
+room."""
 
 _TLS_HEADER = 5
 _TLS_TYPES = frozenset({20, 21, 22, 23})  # change_cipher_spec, alert, handshake, application_data
