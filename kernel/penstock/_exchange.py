@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import trio
 
 from penstock._codec_edge import CodecEdge
 from penstock._idempotency import IdempotencyKeys
-from penstock._incoming import Incoming
+from penstock._incoming import Incoming, Response
 from penstock._sending import authorized, encoded, keyed, send
 from penstock._streamed_answer import Deliver, StreamedAnswer
 from penstock._targets import LiveTarget
@@ -92,21 +93,15 @@ class Exchange:
         wire = authorized(self._edge, encoded(self._edge, request, stream=False) if wire is None else wire)
         phases = self.phases
         deadline = trio.current_time() + phases.total
-        if deadline >= ends_at:
-            return await self._answered(wire)
-        with trio.CancelScope(deadline=deadline) as scope:
-            return await self._answered(wire)
-        assert scope.cancelled_caught
+        with nullcontext() if deadline >= ends_at else trio.CancelScope(deadline=deadline):
+            incoming = self._incoming(await send(self._edge, keyed(self._edge, wire, self._keys), phases))
+            head = incoming.head
+            try:
+                body = await incoming.body()
+            finally:
+                await incoming.let_go()
+            return self._edge.decode(WireResponse(head.status, head.headers, body))
         raise TotalTimeoutError(f"{self._edge.target} did not answer within {phases.total:g} s (total{phases.whose})")
-
-    async def _answered(self, wire: WireRequest) -> Completion:
-        incoming = await self._sent(wire)
-        head = incoming.head
-        try:
-            body = await incoming.body()
-        finally:
-            await incoming.let_go()
-        return self._edge.decode(WireResponse(head.status, head.headers, body))
 
     async def streamed(self, request: ChatRequest, deliver: Deliver, meter: Meter | None = None) -> Completion:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.
@@ -121,7 +116,7 @@ class Exchange:
         scope = trio.CancelScope(deadline=watch.deadline())
         self._answer = answer = StreamedAnswer(self._edge, watch, scope)
         with scope:
-            incoming = await self._sent(wire)
+            incoming = self._incoming(await send(self._edge, keyed(self._edge, wire, self._keys), self.phases))
             head = incoming.head
             try:
                 if not incoming.is_success:
@@ -138,7 +133,6 @@ class Exchange:
             return completion
         raise watch.error(self._edge.target)
 
-    async def _sent(self, wire: WireRequest) -> Incoming:
-        response = await send(self._edge, keyed(self._edge, wire, self._keys), self.phases)
+    def _incoming(self, response: Response) -> Incoming:
         self.status = response.status
         return Incoming(self._edge, response)
