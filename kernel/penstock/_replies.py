@@ -52,6 +52,7 @@ class Replies:
     async def replay(self, cached: Cached) -> ChatResponse:
         """A stored answer: it costs nothing, whatever it once cost."""
         usage, stored = self.books.usage, cached.answer
+        self.call.span.replayed(stored)
         if self.consumer is not None:
             await self.consumer.put([*replayed(stored.message), Finished(stored.finish_reason, usage)])
         return ChatResponse(

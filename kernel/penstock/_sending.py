@@ -5,6 +5,7 @@ Not here: what the codec's answers are worth (`_codec_edge`), the response's bod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import httpx
@@ -19,7 +20,7 @@ from penstock.errors import AuthenticationError, ConfigError, UnsendableRequestE
 from penstock.policy.stream_watch import Phases
 from penstock.types import ChatRequest, WireRequest
 
-__all__ = ["authorized", "encoded", "keyed", "send"]
+__all__ = ["authorized", "encoded", "keyed", "send", "traced"]
 
 OUR_HEADERS = (("accept-encoding", "identity"), ("user-agent", "penstock"))
 """A compressed stream comes in lumps; a whole answer is small beside the time it takes to be made."""
@@ -54,6 +55,15 @@ def keyed(edge: CodecEdge, wire: WireRequest, keys: IdempotencyKeys) -> WireRequ
     except (TypeError, ValueError, AttributeError):
         return wire  # what is wrong with it is told when it is sent
     return WireRequest(wire.method, wire.url, headers, wire.body)
+
+
+def traced(wire: WireRequest, headers: Sequence[tuple[str, str]]) -> WireRequest:
+    """The same with the headers of its trace, in the place of any that the target's own name."""
+    if not headers:
+        return wire
+    names = {name for name, _ in headers}
+    others = [header for header in wire.headers if header[0].lower() not in names]
+    return WireRequest(wire.method, wire.url, (*others, *headers), wire.body)
 
 
 async def send(edge: CodecEdge, wire: WireRequest, phases: Phases) -> httpx.Response:

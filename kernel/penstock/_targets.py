@@ -72,6 +72,8 @@ class LiveProvider:
     codec: Provider
     secret: Secret | None
     transport: httpx.AsyncBaseTransport
+    propagate_trace: bool = False
+    """Whether it is told of the trace that a call is part of."""
     idempotency_header: str | None = attrs.field(
         init=False, default=attrs.Factory(_idempotency_header, takes_self=True)
     )

@@ -128,10 +128,12 @@ class Trials:
             begin=begin,
             running=running,
             exchange=Exchange(target, target.phases_for(asked), engine.clock.wall, self.keys),
-            span=self.call.span.attempt(target.name, running.number),
+            span=self.call.span.attempt(target, running, begin),
             race=race,
             scope=trio.CancelScope() if race.is_on else None,
         )
+        if target.provider.propagate_trace:
+            attempt.exchange.trace = attempt.span.headers()
         race.enter(attempt)
         return attempt
 
@@ -142,7 +144,7 @@ class Trials:
         try:
             exchange, target = attempt.exchange, attempt.target
             request = self.hold.request(attempt.stage, attempt.request)
-            request = self.fitting.capped(attempt.stage, target, request)
+            attempt.sent = request = self.fitting.capped(attempt.stage, target, request)
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
@@ -160,7 +162,7 @@ class Trials:
         finally:
             attempt.decide()
             self.report(attempt)
-            attempt.span.end(self.books.attempts[-1])
+            attempt.span.end(attempt, self.books.attempts[-1])
 
     async def one_of_two(self, attempt: AttemptRun, ended: list[AttemptRun]) -> None:
         """The same for one of two: the other may cancel it."""
@@ -204,6 +206,7 @@ class Trials:
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
             chunks, attempt.held = attempt.held, []
             self._show(attempt)
+        attempt.span.chunk(attempt)
         if not self.watched:
             return
         before = self.showing.committed
@@ -211,7 +214,7 @@ class Trials:
         if self.consumer is None or not out:
             return
         if not before:
-            self.call.span.event("commit")
+            self.call.span.event("commit", attempt=attempt.running.number, policy=self.call.commit.policy)
         await self._put(self.consumer, out, attempt)
 
     async def _put(self, consumer: Consumer, out: Sequence[Chunk], attempt: AttemptRun) -> None:
