@@ -49,9 +49,16 @@ def attempt_ended(names: Vocabulary, attempt: AttemptRun, told: Attempt) -> Attr
     return said
 
 
-def call_ended(ended: Ended, books: Books, *, fallback: str | None) -> Attributes:
-    """What the span of a call says at its end. `fallback`: why another target than its route's first was asked."""
-    said: Attributes = {n.OUTCOME: ended.outcome, n.ATTEMPTS: len(books.attempts), n.CACHE: ended.cache}
+def call_ended(ended: Ended, books: Books, *, fallback: str | None, queued: float) -> Attributes:
+    """What the span of a call says at its end. `fallback`: why another target than its route's first was asked;
+    `queued`: seconds until it got its place.
+    """
+    said: Attributes = {
+        n.OUTCOME: ended.outcome,
+        n.ATTEMPTS: len(books.attempts),
+        n.CACHE: ended.cache,
+        n.PHASE_QUEUE: queued,
+    }
     if ended.target:
         said[n.TARGET] = ended.target
     if fallback is not None:

@@ -13,7 +13,7 @@ import attrs
 
 from penstock.telemetry._names import DENIED, FALLBACK, PASSED_OVER, RETRY, RETRY_SUPPRESSED
 
-__all__ = ["ATTEMPT_FAILED", "Reason", "Step", "Story"]
+__all__ = ["ATTEMPT_FAILED", "UNKNOWN", "Reason", "Step", "Story"]
 
 ATTEMPT_FAILED = "attempt_failed"
 """What the kernel says of a failed attempt. No event of its own: the attempt's span says it."""

@@ -30,7 +30,7 @@ from penstock.telemetry._attributes import Attributes, attempt_ended, begin_word
 from penstock.telemetry._content import Capture
 from penstock.telemetry._measures import Measures
 from penstock.telemetry._names import Vocabulary
-from penstock.telemetry._story import ATTEMPT_FAILED, Story
+from penstock.telemetry._story import ATTEMPT_FAILED, UNKNOWN, Story
 from penstock.telemetry._troubles import Troubles
 from penstock.types import Message
 
@@ -163,7 +163,9 @@ class _CallSpan(CallSpan):
         self._began = telemetry.clock()
         self._queued = 0.0
         self._holds = False
-        attributes: Attributes = {n.CALL_ID: call_id, n.ROUTE: route, n.ACCOUNT: account}
+        attributes: Attributes = {n.CALL_ID: call_id, n.ROUTE: route}
+        if account:
+            attributes[n.ACCOUNT] = account
         for key, value in chosen(metadata, telemetry.metadata).items():
             attributes[n.METADATA + key] = value
         self._span = telemetry.tracer.start_span(
@@ -184,8 +186,6 @@ class _CallSpan(CallSpan):
     def placed(self, waited: float) -> None:
         self._queued = waited
         self._telemetry.measures.placed(waited)
-        if self._records and waited > 0:
-            self._span.set_attribute(n.PHASE_QUEUE, waited)
 
     def event(self, name: str, **attributes: Attribute) -> None:
         self._story.heard(name, attributes)
@@ -194,6 +194,8 @@ class _CallSpan(CallSpan):
             self._telemetry.holds += 1
         if not self._records or name == ATTEMPT_FAILED:
             return
+        if name == n.WAIT:
+            attributes["reason"] = self._story.why or self._in_the_way(str(attributes.get("target"))) or UNKNOWN
         try:
             self._span.add_event(n.EVENT.format(name=name), attributes)
         except Exception as error:  # noqa: BLE001 - as above
@@ -206,7 +208,7 @@ class _CallSpan(CallSpan):
                 target.name,
                 running.number,
                 hedge=running.hedge,
-                known=lambda name: telemetry.stands_at(self.targets, name),
+                known=self._in_the_way,
             )
             if step.event is not None:
                 self.event(step.event, **step.attributes)
@@ -234,6 +236,9 @@ class _CallSpan(CallSpan):
             telemetry.troubles.met(error)
             return NO_TELEMETRY.call("", "", "", (), self._request, None).attempt(target, running, begin)
 
+    def _in_the_way(self, target: str) -> str | None:
+        return self._telemetry.stands_at(self.targets, target)
+
     def replayed(self, answer: StoredAnswer) -> None:
         capture = self._telemetry.capture
         if capture is None or not self._records:
@@ -256,7 +261,7 @@ class _CallSpan(CallSpan):
                 if ended.cache != "off":
                     self._span.add_event(n.EVENT.format(name=n.CACHE_EVENT), {"outcome": ended.cache})
                 fallback = self._story.why if self._story.fell_back else None
-                self._span.set_attributes(call_ended(ended, books, fallback=fallback))
+                self._span.set_attributes(call_ended(ended, books, fallback=fallback, queued=self._queued))
                 _close(self._span, ended.outcome)
             self._span.end()
         except Exception as error:  # noqa: BLE001 - as above
