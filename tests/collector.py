@@ -29,7 +29,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 __all__ = ["Collector", "GotSpan", "attributes_of", "collecting", "collecting_grpc"]
 
 
-
 def attributes_of(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     """As Python says it."""
     return {pair.key: _value(pair.value) for pair in pairs}
