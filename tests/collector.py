@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
 import attrs
-import grpc
+import grpc  # type: ignore[import-untyped]  # it has no stubs of its own
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -51,7 +51,7 @@ class GotSpan:
 
     @property
     def name(self) -> str:
-        return self.span.name
+        return str(self.span.name)
 
     @property
     def kind(self) -> str:
@@ -169,7 +169,7 @@ def collecting_grpc() -> Generator[Collector]:
     }
     server = grpc.server(ThreadPoolExecutor(2))
     for name, (service, answer) in handlers.items():
-        method = grpc.unary_unary_rpc_method_handler(export(name, answer))
+        method = cast("Any", grpc.unary_unary_rpc_method_handler(export(name, answer)))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
     port = server.add_insecure_port("127.0.0.1:0")
     collector.url = f"http://127.0.0.1:{port}"

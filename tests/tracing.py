@@ -35,7 +35,7 @@ class Tracing:
 
     def trace(self, kernel: penstock.Kernel) -> None:
         """Every call from here on."""
-        engine: Any = kernel._engine
+        engine: Any = kernel._engine  # pyright: ignore[reportPrivateUsage] - what calls are told to
         telemetry = OtelTelemetry(
             self._provider.get_tracer("test"),
             Measures(self._names, self.book),

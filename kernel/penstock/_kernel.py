@@ -69,6 +69,7 @@ from penstock.telemetry import NO_TELEMETRY
 from penstock.telemetry._opening import open_telemetry
 
 if TYPE_CHECKING:
+    from penstock._live.server import LiveServer
     from penstock.telemetry._otel.opened import OpenTelemetry
 
 __all__ = ["OpenKernel", "open_kernel"]
@@ -132,6 +133,7 @@ class OpenKernel:
         self._second_level: SecondLevel | None = None
         self._engine: Engine | None = None
         self._telemetry: OpenTelemetry | None = None
+        self._live: LiveServer | None = None
 
     async def __aenter__(self) -> Kernel:
         _check_loop()
@@ -172,7 +174,13 @@ class OpenKernel:
             await self._close_nursery()
             await self._close_telemetry()
             raise
-        return Kernel(self._engine, nursery)
+        kernel = Kernel(self._engine, nursery)
+        if config.telemetry is not None and config.telemetry.live_view:
+            from penstock._live.server import LiveServer  # noqa: PLC0415  # only where somebody may watch
+
+            self._live = LiveServer(kernel, self._engine)
+            self._live.start(nursery)
+        return kernel
 
     async def _close_nursery(self) -> None:
         """Ends the nursery. What came out of a task of it (Ctrl-C does) is raised bare, never in a group of ours."""
@@ -393,6 +401,8 @@ class OpenKernel:
             await engine.idle()
         if unwinding.cancelled_caught:
             logger.error("%d calls did not end when they were cancelled", len(engine.running))
+        if self._live is not None:
+            await self._live.close()
         if self._second_level is not None:
             left = grace_ends - engine.clock.monotonic()
             await self._second_level.close(max(left, engine.config.cache.store_timeout if engine.config.cache else 0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,6 +33,22 @@ class Redactor:
     @penstock.hookimpl
     def penstock_redact(self, text: str) -> Any:
         return self._redact(text)
+
+
+def replacing(old: str, new: str) -> Callable[[str], str]:
+    return lambda text: text.replace(old, new)
+
+
+def returns_nothing(_: str) -> None:
+    """No text."""
+
+
+def raises(text: str) -> str:
+    raise ValueError(text)
+
+
+def exits(text: str) -> str:
+    raise SystemExit(text)
 
 
 def captured(*plugins: object, calls: int = 1, **telemetry: Any) -> list[GotSpan]:
@@ -95,13 +112,13 @@ def test_a_variable_asks_for_it_where_no_table_has_a_say(monkeypatch: pytest.Mon
 
 
 def test_every_text_is_redacted_by_one_plugin_after_the_other() -> None:
-    twice = (Redactor(lambda text: text.replace("canary", "***")), Redactor(lambda text: text.replace("***", "bird")))
+    twice = (Redactor(replacing("canary", "***")), Redactor(replacing("***", "bird")))
     attributes = one_with_content(captured(*twice[::-1], capture_content=True))
     assert "canary" not in str(attributes)
     assert "what is the bird's name?" in attributes[n.INPUT_MESSAGES]
 
 
-@pytest.mark.parametrize("broken", [lambda _: None, lambda text: 1 / 0, lambda text: exit(text)])  # noqa: PLR1722, ARG005 - broken in ways of its own
+@pytest.mark.parametrize("broken", [returns_nothing, raises, exits])
 def test_where_redacting_fails_nothing_of_the_text_goes_out(broken: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "penstock"):
         attributes = one_with_content(captured(Redactor(broken), capture_content=True))

@@ -8,7 +8,7 @@ import socket
 import statistics
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,7 +96,8 @@ def test_there_are_several_ways_to_say_no(how: str, monkeypatch: pytest.MonkeyPa
 def test_where_nobody_asks_nothing_is_opened() -> None:
     async def main() -> None:
         async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
-            assert kernel._engine.telemetry is NO_TELEMETRY
+            engine: Any = kernel._engine  # pyright: ignore[reportPrivateUsage] - what calls are told to
+            assert engine.telemetry is NO_TELEMETRY
 
     trio.run(main)
 
@@ -158,7 +159,7 @@ def unbound() -> str:
 
 
 @contextmanager
-def in_trouble(how: str) -> Iterator[str]:
+def in_trouble(how: str) -> Generator[str]:
     if how == "refuses":
         yield unbound()
         return
@@ -248,7 +249,8 @@ def test_the_p99_of_calls_is_the_same_whether_the_collector_answers_or_never_doe
 ) -> None:
     monkeypatch.setattr(opened, "CLOSING", 0.1)
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    answered, hanging = [], []
+    answered: list[float] = []
+    hanging: list[float] = []
     for _ in range(5):
         with collecting() as collector:
             answered.append(p99_of(config(telemetry={"otlp": collector.url}), 4_000))

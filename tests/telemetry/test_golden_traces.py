@@ -185,7 +185,7 @@ def test_a_consumer_that_leaves() -> None:
         async with kernel.stream("hello") as stream:
             await anext(aiter(stream.text()))
 
-    spans = traced(main, lambda request: Reply(chunks=openai_chunks("a b c d"), pause=0.01))
+    spans = traced(main, lambda _: Reply(chunks=openai_chunks("a b c d"), pause=0.01))
     check_golden("left-stream", spans)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -79,7 +80,10 @@ def test_a_stream_tells_its_first_token_and_the_time_between_reads() -> None:
             async for _ in stream:
                 pass
 
-    found = measured(main, lambda request: good(request, "one two three", pause=0.001))
+    def answer(request: httpx.Request) -> Answer:
+        return good(request, "one two three", pause=0.001)
+
+    found = measured(main, answer)
     assert [count for _, count in points(found["gen_ai.client.operation.time_to_first_chunk"])] == [1]
     ((attributes, reads),) = points(found["gen_ai.client.operation.time_per_output_chunk"])
     assert reads >= 2
@@ -107,7 +111,10 @@ def test_models_that_callers_name_do_not_grow_the_metrics_without_bound() -> Non
             with pytest.raises(errors.PenstockError):
                 await kernel.complete("hello", model=f"openai/made-up-{number}")
 
-    found = measured(main, lambda _: Reply(404, json={"error": {"message": "no such model"}}))
+    def answer(_: httpx.Request) -> Answer:
+        return Reply(404, json={"error": {"message": "no such model"}})
+
+    found = measured(main, answer)
     series = points(found["gen_ai.client.operation.duration"])
     assert len(series) == 201
     others = [count for attributes, count in series if attributes["gen_ai.request.model"] == OTHER]
@@ -153,7 +160,7 @@ def test_a_distribution_counts_every_value_once_in_the_bucket_that_holds_it(valu
         assert (found.least, found.most) == (min(own), max(own))
         # A bucket holds what is at most its bound, and more than the bound before it.
         edges = [float("-inf"), 1.0, 2.0, 4.0, float("inf")]
-        between = zip(edges, edges[1:], strict=False)
+        between = pairwise(edges)
         assert found.counts == [sum(low < value <= high for value in own) for low, high in between]
 
 
@@ -185,7 +192,7 @@ def test_another_thread_may_read_while_series_are_made() -> None:
             try:
                 book.sums("sum")
                 book.distributions("spread")
-            except Exception as error:  # whatever it is, it must not be
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
                 failed.append(error)
                 return
 

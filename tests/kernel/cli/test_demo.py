@@ -281,15 +281,26 @@ def test_its_traces_go_to_a_collector_and_every_one_is_whole() -> None:
     for trace in traces.values():
         call, *attempts = tree_of(trace)
         assert len(attempts) == call["attributes"]["penstock.attempts"]
-    reasons = Counter(event["reason"] for trace in traces.values() for event in tree_of(trace)[0]["events"] if "reason" in event)
+    reasons = Counter(
+        event["reason"] for trace in traces.values() for event in tree_of(trace)[0]["events"] if "reason" in event
+    )
     assert len(reasons) >= 2
     assert "gen_ai.client.operation.duration" in collector.latest()
 
 
-@pytest.mark.slow
-def test_a_collector_that_is_not_there_changes_nothing_of_it() -> None:
+def test_where_no_collector_listens_it_says_so_before_it_begins() -> None:
     ended = run_command("demo", *FAST, "--otlp", "http://127.0.0.1:9")
+    assert ended.code == 1
+    assert "nothing listens at http://127.0.0.1:9" in ended.err
+    assert ended.out == ""
+
+
+@pytest.mark.slow
+def test_a_collector_that_takes_nothing_changes_nothing_of_it() -> None:
+    with collecting(500) as collector:
+        ended = run_command("demo", *FAST, "--otlp", collector.url)
     assert ended.code == 0, ended.err
+    assert ended.err == ""
     assert "All 60 calls are accounted for" in ended.out
 
 

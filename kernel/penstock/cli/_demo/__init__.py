@@ -6,6 +6,10 @@ Not here: any claim that is not worked out from what happened.
 
 from __future__ import annotations
 
+import logging
+import socket
+from urllib.parse import urlsplit
+
 import click
 import trio
 from rich.console import Console
@@ -19,8 +23,12 @@ from penstock.cli._demo.verdict import judge
 from penstock.cli._demo.view import PER_SECOND, LiveView
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._screen import make_console
+from penstock.cli._tell import tell
 
 __all__ = ["demo"]
+
+KNOCKING = 3.0
+"""Seconds."""
 
 NOWHERE = "http://127.0.0.1:9"
 LINES_LOOK = 0.05
@@ -52,7 +60,14 @@ def demo(*, calls: int, seed: int, concurrency: int, speed: float, otlp: str | N
       1  not so
     """  # noqa: D301 - click reads the escape
     scenario = make_scenario(calls=calls, seed=seed, concurrency=concurrency, speed=speed, otlp=otlp)
-    scenario.config({"anthropic": NOWHERE, "openai": NOWHERE})  # what is wrong with the address is told before it begins
+    if otlp is not None:
+        # What is wrong with the address is told before it begins.
+        scenario.config({"anthropic": NOWHERE, "openai": NOWHERE})
+        if not answers(otlp):
+            tell(f"nothing listens at {otlp}: start a collector there first, such as Jaeger")
+            return FAILED
+    # The exporter's own words would stand in the midst of what is drawn.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     console = make_console()
     books = _watched(console, scenario)
     verdict = judge(books)
@@ -60,6 +75,16 @@ def demo(*, calls: int, seed: int, concurrency: int, speed: float, otlp: str | N
     if otlp is not None:
         console.print(Text(f"The traces went to {otlp}, under the service {SERVICE}.", "dim"))
     return FAILED if verdict.complaints else OK
+
+
+def answers(url: str) -> bool:
+    """True where anything listens at an address."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=KNOCKING):
+            return True
+    except OSError:
+        return False
 
 
 def _watched(console: Console, scenario: Scenario) -> Books:

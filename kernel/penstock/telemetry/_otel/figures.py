@@ -113,7 +113,8 @@ class Pusher:
         self._over.set()
         until = time.monotonic() + timeout
         self._thread.join(timeout)
-        self._exporter.shutdown(timeout_millis=max(0.0, until - time.monotonic()) * 1000)
+        left = max(0.0, until - time.monotonic())
+        self._exporter.shutdown(timeout_millis=left * 1000)  # pyright: ignore[reportUnknownMemberType] - as the SDK has it
 
     def _run(self) -> None:
         while not self._over.wait(self._every):
@@ -122,7 +123,7 @@ class Pusher:
 
     def _send(self) -> None:
         try:
-            self._exporter.export(self.data())
+            self._exporter.export(self.data())  # pyright: ignore[reportUnknownMemberType] - as the SDK has it
         except Exception as error:  # noqa: BLE001 - foreign code; the next time may go better
             logger.debug("telemetry: metrics were not exported: %s", type(error).__name__)
 

@@ -174,7 +174,7 @@ class _CallSpan(CallSpan):
             kind=SpanKind.INTERNAL,
             attributes=attributes,
         )
-        self.context: Context = set_span_in_context(self._span, parent)
+        self._within = self.context = set_span_in_context(self._span, parent)
         self._records = self._span.is_recording()
         if self._records:
             telemetry.live.add(self)
@@ -227,7 +227,7 @@ class _CallSpan(CallSpan):
                 attributes[n.ATTEMPT_BEGIN] = word
             span = telemetry.tracer.start_span(
                 n.ATTEMPT_SPAN.format(model=target.wire.model),
-                context=self.context,
+                context=self._within,
                 kind=SpanKind.CLIENT,
                 attributes=attributes,
             )
