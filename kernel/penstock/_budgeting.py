@@ -22,7 +22,7 @@ from penstock.policy.holds import NOTHING
 from penstock.policy.money import cost, dearest_prices
 from penstock.policy.routing import Learned
 from penstock.policy.shape import Shape, shape_of
-from penstock.types import ChatRequest, Message, Price, Text, ToolCall, ToolResult, Usage
+from penstock.types import ChatRequest, Message, Price, Refusal, Text, Thinking, ToolCall, ToolResult, Usage
 
 __all__ = [
     "BudgetRules",
@@ -30,6 +30,7 @@ __all__ = [
     "Offer",
     "hold_terms",
     "is_text",
+    "output_bytes",
     "price_offers",
     "refusal_error",
     "text_bytes",
@@ -346,6 +347,18 @@ def text_bytes(request: ChatRequest) -> int:
     for tool in request.tools:
         size += len(tool.name) + len(tool.description.encode()) + len(msgspec.json.encode(tool.parameters))
     return size + (len(msgspec.json.encode(request.output.schema)) if request.output else 0)
+
+
+def output_bytes(message: Message) -> int:
+    """UTF-8 bytes of an answer's text, thinking and arguments."""
+    size = 0
+    for part in message.content:
+        match part:
+            case Text(text=text) | Thinking(text=text) | Refusal(text=text) | ToolCall(raw_arguments=text):
+                size += len(text.encode(errors="surrogatepass"))
+            case _:
+                pass
+    return size
 
 
 def is_text(request: ChatRequest) -> bool:

@@ -65,7 +65,8 @@ class StreamEndLost(Struct, frozen=True, tag="stream_end_lost"):
     """An answer came whole, and counts; in the place of the mark of its end, or of its usage, something else did.
 
     `reason` is the kind of error that this would have been before: `truncated` where the connection broke, `malformed`
-    where an event or the HTTP around it could not be read, or another of a transport.
+    where an event or the HTTP around it could not be read, `idle_timeout` where nothing came that mattered, the kind of
+    an error that the provider told there, or another of a transport.
     """
 
     call_id: str

@@ -103,8 +103,11 @@ class StageExplanation(Struct, frozen=True, kw_only=True):
     longest_attempt: float
     """Seconds, where the deadline leaves as many. For a stream without the time its consumer takes."""
     silent: float
-    """Seconds until the next target begins where this one takes the request and says nothing. One that is not less than
-    the deadline leaves the next target no time at all."""
+    """Seconds until the next target begins where this one, asked first, takes the request and says nothing.
+
+    Where the timeout that ends its silence is not set and another target could be asked: at most half of the call's
+    time. One that is set is kept; if it is not less than the deadline, it leaves the next target no time at all.
+    """
     unreachable: float
     """The same where no connection comes about."""
     looked_up: bool

@@ -140,7 +140,8 @@ class Reloading:
 
     def _provider(self, ready: ReadyProvider) -> LiveProvider:
         live = self.providers[ready.config.name]
-        return LiveProvider(live.name, live.codec, ready.secret, live.transport, ready.config.propagate_trace)
+        trace = ready.config.propagate_trace
+        return LiveProvider(live.name, live.codec, ready.secret, live.transport, live.address, trace)
 
 
 def _fixed(old: Config, new: Config) -> Iterator[str]:

@@ -72,6 +72,8 @@ class LiveProvider:
     codec: Provider
     secret: Secret | None
     transport: httpx.AsyncBaseTransport
+    address: str = ""
+    """Host and port where it is spoken to; "": not known here."""
     propagate_trace: bool = False
     """Whether it is told of the trace that a call is part of."""
     idempotency_header: str | None = attrs.field(
@@ -188,8 +190,8 @@ class TargetBook:
                 count_tokens=self._tokenizer(config.model, self._config.providers[config.provider].kind),
             ),
             provider=provider,
-            phases=_phases(timeouts),
-            thinking_phases=_phases(timeouts.for_thinking()),
+            phases=_phases(timeouts, timeouts.stated),
+            thinking_phases=_phases(timeouts.for_thinking(), timeouts.stated),
             capabilities=_capabilities(provider, config.model),
             price=self._price(config),
             upstream_stream=config.upstream_stream,
@@ -199,7 +201,7 @@ class TargetBook:
         )
 
 
-def _phases(timeouts: Timeouts) -> Phases:
+def _phases(timeouts: Timeouts, given: frozenset[str]) -> Phases:
     return Phases(
         connect=timeouts.connect,
         write=timeouts.write,
@@ -207,6 +209,7 @@ def _phases(timeouts: Timeouts) -> Phases:
         idle=timeouts.idle,
         total=timeouts.total,
         min_throughput=timeouts.min_throughput,
+        given=given,
     )
 
 

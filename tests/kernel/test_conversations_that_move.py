@@ -384,7 +384,7 @@ def test_a_conversation_with_calls_goes_on_without_tools_wherever_it_is_sent() -
 
 
 def test_that_a_tool_failed_is_said_in_words_where_there_is_no_field_for_it() -> None:
-    messages = [
+    messages: list[Message | ToolResult] = [
         Message.user("q"),
         Message.assistant([ToolCall("c1", "f", {}), ToolCall("c2", "f", {})]),
         ToolResult("c1", "no such city", is_error=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import httpx
 import msgspec
@@ -19,6 +19,7 @@ from penstock.testing import Reply, ScriptedTransport
 from penstock.types import Target
 from penstock_providers.openai_chat import OpenAIChat
 
+E = TypeVar("E", bound=Event)
 PICTURE = Image(data=b"\x89PNG", media_type="image/png")
 OLD = "openai/gpt-3.5-turbo"
 """It knows neither images nor schemas; OpenAI's reasoning models take no `stop`, Anthropic's wire no `seed`."""
@@ -28,7 +29,7 @@ def bodies(upstream: ScriptedTransport) -> list[dict[str, Any]]:
     return [msgspec.json.decode(request.content) for request in upstream.requests]
 
 
-def told(events: list[Event], *kinds: type) -> list[Event]:
+def told(events: list[Event], *kinds: type[E]) -> list[E]:
     return [event for event in events if isinstance(event, kinds)]
 
 
@@ -512,7 +513,7 @@ def test_the_params_of_a_fallback_ask_for_no_more_than_its_model_can_write() -> 
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
             with kernel.events() as events:
                 assert (await kernel.complete("q")).target == HAIKU
-                dropped = [(event.target, event.parameters) for event in told(events.take(), ParametersDropped)]  # type: ignore[attr-defined]
+                dropped = [(event.target, event.parameters) for event in told(events.take(), ParametersDropped)]
             assert {body["model"]: body["max_tokens"] for body in bodies(upstream)} == {
                 "claude-sonnet-4-20250514": 60_000,
                 "gpt-4o": 16_384,
@@ -588,7 +589,7 @@ def test_thinking_that_a_budget_leaves_less_room_for_is_told_as_well() -> None:
             with kernel.events() as events:
                 await kernel.complete("q", thinking=16_000)
                 (adapted,) = told(events.take(), RequestAdapted)
-        assert adapted.adaptations == ("thinking_reduced",)  # type: ignore[attr-defined]
+        assert adapted.adaptations == ("thinking_reduced",)
         assert bodies(upstream)[-1]["thinking"]["budget_tokens"] == 7_500
 
     run(main)

@@ -279,13 +279,14 @@ def test_where_the_process_that_asks_is_gone_another_one_asks_at_once() -> None:
             penstock.open_kernel(stored(), transport=upstream, plugins=[store.plugin()]) as other,
             trio.open_nursery() as nursery,
         ):
-            with trio.move_on_after(5):
-                async with trio.open_nursery() as leaders:
-                    leaders.start_soon(one.complete, "hello")
-                    await wait_all_tasks_blocked()
-                    nursery.start_soon(other.complete, "hello")
-                    await trio.sleep(4)
-                    assert len(upstream.requests) == 1
+            async with trio.open_nursery() as leaders:
+                leaders.start_soon(one.complete, "hello")
+                await wait_all_tasks_blocked()
+                nursery.start_soon(other.complete, "hello")
+                await trio.sleep(4)
+                assert len(upstream.requests) == 1
+                await trio.sleep(1)
+                leaders.cancel_scope.cancel()
             await trio.sleep(1)
             assert len(upstream.requests) == 2
             nursery.cancel_scope.cancel()

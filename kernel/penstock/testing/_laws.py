@@ -125,12 +125,10 @@ def _check_missing(make: Callable[[], Provider], head: WireHead, body: bytes, wh
             ended = _fed(make().decoder(head), [body[: at + 1]])
             if _told(ended, missing) != _told(whole, missing):
                 raise BrokenLawError(f'missing: "{missing}" at byte {at}, but what comes later changes the answer')
-            if (
-                missing == "end"
-                and _fed(make().decoder(head), [body[: at + 1] + UNREADABLE]).completion != ended.completion
-            ):
+            spoiled = _fed(make().decoder(head), [body[: at + 1] + UNREADABLE])
+            if missing != "answer" and spoiled.completion != ended.completion:
                 raise BrokenLawError(
-                    f'missing: "end" at byte {at}, but what cannot be read after it takes the answer back'
+                    f'missing: "{missing}" at byte {at}, but what cannot be read after it takes the answer back'
                 )
 
 
@@ -145,7 +143,7 @@ def _fed(decoder: StreamDecoder, pieces: Iterable[bytes]) -> _Seen:
     try:
         for piece in pieces:
             chunks.extend(decoder.feed(piece))
-        decoder.close()
+        chunks.extend(decoder.close() or ())
     except CallError as error:
         return _Seen(chunks, None, type(error))
     return _Seen(chunks, decoder.completion, None)

@@ -23,8 +23,10 @@ from penstock.types import (
 )
 from penstock_providers.openai_chat import _bounds
 from penstock_providers.openai_chat._address import chat_url
+from penstock_providers.openai_chat._broken_off import broken_off
 from penstock_providers.openai_chat._encode import unsupported, wire_body
 from penstock_providers.openai_chat._errors import classify, error_in_answer, request_id_of, tells_error
+from penstock_providers.openai_chat._foreign import objects_in
 from penstock_providers.openai_chat._messages import tells_errors
 from penstock_providers.openai_chat._models import MISTRAL_IDS, Model, is_mistral, model_of
 from penstock_providers.openai_chat._options import DialectOptions, OpenAIChatOptions
@@ -34,6 +36,9 @@ from penstock_providers.openai_chat._wire import as_answer, parse_json, to_json
 from penstock_providers.openai_chat.dialects import OPENAI, Dialect
 
 __all__ = ["OpenAIChat"]
+
+_SAY_SOMETHING = frozenset({"stop", "tool_calls"})
+"""How an answer ends that has a message. Azure leaves it out where a filter ended the answer, and says so."""
 
 
 class OpenAIChat(Provider):
@@ -101,14 +106,19 @@ class OpenAIChat(Provider):
         answer = as_answer(payload, "the response")
         if not answer.choices:
             raise MalformedResponseError("the response holds no choices", request_id=request_id)
+        failure = broken_off(answer, response)
         reader = AnswerReader(whole=True)
         reader.take(answer)
+        if failure is not None:
+            failure.usage = reader.usage
+            raise failure
         completion = reader.completion(request_id=request_id, raw=payload)
-        if not reader.finished and not completion.message.content:
-            raise MalformedResponseError("the response holds no answer", request_id=request_id)
-        if completion.finish_reason == "stop" and all(choice.message is None for choice in answer.choices):
-            # Azure leaves the message out where a filter ended the answer: that says so. This claims to be one.
-            raise MalformedResponseError("the response holds no answer", request_id=request_id)
+        if not reader.finished:
+            says = "no finish_reason" if completion.message.content else "no answer"
+            raise MalformedResponseError(f"the response holds {says}", usage=reader.usage, request_id=request_id)
+        said = any(choice.get("message") for choice in objects_in(payload["choices"]))
+        if completion.finish_reason in _SAY_SOMETHING and not said:
+            raise MalformedResponseError("the response holds no answer", usage=reader.usage, request_id=request_id)
         return completion
 
     def decoder(self, head: WireHead) -> StreamDecoder:
