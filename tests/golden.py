@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
@@ -49,4 +50,7 @@ def check_golden(name: str, spans: Sequence[GotSpan]) -> None:
     if WRITES:
         FOLDER.mkdir(exist_ok=True)
         file.write_text(json.dumps(found, indent=2) + "\n")
-    assert found == json.loads(file.read_text())
+    golden = json.loads(file.read_text())
+    if found != golden:
+        lines = [json.dumps(each, indent=2).splitlines() for each in (golden, found)]
+        raise AssertionError("\n".join(unified_diff(*lines, "golden", "found", lineterm="")))

@@ -174,8 +174,10 @@ def test_a_budget_that_holds() -> None:
 
 def test_cancellation() -> None:
     async def main(kernel: penstock.Kernel) -> None:
-        with trio.move_on_after(0.02):
-            await ask(kernel)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, kernel)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
 
     check_golden("cancellation", traced(main, lambda _: Silence()))
 
