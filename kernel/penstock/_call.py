@@ -28,7 +28,7 @@ from penstock._reach import Reach
 from penstock._replies import Replies
 from penstock._retry_leave import RetryLeave
 from penstock._stored import Stored
-from penstock._trials import Trials
+from penstock._trials import Trials, showing_of
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import (
     BudgetExceededError,
@@ -96,15 +96,42 @@ class _Run:
             elsewhere=self.reach.elsewhere,
             scope=self.scope,
             could_follow=self.reach.could_follow,
+            showing=showing_of(call, consumer),
         )
-        self.failures = Failures(
-            engine, call, consumer, self.books, self.cache, self.cascade, self.reach, self.leave, self.trials
-        )
-        self.cover = Cover(engine, call, self.fitting, self.hold, self.trials, self.failures.refuse)
-        self.replies = Replies(call, consumer, self.books, self.cache, self.hold, self.trials)
-        self.stored = Stored(engine, call, self.cache, self.fitting, self.trials)
         self.started = engine.clock.monotonic()
         self.placed = False
+
+    # Made where they are needed: they keep nothing of their own, and most calls need few of them.
+
+    @property
+    def failures(self) -> Failures:
+        """What failures mean for it."""
+        return Failures(
+            self.engine,
+            self.call,
+            self.consumer,
+            self.books,
+            self.cache,
+            self.cascade,
+            self.reach,
+            self.leave,
+            self.trials,
+        )
+
+    @property
+    def cover(self) -> Cover:
+        """What its attempts may cost."""
+        return Cover(self.engine, self.call, self.fitting, self.hold, self.trials, self.failures.refuse)
+
+    @property
+    def replies(self) -> Replies:
+        """The response in which it ends."""
+        return Replies(self.call, self.consumer, self.books, self.cache, self.hold, self.trials)
+
+    @property
+    def stored(self) -> Stored:
+        """Answers of others, for want of one of its own."""
+        return Stored(self.engine, self.call, self.cache, self.fitting, self.trials)
 
     async def to_the_end(self) -> ChatResponse:
         """The whole call, with whatever it owes paid on every way out."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 
-import attrs
+from msgspec import Struct
 
 from penstock._answers import CallCache
 from penstock._asked import Call
@@ -35,8 +35,7 @@ __all__ = ["Failures"]
 logger = logging.getLogger("penstock")
 
 
-@attrs.define(eq=False)
-class Failures:
+class Failures(Struct, eq=False):
     """Those of one call."""
 
     engine: Engine
