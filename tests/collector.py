@@ -55,11 +55,11 @@ class GotSpan:
 
     @property
     def kind(self) -> str:
-        return Span.SpanKind.Name(self.span.kind).removeprefix("SPAN_KIND_").lower()
+        return str(Span.SpanKind.Name(self.span.kind)).removeprefix("SPAN_KIND_").lower()
 
     @property
     def status(self) -> str:
-        name = Status.StatusCode.Name(self.span.status.code).removeprefix("STATUS_CODE_").lower()
+        name = str(Status.StatusCode.Name(self.span.status.code)).removeprefix("STATUS_CODE_").lower()
         return f"{name}: {self.span.status.message}" if self.span.status.message else name
 
     @property

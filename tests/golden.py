@@ -52,5 +52,5 @@ def check_golden(name: str, spans: Sequence[GotSpan]) -> None:
         file.write_text(json.dumps(found, indent=2) + "\n")
     golden = json.loads(file.read_text())
     if found != golden:
-        lines = [json.dumps(each, indent=2).splitlines() for each in (golden, found)]
-        raise AssertionError("\n".join(unified_diff(*lines, "golden", "found", lineterm="")))
+        old, new = (json.dumps(each, indent=2).splitlines() for each in (golden, found))
+        raise AssertionError("\n".join(unified_diff(old, new, "golden", "found", lineterm="")))

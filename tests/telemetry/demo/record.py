@@ -15,7 +15,9 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from collector import collecting  # noqa: E402 - it is beside the other tests' tools
 from commands import run_command  # noqa: E402 - as above
-from google.protobuf.json_format import MessageToDict  # noqa: E402 - as above
+from google.protobuf.json_format import (  # type: ignore[import-untyped]  # noqa: E402 - it has no stubs of its own
+    MessageToDict,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: E402 - as above
 
 MOST = 10
