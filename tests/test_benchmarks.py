@@ -105,7 +105,7 @@ def test_the_table_shows_every_row_and_every_goal_that_is_missed(run: Run) -> No
 
 def test_the_picture_has_two_bars_for_each_row_that_was_measured(run: Run) -> None:
     rectangles = ET.fromstring(run.picture).findall("{http://www.w3.org/2000/svg}rect")
-    background, legend, bars = 1, 2, 2 * 2
+    background, legend, bars = 1, 2, 2 * len(ROWS)
     assert len(rectangles) == background + legend + bars
 
 
