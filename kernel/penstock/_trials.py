@@ -132,10 +132,12 @@ class Trials(Struct, eq=False):
             begin=begin,
             running=running,
             exchange=Exchange(target, self.phases(stage, race, asked, streamed=streamed), engine.clock.wall, self.keys),
-            span=self.call.span.attempt(target.name, running.number),
+            span=self.call.span.attempt(target, running, begin),
             race=race,
             scope=trio.CancelScope() if race.is_on else None,
         )
+        if target.provider.propagate_trace:
+            attempt.exchange.trace = attempt.span.headers()
         race.enter(attempt)
         return attempt
 
@@ -153,7 +155,7 @@ class Trials(Struct, eq=False):
         try:
             exchange, target = attempt.exchange, attempt.target
             request = self.hold.request(attempt.stage, attempt.request)
-            request = self.fitting.capped(attempt.stage, target, request)
+            attempt.sent = request = self.fitting.capped(attempt.stage, target, request)
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
@@ -174,7 +176,7 @@ class Trials(Struct, eq=False):
                 self.scope.deadline = self.call.deadline  # no answer is there any more that could be lost to it
             attempt.decide()
             self.report(attempt)
-            attempt.span.end(self.books.attempts[-1])
+            attempt.span.end(attempt, self.books.attempts[-1])
 
     async def one_of_two(self, attempt: AttemptRun, ended: list[AttemptRun]) -> None:
         """The same for one of two: the other may cancel it."""
@@ -219,6 +221,7 @@ class Trials(Struct, eq=False):
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
             chunks, attempt.held = attempt.held or (), None
             self._show(attempt)
+        attempt.span.chunk(attempt)
         if not self.watched:
             return
         before = self.showing.committed
@@ -226,7 +229,7 @@ class Trials(Struct, eq=False):
         if self.consumer is None or not out:
             return
         if not before:
-            self.call.span.event("commit")
+            self.call.span.event("commit", attempt=attempt.running.number, policy=self.call.commit.policy)
         if missing == "nothing":
             self.consumer.hand_over(out)
         else:
