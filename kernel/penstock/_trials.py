@@ -232,7 +232,7 @@ class Trials(Struct, eq=False):
             self.call.span.event("commit", attempt=attempt.running.number, policy=self.call.commit.policy)
         if missing == "nothing":
             self.consumer.hand_over(out)
-        else:
+        elif missing != "answer" or not self.consumer.offer(out):
             await self._put(self.consumer, out, attempt, whole=missing != "answer")
 
     async def _put(self, consumer: Consumer, out: Sequence[Chunk], attempt: AttemptRun, *, whole: bool) -> None:
