@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 import pytest
 
 from penstock.policy.stream_watch import Phases
@@ -12,12 +12,14 @@ DEFAULTS = Phases()
 
 
 def test_a_whole_answer_is_waited_for_half_of_what_the_call_has_left() -> None:
-    assert sliced(DEFAULTS, streamed=False, left=600.0) == attrs.evolve(DEFAULTS, total=300.0, halved=True)
+    assert sliced(DEFAULTS, streamed=False, left=600.0) == msgspec.structs.replace(DEFAULTS, total=300.0, halved=True)
     assert sliced(DEFAULTS, streamed=False, left=10.0).total == 5.0
 
 
 def test_the_first_token_of_a_stream_likewise_where_the_default_leaves_less_to_others() -> None:
-    assert sliced(DEFAULTS, streamed=True, left=20.0) == attrs.evolve(DEFAULTS, first_token=10.0, halved=True)
+    assert sliced(DEFAULTS, streamed=True, left=20.0) == msgspec.structs.replace(
+        DEFAULTS, first_token=10.0, halved=True
+    )
     assert sliced(DEFAULTS, streamed=True, left=60.0) is DEFAULTS
     assert sliced(DEFAULTS, streamed=True, left=600.0).total == 600.0, "once it has begun, it may take its time"
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import attrs
 import h11
 import httpx
+from msgspec import Struct
 
 from penstock._transport.failures import BrokenHttp, HeadCutOff, PeerClosed, sentence
 from penstock._transport.plain import CHUNKED, Fields, Head, plain_head, plain_request
@@ -35,8 +35,7 @@ _ANY_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 """What h11 is told of an exchange whose heads were plain, where it is needed for the body alone."""
 
 
-@attrs.frozen
-class _Asked:
+class _Asked(Struct, frozen=True, gc=False):
     """A request, as h11 can be told of it."""
 
     method: str

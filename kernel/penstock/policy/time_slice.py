@@ -8,7 +8,7 @@ all the time that a call has by default, and a target that says nothing would le
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from penstock.policy.stream_watch import Phases
 
@@ -24,6 +24,6 @@ def sliced(phases: Phases, *, streamed: bool, left: float) -> Phases:
     half = left / 2
     if streamed:
         keeps = "first_token" in phases.given or phases.first_token <= half
-        return phases if keeps else attrs.evolve(phases, first_token=half, halved=True)
+        return phases if keeps else msgspec.structs.replace(phases, first_token=half, halved=True)
     keeps = "total" in phases.given or phases.total <= half
-    return phases if keeps else attrs.evolve(phases, total=half, halved=True)
+    return phases if keeps else msgspec.structs.replace(phases, total=half, halved=True)
