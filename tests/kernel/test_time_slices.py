@@ -14,7 +14,7 @@ from worlds import GPT, HAIKU, SONNET, config, good, model_of
 
 import penstock
 from penstock import Config, errors
-from penstock.testing import Answer, Reply, ScriptedTransport, Silence
+from penstock.testing import Answer, ScriptedTransport, Silence
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
@@ -179,7 +179,7 @@ def test_nobody_hurries_for_a_target_that_cannot_be_asked_in_time() -> None:
 def test_the_haste_of_one_caller_trips_no_breaker_for_the_others(timeout: float, *, opens: bool) -> None:
     def upstream(request: httpx.Request) -> Answer:
         answer = good(request)
-        return answer if model_of(request) == "gpt-4o" else Reply(json=answer.json, delay=300.0)
+        return answer if model_of(request) == "gpt-4o" else attrs.evolve(answer, delay=300.0)
 
     async def main() -> None:
         async with penstock.open_kernel(route(SONNET, GPT), transport=ScriptedTransport(upstream)) as kernel:
