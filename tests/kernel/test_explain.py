@@ -93,7 +93,8 @@ def test_a_model_in_place_of_a_route_is_one_stage() -> None:
 
 
 def test_timeouts_are_those_that_apply_to_a_stream_or_to_a_whole_answer() -> None:
-    settings = config(defaults={"timeouts": {"connect": 2, "first_token": 20, "idle": 15, "total": 60}})
+    timeouts = {"connect": 2, "first_token": 20, "idle": 15, "total": 60}
+    settings = config(defaults={"timeouts": timeouts, "upstream_stream": "never"})
     whole, streamed = (explained(settings, stream=stream).stages[0] for stream in (False, True))
     assert (whole.streamed, whole.timeouts.first_token, whole.timeouts.idle, whole.silent) == (False, None, None, 60.0)
     assert (streamed.streamed, streamed.timeouts.first_token, streamed.silent) == (True, 20.0, 20.0)
