@@ -1,8 +1,8 @@
 """What would become of a call, found out without making it: nothing is sent, no actor is asked, nothing is changed.
 
 It reads what a call reads (configuration, snapshots, codecs) through the code that a call uses, so that the two cannot
-tell different stories. What calls told breakers and router before is in it, though these had no turn yet. Not here: the values (`_explanation`), one attempt (`_foreseen`), the arithmetic of the worst
-case (`policy.worst_case`).
+tell different stories. What calls told breakers and router before is in it, though these had no turn yet. Not here: the
+values (`_explanation`), one attempt (`_foreseen`), the arithmetic of the worst case (`policy.worst_case`).
 """
 
 from __future__ import annotations

@@ -295,12 +295,12 @@ def test_a_call_that_was_a_probe_has_ended_for_who_asks_right_after_it(all_open:
             await trio.sleep(15.0)
             primary.clear()
             reasons: list[str] = []
-            for _ in range(8):
+            for number in range(8):
                 response = await kernel.complete("hello")
+                assert response.attempts[0].probe is (number < 7)
                 explanation = kernel.explain(PROMPT)
                 reasons.append(explanation.stages[0].when.reason)
                 assert explanation.first == SONNET
-            assert response.attempts[0].probe is False
             assert reasons == ["probe"] * 6 + ["ready"] * 2
 
     run(main)

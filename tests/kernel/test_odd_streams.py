@@ -157,7 +157,7 @@ IN_ITS_PLACE: dict[str, tuple[bytes | Exception, str]] = {
     ),
     "a figure for an answer's": (b'data: {"type":"message_delta","delta":5,"choices":5}\n\n', "malformed"),
     "a figure for words": (
-        b'data: {"type":"message_delta","delta":5,"choices":[{"delta":{"role":"a","content":5},"finish_reason":"b"}]}\n\n',
+        b'data: {"type":"message_delta","delta":5,"choices":[{"delta":{"role":"a","content":5}}]}\n\n',
         "malformed",
     ),
     "a line of junk, and a reset": (b"\x00\xff\x00{{{\n", ""),

@@ -148,8 +148,8 @@ class Cascade:
 
     def _strain(self, stage: int) -> int:
         """Of stages that can go, those with less go first: 0, or 1 where its target or provider had its share of this
-        call's failures; more where somebody kept the call waiting for nothing: 2 where that was its provider, 3 where it
-        was itself.
+        call's failures; more where somebody kept the call waiting for nothing: 2 where that was its provider, 3 where
+        it was itself.
 
         One failure more than its share might be the one that a breaker opens at, and does not as long as no other call
         has failed there: so this call asks others first, and leaves the last word to the next.
