@@ -1,8 +1,8 @@
 """What would become of a call, found out without making it: nothing is sent, no actor is asked, nothing is changed.
 
 It reads what a call reads (configuration, snapshots, codecs) through the code that a call uses, so that the two cannot
-tell different stories. Not here: the values (`_explanation`), one attempt (`_foreseen`), the arithmetic of the worst
-case (`policy.worst_case`).
+tell different stories. What calls told breakers and router before is in it, though these had no turn yet. Not here: the
+values (`_explanation`), one attempt (`_foreseen`), the arithmetic of the worst case (`policy.worst_case`).
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ class _Foreseen:
 
 def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, stream: bool) -> Explanation:
     """What `complete`, or with `stream` a stream, would do now. Raises what making the call would raise."""
+    # What the call that has just ended told, the permit of its probe among it, may still wait in their mailboxes.
+    engine.breakers.catch_up()
+    engine.router.catch_up()
     now = engine.clock.monotonic()
     # The very plan of a call, but without its span, and counted by nobody.
     call = make_call(attrs.evolve(engine, telemetry=NO_TELEMETRY), request, options, streamed=stream)

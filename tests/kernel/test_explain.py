@@ -283,6 +283,30 @@ def test_a_target_that_is_being_probed_is_waited_for_by_nobody_who_has_another()
     run(main)
 
 
+@pytest.mark.parametrize("all_open", ["soonest", "fail"])
+def test_a_call_that_was_a_probe_has_ended_for_who_asks_right_after_it(all_open: str) -> None:
+    async def main() -> None:
+        primary: list[Answer] = [Broken()]
+        alone = {"default": {**ALONE["default"], "all_open": all_open}}
+        upstream = failing(SONNET, answer=lambda request: primary[0] if primary else good(request))
+        async with penstock.open_kernel(config(routes=alone), transport=upstream) as kernel:
+            for _ in range(2):
+                with pytest.raises(errors.CallError):
+                    await kernel.complete("first", timeout=3)
+            await trio.sleep(15.0)
+            primary.clear()
+            reasons: list[str] = []
+            for number in range(8):
+                response = await kernel.complete("hello")
+                assert response.attempts[0].probe is (number < 7)
+                explanation = kernel.explain(PROMPT)
+                reasons.append(explanation.stages[0].when.reason)
+                assert explanation.first == SONNET
+            assert reasons == ["probe"] * 6 + ["ready"] * 2
+
+    run(main)
+
+
 def test_an_isolated_target_is_never_tried_yet_counted_for_it_may_be_closed() -> None:
     async def isolate(kernel: penstock.Kernel) -> None:
         await kernel.breakers.isolate(f"target:{SONNET}")
