@@ -19,6 +19,7 @@ from penstock._books import Books
 from penstock._cover import Cover
 from penstock._ending import GONE_AFTER, ConsumerLeft, Ended, cut_short, tell_end, tell_start
 from penstock._engine import Engine, later
+from penstock._extraction import Extraction
 from penstock._failures import Failures
 from penstock._fitting import CallFitting
 from penstock._health import Permit
@@ -83,6 +84,9 @@ class _Run:
         )
         self.leave = RetryLeave(engine, call, self.hold, self.fitting)
         self.reach = Reach(engine, call, self.cascade)
+        self.extraction = None
+        if call.output is not None:
+            self.extraction = Extraction(call, call.output, self.cascade.others_left, self.hold.capped)
         self.trials = Trials(
             engine=engine,
             call=call,
@@ -94,6 +98,7 @@ class _Run:
             take_encoded=self.cache.take_encoded,
             leave=self.leave,
             elsewhere=self.reach.elsewhere,
+            extraction=self.extraction,
         )
         self.failures = Failures(
             engine, call, consumer, self.books, self.cache, self.cascade, self.reach, self.leave, self.trials
@@ -203,7 +208,7 @@ class _Run:
                     if response is not None:
                         return response
 
-    async def visit(self, stage: int, *, ignoring: bool) -> ChatResponse | None:
+    async def visit(self, stage: int, *, ignoring: bool) -> ChatResponse | None:  # noqa: C901 - the list of hops
         """One stage, hop by hop: a response, or None to go on with the cascade."""
         target, begin = self.call.targets[stage], self.trials.begin_at(stage)
         fitted = self.fitting.request_for(stage, target)
@@ -212,9 +217,12 @@ class _Run:
             return None
         # A filter that looks at requests belongs here, before the cache.
         asked = self.trials.asked(begin, fitted)
-        if not self.trials.showing.committed:
+        mends = False
+        if self.extraction is not None:
+            asked, mends = self.extraction.shaped(stage, target, asked), self.extraction.repairing
+        if not (self.trials.showing.committed or mends):
             found = await self.cache.look_up(stage, target, asked, self.engine.clock.wall())
-            if isinstance(found, Cached):
+            if isinstance(found, Cached) and self.takes(found):
                 return await self.replies.replay(found)
             if isinstance(found, CallError):
                 self.failures.note(stage, found)
@@ -239,6 +247,10 @@ class _Run:
             return None
         # A filter that looks at answers belongs here, after decode.
         return await self.replies.answer(attempt, attempt.completion)
+
+    def takes(self, found: Cached) -> bool:
+        """True where a stored answer will do: who asks for a value takes none that nobody has checked."""
+        return self.extraction is None or self.extraction.take_stored(found.answer.message)
 
     # The hops
 

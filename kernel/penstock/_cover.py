@@ -45,7 +45,7 @@ class Cover:
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if isinstance(offer, CallError) and not isinstance(offer, ParameterDemandedError):
                     self.refuse(refused, offer)
-        if isinstance(begin, Continue) or stage in self.trials.prefill_refused:
+        if isinstance(begin, Continue) or stage in self.trials.prefill_refused or call.output is not None:
             self.hold.offer_anew(stage, self.price([asked], call.targets[stage : stage + 1])[0])
         uncovered = await self.hold.cover(stage)
         if uncovered is not None and not isinstance(uncovered, ParameterDemandedError):

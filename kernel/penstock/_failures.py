@@ -15,6 +15,7 @@ from penstock._asked import Call
 from penstock._attempt import AttemptRun
 from penstock._books import Books, action_key
 from penstock._engine import Engine
+from penstock._extraction import Extraction
 from penstock._reach import Reach
 from penstock._retry_leave import RetryLeave
 from penstock._trials import Trials
@@ -22,11 +23,14 @@ from penstock.actors.stream_pump import Consumer
 from penstock.errors import (
     BudgetCutError,
     CallError,
+    InvalidRequestError,
+    OutputInvalidError,
     ParameterDemandedError,
     StreamBrokenError,
     UnsupportedParameterError,
 )
 from penstock.policy.commit import Continue
+from penstock.policy.repairing import GiveUp, Next
 from penstock.policy.retry import ACTIONS, Cascade, Cools, Same
 from penstock.policy.retry_budget import Suppressed
 
@@ -52,8 +56,20 @@ class Failures:
     def of(self, attempt: AttemptRun, error: CallError) -> None:
         """An attempt ended in an error: the call goes on, or what was shown is all there will be."""
         trials, stage = self.trials, attempt.stage
+        if isinstance(error, OutputInvalidError) and trials.extraction is not None:
+            self.invalid(trials.extraction, attempt, error)
+            return
         if isinstance(error, BudgetCutError):
             self.cut(attempt, error)
+            return
+        if (
+            isinstance(error, InvalidRequestError)
+            and trials.extraction is not None
+            and trials.extraction.degrade(stage)
+        ):
+            # Of the schema, most likely: models and servers differ in what they take, and no table knows them all.
+            self.books.note(error)
+            self.cache.end(gone="uncacheable")
             return
         if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
             # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
@@ -70,6 +86,23 @@ class Failures:
         elif trials.shown is attempt:
             trials.showing.lost()
         self.note(stage, error, of_this_call=attempt.filtered)
+
+    def invalid(self, extraction: Extraction, attempt: AttemptRun, error: OutputInvalidError) -> None:
+        """The answer is whole, and is not what was asked for: mended by another attempt, or that is the end."""
+        trials = self.trials
+        self.books.note(error)
+        self.cache.end(gone="uncacheable")
+        self.call.span.event("output_invalid", target=attempt.target.name)
+        step = extraction.after(attempt, error)
+        shown = self.consumer is not None and trials.shown is attempt and trials.showing.committed
+        if isinstance(step, GiveUp) or (shown and not self.call.commit.goes_on):
+            if isinstance(step, GiveUp):
+                error.args = (f"{error.args[0]}; {step.says}",)
+            raise self.books.signed(error)
+        if isinstance(step, Next):
+            self.cascade.give_up(attempt.stage)
+        if not shown:
+            trials.forget()  # nobody has seen it, and nobody goes on from it
 
     def cut(self, attempt: AttemptRun, error: BudgetCutError) -> None:
         """The answer used up the hold. That is the end under every commit policy, but where another attempt won."""

@@ -16,6 +16,7 @@ from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
 from penstock._nearest import did_you_mean, quoted
+from penstock._outputs import MAX_REPAIRS
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
 from penstock.policy.cache_policy import CACHE_WORDS, MAX_AGE, CachePolicy, cache_policy
 from penstock.policy.commit import COMMIT_NAMES, Commit
@@ -63,6 +64,8 @@ class CallOptions(Struct, frozen=True, kw_only=True):
     priority: object = None
     sticky: object = None
     metadata: Mapping[str, Any] | None = None
+    validators: tuple[Any, ...] = ()
+    max_repairs: int = MAX_REPAIRS
 
     def over(self, other: CallOptions) -> CallOptions:
         """These, and `other`'s where these are silent."""
@@ -122,7 +125,12 @@ def _wrong_text(request: ChatRequest) -> Iterable[str]:
         if not all(map(_is_plain, message.content))
     ]
     places += [(f"tools[{at}] ({tool.name!r})", tool) for at, tool in enumerate(request.tools)]
-    others = {"system": request.system, "stop": request.stop, "output": request.output, "extra": request.extra}
+    others = {
+        "system": request.system,
+        "stop": request.stop,
+        "output": None if request.output is None else request.output.schema,
+        "extra": request.extra,
+    }
     places += [(where, value) for where, value in others.items() if value]
     for where, value in places:
         try:
@@ -150,6 +158,10 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     _refuse_what_is_not_built(options)
     _check_types(options)
     commit = _commit(options)
+    output = None
+    if request.output is not None and request.output.kind is not None:
+        output = engine.outputs.wanted(request.output.kind, options.validators, options.max_repairs)
+        request = msgspec.structs.replace(request, output=None)
     cache = _cache(options)
     route = _route(engine, request, options)
     targets = tuple(engine.targets.target(stage.target) for stage in route.stages)
@@ -192,6 +204,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         on_leave=_on_leave(options) or route.on_leave or engine.config.kernel.on_leave,
         metadata=options.metadata,
         rules=engine.rules,
+        output=output,
     )
 
 

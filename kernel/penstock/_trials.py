@@ -18,6 +18,7 @@ from penstock._books import Books, Running, action_key
 from penstock._engine import Engine
 from penstock._events import AttemptEnded, StreamEndLost
 from penstock._exchange import Exchange
+from penstock._extraction import Extraction
 from penstock._fitting import CallFitting, with_maker
 from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
@@ -56,6 +57,8 @@ class Trials:
     leave: RetryLeave
     elsewhere: Callable[[int], int | None]
     """One that could be tried right now, and is healthy."""
+    extraction: Extraction | None = None
+    """Where the answer is to become a value."""
     showing: Showing = attrs.field(init=False)
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
@@ -90,6 +93,7 @@ class Trials:
             # Both are refused beside a prefill: reasoning and schemas are to shape the answer from its first word.
             and not asks_for_thinking(self.call.request)
             and self.call.request.output is None
+            and self.extraction is None
         )
         if prefix is not None and takes_prefill:
             return Continue(target.name, prefix)
@@ -142,7 +146,8 @@ class Trials:
         try:
             exchange, target = attempt.exchange, attempt.target
             request = self.hold.request(attempt.stage, attempt.request)
-            request = self.fitting.capped(attempt.stage, target, request)
+            if self.extraction is None or request is not attempt.request:
+                request = self.fitting.capped(attempt.stage, target, request)
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
@@ -151,6 +156,8 @@ class Trials:
             if attempt.race.claim(attempt):
                 attempt.error = self.filtered(attempt.stage, completion)
                 attempt.filtered = attempt.error is not None
+                if attempt.error is None and self.extraction is not None:
+                    attempt.error = self.extraction.judged(attempt, completion)
         except CallError as failure:
             failure.request_id = failure.request_id or attempt.exchange.request_id
             if isinstance(failure, StreamBrokenError) and self.shown is attempt:

@@ -107,7 +107,8 @@ _FENCE = re.compile(r"[ \t]*+(?:```|~~~)")
 _COLON = re.compile(r"(?::|=>?)")
 # What stands behind a quote that ends a string, rather than being part of it.
 _KEY_AHEAD = re.compile(
-    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”|[A-Za-z_$][\w$-]{0,200}+|-?\d{1,20}+)[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
+    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”|[A-Za-z_$][\w$-]{0,200}+|-?\d{1,20}+)"""
+    r"""[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
 )
 # The same where the names so far have quotes: a word before a colon is part of a text then.
 _QUOTED_KEY_AHEAD = re.compile(
@@ -477,7 +478,7 @@ class _Reading:
         self.at = at + 1
         written = "".join(pieces)
         if inner:
-            # Quotations have two quotes. With one over, any of them may end an item; behind a property's value comes a name.
+            # With one quote over, any of them may end an item; behind a property's value comes a name.
             if (inner % 2 and role == "item") or _STRUCTURE_INSIDE.search(written):
                 raise self.unreadable("damaged", "has quotes in a string that may end it as well")
             self.mend("inner_quotes")
