@@ -48,7 +48,7 @@ def benchmark(folder: Path, *, sections: str) -> Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return benchmark(tmp_path_factory.mktemp("figures"), sections="calls,streams,hits,imports")
+    return benchmark(tmp_path_factory.mktemp("figures"), sections="calls,streams,hits,budgets,imports")
 
 
 def test_every_row_says_what_it_does_and_with_which_versions(run: Run) -> None:
@@ -75,6 +75,11 @@ def test_a_call_of_every_row_is_measured_at_each_concurrency(run: Run) -> None:
 def test_streams_come_in_every_kind_on_both_wires_and_under_every_commit_policy(run: Run) -> None:
     columns = run.figures["sections"]["streams"]["rows"][OURS]
     assert {"burst openai", "framed anthropic", "paced openai", "burst openai, continue"} <= columns.keys()
+
+
+def test_what_the_ledger_in_memory_adds_to_a_call_is_told_at_each_concurrency(run: Run) -> None:
+    assert [*run.figures["sections"]["budgets"]["adds_us"]] == ["1", "32", "256"]
+    assert "the ledger in memory adds" in run.table
 
 
 def test_import_starts_no_thread_and_asks_nothing_of_the_network(run: Run) -> None:

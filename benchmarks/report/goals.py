@@ -28,7 +28,7 @@ class Goal(NamedTuple):
 def goals(figures: Figures) -> list[Goal]:
     """All that the run has figures for."""
     found: list[Goal] = []
-    for of in (of_calls, of_waiting, of_streams, of_hits, of_imports, of_slow_consumers, of_scale):
+    for of in (of_calls, of_waiting, of_streams, of_hits, of_budgets, of_imports, of_slow_consumers, of_scale):
         section = figures.get(of.__name__.removeprefix("of_"))
         if section is not None and "missing" not in section:
             found += of(section)
@@ -68,6 +68,11 @@ def of_hits(section: Figures) -> Iterator[Goal]:
     ours = section["rows"].get(OURS)
     if ours is not None:
         yield Goal("cache hit from memory, us", ours["hit"]["cpu_us"], 60)
+
+
+def of_budgets(section: Figures) -> Iterator[Goal]:
+    for level, bound in (("1", 40), ("32", 15), ("256", 15)):
+        yield Goal(f"what the ledger in memory adds to a call at {level}, us", section["adds_us"][level], bound)
 
 
 def of_imports(section: Figures) -> Iterator[Goal]:

@@ -98,6 +98,11 @@ def hits(section: Figures) -> Iterator[str]:
     yield from table(f"{section['unit']}, from memory", cpu(section["rows"]))
 
 
+def budgets(section: Figures) -> Iterator[str]:
+    adds = "   ".join(f"{us:.1f} at {level} at once" for level, us in section["adds_us"].items())
+    yield f"the ledger in memory adds {adds} ({section['unit']})"
+
+
 def imports(section: Figures) -> Iterator[str]:
     yield (
         f"import penstock {section['penstock_ms']} ms, import trio, httpx {section['trio_httpx_ms']} ms: ratio "
@@ -118,7 +123,7 @@ def scale(section: Figures) -> Iterator[str]:
         yield f"{what:12} {small:>6,}: {less:8.1f}   {large:>6,}: {more:10.1f}   ratio {seen['ratio']:.2f}"
 
 
-SECTIONS = {of.__name__: of for of in (calls, waiting, streams, hits, imports, slow_consumers, scale)}
+SECTIONS = {of.__name__: of for of in (calls, waiting, streams, hits, budgets, imports, slow_consumers, scale)}
 
 
 def rows_of(rows: Figures) -> Iterator[str]:

@@ -39,7 +39,7 @@ def settings(origin: str, kind: str, options: dict[str, str]) -> dict[str, Any]:
     """Everything on, in memory."""
     day = {"per": "day", "tokens": 10**12}
     request = {"per": "request", "input_tokens": 10**6}
-    limits = {"limits": [day, request]}
+    limits = {} if options.get("limits") == "none" else {"limits": [day, request]}
     targets, cascade = int(options.get("targets", 3)), int(options.get("cascade", 3))
     names = [OPENAI_MODEL, "gpt-4o-mini", "gpt-4.1", *(f"model-{at}" for at in range(3, max(targets, cascade)))]
     price = {"input": 2.5, "output": 10.0}

@@ -332,7 +332,7 @@ class CallCache(Struct, eq=False):
 
     def _entry(self, flight: _Flight, completion: Completion, target: LiveTarget) -> Entry:
         usage, codec, now = completion.usage, target.provider.codec, self.engine.clock.wall()
-        nano = None if usage is None or target.price is None else cost(usage, target.price)
+        nano = None if usage is None or usage.estimated or target.price is None else cost(usage, target.price)
         answer = StoredAnswer(
             completion.message, completion.finish_reason, usage, completion.model, target.name, completion.id, nano
         )

@@ -13,7 +13,7 @@ from penstock._books import Running
 from penstock._exchange import Exchange
 from penstock._health import Permit
 from penstock._targets import LiveTarget
-from penstock.errors import CallError, CodecFailedError
+from penstock.errors import CallError, CodecFailedError, FirstTokenTimeoutError, TotalTimeoutError
 from penstock.policy.commit import Begin
 from penstock.telemetry import AttemptSpan
 from penstock.types import ChatRequest, Chunk, Completion
@@ -39,6 +39,11 @@ class Race:
     def is_over(self) -> bool:
         """True where nobody needs one more: an attempt brought a token, or the only one has ended by itself."""
         return self.winner is not None or all(attempt.decided for attempt in self._runners)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Where they run."""
+        return tuple(attempt.stage for attempt in self._runners)
 
     def enter(self, attempt: AttemptRun) -> None:
         """One more takes part."""
@@ -116,6 +121,16 @@ class AttemptRun(Struct, eq=False):
         """A probe that brought nothing before its hedge did. A hedge that lost had less time: that says nothing."""
         came = self.completion is not None or self.exchange.first_token_at is not None
         return self.lost and not self.running.hedge and not came
+
+    @property
+    def was_hurried(self) -> bool:
+        """It was left because the call has little time, sooner than its target is known to be silent.
+
+        That is the caller's haste, and says nothing of the target's health.
+        """
+        usual = self.target.phases_for(self.request).first_token
+        silent = isinstance(self.error, FirstTokenTimeoutError | TotalTimeoutError)
+        return silent and self.exchange.phases.halved and self.limit < usual
 
     @property
     def limit(self) -> float:

@@ -33,7 +33,7 @@ from penstock.policy.budget import Amount
 from penstock.policy.holds import NOTHING
 from penstock.policy.ledger_steps import Spent
 from penstock.policy.money import cost, dearest_prices, nano_for, usd
-from penstock.policy.retry import ACTIONS, Stop
+from penstock.policy.retry import ACTIONS, Next, Stop
 from penstock.policy.retry_budget import Suppressed, Withdrawn
 from penstock.policy.routing import Learned
 from penstock.types import Attempt, ChatRequest, Price, Usage
@@ -125,7 +125,8 @@ class Books(Struct, eq=False):
         status: int | None = None,
         learned: Learned | None = None,
     ) -> Attempt:
-        """The attempt is over. `usage` is what the provider reported, the whole of it where `complete`.
+        """The attempt is over. `usage` is what the provider reported: all of it where `complete`, and not marked
+        `estimated`. `streamed_bytes` are those of the answer's text, thinking and arguments, as far as they came.
 
         `streamed_tokens` counts exactly what was streamed, where a tokenizer can: asked only where usage was not told.
         `status` is that of the response; None: no head of it came. `learned` is what is known of the target's bounds.
@@ -133,7 +134,7 @@ class Books(Struct, eq=False):
         self.under_way -= running.bound or NOTHING
         self.likely_under_way -= running.likely or NOTHING
         unbilled = error is not None and _is_unbilled(error, status)
-        known = unbilled or (complete and usage is not None)
+        known = unbilled or (complete and usage is not None and not usage.estimated)
         if known:
             likely = usage or Usage()
         else:
@@ -190,17 +191,22 @@ class Books(Struct, eq=False):
     def _likely(
         self, running: Running, outcome: str, usage: Usage | None, streamed_bytes: int, exact: int | None
     ) -> Usage:
-        least = lower_bound_tokens(streamed_bytes) if exact is None else exact
-        if usage is not None:
-            return _as_guess(usage, max(usage.output_tokens, least))
-        if outcome in NEVER_ANSWERED and not streamed_bytes:
+        if usage is None and outcome in NEVER_ANSWERED and not streamed_bytes:
             return Usage(estimated=True)
+        least = lower_bound_tokens(streamed_bytes) if exact is None else exact
         # Four bytes a token, as for input that nothing was learned about yet; no more than it could be at most, except
         # of what was certainly served.
         written = -(-streamed_bytes // 4) if exact is None else exact
         if running.output_bound is not None:
             written = max(least, min(written, running.output_bound))
-        return Usage(input_tokens=-(-text_bytes(running.request) // 4), output_tokens=written, estimated=True)
+        begun = usage or Usage()
+        # What was told is the beginning, marked as the guess it is: for the rest of it stands what came.
+        return msgspec.structs.replace(
+            begun,
+            input_tokens=begun.input_tokens or -(-text_bytes(running.request) // 4),
+            output_tokens=max(begun.output_tokens, written),
+            estimated=True,
+        )
 
     @property
     def in_order(self) -> tuple[Attempt, ...]:
@@ -234,13 +240,14 @@ class Books(Struct, eq=False):
         if len(tried) <= 1:
             return self.signed(last)
         causes = "; ".join(f"{attempt.target}: {attempt.outcome}" for attempt in self.in_order)
+        telling, which = _most_telling(self.errors)
         exhausted = CascadeExhaustedError(
-            f"no target answered after {len(self.attempts)} attempts ({causes}); the last error: {last}",
+            f"no target answered after {len(self.attempts)} attempts ({causes}); {which}: {telling}",
             errors=self.errors,
             retry_after=_least([error.retry_after for error in self.errors]),
-            request_id=last.request_id,
+            request_id=telling.request_id,
         )
-        exhausted.__cause__ = last
+        exhausted.__cause__ = telling
         return self.signed(exhausted)
 
     @staticmethod
@@ -278,6 +285,14 @@ class Books(Struct, eq=False):
         return error
 
 
+def _most_telling(errors: Sequence[CallError]) -> tuple[CallError, str]:
+    """The last that speaks of the request itself, which the caller can change; else the last. And what to call it."""
+    of_the_request = [error for error in errors if ACTIONS[action_key(error)].next is not Next.YES]
+    if of_the_request and of_the_request[-1] is not errors[-1]:
+        return of_the_request[-1], "what can be done about it"
+    return errors[-1], "the last error"
+
+
 def _is_unbilled(error: PenstockError, status: int | None) -> bool:
     """True where the exchange certainly cost nothing: it was not sent, or it was refused and not begun."""
     if status is not None and 200 <= status < 300:
@@ -310,11 +325,6 @@ def _together(refusals: Sequence[CallError]) -> CallError:
         return refusals[-1]
     parameters = dict.fromkeys(name for refusal in unfit for name in refusal.parameters)
     return UnsupportedParameterError("; ".join(map(str, unfit)), parameters=tuple(parameters))
-
-
-def _as_guess(usage: Usage, output_tokens: int) -> Usage:
-    """What was reported before an exchange broke, with at least so much output, marked as the guess it is."""
-    return msgspec.structs.replace(usage, output_tokens=output_tokens, estimated=True)
 
 
 def _least(hints: Sequence[float | None]) -> float | None:

@@ -22,7 +22,7 @@ from penstock.policy.holds import NOTHING
 from penstock.policy.money import cost, dearest_prices
 from penstock.policy.routing import Learned
 from penstock.policy.shape import Shape, shape_of
-from penstock.types import ChatRequest, Message, Price, Text, ToolCall, ToolResult, Usage
+from penstock.types import ChatRequest, Message, Price, Refusal, Text, Thinking, ToolCall, ToolResult, Usage
 
 __all__ = [
     "BudgetRules",
@@ -30,7 +30,7 @@ __all__ = [
     "Offer",
     "hold_terms",
     "is_text",
-    "output_bound",
+    "output_bytes",
     "price_offers",
     "refusal_error",
     "text_bytes",
@@ -113,10 +113,13 @@ def price_offers(
     chain: tuple[AccountSpec, ...],
     learned: Mapping[str, Learned],
     rules: BudgetRules,
+    *,
+    named: int | None,
 ) -> list[Offer | CallError]:
     """For each target what an attempt costs at most, or why it may not be tried.
 
-    `requests` are what each target is asked, fitted to it; an error where it cannot be.
+    `requests` are what each target is asked, fitted to it; an error where it cannot be. `named` is the `max_tokens` of
+    the caller: a limit of tokens per request is for that, and no way to a smaller model, which is asked for less.
     """
     terms = chain_terms(chain)
     offers: list[Offer | CallError] = []
@@ -128,7 +131,7 @@ def price_offers(
         if asked is None or asked.request is not request:
             asked = _Asked.of(request)  # nearly always one for all targets: most take what is asked as it is
         try:
-            offer = _offer(asked, target, terms, learned.get(target.name), rules)
+            offer = _offer(asked, target, terms, learned.get(target.name), rules, named=named or 0)
         except CallError as error:
             # The codec cannot say, or broke: that target is passed over.
             offers.append(error)
@@ -146,21 +149,11 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
         reads = _input_bound(request, target)
     except CallError:
         return None
-    writes = output_bound(request, target)
+    writes = target.output_bound(request)
     if reads is None or writes is None:
         return None
     reads += (learned or NOTHING_LEARNED).extra_allowance
     return Line.at_price(reads, target.price, writes).amount_at(writes)
-
-
-def output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
-    """Output tokens that the wire request itself allows; None: nothing bounds them. Never raises."""
-    told: object = None
-    try:
-        told = target.provider.codec.output_bound(request, target.wire)
-    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
-        return None
-    return told if isinstance(told, int) and told >= 0 else None
 
 
 class _Asked(Struct, frozen=True):
@@ -183,6 +176,8 @@ def _offer(
     terms: ChainTerms,
     learned: Learned | None,
     rules: BudgetRules,
+    *,
+    named: int,
 ) -> Offer | CallError:
     learned = learned or NOTHING_LEARNED
     estimate = max(1, round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
@@ -205,10 +200,11 @@ def _offer(
     least = None
     if terms.money and price is not None:
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
-    if not terms.within(estimate, outputs.minimum, least):
+    wanted = max(outputs.minimum, named)
+    if not terms.within(estimate, wanted, least):
         most = None if least is None else line.amount_at(outputs.minimum).nano_usd
         refused = check_request_limits(
-            terms.chain, estimate, outputs.minimum, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
+            terms.chain, estimate, wanted, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
         )
         if refused:
             return refusal_error(refused)
@@ -351,6 +347,18 @@ def text_bytes(request: ChatRequest) -> int:
     for tool in request.tools:
         size += len(tool.name) + len(tool.description.encode()) + len(msgspec.json.encode(tool.parameters))
     return size + (len(msgspec.json.encode(request.output.schema)) if request.output else 0)
+
+
+def output_bytes(message: Message) -> int:
+    """UTF-8 bytes of an answer's text, thinking and arguments."""
+    size = 0
+    for part in message.content:
+        match part:
+            case Text(text=text) | Thinking(text=text) | Refusal(text=text) | ToolCall(raw_arguments=text):
+                size += len(text.encode(errors="surrogatepass"))
+            case _:
+                pass
+    return size
 
 
 def is_text(request: ChatRequest) -> bool:

@@ -61,6 +61,7 @@ class _Run:
         self.engine = engine
         self.call = call
         self.consumer = consumer
+        self.scope = trio.CancelScope(deadline=call.deadline)
         self.books = Books(unknown_usage=engine.accounts.unknown_usage_of(call.account, call.rules.unknown_usage))
         self.cascade = Cascade(
             call.stages,
@@ -99,6 +100,8 @@ class _Run:
             leave=self.leave,
             elsewhere=self.reach.elsewhere,
             extraction=self.extraction,
+            scope=self.scope,
+            could_follow=self.reach.could_follow,
         )
         self.failures = Failures(
             engine, call, consumer, self.books, self.cache, self.cascade, self.reach, self.leave, self.trials
@@ -111,7 +114,7 @@ class _Run:
 
     async def to_the_end(self) -> ChatResponse:
         """The whole call, with whatever it owes paid on every way out."""
-        scope = trio.CancelScope(deadline=self.call.deadline)
+        scope = self.scope
         self.engine.running.add(scope)
         outcome, target = "cancelled", None
         try:
@@ -132,7 +135,7 @@ class _Run:
             stale = self.stored.in_hand()
             if stale is not None:
                 outcome, target = "ok", stale.answer.target
-                return await self.replies.replay(stale)
+                return self.replies.replay(stale)
             raise cut_short(  # noqa: TRY301 - told of below like whatever else ends a call
                 self.engine,
                 self.call,
@@ -192,7 +195,7 @@ class _Run:
             blocked = later(cooling, opened)
             step = self.cascade.next(now, cooling, opened=opened)
             if blocked and (stored := await self.stored.of_blocked(blocked, step)) is not None:
-                return await self.replies.replay(stored)
+                return self.replies.replay(stored)
             if not isinstance(step, Stop) and (suppressed := await self.leave.ask(step.stage)) is not None:
                 self.failures.suppress(suppressed)
                 continue
@@ -223,7 +226,7 @@ class _Run:
         if not (self.trials.showing.committed or mends):
             found = await self.cache.look_up(stage, target, asked, self.engine.clock.wall())
             if isinstance(found, Cached) and self.takes(found):
-                return await self.replies.replay(found)
+                return self.replies.replay(found)
             if isinstance(found, CallError):
                 self.failures.note(stage, found)
                 return None
@@ -246,7 +249,7 @@ class _Run:
         if attempt is None or attempt.completion is None:
             return None
         # A filter that looks at answers belongs here, after decode.
-        return await self.replies.answer(attempt, attempt.completion)
+        return self.replies.answer(attempt, attempt.completion)
 
     def takes(self, found: Cached) -> bool:
         """True where a stored answer will do: who asks for a value takes none that nobody has checked."""
@@ -260,7 +263,7 @@ class _Run:
         if stale is None:
             raise error
         self.call.span.event("stale", kind=error.kind)
-        return await self.replies.replay(stale)
+        return self.replies.replay(stale)
 
     async def attempt(self, stage: int, permit: Permit, begin: Begin, asked: ChatRequest) -> AttemptRun | None:
         """One exchange, or two where a probe is hedged. None where it failed and the cascade may go on."""

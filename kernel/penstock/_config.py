@@ -81,6 +81,12 @@ class Timeouts:
     given: frozenset[str] = attrs.field(default=frozenset[str](), repr=False, metadata={NOT_IN_A_FILE: True})
     """The names of those that the configuration itself states."""
 
+    @property
+    def stated(self) -> frozenset[str]:
+        """The names of those that somebody has set, in a configuration or in a program."""
+        own = {field.name for field in attrs.fields(Timeouts) if getattr(self, field.name) != field.default}
+        return self.given | (own - {"given"})
+
     def for_thinking(self) -> Timeouts:
         """The same for a model that thinks before it speaks: longer silences, where none are configured."""
         return attrs.evolve(

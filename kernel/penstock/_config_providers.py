@@ -44,6 +44,17 @@ class ReadyProvider:
     """An instance of the spec's options class."""
 
     @property
+    def base_url(self) -> str | None:
+        """Where it is spoken to, as its options say; None where they do not."""
+        url = getattr(self.options, "base_url", None)
+        return url if isinstance(url, str) and url else None
+
+    @property
+    def address(self) -> str:
+        """Host and port of that; "" where it is not known."""
+        return urlsplit(self.base_url or "").netloc.lower()
+
+    @property
     def secret(self) -> Secret | None:
         """None: it needs none."""
         return self.config.secrets[0] if self.config.secrets else None

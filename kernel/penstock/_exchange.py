@@ -16,7 +16,7 @@ from penstock._incoming import Incoming
 from penstock._sending import authorized, encoded, keyed, send
 from penstock._streamed_answer import Deliver, StreamedAnswer
 from penstock._targets import LiveTarget
-from penstock.errors import CallError, TotalTimeoutError
+from penstock.errors import CallError, IdleTimeoutError, TotalTimeoutError
 from penstock.policy.meter import Meter
 from penstock.policy.stream_watch import Phases, StreamWatch
 from penstock.types import ChatRequest, Completion, Usage, WireRequest, WireResponse
@@ -83,7 +83,8 @@ class Exchange:
     async def whole(self, request: ChatRequest, wire: WireRequest | None = None) -> Completion:
         """An unstreamed exchange. Connect, write and total timeouts apply. `wire`: where it has been encoded."""
         wire = authorized(self._edge, encoded(self._edge, request, stream=False) if wire is None else wire)
-        with trio.CancelScope(deadline=trio.current_time() + self.phases.total) as scope:
+        phases = self.phases
+        with trio.CancelScope(deadline=trio.current_time() + phases.total) as scope:
             incoming = await self._sent(wire)
             head = incoming.head
             try:
@@ -92,7 +93,7 @@ class Exchange:
                 await incoming.let_go()
             return self._edge.decode(WireResponse(head.status, head.headers, body))
         assert scope.cancelled_caught
-        raise TotalTimeoutError(f"{self._edge.target} did not answer within {self.phases.total:g} s (total)")
+        raise TotalTimeoutError(f"{self._edge.target} did not answer within {phases.total:g} s (total{phases.whose})")
 
     async def streamed(self, request: ChatRequest, deliver: Deliver, meter: Meter | None = None) -> Completion:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.
@@ -114,14 +115,13 @@ class Exchange:
                     raise self._edge.classify(WireResponse(head.status, head.headers, await incoming.body()))
                 return await answer.taken(incoming, deliver, meter)
             except CallError as broken:
-                if not incoming.broke or (completion := answer.all_but_the_end()) is None:
+                if not incoming.broke or (completion := await answer.all_but_the_end(broken.kind, deliver)) is None:
                     raise
-                answer.end_lost = broken.kind
                 return completion
             finally:
                 await incoming.let_go()
         assert scope.cancelled_caught
-        if (completion := answer.all_but_the_end()) is not None:
+        if (completion := await answer.all_but_the_end(IdleTimeoutError.kind, deliver)) is not None:
             return completion
         raise watch.error(self._edge.target)
 

@@ -22,19 +22,21 @@ from penstock._explanation import (
     AttemptTimeouts,
     DeadlineSource,
     Explanation,
+    RetriesUsedUp,
     StageExplanation,
     When,
 )
 from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when, when_ignored
 from penstock._incoming import AFTER_THE_END
 from penstock._plan import CallOptions, make_call
-from penstock._reach import PROBING_POLL
+from penstock._reach import PROBING_POLL, open_circuits
 from penstock._targets import LiveTarget
 from penstock.errors import ParameterDemandedError
 from penstock.policy.accounts import limits_in_words, path_and_parents
 from penstock.policy.holds import NOTHING
 from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Same, Stage, Step, Stop, Try, Wait
 from penstock.policy.stream_watch import Phases
+from penstock.policy.time_slice import sliced
 from penstock.policy.upstream_stream import streams_upstream
 from penstock.policy.worst_case import StageCase, worst_case
 from penstock.telemetry import NO_TELEMETRY
@@ -58,6 +60,7 @@ class _Foreseen:
     phases: Phases
     streamed: bool
     looked_up: bool
+    retries: RetriesUsedUp | None
 
 
 def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, stream: bool) -> Explanation:
@@ -73,7 +76,7 @@ def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, strea
         route=call.route,
         account=call.account,
         accounts=tuple(_accounts(engine, call.account)),
-        stages=tuple(_explained(seen) for seen in stages),
+        stages=tuple(_explained(seen, _phases_now(seen, stages, deadline)) for seen in stages),
         first=first,
         starts_in=starts_in,
         cache="off" if engine.cache is None else call.cache_when,
@@ -149,12 +152,26 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
             allowed=allowed,
             longest=_longest(phases, streamed=streamed),
             dearest=dearest,
+            share=min(stage.target_share, stage.provider_share),
+            provider=stage.provider,
             refused_prefills=int(goes_on(call, target)),
         ),
         phases=phases,
         streamed=streamed,
         looked_up=cache.would_look_up(target, spending.asked, wall),
+        retries=_retries(engine, target.provider.name, now),
     )
+
+
+def _retries(engine: Engine, provider: str, now: float) -> RetriesUsedUp | None:
+    """What is known without asking the router: whoever asked it last has left word."""
+    told = engine.router.snapshot.no_retries.get(provider)
+    if told is None or told.retry_at <= now:
+        return None
+    room_in = _finite(told.retry_at - now)
+    again = "time alone makes no room" if room_in is None else f"there is room again in {math.ceil(room_in)} s"
+    says = f"the retry budget of provider {provider} is used up ({told.used} of {told.limit} retries); {again}"
+    return RetriesUsedUp(used=told.used, limit=told.limit, room_in=room_in, says=says)
 
 
 def _longest(phases: Phases, *, streamed: bool) -> float:
@@ -167,7 +184,19 @@ def _silent(phases: Phases, *, streamed: bool) -> float:
     return min(phases.first_token, phases.total) if streamed else phases.total
 
 
-def _explained(seen: _Foreseen) -> StageExplanation:
+def _phases_now(seen: _Foreseen, stages: Sequence[_Foreseen], deadline: float) -> Phases:
+    """The timeouts that its attempt would have if the call began with it: as a call sets them (`Trials.phases`)."""
+    others = (other for other in stages if other.case.allowed and other.target.name != seen.target.name)
+    if not any(_could_follow(other.when, deadline) for other in others):
+        return seen.phases
+    return sliced(seen.phases, streamed=seen.streamed, left=deadline)
+
+
+def _could_follow(when: When, deadline: float) -> bool:
+    return when.reason == "probing" or (when.ready_in is not None and when.ready_in < deadline)
+
+
+def _explained(seen: _Foreseen, now: Phases) -> StageExplanation:
     phases, spending = seen.phases, seen.spending
     amount = seen.case.dearest
     return StageExplanation(
@@ -178,6 +207,7 @@ def _explained(seen: _Foreseen) -> StageExplanation:
         allowed=seen.stage.attempts,
         attempts=seen.case.attempts,
         streamed=seen.streamed,
+        retries=seen.retries,
         timeouts=AttemptTimeouts(
             connect=phases.connect,
             write=phases.write,
@@ -186,7 +216,7 @@ def _explained(seen: _Foreseen) -> StageExplanation:
             total=phases.total,
         ),
         longest_attempt=seen.case.longest,
-        silent=_silent(phases, streamed=seen.streamed),
+        silent=_silent(now, streamed=seen.streamed),
         unreachable=min(phases.connect, seen.case.longest),
         looked_up=seen.looked_up,
         input_tokens=spending.input,
@@ -205,7 +235,7 @@ def _as_it_is(
 ) -> tuple[Sequence[_Foreseen], Beginning]:
     """How the call would begin as things are, by what the cascade itself says; and the stages in the light of that."""
     cascade = Cascade(call.stages, deadline=min(call.deadline, call.horizon), all_open=call.all_open)
-    cooling, opened = dict(engine.cooling(call.targets)), dict(engine.opened(call.targets))
+    cooling, opened = dict(engine.cooling(call.targets)), dict(open_circuits(engine, call, now))
     probing = False
     for stage, seen in enumerate(stages):
         if isinstance(seen.spending.refused, ParameterDemandedError):

@@ -121,5 +121,10 @@ class OutputBook:
 
 
 def _name_of(kind: Any) -> str:
-    title = cast("Mapping[str, Any]", kind).get("title") if isinstance(kind, Mapping) else getattr(kind, "__name__", "")
+    """As models see it: of a class its name, of a schema its title."""
+    title: Any = ""
+    if isinstance(kind, Mapping):
+        title = cast("Mapping[str, Any]", kind).get("title")
+    elif isinstance(kind, type) and kind.__module__ != "builtins":
+        title = kind.__name__
     return title if isinstance(title, str) and title.isidentifier() and title.isascii() else "output"

@@ -184,6 +184,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
                     target.provider.name,
                     target.target_share,
                     target.provider_share,
+                    target.provider.address,
                 )
                 for stage, target in zip(route.stages, targets, strict=True)
             ]

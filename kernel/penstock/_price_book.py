@@ -47,6 +47,4 @@ class PriceBook:
         if target.price is not None:
             return target.price
         provider = self._ready[target.provider]
-        url = getattr(provider.options, "base_url", None)
-        base_url = url if isinstance(url, str) and url else None
-        return self._host.price(target.model, provider.config.kind, base_url, self._wall())
+        return self._host.price(target.model, provider.config.kind, provider.base_url, self._wall())

@@ -139,7 +139,7 @@ class Reloading:
 
     def _provider(self, ready: ReadyProvider) -> LiveProvider:
         live = self.providers[ready.config.name]
-        return LiveProvider(live.name, live.codec, ready.secret, live.transport)
+        return LiveProvider(live.name, live.codec, ready.secret, live.transport, live.address)
 
 
 def _fixed(old: Config, new: Config) -> Iterator[str]:

@@ -29,11 +29,11 @@ class Replies:
     hold: CallHold
     trials: Trials
 
-    async def answer(self, attempt: AttemptRun, completion: Completion) -> ChatResponse:
+    def answer(self, attempt: AttemptRun, completion: Completion) -> ChatResponse:
         """The response; a stream's last chunk goes out just before it."""
         capped = self.hold.capped(attempt.stage, completion.finish_reason)
         self.cache.keep(completion, attempt.target, capped=capped)
-        message = await self.trials.finish(attempt, completion)
+        message = self.trials.finish(attempt, completion)
         return ChatResponse(
             message=message,
             finish_reason=completion.finish_reason,
@@ -51,7 +51,7 @@ class Replies:
             metadata=self.call.metadata,
         )
 
-    async def replay(self, cached: Cached) -> ChatResponse:
+    def replay(self, cached: Cached) -> ChatResponse:
         """A stored answer: it costs nothing, whatever it once cost."""
         usage, stored = self.books.usage, cached.answer
         extraction = self.trials.extraction
@@ -61,7 +61,7 @@ class Replies:
             )
             raise self.books.signed(error)
         if self.consumer is not None:
-            await self.consumer.put([*replayed(stored.message), Finished(stored.finish_reason, usage)])
+            self.consumer.hand_over([*replayed(stored.message), Finished(stored.finish_reason, usage)])
         return ChatResponse(
             message=stored.message,
             finish_reason=stored.finish_reason,

@@ -10,12 +10,13 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NoReturn, TypeAlias, cast
 
+import msgspec
 import trio
 
 from penstock._codec_edge import CodecEdge, credible
 from penstock._incoming import AFTER_THE_END, Incoming
 from penstock.abc import Missing, StreamDecoder
-from penstock.errors import BudgetCutError, CallError, MalformedResponseError, StreamBrokenError
+from penstock.errors import BudgetCutError, CallError, StreamBrokenError
 from penstock.policy.commit import is_token
 from penstock.policy.meter import Meter, StreamedText
 from penstock.policy.replay import replayed
@@ -32,7 +33,7 @@ from penstock.types import (
     WireResponse,
 )
 
-__all__ = ["Deliver", "StreamedAnswer"]
+__all__ = ["Deliver", "StillMissing", "StreamedAnswer"]
 
 EARLY = 0.01
 """Seconds that a timeout of a stream may fire early: to move a deadline costs more than to read a chunk."""
@@ -40,8 +41,14 @@ WORTH_A_CONNECTION = 0.2
 """Seconds left of the call's own time below which nobody waits for that: a loop that is late by half of it would lose
 the answer to the deadline, for the sake of a connection."""
 
-Deliver: TypeAlias = Callable[[Sequence[Chunk]], Awaitable[None]]
-_StillMissing: TypeAlias = Missing | Literal["nothing"]
+FOR_USAGE = 5.0
+"""Seconds for usage once the whole answer is there. Servers have counted by then what they have written: all that were
+recorded tell it in the event of the finish reason or in the next, and a gateway that asks another one for it needs a
+second or two. What comes meanwhile (pings, comments) says only that the connection is alive."""
+
+StillMissing: TypeAlias = Missing | Literal["nothing"]
+Deliver: TypeAlias = Callable[[Sequence[Chunk], StillMissing], Awaitable[None]]
+"""Takes a batch, and what the stream still has to bring after it."""
 
 
 class StreamedAnswer:
@@ -58,6 +65,8 @@ class StreamedAnswer:
         self.first_token_at: float | None = None
         self.usage: Usage | None = None
         """As reported so far."""
+        self._metered: Usage | None = None
+        """That of it which the meter has seen."""
         self.end_lost: str | None = None
         """Of an answer that is whole all the same: the kind of what came in the place of its end."""
         self.streamed_bytes = 0
@@ -91,15 +100,20 @@ class StreamedAnswer:
         self._decoder = edge.call(lambda: edge.codec.decoder(incoming.head))
         return await self._pump(incoming, self._decoder, deliver, meter)
 
-    def all_but_the_end(self) -> Completion | None:
-        """The answer, where nothing is missing of it but its usage or the wire's mark of its end."""
+    async def all_but_the_end(self, instead: str, deliver: Deliver) -> Completion | None:
+        """The answer, where nothing is missing of it but its usage or the wire's mark of its end.
+
+        `instead` is the kind of what came in its place.
+        """
         decoder = self._decoder
         if decoder is None:
             return None
         try:
-            return self._ended(decoder)
+            completion = await self._ended(decoder, deliver)
         except CallError:
             return None
+        self.end_lost = instead
+        return completion
 
     async def _take_whole(self, incoming: Incoming, deliver: Deliver) -> Completion:
         """Some servers know no streams, and send the whole answer in spite of what was asked."""
@@ -111,45 +125,61 @@ class StreamedAnswer:
             self._whole = completion
             # The answer is here: no clock of this attempt may take it back.
             self._scope.deadline = math.inf
-            await deliver(chunks)
+            await deliver(chunks, "nothing")
         return completion
 
     async def _pump(
         self, incoming: Incoming, decoder: StreamDecoder, deliver: Deliver, meter: Meter | None
     ) -> Completion:
         watch, scope = self._watch, self._scope
-        missing, until = "answer", math.inf
-        most_bytes, told = (math.inf, None) if meter is None else (meter.most_bytes, self.usage)
+        missing: StillMissing = "answer"
+        until = limit = math.inf
         while (data := await incoming.read(StreamBrokenError)) is not None:
-            before = self.streamed_bytes
+            before, was = self.streamed_bytes, missing
             chunks = self._feed(decoder, data)
-            over = self.text is not None and self.text.is_over()
-            if meter is not None and (over or self.streamed_bytes > most_bytes or self.usage is not told):
-                told = self.usage
-                # A whole answer is not taken away: nothing more of it would be billed.
-                if (over or meter.is_over(self.streamed_bytes, told)) and self._missing(decoder) == "answer":
-                    await self._cut_short(incoming, chunks, deliver)
-            now = trio.current_time()
-            if chunks and self.first_token_at is None:
-                self._look_for_a_token(chunks, now)
-            watch.heard(now)
-            watch.brought(now, self.streamed_bytes - before)
-            if chunks:
-                await deliver(chunks)
-                if scope.deadline == math.inf:
-                    watch.pause(trio.current_time() - now)
-            now_missing = self._missing(decoder)
-            if now_missing != missing:
+            missing = self._missing(decoder)
+            # A whole answer is not taken away: nothing more of it would be billed.
+            if meter is not None and missing == "answer" and self._is_over(meter):
+                await self._cut_short(incoming, chunks, deliver)
+            now = self._note_time(chunks, self.streamed_bytes - before)
+            if missing != was and was == "answer":
                 # From here on no clock but these may end the attempt, and none takes back what has come.
-                missing, scope.deadline = now_missing, math.inf
-                until = min(until, _last_moment(missing))
-            if missing == "nothing" or until == -math.inf:
-                await _finish_reading(incoming, until)
-                break
+                scope.deadline = math.inf
+                limit = trio.current_effective_deadline()
+            waited = 0.0
+            if chunks:
+                await deliver(chunks, missing)
+                if scope.deadline == math.inf:
+                    waited = trio.current_time() - now
+                    watch.pause(waited)
+            if missing != "answer":
+                # More of the answer, and a consumer that is slow to take it, are no part of the wait for its end.
+                if missing != was or waited > EARLY or self.streamed_bytes > before:
+                    until = _last_moment(missing, limit)
+                if missing == "nothing" or until == -math.inf:
+                    await _finish_reading(incoming, until)
+                    break
             due = min(watch.deadline(), until)
             if not 0 <= due - scope.deadline < EARLY:
                 scope.deadline = due
-        return self._ended(decoder)
+        return await self._ended(decoder, deliver)
+
+    def _is_over(self, meter: Meter) -> bool:
+        """Asked after each read, and answered at once where nothing has changed that matters."""
+        over = self.text is not None and self.text.is_over()
+        if not over and self.usage is self._metered and self.streamed_bytes <= meter.most_bytes:
+            return False
+        self._metered = self.usage
+        return over or meter.is_over(self.streamed_bytes, self.usage)
+
+    def _note_time(self, chunks: Sequence[Chunk], output_bytes: int) -> float:
+        """The clocks hear of a read."""
+        now = trio.current_time()
+        if chunks and self.first_token_at is None:
+            self._look_for_a_token(chunks, now)
+        self._watch.heard(now)
+        self._watch.brought(now, output_bytes)
+        return now
 
     def _look_for_a_token(self, chunks: Sequence[Chunk], now: float) -> None:
         if any(map(is_token, chunks)):
@@ -163,19 +193,30 @@ class StreamedAnswer:
         await incoming.let_go()
         self.pause_clocks()
         if chunks:
-            await deliver(chunks)
+            await deliver(chunks, "answer")
         target = self._edge.target
         raise BudgetCutError(f"{target} went on beyond what the call may use of its budget, and was cut off")
 
-    def _ended(self, decoder: StreamDecoder) -> Completion:
+    async def _ended(self, decoder: StreamDecoder, deliver: Deliver) -> Completion:
         """The answer, where the bytes may end here. Raises what the decoder says of it where they may not."""
-        self._edge.call(decoder.close)
+        rest = self._edge.call(decoder.close)
+        chunks = [] if rest is None else self._noted(cast("list[Chunk]", self._edge.checked(rest, list)))
         unread = cast("object", getattr(decoder, "unread", None))
-        if isinstance(unread, MalformedResponseError):
+        if isinstance(unread, CallError):
             self.end_lost = unread.kind
-        return self._edge.completed(self._edge.call(lambda: decoder.completion))
+        completion = self._edge.completed(self._edge.call(lambda: decoder.completion))
+        usage = completion.usage
+        if usage is not None and self._edge.call(getattr, decoder, "missing", "answer") == "usage":
+            # What was counted on the way is no count of the whole.
+            usage = msgspec.structs.replace(usage, estimated=True)
+            completion = msgspec.structs.replace(completion, usage=usage)
+        if chunks:
+            if self.first_token_at is None:
+                self._look_for_a_token(chunks, trio.current_time())
+            await deliver(chunks, "nothing")
+        return completion
 
-    def _missing(self, decoder: StreamDecoder) -> _StillMissing:
+    def _missing(self, decoder: StreamDecoder) -> StillMissing:
         """What the stream still has to bring, by what its decoder says."""
         match self._edge.call(_told_missing, decoder):
             case "usage":
@@ -188,9 +229,12 @@ class StreamedAnswer:
                 return "answer"
 
     def _feed(self, decoder: StreamDecoder, data: bytes) -> list[Chunk]:
-        fed = cast("list[Chunk]", self._edge.told(lambda: decoder.feed(data), list))
+        return self._noted(cast("list[Chunk]", self._edge.told(lambda: decoder.feed(data), list)))
+
+    def _noted(self, given: list[Chunk]) -> list[Chunk]:
+        """What a decoder gave, measured."""
         chunks: list[Chunk] = []
-        for chunk in fed:
+        for chunk in given:
             match chunk:
                 case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
                     size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
@@ -211,18 +255,16 @@ def _told_missing(decoder: StreamDecoder) -> object:
     return "nothing" if getattr(decoder, "done", False) else getattr(decoder, "missing", "answer")
 
 
-def _last_moment(missing: _StillMissing) -> float:
+def _last_moment(missing: StillMissing, limit: float) -> float:
     """Until when that is waited for, beside what the timeouts say; minus infinity: not at all.
 
-    A whole answer is not lost to the call's own deadline: half of what is left of it is enough to spend.
+    A whole answer is not lost to the call's own deadline, `limit`: half of what is left of it is enough to spend.
     """
-    if missing == "answer":
-        return math.inf
     now = trio.current_time()
-    left = trio.current_effective_deadline() - now
+    left = limit - now
     if left < WORTH_A_CONNECTION:
         return -math.inf
-    return now + (left / 2 if missing == "usage" else min(AFTER_THE_END, left / 2))
+    return now + min(FOR_USAGE if missing == "usage" else AFTER_THE_END, left / 2)
 
 
 async def _finish_reading(incoming: Incoming, until: float) -> None:

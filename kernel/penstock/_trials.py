@@ -6,6 +6,7 @@ Not here: which target is next, and what a failure means for the cascade (`_call
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -15,6 +16,7 @@ import trio
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race, unwrapped
 from penstock._books import Books, Running, action_key
+from penstock._budgeting import output_bytes
 from penstock._engine import Engine
 from penstock._events import AttemptEnded, StreamEndLost
 from penstock._exchange import Exchange
@@ -24,11 +26,14 @@ from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
 from penstock._idempotency import IdempotencyKeys
 from penstock._retry_leave import RetryLeave
+from penstock._streamed_answer import StillMissing
 from penstock._targets import LiveTarget
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import BudgetCutError, CallError, ContentFilteredError, RefusedError, StreamBrokenError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
 from penstock.policy.meter import Meter
+from penstock.policy.stream_watch import Phases
+from penstock.policy.time_slice import sliced
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
 
@@ -57,6 +62,10 @@ class Trials:
     leave: RetryLeave
     elsewhere: Callable[[int], int | None]
     """One that could be tried right now, and is healthy."""
+    scope: trio.CancelScope
+    """Of the whole call: its deadline."""
+    could_follow: Callable[..., bool]
+    """Whether a target of none of these stages may yet be asked within the call's time."""
     extraction: Extraction | None = None
     """Where the answer is to become a value."""
     showing: Showing = attrs.field(init=False)
@@ -123,21 +132,29 @@ class Trials:
             hedge=race.is_on,
             withdrawn=self.leave.begin(target.provider.name),
         )
+        streamed = self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream)
         attempt = AttemptRun(
             stage=stage,
             target=target,
             permit=permit,
             request=asked,
-            streamed=self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream),
+            streamed=streamed,
             begin=begin,
             running=running,
-            exchange=Exchange(target, target.phases_for(asked), engine.clock.wall, self.keys),
+            exchange=Exchange(target, self.phases(stage, race, asked, streamed=streamed), engine.clock.wall, self.keys),
             span=self.call.span.attempt(target.name, running.number),
             race=race,
             scope=trio.CancelScope() if race.is_on else None,
         )
         race.enter(attempt)
         return attempt
+
+    def phases(self, stage: int, race: Race, asked: ChatRequest, *, streamed: bool) -> Phases:
+        """The timeouts of an attempt: not all of the call's time, where another target may have to answer in it."""
+        phases, call = self.call.targets[stage].phases_for(asked), self.call
+        left = min(call.deadline, call.horizon) - self.engine.clock.monotonic()
+        short = sliced(phases, streamed=streamed, left=left)
+        return short if short.halved and self.could_follow(stage, *race.stages) else phases
 
     # While they run
 
@@ -165,6 +182,8 @@ class Trials:
                 failure.partial = self.showing.joined(Message.assistant(attempt.exchange.partial)).text
             attempt.error = failure
         finally:
+            if attempt.race.winner is attempt and (attempt.completion is None or attempt.error is not None):
+                self.scope.deadline = self.call.deadline  # no answer is there any more that could be lost to it
             attempt.decide()
             self.report(attempt)
             attempt.span.end(self.books.attempts[-1])
@@ -199,7 +218,7 @@ class Trials:
             raise unwrapped(group) from None
         return ended
 
-    async def pass_on(self, attempt: AttemptRun, chunks: Sequence[Chunk]) -> None:
+    async def pass_on(self, attempt: AttemptRun, chunks: Sequence[Chunk], missing: StillMissing) -> None:
         """Chunks of an attempt: kept until its first token, then shown as the commit policy says."""
         if self.shown is not attempt:
             if self.watched:
@@ -219,11 +238,25 @@ class Trials:
             return
         if not before:
             self.call.span.event("commit")
-        await self._put(self.consumer, out, attempt)
+        if missing == "nothing":
+            self.consumer.hand_over(out)
+        else:
+            await self._put(self.consumer, out, attempt, whole=missing != "answer")
 
-    async def _put(self, consumer: Consumer, out: Sequence[Chunk], attempt: AttemptRun) -> None:
+    async def _put(self, consumer: Consumer, out: Sequence[Chunk], attempt: AttemptRun, *, whole: bool) -> None:
+        """Waits until the consumer has room. A `whole` answer is not lost to the call's deadline meanwhile: what there
+        is no room for by then waits for the consumer.
+        """
+        pause = attempt.exchange.pause_clocks
         try:
-            await consumer.put(out, before_waiting=attempt.exchange.pause_clocks)
+            if not whole:
+                await consumer.put(out, before_waiting=pause)
+                return
+            self.scope.deadline = math.inf
+            with trio.CancelScope(deadline=self.call.deadline) as waiting:
+                await consumer.put(out, before_waiting=pause)
+            if waiting.cancelled_caught:
+                consumer.hand_over(out)
         except BaseException:  # cancelled, as a rule: what is told as partial is what the consumer can read
             self.showing.unseen(out)
             self.restart_unseen = any(isinstance(chunk, Restarted) for chunk in out)
@@ -235,14 +268,14 @@ class Trials:
         self.shown = attempt
         self.showing.begin(attempt.begin)
 
-    async def finish(self, attempt: AttemptRun, completion: Completion) -> Message:
+    def finish(self, attempt: AttemptRun, completion: Completion) -> Message:
         """The answer is complete: what was held back goes out, then `Finished`. Returns the whole answer."""
         if self.shown is not attempt:
             self._show(attempt)
             self.showing.take(attempt.held)
         rest = self.showing.finish()
         if self.consumer is not None:
-            await self._put(self.consumer, [*rest, Finished(completion.finish_reason, self.books.usage)], attempt)
+            self.consumer.hand_over([*rest, Finished(completion.finish_reason, self.books.usage)])
         return self.showing.joined(completion.message)
 
     @property
@@ -293,7 +326,7 @@ class Trials:
             error=error,
             usage=usage,
             complete=completion is not None,
-            streamed_bytes=exchange.streamed_bytes,
+            streamed_bytes=exchange.streamed_bytes or _answer_bytes(completion),
             streamed_tokens=exchange.streamed_tokens,
             first_token=exchange.first_token_at,
             request_id=exchange.request_id,
@@ -306,7 +339,7 @@ class Trials:
             attempt.permit,
             self.call.id,
             answered=completion is not None,
-            error=error,
+            error=None if attempt.was_hurried else error,
             slow=late and self.elsewhere(attempt.stage) is not None,
             overtaken=attempt.overtaken,
             again=again,
@@ -316,7 +349,7 @@ class Trials:
         if completion is not None and told.first_token is not None and not late:
             engine.router.first_token(target.name, told.first_token)
         cut = isinstance(error, BudgetCutError)
-        if self.call.chain and (completion is not None or cut) and usage is not None:
+        if self.call.chain and (completion is not None or cut) and usage is not None and usage.input_tokens:
             self._teach(attempt, usage)
         if completion is not None and exchange.end_lost is not None:
             logger.debug("%s: the answer was whole, its end was not: %s", target.name, exchange.end_lost)
@@ -357,7 +390,14 @@ def _meter(attempt: AttemptRun) -> Meter | None:
     return Meter(running.bound, running.output_bound, running.price, running.started_wall, count)
 
 
+def _answer_bytes(completion: Completion | None) -> int:
+    """UTF-8 bytes of an answer that came in one piece, where they are all that is known of what it cost."""
+    if completion is None or (completion.usage is not None and not completion.usage.estimated):
+        return 0
+    return output_bytes(completion.message)
+
+
 def _came_late(attempt: AttemptRun) -> bool:
     """Its first token took more than half of the time that it may take."""
-    exchange, came = attempt.exchange, attempt.exchange.first_token_at
-    return came is not None and came - attempt.running.started > exchange.phases.first_token / 2
+    usual, came = attempt.target.phases_for(attempt.request).first_token, attempt.exchange.first_token_at
+    return came is not None and came - attempt.running.started > usual / 2

@@ -14,7 +14,7 @@ from penstock._request import ChatRequest
 from penstock._response import Chunk, Completion
 from penstock._validator import InvalidValueError, Validator
 from penstock._wire import Capabilities, Target, WireHead, WireRequest, WireResponse
-from penstock.errors import MalformedResponseError, ProviderError
+from penstock.errors import CallError, ProviderError
 
 __all__ = [
     "CacheStore",
@@ -48,8 +48,12 @@ class StreamDecoder(ABC):
         """
 
     @abstractmethod
-    def close(self) -> None:
-        """The bytes have ended. Raises StreamBrokenError if the stream did not end as its wire says it must."""
+    def close(self) -> list[Chunk] | None:
+        """The bytes have ended. Raises StreamBrokenError if the stream did not end as its wire says it must.
+
+        What a last event brings that lacks only the mark of its own end is given here, for the kernel to deliver.
+        Law: where it raises, `completion` holds no text that was never given.
+        """
 
     @property
     @abstractmethod
@@ -67,22 +71,26 @@ class StreamDecoder(ABC):
 
         "usage": the answer is whole, and only what it cost is not told yet. "end": that is told too, and for good: a
         count that came before the answer's end was one of a part of it. The kernel lets no deadline take back an answer
-        of which no more is missing than that: it waits for usage as its timeouts allow, and half of the call's time at
-        most; for the end a moment, and for usage too where the target's capabilities deny `stream_usage`.
+        of which no more is missing than that: it waits some seconds for usage, and half of the call's time at most; for
+        the end a moment, and for usage too where the target's capabilities deny `stream_usage`. More of the answer,
+        should it come all the same, is waited for anew.
 
         Laws: short of an error it never goes back, from "end" to "usage" to "answer". Where it is not "answer", `close`
         would not raise if the bytes ended there, and `completion` is the final one but for its usage; in that, too,
-        where it is "end".
+        where it is "end". Where it is "usage" after `close`, what `completion` tells of usage is a beginning, and is
+        charged as one: as an estimate, never below it.
         """
         return "answer"
 
     @property
-    def unread(self) -> MalformedResponseError | None:
-        """What came once nothing but the end was missing, and could not be read. None: nothing did.
+    def unread(self) -> CallError | None:
+        """What came in the place of the end, or of usage: an event that could not be read, or one that told an error.
+        None: nothing did.
 
-        Laws: where `missing` is "end", such an event is kept here in place of being raised, and takes nothing back:
-        the kernel delivers the answer, and tells of it. What can be seen to be more of the answer is none of it, and
-        raises; so does what is kept here, where more of the answer comes after it.
+        Laws: where `missing` is "usage" or "end", such an event is kept here in place of being raised, and takes
+        nothing back: the kernel delivers the answer, and tells of it. What can be seen to be more of the answer is none
+        of it, and raises; so does what could not be read, where more of the answer comes after it. After an error
+        nothing more is read (`done`).
         """
         return None
 
@@ -150,6 +158,16 @@ class Provider(ABC):
         tool. Words as in `on_unsupported`: seed, top_p, temperature, stop, thinking, parallel_tool_calls, tool_choice,
         tools, vision, schema. Law: a parameter that `encode` leaves out is named here or denied by `capabilities`.
         Of what the messages say nothing may depend: for requests that differ in their text alone it is asked once.
+        """
+        del request, target
+        return frozenset()
+
+    def adapted(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        """What `encode` says in other words than the request does, so that this wire takes it: the kernel tells of it.
+
+        Words as in the event `RequestAdapted`: tools_declared, tool_errors_in_words, thinking_reduced, or others.
+        Asked once `unsupported` has nothing to say. Law: there is nothing to tell of a request whose messages are text
+        alone and that names neither tools nor thinking, whatever the text.
         """
         del request, target
         return frozenset()

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import pytest
 import trio
+import trio.testing
 from supervised import run, with_actor
 
 from penstock._clock import Clock
-from penstock.actors.budget_keeper import KeeperSettings, StoreChange, open_budget_keeper
+from penstock.actors.budget_keeper import SETTLE_WITHIN, KeeperSettings, StoreChange, open_budget_keeper
 from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec, Limit
 from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, Per, Refused
@@ -124,6 +125,51 @@ def talk(job: Callable[[World], Awaitable[None]], *, settings: KeeperSettings | 
 
     run(main, limit=100_000.0)  # longer than a day
     return made[0]
+
+
+def test_calls_one_after_the_other_settle_with_the_next_ones_reserve() -> None:
+    async def job(world: World) -> None:
+        await world.ref.flush()
+        world.store.batches.clear()
+        for number in range(20):
+            assert isinstance(await world.reserve(str(number), 600), Granted)
+            world.settle(str(number), 1)  # the room that this makes is there for the next
+            await trio.sleep(SETTLE_WITHIN / 2)
+        assert len(world.store.batches) == 20, "with the settles apart there would be twice as many"
+
+    talk(job)
+
+
+def test_a_settle_that_no_other_call_follows_is_carried_out_in_a_moment() -> None:
+    async def job(world: World) -> None:
+        await world.ref.flush()
+        world.store.batches.clear()
+        await world.reserve("one", 600)
+        world.settle("one", 1)
+        await trio.sleep(2 * SETTLE_WITHIN)
+        assert len(world.store.batches) == 2
+        await trio.sleep(1)
+        assert len(world.store.batches) == 2
+
+    talk(job)
+
+
+def test_a_settle_is_carried_out_at_once_where_somebody_waits_for_its_room_or_for_the_books() -> None:
+    async def job(world: World) -> None:
+        async def waits(hold: str) -> None:
+            assert isinstance(await world.reserve(hold, 600, wait=5.0), Granted)
+
+        await world.reserve("one", 600)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waits, "two")
+            await trio.testing.wait_all_tasks_blocked()
+            began = trio.current_time()
+            world.settle("one", 1)
+        world.settle("two", 2)
+        assert await world.books() == (0, 3)
+        assert trio.current_time() == began
+
+    talk(job)
 
 
 @pytest.mark.parametrize("trouble", [refuses, breaks], ids=["refuses", "breaks"])

@@ -190,6 +190,58 @@ def test_a_batch_for_which_there_is_room_is_no_checkpoint_and_waiting_is_announc
     run(main)
 
 
+def test_what_is_handed_over_waits_beside_the_channel_and_keeps_its_place() -> None:
+    room = trio.Event()
+
+    async def call(consumer: Consumer) -> ChatResponse:
+        with trio.testing.assert_no_checkpoints():
+            for number in range(4):
+                consumer.hand_over(batch(number))
+        await room.wait()
+        await consumer.put(batch(4))
+        consumer.hand_over(batch(5))
+        consumer.hand_over(batch(6))
+        return RESPONSE
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            _, ref = open_stream_pump(nursery, call)
+            await wait_all_tasks_blocked()
+            assert ref.statistics().queued == 4
+            assert await number_of(ref) == 0
+            room.set()
+            await wait_all_tasks_blocked()
+            assert [await number_of(ref) for _ in range(2)] == [1, 2]
+            await wait_all_tasks_blocked()
+            assert ref.response is RESPONSE, "nothing that was handed over is waited for"
+            assert ref.statistics().queued == 4
+            assert [await number_of(ref) for _ in range(5)] == [3, 4, 5, 6, None]
+            await ref.close()
+
+    run(main)
+
+
+def test_an_error_comes_after_what_was_handed_over_and_leaving_forgets_both() -> None:
+    async def call(consumer: Consumer) -> ChatResponse:
+        for number in range(4):
+            consumer.hand_over(batch(number))
+        raise ServerError("late")
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            _, ref = open_stream_pump(nursery, call)
+            assert [await number_of(ref) for _ in range(4)] == [0, 1, 2, 3]
+            with pytest.raises(ServerError):
+                await ref.next_batch()
+            await ref.close()
+            _, ref = open_stream_pump(nursery, call)
+            await ref.settled()
+            await ref.close()
+            assert ref.statistics().queued == 0
+
+    run(main)
+
+
 def test_the_pump_belongs_to_nobody_who_opened_it() -> None:
     import contextvars
 

@@ -193,10 +193,12 @@ def test_a_silent_upstream_costs_what_was_said_before_the_next_target_begins(str
 
 
 def test_a_stream_whose_connection_stays_open_after_its_end_is_within_its_longest_attempt() -> None:
+    usage = b'{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}'
+    last = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":' + usage + b"}\n\n"
     events = [
         b'data: {"id":"1","model":"gpt-4o","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}\n\n',
-        b'data: {"id":"1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
-        b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}\n\ndata: [DONE]\n\n',
+        b": still here\n\n",
+        last + b"data: [DONE]\n\n",
         b": nobody closes this\n\n",
     ]
     settings = penstock.Config.from_dict(

@@ -187,6 +187,13 @@ def test_an_end_that_is_as_it_should_be_is_no_event(target: str, how: Ask) -> No
     assert not any(isinstance(event, StreamEndLost) for event in seen.events)
 
 
+HALF_AN_EVENT = b'data: {"id": "c\n\n'
+ERRORS = {
+    SONNET: (b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n', "overloaded"),
+    GPT: (b'data: {"error":{"message":"gone","code":500}}\n\n', "server_error"),
+}
+"""In an answer, and the kind of it."""
+
 MORE = {
     SONNET: [
         b'data: {"type":"content_block_delta","index":"x","delta":{}}\n\n',
@@ -217,15 +224,80 @@ def test_what_can_be_seen_to_be_more_of_the_answer_is_not_dropped_in_silence(
 
 @pytest.mark.parametrize("how", ASKS)
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("kept", [-2, -3])
-def test_an_event_that_cannot_be_read_before_usage_has_come_fails_as_ever(target: str, how: Ask, kept: int) -> None:
-    if target == SONNET and kept == -2:
-        *before, reason = without_the_end(target)
-        before.append(reason.replace(b',"usage":{"output_tokens":3}', b""))
-    else:
-        before = chunks_for(target)[:kept]
-    seen, _ = ask(target, Reply(chunks=[*before, b'data: {"id": "c\n\n', *chunks_for(target)[-1:]]), how=how)
+def test_an_event_that_cannot_be_read_before_the_finish_reason_fails_as_ever(target: str, how: Ask) -> None:
+    spoiled = [*chunks_for(target)[:-3], HALF_AN_EVENT, *chunks_for(target)[-1:]]
+    seen, _ = ask(target, Reply(chunks=spoiled), how=how)
     assert isinstance(seen.error, errors.TransportError)
+
+
+def before_usage(target: str) -> list[bytes]:
+    """All up to the finish reason, and nothing of usage after it."""
+    if target == GPT:
+        return openai_chunks(WORDS)[:-2]
+    return [chunk.replace(b',"usage":{"output_tokens":3}', b"") for chunk in without_the_end(target)]
+
+
+@pytest.mark.parametrize("spoiled", ["half an event", "an error"])
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(("how", "commit"), [("complete", "continue"), *[("stream", name) for name in COMMIT_NAMES]])
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_comes_between_the_finish_reason_and_usage_takes_nothing_back(
+    target: str,
+    how: Ask,
+    commit: str,
+    together: bool,  # noqa: FBT001 - a parameter of the test
+    spoiled: str,
+) -> None:
+    event = HALF_AN_EVENT if spoiled == "half an event" else ERRORS[target][0]
+    chunks = [*before_usage(target), event, *chunks_for(target)[-1:]]
+    seen, _ = ask(
+        target, Reply(chunks=in_one_piece(chunks) if together else chunks), how=how, commit=commit, fallback=True
+    )
+    is_whole(seen, usage=False)
+    (told,) = [event for event in seen.events if isinstance(event, StreamEndLost)]
+    assert told.reason == ("malformed" if spoiled == "half an event" else ERRORS[target][1])
+
+
+@pytest.mark.parametrize(("how", "commit"), [("complete", "continue"), *[("stream", name) for name in COMMIT_NAMES]])
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_error_in_the_place_of_the_end_takes_nothing_back_and_is_told(target: str, how: Ask, commit: str) -> None:
+    event, reason = ERRORS[target]
+    for told in (event, event.rstrip()):
+        seen, _ = ask(target, Reply(chunks=[*without_the_end(target), told]), how=how, commit=commit, fallback=True)
+        is_whole(seen)
+        assert [end.reason for end in seen.events if isinstance(end, StreamEndLost)] == [reason]
+
+
+@pytest.mark.parametrize("how", ASKS)
+def test_usage_that_comes_after_what_cannot_be_read_is_taken(how: Ask) -> None:
+    *before, usage, end = openai_chunks(WORDS)
+    is_whole(ask(GPT, Reply(chunks=[*before, HALF_AN_EVENT, usage, end]), how=how)[0])
+
+
+@pytest.mark.parametrize("how", ASKS)
+def test_a_last_piece_without_its_blank_line_is_shown_and_is_part_of_the_answer(how: Ask) -> None:
+    *before, last, reason, _, _ = openai_chunks(WORDS)
+    with_it = last.replace(b'"finish_reason":null', b'"finish_reason":"stop"')
+    for end in ([reason, last.rstrip()], [with_it.rstrip()]):
+        is_whole(ask(GPT, Reply(chunks=[*before, *end]), how=how)[0], usage=False)
+
+
+@pytest.mark.parametrize("how", ASKS)
+def test_an_anthropic_stream_that_never_stops_its_block_is_whole_with_its_stop_reason(how: Ask) -> None:
+    without = [chunk for chunk in without_the_end(SONNET) if b'"content_block_stop"' not in chunk]
+    assert len(without) == len(without_the_end(SONNET)) - 1
+    is_whole(ask(SONNET, Reply(chunks=without), how=how)[0])
+
+
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize(("word", "kind"), [("error", "server_error"), ("insufficient_system_resource", "overloaded")])
+def test_a_finish_reason_that_tells_of_a_failure_is_one(word: str, kind: str, how: Ask) -> None:
+    reason = openai_chunks(WORDS)[-3].replace(b'"stop"', f'"{word}"'.encode())
+    seen, _ = ask(GPT, Reply(chunks=[openai_chunks(WORDS)[0], reason]), how=how, fallback=True)
+    assert [outcome for _, outcome in seen.attempts] == [kind, "ok"]
+    seen, _ = ask(GPT, Reply(chunks=[*openai_chunks(WORDS)[:-3], reason]), how="stream", fallback=True)
+    assert isinstance(seen.error, errors.StreamBrokenError)
+    assert seen.error.partial == seen.text == WORDS
 
 
 @pytest.mark.parametrize("how", ASKS)
@@ -255,25 +327,45 @@ def test_where_only_the_mark_of_the_end_is_missing_it_is_waited_for_a_moment_and
 
 def test_the_usage_that_still_comes_is_not_lost_by_waiting_for_the_end_alone() -> None:
     *answer, usage, _ = openai_chunks(WORDS)
-    late = Reply(chunks=[in_one_piece(answer)[0], usage, *PINGS], pause=8.0)
+    late = Reply(chunks=[in_one_piece(answer)[0], usage, *PINGS], pause=4.0)
     seen, _ = ask(GPT, late, how="stream", timeout=30.0, defaults=PATIENT)
     is_whole(seen)
-    assert seen.seconds == pytest.approx(16.0 + 1.0)
+    assert seen.seconds == pytest.approx(8.0 + 1.0)
 
 
 def test_a_count_that_came_along_with_a_part_of_the_answer_is_not_taken_for_its_usage() -> None:
     *answer, usage, _ = openai_chunks(WORDS)
     partly = usage.replace(b'"completion_tokens":3', b'"completion_tokens":1')
-    late = Reply(chunks=[partly + in_one_piece(answer)[0], usage, *PINGS], pause=8.0)
+    late = Reply(chunks=[partly + in_one_piece(answer)[0], usage, *PINGS], pause=4.0)
     is_whole(ask(GPT, late, how="complete", timeout=30.0, defaults=PATIENT)[0])
 
 
 @pytest.mark.parametrize("how", ASKS)
 def test_an_answer_whose_usage_never_comes_is_not_taken_back_by_the_calls_deadline(how: Ask) -> None:
     never_ends = Reply(chunks=[in_one_piece(openai_chunks(WORDS)[:-2])[0], *PINGS], pause=0.4)
-    seen, _ = ask(GPT, never_ends, how=how, timeout=20.0, defaults=PATIENT)
+    seen, _ = ask(GPT, never_ends, how=how, timeout=5.0, defaults=PATIENT)
     is_whole(seen, usage=False)
-    assert seen.seconds == pytest.approx(0.4 + 19.6 / 2)
+    assert seen.seconds == pytest.approx(0.4 + 4.6 / 2)
+
+
+@pytest.mark.parametrize("missing", ["usage", "the end"])
+@pytest.mark.parametrize("how", ASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_answer_whose_usage_or_end_never_comes_is_given_after_seconds_however_lively_its_connection_is(
+    target: str, how: Ask, missing: str
+) -> None:
+    came = before_usage(target) if missing == "usage" else without_the_end(target)
+    never_ends = Reply(chunks=[in_one_piece(came)[0], *PINGS], pause=0.4)
+    seen, _ = ask(target, never_ends, how=how, defaults=PATIENT)
+    is_whole(seen, usage=missing != "usage")
+    assert seen.seconds == pytest.approx(0.4 + (5.0 if missing == "usage" else 1.0))
+    assert [event.reason for event in seen.events if isinstance(event, StreamEndLost)] == ["idle_timeout"]
+
+
+@pytest.mark.parametrize("how", ASKS)
+def test_a_server_that_tells_the_finish_reason_with_every_chunk_is_waited_for_to_its_last(how: Ask) -> None:
+    chunks = [chunk.replace(b'"finish_reason":null', b'"finish_reason":"stop"') for chunk in openai_chunks(WORDS)]
+    is_whole(ask(GPT, Reply(chunks=chunks, pause=2.0), how=how, defaults=PATIENT)[0])
 
 
 def test_usage_that_was_not_asked_for_is_waited_for_no_longer_than_the_end() -> None:

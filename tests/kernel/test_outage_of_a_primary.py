@@ -1,4 +1,5 @@
-"""A primary that fails at once, and a fallback: what reaches the primary, and how soon it carries the traffic again."""
+"""A primary that fails at once, alone or with others beside it, well or ill: what reaches it, and how soon it carries
+the traffic again."""
 
 from __future__ import annotations
 
@@ -33,8 +34,21 @@ OUTAGES: Mapping[str, Callable[[], Iterator[Answer]]] = {
     "503": lambda: cycle([BUSY]),
     "a bit of each": lambda: cycle([REFUSED, BOOM, RESET, BUSY]),
 }
+LIMITED = Reply(429, json={"error": {"message": "slow down"}}, headers=[("retry-after", "7")])
+WRONG = Reply(400, json={"error": {"type": "invalid_request_error", "message": "no such field"}})
+BESIDE: Mapping[str, Answer | None] = {
+    "well": None,
+    "down as well": BUSY,
+    "out of reach": REFUSED,
+    "rate limited": LIMITED,
+    "of no use": WRONG,
+    "nobody": None,
+}
+"""The fallback of the primary: how it is, or that there is none."""
 ATTEMPTS = range(1, 11) if SOAK else (1, 3, 5, 10)
 """Whatever a user allows a stage: none of what is promised depends on it."""
+WORLDS = [(kind, attempts) for kind in OUTAGES for attempts in ATTEMPTS]
+SOME = WORLDS if SOAK else WORLDS[::3]
 
 
 @attrs.define
@@ -43,21 +57,73 @@ class Primary:
 
     faults: Iterator[Answer]
     recovers_at: float
+    fallback: Answer | None = None
+    """What the other target says meanwhile; None: it is well."""
+    kernel: penstock.Kernel | None = None
     reached: int = 0
+    before: int = 0
+    """Of those, before its breaker opened for the first time."""
 
     def answer(self, request: httpx.Request) -> Answer:
-        if f"anthropic/{model_of(request)}" != SONNET or trio.current_time() >= self.recovers_at:
+        if trio.current_time() >= self.recovers_at:
             return good(request)
+        if f"anthropic/{model_of(request)}" != SONNET:
+            return self.fallback or good(request)
+        if self.before == self.reached and self.is_closed:
+            self.before += 1
         self.reached += 1
         return next(self.faults)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.kernel is None or self.kernel.health().targets[SONNET] == "closed"
 
 
 def two_stages(attempts: int, **tables: object) -> Config:
     return config(routes={"default": {"cascade": [{"target": SONNET, "attempts": attempts}, GPT]}}, **tables)
 
 
+def one_stage(attempts: int) -> Config:
+    return config(routes={"default": {"cascade": [{"target": SONNET, "attempts": attempts}]}})
+
+
+@attrs.frozen
+class Told:
+    """A call: when it began, how long it took, and which target answered it, or the kind of its error."""
+
+    began: float
+    seconds: float
+    by: str
+
+
+@attrs.define
+class Traffic:
+    """Calls that begin at equal distances, whatever becomes of those before."""
+
+    kernel: penstock.Kernel
+    every: float
+    streamed: bool
+    told: list[Told] = attrs.Factory(list[Told])
+
+    async def one(self) -> None:
+        began = trio.current_time()
+        try:
+            by = await one_call(self.kernel, streamed=self.streamed)
+        except errors.CallError as error:
+            by = error.kind
+        self.told.append(Told(began, trio.current_time() - began, by))
+
+    async def until(self, end: float) -> None:
+        """Calls come until then; those still under way are cut off."""
+        async with trio.open_nursery() as nursery:
+            while (came := trio.current_time()) < end:
+                nursery.start_soon(self.one)
+                await trio.sleep_until(min(came + self.every, end))
+            nursery.cancel_scope.cancel()
+
+
 async def one_call(kernel: penstock.Kernel, *, streamed: bool) -> str:
-    """Which target answered it. Whatever is down, a call is answered."""
+    """Which target answered it."""
     if not streamed:
         return (await kernel.complete("hello")).target
     async with kernel.stream("hello") as stream:
@@ -68,43 +134,48 @@ async def one_call(kernel: penstock.Kernel, *, streamed: bool) -> str:
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["complete", "stream"])
 @pytest.mark.parametrize("every", [5, 60])
-@pytest.mark.parametrize("attempts", ATTEMPTS)
-@pytest.mark.parametrize("kind", OUTAGES)
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize(("kind", "attempts"), SOME)
 def test_at_most_six_attempts_reach_a_primary_that_is_down_before_its_breaker_opens(
-    kind: str, attempts: int, every: float, *, streamed: bool
+    kind: str, attempts: int, beside: str, every: float, *, streamed: bool
 ) -> None:
     async def main() -> None:
-        primary = Primary(OUTAGES[kind](), 1e9)
+        primary = Primary(OUTAGES[kind](), 1e9, BESIDE[beside])
         upstream = ScriptedTransport(primary.answer)
-        async with penstock.open_kernel(two_stages(attempts), transport=upstream) as kernel:
-            while not (await kernel.snapshot()).breakers:
-                began = trio.current_time()
-                assert await one_call(kernel, streamed=streamed) == GPT
-                assert primary.reached <= 6
-                await trio.sleep_until(began + every)
-        assert 5 <= primary.reached <= 6
+        settings = one_stage(attempts) if beside == "nobody" else two_stages(attempts)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            primary.kernel = kernel
+            await Traffic(kernel, every, streamed).until(4.0 * every + 1.0)
+            assert 5 <= primary.before <= 6
+            assert not primary.is_closed
 
+    random.seed(attempts)
     run(main)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True], ids=["complete", "stream"])
-@pytest.mark.parametrize("attempts", ATTEMPTS)
-@pytest.mark.parametrize("kind", OUTAGES)
-def test_in_an_outage_of_a_minute_less_than_ten_attempts_reach_the_primary(
-    kind: str, attempts: int, *, streamed: bool
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize(("kind", "attempts"), SOME)
+def test_in_an_outage_of_a_minute_less_than_ten_reach_it_and_20_seconds_later_it_carries_the_traffic_again(
+    kind: str, attempts: int, beside: str, *, streamed: bool
 ) -> None:
     async def main() -> None:
-        primary = Primary(OUTAGES[kind](), trio.current_time() + 60.0)
+        primary = Primary(OUTAGES[kind](), trio.current_time() + 60.0, BESIDE[beside])
         upstream = ScriptedTransport(primary.answer)
-        async with penstock.open_kernel(two_stages(attempts), transport=upstream) as kernel:
-            while (began := trio.current_time()) < primary.recovers_at:
-                assert await one_call(kernel, streamed=streamed) == GPT
-                await trio.sleep_until(began + 5.0)
+        settings = one_stage(attempts) if beside == "nobody" else two_stages(attempts)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            traffic = Traffic(kernel, 5.0, streamed)
+            await traffic.until(120.0)
+            assert kernel.health().targets[SONNET] == "closed"
         assert primary.reached < 10
+        late = [call for call in traffic.told if call.began >= 80.0]
+        assert {call.by for call in late} == {SONNET}
+        assert max(call.seconds for call in late) < 0.1
 
-    random.seed(attempts)
-    run(main)
+    for seed in range(5 if SOAK else 2):
+        random.seed(seed)
+        run(main)
 
 
 @pytest.mark.slow
@@ -165,14 +236,37 @@ def test_a_provider_that_is_down_is_spared_as_well_where_two_stages_of_a_route_a
     run(main)
 
 
-def test_a_target_that_has_no_other_beside_it_gets_every_attempt_that_it_is_allowed() -> None:
+def test_a_target_that_has_no_other_beside_it_gets_every_attempt_that_it_is_allowed_while_there_is_time() -> None:
     async def main() -> None:
         upstream = ScriptedTransport([BOOM])
-        settings = config(routes={"default": {"cascade": [{"target": GPT, "attempts": 10}]}})
+        settings = one_stage(10)
         async with penstock.open_kernel(settings, transport=upstream) as kernel:
-            with pytest.raises(errors.ServerError):
+            plan = kernel.explain("hello")
+            with pytest.raises(errors.ServerError) as caught:
                 await kernel.complete("hello")
-        assert len(upstream.requests) == 10
+            assert len(upstream.requests) == 10
+            rests = [attempt.waited for attempt in caught.value.attempts][4:]
+            assert rests == pytest.approx([15.0, 60.0, 60.0, 60.0, 60.0, 60.0])
+            assert trio.current_time() <= plan.trying
+            await trio.sleep(400)
+            began = trio.current_time()
+            with pytest.raises(errors.ServerError):
+                await kernel.complete("hello", timeout=10)
+            assert len(upstream.requests) == 14
+            assert trio.current_time() <= began + 3.5, "what cannot be waited for is told at once"
+
+    run(main)
+
+
+def test_a_call_that_rests_goes_on_as_soon_as_others_have_found_the_target_well() -> None:
+    async def main() -> None:
+        primary = Primary(cycle([BOOM]), 8.0)
+        async with penstock.open_kernel(one_stage(10), transport=ScriptedTransport(primary.answer)) as kernel:
+            traffic = Traffic(kernel, 5.0, streamed=False)
+            await traffic.until(12.0)
+            assert len(traffic.told) == 3
+            assert {call.by for call in traffic.told} == {SONNET}
+            assert primary.reached == 5
 
     run(main)
 
@@ -186,6 +280,46 @@ def test_one_call_alone_opens_no_breaker_and_comes_back_to_the_first_where_nobod
             tried = [attempt.target for attempt in caught.value.attempts]
             assert tried == [*[SONNET] * 4, *[GPT] * 3, *[SONNET] * 6]
             assert not (await kernel.snapshot()).breakers
+
+    run(main)
+
+
+TOO_LONG = Reply(
+    400, json={"error": {"type": "invalid_request_error", "message": "too long", "code": "context_length_exceeded"}}
+)
+FILTERED = Reply(400, json={"error": {"type": "invalid_request_error", "message": "no", "code": "content_filter"}})
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (WRONG, errors.InvalidRequestError),
+        (TOO_LONG, errors.ContextLengthError),
+        (FILTERED, errors.ContentFilteredError),
+    ],
+)
+@pytest.mark.parametrize("good_after", [4, 6, 100])
+def test_what_the_fallback_says_out_of_its_turn_takes_no_attempt_from_the_primary(
+    answer: Answer, kind: type[errors.CallError], good_after: int
+) -> None:
+    asked: list[str] = []
+
+    def upstream(request: httpx.Request) -> Answer:
+        asked.append(f"{'anthropic' if request.url.path.endswith('/messages') else 'openai'}/{model_of(request)}")
+        if asked[-1] == GPT:
+            return answer
+        return BUSY if asked.count(SONNET) <= good_after else good(request)
+
+    async def main() -> None:
+        async with penstock.open_kernel(two_stages(10), transport=ScriptedTransport(upstream)) as kernel:
+            if good_after < 10:
+                assert (await kernel.complete("hello")).target == SONNET
+                assert asked == [*[SONNET] * 4, GPT, *[SONNET] * (good_after - 3)]
+                return
+            with pytest.raises(errors.CascadeExhaustedError, match="what can be done about it") as caught:
+                await kernel.complete("hello")
+            assert asked == [*[SONNET] * 4, GPT, *[SONNET] * 6]
+            assert isinstance(caught.value.__cause__, kind), "it says more than that a server is busy"
 
     run(main)
 

@@ -153,23 +153,152 @@ def spread(target: str, attempts: int, share: float = 4, provider: str = "p") ->
 @pytest.mark.parametrize("kind", ["server_error", "overloaded", "connect", "connection_lost"])
 def test_a_call_that_failed_as_often_as_one_call_should_goes_to_others_first_and_then_comes_back(kind: str) -> None:
     walk = cascade(spread("a", 7), Stage("b", 2, None, "q"))
-    seen: list[int] = []
-    while isinstance(step := walk.next(0.0), Try):
-        seen.append(step.stage)
-        fail(walk, step.stage, kind)
-    assert seen == [0, 0, 0, 0, 1, 1, 0, 0, 0]
+    assert followed(walk, kind) == [(0.0, 0)] * 4 + [(0.0, 1)] * 2 + [(15.0, 0), (75.0, 0), (135.0, 0)]
+
+
+def followed(walk: Cascade, kind: str) -> list[tuple[float, int]]:
+    """When which stage is tried, where all fail in that way at once and nobody asks for a back-off."""
+    seen: list[tuple[float, int]] = []
+    now = 0.0
+    while not isinstance(step := walk.next(now), Stop):
+        if isinstance(step, Wait):
+            now = step.until
+            continue
+        seen.append((now, step.stage))
+        fail(walk, step.stage, kind, now=now)
     assert step == Stop("spent")
+    return seen
 
 
-def test_nobody_waits_for_another_target_because_of_that() -> None:
+def test_where_nobody_else_is_left_it_rests_and_then_comes_back_once_in_a_minute() -> None:
+    seen = followed(cascade(spread("a", 10)), "server_error")
+    assert [at for at, _ in seen] == [0, 0, 0, 0, 15, 75, 135, 195, 255, 315]
+    assert followed(cascade(spread("a", 4)), "server_error") == [(0.0, 0)] * 4
+    assert followed(cascade(spread("a", 6, math.inf)), "server_error") == [(0.0, 0)] * 6
+
+
+def test_it_rests_as_long_for_another_model_of_a_provider_that_failed_it() -> None:
+    walk = cascade(spread("a", 4), spread("b", 2))
+    for _ in range(4):
+        fail(walk, 0, "connect")
+    assert walk.next(0.0) == Wait(15.0, 1)
+    walk = cascade(spread("a", 4), spread("b", 2))
+    for _ in range(4):
+        fail(walk, 0, "server_error")
+    assert walk.next(0.0) == Try(1), "that was the model's own fault"
+
+
+def test_a_rest_that_the_deadline_cuts_short_is_not_begun() -> None:
+    walk = cascade(spread("a", 7), deadline=10.0)
+    for _ in range(4):
+        fail(walk, 0, "server_error")
+    assert walk.next(0.0) == Stop("no_time", 15.0)
+
+
+def test_once_others_know_better_nobody_rests() -> None:
+    walk = cascade(spread("a", 7), spread("b", 7, provider="q"))
+    for _ in range(4):
+        fail(walk, 0, "connect")
+    walk.give_up(1)
+    assert walk.next(0.0) == Wait(15.0, 0)
+    walk.known_better(0)
+    assert walk.next(0.0) == Try(0)
+    fail(walk, 0, "connect", jitter=0.5)
+    assert walk.next(0.0) == Wait(4.0, 0), "and what it had seen before counts no more"
+
+
+def test_another_target_that_can_go_before_the_rest_is_over_is_waited_for() -> None:
     walk = cascade(spread("a", 7), Stage("b", 2, None, "q"))
     for _ in range(4):
         fail(walk, 0, "server_error")
-    assert walk.next(0.0, {1: 3.0}) == Try(0)
-    fail(walk, 0, "server_error", jitter=0.5)
     assert walk.next(0.0, {1: 3.0}) == Wait(3.0, 1)
-    assert walk.next(0.0, {1: 9.0}) == Wait(4.0, 0)
-    assert walk.next(0.0, opened={1: math.inf}) == Wait(4.0, 0)
+    assert walk.next(0.0, {1: 20.0}) == Wait(15.0, 0)
+    assert walk.next(15.0, {1: 20.0}) == Try(0)
+    assert walk.next(15.0, opened={1: math.inf}) == Try(0)
+
+
+@pytest.mark.parametrize("kind", ["invalid_request", "content_filtered", "refused", "context_length"])
+def test_what_is_final_for_a_target_that_was_asked_out_of_its_turn_ends_nothing_but_its_own(kind: str) -> None:
+    walk = cascade(spread("a", 7), Stage("b", 2, None, "q"), Stage("c", 1, None, "r"))
+    for _ in range(4):
+        fail(walk, 0, "server_error")
+    assert walk.next(0.0) == Try(1)
+    fail(walk, 1, kind)
+    assert walk.left() == ([0] if kind == "context_length" else [0, 2])
+    fail(walk, 2, "model_not_found")
+    assert walk.next(0.0) == Wait(15.0, 0)
+    fail(walk, 0, kind, now=15.0)
+    assert walk.next(15.0) == Stop("spent" if kind == "context_length" else "final")
+
+
+@pytest.mark.parametrize("kind", ["invalid_request", "content_filtered", "refused"])
+def test_it_ends_the_call_where_the_one_before_has_had_all_its_attempts_or_kept_it_waiting(kind: str) -> None:
+    walk = cascade(spread("a", 4), Stage("b", 2, None, "q"))
+    for _ in range(4):
+        fail(walk, 0, "server_error")
+    fail(walk, 1, kind)
+    assert walk.next(0.0) == Stop("final")
+    walk = cascade(spread("a", 7, 1), Stage("b", 2, None, "q"))
+    fail(walk, 0, "total_timeout")
+    fail(walk, 1, kind)
+    assert walk.next(0.0) == Stop("final")
+
+
+SAME_PROVIDER = (Stage("a", 2, None, "p"), Stage("b", 2, None, "p"), Stage("c", 2, None, "q"))
+
+
+@pytest.mark.parametrize("kind", sorted(TIMED_OUT))
+def test_another_model_of_a_provider_that_was_silent_is_asked_after_other_providers(kind: str) -> None:
+    walk = cascade(*SAME_PROVIDER)
+    fail(walk, 0, kind)
+    assert walk.next(0.0) == Try(2)
+    fail(walk, 2, "model_not_found")
+    assert walk.next(0.0) == Try(1), "before the one that was silent itself"
+    fail(walk, 1, kind)
+    fail(walk, 1, kind)
+    assert walk.next(1.0) == Try(0)
+
+
+def test_a_provider_that_cannot_be_reached_in_time_is_waited_for_by_nobody_who_can_go_elsewhere() -> None:
+    walk = cascade(*SAME_PROVIDER)
+    fail(walk, 0, "connect_timeout")
+    assert walk.next(0.0, {2: 60.0}) == Wait(60.0, 2), "for any of its models"
+    assert walk.next(0.0, {2: 700.0}) == Try(1), "later than the call's time nobody is waited for"
+    walk = cascade(*SAME_PROVIDER)
+    fail(walk, 0, "first_token_timeout")
+    assert walk.next(0.0, {2: 60.0}) == Try(1), "of another model its silence says less"
+
+
+def test_two_stages_of_one_target_are_silent_together() -> None:
+    walk = cascade(Stage("a", 1, None, "p"), Stage("a", 1, None, "p"), Stage("b", 1, None, "p"))
+    fail(walk, 0, "first_token_timeout")
+    assert walk.next(0.0) == Try(2)
+
+
+def test_another_provider_at_the_same_address_is_asked_before_the_silent_one_and_after_those_elsewhere() -> None:
+    here, there = "gateway:8080", "elsewhere"
+    walk = cascade(
+        Stage("a", 1, None, "p", address=here),
+        Stage("b", 1, None, "p", address=here),
+        Stage("c", 1, None, "q", address=here),
+        Stage("d", 1, None, "r", address=there),
+    )
+    seen = [0]
+    fail(walk, 0, "connect_timeout")
+    while isinstance(step := walk.next(0.0), Try):
+        seen.append(step.stage)
+        fail(walk, step.stage, "model_not_found")
+    assert seen == [0, 3, 2, 1]
+
+
+def test_who_could_follow_is_another_target_that_can_go_in_time_and_was_not_silent() -> None:
+    walk = cascade(Stage("a", 2), Stage("a", 2), Stage("b", 2), Stage("c", 2))
+    assert walk.could_follow(0, blocked={})
+    assert walk.could_follow(0, blocked={2: 599.0, 3: math.inf})
+    assert not walk.could_follow(0, blocked={2: 600.0, 3: math.inf}), "the other stage of its own is none"
+    assert not walk.could_follow(0, 2, blocked={3: math.inf}), "nor is one that is under way beside it"
+    fail(walk, 2, "first_token_timeout")
+    assert not walk.could_follow(0, blocked={3: math.inf}), "for one that was silent nobody has to hurry"
 
 
 def test_stages_of_one_target_have_one_share_between_them_and_those_of_one_provider_where_it_is_the_provider() -> None:
@@ -263,19 +392,30 @@ class Walk(RuleBasedStateMachine):
         self.rested: dict[int, float] = {}
         self.hung_up: list[int] = []
         self.failed_then: dict[int, int] = {}
-        self.doubled: list[tuple[int, str]] = []
+        self.blamed: list[tuple[float, int, str]] = []
+        """Failures that breakers count, with their times: twice those that follow a dead kept connection."""
+        self.forgotten: dict[str, int] = {}
+        """How many of them count no more, by target and by provider."""
+        self.over = False
+        self.too_long: list[tuple[int | None, set[int]]] = []
+        """Windows that were too small, and the stages that this says nothing of."""
         self.unavailable: dict[int, float] = {}
         self.step: Step = self.walk.next(self.now)
 
     def may_try(self, stage: int) -> bool:
         mine = [kind for at, kind in self.failures if at == stage]
-        if any(kind in GOES_NOWHERE for _, kind in self.failures) or any(kind in NOT_HERE_AGAIN for kind in mine):
+        if self.over or any(kind in GOES_NOWHERE | NOT_HERE_AGAIN | {"context_length"} for kind in mine):
             return False
         if len(mine) >= self.stages[stage].attempts or mine.count("malformed") > 1:
             return False
         window = self.stages[stage].context_window
-        too_long = [self.stages[at].context_window for at, kind in self.failures if kind == "context_length"]
-        return all(small is not None and window is not None and window > small for small in too_long)
+        too_small = [small for small, spared in self.too_long if stage not in spared]
+        return all(small is not None and window is not None and window > small for small in too_small)
+
+    def passed_over(self, stage: int) -> set[int]:
+        """Those before it that would have been asked in its place, had they not failed this call so often."""
+        before = {at for at in range(stage) if self.may_try(at) and self.had_its_share(at)}
+        return before - self.kept_it_waiting()
 
     @precondition(lambda self: isinstance(self.step, Try))
     @rule(
@@ -287,9 +427,14 @@ class Walk(RuleBasedStateMachine):
         assert isinstance(self.step, Try)
         stage = self.step.stage
         self.walk.failed(stage, kind, now=self.now, jitter=jitter, retry_after=hint)
+        if kind in GOES_NOWHERE:
+            self.over = not self.passed_over(stage)
+        if kind == "context_length":
+            self.too_long.append((self.stages[stage].context_window, self.passed_over(stage)))
+        again = stage in self.hung_up and not any(at == stage for at, _ in self.failures[self.failed_then[stage] :])
         self.failures.append((stage, kind))
-        if stage in self.hung_up and not any(at == stage for at, _ in self.failures[self.failed_then[stage] : -1]):
-            self.doubled.append((stage, kind))
+        if kind in COUNTED:
+            self.blamed += [(self.now, stage, kind)] * (2 if again else 1)
         self.not_before[stage] = max(self.not_before.get(stage, 0.0), self.now + (hint or 0.0))
         tries = sum(at == stage for at, _ in self.failures)
         pause = max(hint or 0.0, jitter * min(8.0, 2.0 ** (tries - 2)))
@@ -314,6 +459,14 @@ class Walk(RuleBasedStateMachine):
             self.failures.append((stage, "overtaken" if silent else "lost"))
             self.step = self.walk.next(self.now, self.unavailable)
 
+    @rule(stage=st.integers(0, 3))
+    def others_find_out_how_it_is(self, stage: int) -> None:
+        if stage < len(self.stages):
+            self.walk.known_better(stage)
+            for of_provider in (False, True):
+                self.forgotten[self.scope_of(stage, of_provider=of_provider)] = len(self.blamed)
+            self.step = self.walk.next(self.now, self.unavailable)
+
     @precondition(lambda self: isinstance(self.step, Wait))
     @rule()
     def the_wait_is_over(self) -> None:
@@ -334,6 +487,7 @@ class Walk(RuleBasedStateMachine):
                 assert self.may_try(stage)
                 assert self.now >= self.not_before.get(stage, 0.0)
                 assert self.now >= self.unavailable.get(stage, 0.0)
+                assert self.now >= self.rests_until(stage)
             case Wait(until=until, stage=stage):
                 assert self.may_try(stage)
                 assert self.now < until < self.deadline
@@ -341,6 +495,9 @@ class Walk(RuleBasedStateMachine):
                 assert any(self.may_try(stage) for stage in range(len(self.stages)))
             case Stop():
                 assert not any(self.may_try(stage) for stage in range(len(self.stages)))
+
+    def ready_at(self, stage: int) -> float:
+        return max(self.rested.get(stage, 0.0), self.unavailable.get(stage, 0.0), self.rests_until(stage))
 
     @invariant()
     def a_target_that_timed_out_comes_last(self) -> None:
@@ -350,29 +507,67 @@ class Walk(RuleBasedStateMachine):
         if self.step.stage not in timed_out:
             return
         others = [at for at in range(len(self.stages)) if at not in timed_out and self.may_try(at)]
-        ready = {at: max(self.rested.get(at, 0.0), self.unavailable.get(at, 0.0)) for at in others}
-        assert all(at > self.now for at in ready.values()), "another target could have gone now"
-        assert math.inf not in ready.values()
+        assert all(self.ready_at(at) > self.now for at in others), "another target could have gone now"
 
     def kept_it_waiting(self) -> set[int]:
-        return {at for at, kind in self.failures if kind in TIMED_OUT | {"overtaken"}}
+        """Those that did, whatever stage has them, and whoever cannot be reached for the same reason."""
+        late = {self.stages[at].target for at, kind in self.failures if kind in TIMED_OUT}
+        out_of_reach = {self.stages[at].provider for at, kind in self.failures if kind == "connect_timeout"}
+        overtaken = {at for at, kind in self.failures if kind == "overtaken"}
+        return overtaken | {
+            at for at, stage in enumerate(self.stages) if stage.target in late or stage.provider in out_of_reach
+        }
+
+    def beside_a_silent_one(self, stage: int) -> bool:
+        """Of the same provider as one that timed out."""
+        return self.stages[stage].provider in {
+            self.stages[at].provider for at, kind in self.failures if kind in TIMED_OUT
+        }
+
+    @invariant()
+    def after_a_silence_other_providers_are_asked_first(self) -> None:
+        if not isinstance(self.step, Try) or not self.beside_a_silent_one(self.step.stage):
+            return
+        for at in range(len(self.stages)):
+            if self.may_try(at) and not self.beside_a_silent_one(at) and at not in self.kept_it_waiting():
+                assert self.ready_at(at) > self.now, "another provider could have been asked now"
+
+    def scope_of(self, stage: int, *, of_provider: bool) -> str:
+        return self.stages[stage].provider if of_provider else self.stages[stage].target
+
+    def times_of_failures(self, stage: int, *, of_provider: bool) -> list[float]:
+        """When its provider, or its target, failed this call in a way that breakers count; but what is forgotten."""
+        scope = self.scope_of(stage, of_provider=of_provider)
+        counts = OF_THE_PROVIDER if of_provider else COUNTED
+        known = self.blamed[self.forgotten.get(scope, 0) :]
+        return [
+            then for then, at, kind in known if kind in counts and self.scope_of(at, of_provider=of_provider) == scope
+        ]
 
     def had_its_share(self, stage: int) -> bool:
-        of_target, of_provider = self.shares
-        counted = [(self.stages[at], kind) for at, kind in [*self.failures, *self.doubled] if kind in COUNTED]
-        mine = self.stages[stage]
-        against_target = sum(other.target == mine.target for other, _ in counted)
-        against_provider = sum(other.provider == mine.provider and kind in OF_THE_PROVIDER for other, kind in counted)
-        return against_target >= of_target or against_provider >= of_provider
+        return any(
+            len(self.times_of_failures(stage, of_provider=bool(of_provider))) >= share
+            for of_provider, share in enumerate(self.shares)
+        )
+
+    def rests_until(self, stage: int) -> float:
+        """A quarter of a minute after the failure that was the last of a share, a minute after each beyond it."""
+        until = 0.0
+        for of_provider, share in enumerate(self.shares):
+            times = self.times_of_failures(stage, of_provider=bool(of_provider))
+            for number, then in enumerate(times, 1):
+                if number >= share:
+                    until = max(until, then + (15.0 if number == share else 60.0))
+        return until
 
     @invariant()
     def whoever_failed_as_often_as_one_call_should_lets_others_go_first(self) -> None:
         if not isinstance(self.step, Try) or not self.had_its_share(self.step.stage):
             return
         for at in range(len(self.stages)):
-            if self.may_try(at) and not self.had_its_share(at) and at not in self.kept_it_waiting():
-                ready = max(self.rested.get(at, 0.0), self.unavailable.get(at, 0.0))
-                assert ready > self.now, "another target could have gone now"
+            free = not self.had_its_share(at) and not self.beside_a_silent_one(at)
+            if self.may_try(at) and free and at not in self.kept_it_waiting():
+                assert self.ready_at(at) > self.now, "another target could have gone now"
 
 
 TestWalk = Walk.TestCase

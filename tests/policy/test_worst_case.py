@@ -25,13 +25,18 @@ EPSILON = 1e-6
 AMOUNT = Amount(100, 7)
 
 
-def case(allowed: int, longest: float = 10.0, dearest: Amount | None = AMOUNT) -> StageCase:
-    return StageCase(allowed=allowed, longest=longest, dearest=dearest)
+def case(
+    allowed: int, longest: float = 10.0, dearest: Amount | None = AMOUNT, *, share: float = math.inf, provider: str = ""
+) -> StageCase:
+    return StageCase(allowed=allowed, longest=longest, dearest=dearest, share=share, provider=provider)
 
 
 def driven(cases: list[StageCase], kinds: list[str], *, hint: float | None = None) -> tuple[int, float]:
     """Attempts and seconds of a walk whose attempts all take their longest, and fail in these ways in turn."""
-    walk = Cascade([Stage(str(at), each.allowed) for at, each in enumerate(cases)], deadline=math.inf)
+    stages = [
+        Stage(str(at), each.allowed, None, each.provider, each.share, each.share) for at, each in enumerate(cases)
+    ]
+    walk = Cascade(stages, deadline=math.inf)
     attempts, now = 0, 0.0
     while not isinstance(step := walk.next(now), Stop):
         if isinstance(step, Wait):
@@ -50,6 +55,17 @@ def test_the_bound_is_reached_where_everything_goes_as_wrong_as_it_can() -> None
     worst = worst_case(cases)
     assert attempts == worst.attempts == 4
     assert seconds == worst.trying == 4 * 10 + 0.5 + 1.0
+
+
+def test_the_rests_of_a_call_that_fails_too_often_are_part_of_it() -> None:
+    alone = [case(10, share=4)]
+    _, seconds = driven(alone, ["server_error"])
+    assert seconds == 10 * 10 + 0.5 + 1.0 + 2.0 + 15 + 5 * 60
+    assert seconds <= worst_case(alone).trying
+    together = [case(4, share=4, provider="p"), case(4, share=4, provider="p")]
+    _, seconds = driven(together, ["reused_connection_closed", *["connect"] * 4])
+    assert 200 < seconds <= worst_case(together).trying
+    assert worst_case([case(3, share=4)]).trying == 4 * 10 + 0.5 + 1.0, "a kept connection alone makes nobody rest"
 
 
 def test_what_servers_ask_for_takes_the_place_of_the_back_off() -> None:
@@ -116,14 +132,27 @@ class Walk(RuleBasedStateMachine):
         longest=st.sampled_from([0.0, 1.0, 30.0, 600.0]),
         longest_hint=st.sampled_from([0.0, 5.0, 60.0]),
         deadline=st.sampled_from([math.inf, 20.0, 600.0]),
+        share=st.sampled_from([math.inf, 1.0, 2.0, 4.0]),
+        providers=st.sampled_from(["pppp", "pqpq", "pqrs"]),
         on_filter=st.booleans(),
     )
     def begin(
-        self, allowed: list[int], longest: float, longest_hint: float, deadline: float, *, on_filter: bool
+        self,
+        allowed: list[int],
+        longest: float,
+        longest_hint: float,
+        deadline: float,
+        *,
+        share: float,
+        providers: str,
+        on_filter: bool,
     ) -> None:
         self.longest, self.longest_hint, self.deadline = longest, longest_hint, deadline
-        self.cases = [case(each, longest) for each in allowed]
-        stages = [Stage(str(at), each, 1000 * at) for at, each in enumerate(allowed)]
+        self.share = share
+        self.cases = [
+            case(each, longest, share=share, provider=of) for each, of in zip(allowed, providers, strict=False)
+        ]
+        stages = [Stage(str(at), each, 1000 * at, providers[at], share, share) for at, each in enumerate(allowed)]
         self.walk = Cascade(stages, deadline=deadline, next_on_content_filter=on_filter)
         self.walked = _Walked([0] * len(allowed))
         self.blocked: dict[int, float] = {}
@@ -189,7 +218,18 @@ class Walk(RuleBasedStateMachine):
         if not (self.walked.hinted or self.walked.elsewhere):
             assert self.now <= worst.trying + EPSILON
             most = sum(sum(BACK_OFFS[: each.allowed - 1]) for each in self.cases)
-            assert self.walked.backing_off <= most + EPSILON
+            assert self.walked.backing_off <= most + self.longest_rests() + EPSILON
+
+    def longest_rests(self) -> float:
+        """Each failure of a provider but its last may bring a rest, as soon as they have all had their share of it."""
+        rests = 0.0
+        for provider in {each.provider for each in self.cases}:
+            own = [each.allowed for each in self.cases if each.provider == provider]
+            counted = [number + len(own) for number in range(1, sum(own))]
+            rests += 60.0 * sum(number > self.share for number in counted) + 15.0 * counted.count(
+                int(min(self.share, 99))
+            )
+        return rests
 
 
 TestWalk = Walk.TestCase

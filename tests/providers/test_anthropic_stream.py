@@ -184,7 +184,6 @@ def test_a_whole_answer_without_its_message_stop_is_whole() -> None:
         start(),
         start() + text(0, "a"),
         start() + text(0, "a") + delta(None),
-        start() + text(0, "a").removesuffix(stop(0)) + delta(),
         start() + text(0, "a") + b'event: message_stop\ndata: {"type":"mess',
         b": keep-alive\n\n",
         b"event: message_start\ndata: {",
@@ -266,6 +265,42 @@ def test_an_error_event_that_is_no_json_is_an_error_all_the_same() -> None:
 def test_a_stream_that_cannot_be_read_is_malformed(came: bytes) -> None:
     with pytest.raises(MalformedResponseError):
         closed(came)
+
+
+def test_a_block_whose_stop_was_never_told_ends_with_the_bytes_or_with_the_message() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}
+    unstopped = start() + text(0, "a") + block(1, use).removesuffix(stop(1)) + delta("tool_use")
+    for came in (unstopped, unstopped + END):
+        chunks, decoder = fed(came)
+        chunks += decoder.close() or []
+        assert decoder.completion.message.content == (Text("a"), ToolCall("t", "f", {"x": 1}, '{"x":1}'))
+        assert decoder.completion.finish_reason == "tool_calls"
+        assert chunks[-1] == ToolCallDelta(0, arguments='{"x":1}')
+
+
+def test_a_last_piece_without_its_blank_line_is_no_part_of_what_came_of_a_cut_answer() -> None:
+    decoder = fed((start() + text(0, "a", "b").removesuffix(stop(0))).rstrip())[1]
+    with pytest.raises(StreamBrokenError) as broken:
+        decoder.close()
+    assert broken.value.partial == decoder.completion.message.text == "a"
+
+
+@pytest.mark.parametrize("usage", [{"output_tokens": 2}, {}])
+@pytest.mark.parametrize(
+    "last",
+    [
+        event("error", error={"type": "overloaded_error", "message": "m"}),
+        b"event: error\ndata: gone\n\n",
+        b"data: {\n\n",
+        start(),
+    ],
+)
+def test_what_comes_in_the_place_of_the_end_takes_nothing_back(last: bytes, usage: dict[str, int]) -> None:
+    reason = event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage)
+    decoder = closed(start() + text(0, "a") + reason + last)
+    assert decoder.unread is not None
+    assert (decoder.completion.message.text, decoder.completion.finish_reason) == ("a", "stop")
+    assert decoder.missing == ("end" if usage else "usage")
 
 
 def test_an_endless_event_is_given_up() -> None:

@@ -187,7 +187,6 @@ def test_every_kind_of_error_is_one_of_a_recording() -> None:
     ("name", "kind", "says"),
     [
         ("groq/pydantic-ai--test_groq-test_tool_use_failed_error_streaming--0", InvalidRequestError, "Tool call"),
-        ("openrouter/pydantic-ai--test_openrouter-test_openrouter_stream_error--0", InvalidRequestError, "Token limit"),
     ],
 )
 def test_a_stream_that_turns_into_an_error_raises_it(name: str, kind: type[ProviderError], says: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from recorded import recordings
 
 from penstock.abc import StreamDecoder
 from penstock.errors import (
@@ -74,7 +75,7 @@ def streamed(raw: bytes) -> tuple[list[Chunk], Completion]:
         try:
             for at in range(0, len(raw), size):
                 chunks += decoder.feed(raw[at : at + size])
-            decoder.close()
+            chunks += decoder.close() or []
         except CallError as error:
             failure = error
         outcomes.append((chunks, decoder.completion, type(failure) if failure else None, str(failure)))
@@ -109,7 +110,6 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '
         ("content_filter", "content_filter"),
         ("tool_calls", "tool_calls"),
         ("function_call", "tool_calls"),
-        ("error", "error"),
         ("refusal", "refusal"),
         ("pause_turn", "pause"),
         ("a_word_of_tomorrow", "a_word_of_tomorrow"),
@@ -308,7 +308,8 @@ def test_the_first_choice_is_the_answer_and_raw_keeps_them_all() -> None:
     payload["choices"].append({"index": 1, "message": {"content": "b"}, "finish_reason": "length"})
     completion = decoded(payload)
     assert (completion.message.text, completion.finish_reason, completion.raw) == ("a", "stop", payload)
-    unnumbered = {"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}
+    messages = [{"message": {"content": said}, "finish_reason": "stop"} for said in "ab"]
+    unnumbered = {"choices": messages}
     assert decoded(unnumbered).message.text == "a"
     second = {"index": 1, "delta": {"content": "b"}, "finish_reason": "stop"}
     chunks, streamed_completion = streamed(sse(chunk({"content": "a"}), {"choices": [second]}, chunk({}, "length")))
@@ -439,6 +440,10 @@ FOREIGN = [
     (b'{"choices": [{"index": 0, "message": {"content": ""}}]}', "no answer"),
     (b'{"choices": [{"index": 3, "message": {"content": "a"}, "finish_reason": "stop"}]}', "no answer"),
     (b'{"object": "list", "data": []}', "no choices"),
+    (b'{"choices": [{"index": 0, "message": {}, "finish_reason": "stop"}]}', "no answer"),
+    (b'{"choices": [{"index": 0, "message": {}, "finish_reason": "tool_calls"}]}', "no answer"),
+    (b'{"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": null}]}', "no finish_reason"),
+    (b'{"choices": [{"index": 0, "message": {"content": "a"}}]}', "no finish_reason"),
 ]
 
 
@@ -449,6 +454,7 @@ def test_what_is_no_answer_is_malformed(raw: bytes, says: str) -> None:
 
 
 def test_an_empty_answer_that_says_why_is_an_answer() -> None:
+    assert decoded(answer({}, "stop")).message.content == ()  # Gemini's imitation leaves out what is empty
     assert decoded(answer({"content": None}, "length")).message.content == ()
     filtered = {"choices": [{"index": 0, "finish_reason": "content_filter"}]}
     assert decoded(filtered).finish_reason == "content_filter"
@@ -557,12 +563,81 @@ def test_a_stream_without_a_finish_reason_is_broken(raw: bytes) -> None:
     assert caught.value.request_id == "req_1"
 
 
-def test_a_piece_that_cannot_be_delivered_any_more_is_not_taken_for_delivered() -> None:
-    """The last event lacks its blank line and holds text: the consumer would never have seen it."""
-    raw = sse(chunk({"content": "a"}), chunk({"content": "b"}, "stop")).rstrip()
+@pytest.mark.parametrize(
+    "last", [(chunk({"content": "b"}, "stop"),), (chunk({}, "stop"), chunk({"content": "b"}))], ids=["with", "after"]
+)
+def test_a_last_piece_without_its_blank_line_is_given_with_the_finish_reason_or_after_it(
+    last: tuple[dict[str, Any], ...],
+) -> None:
+    raw = sse(chunk({"content": "a"}), *last)
+    assert streamed(raw.rstrip()) == streamed(raw)
+    assert text_of(streamed(raw.rstrip())[0]) == "ab"
+
+
+def test_a_last_piece_without_its_blank_line_is_no_part_of_what_came_of_a_cut_answer() -> None:
     with pytest.raises(StreamBrokenError) as caught:
-        streamed(raw)
+        streamed(sse(chunk({"content": "a"}), chunk({"content": "b"})).rstrip())
     assert caught.value.partial == "a"
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ({"finish_reason": "error"}, ServerError),
+        ({"finish_reason": "insufficient_system_resource"}, OverloadedError),
+        ({"finish_reason": "error", "error": {"code": 429, "message": "slow down"}}, RateLimitedError),
+    ],
+)
+def test_an_answer_that_its_provider_broke_off_is_none(told: dict[str, Any], kind: type[ProviderError]) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    whole = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}, **told}], "usage": usage}
+    last = {"choices": [{"index": 0, "delta": {"content": "b"}, **told}], "usage": usage}
+    with pytest.raises(kind) as caught:
+        decoded(whole)
+    assert caught.value.usage == Usage(input_tokens=3, output_tokens=2)
+    decoder = CODEC.decoder(HEAD)
+    assert text_of(decoder.feed(sse(chunk({"content": "a"}), last, "[DONE]"))) == "ab"
+    with pytest.raises(kind) as caught:
+        decoder.close()
+    assert caught.value.usage == Usage(input_tokens=3, output_tokens=2)
+    assert caught.value.status == 200
+
+
+IN_THE_PLACE_OF_THE_END: list[Any] = [
+    {"error": {"message": "gone", "code": 500}},
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]},
+    {
+        "choices": [],
+        "error": {"message": "gone", "code": 500},
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+    },
+    "{",
+    "[]",
+]
+
+
+@pytest.mark.parametrize("last", IN_THE_PLACE_OF_THE_END)
+def test_what_comes_in_the_place_of_the_end_takes_nothing_back(last: Any) -> None:
+    ended = chunk({}, "stop")
+    decoder = CODEC.decoder(HEAD)
+    decoder.feed(sse(chunk({"content": "a"}), ended, last))
+    decoder.close()
+    assert decoder.unread is not None
+    _, completion = streamed(sse(chunk({"content": "a"}), ended, last, "[DONE]"))
+    assert (completion.message.text, completion.finish_reason) == ("a", "stop")
+    told = isinstance(last, dict) and "usage" in last
+    assert completion.usage == (Usage(input_tokens=3, output_tokens=2) if told else None)
+
+
+def test_an_error_after_the_finish_reason_of_a_recorded_stream_leaves_the_answer_whole() -> None:
+    """OpenRouter's: the limit of tokens ended the answer, and the provider behind it calls that an error, too."""
+    name = "openrouter/pydantic-ai--test_openrouter-test_openrouter_stream_error--0"
+    (recording,) = [each for each in recordings("openrouter") if each.id == name]
+    raw = (recording.response.sse or "").encode()
+    _, completion = streamed(raw)
+    assert completion.finish_reason == "length"
+    assert completion.usage is not None
+    assert (completion.usage.input_tokens, completion.usage.output_tokens) == (43, 10)
 
 
 def test_an_error_in_the_unfinished_last_event_is_told() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import trio
 
@@ -13,6 +13,12 @@ from penstock.actors._mailbox import Mailbox
 from penstock.errors import ActorFailedError, DeadlineExceededError, KernelClosedError, KernelError
 
 __all__ = ["Inbox", "open_mailbox"]
+
+
+class Commit(Protocol):
+    """Carries out what was handled."""
+
+    async def __call__(self, *, at_once: bool) -> None: ...
 
 
 class Inbox:
@@ -29,12 +35,13 @@ class Inbox:
         observe: Callable[[dict[Any, Any]], None],
         drained: Callable[[], None],
         wake_at: Callable[[], float | None],
-        commit: Callable[[], Awaitable[None]] | None = None,
+        commit: Commit | None = None,
     ) -> None:
         """Handles mail until every address is closed: drains the mailbox whole before it sleeps again.
 
         `observe` takes the merged observations before each drain, `drained` runs after it, and at `wake_at` (monotonic)
-        both run without mail. `commit` is awaited after `drained`: what comes meanwhile waits for the next round.
+        both run without mail. `commit` is awaited after `drained`: what comes meanwhile waits for the next round; it is
+        told whether somebody waits until everything is carried out.
         """
         box = self._box
         while True:
@@ -56,7 +63,7 @@ class Inbox:
                 self._observe(observe)
             drained()
             if commit is not None:
-                await commit()
+                await commit(at_once=bool(self._flushes))
             if self._flushes:
                 self._answer_flushes()
         self._observe(observe)

@@ -26,9 +26,10 @@ from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.account_windows import AccountSnapshot, AccountWindows
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.foreseen_hold import foresee_hold
-from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue, refusals
+from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
 from penstock.policy.holds import NOTHING, Amount, BudgetEvent, Granted, Line, Refused
 from penstock.policy.ledger_steps import Held, Lacking, Landed, Reserve, Spent, Step, WindowRow
+from penstock.policy.refusals import refusals
 
 __all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
 
@@ -40,6 +41,9 @@ OnStoreDown: TypeAlias = Literal["deny", "allow"]
 
 POLL = 0.05
 """Seconds until those who wait for room ask a store again that others settle in, too."""
+SETTLE_WITHIN = 0.01
+"""Seconds that settles wait for the next ask, to be one batch with it: calls that come one after the other then need
+half as many, and whoever comes finds the store at rest more often. Until then what was held stays held."""
 RETRY = (0.1, 2.0)
 """Seconds until a store that did not answer is asked again, at first and at most; doubled in between."""
 MOST_UNBOOKED = 10_000
@@ -126,13 +130,15 @@ class BudgetKeeper(Actor):
         self._away: LedgerUnavailableError | None = None
         self._retry_at = -math.inf
         self._retry_in = RETRY[0]
+        self._settle_at = math.inf
+        """When settles that wait for the next ask are carried out without one (monotonic)."""
 
     async def run(self, inbox: Inbox) -> None:
         """Serves until its addresses are closed, then books what is left."""
         await inbox.serve(self.handle, self.observe, self.drained, self.wake_at, self.commit)
         if self._queue.has_work:
             self._retry_at = -math.inf
-            await self.commit()
+            await self.commit(at_once=True)
         if self._queue.kept:
             logger.error(
                 "the ledger's store is away: %d charges were not booked; their holds are charged in full when their"
@@ -179,8 +185,11 @@ class BudgetKeeper(Actor):
             if self._queue.kept < MOST_UNBOOKED:
                 self._queue.settle(call_id, NOTHING, account=noted.account, spent=noted.spent)
 
-    async def commit(self) -> None:
-        """Everything that is to be done now, in one batch; where the store was away, first what is owed to it."""
+    async def commit(self, *, at_once: bool) -> None:
+        """Everything that is to be done now, in one batch; where the store was away, first what is owed to it.
+
+        Settles alone wait a little, unless it is to be done `at_once`.
+        """
         queue = self._queue
         if self._away is not None:
             if self._clock.monotonic() < self._retry_at:
@@ -189,12 +198,22 @@ class BudgetKeeper(Actor):
             if not await self._carry_out(self._clock.wall(), serve=False):
                 return
         now = self._clock.wall()
-        if queue.has_work or queue.some_wait or queue.next_renewal <= now:
+        is_due = queue.some_wait or queue.next_renewal <= now
+        if is_due or (queue.has_work and (at_once or not self._settles_wait())):
             await self._carry_out(now, serve=True)
+
+    def _settles_wait(self) -> bool:
+        if not self._queue.only_settles or not (self._store.durable or self._store.shared):
+            return False
+        now = self._clock.monotonic()
+        if self._settle_at == math.inf:
+            self._settle_at = now + SETTLE_WITHIN
+        return now < self._settle_at
 
     async def _carry_out(self, now: float, *, serve: bool) -> bool:
         """One batch; False where the store did not answer."""
         queue = self._queue
+        self._settle_at = math.inf
         steps = queue.batch(now, serve=serve)
         try:
             landed = await self._asked(steps)
@@ -253,7 +272,8 @@ class BudgetKeeper(Actor):
         if self._away is not None:
             return self._retry_at
         if self._queue.has_work:
-            return self._clock.monotonic()  # what the store would not do for a window that was over
+            # Or at once: what the store would not do for a window that was over.
+            return self._clock.monotonic() if self._settle_at == math.inf else self._settle_at
         due = self._queue.next_renewal
         if due == math.inf and not self._queue.some_wait:
             return None

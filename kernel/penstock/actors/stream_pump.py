@@ -7,6 +7,7 @@ slot and closes the channel, and the consumer raises it bare.
 from __future__ import annotations
 
 import contextvars
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
@@ -21,7 +22,8 @@ Batch = Sequence[Chunk]
 
 BATCHES = 2
 """Batches in the channel. One batch is what one socket read (at most 16 KiB) decoded to: with the one in the consumer's
-hand and the one the pump holds, a stream keeps at most four reads in memory, and a slow consumer stops the reading."""
+hand and the one the pump holds, a stream keeps at most four reads in memory, and a slow consumer stops the reading.
+What comes with the end of the upstream's bytes may wait beside them: then there is no reading left to stop."""
 
 
 class PumpStatistics(Struct, frozen=True, kw_only=True):
@@ -35,18 +37,21 @@ class PumpStatistics(Struct, frozen=True, kw_only=True):
 class _Outcome:
     """The slot between the two ends."""
 
-    __slots__ = ("error", "response")
+    __slots__ = ("error", "response", "rest")
 
     def __init__(self) -> None:
         self.response: ChatResponse | None = None
         self.error: Exception | None = None
+        self.rest: deque[Batch] = deque()
+        """Batches that come after those in the channel, and found no room there."""
 
 
 class Consumer:
     """The consumer of a stream as its call sees it."""
 
-    def __init__(self, send: trio.MemorySendChannel[Batch]) -> None:
+    def __init__(self, send: trio.MemorySendChannel[Batch], slot: _Outcome) -> None:
         self._send = send
+        self._rest = slot.rest
         self.batches = 0
         self.chunks = 0
         self.left = False
@@ -64,15 +69,40 @@ class Consumer:
         if self.left:
             return
         try:
-            try:
-                self._send.send_nowait(batch)
-            except trio.WouldBlock:
+            if not self._put_nowait(batch):
                 if before_waiting is not None:
                     before_waiting()
+                while self._rest:
+                    await self._send.send(self._rest[0])
+                    self._rest.popleft()
                 await self._send.send(batch)
         except trio.BrokenResourceError:
             if not self.left:
                 raise
+
+    def hand_over(self, batch: Batch) -> None:
+        """The same for the last of an answer, which the consumer takes when it likes: whoever read it need not wait.
+
+        Two batches of an attempt, at most, find no room in the channel: with the end of its bytes, and after it.
+        """
+        self.batches += 1
+        self.chunks += len(batch)
+        if self.left:
+            return
+        try:
+            if not self._put_nowait(batch):
+                self._rest.append(batch)
+        except trio.BrokenResourceError:
+            pass  # the consumer has left, and this call is about to be cancelled
+
+    def _put_nowait(self, batch: Batch) -> bool:
+        if self._rest:
+            return False
+        try:
+            self._send.send_nowait(batch)
+        except trio.WouldBlock:
+            return False
+        return True
 
 
 Run = Callable[[Consumer], Awaitable[ChatResponse]]
@@ -85,7 +115,7 @@ class StreamPump:
         self._send = send
         self._slot = slot
         self._finished = finished
-        self.consumer = Consumer(send)
+        self.consumer = Consumer(send, slot)
         # Shielded: whoever opened the stream ends it, by leaving it; a cancel from outside reaches that task first.
         self.scope = trio.CancelScope(shield=True)
         self.drains: trio.Semaphore | None = None
@@ -134,6 +164,8 @@ class StreamRef:
         try:
             return await self._receive.receive()
         except trio.EndOfChannel:
+            if self._slot.rest:
+                return self._slot.rest.popleft()
             if self._slot.error is not None:
                 raise self._slot.error from self._slot.error.__cause__
             if self._slot.response is None:
@@ -166,11 +198,12 @@ class StreamRef:
                 await self._finished.wait()
         # Its frames hold this end: whoever wants it has it, and nothing is left for the garbage collector.
         self._slot.error = None
+        self._slot.rest.clear()
 
     def statistics(self) -> PumpStatistics:
         """The stream at this moment."""
         consumer = self._pump.consumer
-        queued = self._receive.statistics().current_buffer_used
+        queued = self._receive.statistics().current_buffer_used + len(self._slot.rest)
         return PumpStatistics(batches=consumer.batches, chunks=consumer.chunks, queued=queued)
 
 

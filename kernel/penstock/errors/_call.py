@@ -148,7 +148,10 @@ class NoRouteError(RejectedError):
 
 
 class CascadeExhaustedError(CallError):
-    """Several targets were tried and none answered. `errors` holds each attempt's error; `__cause__` is the last."""
+    """Several targets were tried and none answered. `errors` holds each attempt's error.
+
+    `__cause__` is the last of them; where some speak of the request (invalid, too long, filtered), the last of those.
+    """
 
     kind = "exhausted"
     says = "every target of the route failed"

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from penstock.policy.account_windows import AccountWindow, AccountWindows
-from penstock.policy.accounts import AccountSpec, describe_limit
+from penstock.policy.accounts import AccountSpec
 from penstock.policy.holds import (
     NOTHING,
     Amount,
@@ -36,7 +36,6 @@ from penstock.policy.ledger_steps import (
     Answer,
     Charged,
     Held,
-    Lack,
     Lacking,
     Landed,
     Renew,
@@ -49,8 +48,9 @@ from penstock.policy.ledger_steps import (
     Turn,
     WindowUse,
 )
+from penstock.policy.refusals import refused
 
-__all__ = ["Decision", "HoldAsk", "HoldQueue", "refusals"]
+__all__ = ["Decision", "HoldAsk", "HoldQueue"]
 
 Decision: TypeAlias = Granted | Refused
 
@@ -304,6 +304,11 @@ class HoldQueue:
         return bool(self._asks or self._settles or self._top_ups or self._adopts or self._again)
 
     @property
+    def only_settles(self) -> bool:
+        """True where the next batch would only settle."""
+        return not (self._asks or self._top_ups or self._adopts or self._again)
+
+    @property
     def some_wait(self) -> bool:
         """True while asks wait for room."""
         return bool(self._waiting)
@@ -366,7 +371,7 @@ class HoldQueue:
                 return Granted(step.hold_id, answer.output_tokens, answer.amount, answer.likely)
             case Lacking() if answer.hopeless or not ask.may_wait(now):
                 self._leave(step.hold_id)
-                return _refused(step.hold_id, answer, self._by_key(step.account))
+                return refused(step.hold_id, answer, self._by_key(step.account))
             case Lacking():
                 self._waiting[step.hold_id] = ask
                 self._lacks[step.hold_id] = answer
@@ -390,7 +395,7 @@ class HoldQueue:
                 live.granted = answer
                 return Granted(step.hold_id, answer.output_tokens, answer.amount, answer.likely)
             case Lacking():
-                return _refused(step.hold_id, answer, self._by_key(live.account))
+                return refused(step.hold_id, answer, self._by_key(live.account))
             case Stale():
                 self._top_ups[step.hold_id] = step
                 return None
@@ -466,60 +471,3 @@ class HoldQueue:
     def _adopt(self, windows: Iterable[AccountWindow]) -> None:
         for window in windows:
             self._adopts[window.key] = Adopt(window.account, window.use(max(self.now, 0.0)))
-
-
-def _refused(hold_id: str, lacking: Lacking, windows: dict[str, AccountWindow]) -> Refused:
-    """Names the limit that decides when to come back: the spent one that refills last, else the first that is held."""
-    below = lacking.shortest_fits
-    spent = [(lack, lack.missing_of_spent) for lack in lacking.lacks if lack.missing_of_spent is not None]
-    if spent:
-        lack, missing = max(spent, key=lambda pair: math.inf if pair[0].refills_at is None else pair[0].refills_at)
-        return _refusal(hold_id, lack, windows, missing, "exhausted", below_minimum=below)
-    if lacking.lacks:
-        lack = lacking.lacks[0]
-        return _refusal(hold_id, lack, windows, lack.missing, "held", below_minimum=below)
-    window = windows.get(lacking.behind[0]) if lacking.behind else None
-    words = describe_limit(window.shape, tokens=window.limit_tokens, nano_usd=window.limit_nano_usd) if window else ""
-    return Refused(hold_id, window.account if window else "", words, NOTHING, None, "held", below_minimum=below)
-
-
-def refusals(lacking: Lacking, windows: Iterable[AccountWindow]) -> tuple[Refused, ...]:
-    """One for each window in which there is no room, in their order; `_refused` is the one that decides."""
-    by_key = {window.key: window for window in windows}
-    found: list[Refused] = []
-    for lack in lacking.lacks:
-        missing = lack.missing_of_spent or lack.missing
-        reason: Literal["exhausted", "held"] = "held" if lack.missing_of_spent is None else "exhausted"
-        found.append(_refusal("", lack, by_key, missing, reason, below_minimum=lacking.shortest_fits))
-    return tuple(found)
-
-
-def _refusal(
-    hold_id: str,
-    lack: Lack,
-    windows: dict[str, AccountWindow],
-    missing: Amount,
-    reason: Literal["exhausted", "held"],
-    *,
-    below_minimum: bool,
-) -> Refused:
-    account, words = _limit_of(lack, windows, missing)
-    return Refused(
-        hold_id,
-        account,
-        words,
-        missing,
-        lack.refills_at,
-        reason,
-        below_minimum=below_minimum,
-        basis="estimate" if lack.by_estimate else "bound",
-        otherwise=lack.otherwise,
-    )
-
-
-def _limit_of(lack: Lack, windows: dict[str, AccountWindow], missing: Amount) -> tuple[str, str]:
-    """The account and the limit in words: where something is missing, only the limit that it is missing of."""
-    window = windows[lack.key]
-    tokens = lack.limit_tokens if missing.tokens or not missing.nano_usd else None
-    nano_usd = lack.limit_nano_usd if missing.nano_usd or not missing.tokens else None
-    return window.account, describe_limit(window.shape, tokens=tokens, nano_usd=nano_usd)

@@ -91,6 +91,15 @@ def price_at(price: Price, at: float) -> Price:
 def _cost_now(usage: Usage, price: Price) -> int:
     while price.long is not None and usage.input_tokens > price.long_above:
         price = price.long
+    if not (
+        usage.cached_input_tokens
+        or usage.cache_write_tokens
+        or usage.cache_write_1h_tokens
+        or usage.reasoning_tokens
+        or usage.kinds
+    ):  # as every estimate, of which each call makes some
+        plain = max(usage.input_tokens, 0) * price.input + max(usage.output_tokens, 0) * price.output
+        return nano_for(plain, 1) + price.request
     write = max(usage.cache_write_tokens, usage.cache_write_1h_tokens)
     write_1h = usage.cache_write_1h_tokens
     cached = usage.cached_input_tokens

@@ -1,18 +1,19 @@
-"""What to do after an attempt failed: the error-action table as data, and the cascade that walks a route by it.
+"""The cascade: what a call does next, and what it does after an attempt failed.
 
-Not here: whether a target is known to be unhealthy (`breaker`) or cooling (`routing`): the caller says so at each step.
+Not here: the table that it goes by (`error_actions`), the words it uses (`steps`), and whether a target is known to be
+unhealthy (`breaker`) or cooling (`routing`): the caller says so at each step.
 """
 
 from __future__ import annotations
 
-import enum
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
 
-import attrs
-from msgspec import Struct
+from penstock.policy.backoff import DEFAULTS, RetrySettings, backoff
+from penstock.policy.call_share import CallShare
+from penstock.policy.error_actions import ACTIONS, Action, Blame, Cools, Next, Same
+from penstock.policy.stage_progress import Progress
+from penstock.policy.steps import AllOpen, Stage, Step, Stop, Try, Wait
 
 __all__ = [
     "ACTIONS",
@@ -33,195 +34,14 @@ __all__ = [
 ]
 
 
-class Same(enum.Enum):
-    """May the same target be tried again?"""
-
-    NEVER = "never"
-    AT_ONCE = "at once"
-    """Once, on a fresh connection; it counts as no attempt."""
-    ONCE = "once"
-    BACKOFF = "backoff"
-    WAIT = "wait"
-    """As the server asks, where that is short; otherwise others go first."""
-    LAST = "last"
-    """Only when no other target is left."""
-
-
-class Next(enum.Enum):
-    """May the next target be tried?"""
-
-    NEVER = "never"
-    YES = "yes"
-    LARGER_WINDOW = "larger window"
-    BY_POLICY = "by policy"
-
-
-class Blame(enum.Enum):
-    """Whose breaker counts the failure."""
-
-    NOBODY = "nobody"
-    TARGET = "target"
-    PROVIDER = "provider"
-    KEY = "key"
-
-
-class Cools(enum.Enum):
-    """What is left alone for a while, by every call."""
-
-    NOTHING = "nothing"
-    TARGET = "target"
-    KEY = "key"
-
-
-@attrs.frozen
-class Action:
-    """One row of the table."""
-
-    same: Same
-    next: Next
-    blame: Blame = Blame.NOBODY
-    cools: Cools = Cools.NOTHING
-    loud: bool = False
-    """Someone must act (a key, a model name): logged as an error even where another target answers."""
-    billed: bool = True
-    """False where the exchange certainly cost nothing: it was not sent, or it was refused."""
-
-
-_TIMEOUT = Action(Same.LAST, Next.YES, Blame.TARGET)
-_PROVIDER_FAILED = Action(Same.BACKOFF, Next.YES, Blame.TARGET)
-
-ACTIONS: Mapping[str, Action] = {
-    "rate_limited": Action(Same.WAIT, Next.YES, cools=Cools.TARGET, billed=False),
-    "quota_exhausted": Action(Same.NEVER, Next.YES, cools=Cools.KEY, billed=False),
-    "overloaded": _PROVIDER_FAILED,
-    "server_error": _PROVIDER_FAILED,
-    "provider_error": _PROVIDER_FAILED,
-    "connect": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER, billed=False),
-    "connect_timeout": Action(Same.LAST, Next.YES, Blame.PROVIDER, billed=False),
-    "connection_lost": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
-    "transport": Action(Same.BACKOFF, Next.YES, Blame.PROVIDER),
-    # That nothing was read is likely, not certain: it costs its bound until somebody says otherwise.
-    "reused_connection_closed": Action(Same.AT_ONCE, Next.YES),
-    "timeout": _TIMEOUT,
-    "first_token_timeout": _TIMEOUT,
-    "idle_timeout": _TIMEOUT,
-    "too_slow": _TIMEOUT,
-    "total_timeout": _TIMEOUT,
-    "malformed": Action(Same.ONCE, Next.YES, Blame.TARGET),
-    "truncated": Action(Same.ONCE, Next.YES, Blame.TARGET),
-    # What more there is to have is not paid for.
-    "budget_cut": Action(Same.NEVER, Next.NEVER),
-    "context_length": Action(Same.NEVER, Next.LARGER_WINDOW, billed=False),
-    "content_filtered": Action(Same.NEVER, Next.BY_POLICY),
-    "refused": Action(Same.NEVER, Next.BY_POLICY),
-    "authentication": Action(Same.NEVER, Next.YES, Blame.KEY, loud=True, billed=False),
-    "permission_denied": Action(Same.NEVER, Next.YES, Blame.KEY, loud=True, billed=False),
-    "model_not_found": Action(Same.NEVER, Next.YES, loud=True, billed=False),
-    "invalid_request": Action(Same.NEVER, Next.NEVER, billed=False),
-    "unsendable": Action(Same.NEVER, Next.YES, billed=False),
-    "unsupported": Action(Same.NEVER, Next.YES, billed=False),
-    "parameter_demanded": Action(Same.NEVER, Next.NEVER, billed=False),
-    # The target is well, and what is done about it is not the cascade's to say.
-    "output_invalid": Action(Same.NEVER, Next.NEVER),
-    "codec": Action(Same.NEVER, Next.YES, loud=True),
-}
-"""Every kind of error an attempt can end in. Kinds that end the call itself (its deadline, its budget) are not here."""
-
-
-class RetrySettings(Struct, frozen=True):
-    """Seconds. Base and cap as the OpenAI and Anthropic SDKs have them; full jitter as AWS measured it to be best."""
-
-    backoff_base: float = 0.5
-    backoff_cap: float = 8.0
-    max_wait: float = 5.0
-    """The longest wait for one target while another could answer."""
-
-
-DEFAULTS = RetrySettings()
-
-
-def backoff(failures: int, settings: RetrySettings, jitter: float) -> float:
-    """Seconds to wait after the n-th failure (from 1): full jitter, `jitter` in [0, 1]."""
-    return jitter * min(settings.backoff_cap, settings.backoff_base * 2.0 ** (failures - 1))
-
-
-AllOpen: TypeAlias = Literal["soonest", "fail", "ignore"]
-"""What a call does where the circuits of all targets it could still try are open: wait for the first probe that its
-time allows, stop at once, or try them as if they were closed. A cool-down is no open circuit: where one target cools
-and the others are open, the first of them is waited for under each policy. Nor is an isolated one ever ignored."""
-
-
-@attrs.frozen
-class Stage:
-    """One stage of a cascade: a target, and how many attempts a call may make there."""
-
-    target: str
-    attempts: int = 1
-    context_window: int | None = None
-    provider: str = ""
-    target_share: float = math.inf
-    """Failures against its target after which the call goes to others first (`BreakerSettings.share_of_a_call`)."""
-    provider_share: float = math.inf
-    """The same of failures against its provider."""
-
-
-class Try(Struct, frozen=True):
-    """Attempt this stage now. `ignoring`: though its circuit is open; no leave is to be asked for."""
-
-    stage: int
-    ignoring: bool = False
-
-
-@attrs.frozen
-class Wait:
-    """Nothing to do before `until`; then ask again. `stage` is the one waited for."""
-
-    until: float
-    stage: int
-
-
-@attrs.frozen
-class Stop:
-    """The cascade is over.
-
-    `final`: an error that no other target would cure. `spent`: every target has been tried as often as it may be.
-    `no_time`: the next one could be tried at `ready_at`, after the deadline. `all_open`: every circuit is open, and
-    the call was not to wait for the first, at `ready_at`.
-    """
-
-    reason: Literal["final", "spent", "no_time", "all_open"]
-    ready_at: float | None = None
-
-
-Step: TypeAlias = Try | Wait | Stop
-
-
-@attrs.define
-class _Progress:
-    """How far the call has come at one stage."""
-
-    failures: int = 0
-    not_before: float = -math.inf
-    spent: bool = False
-    last_resort: bool = False
-    """It timed out: it waits until no other target is left."""
-    patient: bool = False
-    """A rate limit: what everyone knows of it is what this call waits for."""
-    second_chance: bool = True
-    """A malformed answer may be asked for once more."""
-    fresh_connection: bool = True
-    """A reused connection that the server had closed is replaced once."""
-    doubtful: bool = False
-    """That has just been done: if the fresh one fails as well, it was no idle connection that had been closed."""
-
-
 class Cascade:
     """Walks the stages of one call. It owns every retry: nothing below it tries again.
 
     Laws: no stage is tried more often than its attempts (and once more where a reused connection was dead), whether
     they fail or lose to another that is faster; no step is planned that begins after the deadline; a stage that may
     never be tried again is never returned; one whose target or provider has failed this call as often as one call may
-    have it fail is not returned while another can be tried at once; the answer depends on the arguments alone.
+    have it fail is not returned while another can be tried at once, nor before it has rested; nor is one at a provider
+    or address that fell silent while another elsewhere can be; the answer depends on the arguments alone.
     """
 
     def __init__(
@@ -238,9 +58,8 @@ class Cascade:
         self._settings = settings or DEFAULTS
         self._next_on_content_filter = next_on_content_filter
         self._all_open = all_open
-        self._progress = [_Progress() for _ in self._stages]
-        self._blamed: Counter[tuple[Blame, str]] = Counter()
-        """Failures of this call that breakers count, by target and by provider: several stages may share either."""
+        self._progress = [Progress() for _ in self._stages]
+        self._share = CallShare(self._stages)
         self._staying: int | None = None
         self._final = False
 
@@ -319,18 +138,14 @@ class Cascade:
 
     def _strain(self, stage: int) -> int:
         """Of stages that can go, those with less go first: 0, or 1 where its target or provider had its share of this
-        call's failures, or 2 where it kept the call waiting for nothing.
+        call's failures; more where somebody kept the call waiting for nothing: 2 where that was at its address, 3 where
+        it was its provider, 4 where it was itself.
 
         One failure more than its share might be the one that a breaker opens at, and does not as long as no other call
         has failed there: so this call asks others first, and leaves the last word to the next.
         """
-        if self._progress[stage].last_resort:
-            return 2
-        scopes, blamed = self._stages[stage], self._blamed
-        return int(
-            blamed[Blame.TARGET, scopes.target] >= scopes.target_share
-            or blamed[Blame.PROVIDER, scopes.provider] >= scopes.provider_share
-        )
+        silent = self._progress[stage].silent
+        return 1 + silent if silent else int(self._share.is_had(stage))
 
     def failed(
         self,
@@ -356,28 +171,24 @@ class Cascade:
                 return False
             action = ACTIONS["connection_lost"]
         progress.failures += 1
-        self._count_blame(stage, action.blame)
+        times, progress.doubtful = 2 if progress.doubtful else 1, False
+        self._share.count(stage, action.blame, now, times=times)
         if progress.failures >= self._stages[stage].attempts:
             progress.spent = True
         wait = max(backoff(progress.failures, self._settings, jitter), retry_after or 0.0)
         progress.not_before = max(progress.not_before, now + wait)
         progress.patient = action.same is Same.WAIT
-        self._judge_same(stage, action.same, forbidden=should_retry is False)
+        self._judge_same(stage, action, forbidden=should_retry is False)
         self._judge_next(stage, action.next)
         return True
 
-    def _count_blame(self, stage: int, blame: Blame) -> None:
-        scopes, progress = self._stages[stage], self._progress[stage]
-        times, progress.doubtful = 2 if progress.doubtful else 1, False
-        if blame in {Blame.TARGET, Blame.PROVIDER}:
-            self._blamed[Blame.TARGET, scopes.target] += times
-        if blame is Blame.PROVIDER:
-            self._blamed[Blame.PROVIDER, scopes.provider] += times
-
     def overtaken(self, stage: int) -> None:
-        """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error."""
+        """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error.
+
+        It had less time than one, so that of others at the same place it says nothing.
+        """
         self.lost(stage)
-        self._progress[stage].last_resort = True
+        self._progress[stage].last_resort, self._progress[stage].silent = True, 3
         if self._staying == stage:
             self._staying = None
 
@@ -392,6 +203,23 @@ class Cascade:
         """True where a stage other than this one may still be tried."""
         return any(not progress.spent for other, progress in enumerate(self._progress) if other != stage)
 
+    def could_follow(self, *stages: int, blocked: Mapping[int, float]) -> bool:
+        """True where another target than those of `stages` may yet be asked within the call's time.
+
+        `blocked` maps a stage to the moment before which nobody may try it. One that has kept the call waiting, or
+        cannot be reached, is none to hurry for.
+        """
+        asked = {self._stages[stage].target for stage in stages}
+        ready = self._ready_times(blocked, {})
+        return any(
+            at < self._deadline and not self._progress[stage].last_resort and self._stages[stage].target not in asked
+            for stage, at in ready.items()
+        )
+
+    def known_better(self, stage: int) -> None:
+        """Others have found out how it is with the stage's target, or do so now: this call need not rest there."""
+        self._share.forget(stage)
+
     def left(self) -> list[int]:
         """Stages that may still be tried, now or later."""
         return [stage for stage, progress in enumerate(self._progress) if not progress.spent]
@@ -400,9 +228,9 @@ class Cascade:
         """The stage cannot be tried at all (its price is unknown, its codec cannot say the request)."""
         self._progress[stage].spent = True
 
-    def _judge_same(self, stage: int, same: Same, *, forbidden: bool) -> None:
+    def _judge_same(self, stage: int, action: Action, *, forbidden: bool) -> None:
         progress = self._progress[stage]
-        match same:
+        match action.same:
             case Same.NEVER | Same.AT_ONCE:
                 progress.spent = True
             case Same.ONCE:
@@ -415,27 +243,52 @@ class Cascade:
             case Same.WAIT:
                 self._staying = stage
             case Same.LAST:
-                progress.last_resort = True
+                self._put_last(stage, unreachable=action.blame is Blame.PROVIDER)
+
+    def _put_last(self, silent: int, *, unreachable: bool) -> None:
+        """A silent upstream costs its limit once: its target comes last, whoever has much in common with it late.
+
+        A provider that cannot be reached in time is out of reach for all its models.
+        """
+        for stage, progress in zip(self._stages, self._progress, strict=True):
+            closeness = stage.closeness(self._stages[silent])
+            progress.last_resort = progress.last_resort or closeness >= (2 if unreachable else 3)
+            progress.silent = max(progress.silent, closeness)
 
     def _judge_next(self, stage: int, after: Next) -> None:
+        """What is final for a target that was asked in its turn is no more than its own for one that was not."""
+        waiting = self._passed_over(stage)
         match after:
             case Next.YES:
                 pass
             case Next.NEVER:
-                self._final = True
+                self._final = not waiting
             case Next.BY_POLICY:
-                self._final = not self._next_on_content_filter
+                self._final = not (waiting or self._next_on_content_filter)
             case Next.LARGER_WINDOW:
-                self._spend_smaller_windows(self._stages[stage].context_window)
+                self._spend_smaller_windows(self._stages[stage].context_window, but=waiting)
 
-    def _spend_smaller_windows(self, window: int | None) -> None:
-        for other, progress in zip(self._stages, self._progress, strict=True):
+    def _passed_over(self, stage: int) -> set[int]:
+        """Stages before this one that had their share of failures, but not yet all of their attempts.
+
+        It was asked in the place of these, which have been promised to the caller as well.
+        """
+        before = ((other, progress) for other, progress in enumerate(self._progress[:stage]) if not progress.spent)
+        return {other for other, progress in before if self._share.is_had(other) and not progress.last_resort}
+
+    def _spend_smaller_windows(self, window: int | None, *, but: set[int]) -> None:
+        for stage, (other, progress) in enumerate(zip(self._stages, self._progress, strict=True)):
             larger = window is not None and other.context_window is not None and other.context_window > window
-            progress.spent = progress.spent or not larger
+            progress.spent = progress.spent or not (larger or stage in but)
 
     def _ready_times(self, cooling: Mapping[int, float], opened: Mapping[int, float]) -> dict[int, float]:
         return {
-            stage: max(progress.not_before, cooling.get(stage, -math.inf), opened.get(stage, -math.inf))
+            stage: max(
+                progress.not_before,
+                self._share.rests_until(stage),
+                cooling.get(stage, -math.inf),
+                opened.get(stage, -math.inf),
+            )
             for stage, progress in enumerate(self._progress)
             if not progress.spent
         }

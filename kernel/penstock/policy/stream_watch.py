@@ -32,6 +32,15 @@ class Phases:
     total: float = 600.0
     min_throughput: float | None = None
     """UTF-8 bytes of text, thinking and arguments a second, once the first token came; None: any will do."""
+    given: frozenset[str] = frozenset()
+    """The names of those that somebody has set: they are kept as they are."""
+    halved: bool = False
+    """The one that ends a silence is half of what its call had left: see `time_slice`."""
+
+    @property
+    def whose(self) -> str:
+        """What to say of a silence that has lasted too long, beside the name of its timeout."""
+        return "; others are to be asked within the call's time" if self.halved else ""
 
 
 class StreamWatch:
@@ -97,7 +106,9 @@ class StreamWatch:
         if kind is TotalTimeoutError:
             return TotalTimeoutError(f"{target} was not done within {phases.total:g} s (total)")
         if kind is FirstTokenTimeoutError:
-            return FirstTokenTimeoutError(f"{target} sent no token within {phases.first_token:g} s (first_token)")
+            return FirstTokenTimeoutError(
+                f"{target} sent no token within {phases.first_token:g} s (first_token{phases.whose})"
+            )
         if kind is TooSlowError:
             slowest = f"{phases.min_throughput:g} bytes a second over {THROUGHPUT_PERIOD:g} s (min_throughput)"
             return TooSlowError(f"{target} sent less than {slowest}")

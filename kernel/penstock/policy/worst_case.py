@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+from penstock.policy.call_share import longest_rests
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.retry import RetrySettings, backoff
 
@@ -32,6 +33,11 @@ class StageCase:
     """Seconds of its longest attempt."""
     dearest: Amount | None
     """Of one attempt, at most; None where nothing bounds it."""
+    share: float = math.inf
+    """Failures after which the call rests before it comes back (`call_share`): the smaller of those against its target
+    and its provider."""
+    provider: str = ""
+    """Stages of one provider have one share between them."""
     refused_prefills: int = 0
     """Attempts that may be asked to go on from a prefix in vain, and count as none of those allowed."""
 
@@ -84,7 +90,7 @@ def worst_case(
     own failures: a place in the kernel, another call's answer or hold, a cool-down, an open circuit; likewise.
     """
     settings = settings or RetrySettings()
-    trying = sum(stage.trying for stage in stages)
+    trying = sum(stage.trying for stage in stages) + _resting(stages)
     backing_off = sum(wait for stage in stages for wait in stage.waits(settings))
     waiting = sum(wait for stage in stages for wait in stage.waits(settings, longest_hint))
     return WorstCase(
@@ -93,6 +99,22 @@ def worst_case(
         seconds=min(deadline, trying + waiting + elsewhere),
         total=_total(stages),
         dearest=_dearest(stages),
+    )
+
+
+def _resting(stages: Sequence[StageCase]) -> float:
+    """Seconds of the rests that failures can bring, each at its longest; those of one provider count together."""
+    by_provider: dict[str, list[StageCase]] = {}
+    for stage in stages:
+        if stage.allowed:
+            by_provider.setdefault(stage.provider, []).append(stage)
+    return sum(
+        longest_rests(
+            sum(stage.allowed for stage in together),
+            min(stage.share for stage in together),
+            doubled=FRESH_CONNECTIONS * len(together),
+        )
+        for together in by_provider.values()
     )
 
 

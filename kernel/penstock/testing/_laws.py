@@ -72,6 +72,9 @@ def _check_request(make: Callable[[], Provider], request: ChatRequest, target: T
     unsupported = cast("object", make().unsupported(request, target))
     if not isinstance(unsupported, frozenset) or unsupported != make().unsupported(request, target):
         raise BrokenLawError("unsupported: a frozenset of names, equal for equal arguments")
+    adapted = cast("object", make().adapted(request, target))
+    if not isinstance(adapted, frozenset) or adapted != make().adapted(request, target):
+        raise BrokenLawError("adapted: a frozenset of words, equal for equal arguments")
     bound = make().input_bound(request, target)
     if bound is not None and bound < 1:
         raise BrokenLawError("input_bound: every request has at least one token; None says that no bound exists")
@@ -122,12 +125,10 @@ def _check_missing(make: Callable[[], Provider], head: WireHead, body: bytes, wh
             ended = _fed(make().decoder(head), [body[: at + 1]])
             if _told(ended, missing) != _told(whole, missing):
                 raise BrokenLawError(f'missing: "{missing}" at byte {at}, but what comes later changes the answer')
-            if (
-                missing == "end"
-                and _fed(make().decoder(head), [body[: at + 1] + UNREADABLE]).completion != ended.completion
-            ):
+            spoiled = _fed(make().decoder(head), [body[: at + 1] + UNREADABLE])
+            if missing != "answer" and spoiled.completion != ended.completion:
                 raise BrokenLawError(
-                    f'missing: "end" at byte {at}, but what cannot be read after it takes the answer back'
+                    f'missing: "{missing}" at byte {at}, but what cannot be read after it takes the answer back'
                 )
 
 
@@ -142,7 +143,7 @@ def _fed(decoder: StreamDecoder, pieces: Iterable[bytes]) -> _Seen:
     try:
         for piece in pieces:
             chunks.extend(decoder.feed(piece))
-        decoder.close()
+        chunks.extend(decoder.close() or ())
     except CallError as error:
         return _Seen(chunks, None, type(error))
     return _Seen(chunks, decoder.completion, None)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from penstock.policy.ledger_steps import SpendRow, Spent
-from penstock_plugins.ledgers.sqlite_schema import widened
+from penstock_plugins.ledgers.sqlite_rows import write_rows
 
 __all__ = ["SqliteJournal"]
 
@@ -37,6 +37,7 @@ class SqliteJournal:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._cursor = connection.cursor()
         self._since: float | None = None
         self._mixed = False
         """Rows of other quarters are kept as well, until the next `write`."""
@@ -68,10 +69,7 @@ class SqliteJournal:
         if not self._touched:
             return
         rows = [(*key, *self._rows[key]) for key in self._touched]
-        try:
-            self._connection.executemany(_WRITE, rows)
-        except OverflowError:
-            self._connection.executemany(_WRITE, [widened(row) for row in rows])
+        write_rows(self._cursor, _WRITE, rows)
         self._touched.clear()
         if self._mixed:
             self._rows = {key: row for key, row in self._rows.items() if key[0] == self._since}
@@ -90,8 +88,8 @@ class SqliteJournal:
         return len(self._rows)
 
     def _read(self, key: _Key) -> list[int]:
-        row = self._connection.execute(_READ, key).fetchone()
-        return [0] * 8 if row is None else [int(figure) for figure in row]
+        rows = self._cursor.execute(_READ, key).fetchall()  # all: the statement must not stay open
+        return [int(figure) for figure in rows[0]] if rows else [0] * 8
 
 
 def _read_span(connection: sqlite3.Connection, since: float, until: float) -> Iterator[tuple[_Key, list[int]]]:

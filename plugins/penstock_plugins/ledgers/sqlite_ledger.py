@@ -37,6 +37,8 @@ SET_BACK = (
     "the clock of the ledger was set back by hand, and this process reckons by the time before that: start it anew"
 )
 _BEGIN = "UPDATE ledger SET latest = max(latest, ?), writes = writes + 1 RETURNING latest, writes"
+_GO_ON = "UPDATE ledger SET latest = ?, writes = ? WHERE latest <= ? AND writes = ?"
+"""The same where nobody else wrote and the clock goes on, which is nearly always: it takes half as long."""
 
 
 def open_book(connection: sqlite3.Connection) -> tuple[LedgerBook, SqlitePages]:
@@ -59,9 +61,16 @@ class _Read:
     """What was read from the file, true while `writes` is the number of its last batch."""
 
     connection: sqlite3.Connection
+    cursor: sqlite3.Cursor
     book: LedgerBook
     pages: SqlitePages
     writes: int
+
+    def goes_on(self, now: float) -> bool:
+        """Counts one more batch, where this is still true and the time is not before that of the last one."""
+        found = self.cursor.execute(_GO_ON, (now, self.writes + 1, now, self.writes)).rowcount == 1
+        self.writes += found
+        return found
 
 
 class SqliteLedgerBook:
@@ -104,13 +113,9 @@ class SqliteLedgerBook:
 
     def _carry_out(self, steps: Sequence[Step], connection: sqlite3.Connection) -> Landed:
         now = time_of(self._wall)
-        ((now, writes),) = connection.execute(_BEGIN, (now,))
-        if now < self._latest:
-            raise LedgerUnavailableError(SET_BACK)
         read = self._read
-        if read is None or read.connection is not connection or read.writes != writes - 1:
-            read = self._read = _Read(connection, *open_book(connection), writes)
-        read.writes = writes
+        if read is None or read.connection is not connection or not read.goes_on(now):
+            now, read = self._read_anew(connection, now)
         longest_lease = read.book.tombstone
         landed = read.book.run(steps, now)
         read.pages.write()
@@ -119,6 +124,16 @@ class SqliteLedgerBook:
         if now >= self._purge_at:
             self._purge(read)
         return landed
+
+    def _read_anew(self, connection: sqlite3.Connection, now: float) -> tuple[float, _Read]:
+        ((now, writes),) = connection.execute(_BEGIN, (now,))
+        if now < self._latest:
+            raise LedgerUnavailableError(SET_BACK)
+        read = self._read
+        if read is None or read.connection is not connection or read.writes != writes - 1:
+            read = self._read = _Read(connection, connection.cursor(), *open_book(connection), writes)
+        read.writes = writes
+        return now, read
 
     def _set_back(self, reason: str, connection: sqlite3.Connection) -> ClockSetBack:
         now = time_of(self._wall)

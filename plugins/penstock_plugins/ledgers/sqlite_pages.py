@@ -19,7 +19,8 @@ from penstock.policy.ledger_book import EARLIEST
 from penstock.policy.ledger_pages import Bucket, HoldPage, Part, WindowPage
 from penstock.policy.ledger_steps import HistoryRow, SpendRow, Spent
 from penstock_plugins.ledgers.sqlite_journal import SqliteJournal
-from penstock_plugins.ledgers.sqlite_schema import Figure, widened
+from penstock_plugins.ledgers.sqlite_rows import write_rows
+from penstock_plugins.ledgers.sqlite_schema import Figure
 
 __all__ = ["SqlitePages"]
 
@@ -64,6 +65,8 @@ ON CONFLICT (id) DO UPDATE SET
   settled = 1, ends_at = excluded.ends_at, account = NULL, output_tokens = NULL, reserved_at = NULL, lease_ends = NULL,
   top_ups = NULL, lapsed = NULL, parts = NULL
 """
+RELEASED = 2
+"""In place of 1 for a hold that has lapsed: who knows only that, reads it as lapsed."""
 _NOTE = 'INSERT INTO history (at, action, account, "window", before, after, reason) VALUES (?, ?, ?, ?, ?, ?, ?)'
 _WRITE_LIMITS = 'INSERT OR REPLACE INTO limits ("window", tokens, nano_usd) VALUES (?, ?, ?)'
 _PURGE_HOLDS = "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE settled = 1 AND ends_at <= ? LIMIT ?)"
@@ -81,6 +84,8 @@ class SqlitePages:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._cursor = connection.cursor()
+        """For what each batch does: a new one for each statement takes a microsecond."""
         self._now = EARLIEST
         self._windows: dict[str, WindowPage] = {}
         self._holds: dict[str, HoldPage] = {}
@@ -215,13 +220,13 @@ class SqlitePages:
     def write(self) -> None:
         """Writes what was changed: every row once."""
         if self._touched:
-            self._write_many(_WRITE_BUCKET, [_bucket_row(bucket) for bucket in self._touched if bucket.live])
+            write_rows(self._cursor, _WRITE_BUCKET, [_bucket_row(bucket) for bucket in self._touched if bucket.live])
             self._touched.clear()
         if self._touched_holds or self._buried:
             self._write_holds()
         if self._touched_windows:
             rows = [(page.key, page.limit_tokens, page.limit_nano_usd) for page in self._touched_windows]
-            self._write_many(_WRITE_LIMITS, rows)
+            write_rows(self._cursor, _WRITE_LIMITS, rows)
             self._touched_windows.clear()
         self._journal.write()
 
@@ -243,15 +248,16 @@ class SqlitePages:
 
     def _look_up(self, hold_id: str) -> _Row | None:
         if self._looked_up is None or self._looked_up[0] != hold_id:
-            self._looked_up = hold_id, self._connection.execute(_READ_HOLD, (hold_id,)).fetchone()
+            # All of them, of which there is one at most: else the statement would stay open, and keep its locks.
+            found = self._cursor.execute(_READ_HOLD, (hold_id,)).fetchall()
+            self._looked_up = hold_id, found[0] if found else None
         return self._looked_up[1]
 
     def _read_hold(self, hold_id: str, row: _Row) -> HoldPage:
         _, _, account, output_tokens, reserved_at, lease_ends, top_ups, lapsed, kept = row
         parts = [self._part(part) for part in _decode(kept)]
-        page = HoldPage(
-            hold_id, account, int(output_tokens), parts, reserved_at, lease_ends, top_ups=top_ups, lapsed=bool(lapsed)
-        )
+        page = HoldPage(hold_id, account, int(output_tokens), parts, reserved_at, lease_ends, top_ups=top_ups)
+        page.lapsed, page.released = bool(lapsed), lapsed == RELEASED
         self._holds[hold_id] = page
         return page
 
@@ -271,7 +277,7 @@ class SqlitePages:
 
     def _write_holds(self) -> None:
         held: list[_Row] = []
-        ended: list[tuple[str]] = []
+        ended: list[_Row] = []
         for hold_id, page in self._touched_holds.items():
             if hold_id in self._holds:
                 row = _hold_row(page)
@@ -280,20 +286,14 @@ class SqlitePages:
             elif hold_id not in self._buried:
                 ended.append((hold_id,))
         if held:
-            self._write_many(_WRITE_HOLD, held)
+            write_rows(self._cursor, _WRITE_HOLD, held)
         if self._buried:
-            self._connection.executemany(_BURY, self._buried.items())
+            write_rows(self._cursor, _BURY, list(self._buried.items()))
         if ended:
-            self._connection.executemany("DELETE FROM holds WHERE id = ?", ended)
+            write_rows(self._cursor, "DELETE FROM holds WHERE id = ?", ended)
         self._touched_holds.clear()
         self._buried.clear()
         self._looked_up = None
-
-    def _write_many(self, statement: str, rows: list[_Row]) -> None:
-        try:
-            self._connection.executemany(statement, rows)
-        except OverflowError:  # rare, so that asking each figure first would cost more; rows may be written twice
-            self._connection.executemany(statement, [widened(row) for row in rows])
 
 
 def _append(page: WindowPage, end: float, figures: list[Figure]) -> None:
@@ -329,7 +329,7 @@ def _hold_row(page: HoldPage) -> _Row:
         page.reserved_at,
         page.lease_ends,
         page.top_ups,
-        page.lapsed,
+        RELEASED if page.released else page.lapsed,
         _kept_parts(page.parts),
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from penstock.errors import ConfigError
 from penstock_plugins.sqlite import versions
 
-__all__ = ["APPLICATION_ID", "STEPS", "Figure", "bring_up_to_date", "widened"]
+__all__ = ["APPLICATION_ID", "STEPS", "Figure", "bring_up_to_date"]
 
 APPLICATION_ID = 0x504E5354
 """`PNST`: by it a file is known to be a ledger of penstock, and no other program's."""
@@ -89,12 +89,6 @@ STEPS: tuple[str, ...] = (_FIRST,)
 
 Figure = int | str
 """A whole number as it is kept."""
-MOST = 2**63 - 1
-
-
-def widened(row: Sequence[object]) -> list[object]:
-    """The row with the numbers that SQLite has no integer for as text."""
-    return [str(value) if isinstance(value, int) and not -MOST <= value <= MOST else value for value in row]
 
 
 def bring_up_to_date(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:

@@ -14,11 +14,11 @@ from penstock.abc import LedgerStore
 from penstock.errors import LedgerUnavailableError
 from penstock.hookspecs import PluginTools
 from penstock.policy.ledger_steps import ClockSetBack, HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
-from penstock_plugins.ledgers.own_thread import Begin, OwnThread, StuckError
 from penstock_plugins.ledgers.sqlite import SqliteLedgerOptions
 from penstock_plugins.ledgers.sqlite_file import SqliteFile, read_file
 from penstock_plugins.ledgers.sqlite_ledger import SqliteLedgerBook, time_of
 from penstock_plugins.ledgers.sqlite_reading import read_history, read_holds, read_spending, read_windows
+from penstock_plugins.sqlite.own_thread import Begin, OwnThread, StuckError
 
 __all__ = ["SqliteLedger"]
 
@@ -51,7 +51,11 @@ class SqliteLedger(LedgerStore):
 
     async def close(self) -> None:
         """Closes it. What was committed is kept in any case."""
-        if os.getpid() == self._process and not await self._thread.close(self._file.close, patience=self._patience):
+        if os.getpid() != self._process:
+            return
+        with trio.move_on_after(self._patience, shield=True) as scope:
+            await self._thread.close(self._file.close)
+        if scope.cancelled_caught:
             self._logger.warning("the ledger %s is still writing; it is closed when that ends", self._path)
 
     async def commit(self, steps: Sequence[Step]) -> Landed:  # noqa: D102
@@ -78,7 +82,7 @@ class SqliteLedger(LedgerStore):
     async def _ask(self, act: Callable[[Begin], R]) -> R:
         self._check_process()
         try:
-            return await self._thread.ask(act, patience=self._patience)
+            return await self._thread.ask_within(self._patience, act)
         except StuckError as stuck:
             if stuck.begun:
                 says = f"the disk has not answered for {self._patience:g} s: see what the system's log says of it"

@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 
 from penstock.abc import Missing, StreamDecoder
-from penstock.errors import CallError, MalformedResponseError, StreamBrokenError
+from penstock.errors import CallError, MalformedResponseError, ProviderError, StreamBrokenError
 from penstock.policy.sse import EventTooLongError, SseEvent, SseParser
 from penstock.types import Chunk, Completion, Usage, UsageUpdate, WireHead
 from penstock_providers.anthropic_messages._errors import error_in_answer
@@ -56,7 +56,7 @@ class AnthropicStreamDecoder(StreamDecoder):
         """Usage came with the stop reason, or after it: what `message_start` tells is only the beginning."""
         self._done = False
         self._failure: CallError | None = None
-        self._unread: MalformedResponseError | None = None
+        self._unread: CallError | None = None
 
     def feed(self, data: bytes) -> list[Chunk]:
         """The chunks that `data` completes."""
@@ -70,7 +70,7 @@ class AnthropicStreamDecoder(StreamDecoder):
             events = self._parser.feed(data)
         except EventTooLongError as error:
             malformed = MalformedResponseError(str(error))
-            if self.missing != "end":
+            if self.missing == "answer":
                 raise malformed from None
             self._unread, self._done = malformed, True
             return []
@@ -86,17 +86,24 @@ class AnthropicStreamDecoder(StreamDecoder):
                 break
         return chunks
 
-    def close(self) -> None:
-        """The bytes have ended. Raises what they came to, where that is no whole answer."""
+    def close(self) -> list[Chunk]:
+        """The bytes have ended. Gives what a last event without its blank line brings, and raises what the bytes came
+        to, where that is no whole answer.
+        """
         if self._failure is not None:
             raise self._failure
+        chunks: list[Chunk] = []
         try:
             for event in [] if self._done else self._parser.close():
-                self._take(event, [])
+                # A piece of an answer that was cut is nothing that anybody will be shown.
+                if self._stop_reason is not None or not _is_of_a_block(event):
+                    self._take(event, chunks)
         except MalformedResponseError:
             pass  # the last event was cut, and below that is said in the right words
+        if self._stop_reason is not None:
+            self._blocks.stop_all(chunks)
         if self._is_whole():
-            return
+            return chunks
         if self._started is None:
             self._raise_what_came_instead()
         message = self._blocks.message()
@@ -134,8 +141,8 @@ class AnthropicStreamDecoder(StreamDecoder):
         return "end" if self._counted else "usage"
 
     @property
-    def unread(self) -> MalformedResponseError | None:
-        """An event that is no JSON, or none that this wire has; none of a content block."""
+    def unread(self) -> CallError | None:
+        """An error, or an event that is no JSON, or none that this wire has; none of a content block."""
         return self._unread
 
     def _is_whole(self) -> bool:
@@ -149,13 +156,21 @@ class AnthropicStreamDecoder(StreamDecoder):
     def _take(self, sse: SseEvent, chunks: list[Chunk]) -> None:
         if self._done:
             return
-        try:
-            event = _read_event(sse)
-        except MalformedResponseError as error:
-            if self.missing != "end" or _is_of_a_block(sse):
-                raise
-            self._unread = error
+        if self.missing == "answer":
+            self._take_event(sse, chunks)
             return
+        try:
+            self._take_event(sse, chunks)
+        except MalformedResponseError as error:
+            if error is self._unread or _is_of_a_block(sse):
+                raise
+            self._unread = error.with_traceback(None)  # which holds this decoder
+        except ProviderError as error:
+            # Said in the place of the end, of an answer of which nothing is missing.
+            self._unread, self._done = error.with_traceback(None), True
+
+    def _take_event(self, sse: SseEvent, chunks: list[Chunk]) -> None:
+        event = _read_event(sse)
         if self._started is None and not isinstance(event, MessageStart | ErrorEvent | Ping | None):
             raise MalformedResponseError("the stream does not begin with message_start")
         if self._unread is not None and isinstance(event, BlockStart | BlockDelta):
@@ -175,9 +190,10 @@ class AnthropicStreamDecoder(StreamDecoder):
             case MessageDelta():
                 self._stop_reason = event.delta.stop_reason or self._stop_reason
                 self._note_usage(event.usage, chunks)
-                self._counted = self._counted or (event.usage is not None and self._stop_reason is not None)
+                told = event.usage is not None and event.usage.output_tokens is not None
+                self._counted = self._counted or (told and self._stop_reason is not None)
             case MessageStop():
-                self._stop()
+                self._stop(chunks)
             case ErrorEvent():
                 body = {"error": event.error, "request_id": event.request_id}
                 raise error_in_answer(body, self._head, self._known_usage())
@@ -193,9 +209,10 @@ class AnthropicStreamDecoder(StreamDecoder):
         self._preface.clear()
         self._note_usage(event.message.usage, chunks)
 
-    def _stop(self) -> None:
+    def _stop(self, chunks: list[Chunk]) -> None:
         if self._stop_reason is None:
             raise MalformedResponseError("the stream ended without a stop_reason")
+        self._blocks.stop_all(chunks)
         self._done = True
 
     def _note_usage(self, usage: UsageBody | None, chunks: list[Chunk]) -> None:

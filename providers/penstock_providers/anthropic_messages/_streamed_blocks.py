@@ -130,6 +130,11 @@ class StreamedBlocks:
             block.data = block.data | {"input": _json_or_empty("".join(block.input_json))}
             self._assembly.provider_part(event.index, block.data)
 
+    def stop_all(self, chunks: list[Chunk]) -> None:
+        """The answer is over: so are the blocks whose stop was never told."""
+        for index in list(self._open):
+            self.stop(BlockStop(index), chunks)
+
     def _text(self, at: int, text: str, chunks: list[Chunk]) -> None:
         self._assembly.text(at, text)
         if text:

@@ -23,9 +23,12 @@ from penstock.types import (
 )
 from penstock_providers.openai_chat import _bounds
 from penstock_providers.openai_chat._address import chat_url
+from penstock_providers.openai_chat._broken_off import broken_off
 from penstock_providers.openai_chat._encode import unsupported, wire_body
 from penstock_providers.openai_chat._errors import classify, error_in_answer, request_id_of, tells_error
-from penstock_providers.openai_chat._models import MISTRAL_IDS, is_mistral, model_of
+from penstock_providers.openai_chat._foreign import objects_in
+from penstock_providers.openai_chat._messages import tells_errors
+from penstock_providers.openai_chat._models import MISTRAL_IDS, Model, is_mistral, model_of
 from penstock_providers.openai_chat._options import DialectOptions, OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY, AnswerReader
 from penstock_providers.openai_chat._stream import ChatDecoder
@@ -33,6 +36,9 @@ from penstock_providers.openai_chat._wire import as_answer, parse_json, to_json
 from penstock_providers.openai_chat.dialects import OPENAI, Dialect
 
 __all__ = ["OpenAIChat"]
+
+_SAY_SOMETHING = frozenset({"stop", "tool_calls"})
+"""How an answer ends that has a message. Azure leaves it out where a filter ended the answer, and says so."""
 
 
 class OpenAIChat(Provider):
@@ -73,7 +79,7 @@ class OpenAIChat(Provider):
 
     def input_bound(self, request: ChatRequest, target: Target) -> int | None:
         """Bytes of everything that reaches the prompt, images at their dearest, and the allowance."""
-        model = model_of(target.model)
+        model = self._bounding(target.model)
         if not target.params:
             plain = _bounds.plain_input_bound(request, model, self._options.hidden_tokens, target.most_tokens)
             if plain is not None:
@@ -87,9 +93,9 @@ class OpenAIChat(Provider):
         least = self._dialect.least_output
         if not request.extra and not target.params and least == 1:
             # Nothing but the request itself can set a limit: the body need not be made to read it there.
-            return request.max_tokens or model_of(target.model).max_output
+            return request.max_tokens or self._bounding(target.model).max_output
         body = wire_body(request, target, self._dialect, stream=False)
-        return _bounds.output_bound(body, model_of(target.model), least=least)
+        return _bounds.output_bound(body, self._bounding(target.model), least=least)
 
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole response."""
@@ -100,14 +106,19 @@ class OpenAIChat(Provider):
         answer = as_answer(payload, "the response")
         if not answer.choices:
             raise MalformedResponseError("the response holds no choices", request_id=request_id)
+        failure = broken_off(answer, response)
         reader = AnswerReader(whole=True)
         reader.take(answer)
+        if failure is not None:
+            failure.usage = reader.usage
+            raise failure
         completion = reader.completion(request_id=request_id, raw=payload)
-        if not reader.finished and not completion.message.content:
-            raise MalformedResponseError("the response holds no answer", request_id=request_id)
-        if completion.finish_reason == "stop" and all(choice.message is None for choice in answer.choices):
-            # Azure leaves the message out where a filter ended the answer: that says so. This claims to be one.
-            raise MalformedResponseError("the response holds no answer", request_id=request_id)
+        if not reader.finished:
+            says = "no finish_reason" if completion.message.content else "no answer"
+            raise MalformedResponseError(f"the response holds {says}", usage=reader.usage, request_id=request_id)
+        said = any(choice.get("message") for choice in objects_in(payload["choices"]))
+        if completion.finish_reason in _SAY_SOMETHING and not said:
+            raise MalformedResponseError("the response holds no answer", usage=reader.usage, request_id=request_id)
         return completion
 
     def decoder(self, head: WireHead) -> StreamDecoder:
@@ -122,6 +133,11 @@ class OpenAIChat(Provider):
         """What the model cannot take beside the rest of the request."""
         return unsupported(request, target, self._dialect)
 
+    def adapted(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        """That a tool has failed is said in words."""
+        del target
+        return frozenset({"tool_errors_in_words"} if tells_errors(request) else ())
+
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do, at this server."""
         known, row = model_of(model).capabilities(), self._dialect
@@ -132,10 +148,16 @@ class OpenAIChat(Provider):
             tools=known.tools and row.tools,
             vision=known.vision and row.vision,
             stream_usage=self._options.reports_usage,
+            max_output=known.max_output if row.openai_models else None,
             thinking_parts="none" if row.reasoning_back is None else "any",
             parts_bound_to="provider",
             tool_call_id=row.tool_call_id or (MISTRAL_IDS if is_mistral(model) else known.tool_call_id),
         )
+
+    def _bounding(self, name: str) -> Model:
+        """What is known of the model's limits: nothing where a server may call any model so."""
+        known = model_of(name)
+        return known if self._dialect.openai_models or not known.known else known.unlimited()
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
         headers = {

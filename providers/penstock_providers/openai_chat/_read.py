@@ -60,7 +60,7 @@ _FINISH = {
     "refusal": "refusal",
     "pause_turn": "pause",
     "error": "error",
-    "insufficient_system_resource": "error",  # DeepSeek: generation was broken off
+    "insufficient_system_resource": "error",  # of an answer that was broken off: `_broken_off` says what that is
 }
 
 
@@ -115,8 +115,19 @@ class AnswerReader:
                 self._take_choice(choice, chunks)
                 told = told or choice.usage
         if told:
-            self._take_usage(read_usage(told), chunks)
+            chunks += self.take_usage(told)
         return chunks
+
+    def take_usage(self, told: Any) -> list[Chunk]:
+        """Usage, where it is any and not the same as before."""
+        usage = read_usage(told)
+        if usage is None:
+            return []
+        self.usage_is_final = self.finished
+        if usage == self.usage:
+            return []
+        self.usage = usage
+        return [UsageUpdate(usage)]
 
     def completion(self, *, request_id: str | None, raw: Any = None) -> Completion:
         """The answer so far."""
@@ -142,21 +153,12 @@ class AnswerReader:
         return _cited(message, self._sources)
 
     def _finish_reason(self) -> str:
-        """Empty while the wire has not told it; a whole body without one is whole all the same."""
-        told = self._reason or ("stop" if self._whole else "")
-        reason = _FINISH.get(told.lower(), told)
+        """Empty while the wire has not told it."""
+        reason = _FINISH.get(self._reason.lower(), self._reason)
         if self._refused and reason not in ("", "content_filter"):
             return "refusal"
         # Forced calls end in "stop" at OpenAI too, and Gemini's imitation knows nothing else: the content decides.
         return "tool_calls" if reason == "stop" and self._calls.any else reason
-
-    def _take_usage(self, usage: Usage | None, chunks: list[Chunk]) -> None:
-        if usage is None:
-            return
-        self.usage_is_final = self.finished
-        if usage != self.usage:
-            self.usage = usage
-            chunks.append(UsageUpdate(usage))
 
     def _take_choice(self, choice: Choice, chunks: list[Chunk]) -> None:
         reason = choice.finish_reason

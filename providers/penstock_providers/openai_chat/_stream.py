@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 from penstock.abc import Missing, StreamDecoder
-from penstock.errors import CallError, MalformedResponseError, StreamBrokenError
+from penstock.errors import CallError, MalformedResponseError, ProviderError, StreamBrokenError
 from penstock.policy.sse import EventTooLongError, SseEvent, SseParser
 from penstock.types import Chunk, Completion, UsageUpdate, WireHead
+from penstock_providers.openai_chat._broken_off import broken_off
 from penstock_providers.openai_chat._errors import error_in_answer, request_id_of, tells_error
+from penstock_providers.openai_chat._foreign import fields_of
 from penstock_providers.openai_chat._read import AnswerReader
 from penstock_providers.openai_chat._wire import Answer, parse_chunk, parse_json
 
@@ -37,7 +39,7 @@ class ChatDecoder(StreamDecoder):
         self._reader = AnswerReader(whole=False)
         self._done = False
         self._failure: CallError | None = None
-        self._unread: MalformedResponseError | None = None
+        self._unread: CallError | None = None
         self._begun = False
         self._body: bytearray | None = None
         self._count = 0
@@ -51,25 +53,26 @@ class ChatDecoder(StreamDecoder):
         chunks: list[Chunk] = []
         try:
             for event in self._events.feed(data):
-                chunks += self._take(event)
+                self._take(event, chunks)
         except EventTooLongError as error:
             malformed = self._malformed(str(error))
-            if self.missing == "end":
-                self._unread, self._done = malformed, True
-            else:
+            if self.missing == "answer":
                 self._fail(malformed, chunks)
+            else:
+                self._unread, self._done = malformed, True
         except CallError as error:
             self._fail(error, chunks)
         return chunks
 
-    def close(self) -> None:
-        """The bytes have ended."""
+    def close(self) -> list[Chunk]:
+        """The bytes have ended. Gives what a last event without its blank line brings."""
         if self._failure is not None:
             raise self._failure
         if self._body is not None:
             raise self._error_in_body(bytes(self._body))
+        chunks: list[Chunk] = []
         for event in self._events.close():
-            self._take_unfinished(event)
+            self._take_unfinished(event, chunks)
         if not self._reader.finished:
             raise StreamBrokenError(
                 f"the stream ended after {self._count} chunks without a finish_reason",
@@ -77,6 +80,7 @@ class ChatDecoder(StreamDecoder):
                 usage=self._reader.usage,
                 request_id=request_id_of(self._head),
             )
+        return chunks
 
     @property
     def completion(self) -> Completion:
@@ -96,8 +100,8 @@ class ChatDecoder(StreamDecoder):
         return "end" if self._reader.usage_is_final else "usage"
 
     @property
-    def unread(self) -> MalformedResponseError | None:
-        """An event that is no JSON, or no chunk and without choices."""
+    def unread(self) -> CallError | None:
+        """An error, or an event that is no JSON, or no chunk and without choices."""
         return self._unread
 
     def _fail(self, error: CallError, chunks: list[Chunk]) -> None:
@@ -105,25 +109,44 @@ class ChatDecoder(StreamDecoder):
         if not chunks:
             raise error
 
-    def _take(self, event: SseEvent) -> list[Chunk]:
+    def _take(self, event: SseEvent, chunks: list[Chunk]) -> None:
         data = event.data.strip()
         if self._done or not data:
-            return []
+            return
         if data == "[DONE]":
             self._done = True
-            return []
+            return
         self._count += 1
+        if self.missing == "answer":
+            self._take_chunk(event.name, data, chunks)
+            return
         try:
-            answer = self._parse(event.name, data)
+            self._take_chunk(event.name, data, chunks)
         except MalformedResponseError as error:
-            if self.missing != "end" or _has_choices(data):
+            if error is self._unread or _has_choices(data):
                 raise
-            self._unread = error
-            return []
-        chunks = [] if answer is None else self._reader.take(answer)
-        if self._unread is not None and _are_of_the_answer(chunks):
+            self._unread = error.with_traceback(None)  # which holds this decoder
+        except ProviderError as error:
+            # Said in the place of the end, of an answer of which nothing is missing.
+            self._unread, self._done = error.with_traceback(None), True
+            chunks += self._reader.take_usage(
+                fields_of(_payload(data)).get("usage")
+            )  # OpenRouter's tells the count too
+
+    def _take_chunk(self, name: str, data: str, chunks: list[Chunk]) -> None:
+        answer = self._parse(name, data)
+        if answer is None:
+            return
+        failed = broken_off(answer, self._head)
+        if failed is not None and self._reader.finished:
+            raise failed
+        added = self._reader.take(answer)
+        if self._unread is not None and _are_of_the_answer(added):
             raise self._unread  # so it may have been more of the answer, too
-        return chunks
+        chunks += added
+        if failed is not None:
+            failed.usage = self._reader.usage
+            raise failed
 
     def _parse(self, name: str, data: str) -> Answer | None:
         """The event as a chunk; None for events of a kind that is not known. Raises the error it tells."""
@@ -139,19 +162,23 @@ class ChatDecoder(StreamDecoder):
             raise error_in_answer(_payload(data), self._head, self._reader.usage)
         return answer
 
-    def _take_unfinished(self, event: SseEvent) -> None:
-        """An event that lacks only its closing blank line. It counts where it says nothing that must be delivered.
+    def _take_unfinished(self, event: SseEvent, chunks: list[Chunk]) -> None:
+        """An event that lacks only its closing blank line.
 
-        `close` has no chunks to give: a piece of the answer here would be in the whole and never have been shown.
+        It counts, but where it is a piece of an answer that was cut: what nobody will be shown is no part of it.
         Cut JSON is what a broken stream looks like; whether it is one, the finish reason decides.
         """
         try:
-            if self._done or _speaks(parse_chunk(event.data.strip(), self._count)):
+            if not self._done and self._is_a_cut_piece(parse_chunk(event.data.strip(), self._count)):
                 return
         except MalformedResponseError:
             if event.name != "error" and event.data.strip() != "[DONE]":
                 return
-        self._take(event)
+        self._take(event, chunks)
+
+    def _is_a_cut_piece(self, answer: Answer) -> bool:
+        alone = AnswerReader(whole=False)
+        return _are_of_the_answer(alone.take(answer)) and not (self._reader.finished or alone.finished)
 
     def _is_event_stream(self, data: bytes) -> bool:
         """False once the body has turned out to be one JSON document; raises for HTML."""
@@ -194,11 +221,6 @@ def _has_choices(data: str) -> bool:
     """True where something that is no chunk can be seen to be more of an answer all the same."""
     payload = _payload(data)
     return isinstance(payload, dict) and bool(cast("dict[str, Any]", payload).get("choices"))
-
-
-def _speaks(answer: Answer) -> bool:
-    """True where the chunk would give deltas."""
-    return _are_of_the_answer(AnswerReader(whole=False).take(answer))
 
 
 def _are_of_the_answer(chunks: list[Chunk]) -> bool:

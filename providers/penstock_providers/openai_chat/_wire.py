@@ -75,6 +75,8 @@ class Choice(Struct, frozen=True):
     finish_reason: str | None = None
     finish_details: Any = None
     usage: Any = None
+    error: Any = None
+    """OpenRouter's: of a provider behind it that broke off."""
 
 
 class Answer(Struct, frozen=True):

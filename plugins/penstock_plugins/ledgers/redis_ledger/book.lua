@@ -10,7 +10,8 @@
 --              ten for each bucket; the field '' -> doubles: version, now (the latest time ever), tombstone (the
 --              longest lease, in seconds), and the time before which nothing is due
 --   2 ends     sorted set: window key by the end of its last bucket; then it is looked at and forgotten
---   3 holds    hash: id -> packed {account, output, reserved at, lease ends, top-ups, lapsed, {part, ...}}
+--   3 holds    hash: id -> packed {account, output, reserved at, lease ends, top-ups, lapsed, {part, ...}}; lapsed is
+--              false, true, or 2 where the hold was released by hand: no renewal gives it its lease again
 --   4 due      sorted set: id by the time at which something is to be done about the hold
 --   5 settled  sorted set: id by the time until which it is known as settled
 --   6 history  list of packed rows: what was done by hand
@@ -34,6 +35,7 @@ local MOST_HISTORY = 10000    -- rows, some megabytes: what people do by hand is
 local JOURNAL_KEPT = 34560000 -- seconds, 400 days: a year can be compared with the one before
 local SWEEPS, SWEPT = 10, 1000 -- a second, and what is over that each forgets: no batch waits long for it
 local HELD, SPENT, ESTIMATED = 2, 5, 8 -- where an amount begins in a bucket
+local RELEASED = 2            -- how a hold has lapsed
 
 -- The functions, and what one call works on; `begin` makes that anew, for a call may have ended in an error.
 local B = {}
@@ -88,8 +90,9 @@ function B.put(row, at, amount, sign)
 end
 
 -- Windows. A page's `flat` is what is kept of it: three limits, then ten figures for each bucket: finish, held (3), spent
--- (3), estimated (3). A bucket is the place at which its figures begin. A page's `sum` is like a bucket, of all of them:
--- made when the page is read, for what is kept once cannot differ from itself.
+-- (3), estimated (3). A bucket is the place at which its figures begin. A page's `sum` is like a bucket, of all of them,
+-- behind the place `off`: made when the page is read, for what is kept once cannot differ from itself. Of a single bucket,
+-- which is all that calendar windows have, it is `flat` itself.
 
 local FIRST, LONG = 4, 10
 local forms = {}
@@ -108,13 +111,18 @@ function B.doubles(kept)
 end
 
 function B.open_page(key, kept)
-  local page = {key = key, kept = kept, limit_tokens = false, limit_money = false, flat = {-1, -1, -1},
-    sum = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, kept_until = false}
+  local page = {key = key, kept = kept, limit_tokens = false, limit_money = false, flat = false, sum = false, off = 0,
+    kept_until = false}
   B.windows[key] = page
-  if not kept then return page end
-  local flat, sum = B.doubles(kept), page.sum
-  page.limit_tokens = flat[1] >= 0 and flat[1]
-  page.limit_money = flat[2] >= 0 and {flat[2], flat[3]}
+  if not kept then
+    page.flat = {-1, -1, -1}
+    B.sum_up(page)
+    return page
+  end
+  local flat = B.doubles(kept)
+  page.flat = flat
+  if flat[1] >= 0 then page.limit_tokens = flat[1] end
+  if flat[2] >= 0 then page.limit_money = {flat[2], flat[3]} end
   page.kept_until = #flat > FIRST and flat[#flat - LONG + 1]
   -- What has left the window is let go.
   local place = FIRST
@@ -122,15 +130,28 @@ function B.open_page(key, kept)
   if place > FIRST then
     for i = FIRST, #flat do flat[i] = flat[i + place - FIRST] end
   end
-  page.flat = flat
+  B.sum_up(page)
+  return page
+end
+
+function B.sum_up(page)
+  local flat = page.flat
+  if #flat == FIRST + LONG - 1 then
+    page.sum, page.off = flat, FIRST - 1
+    return
+  end
+  local sum = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
   for bucket = FIRST, #flat, LONG do
     for i = HELD, LONG do sum[i] = sum[i] + flat[bucket + i - 1] end
     for i = HELD, ESTIMATED, 3 do
       if sum[i + 2] >= E9 then sum[i + 1], sum[i + 2] = sum[i + 1] + 1, sum[i + 2] - E9 end
     end
   end
-  return page
+  page.sum, page.off = sum, 0
 end
+
+-- What is held, spent or estimated in all of a window.
+function B.total(page, at) return B.cut(page.sum, page.off + at) end
 
 -- Reads those of the windows that are not read yet.
 function B.need(keys)
@@ -164,6 +185,7 @@ function B.bucket_of(page, use)
   last = #flat + 1
   flat[last] = use[2]
   for i = last + 1, last + LONG - 1 do flat[i] = 0 end
+  B.sum_up(page)
   B.changed_windows[page.key] = page
   return last
 end
@@ -182,8 +204,9 @@ function B.figure(page, bucket, at) return B.cut(page.flat, bucket + at - 1) end
 
 -- Adds to what is held, spent or estimated, in a bucket and in its window.
 function B.add(page, bucket, at, amount, sign)
-  B.put(page.flat, bucket + at - 1, amount, sign)
-  B.put(page.sum, at, amount, sign)
+  local flat, sum = page.flat, page.sum
+  B.put(flat, bucket + at - 1, amount, sign)
+  if sum ~= flat then B.put(sum, at, amount, sign) end
   B.changed_windows[page.key] = page
 end
 
@@ -298,8 +321,8 @@ function B.each_place(hold, f)
 end
 
 -- Charges a hold in full: nobody knows what became of its call.
-function B.lapse(hold)
-  hold.lapsed = true
+function B.lapse(hold, how)
+  hold.lapsed = how or true
   B.each_place(hold, function(amount, page, bucket)
     B.add(page, bucket, HELD, amount, -1)
     B.add(page, bucket, SPENT, amount, 1)
@@ -418,10 +441,16 @@ end
 function B.limits(use, page) return page.limit_tokens or use[4], page.limit_money or use[5] end
 
 -- How much of `need` is not free beside what is spent, and held unless `but_holds`; nil where it fits. Where more was
--- charged than there is, nothing fits.
-function B.missing(use, page, need, sum, but_holds)
-  local tokens, usd, nano = need[1] + sum[5], need[2] + sum[6], need[3] + sum[7]
-  if not but_holds then tokens, usd, nano = tokens + sum[2], usd + sum[3], nano + sum[4] end
+-- charged than there is, nothing fits. `spent`: as if so much were.
+function B.missing(use, page, need, but_holds, spent)
+  local sum, off = page.sum, page.off
+  local tokens, usd, nano = need[1], need[2], need[3]
+  if spent then
+    tokens, usd, nano = tokens + spent[1], usd + spent[2], nano + spent[3]
+  else
+    tokens, usd, nano = tokens + sum[off + 5], usd + sum[off + 6], nano + sum[off + 7]
+  end
+  if not but_holds then tokens, usd, nano = tokens + sum[off + 2], usd + sum[off + 3], nano + sum[off + 4] end
   local most, money = B.limits(use, page)
   local lack
   if most and tokens > most then lack = {tokens - most, 0, 0} end
@@ -439,17 +468,17 @@ end
 function B.takes(uses, need)
   for _, use in ipairs(uses) do
     local page = B.windows[use[1]]
-    if B.missing(use, page, need, page.sum, false) then return false end
+    if B.missing(use, page, need, false) then return false end
   end
   return true
 end
 
 -- When it would fit with every hold released, as one bucket after the other leaves the window.
 function B.refills_at(use, page, need)
-  local left = {0, 0, 0, 0, page.sum[5], page.sum[6], page.sum[7]}
+  local left = B.total(page, SPENT)
   for bucket = FIRST, #page.flat, LONG do
-    B.put(left, SPENT, B.figure(page, bucket, SPENT), -1)
-    if not B.missing(use, page, need, left, true) then return page.flat[bucket] end
+    B.put(left, 1, B.figure(page, bucket, SPENT), -1)
+    if not B.missing(use, page, need, true, left) then return page.flat[bucket] end
   end
   return false
 end
@@ -467,14 +496,14 @@ function B.lacks_of(uses, need, guess)
   for _, use in ipairs(uses) do
     local page = B.windows[use[1]]
     local own = use[6] and B.guessed(guess) or need
-    local lack = B.missing(use, page, own, page.sum, false)
+    local lack = B.missing(use, page, own, false)
     if lack then
       local tokens, money = B.limits(use, page)
-      local of_spent = B.missing(use, page, own, page.sum, true) or false
+      local of_spent = B.missing(use, page, own, true) or false
       hopeless = hopeless or of_spent ~= false
       local refills = of_spent and B.refills_at(use, page, own)
       local other = use[6] and need or B.guessed(guess)
-      local otherwise = B.missing(use, page, other, page.sum, of_spent ~= false) or false
+      local otherwise = B.missing(use, page, other, of_spent ~= false) or false
       lacks[#lacks + 1] = {use[1], tokens, money, lack, of_spent, refills, page.flat[FIRST] or false, otherwise, use[6]}
     end
   end
@@ -538,7 +567,7 @@ function B.room_of(uses, by_estimate)
     if use[6] == by_estimate then
       local page = B.windows[use[1]]
       local tokens, money = B.limits(use, page)
-      local used = B.plus(B.cut(page.sum, HELD), B.cut(page.sum, SPENT))
+      local used = B.plus(B.total(page, HELD), B.total(page, SPENT))
       if tokens then room.tokens = math.min(room.tokens or math.huge, tokens - used[1]) end
       if money then
         local free = B.minus({0, money[1], money[2]}, used)
@@ -600,14 +629,15 @@ function B.lacking(uses, lines, likely, least, waits)
   for _, use in ipairs(uses) do
     local page = B.windows[use[1]]
     local need = use[6] and B.guessed(guess) or amount
-    if B.missing(use, page, need, page.sum, hopeless) then would_fit = false end
+    if B.missing(use, page, need, hopeless) then would_fit = false end
   end
   return {2, lacks, behind, would_fit}
 end
 
 function B.reserve(step)
-  local id, account, uses, lines, least, most, lease, waits, likely = step[2], step[3], step[4], step[5], step[6],
-    step[7], step[8], step[9], step[10]
+  local id, account, uses, lines, least, most, lease, waits = step[2], step[3], step[4], step[5], step[6], step[7],
+    step[8], step[9]
+  local likely = step[10] or lines
   local known = B.hold_of(id)
   if known then return B.held(known) end
   if B.is_settled(id) then return KNOWN end
@@ -675,16 +705,32 @@ function B.top_up(step)
   B.use_as_before(hold, uses)
   local lacks = B.lacks_of(uses, more, {likely})
   if #lacks > 0 then return {2, lacks, {}, false} end
+  local released = hold.lapsed == RELEASED
   if hold.lapsed then B.revive(hold) end
   hold.top_ups = number
   B.add_part(hold, {more, B.count(uses, more, false), false})
   if B.any_by_estimate(uses) then B.add_part(hold, {likely, B.count(uses, likely, true), true}) end
+  if released then B.lapse(hold, RELEASED) end
   B.changed_holds[id] = hold
   return B.held(hold)
 end
 
+-- Of a hold of one part, as nearly every one is.
+function B.charge_part(part, charged, estimated)
+  local amount, places = part[1], part[2]
+  for i = 1, #places, 2 do
+    local page, bucket = B.find(places[i], places[i + 1])
+    if bucket then
+      B.add(page, bucket, HELD, amount, -1)
+      B.add(page, bucket, SPENT, charged, 1)
+      if estimated then B.add(page, bucket, ESTIMATED, charged, 1) end
+    end
+  end
+end
+
 -- In each window each part takes what it held there; the last one all the rest.
 function B.charge(hold, charged, estimated)
+  if #hold.parts == 1 then return B.charge_part(hold.parts[1], charged, estimated) end
   local last, left = {}, {}
   for i, part in ipairs(hold.parts) do
     for j = 1, #part[2], 2 do last[part[2][j]] = i end
@@ -731,12 +777,12 @@ function B.settle(step)
       local last = B.last_of(page)
       if last and not seen[page.key] then
         seen[page.key] = true
-        turns[#turns + 1] = {page.key, B.cut(page.sum, SPENT), false, page.flat[last]}
+        turns[#turns + 1] = {page.key, B.total(page, SPENT), false, page.flat[last]}
       end
     end
   end
   B.charge(hold, charged, estimated)
-  for _, turn in ipairs(turns) do turn[3] = B.cut(B.windows[turn[1]].sum, SPENT) end
+  for _, turn in ipairs(turns) do turn[3] = B.total(B.windows[turn[1]], SPENT) end
   return {3, B.amount_of(hold), turns}
 end
 
@@ -745,7 +791,7 @@ function B.renew(step)
   B.remember(lease)
   for _, id in ipairs(ids) do
     local hold = B.hold_of(id)
-    if hold then
+    if hold and hold.lapsed ~= RELEASED then
       hold.lease_ends = now + lease
       if hold.lapsed then B.revive(hold) end
       B.changed_holds[id] = hold
@@ -779,7 +825,7 @@ function B.adopt(step)
   for _, key in ipairs(names) do
     local its_period, its_account = key:match(pattern)
     if key ~= use[1] and its_period == period and its_account == whose then
-      spent = B.at_least(spent, B.cut(B.window(key).sum, SPENT))
+      spent = B.at_least(spent, B.total(B.window(key), SPENT))
     end
   end
   local bucket = B.bucket_of(page, use)
@@ -815,8 +861,10 @@ function B.release(step)
   local amount = B.amount_of(hold)
   if not hold.lapsed then
     hold.lease_ends = math.min(hold.lease_ends, now)
-    B.lapse(hold)
+    B.lapse(hold, RELEASED)
   end
+  hold.lapsed = RELEASED
+  B.changed_holds[id] = hold
   B.history[#B.history + 1] = {now, 'release', hold.account, id, reason, {amount}}
   return {7, amount}
 end
@@ -824,12 +872,12 @@ end
 -- What is spent, and the limits that count.
 function B.state(use, page)
   local tokens, money = B.limits(use, page)
-  return {B.cut(page.sum, SPENT), tokens, money}
+  return {B.total(page, SPENT), tokens, money}
 end
 
 -- Corrects what is spent: the newest buckets first, so that no bucket goes below nothing.
 function B.spend(page, use, wanted)
-  local change, nothing = B.minus(wanted, B.cut(page.sum, SPENT)), {0, 0, 0}
+  local change, nothing = B.minus(wanted, B.total(page, SPENT)), {0, 0, 0}
   if change[1] == 0 and change[2] == 0 and change[3] == 0 then return end
   B.add(page, B.bucket_of(page, use), SPENT, B.at_least(change, nothing), 1)
   local less = B.minus(nothing, B.at_most(change, nothing))
@@ -848,7 +896,7 @@ function B.change(step)
   local spent_tokens, spent_money, reason = step[7], step[8], step[9]
   if B.is_over({use}) then return STALE end
   local page = B.window(use[1])
-  local before, wanted = B.state(use, page), B.cut(page.sum, SPENT)
+  local before, wanted = B.state(use, page), B.total(page, SPENT)
   if reset then
     page.limit_tokens, page.limit_money = false, false
     wanted = {0, 0, 0}
@@ -966,8 +1014,8 @@ function B.set_back(args)
       local page = B.windows[all[i]] or B.open_page(all[i], all[i + 1])
       if B.last_of(page) then
         if not ends[all[i]] then return cmsgpack.pack({}) end
-        local flat, sum = page.flat, page.sum
-        page.flat = {flat[1], flat[2], flat[3], ends[all[i]], 0, 0, 0, unpack(sum, SPENT, LONG)}
+        local flat, off = page.flat, page.off
+        page.flat = {flat[1], flat[2], flat[3], ends[all[i]], 0, 0, 0, unpack(page.sum, off + SPENT, off + LONG)}
         page.kept_until = false
         B.changed_windows[all[i]] = page
       end

@@ -85,7 +85,7 @@ def _packed(step: Step) -> tuple[object, ...]:
             lines, likely = ([packed_line(line, step.max_output) for line in of] for of in (step.lines, step.likely))
             uses = [packed_use(use) for use in step.windows]
             outputs = step.min_output, packed_tokens(step.max_output, most=MOST_ALLOWED)
-            return 1, step.hold_id, step.account, uses, lines, *outputs, step.lease, step.waits, likely or lines
+            return 1, step.hold_id, step.account, uses, lines, *outputs, step.lease, step.waits, likely or False
         case TopUp():
             uses = [packed_use(use) for use in step.windows]
             likely_more = packed_amount(step.more if step.likely is None else step.likely)
@@ -258,7 +258,7 @@ def hold_row(hold_id: str, packed: bytes) -> HoldRow:
         amount=sum([amount_from(amount) for amount, _, likely in parts if not likely], NOTHING),
         reserved_at=float(reserved_at),
         lease_ends=float(lease_ends),
-        lapsed=lapsed,
+        lapsed=bool(lapsed),
     )
 
 

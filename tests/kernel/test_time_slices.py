@@ -1,0 +1,164 @@
+"""A silent target and the time of its call: others get their turn, whatever is configured by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock
+from worlds import GPT, HAIKU, SONNET, config, good, model_of
+
+import penstock
+from penstock import Config, errors
+from penstock.testing import Answer, Reply, ScriptedTransport, Silence
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Under virtual time, and in no scope: its deadline would be the time of each call."""
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def route(*targets: str, **tables: Any) -> Config:
+    return config(routes={"default": {"cascade": [{"target": target, "attempts": 3} for target in targets]}}, **tables)
+
+
+def silent(*targets: str) -> ScriptedTransport:
+    quiet = {target.partition("/")[2] for target in targets}
+    return ScriptedTransport(lambda request: Silence() if model_of(request) in quiet else good(request))
+
+
+def told(attempts: tuple[penstock.Attempt, ...]) -> list[tuple[str, str, float]]:
+    return [(attempt.target, attempt.outcome, attempt.duration) for attempt in attempts]
+
+
+def test_with_all_defaults_a_silent_primary_leaves_the_fallback_half_of_the_calls_time() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(route(SONNET, GPT), transport=silent(SONNET)) as kernel:
+            response = await kernel.complete("hello")
+            assert told(response.attempts) == [(SONNET, "total_timeout", 300.0), (GPT, "ok", 0.0)]
+            assert "others are to be asked" in str(response.attempts[0].error)
+
+    run(main)
+
+
+def test_the_last_that_is_left_gets_all_the_rest() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(route(SONNET, GPT, HAIKU), transport=silent(SONNET, GPT, HAIKU)) as kernel:
+            with pytest.raises(errors.DeadlineExceededError) as caught:
+                await kernel.complete("hello")
+            assert [attempt.duration for attempt in caught.value.attempts] == [300.0, 150.0, 150.0]
+
+    run(main)
+
+
+def test_a_target_alone_is_waited_for_as_long_as_the_call_lasts() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(route(SONNET), transport=silent(SONNET)) as kernel:
+            with pytest.raises(errors.DeadlineExceededError) as caught:
+                await kernel.complete("hello", timeout=50)
+            assert told(caught.value.attempts) == [(SONNET, "cancelled", 50.0)]
+
+    run(main)
+
+
+SET: Mapping[str, Config] = {
+    "defaults": route(SONNET, GPT, defaults={"timeouts": {"total": 400}}),
+    "target": route(
+        "big",
+        GPT,
+        targets={"big": {"provider": "anthropic", "model": SONNET.partition("/")[2], "timeouts": {"total": 400}}},
+    ),
+    "to what it is anyway": route(SONNET, GPT, defaults={"timeouts": {"total": 600}}, kernel={"timeout": 700}),
+}
+
+
+@pytest.mark.parametrize("where", SET)
+def test_a_total_that_somebody_has_set_is_taken_exactly(where: str) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(SET[where], transport=silent(SONNET)) as kernel:
+            plan = kernel.explain("hello")
+            response = await kernel.complete("hello")
+            assert response.target == GPT
+            assert response.attempts[0].duration == (600.0 if where == "to what it is anyway" else 400.0)
+            assert plan.stages[0].silent == response.attempts[0].duration
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["argument", "route", "scope"])
+def test_a_shorter_time_of_the_call_is_shared_as_well_by_whole_answers_and_by_streams(how: str) -> None:
+    settings = route(SONNET, GPT)
+    if how == "route":
+        settings = config(routes={"default": {"cascade": [SONNET, GPT], "timeout": 20}})
+
+    async def main() -> None:
+        async with penstock.open_kernel(settings, transport=silent(SONNET)) as kernel:
+            options: dict[str, Any] = {"timeout": 20} if how == "argument" else {}
+            with trio.fail_after(20 if how == "scope" else 1e6):
+                response = await kernel.complete("hello", **options)
+            assert told(response.attempts) == [(SONNET, "total_timeout", 10.0), (GPT, "ok", 0.0)]
+            with trio.fail_after(20 if how == "scope" else 1e6):
+                async with kernel.stream("hello", **options) as stream:
+                    async for _ in stream:
+                        pass
+            assert told(stream.response.attempts) == [(SONNET, "first_token_timeout", 10.0), (GPT, "ok", 0.0)]
+
+    run(main)
+
+
+def test_nobody_hurries_for_a_target_that_cannot_be_asked_in_time() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(route(SONNET, GPT), transport=silent(SONNET)) as kernel:
+            await kernel.breakers.isolate(f"target:{GPT}")
+            assert kernel.explain("hello", timeout=40).stages[0].silent == 600.0
+            with pytest.raises(errors.DeadlineExceededError) as caught:
+                await kernel.complete("hello", timeout=40)
+            assert told(caught.value.attempts) == [(SONNET, "cancelled", 40.0)]
+
+    run(main)
+
+
+@pytest.mark.parametrize(("timeout", "opens"), [(10.0, False), (200.0, True)])
+def test_the_haste_of_one_caller_trips_no_breaker_for_the_others(timeout: float, *, opens: bool) -> None:
+    def upstream(request: httpx.Request) -> Answer:
+        answer = good(request)
+        return answer if model_of(request) == "gpt-4o" else Reply(json=answer.json, delay=150.0)
+
+    async def main() -> None:
+        async with penstock.open_kernel(route(SONNET, GPT), transport=ScriptedTransport(upstream)) as kernel:
+            for _ in range(6):
+                assert (await kernel.complete("hello", timeout=timeout)).target == GPT
+            is_open = f"target:{SONNET}" in (await kernel.snapshot()).breakers
+            assert is_open == opens, "who is silent for longer than 30 s is silent, whoever asks"
+
+    run(main)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("timeout", [None, 12.0, 100.0])
+def test_explain_tells_how_long_silence_is_waited_for(timeout: float | None, *, stream: bool) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(route(SONNET, GPT), transport=silent(SONNET)) as kernel:
+            plan = kernel.explain("hello", timeout=timeout, stream=stream)
+            if stream:
+                async with kernel.stream("hello", timeout=timeout) as answer:
+                    async for _ in answer:
+                        pass
+                attempts = answer.response.attempts
+            else:
+                attempts = (await kernel.complete("hello", timeout=timeout)).attempts
+            assert plan.stages[0].silent == attempts[0].duration
+            assert plan.stages[0].silent <= (timeout or 600.0) / 2
+
+    run(main)
+
+
+def test_explain_tells_of_a_lone_target_what_is_configured() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(route(SONNET), transport=silent()) as kernel:
+            assert kernel.explain("hello", timeout=12).stages[0].silent == 600.0
+
+    run(main)
