@@ -11,6 +11,7 @@ of one text come out of one allowance. Not here: where in a text a value stands,
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, Literal, TypeAlias
 
@@ -67,7 +68,14 @@ def _refused(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-SCANNER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refused)
+def _finite(written: str) -> float:
+    number = float(written)
+    if not math.isfinite(number):
+        raise ValueError("a number that is too large for JSON data")
+    return number
+
+
+SCANNER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refused, parse_float=_finite)
 """Reads valid JSON, in the time that C takes for it; no NaN, and nothing said twice and differently."""
 
 
@@ -90,6 +98,7 @@ _JSON_SPACE = re.compile(r"[ \t\r\n]*+")
 # Whatever Unicode calls a space, what is invisible, and the comments of JavaScript, JSON5 and Python.
 _SPACE = re.compile(r"(?:[\s\ufeff\u200b-\u200f\u2060]++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|#(?!#)[^\n]*+)*+")
 _COMMENT = re.compile(r"//|/\*|#")
+_LEFT_OUT = re.compile(r"(?://|/\*|#)[ \t]{0,9}+(?:\.\.\.|…)")
 _PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*+)"[ \t\r\n]*+:[ \t\r\n]*+')
 _NUMBER = re.compile(r"[-+]?(?:\d[\d_]*+(?:\.[\d_]*+)?+|\.\d[\d_]*+)(?:[eE][-+]?\d++)?+")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?+(?:[eE][-+]?\d++)?+")
@@ -120,6 +129,8 @@ _STRUCTURE_INSIDE = re.compile(r"""["'“”]\s*(?::|,\s*["'“”])""")
 # `\t` in `C:\tmp`, `\b` in `\beta`: where other backslashes are none, this may be none either.
 _CONTROL_OR_WORD = re.compile(r"\\[bfnrt][A-Za-z]")
 
+_JOINS = frozenset(" \t\n+|/&")
+"""What joins two strings begins with one of these."""
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`", "”": "”", "„": "“", "«": "»"}
 _WORDS: dict[str, bool | None] = {
     "true": True,
@@ -411,13 +422,10 @@ class _Reading:
             if hexadecimal:
                 return int(written, 16)
             if any(char in ".eE" for char in written):
-                number = float(written)
-                if number in (float("inf"), float("-inf")):
-                    raise self.unreadable("damaged", "has a number that is too large")
-                return number
+                return _finite(written)
             return int(written)
-        except ValueError:  # more digits than Python converts
-            raise self.unreadable("damaged", "has a number that is too long") from None
+        except ValueError:  # no float can hold it, or Python converts no int of so many digits
+            raise self.unreadable("damaged", "has a number that is too large") from None
 
     def word(self) -> Any:
         match = _WORD.match(self.text, self.at)
@@ -479,13 +487,21 @@ class _Reading:
         written = "".join(pieces)
         if inner:
             # With one quote over, any of them may end an item; behind a property's value comes a name.
-            if (inner % 2 and role == "item") or _STRUCTURE_INSIDE.search(written):
+            if (inner % 2 and role == "item") or _STRUCTURE_INSIDE.search(written) or self.joins_two(written, close):
                 raise self.unreadable("damaged", "has quotes in a string that may end it as well")
             self.mend("inner_quotes")
             self.quoted_inside = True
         if self.kept_backslash and _CONTROL_OR_WORD.search(text, start, at):
             raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
         return self.without_surrogates(written)
+
+    @staticmethod
+    def joins_two(written: str, quote: str) -> bool:
+        """True for `"Ada" + "Lovelace"`: what is between the quotes is no quotation, but what joins two strings."""
+        first = written.find(quote)
+        second = written.find(quote, first + 1)
+        between = written[first + 1 : second]
+        return second > 0 and (not between.strip() or (not between[0].isalnum() and between[0] in _JOINS))
 
     def long_string(self, quotes: str) -> str:
         end = self.text.find(quotes, self.at + 3)
@@ -588,6 +604,8 @@ class _Reading:
         if at < len(self.text) and (self.text[at] in "/#" or (not self.text[at].isascii()) or self.text[at] in "\v\f"):
             end = _behind(_SPACE, self.text, at)
             if end > at:
+                if _LEFT_OUT.search(self.text, at, end):
+                    raise self.unreadable("damaged", "leaves something out: it has an ellipsis in the place of content")
                 self.mend("comments" if _COMMENT.search(self.text, at, end) else "odd_spaces")
             at = end
         self.at = at
