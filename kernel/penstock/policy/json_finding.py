@@ -95,7 +95,17 @@ def _decoded(text: str) -> Json:
         value = SCANNER.decode(text)
     except (ValueError, RecursionError):
         return _NONE
-    return value if not _SURROGATE.search(text) and _shallow(text, 0, len(text), value) else _NONE
+    return value if _is_sound(text, 0, len(text), value) else _NONE
+
+
+def _is_sound(text: str, start: int, end: int, value: Json) -> bool:
+    """True for a value without halves of characters, and not too deep."""
+    if _SURROGATE.search(text, start, end):
+        try:
+            msgspec.json.encode(value)
+        except (UnicodeEncodeError, RecursionError):
+            return False
+    return _shallow(text, start, end, value)
 
 
 def _shallow(text: str, start: int, end: int, value: Json) -> bool:
@@ -103,7 +113,7 @@ def _shallow(text: str, start: int, end: int, value: Json) -> bool:
     if text.count("{", start, end) + text.count("[", start, end) <= DEEPEST:
         return True
     level: list[Json] = [value] if is_object(value) or is_array(value) else []
-    for _ in range(DEEPEST + 1):
+    for _ in range(DEEPEST):
         below: list[Json] = []
         for held in level:
             below.extend(held.values() if is_object(held) else held)
@@ -257,7 +267,7 @@ class _Search:
         except (ValueError, RecursionError):
             return None
         self.left_to_read -= end - at
-        if _SURROGATE.search(self.text, at, end) or not _shallow(self.text, at, end, value):
+        if not _is_sound(self.text, at, end, value):
             return None
         return Read(value, end, ())
 
