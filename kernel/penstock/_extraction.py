@@ -19,7 +19,8 @@ from penstock._targets import LiveTarget
 from penstock._validator import InvalidValueError
 from penstock.errors import CallError, ContentFilteredError, OutputInvalidError, RefusedError
 from penstock.policy.json_finding import Found, NotFound, find_json
-from penstock.policy.json_schema import Flaw, SchemaCheck
+from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_values import Flaw
 from penstock.policy.repairing import (
     Fault,
     GiveUp,

@@ -15,7 +15,8 @@ from msgspec import Struct
 from penstock._validator import InvalidValueError, Validator
 from penstock.errors import UnsendableRequestError
 from penstock.hookspecs import ValidatorSpec
-from penstock.policy.json_schema import Flaw, SchemaCheck, SchemaError
+from penstock.policy.json_schema import SchemaCheck, SchemaError
+from penstock.policy.json_values import Flaw
 from penstock.policy.schema_shaping import Shaped, Unshapeable, shape_schema
 from penstock.types import SchemaLimits
 

@@ -16,6 +16,8 @@ from penstock.errors import UnsendableRequestError
 __all__ = ["ChatRequest", "OutputSchema", "ThinkingLevel", "check_request"]
 
 ThinkingLevel: TypeAlias = Literal["off", "low", "medium", "high"]
+NO_TYPES = frozenset({str, bytes, int, float, bool, list, tuple, set})
+"""An object of one of these says nothing of what is wanted."""
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What both OpenAI's and Anthropic's documentation accept."""
 
@@ -124,7 +126,7 @@ def _output(given: object) -> OutputSchema | None:
         schema = dict(cast("Mapping[str, Any]", given))
         title = schema.get("title")
         return OutputSchema(schema, title if isinstance(title, str) and title.isidentifier() else "output")
-    if isinstance(given, str | bytes | int | float | list | tuple | set):
+    if type(given) in NO_TYPES:
         raise UnsendableRequestError(
             f"output: {type(given).__name__} given; give a type, a JSON Schema (a dict) or an OutputSchema"
         )

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from penstock.policy.json_schema import Flaw
+from penstock.policy.json_values import Flaw
 
 __all__ = ["InvalidValueError", "Validator"]
 

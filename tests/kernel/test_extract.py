@@ -28,12 +28,12 @@ from penstock.testing import AnsweredKernel
 from penstock.types import Completion, Usage
 from penstock_plugins.validators.regex import Regex
 
-TWO_TARGETS = {
+TWO_TARGETS: dict[str, Any] = {
     "providers": {"openai": {}, "anthropic": {}},
     "routes": {"default": {"cascade": ["openai/gpt-4o", "anthropic/claude-3-haiku-20240307"]}},
 }
-ONE_OPENAI = {"providers": {"openai": {}}, "routes": {"default": {"cascade": ["openai/gpt-4o"]}}}
-ONE_OLD_CLAUDE = {
+ONE_OPENAI: dict[str, Any] = {"providers": {"openai": {}}, "routes": {"default": {"cascade": ["openai/gpt-4o"]}}}
+ONE_OLD_CLAUDE: dict[str, Any] = {
     "providers": {"anthropic": {}},
     "routes": {"default": {"cascade": ["anthropic/claude-3-haiku-20240307"]}},
 }
@@ -83,7 +83,7 @@ SCHEMA = {
 }
 
 
-async def extract(kernel: penstock.Kernel, kind: Any, **words: Any) -> penstock.Extracted[Any]:
+async def extract(kernel: penstock.Kernel, kind: Any, /, **words: Any) -> penstock.Extracted[Any]:
     return await kernel.extract(kind, "Plan a trip.", **words)
 
 

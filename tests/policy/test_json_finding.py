@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.policy.json_finding import Found, NotFound, find_json
-from penstock.policy.json_reading import DEEPEST
+from penstock.policy.json_notation import DEEPEST
 from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_values import is_array, is_object
 
 NAMES = st.text("abcdefghij_", min_size=1, max_size=8)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\ufdd0"), max_size=20)
@@ -107,9 +108,9 @@ class Writing:
                 return str(value) if self.python_words else str(value).lower()
             case str():
                 return self.text(value)
-            case list():
+            case _ if is_array(value):
                 return self.held("[", [self.value(each) for each in value], "]")
-            case dict():
+            case _ if is_object(value):
                 members = [f"{self.key(name)}{self.colon}{self.value(held)}" for name, held in value.items()]
                 return self.held("{", members, "}")
             case _:

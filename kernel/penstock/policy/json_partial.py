@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from penstock.policy.json_reading import DEEPEST
+from penstock.policy.json_notation import DEEPEST
 
 __all__ = ["NOTHING_YET", "PartialJson"]
 

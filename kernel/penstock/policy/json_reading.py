@@ -10,34 +10,25 @@ of one text come out of one allowance. Not here: where in a text a value stands,
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from msgspec import Struct
 
-from penstock.policy.json_schema import frozen
+from penstock.policy.json_notation import (
+    DEEPEST,
+    KEY_AHEAD,
+    QUOTES,
+    SCANNER,
+    VALUE_AHEAD,
+    Allowance,
+    SaidTwiceError,
+    finite,
+)
+from penstock.policy.json_strings import StringReading
+from penstock.policy.json_values import frozen
 
-__all__ = ["DEEPEST", "SCANNER", "Allowance", "Cut", "Read", "SaidTwiceError", "Unreadable", "read_json"]
-
-DEEPEST = 128
-"""Levels. Schemas of providers allow 5 or 10; whatever is deeper than this is no answer."""
-MOST_STEPS = 16_000
-"""What is read with forgiveness in one text: containers, damaged members, pieces of damaged strings. Between 10 and
-25 ms: a kernel has one loop for all its calls."""
-
-Reason: TypeAlias = Literal["damaged", "truncated", "ambiguous", "too_deep", "too_long"]
-
-
-class Unreadable(Exception):  # noqa: N818 - a verdict that the finder takes, not an error of anybody's
-    """There is no single reading. `at` is where that became clear."""
-
-    def __init__(self, reason: Reason, says: str, at: int) -> None:
-        super().__init__(says)
-        self.reason: Reason = reason
-        self.says = says
-        self.at = at
+__all__ = ["Cut", "Read", "read_json"]
 
 
 class Cut(Struct, frozen=True):
@@ -46,37 +37,6 @@ class Cut(Struct, frozen=True):
     path: tuple[str | int, ...]
     """Of the container that a comma says goes on, or of the string that has no end."""
     inside_string: bool
-
-
-class SaidTwiceError(ValueError):
-    """An object that gives one property two different values."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"says twice, and differently, what {name[:40]!r} is")
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        for name, value in pairs:
-            if frozen(members[name]) != frozen(value):
-                raise SaidTwiceError(name)
-    return members
-
-
-def _refused(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _finite(written: str) -> float:
-    number = float(written)
-    if not math.isfinite(number):
-        raise ValueError("a number that is too large for JSON data")
-    return number
-
-
-SCANNER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refused, parse_float=_finite)
-"""Reads valid JSON, in the time that C takes for it; no NaN, and nothing said twice and differently."""
 
 
 class Read(Struct, frozen=True):
@@ -88,17 +48,6 @@ class Read(Struct, frozen=True):
     cut: Cut | None = None
 
 
-class Allowance(Struct):
-    """What may still be spent on one text."""
-
-    steps: int = MOST_STEPS
-
-
-_JSON_SPACE = re.compile(r"[ \t\r\n]*+")
-# Whatever Unicode calls a space, what is invisible, and the comments of JavaScript, JSON5 and Python.
-_SPACE = re.compile(r"(?:[\s\ufeff\u200b-\u200f\u2060]++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|#(?!#)[^\n]*+)*+")
-_COMMENT = re.compile(r"//|/\*|#")
-_LEFT_OUT = re.compile(r"(?://|/\*|#)[ \t]{0,9}+(?:\.\.\.|…)")
 _PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*+)"[ \t\r\n]*+:[ \t\r\n]*+')
 _NUMBER = re.compile(r"[-+]?(?:\d[\d_]*+(?:\.[\d_]*+)?+|\.\d[\d_]*+)(?:[eE][-+]?\d++)?+")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?+(?:[eE][-+]?\d++)?+")
@@ -112,26 +61,7 @@ _PLAIN_MEMBERS = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z_$][\w$-]*+")
 _AFTER_A_NUMBER = re.compile(r"[\s,}\]/#]|\Z")
-_FENCE = re.compile(r"[ \t]*+(?:```|~~~)")
 _COLON = re.compile(r"(?::|=>?)")
-# What stands behind a quote that ends a string, rather than being part of it.
-_KEY_AHEAD = re.compile(
-    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”|[A-Za-z_$][\w$-]{0,200}+|-?\d{1,20}+)"""
-    r"""[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
-)
-# The same where the names so far have quotes: a word before a colon is part of a text then.
-_QUOTED_KEY_AHEAD = re.compile(
-    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”)[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
-)
-_VALUE_AHEAD = re.compile(r"""["'“‘`{\[\d.+-]|[A-Za-z_]{1,40}+\s{0,99}+(?:[,\]]|\Z)|…""")
-_STRUCTURE_INSIDE = re.compile(r"""["'“”]\s*(?::|,\s*["'“”])""")
-
-# `\t` in `C:\tmp`, `\b` in `\beta`: where other backslashes are none, this may be none either.
-_CONTROL_OR_WORD = re.compile(r"\\[bfnrt][A-Za-z]")
-
-_JOINS = frozenset(" \t\n+|/&")
-"""What joins two strings begins with one of these."""
-_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`", "”": "”", "„": "“", "«": "»"}
 _WORDS: dict[str, bool | None] = {
     "true": True,
     "false": False,
@@ -141,22 +71,6 @@ _WORDS: dict[str, bool | None] = {
     "nan": None,
 }
 _PROPER = frozenset({"true", "false", "null"})
-_ESCAPES = {
-    '"': '"',
-    "\\": "\\",
-    "/": "/",
-    "b": "\b",
-    "f": "\f",
-    "n": "\n",
-    "r": "\r",
-    "t": "\t",
-}
-# Not JSON, but there is nothing else they could mean: quotes of other languages, Markdown's underscore, a line that
-# goes on.
-_ESCAPES_ELSEWHERE = {"'": "'", "`": "`", "_": "_", "\n": "", "\r": ""}
-_HEX4 = re.compile(r"[0-9a-fA-F]{4}")
-_HEX2 = re.compile(r"[0-9a-fA-F]{2}")
-_STOPS = {quote: re.compile(rf"[^{re.escape(quote)}\\\x00-\x1f]*+") for quote in {*_QUOTES.values()}}
 
 
 def read_json(
@@ -170,12 +84,6 @@ def read_json(
     return _Reading(text, start, allowance, words, doubled).run()
 
 
-def _behind(pattern: re.Pattern[str], text: str, at: int) -> int:
-    """Where what the pattern takes ends; it may take nothing."""
-    match = pattern.match(text, at)
-    return at if match is None else match.end()
-
-
 class _Open(Struct):
     """A container that is not closed yet."""
 
@@ -187,24 +95,18 @@ class _Open(Struct):
     """Some name in it stands without quotes."""
 
 
-class _Reading:
+class _Reading(StringReading):
     """One reading, from one place."""
 
     def __init__(self, text: str, at: int, allowance: Allowance, words: frozenset[str], doubled: bool) -> None:  # noqa: FBT001
-        self.text = text
-        self.at = at
-        self.allowance = allowance
+        super().__init__(text, at, allowance)
         self.words = words
         self.doubled = doubled
-        self.repairs: dict[str, None] = {}
         self.stack: list[_Open] = []
         self.cut: Cut | None = None
         self.done: Read | None = None
         self.behind_value = False
         self.behind_comma = False
-        self.kept_backslash = False
-        self.quoted_inside = False
-        """The value before was a string with quotes in it."""
 
     def run(self) -> Read:
         """Members one after the other, until the outermost container is closed."""
@@ -217,12 +119,6 @@ class _Reading:
             else:
                 self.member()
         return self.done
-
-    def step(self) -> None:
-        """Pays for one more key, value or piece of a string."""
-        self.allowance.steps -= 1
-        if self.allowance.steps < 0:
-            raise self.unreadable("too_long", "is damaged, and too long to be mended")
 
     # Where members begin
 
@@ -282,7 +178,7 @@ class _Reading:
         else:
             if self.quoted_inside:
                 raise self.unreadable("damaged", "has quotes in a string that may end it as well")
-            ahead = _KEY_AHEAD if self.stack[-1].is_object else _VALUE_AHEAD
+            ahead = KEY_AHEAD if self.stack[-1].is_object else VALUE_AHEAD
             if not ahead.match(self.text, self.at) or self.follows_number_on_its_line():
                 raise self.unreadable("damaged", f"has {char!r} where a comma or a closing bracket should be")
             self.mend("missing_commas")
@@ -364,7 +260,7 @@ class _Reading:
             self.skip_space()
             return plain[1]
         char = self.char()
-        if char in _QUOTES:
+        if char in QUOTES:
             key = self.string(char, "key")
         elif (word := _WORD.match(self.text, self.at) or _NUMBER.match(self.text, self.at)) is not None:
             self.mend("unquoted_keys")
@@ -390,7 +286,7 @@ class _Reading:
             raise self.unreadable("truncated", "ends where a value should be")
         if char in "{[":
             self.open_container()
-        elif char in _QUOTES:
+        elif char in QUOTES:
             self.put(self.string(char, "value" if container.is_object else "item"))
             if self.cut is not None:
                 self.end_of_text()
@@ -422,7 +318,7 @@ class _Reading:
             if hexadecimal:
                 return int(written, 16)
             if any(char in ".eE" for char in written):
-                return _finite(written)
+                return finite(written)
             return int(written)
         except ValueError:  # no float can hold it, or Python converts no int of so many digits
             raise self.unreadable("damaged", "has a number that is too large") from None
@@ -450,172 +346,17 @@ class _Reading:
             raise self.unreadable("truncated", "ends inside a word")
         raise self.unreadable("damaged", f"has {self.text[start : start + 24]!r} where a value should be")
 
-    # Strings
+    # For strings
 
-    def string(self, quote: str, role: str) -> str:  # noqa: C901 - one case for each character that stops it
-        """The string whose opening quote is next."""
-        text, close = self.text, _QUOTES[quote]
-        if quote in "\"'" and text.startswith(quote * 3, self.at):
-            return self.long_string(quote * 3)
-        if quote != '"':
-            self.mend("quotes")
-        start = at = self.at + 1
-        self.kept_backslash = False
-        stop, pieces, inner = _STOPS[close], list[str](), 0
-        while True:
-            end = _behind(stop, text, at)
-            if end > at:
-                pieces.append(text[at:end])
-            at = end
-            if at >= len(text):
-                return self.unended("".join(pieces), role, inner=inner > 0)
-            char = text[at]
-            if char == close and self.ends_here(at + 1, role, inner=inner > 0):
-                break
-            self.step()
-            if char == "\\":
-                at = self.escape(at, pieces)
-            elif char == close:
-                inner += 1
-                pieces.append(char)
-                at += 1
-            else:
-                self.mend("control_characters")
-                pieces.append(char)
-                at += 1
-        self.at = at + 1
-        written = "".join(pieces)
-        if inner:
-            # With one quote over, any of them may end an item; behind a property's value comes a name.
-            if (inner % 2 and role == "item") or _STRUCTURE_INSIDE.search(written) or self.joins_two(written, close):
-                raise self.unreadable("damaged", "has quotes in a string that may end it as well")
-            self.mend("inner_quotes")
-            self.quoted_inside = True
-        if self.kept_backslash and _CONTROL_OR_WORD.search(text, start, at):
-            raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
-        return self.without_surrogates(written)
+    def names_are_bare(self) -> bool:
+        """True where a name of this object stands without quotes."""
+        return self.stack[-1].bare_keys
 
-    @staticmethod
-    def joins_two(written: str, quote: str) -> bool:
-        """True for `"Ada" + "Lovelace"`: what is between the quotes is no quotation, but what joins two strings."""
-        first = written.find(quote)
-        second = written.find(quote, first + 1)
-        between = written[first + 1 : second]
-        return second > 0 and (not between.strip() or (not between[0].isalnum() and between[0] in _JOINS))
-
-    def long_string(self, quotes: str) -> str:
-        end = self.text.find(quotes, self.at + 3)
-        if end < 0:
-            raise self.unreadable("truncated", "ends inside a string")
-        self.mend("quotes")
-        body = self.text[self.at + 3 : end]
-        self.at = end + 3
-        if "\\" not in body:
-            return body
-        pieces: list[str] = []
-        at = 0
-        whole, self.text = self.text, body
-        try:
-            while (slash := body.find("\\", at)) >= 0:
-                pieces.append(body[at:slash])
-                at = self.escape(slash, pieces)
-                self.step()
-        finally:
-            self.text = whole
-        pieces.append(body[at:])
-        return self.without_surrogates("".join(pieces))
-
-    def unended(self, written: str, role: str, *, inner: bool) -> str:
-        """The text is over inside a string: whether there is one way for it to go on, a schema may know."""
-        if role == "key" or inner or not self.words:
+    def take_cut(self, role: str) -> None:
+        """Whether there is one way for the string to go on, a schema may know."""
+        if role == "key" or not self.words:
             raise self.unreadable("truncated", "ends inside a string")
         container = self.stack[-1]
         last = container.key if container.key is not None else len(container.value)
         self.cut = Cut((*self.path(), last), inside_string=True)
         self.at = len(self.text)
-        return written
-
-    def escape(self, at: int, pieces: list[str]) -> int:
-        """What the backslash at `at` says; the place behind it."""
-        text = self.text
-        char = text[at + 1 : at + 2]
-        if char in _ESCAPES and char:
-            pieces.append(_ESCAPES[char])
-            return at + 2
-        if char == "u" and (digits := _HEX4.match(text, at + 2)) is not None:
-            code = int(digits[0], 16)
-            low = _HEX4.match(text, at + 8) if 0xD800 <= code < 0xDC00 and text.startswith("\\u", at + 6) else None
-            if low is not None and 0xDC00 <= int(low[0], 16) < 0xE000:
-                pieces.append(chr(0x10000 + ((code - 0xD800) << 10) + int(low[0], 16) - 0xDC00))
-                return at + 12
-            pieces.append(chr(code))
-            return at + 6
-        self.mend("escapes")
-        if char == "x" and (digits := _HEX2.match(text, at + 2)) is not None:
-            pieces.append(chr(int(digits[0], 16)))
-            return at + 4
-        if char in _ESCAPES_ELSEWHERE and char:
-            pieces.append(_ESCAPES_ELSEWHERE[char])
-            return at + 2
-        pieces.append("\\")
-        self.kept_backslash = True
-        return at + 1
-
-    def without_surrogates(self, written: str) -> str:
-        """A half of a pair is no character, and can be sent nowhere."""
-        if written.isascii():
-            return written
-        try:
-            written.encode()
-        except UnicodeEncodeError:
-            self.mend("surrogates")
-            return re.sub("[\ud800-\udfff]", "\ufffd", written)
-        return written
-
-    def ends_here(self, behind: int, role: str, *, inner: bool) -> bool:
-        """True where the quote before `behind` ends its string, and is not a part of it."""
-        if role == "key":
-            return True
-        text = self.text
-        at = _behind(_JSON_SPACE, text, behind)
-        char = text[at : at + 1]
-        if not char or char in "}]":
-            return True
-        if _COMMENT.match(text, at) or _FENCE.match(text, at):
-            return True
-        ahead = _VALUE_AHEAD
-        if role == "value":
-            ahead = _QUOTED_KEY_AHEAD if inner and not self.stack[-1].bare_keys else _KEY_AHEAD
-        if char != ",":
-            # A comma may be missing; not on the same line, without a space even: that is a quotation.
-            return at > behind and ahead.match(text, at) is not None
-        at = _behind(_SPACE, text, at + 1)
-        char = text[at : at + 1]
-        return not char or char in "}]," or ahead.match(text, at) is not None or bool(_FENCE.match(text, at))
-
-    # The text
-
-    def char(self) -> str:
-        """The next character; none at the end."""
-        return self.text[self.at : self.at + 1]
-
-    def skip_space(self) -> None:
-        at = _behind(_JSON_SPACE, self.text, self.at)
-        if at < len(self.text) and (self.text[at] in "/#" or (not self.text[at].isascii()) or self.text[at] in "\v\f"):
-            end = _behind(_SPACE, self.text, at)
-            if end > at:
-                if _LEFT_OUT.search(self.text, at, end):
-                    raise self.unreadable("damaged", "leaves something out: it has an ellipsis in the place of content")
-                self.mend("comments" if _COMMENT.search(self.text, at, end) else "odd_spaces")
-            at = end
-        self.at = at
-
-    def at_fence(self) -> bool:
-        """A fence between values: the block is over."""
-        return self.text[self.at] in "`~" and _FENCE.match(self.text, self.at) is not None
-
-    def mend(self, repair: str) -> None:
-        self.repairs[repair] = None
-
-    def unreadable(self, reason: Reason, says: str) -> Unreadable:
-        return Unreadable(reason, says, self.at)

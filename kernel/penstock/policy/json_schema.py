@@ -9,61 +9,29 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeGuard
+from collections.abc import Callable, Mapping, Sequence
 
-from msgspec import Struct
+from penstock.policy.json_values import Flaw, Json, is_array, is_object
+from penstock.policy.schema_rules import (
+    MOST_FLAWS,
+    SIMPLE,
+    Path,
+    Rule,
+    all_rules,
+    dependent,
+    kind_of,
+    nothing_fits,
+    tell,
+)
 
-__all__ = ["Flaw", "Json", "SchemaCheck", "SchemaError", "frozen", "is_array", "is_object", "json_path", "pointed"]
+__all__ = ["SchemaCheck", "SchemaError", "pointed"]
 
-Json: TypeAlias = Any
-Path: TypeAlias = "tuple[Path, str | int] | None"
-"""Linked from the leaf to the root: a step costs the same however deep it is."""
-Rule: TypeAlias = "Callable[[Json, Path, list[Flaw]], None]"
 
-MOST_FLAWS = 20
-"""More than a model, or a person, reads; what is checked after them is not told."""
-NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 NOT_HERE = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
-LONGEST_SHOWN = 60
 
 
 class SchemaError(ValueError):
     """The schema itself is wrong, or says what is not understood here. Names the place and the keyword."""
-
-
-class Flaw(Struct, frozen=True):
-    """One place where a value does not fit."""
-
-    path: str
-    """As in JSONPath: `$.items[2].name`."""
-    says: str
-
-
-def is_array(value: Json) -> TypeGuard[list[Json]]:
-    """True for a list, of whatever it holds."""
-    return type(value) is list
-
-
-def is_text(value: Json) -> TypeGuard[str]:
-    """True for a string."""
-    return type(value) is str
-
-
-def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
-    """True for a dict, of whatever it holds."""
-    return type(value) is dict
-
-
-def json_path(keys: Iterable[str | int]) -> str:
-    """The path of a place in a value, written out."""
-    written = ["$"]
-    for key in keys:
-        if isinstance(key, int):
-            written.append(f"[{key}]")
-        else:
-            written.append(f".{key}" if key.isidentifier() else f"[{key!r}]")
-    return "".join(written)
 
 
 def pointed(root: Mapping[str, Json], reference: str) -> Json:
@@ -127,9 +95,9 @@ class SchemaCheck:
         if schema is True:
             return []
         if schema is False:
-            return [_nothing_fits]
+            return [nothing_fits]
         if not is_object(schema):
-            raise SchemaError(f"{where}: a schema is an object or a boolean, and this is {_kind(schema)}")
+            raise SchemaError(f"{where}: a schema is an object or a boolean, and this is {kind_of(schema)}")
         stated = schema
         for keyword in NOT_HERE:
             if keyword in stated:
@@ -137,7 +105,7 @@ class SchemaCheck:
         rules: list[Rule] = []
         if "$ref" in stated:
             rules.append(self._reference(stated["$ref"], where))
-        for keyword, make in _SIMPLE.items():
+        for keyword, make in SIMPLE.items():
             if keyword in stated:
                 try:
                     rules.append(make(stated[keyword], stated))
@@ -150,7 +118,7 @@ class SchemaCheck:
 
     def compile_at(self, schema: Json, where: str) -> Rule:
         """One rule out of a schema within this one."""
-        return _all(self._compile(schema, where))
+        return all_rules(self._compile(schema, where))
 
     def _reference(self, reference: Json, where: str) -> Rule:
         if not isinstance(reference, str):
@@ -176,225 +144,6 @@ class SchemaCheck:
                 busy.discard(step)
 
         return follow
-
-
-# What looks at the value alone
-
-
-def _all(rules: list[Rule]) -> Rule:
-    if len(rules) == 1:
-        return rules[0]
-
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
-        for rule in rules:
-            rule(value, path, found)
-
-    return check
-
-
-def _tell(found: list[Flaw], path: Path, says: str) -> None:
-    if len(found) >= MOST_FLAWS:
-        return
-    keys: list[str | int] = []
-    at = path
-    while at is not None:
-        at, key = at
-        keys.append(key)
-    found.append(Flaw(json_path(reversed(keys)), says))
-
-
-def _nothing_fits(value: Json, path: Path, found: list[Flaw]) -> None:
-    del value
-    _tell(found, path, "must not be there")
-
-
-def _kind(value: Json) -> str:
-    return (
-        "null" if value is None else next((name for kind, name in NAMES.items() if isinstance(value, kind)), "unknown")
-    )
-
-
-def _is_number(value: Json) -> bool:
-    return type(value) is int or type(value) is float
-
-
-_TYPES: dict[str, Callable[[Json], bool]] = {
-    "null": lambda value: value is None,
-    "boolean": lambda value: type(value) is bool,
-    "integer": lambda value: type(value) is int or (type(value) is float and value.is_integer()),
-    "number": _is_number,
-    "string": lambda value: type(value) is str,
-    "array": lambda value: type(value) is list,
-    "object": lambda value: type(value) is dict,
-}
-
-
-def _type(asked: Json, stated: Mapping[str, Json]) -> Rule:
-    names = [asked] if isinstance(asked, str) else list(asked)
-    unknown = [name for name in names if name not in _TYPES]
-    if unknown:
-        raise ValueError(f"{unknown[0]!r} is no type; valid are {', '.join(_TYPES)}")
-    if stated.get("nullable") is True and "null" not in names:
-        names.append("null")
-    tests = [_TYPES[name] for name in names]
-    says = f"must be {' or '.join(names)}"
-
-    def several(value: Json, path: Path, found: list[Flaw]) -> None:
-        if not any(test(value) for test in tests):
-            _tell(found, path, f"{says}, and is {_kind(value)}")
-
-    if len(tests) > 1:
-        return several
-    only = tests[0]
-
-    def one(value: Json, path: Path, found: list[Flaw]) -> None:
-        if not only(value):
-            _tell(found, path, f"{says}, and is {_kind(value)}")
-
-    return one
-
-
-def frozen(value: Json) -> Any:
-    """Something hashable that is equal where two values are the same JSON: 1 and 1.0 are, 1 and true are not."""
-    if isinstance(value, bool):
-        return ("boolean", value)
-    if is_array(value):
-        return ("array", *(frozen(each) for each in value))
-    if is_object(value):
-        return ("object", frozenset((key, frozen(each)) for key, each in value.items()))
-    return value
-
-
-def _shown(value: Json) -> str:
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-def _enum(asked: Json, _: Mapping[str, Json]) -> Rule:
-    if not is_array(asked):
-        raise TypeError("must be a list")
-    choices = asked
-    allowed = {frozen(each) for each in choices}
-    says = f"must be one of {', '.join(_shown(each) for each in choices[:MOST_FLAWS])}"
-
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
-        if frozen(value) not in allowed:
-            _tell(found, path, says)
-
-    return check
-
-
-def _const(asked: Json, _: Mapping[str, Json]) -> Rule:
-    allowed, says = frozen(asked), f"must be {_shown(asked)}"
-
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
-        if frozen(value) != allowed:
-            _tell(found, path, says)
-
-    return check
-
-
-def _number(test: Callable[[float, float], bool], says: str) -> Callable[[Json, Mapping[str, Json]], Rule]:
-    def make(limit: Json, _: Mapping[str, Json]) -> Rule:
-        if not _is_number(limit):
-            raise TypeError("must be a number")
-
-        def check(value: Json, path: Path, found: list[Flaw]) -> None:
-            if _is_number(value) and not test(value, limit):
-                _tell(found, path, f"must be {says} {limit}")
-
-        return check
-
-    return make
-
-
-def _is_multiple(value: float, of: float) -> bool:
-    if isinstance(value, int) and isinstance(of, int):
-        return value % of == 0
-    ratio = value / of
-    return math.isfinite(ratio) and math.isclose(ratio, round(ratio), rel_tol=1e-12, abs_tol=1e-9)
-
-
-def _size(
-    counts: Callable[[Json], bool], test: Callable[[int, int], bool], says: str
-) -> Callable[[Json, Mapping[str, Json]], Rule]:
-    def make(limit: Json, _: Mapping[str, Json]) -> Rule:
-        if type(limit) is not int and not (type(limit) is float and limit.is_integer()):
-            raise TypeError("must be a whole number")
-        whole = int(limit)
-
-        def check(value: Json, path: Path, found: list[Flaw]) -> None:
-            if counts(value) and not test(len(value), whole):
-                _tell(found, path, f"must have {says.format(whole)}, and has {len(value)}")
-
-        return check
-
-    return make
-
-
-def _pattern(asked: Json, _: Mapping[str, Json]) -> Rule:
-    expression = re.compile(asked)
-
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
-        if type(value) is str and expression.search(value) is None:
-            _tell(found, path, f"must match {asked}")
-
-    return check
-
-
-def _unique(asked: Json, _: Mapping[str, Json]) -> Rule:
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
-        if asked is True and is_array(value) and len({frozen(each) for each in value}) < len(value):
-            _tell(found, path, "must not hold the same twice")
-
-    return check
-
-
-def _required(asked: Json, _: Mapping[str, Json]) -> Rule:
-    names: Sequence[str] = tuple(asked)
-
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_object(value):
-            for name in names:
-                if name not in value:
-                    _tell(found, (path, name), "is missing")
-
-    return check
-
-
-def _dependent(asked: Json, _: Mapping[str, Json]) -> Rule:
-    needs: dict[str, Sequence[str]] = {name: tuple(others) for name, others in asked.items() if is_array(others)}
-
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_object(value):
-            for name, others in needs.items():
-                for other in others if name in value else ():
-                    if other not in value:
-                        _tell(found, (path, other), f"is missing beside {name}")
-
-    return check
-
-
-_SIMPLE: dict[str, Callable[[Json, Mapping[str, Json]], Rule]] = {
-    "type": _type,
-    "enum": _enum,
-    "const": _const,
-    "minimum": _number(lambda value, limit: value >= limit, "at least"),
-    "maximum": _number(lambda value, limit: value <= limit, "at most"),
-    "exclusiveMinimum": _number(lambda value, limit: value > limit, "more than"),
-    "exclusiveMaximum": _number(lambda value, limit: value < limit, "less than"),
-    "multipleOf": _number(_is_multiple, "a multiple of"),
-    "minLength": _size(is_text, lambda size, limit: size >= limit, "at least {} characters"),
-    "maxLength": _size(is_text, lambda size, limit: size <= limit, "at most {} characters"),
-    "pattern": _pattern,
-    "minItems": _size(is_array, lambda size, limit: size >= limit, "at least {} items"),
-    "maxItems": _size(is_array, lambda size, limit: size <= limit, "at most {} items"),
-    "uniqueItems": _unique,
-    "minProperties": _size(is_object, lambda size, limit: size >= limit, "at least {} properties"),
-    "maxProperties": _size(is_object, lambda size, limit: size <= limit, "at most {} properties"),
-    "required": _required,
-    "dependentRequired": _dependent,
-}
 
 
 # What looks into the value, or at it by other schemas
@@ -444,7 +193,7 @@ def _additional(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], whe
                 if name in named or any(pattern.search(name) for pattern in patterns):
                     continue
                 if asked is False:
-                    _tell(found, (path, name), "is no property of the schema")
+                    tell(found, (path, name), "is no property of the schema")
                 else:
                     rule(value[name], (path, name), found)
 
@@ -501,7 +250,7 @@ def _contains(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where
         if is_array(value):
             many = sum(not _flaws_by(rule, each) for each in value)
             if not least <= many <= most:
-                _tell(found, path, f"must contain {least} or more of what it is to contain, and has {many}")
+                tell(found, path, f"must contain {least} or more of what it is to contain, and has {many}")
 
     return [look]
 
@@ -545,7 +294,7 @@ def _one_of(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: 
     def look(value: Json, path: Path, found: list[Flaw]) -> None:
         fitting = sum(not _flaws_by(rule, value) for rule in rules)
         if fitting > 1:
-            _tell(found, path, f"fits {fitting} of the choices, and must fit one")
+            tell(found, path, f"fits {fitting} of the choices, and must fit one")
         elif not fitting:
             any_of(value, path, found)
 
@@ -557,7 +306,7 @@ def _not(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> 
 
     def look(value: Json, path: Path, found: list[Flaw]) -> None:
         if not _flaws_by(rule, value):
-            _tell(found, path, "is what the schema rules out")
+            tell(found, path, "is what the schema rules out")
 
     return [look]
 
@@ -587,7 +336,7 @@ def _dependent_schemas(check: SchemaCheck, asked: Json, stated: Mapping[str, Jso
                 if name in value:
                     rule(value, path, found)
 
-    return [look, _dependent(asked, stated)]
+    return [look, dependent(asked, stated)]
 
 
 def _object(asked: Json, where: str) -> dict[str, Json]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 import msgspec
 
-from penstock.policy.json_schema import Flaw
+from penstock.policy.json_values import Flaw
 from penstock.types import ChatRequest, Message
 
 __all__ = ["Fault", "GiveUp", "MoreRoom", "Next", "Reask", "Repairs", "reasked", "roomier", "told_in_words"]

@@ -11,7 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from penstock.policy.json_schema import Json, SchemaError, is_array, is_object, pointed
+from penstock.policy.json_schema import SchemaError, pointed
+from penstock.policy.json_values import Json, is_array, is_object
 from penstock.types import SchemaLimits
 
 __all__ = ["WRAPPER", "Shaped", "Unshapeable", "as_parameters", "shape_schema", "unshaped"]

@@ -14,7 +14,8 @@ from cattrs.v import transform_error
 
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
-from penstock.policy.json_schema import Flaw, SchemaCheck
+from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_values import Flaw
 
 __all__ = ["CattrsValidator", "penstock_validators"]
 

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
-from penstock.policy.json_schema import Flaw
+from penstock.policy.json_values import Flaw
 
 __all__ = ["MsgspecValidator", "penstock_validators"]
 

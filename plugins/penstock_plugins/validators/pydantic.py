@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
-from penstock.policy.json_schema import Flaw, json_path
+from penstock.policy.json_values import Flaw, json_path
 
 __all__ = ["PydanticValidator", "penstock_validators"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
-from penstock.policy.json_schema import Flaw
+from penstock.policy.json_values import Flaw, is_array, is_object
 
 __all__ = ["Regex", "penstock_validators"]
 
@@ -53,9 +53,9 @@ class Regex(Validator):
 
 
 def _below(path: str, held: Any, step: str) -> list[tuple[str, Any]]:
-    if isinstance(held, dict):
+    if is_object(held):
         return [(f"{path}.{step}", held[step])] if step in held else []
-    if not isinstance(held, list):
+    if not is_array(held):
         return []
     items: list[tuple[str, Any]] = [(f"{path}[{at}]", each) for at, each in enumerate(held)]
     if step == "*":
@@ -64,7 +64,7 @@ def _below(path: str, held: Any, step: str) -> list[tuple[str, Any]]:
 
 
 def _make(kind: Any) -> Validator | None:
-    return Regex(kind.pattern) if isinstance(kind, re.Pattern) else None
+    return Regex(cast("re.Pattern[str]", kind).pattern) if isinstance(kind, re.Pattern) else None
 
 
 @hookimpl
