@@ -200,7 +200,7 @@ def test_refusals_and_filters_are_not_repaired(reason: str, error: type[Exceptio
 
 
 def test_an_answer_cut_by_its_limit_gets_more_room_and_is_not_taken_for_whole() -> None:
-    kernel = AnsweredKernel([ended('{"city": "Rome", "days": 3', "length"), GOOD])
+    kernel = AnsweredKernel([ended('{"days": 3, "city": "Rome"', "length"), GOOD])
     extracted = kernel.run(lambda k: extract(k, Trip, max_tokens=100))
     assert extracted.value == Trip("Rome", 3)
     assert [request.max_tokens for request in kernel.requests] == [100, 200]
@@ -330,12 +330,14 @@ def test_only_answers_that_were_valid_are_stored() -> None:
 
 
 def test_a_stored_answer_that_nobody_checked_is_no_value() -> None:
-    async def twice(kernel: penstock.Kernel) -> penstock.Extracted[Trip]:
-        await kernel.complete(ChatRequest("Plan a trip.", output=msgspec.json.schema(Trip), temperature=0))
-        return await kernel.extract(Trip, "Plan a trip.", temperature=0)
+    strict = {**SCHEMA, "additionalProperties": False}
+
+    async def twice(kernel: penstock.Kernel) -> penstock.Extracted[Any]:
+        await kernel.complete(ChatRequest("Plan a trip.", output=strict, temperature=0))
+        return await kernel.extract(strict, "Plan a trip.", temperature=0)
 
     config = ONE_OPENAI | {"cache": {"store": "memory"}}
-    assert AnsweredKernel([WRONG, GOOD], config=config).run(twice).value == Trip("Rome", 3)
+    assert AnsweredKernel([WRONG, GOOD], config=config).run(twice).value == {"city": "Rome", "days": 3}
 
 
 def test_a_budget_that_allows_one_attempt_refuses_the_repair() -> None:

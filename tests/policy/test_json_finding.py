@@ -259,6 +259,7 @@ def test_a_misfit_tells_where_it_does_not_fit() -> None:
 
 def test_thinking_is_not_the_answer() -> None:
     assert isinstance(find_json('<think>{"a": 1}'), NotFound)
+    assert find_json('{"a": 1}</think>\nSo: {"a": 2}') == Found({"a": 2}, ("prose",))
     assert find_json('{"a": 1}</think>\n{"a": 2}') == Found({"a": 2}, ("prose",))
     assert find_json('<think>{"a": 1}</think>{"a": 2}') == Found({"a": 2}, ("prose",))
 
@@ -267,6 +268,7 @@ def test_lines_are_joined_only_where_the_schema_wants_an_array() -> None:
     lines = '{"a": 1}\n{"a": 2}'
     assert find_json(lines, {"type": "array", "items": {"type": "object"}}) == Found([{"a": 1}, {"a": 2}], ("lines",))
     assert isinstance(find_json(lines, {"type": "object"}), NotFound)
+    assert isinstance(find_json(lines, {"type": "array", "items": {"type": "integer"}}), NotFound)
 
 
 def test_a_string_that_was_cut_is_completed_only_where_one_choice_is_left() -> None:
@@ -276,6 +278,11 @@ def test_a_string_that_was_cut_is_completed_only_where_one_choice_is_left() -> N
     assert found.value == {"mood": "positive"}
     assert isinstance(find_json('{"mood": "ne', schema), NotFound)
     assert isinstance(find_json('{"mood": "posi'), NotFound)
+
+
+def test_a_number_at_the_very_end_may_be_the_beginning_of_another() -> None:
+    assert isinstance(find_json('{"price": 12'), NotFound)
+    assert find_json('{"price": 12 ') == Found({"price": 12}, ("closed",))
 
 
 def test_after_a_comma_nothing_is_missing_only_where_nothing_more_could_come() -> None:
