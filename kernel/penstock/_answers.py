@@ -46,7 +46,7 @@ FIRST_POLL, LONGEST_POLL = 0.02, 0.5
 """Seconds, give or take a half, until a call looks again for the answer that another process is asking for."""
 
 
-class StoredAnswer(Struct, frozen=True, array_like=True):
+class StoredAnswer(Struct, frozen=True, array_like=True, gc=False):
     """What is kept of an answer. The body is not: a stream has none."""
 
     message: Message
@@ -85,7 +85,7 @@ class GoElsewhere:
 LookedUp: TypeAlias = Cached | CallError | GoElsewhere | None
 
 
-class _Flight(Struct, eq=False):
+class _Flight(Struct, eq=False, gc=False):
     """A lookup whose end is owed."""
 
     stage: int

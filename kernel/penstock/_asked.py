@@ -13,7 +13,7 @@ from msgspec import Struct
 from penstock._budgeting import BudgetRules
 from penstock._config import CacheWhen, OnLeave
 from penstock._outputs import Wanted
-from penstock._targets import LiveTarget
+from penstock._targets import LiveTarget, RouteTargets
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import FIRST_CONTENT, Commit
@@ -25,13 +25,15 @@ from penstock.types import ChatRequest
 __all__ = ["Call"]
 
 
-class Call(Struct, frozen=True, eq=False, kw_only=True):
+class Call(Struct, frozen=True, eq=False, kw_only=True, gc=False):
     """Frozen: what changes while it runs is the run's."""
 
     id: str
     request: ChatRequest
     route: str
+    along: RouteTargets
     stages: tuple[Stage, ...]
+    """Those of `along`, as the targets are."""
     targets: tuple[LiveTarget, ...]
     account: str
     chain: tuple[AccountSpec, ...]

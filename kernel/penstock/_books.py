@@ -55,7 +55,7 @@ def action_key(error: PenstockError) -> str:
     return next((parent.kind for parent in parents if parent.kind in ACTIONS), "codec")
 
 
-class Running(Struct, eq=False, kw_only=True):
+class Running(Struct, eq=False, kw_only=True, gc=False):
     """An attempt under way."""
 
     target: LiveTarget

@@ -19,8 +19,8 @@ from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage, chai
 from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.budget import Amount, Line, Refused
 from penstock.policy.holds import NOTHING
-from penstock.policy.money import cost, dearest_prices
-from penstock.policy.routing import Learned
+from penstock.policy.money import cost, dearest_prices, input_cost
+from penstock.policy.routing import NOTHING_LEARNED, TOKENS_PER_BYTE, Learned
 from penstock.policy.shape import Shape, shape_of
 from penstock.types import ChatRequest, Message, Price, Refusal, Text, Thinking, ToolCall, ToolResult, Usage
 
@@ -28,6 +28,7 @@ __all__ = [
     "BudgetRules",
     "HoldTerms",
     "Offer",
+    "Pricing",
     "hold_terms",
     "is_text",
     "output_bytes",
@@ -52,7 +53,7 @@ class BudgetRules:
     min_output_tokens: int = 1_024
 
 
-class Offer(Struct, frozen=True):
+class Offer(Struct, frozen=True, gc=False):
     """What an attempt at one stage costs at most: its line, and how its output is set."""
 
     line: Line
@@ -88,7 +89,7 @@ class Offer(Struct, frozen=True):
         return msgspec.structs.replace(request, max_tokens=max(1, given // self.choices))
 
 
-class HoldTerms(Struct, frozen=True):
+class HoldTerms(Struct, frozen=True, gc=False):
     """What a call asks of its accounts before its first attempt: the dearest of `lines`, at an output in the range."""
 
     lines: tuple[Line, ...]
@@ -121,23 +122,32 @@ def price_offers(
     `requests` are what each target is asked, fitted to it; an error where it cannot be. `named` is the `max_tokens` of
     the caller: a limit of tokens per request is for that, and no way to a smaller model, which is asked for less.
     """
-    terms = chain_terms(chain)
-    offers: list[Offer | CallError] = []
-    asked: _Asked | None = None
-    for request, target in zip(requests, targets, strict=True):
+    pricing = Pricing(chain_terms(chain), learned, rules, named)
+    return [pricing.offer(request, target) for request, target in zip(requests, targets, strict=True)]
+
+
+class Pricing(Struct, eq=False, gc=False):
+    """By what is known now: what an attempt costs at most, of one target after the other."""
+
+    terms: ChainTerms
+    learned: Mapping[str, Learned]
+    rules: BudgetRules
+    named: int | None
+    """As in `price_offers`."""
+    _asked: _Asked | None = None
+
+    def offer(self, request: ChatRequest | CallError, target: LiveTarget) -> Offer | CallError:
+        """That of one target, or why it may not be tried. `request` as in `price_offers`."""
         if isinstance(request, CallError):
-            offers.append(request)
-            continue
+            return request
+        asked = self._asked
         if asked is None or asked.request is not request:
-            asked = _Asked.of(request)  # nearly always one for all targets: most take what is asked as it is
+            # Nearly always one for all targets: most take what is asked as it is.
+            asked = self._asked = _Asked.of(request)
         try:
-            offer = _offer(asked, target, terms, learned.get(target.name), rules, named=named or 0)
+            return _offer(asked, target, self.terms, self.learned.get(target.name), self.rules, named=self.named or 0)
         except CallError as error:
-            # The codec cannot say, or broke: that target is passed over.
-            offers.append(error)
-        else:
-            offers.append(offer)
-    return offers
+            return error  # the codec cannot say, or broke: that target is passed over
 
 
 def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | None) -> Amount | None:
@@ -156,7 +166,7 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
     return Line.at_price(reads, target.price, writes).amount_at(writes)
 
 
-class _Asked(Struct, frozen=True):
+class _Asked(Struct, frozen=True, gc=False):
     """A request, and what every target would find out of it anew."""
 
     request: ChatRequest
@@ -226,7 +236,7 @@ def _likely(line: Line, estimate: int, price: Price | None) -> Line:
     tokens = min(estimate, line.input_tokens)
     if price is None:
         return Line(tokens, 0, 0, line.max_output)
-    nano_usd = min(cost(Usage(input_tokens=tokens), price), line.input_nano_usd)
+    nano_usd = min(input_cost(tokens, price), line.input_nano_usd)
     return Line(tokens, nano_usd, dearest_prices(price, tokens).output, line.max_output)
 
 
@@ -394,9 +404,6 @@ def _least(one: int | None, other: int | None) -> int | None:
     return min(one, other)
 
 
-TOKENS_PER_BYTE = 0.25 * 1.1
-"""Before anything was learned of a target: 4 bytes a token, and a margin of a tenth."""
-NOTHING_LEARNED = Learned()
 ANY_MESSAGES = (Message.user("?"),)
 PROBE = 65_536
 """Above the thinking budgets that a wire adds to small values of max_tokens."""

@@ -9,6 +9,7 @@ cancelled at any point leaves nothing behind.
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -19,7 +20,6 @@ from penstock._books import Books
 from penstock._cover import Cover
 from penstock._ending import GONE_AFTER, ConsumerLeft, Ended, cut_short, tell_end, tell_start
 from penstock._engine import Engine, later
-from penstock._extraction import Extraction
 from penstock._failures import Failures
 from penstock._fitting import CallFitting
 from penstock._health import Permit
@@ -29,7 +29,7 @@ from penstock._reach import Reach
 from penstock._replies import Replies
 from penstock._retry_leave import RetryLeave
 from penstock._stored import Stored
-from penstock._trials import Trials
+from penstock._trials import Trials, showing_of
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import (
     BudgetExceededError,
@@ -41,6 +41,9 @@ from penstock.errors import (
 from penstock.policy.commit import Begin
 from penstock.policy.retry import Cascade, Stop, Try, Wait
 from penstock.types import ChatRequest, ChatResponse
+
+if TYPE_CHECKING:
+    from penstock._extraction import Extraction
 
 __all__ = ["run_call"]
 
@@ -85,8 +88,11 @@ class _Run:
         )
         self.leave = RetryLeave(engine, call, self.hold, self.fitting)
         self.reach = Reach(engine, call, self.cascade)
-        self.extraction = None
+        self.extraction: Extraction | None = None
         if call.output is not None:
+            # What reads JSON is imported by the first call that needs it.
+            from penstock._extraction import Extraction  # noqa: PLC0415
+
             self.extraction = Extraction(call, call.output, self.cascade.others_left, self.hold.capped)
         self.trials = Trials(
             engine=engine,
@@ -102,15 +108,42 @@ class _Run:
             extraction=self.extraction,
             scope=self.scope,
             could_follow=self.reach.could_follow,
+            showing=showing_of(call, consumer),
         )
-        self.failures = Failures(
-            engine, call, consumer, self.books, self.cache, self.cascade, self.reach, self.leave, self.trials
-        )
-        self.cover = Cover(engine, call, self.fitting, self.hold, self.trials, self.failures.refuse)
-        self.replies = Replies(call, consumer, self.books, self.cache, self.hold, self.trials)
-        self.stored = Stored(engine, call, self.cache, self.fitting, self.trials)
         self.started = engine.clock.monotonic()
         self.placed = False
+
+    # Made where they are needed: they keep nothing of their own, and most calls need few of them.
+
+    @property
+    def failures(self) -> Failures:
+        """What failures mean for it."""
+        return Failures(
+            self.engine,
+            self.call,
+            self.consumer,
+            self.books,
+            self.cache,
+            self.cascade,
+            self.reach,
+            self.leave,
+            self.trials,
+        )
+
+    @property
+    def cover(self) -> Cover:
+        """What its attempts may cost."""
+        return Cover(self.engine, self.call, self.fitting, self.hold, self.trials, self.failures.refuse)
+
+    @property
+    def replies(self) -> Replies:
+        """The response in which it ends."""
+        return Replies(self.call, self.consumer, self.books, self.cache, self.hold, self.trials)
+
+    @property
+    def stored(self) -> Stored:
+        """Answers of others, for want of one of its own."""
+        return Stored(self.engine, self.call, self.cache, self.fitting, self.trials)
 
     async def to_the_end(self) -> ChatResponse:
         """The whole call, with whatever it owes paid on every way out."""

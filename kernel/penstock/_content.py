@@ -32,7 +32,7 @@ CacheMark = Literal["5m", "1h"]
 """How long the provider shall keep the prompt up to here in its own cache."""
 
 
-class Text(Discreet, frozen=True, tag="text"):
+class Text(Discreet, frozen=True, tag="text", gc=False):
     """Plain text. `cache` marks the end of a prefix for the provider's own prompt cache."""
 
     text: str
@@ -155,7 +155,7 @@ class ToolResult(Discreet, frozen=True, tag="tool_result"):
 Part: TypeAlias = Text | Image | Thinking | ToolCall | ToolResult | Refusal | ProviderPart
 
 
-class Message(Discreet, frozen=True):
+class Message(Discreet, frozen=True, gc=False):
     """One turn. Build it with `Message.system`, `.user`, `.assistant`, or pass a Chat Completions dict instead."""
 
     shown = frozenset({"role"})

@@ -1,30 +1,32 @@
-"""What the attempts of a call may cost: worked out once for all its stages, and held before each of them.
+"""What the attempts of a call may cost: worked out once, and held before each of them.
 
 Not here: the prices (`_budgeting`), and the hold (`_hold`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
-import attrs
+from msgspec import Struct
 
 from penstock._asked import Call
-from penstock._budgeting import Offer, price_offers
+from penstock._budgeting import Offer, Pricing
 from penstock._engine import Engine
 from penstock._fitting import CallFitting
 from penstock._hold import CallHold
+from penstock._offers import Offers
 from penstock._targets import LiveTarget
 from penstock._trials import Trials
 from penstock.errors import CallError, ParameterDemandedError
+from penstock.policy.accounts import chain_terms
 from penstock.policy.commit import Begin, Continue
+from penstock.policy.routing import Learned
 from penstock.types import ChatRequest
 
 __all__ = ["Cover"]
 
 
-@attrs.define(eq=False)
-class Cover:
+class Cover(Struct, eq=False):
     """The money and tokens of one call. Only where an account on its path has a limit is there anything to cover."""
 
     engine: Engine
@@ -38,24 +40,38 @@ class Cover:
     async def one_more(self, stage: int, begin: Begin, asked: ChatRequest) -> CallError | None:
         """Money and tokens for one more attempt; the first time, what each stage may cost is worked out."""
         call = self.call
-        if not self.hold.offers:
-            requests = [self.fitting.foreseen(at, target) for at, target in enumerate(call.targets)]
-            self.hold.offers = offers = self.price(requests, call.targets)
-            for refused, offer in enumerate(offers):
+        if self.hold.offers is None:
+            self.hold.offers = offers = self.offers()
+            for refused, reason in offers.refused():
                 # What is demanded of a target ends the call when that target comes up, not before.
-                if isinstance(offer, CallError) and not isinstance(offer, ParameterDemandedError):
-                    self.refuse(refused, offer)
+                if not isinstance(reason, ParameterDemandedError):
+                    self.refuse(refused, reason)
         if isinstance(begin, Continue) or stage in self.trials.prefill_refused or call.output is not None:
-            self.hold.offer_anew(stage, self.price([asked], call.targets[stage : stage + 1])[0])
+            self.hold.offer_anew(stage, self.price(asked, call.targets[stage]))
         uncovered = await self.hold.cover(stage)
         if uncovered is not None and not isinstance(uncovered, ParameterDemandedError):
             self.refuse(stage, uncovered)
         return uncovered
 
-    def price(
-        self, requests: Sequence[ChatRequest | CallError], targets: Sequence[LiveTarget]
-    ) -> list[Offer | CallError]:
-        """What an attempt at each target may cost, by what is known now."""
-        engine = self.engine
-        learned, named = engine.router.snapshot.learned, self.call.request.max_tokens
-        return price_offers(requests, targets, self.call.chain, learned, self.call.rules, named=named)
+    def offers(self) -> Offers:
+        """What an attempt at each stage may cost, by what is known now."""
+        call, fitting, learned = self.call, self.fitting, self.engine.router.snapshot.learned
+        pricing = self.pricing(learned)
+
+        def price(stage: int) -> Offer | CallError:  # holds nothing that holds the offers: the call is freed at once
+            target = call.targets[stage]
+            return pricing.offer(fitting.foreseen(stage, target), target)
+
+        # What is more than text of a plain kind may be alike to no two targets.
+        shaped = self.fitting.shape is not None
+        stages = len(call.targets)
+        return Offers(price, stages, call.along.standing(learned) if shaped else range(stages))
+
+    def price(self, request: ChatRequest, target: LiveTarget) -> Offer | CallError:
+        """The same of one target that is asked for something else."""
+        return self.pricing(self.engine.router.snapshot.learned).offer(request, target)
+
+    def pricing(self, learned: Mapping[str, Learned]) -> Pricing:
+        """What this call is priced by."""
+        call = self.call
+        return Pricing(chain_terms(call.chain), learned, call.rules, call.request.max_tokens)

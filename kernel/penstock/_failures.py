@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import logging
 import random
+from typing import TYPE_CHECKING
 
-import attrs
+from msgspec import Struct
 
 from penstock._answers import CallCache
 from penstock._asked import Call
 from penstock._attempt import AttemptRun
 from penstock._books import Books, action_key
 from penstock._engine import Engine
-from penstock._extraction import Extraction
 from penstock._reach import Reach
 from penstock._retry_leave import RetryLeave
 from penstock._trials import Trials
@@ -34,13 +34,15 @@ from penstock.policy.repairing import GiveUp, Next
 from penstock.policy.retry import ACTIONS, Cascade, Cools, Same
 from penstock.policy.retry_budget import Suppressed
 
+if TYPE_CHECKING:
+    from penstock._extraction import Extraction
+
 __all__ = ["Failures"]
 
 logger = logging.getLogger("penstock")
 
 
-@attrs.define(eq=False)
-class Failures:
+class Failures(Struct, eq=False):
     """Those of one call."""
 
     engine: Engine

@@ -44,6 +44,11 @@ class CallFitting(Struct, eq=False):
     def __post_init__(self) -> None:
         self._shape = shape_of(self.request)
 
+    @property
+    def shape(self) -> Shape | None:
+        """That of the request; None where it has none."""
+        return self._shape
+
     def request_for(self, stage: int, target: LiveTarget) -> ChatRequest | CallError:
         """What the target is asked, or why it is not. The first time it is told what was left out. Never raises."""
         fitted = self._fit(stage, target)

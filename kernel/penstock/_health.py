@@ -22,7 +22,7 @@ FINISHING = 60.0
 """Seconds a permit's lease outlasts the attempt's total timeout."""
 
 
-class Permit(Struct, frozen=True):
+class Permit(Struct, frozen=True, gc=False):
     """Leave to try a target. `guarded` are the scopes that were not known to be healthy."""
 
     id: str | None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import attrs
+from msgspec import Struct
 
 from penstock._books import Books
 from penstock._budgeting import Offer, hold_terms, refusal_error
+from penstock._offers import Offers
 from penstock.actors.budget_keeper import BudgetRef
 from penstock.errors import CallError
 from penstock.policy.budget import Amount, Granted, Refused
@@ -17,8 +18,7 @@ from penstock.types import ChatRequest
 __all__ = ["CallHold"]
 
 
-@attrs.define(eq=False)
-class CallHold:
+class CallHold(Struct, eq=False):
     """The hold of one call: as large as the dearest single attempt it may make."""
 
     ref: BudgetRef
@@ -31,26 +31,32 @@ class CallHold:
     books: Books
     degrades: bool = False
     """Where a target is too dear for what is left, cheaper ones of the cascade are held for without it."""
-    offers: Sequence[Offer | CallError] = ()
+    offers: Offers | None = None
+    """None: nothing was asked about them yet."""
     granted: Granted | None = None
-    hold_id: str = attrs.field(init=False, default=attrs.Factory(lambda self: self.call_id, takes_self=True))
+    hold_id: str = ""
     """Another one for each time that it is asked again for less."""
+
+    def __post_init__(self) -> None:
+        self.hold_id = self.call_id
 
     def offer_anew(self, stage: int, offer: Offer | CallError) -> None:
         """What an attempt at the stage costs where it is asked for more than the call was: a prefix to go on from."""
-        self.offers = [offer if at == stage else known for at, known in enumerate(self.offers)]
+        assert self.offers is not None
+        self.offers.change(stage, offer)
 
     async def cover(self, stage: int) -> CallError | None:
         """Makes the hold cover one more attempt at `stage`; an error where that stage may not be tried at all.
 
         Raises BudgetExceededError where the ledger refuses: the call ends with what it has.
         """
-        offer = self.offers[stage]
+        assert self.offers is not None
+        offer = self.offers.of(stage)
         if isinstance(offer, CallError):
             return offer
         if self.granted is None:
-            self.granted = await self._open()
-            offer = self.offers[stage]
+            self.granted = await self._open(self.offers)
+            offer = self.offers.of(stage)
             if isinstance(offer, CallError):
                 return offer  # too dear, as it turned out
         await self._top_up(self.granted, offer)
@@ -103,27 +109,29 @@ class CallHold:
 
     def offer(self, stage: int) -> Offer | None:
         """What an attempt at the stage may cost, where that matters and it may be tried."""
-        offer = self.offers[stage] if self.offers else None
+        offer = None if self.offers is None else self.offers.of(stage)
         return offer if isinstance(offer, Offer) else None
 
-    async def _open(self) -> Granted:
+    async def _open(self, offers: Offers) -> Granted:
         while True:
-            result = await self._ask([offer for offer in self.offers if isinstance(offer, Offer)])
-            if not (isinstance(result, Refused) and self.degrades and self._without_the_dearest(result)):
+            result = await self._ask(offers.held())
+            if not (isinstance(result, Refused) and self.degrades and self._without_the_dearest(offers, result)):
                 return self._checked(result)
 
-    def _without_the_dearest(self, refused: Refused) -> bool:
+    def _without_the_dearest(self, offers: Offers, refused: Refused) -> bool:
         """Leaves out the targets that cost most; False where none would be left."""
-        costs = {
-            at: offer.bound(offer.outputs.minimum) for at, offer in enumerate(self.offers) if isinstance(offer, Offer)
-        }
+        every = offers.every()
+        costs = {at: offer.bound(offer.outputs.minimum) for at, offer in enumerate(every) if isinstance(offer, Offer)}
         money = any(cost.nano_usd for cost in costs.values())
         sizes = {at: cost.nano_usd if money else cost.tokens for at, cost in costs.items()}
         most = max(sizes.values())
         if all(size == most for size in sizes.values()):
             return False
         error = refusal_error(refused)
-        self.offers = [error if sizes.get(at) == most else offer for at, offer in enumerate(self.offers)]
+        offers.standing = range(offers.stages)
+        for at, size in sizes.items():
+            if size == most:
+                offers.change(at, error)
         self.ref.settle(self.hold_id, NOTHING, estimated=False)
         self.hold_id += "~"
         return True

@@ -6,8 +6,8 @@ Not here: what the bytes say (`_codec_edge`, `_streamed_answer`).
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from typing import TypeAlias, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple, TypeAlias
 
 import httpx
 import trio
@@ -15,10 +15,11 @@ import trio
 from penstock._codec_edge import CodecEdge
 from penstock._edge import broken_transport
 from penstock._transport.body import Body
+from penstock._transport.plain import Fields
 from penstock.errors import ConnectionLostError, MalformedResponseError, StreamBrokenError
 from penstock.types import WireHead
 
-__all__ = ["AFTER_THE_END", "MAX_BODY", "Cut", "Incoming"]
+__all__ = ["AFTER_THE_END", "MAX_BODY", "Cut", "Incoming", "Response"]
 
 logger = logging.getLogger("penstock")
 
@@ -34,25 +35,35 @@ Cut: TypeAlias = type[MalformedResponseError | StreamBrokenError]
 """What a response is whose connection ended before it did: no answer, or the beginning of one."""
 
 
+class Response(NamedTuple):
+    """What a transport gives, ours or one that was handed in."""
+
+    status: int
+    headers: Fields
+    body: httpx.AsyncByteStream
+    close: Callable[[], Awaitable[None]]
+    ours: bool
+
+
 class Incoming:
     """One response. Whoever gets one closes it with `let_go`."""
 
-    def __init__(self, edge: CodecEdge, response: httpx.Response) -> None:
+    def __init__(self, edge: CodecEdge, response: Response) -> None:
         self._edge = edge
         self._response = response
         self._pieces: AsyncIterator[bytes] | None = None
         self.broke = False
         """The connection, or what frames or compresses the body on it, broke under the body."""
         self.head = WireHead(
-            response.status_code,
-            tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw]),
+            response.status,
+            tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers]),
         )
         edge.is_named(self.head.header("x-request-id") or self.head.header("request-id"))
 
     @property
     def is_success(self) -> bool:
         """True for a 2xx status."""
-        return self._response.is_success
+        return 200 <= self._response.status < 300
 
     @property
     def is_whole(self) -> bool:
@@ -67,7 +78,7 @@ class Incoming:
         try:
             if self._pieces is None:
                 # What the transport yields is already decoded; httpx's aiter_raw() would add a layer of generators.
-                self._pieces = aiter(cast("httpx.AsyncByteStream", self._response.stream))
+                self._pieces = aiter(self._response.body)
             return await anext(self._pieces)
         except StopAsyncIteration:
             return None
@@ -94,6 +105,8 @@ class Incoming:
             size += len(data)
             if size > limit:
                 raise MalformedResponseError(f"{self._edge.target} sent a body of more than {limit} bytes")
+            if isinstance(self._response.body, Body) and self._response.body.is_whole:
+                break
         return b"".join(pieces)
 
     async def let_go(self) -> None:
@@ -102,10 +115,10 @@ class Incoming:
         Shielded: a transport that waits while closing must lose neither its connection to a cancel nor us the answer.
         """
         try:
-            if isinstance(self._response.stream, Body):
-                await self._response.stream.aclose()  # our own, which never waits
+            if self._response.ours:
+                await self._response.close()  # which never waits
                 return
             with trio.CancelScope(shield=True, deadline=trio.current_time() + AFTER_THE_END):
-                await self._response.aclose()
+                await self._response.close()
         except Exception as error:  # noqa: BLE001 - foreign code
             logger.debug("a transport broke while it closed a response: %s", type(error).__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -17,10 +16,10 @@ from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
 from penstock._nearest import did_you_mean, quoted
 from penstock._outputs import MAX_REPAIRS
+from penstock._request import is_plain
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
 from penstock.policy.cache_policy import CACHE_WORDS, MAX_AGE, CachePolicy, cache_policy
 from penstock.policy.commit import COMMIT_NAMES, Commit
-from penstock.policy.retry import Stage
 from penstock.types import (
     ChatRequest,
     Image,
@@ -89,19 +88,25 @@ def make_request(
     thinking: ThinkingLevel | int | None = None,
 ) -> ChatRequest:
     """The request, with the keywords over its own fields. Raises UnsendableRequestError with every reason."""
-    named: dict[str, Any] = {
-        "system": system,
-        "model": model,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "tools": tools,
-        "thinking": thinking,
-    }
-    changes = {name: value for name, value in named.items() if value is not None}
+    changes: dict[str, Any] = {}
+    if system is not None:
+        changes["system"] = system
+    if model is not None:
+        changes["model"] = model
+    if max_tokens is not None:
+        changes["max_tokens"] = max_tokens
+    if temperature is not None:
+        changes["temperature"] = temperature
+    if tools is not None:
+        changes["tools"] = tools
+    if thinking is not None:
+        changes["thinking"] = thinking
     if not isinstance(asked, ChatRequest):
         request = ChatRequest(asked, **changes)
     else:
         request = msgspec.structs.replace(asked, **changes) if changes else asked
+    if is_plain(request):
+        return request
     wrong = [*_wrong_types(request), *_wrong_text(request)]
     if wrong:
         raise UnsendableRequestError("the request cannot be sent: " + "; ".join(wrong))
@@ -164,7 +169,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         request = msgspec.structs.replace(request, output=None)
     cache = _cache(options)
     route = _route(engine, request, options)
-    targets = tuple(engine.targets.target(stage.target) for stage in route.stages)
+    along = engine.targets.along(route)
     account = options.account or ""
     chain = _chain(engine, account)
     now = engine.clock.monotonic()
@@ -175,21 +180,9 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         id=call_id,
         request=request,
         route=route.name,
-        stages=tuple(
-            [
-                _stage(
-                    stage.target,
-                    stage.attempts,
-                    target.capabilities.context_window,
-                    target.provider.name,
-                    target.target_share,
-                    target.provider_share,
-                    target.provider.address,
-                )
-                for stage, target in zip(route.stages, targets, strict=True)
-            ]
-        ),
-        targets=targets,
+        along=along,
+        stages=along.stages,
+        targets=along.targets,
         account=account,
         chain=chain,
         tenant=engine.accounts.tenant_of(account),
@@ -235,12 +228,6 @@ def _on_leave(options: CallOptions) -> OnLeave | None:
             return options.on_leave
         case other:
             raise _mistake("on_leave", f"{_named(other)} is not valid{did_you_mean(str(other), ON_LEAVE)}")
-
-
-@lru_cache(maxsize=1_024)
-def _stage(*fields: Any) -> Stage:
-    """Made once: routes are few, and their stages never change."""
-    return Stage(*fields)
 
 
 def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteConfig:
@@ -309,9 +296,9 @@ def _named(value: object) -> str:
 
 
 def _refuse_what_is_not_built(options: CallOptions) -> None:
-    for name, value in (("priority", options.priority), ("sticky", options.sticky)):
-        if value is not None:
-            raise _mistake(name, "is not available in this version")
+    if options.priority is not None or options.sticky is not None:
+        name = "sticky" if options.priority is None else "priority"
+        raise _mistake(name, "is not available in this version")
 
 
 def _check_types(options: CallOptions) -> None:

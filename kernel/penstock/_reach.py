@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Mapping
 
-import attrs
+from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._engine import Engine, later
@@ -37,8 +37,7 @@ def open_circuits(engine: Engine, call: Call, now: float, *, has_waited: bool = 
     return held_back(opened, stages, now, has_waited=has_waited, deadline=min(call.deadline, call.horizon))
 
 
-@attrs.define(eq=False)
-class Reach:
+class Reach(Struct, eq=False):
     """The stages of one call, as they can be reached."""
 
     engine: Engine
@@ -46,11 +45,11 @@ class Reach:
     cascade: Cascade
     permits: int = 0
     """Asked for so far: each has an id of its own."""
-    denied: dict[int, float] = attrs.Factory(dict[int, float])
+    denied: dict[int, float] = {}
     """Stages that a breaker closed to this call, until when."""
-    thawing: dict[int, float] = attrs.Factory(dict[int, float])
+    thawing: dict[int, float] = {}
     """Stages that were cooling, and have no permit left for this call yet."""
-    silent: set[int] = attrs.Factory(set[int])
+    silent: set[int] = set()
     """Stages that kept this call waiting for nothing."""
     has_waited: bool = False
     turn: str | None = None

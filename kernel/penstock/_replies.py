@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+from msgspec import Struct
 
 from penstock._answers import Cached, CallCache
 from penstock._asked import Call
@@ -18,8 +18,7 @@ from penstock.types import ChatResponse, Completion, Finished
 __all__ = ["Replies"]
 
 
-@attrs.define(eq=False)
-class Replies:
+class Replies(Struct, eq=False):
     """Makes the response of one call."""
 
     call: Call

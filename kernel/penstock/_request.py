@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import msgspec
 
-from penstock._content import Image, Message, ToolCall, ToolResult, message_from
+from penstock._content import Image, Message, Text, ToolCall, ToolResult, message_from
 from penstock._discreet import Discreet, type_name
 from penstock._tool import Tool
 from penstock.errors import UnsendableRequestError
 
-__all__ = ["ChatRequest", "OutputSchema", "ThinkingLevel", "check_request"]
+__all__ = ["ChatRequest", "OutputSchema", "ThinkingLevel", "check_request", "is_plain"]
 
 ThinkingLevel: TypeAlias = Literal["off", "low", "medium", "high"]
 NO_TYPES = frozenset({str, bytes, int, float, bool, list, tuple, set})
@@ -131,6 +131,41 @@ def _output(given: object) -> OutputSchema | None:
             f"output: {type(given).__name__} given; give a type, a JSON Schema (a dict) or an OutputSchema"
         )
     return OutputSchema({}, kind=given)
+
+
+def is_plain(request: ChatRequest) -> bool:
+    """True where nothing in the request can be wrong, nor hard to say: nearly always, and found out at little cost.
+
+    Of the others `check_request` knows what is.
+    """
+    if (
+        request.tools
+        or request.extra
+        or request.stop
+        or request.output is not None
+        or request.tool_choice is not None
+        or request.thinking is not None
+        or request.top_p is not None
+        or not (request.model is None or type(request.model) is str)
+        or not (request.seed is None or type(request.seed) is int)
+        or not (request.system is None or (type(request.system) is str and request.system.isascii()))
+        or not (request.max_tokens is None or (type(request.max_tokens) is int and request.max_tokens > 0))
+        or not (request.temperature is None or _is_number(request.temperature))
+    ):
+        return False
+    asks = False
+    for message in request.messages:
+        asks = asks or message.role != "system"
+        if not message.content:
+            return False
+        for part in message.content:
+            if type(part) is not Text or part.citations or type(part.text) is not str or not part.text.isascii():
+                return False
+    return asks
+
+
+def _is_number(value: object) -> bool:
+    return (type(value) is float or type(value) is int) and 0 <= value < math.inf
 
 
 def check_request(request: ChatRequest) -> None:

@@ -139,15 +139,15 @@ class RetryLeave(Struct, eq=False):
         """
         if not (self.capped or self.engine.router.caps_money(provider)):
             return None, None
-        requests = [self.fitting.foreseen(at, target) for at, target in enumerate(self.call.targets)]
-        offers = self.hold.offers or price_offers(
-            requests,
-            self.call.targets,
-            self.call.chain,
-            self.engine.router.snapshot.learned,
-            self.call.rules,
-            named=self.call.request.max_tokens,
-        )
+        if self.hold.offers is not None:
+            offers = self.hold.offers.every()
+        else:
+            requests = [self.fitting.foreseen(at, target) for at, target in enumerate(self.call.targets)]
+            learned = self.engine.router.snapshot.learned
+            call = self.call
+            offers = price_offers(
+                requests, call.targets, call.chain, learned, call.rules, named=call.request.max_tokens
+            )
         costs = [self._most(at, offer) for at, offer in enumerate(offers) if isinstance(offer, Offer)]
         offer = offers[stage]
         known = [cost.nano_usd for cost in costs if cost is not None]

@@ -5,23 +5,26 @@ Not here: what the codec's answers are worth (`_codec_edge`), the response's bod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple, cast
 
 import httpx
 
 from penstock._codec_edge import CodecEdge
 from penstock._edge import broken_transport
 from penstock._idempotency import IdempotencyKeys
-from penstock._incoming import MAX_BODY
-from penstock._transport import decompressed
-from penstock._transport.body import Body
+from penstock._incoming import MAX_BODY, Response
+from penstock._transport import Asked, Transport, decompressed
+from penstock._transport.dial import Origin
+from penstock._transport.timeouts import Timeouts
 from penstock.errors import AuthenticationError, ConfigError, UnsendableRequestError
 from penstock.policy.stream_watch import Phases
 from penstock.types import ChatRequest, WireRequest
 
 __all__ = ["authorized", "encoded", "keyed", "send"]
 
-OUR_HEADERS = (("accept-encoding", "identity"), ("user-agent", "penstock"))
+OUR_HEADERS = ((b"accept-encoding", b"identity"), (b"user-agent", b"penstock"))
 """A compressed stream comes in lumps; a whole answer is small beside the time it takes to be made."""
 
 
@@ -56,50 +59,84 @@ def keyed(edge: CodecEdge, wire: WireRequest, keys: IdempotencyKeys) -> WireRequ
     return WireRequest(wire.method, wire.url, headers, wire.body)
 
 
-async def send(edge: CodecEdge, wire: WireRequest, phases: Phases) -> httpx.Response:
+async def send(edge: CodecEdge, wire: WireRequest, phases: Phases) -> Response:
     """The response, once its head has come. Its body is decompressed as it is read."""
-    # Reading has no timeout there: the scope around it knows what is waited for, and until when.
-    timeout = {"connect": phases.connect, "write": phases.write, "read": None, "pool": None}
+    transport = edge.live.provider.transport
     try:
-        request = _http_request(wire, {"timeout": timeout})
+        asked = _asked(wire)
     except (httpx.InvalidURL, UnicodeEncodeError, ValueError, TypeError) as error:
         # Never the value: it could be a credential with a line break in it.
         raise UnsendableRequestError(
             f"{edge.target}: the request has a URL or header that HTTP cannot carry ({type(error).__name__})"
         ) from None
     try:
-        response = await edge.live.provider.transport.handle_async_request(request)
+        # Reading has no timeout there: the scope around it knows what is waited for, and until when.
+        if isinstance(transport, Transport):
+            timeouts = Timeouts(connect=phases.connect, write=phases.write)
+            head, headers, stream = await transport.exchange(_origin(wire.url), asked, timeouts)
+            return Response(head.status_code, headers, stream, stream.aclose, ours=True)
+        timeout = {"connect": phases.connect, "write": phases.write, "read": None, "pool": None}
+        response = await transport.handle_async_request(_http_request(wire.url, asked, timeout))
+        # One that was handed in leaves a body as it came.
+        response = decompressed(response, limit=MAX_BODY)
     except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
         failure = broken_transport(error, edge.target)
     else:
-        # Our own transport has done it; one that was handed in leaves a body as it came.
-        return response if isinstance(response.stream, Body) else decompressed(response, limit=MAX_BODY)
+        body = cast("httpx.AsyncByteStream", response.stream)
+        return Response(response.status_code, response.headers.raw, body, response.aclose, ours=False)
     try:
         raise edge.discreet(failure)
     finally:
         del failure  # it holds this frame: together they would wait for the garbage collector
 
 
-def _http_request(wire: WireRequest, extensions: dict[str, object]) -> httpx.Request:
-    """The codec's headers, and ours where it names none. Its body has been read, as if it had been given whole.
+def _asked(wire: WireRequest) -> Asked:
+    """The codec's headers, and ours where it names none."""
+    place = _place(wire.url)
+    fields: list[tuple[bytes, bytes]] = []
+    named: set[bytes] = set()
+    for name, value in wire.headers:
+        field = name.encode("ascii")
+        named.add(field.lower())
+        fields.append((field, value.encode("ascii")))
+    fields += [field for field in OUR_HEADERS if field[0] not in named]
+    if b"host" not in named:
+        fields.insert(0, (b"host", place.host))
+    if b"content-length" not in named and b"transfer-encoding" not in named:
+        fields.append((b"content-length", b"%d" % len(wire.body)))
+    return Asked(wire.method.upper(), place.target, fields, wire.body)
+
+
+def _http_request(url: str, asked: Asked, timeout: Mapping[str, float | None]) -> httpx.Request:
+    """The same for a transport that was handed in. Its body has been read, as if it had been given whole.
 
     httpx would find out what a body is and what headers it needs, at the price of all the rest.
     """
-    url, host = _parsed(wire.url)
-    named = {name.lower() for name, _ in wire.headers}
-    headers = [*wire.headers, *(header for header in OUR_HEADERS if header[0] not in named)]
-    if "host" not in named:
-        headers.insert(0, ("host", host))
-    if "content-length" not in named and "transfer-encoding" not in named:
-        headers.append(("content-length", str(len(wire.body))))
-    stream = httpx.ByteStream(wire.body)
-    request = httpx.Request(wire.method, url, headers=headers, stream=stream, extensions=extensions)
+    stream = httpx.ByteStream(asked.body)
+    extensions = {"timeout": timeout}
+    request = httpx.Request(
+        asked.method, _place(url).url, headers=list(asked.headers), stream=stream, extensions=extensions
+    )
     request.read()
     return request
 
 
+class _Place(NamedTuple):
+    """What a URL comes to."""
+
+    url: httpx.URL
+    target: bytes
+    host: bytes
+
+
 @lru_cache(maxsize=1_024)
-def _parsed(url: str) -> tuple[httpx.URL, str]:
-    """The URL and its `host` header. Parsing costs more than a request; targets are few, and each has one URL."""
+def _place(url: str) -> _Place:
+    """Parsing costs more than a request; targets are few, and each has one URL."""
     parsed = httpx.URL(url)
-    return parsed, parsed.netloc.decode("ascii")
+    return _Place(parsed, parsed.raw_path, parsed.netloc)
+
+
+@lru_cache(maxsize=1_024)
+def _origin(url: str) -> Origin:
+    """Where a URL goes. Raises httpx.UnsupportedProtocol."""
+    return Origin.of(_place(url).url)

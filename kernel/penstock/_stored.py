@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import attrs
+from msgspec import Struct
 
 from penstock._answers import NO_OUTAGE, Cached, CallCache
 from penstock._asked import Call
@@ -20,8 +20,7 @@ from penstock.policy.retry import Step, Try
 __all__ = ["Stored"]
 
 
-@attrs.define(eq=False)
-class Stored:
+class Stored(Struct, eq=False):
     """Those of one call. Once something of another answer was shown there are none."""
 
     engine: Engine

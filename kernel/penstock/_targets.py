@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
 import httpx
 from msgspec import Struct
 
-from penstock._config import Config, TargetConfig, Timeouts
+from penstock._config import Config, RouteConfig, TargetConfig, Timeouts
 from penstock._config_checks import is_header_name
 from penstock._secrets import Secret
 from penstock._token_counter import TokenCounter
 from penstock.abc import Provider
 from penstock.policy.bound import OutputRange
-from penstock.policy.routing import key_scope, target_scope
+from penstock.policy.retry import Stage
+from penstock.policy.routing import NOTHING_LEARNED, TOKENS_PER_BYTE, Learned, key_scope, target_scope
 from penstock.policy.shape import Shape
 from penstock.policy.stream_watch import Phases
 from penstock.policy.upstream_stream import UpstreamStream, asks_for_thinking
 from penstock.types import Capabilities, ChatRequest, Price, Target
 
-__all__ = ["LiveProvider", "LiveTarget", "OutputTerms", "TargetBook", "provider_scope"]
+__all__ = ["LiveProvider", "LiveTarget", "OutputTerms", "RouteTargets", "TargetBook", "provider_scope"]
 
 logger = logging.getLogger("penstock")
 
@@ -80,6 +81,25 @@ class LiveProvider:
     """Asked for once: codecs are foreign code."""
 
 
+def _kind(target: LiveTarget) -> object:
+    """None where the codec tells none, or what it tells cannot be compared."""
+    try:
+        told = target.provider.codec.kind(target.wire)
+        kind = (
+            target.provider.name,
+            told,
+            target.capabilities,
+            target.price,
+            target.wire.default_max_tokens,
+            target.overlong,
+        )
+        hash(kind)
+    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+        logger.error("the codec of provider %s broke on kind(): %s", target.provider.name, type(bug).__name__)  # noqa: TRY400
+        return None
+    return None if told is None else kind
+
+
 def _overlong(target: LiveTarget) -> bool:
     most = target.capabilities.max_output
     if most is None or not target.wire.params:
@@ -111,6 +131,9 @@ class LiveTarget:
     """Shapes of requests that fit as they are, whatever the rules."""
     outputs: dict[OutputKey, OutputTerms] = attrs.field(init=False, repr=False, factory=dict[OutputKey, OutputTerms])
     """How their output is set."""
+
+    kind: object = attrs.field(init=False, default=attrs.Factory(_kind, takes_self=True))
+    """Targets of one kind cost the same for every request, by what is known without asking them. None: its own."""
 
     def remember_fitting(self, shape: Shape) -> None:
         """The target takes requests of that shape as they are: its codec need not be asked again."""
@@ -144,6 +167,42 @@ class LiveTarget:
         return self.scopes[0]
 
 
+class RouteTargets(Struct, eq=False):
+    """What a route comes to: the same for all calls that take it."""
+
+    route: RouteConfig
+    targets: tuple[LiveTarget, ...]
+    stages: tuple[Stage, ...]
+    _standing: tuple[Mapping[str, Learned], tuple[int, ...]] | None = None
+
+    def standing(self, learned: Mapping[str, Learned]) -> tuple[int, ...]:
+        """Stages such that for a request with a shape each other one is of the kind of one of them, and costs no more.
+
+        More was learned of some targets of a kind than of others: what adds to a bound, or to an estimate, decides.
+        """
+        known = self._standing
+        if known is None or known[0] is not learned:
+            known = self._standing = (learned, tuple(sorted(_dearest_of_each_kind(self.targets, learned))))
+        return known[1]
+
+
+def _dearest_of_each_kind(targets: Sequence[LiveTarget], learned: Mapping[str, Learned]) -> Iterator[int]:
+    kinds: dict[object, list[tuple[int, float, int]]] = {}
+    for stage, target in enumerate(targets):
+        if target.kind is None:
+            yield stage
+            continue
+        known = learned.get(target.name, NOTHING_LEARNED)
+        figures = (known.extra_allowance, known.tokens_per_byte or TOKENS_PER_BYTE, -stage)
+        kinds.setdefault(target.kind, []).append(figures)
+    for alike in kinds.values():
+        most = 0.0
+        for _, per_byte, stage in sorted(alike, reverse=True):
+            if per_byte > most:  # else one of those before is above it in both
+                most = per_byte
+                yield -stage
+
+
 class TargetBook:
     """Makes live targets from names and keeps them."""
 
@@ -160,6 +219,8 @@ class TargetBook:
         self._price = price
         self._tokenizer = tokenizer
         self._targets: dict[str, LiveTarget] = {}
+        self._routes: dict[str, RouteTargets] = {}
+        """No more than the configuration has."""
 
     def target(self, name: str) -> LiveTarget:
         """The target of that name, or `provider/model`. Raises NoRouteError naming what there is."""
@@ -169,6 +230,31 @@ class TargetBook:
             if len(self._targets) >= MOST_TARGETS:
                 del self._targets[next(iter(self._targets))]
             self._targets[name] = found
+        return found
+
+    def along(self, route: RouteConfig) -> RouteTargets:
+        """The targets of a route; those of the configuration are looked up once. Raises NoRouteError as `target`."""
+        found = self._routes.get(route.name)
+        if found is not None and found.route is route:
+            return found
+        targets = tuple([self.target(stage.target) for stage in route.stages])
+        stages = tuple(
+            [
+                Stage(
+                    stage.target,
+                    stage.attempts,
+                    target.capabilities.context_window,
+                    target.provider.name,
+                    target.target_share,
+                    target.provider_share,
+                    target.provider.address,
+                )
+                for stage, target in zip(route.stages, targets, strict=True)
+            ]
+        )
+        found = RouteTargets(route, targets, stages)
+        if self._config.routes.get(route.name) is route:
+            self._routes[route.name] = found
         return found
 
     def _make(self, config: TargetConfig) -> LiveTarget:

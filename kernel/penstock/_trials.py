@@ -9,9 +9,11 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-import attrs
+import msgspec
 import trio
+from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race, unwrapped
@@ -20,7 +22,6 @@ from penstock._budgeting import output_bytes
 from penstock._engine import Engine
 from penstock._events import AttemptEnded, StreamEndLost
 from penstock._exchange import Exchange
-from penstock._extraction import Extraction
 from penstock._fitting import CallFitting, with_maker
 from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
@@ -37,15 +38,18 @@ from penstock.policy.time_slice import sliced
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
 
-__all__ = ["Trials"]
+if TYPE_CHECKING:
+    from penstock._extraction import Extraction
+
+__all__ = ["Trials", "showing_of"]
 
 logger = logging.getLogger("penstock")
 
 FRESH = Fresh()
+WHOLE = Commit("whole")
 
 
-@attrs.define(eq=False)
-class Trials:
+class Trials(Struct, eq=False):
     """What the attempts of a call have in common: its books, its hold, and what its consumer has seen."""
 
     engine: Engine
@@ -66,28 +70,24 @@ class Trials:
     """Of the whole call: its deadline."""
     could_follow: Callable[..., bool]
     """Whether a target of none of these stages may yet be asked within the call's time."""
+    showing: Showing
     extraction: Extraction | None = None
     """Where the answer is to become a value."""
-    showing: Showing = attrs.field(init=False)
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
-    keys: IdempotencyKeys = attrs.Factory(IdempotencyKeys)
+    keys: IdempotencyKeys = msgspec.field(default_factory=IdempotencyKeys)
     replaced: str = ""
     """The text whose place the answer of the attempt that is shown takes."""
     restart_unseen: bool = False
     """The consumer was never told to drop it."""
-    prefill_refused: set[int] = attrs.Factory(set[int])
+    prefill_refused: set[int] = set()
     """Stages whose target would not go on from a prefix."""
-    hung_up: set[int] = attrs.Factory(set[int])
+    hung_up: set[int] = set()
     """Stages whose last attempt was on a kept connection that had been closed."""
-
-    def __attrs_post_init__(self) -> None:
-        self.forget()
 
     def forget(self) -> None:
         """Begins as if nothing had come: what did is no beginning to go on from, and nobody has seen it."""
-        # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
-        self.showing, self.shown = Showing(self.call.commit if self.watched else Commit("whole")), None
+        self.showing, self.shown = showing_of(self.call, self.consumer), None
 
     # Before
 
@@ -168,7 +168,8 @@ class Trials:
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
-                completion = await exchange.whole(request, self.take_encoded(target, request))
+                wire = self.take_encoded(target, request)
+                completion = await exchange.whole(request, wire, ends_at=self.call.deadline)
             attempt.completion = completion = with_maker(completion, target.wire)
             if attempt.race.claim(attempt):
                 attempt.error = self.filtered(attempt.stage, completion)
@@ -291,7 +292,7 @@ class Trials:
     @property
     def watched(self) -> bool:
         """True where it matters what is shown before the answer is whole: to a consumer, or to go on from it."""
-        return self.consumer is not None or self.call.commit.policy == "continue"
+        return _watched(self.call, self.consumer)
 
     def filtered(self, stage: int, completion: Completion) -> CallError | None:
         """Where the route says so, an answer that was filtered or refused counts as a failure before commit."""
@@ -379,6 +380,16 @@ class Trials:
             input_tokens=usage.input_tokens,
             excess=0 if bound is None else usage.input_tokens - bound,
         )
+
+
+def showing_of(call: Call, consumer: Consumer | None) -> Showing:
+    """What is shown of a call that begins."""
+    # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
+    return Showing(call.commit if _watched(call, consumer) else WHOLE)
+
+
+def _watched(call: Call, consumer: Consumer | None) -> bool:
+    return consumer is not None or call.commit.policy == "continue"
 
 
 def _meter(attempt: AttemptRun) -> Meter | None:

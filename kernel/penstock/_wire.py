@@ -27,7 +27,7 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Names in lower case, in the order they are sent or came."""
 
 
-class WireRequest(Discreet, frozen=True):
+class WireRequest(Discreet, frozen=True, gc=False):
     """One HTTP request. Headers hold no credential until `Provider.authorize` has added it."""
 
     shown = frozenset({"method"})
@@ -38,7 +38,7 @@ class WireRequest(Discreet, frozen=True):
     body: bytes
 
 
-class WireHead(Discreet, frozen=True):
+class WireHead(Discreet, frozen=True, gc=False):
     """Status and headers of a response, before its body."""
 
     shown = frozenset({"status"})
@@ -54,7 +54,7 @@ class WireHead(Discreet, frozen=True):
         return None
 
 
-class WireResponse(WireHead, frozen=True):
+class WireResponse(WireHead, frozen=True, gc=False):
     """A whole HTTP response."""
 
     body: bytes = b""

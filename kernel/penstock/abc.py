@@ -6,6 +6,7 @@ Every class states its laws; `penstock.testing` checks them against any implemen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from typing import ClassVar, Literal, TypeAlias
 
 from penstock._cache_store import CacheStore, CacheStoreStatistics, StoredEntry
@@ -161,6 +162,14 @@ class Provider(ABC):
         """
         del request, target
         return frozenset()
+
+    def kind(self, target: Target) -> Hashable:
+        """Equal for targets that are all the same to `input_bound`, `output_bound` and `unsupported`, for any request.
+
+        Where equal, the kernel asks about one of them for all: a route may be long. None, the default: it tells none.
+        """
+        del target
+        return None
 
     def adapted(self, request: ChatRequest, target: Target) -> frozenset[str]:
         """What `encode` says in other words than the request does, so that this wire takes it: the kernel tells of it.

@@ -7,10 +7,12 @@ from penstock._transport.failures import ReusedConnectionClosed as ReusedConnect
 from penstock._transport.pool import PoolStatistics as PoolStatistics
 from penstock._transport.routing import RoutingTransport as RoutingTransport
 from penstock._transport.routing import default_transport as default_transport
+from penstock._transport.transport import Asked as Asked
 from penstock._transport.transport import Transport as Transport
 from penstock._transport.transport import TransportStatistics as TransportStatistics
 
 __all__ = [
+    "Asked",
     "BrokenHttp",
     "HeadCutOff",
     "PoolStatistics",

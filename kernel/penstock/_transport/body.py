@@ -32,6 +32,11 @@ class Body(httpx.AsyncByteStream):
         self._left = max_bytes
         self._whole = False
 
+    @property
+    def is_whole(self) -> bool:
+        """True once the last byte was handed out."""
+        return self._whole
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 

@@ -13,9 +13,9 @@ import trio
 
 from penstock._transport.conversation import Conversation
 from penstock._transport.failures import PeerClosed, ReusedConnectionClosed
-from penstock._transport.plain import Head
+from penstock._transport.plain import Fields, Head
 from penstock._transport.timeouts import Timeouts
-from penstock._transport.wire import MAX_READ, Wire
+from penstock._transport.wire import MAX_READ, PLAIN_READ, Wire
 
 __all__ = ["Connection"]
 
@@ -29,6 +29,7 @@ class Connection:
     def __init__(self, stream: trio.abc.Stream, wire: Wire, *, max_header_bytes: int) -> None:
         self._stream = stream
         self._wire = wire
+        self._read_at_once = PLAIN_READ if stream is wire else MAX_READ
         self._http = Conversation(max_header_bytes=max_header_bytes)
         self._served = 0
         self._heard = False
@@ -46,9 +47,9 @@ class Connection:
         """Closes the socket at once. Idempotent."""
         self._wire.close()
 
-    async def ask(self, request: httpx.Request, body: bytes, timeouts: Timeouts) -> Head:
+    async def ask(self, method: str, target: bytes, headers: Fields, body: bytes, timeouts: Timeouts) -> Head:
         """Sends a request; the head of the final response. After an error or a cancellation: close."""
-        pieces = self._http.ask(request.method, request.url.raw_path, request.headers.raw, body)
+        pieces = self._http.ask(method, target, headers, body)
         self._wire.send_timeout = timeouts.write
         if len(body) > SENT_AT_ONCE:
             return await self._send_beside_reader(pieces, timeouts)
@@ -141,7 +142,7 @@ class Connection:
 
     async def _receive(self) -> None:
         try:
-            data = await self._stream.receive_some(MAX_READ)
+            data = await self._stream.receive_some(self._read_at_once)
         except trio.BrokenResourceError as error:
             raise self._lost(httpx.ReadError("the connection was reset or broken")) from error
         except trio.ClosedResourceError as error:

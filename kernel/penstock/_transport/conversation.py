@@ -16,7 +16,7 @@ import h11
 import httpx
 
 from penstock._transport.failures import BrokenHttp, HeadCutOff, PeerClosed, sentence
-from penstock._transport.plain import CHUNKED, Head, plain_head, plain_request
+from penstock._transport.plain import CHUNKED, Fields, Head, plain_head, plain_request
 from penstock._transport.whole_chunks import WholeChunks
 
 __all__ = ["MAX_INFORMATIONAL", "Conversation"]
@@ -87,13 +87,13 @@ class Conversation:
         """Whether no head is here, nor anything that could become one."""
         return not self._has_head and not self._buffer and (self._http is None or not self._http.trailing_data[0])
 
-    def ask(self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> list[bytes]:
+    def ask(self, method: str, target: bytes, headers: Fields, body: bytes) -> list[bytes]:
         """What is to be sent. Raises httpx.LocalProtocolError if HTTP/1.1 cannot say it; then nothing may follow."""
         if method == "CONNECT":
             raise httpx.LocalProtocolError("CONNECT is for proxies: it would end HTTP on this connection")
-        headers = [field for field in headers if field[0].lower() not in _NOT_SENT]
-        asked = _Asked(method, target, headers, body)
-        head = plain_request(method, target, headers, len(body))
+        fields = [field for field in headers if field[0].lower() not in _NOT_SENT]
+        asked = _Asked(method, target, fields, body)
+        head = plain_request(method, target, fields, len(body))
         if head is not None:
             self._asked = asked
             return [head, body] if body else [head]

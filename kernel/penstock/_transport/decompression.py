@@ -11,7 +11,9 @@ from typing import cast
 
 import httpx
 
-__all__ = ["Decompressor", "decompressed"]
+from penstock._transport.plain import Fields
+
+__all__ = ["Decompressor", "decompressed", "decompressed_body"]
 
 MAX_PIECE = 65_536
 """Bytes made at a time: a bomb of a few KB must not become gigabytes before anybody can look."""
@@ -110,18 +112,23 @@ def _each(decompressor: Decompressor, pieces: Iterator[bytes]) -> Iterator[bytes
 
 def decompressed(response: httpx.Response, *, limit: int) -> httpx.Response:
     """The response with a plain body and without the headers that spoke of the compressed one."""
-    # Nearly always there is none, and to ask httpx's headers by name costs a decoding of all of them.
-    if not any(name.lower() == b"content-encoding" for name, _ in response.headers.raw):
-        return response
-    named = response.headers["content-encoding"]
-    encodings = [name for part in named.split(",") if (name := part.strip().lower()) not in ("", "identity")]
-    if not encodings or not _KNOWN.issuperset(encodings):
-        return response
     body = cast("httpx.AsyncByteStream", response.stream)
-    gone = (b"content-encoding", b"content-length")
-    return httpx.Response(
-        response.status_code,
-        headers=[(name, value) for name, value in response.headers.raw if name.lower() not in gone],
-        stream=_DecompressedBody(body, encodings, limit),
-        extensions=response.extensions,
-    )
+    headers, plain = decompressed_body(response.headers.raw, body, limit=limit)
+    if plain is body:
+        return response
+    return httpx.Response(response.status_code, headers=headers, stream=plain, extensions=response.extensions)
+
+
+def decompressed_body(
+    headers: Fields, body: httpx.AsyncByteStream, *, limit: int
+) -> tuple[Fields, httpx.AsyncByteStream]:
+    """The same for what a response is made of. Nearly always nothing is compressed: then both are as they came."""
+    named = [value for name, value in headers if name.lower() == b"content-encoding"]
+    if not named:
+        return headers, body
+    parts = b",".join(named).decode("latin-1").split(",")
+    encodings = [name for part in parts if (name := part.strip().lower()) not in ("", "identity")]
+    if not encodings or not _KNOWN.issuperset(encodings):
+        return headers, body
+    kept = [(name, value) for name, value in headers if name.lower() not in (b"content-encoding", b"content-length")]
+    return kept, _DecompressedBody(body, encodings, limit)

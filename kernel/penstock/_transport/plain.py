@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["CHUNKED", "Head", "plain_head", "plain_request"]
+__all__ = ["CHUNKED", "Fields", "Head", "plain_head", "plain_request"]
+
+Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""The header fields of a head, as they are on the wire."""
 
 CHUNKED = -1
 """The length of a body that comes in chunks."""
@@ -38,7 +41,7 @@ class Head(NamedTuple):
 
     status_code: int
     reason: bytes
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: Fields
     is_framed: bool
     """False: neither a length nor a coding says where the body ends, if there is one."""
     http_version: bytes = b"1.1"

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
+from typing import NamedTuple
 
 import attrs
 import httpx
@@ -17,18 +18,28 @@ import trio
 
 from penstock._transport.body import Body
 from penstock._transport.connection import Connection
-from penstock._transport.decompression import decompressed
+from penstock._transport.decompression import decompressed_body
 from penstock._transport.dial import Dialer, Origin
 from penstock._transport.failures import ReusedConnectionClosed
 from penstock._transport.lookup import Lookup, Resolve, resolve_by_system
-from penstock._transport.plain import Head
+from penstock._transport.plain import Fields, Head
 from penstock._transport.pool import Pool, PoolStatistics, Slot
 from penstock._transport.timeouts import Timeouts
 from penstock._transport.trust import trust
 
-__all__ = ["Transport", "TransportStatistics"]
+__all__ = ["Asked", "Transport", "TransportStatistics"]
 
 MIB = 1_048_576
+
+
+class Asked(NamedTuple):
+    """A request as a transport needs it."""
+
+    method: str
+    target: bytes
+    """Path and query."""
+    headers: Fields
+    body: bytes
 
 
 @attrs.frozen
@@ -92,8 +103,17 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One exchange, up to the head of the response. Its errors leave no connection behind."""
         body = await request.aread()
-        timeouts = Timeouts.of(request)
-        origin = Origin.of(request.url)
+        asked = Asked(request.method, request.url.raw_path, request.headers.raw, body)
+        head, headers, stream = await self.exchange(Origin.of(request.url), asked, Timeouts.of(request))
+        return _response(head, headers, request.method, stream)
+
+    async def exchange(
+        self, origin: Origin, asked: Asked, timeouts: Timeouts
+    ) -> tuple[Head, Fields, httpx.AsyncByteStream]:
+        """The same without httpx's objects, which cost as much as the exchange itself.
+
+        The head as it came, and headers and body of the response as they are once decompressed.
+        """
         pool = self._pool(origin)
         slot = pool.take(trio.current_time()) or await self._slot(pool, origin, timeouts.pool)
         try:
@@ -101,7 +121,7 @@ class Transport(httpx.AsyncBaseTransport):
             if connection is None:
                 connection = await self._dialer.dial(origin, timeouts.connect)
                 pool.fill(slot, connection)
-            head = await connection.ask(request, body, timeouts)
+            head = await connection.ask(asked.method, asked.target, asked.headers, asked.body, timeouts)
         except BaseException as error:
             pool.give_back(slot, trio.current_time(), reusable=False)
             if isinstance(error, ReusedConnectionClosed):
@@ -111,7 +131,7 @@ class Transport(httpx.AsyncBaseTransport):
         stream = Body(
             connection, partial(_let_go, pool, slot), read_timeout=timeouts.read, max_bytes=self._max_body_bytes
         )
-        return decompressed(_response(head, request.method, stream), limit=self._max_decompressed_bytes)
+        return head, *decompressed_body(head.headers, stream, limit=self._max_decompressed_bytes)
 
     async def aclose(self) -> None:
         """Closes every connection at once, those in use too: their exchanges end in httpx.ReadError. Idempotent."""
@@ -163,9 +183,9 @@ def _let_go(pool: Pool[Connection], slot: Slot[Connection], *, reusable: bool) -
     pool.give_back(slot, trio.current_time(), reusable=reusable)
 
 
-def _response(head: Head, method: str, stream: Body) -> httpx.Response:
+def _response(head: Head, headers: Fields, method: str, stream: httpx.AsyncByteStream) -> httpx.Response:
     extensions: dict[str, object] = {"http_version": b"HTTP/" + head.http_version, "reason_phrase": head.reason}
     has_body = method != "HEAD" and head.status_code not in (204, 304)
     if has_body and not head.is_framed:
         extensions["penstock_eof_delimited"] = True
-    return httpx.Response(head.status_code, headers=head.headers, stream=stream, extensions=extensions)
+    return httpx.Response(head.status_code, headers=headers, stream=stream, extensions=extensions)

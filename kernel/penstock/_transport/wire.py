@@ -7,15 +7,21 @@ be read. trio's SSLStream would refuse to read once a send of its own had failed
 from __future__ import annotations
 
 import math
+import select
 import socket
+from collections.abc import Callable
+from functools import partial
 
 import httpx
 import trio
 
-__all__ = ["MAX_READ", "TlsWire", "Wire"]
+__all__ = ["MAX_READ", "PLAIN_READ", "TlsWire", "Wire"]
 
 MAX_READ = 16_384
-"""Bytes of one read: one TLS record, and the bound of what a slow consumer makes us hold per read."""
+"""Bytes of one read below TLS: one record."""
+PLAIN_READ = 8_192
+"""The same without TLS: what a slow consumer makes us hold is a few reads, and the chunks in them take five times their
+room."""
 
 _TLS_HEADER = 5
 _TLS_TYPES = frozenset({20, 21, 22, 23})  # change_cipher_spec, alert, handshake, application_data
@@ -31,6 +37,7 @@ class Wire(trio.abc.Stream):
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
+        self._is_readable = _look(connected, self._stream)
         self._sending: trio.CancelScope | None = None
         self.send_timeout = math.inf
         self.failure: httpx.WriteError | httpx.WriteTimeout | None = None
@@ -43,7 +50,7 @@ class Wire(trio.abc.Stream):
     @property
     def is_silent(self) -> bool:
         """False if there is something to read: between exchanges that is the peer's close, or noise."""
-        return self._socket.fileno() != -1 and not self._stream.socket.is_readable()
+        return self._socket.fileno() != -1 and not self._is_readable()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Sends all of it, or sets `failure`."""
@@ -111,6 +118,15 @@ class Wire(trio.abc.Stream):
         """As `close`."""
         self.close()
         await trio.lowlevel.checkpoint()
+
+
+def _look(connected: socket.socket, stream: trio.SocketStream) -> Callable[[], object]:
+    """Asks whether there is something to read; true where there is. trio's own would make a poll each time."""
+    if not hasattr(select, "poll"):  # Windows
+        return stream.socket.is_readable
+    poll = select.poll()
+    poll.register(connected, select.POLLIN)
+    return partial(poll.poll, 0)
 
 
 class TlsWire(Wire):

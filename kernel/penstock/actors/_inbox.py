@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import trio
@@ -27,6 +28,8 @@ class Inbox:
     def __init__(self, box: Mailbox) -> None:
         self._box = box
         self._in_hand: Envelope | None = None
+        self._crash: Exception | None = None
+        """Of a message that was handled at once."""
         self._flushes: list[Reply[None]] = []
 
     async def serve(
@@ -36,14 +39,18 @@ class Inbox:
         drained: Callable[[], None],
         wake_at: Callable[[], float | None],
         commit: Commit | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
         """Handles mail until every address is closed: drains the mailbox whole before it sleeps again.
 
         `observe` takes the merged observations before each drain, `drained` runs after it, and at `wake_at` (monotonic)
         both run without mail. `commit` is awaited after `drained`: what comes meanwhile waits for the next round; it is
         told whether somebody waits until everything is carried out.
+        With `at_once`, for actors that have none of these, mail to one that sleeps is handled as it is sent.
         """
         box = self._box
+        box.at_once = partial(self._take_at_once, handle) if at_once else None
         while True:
             # Mail that a crash left behind, in the queue or aside, rouses nobody any more.
             if not (box.queue or box.woken or box.aside or self._flushes):
@@ -70,13 +77,16 @@ class Inbox:
         self._fail_aside(KernelClosedError(f"{box.name} is closed: the kernel has been shut down"))
 
     async def _sleep(self, wake_at: float | None) -> None:
-        """Until there is mail, or it is time."""
+        """Until there is mail, or it is time. Raises what a message that was handled meanwhile crashed with."""
         self._box.asleep = trio.lowlevel.current_task()
         if wake_at is None:
             await trio.lowlevel.wait_task_rescheduled(self._rise)
-            return
-        with trio.move_on_at(wake_at):
-            await trio.lowlevel.wait_task_rescheduled(self._rise)
+        else:
+            with trio.move_on_at(wake_at):
+                await trio.lowlevel.wait_task_rescheduled(self._rise)
+        if self._crash is not None:
+            crash, self._crash = self._crash, None
+            raise crash
 
     def _rise(self, _raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         self._box.asleep = None
@@ -117,6 +127,14 @@ class Inbox:
         handle(envelope)
         self._in_hand = None
         box.handled += 1
+
+    def _take_at_once(self, handle: Callable[[Envelope], None], envelope: Envelope) -> None:
+        """In the sender's task. A crash is the actor's own all the same: it wakes to it, as if it had been at work."""
+        try:
+            self._take(envelope, handle, trio.current_time())
+        except Exception as crash:  # noqa: BLE001 - whatever a handler raises is a bug, and raised where bugs are dealt with
+            self._crash = crash
+            self._box.rouse()
 
     def _observe(self, observe: Callable[[dict[Any, Any]], None]) -> None:
         observations, self._box.observations = self._box.observations, {}

@@ -68,7 +68,7 @@ class Reply(Generic[R]):
         return trio.lowlevel.Abort.SUCCEEDED
 
 
-class Envelope(Struct, frozen=True, eq=False):
+class Envelope(Struct, frozen=True, eq=False, gc=False):
     """One message with what the actor needs to handle it."""
 
     message: Any

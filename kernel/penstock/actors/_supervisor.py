@@ -43,10 +43,13 @@ class Actor(ABC):
     asks: ClassVar[frozenset[str]] = frozenset()
     """The actors it may ask: the declarations together must have no cycle."""
     restart_policy: ClassVar[RestartPolicy] = RESTART
+    at_once: ClassVar[bool] = False
+    """True for one that takes no observations, publishes nothing after a drain, and waits for no moment: then mail is
+    handled as it is sent where it sleeps, in the sender's task, one message at a time and in order as ever."""
 
     async def run(self, inbox: Inbox) -> None:
         """Serves until its addresses are closed; then answers whoever still waits."""
-        await inbox.serve(self.handle, self.observe, self.drained, self.wake_at)
+        await inbox.serve(self.handle, self.observe, self.drained, self.wake_at, at_once=self.at_once)
         self.stop(ActorFailedError(f"{self.name} ended with the kernel"))
 
     @abstractmethod

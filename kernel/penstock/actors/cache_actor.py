@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TypeAlias
 
 import attrs
+import trio
 from msgspec import Struct
 
 from penstock._clock import Clock
@@ -54,14 +55,14 @@ MOST_REASONS = 1_024
 """Keys of which is remembered why their last answer was not stored; the oldest is forgotten first."""
 
 
-class Hit(Struct, frozen=True):
+class Hit(Struct, frozen=True, gc=False):
     """An answer, fresh or to be served while it is fetched anew. `follower`: another call got it, and shared it."""
 
     entry: Entry
     follower: bool
 
 
-class Leads(Struct, frozen=True):
+class Leads(Struct, frozen=True, gc=False):
     """Nothing cached: this call goes and asks, and others wait for it. `after` says why an earlier leader is gone."""
 
     after: GoneReason | None = None
@@ -69,7 +70,7 @@ class Leads(Struct, frozen=True):
     """What may be served where nobody answers."""
 
 
-class Miss(Struct, frozen=True):
+class Miss(Struct, frozen=True, gc=False):
     """Nothing cached, and this call goes alone. `after` says why a leader that it followed is gone."""
 
     after: GoneReason | None = None
@@ -95,7 +96,7 @@ class Seen(Struct, frozen=True):
     """Empty: nothing is known of that."""
 
 
-class _Lookup(Request[Found], frozen=True):
+class _Lookup(Request[Found], frozen=True, gc=False):
     lookup_id: str
     key: str
     may_lead: bool
@@ -121,7 +122,7 @@ class _Purge(Request[int], frozen=True):
     prefix: str
 
 
-class _End(Struct, frozen=True):
+class _End(Struct, frozen=True, gc=False):
     """The one message owed for a lookup: what came of it. `entry` is stored, where there is one."""
 
     lookup_id: str
@@ -145,6 +146,7 @@ class CacheActor(Actor):
     """Owns Entries and Flights. A restart forgets both; followers of a flight then go alone."""
 
     name = "cache_actor"
+    at_once = True
 
     def __init__(self, settings: CacheSettings, clock: Clock) -> None:
         self._settings = settings
@@ -301,6 +303,8 @@ class CacheRef:
         found = await self._address.ask(message, owes=lookup_id, deadline=deadline, context=context)
         if isinstance(found, Hit):
             self._address.waive(lookup_id)
+            # Who asks for what is stored over and over lets others have their turn, and can be cancelled.
+            await trio.lowlevel.checkpoint()
         return found
 
     async def peek(self, key: str, *, deadline: float, context: object = None) -> Entry | None:

@@ -44,6 +44,7 @@ def _number(text: str) -> float:
 EXACT = 2**53
 """Below it a float that is whole is exactly that integer."""
 _READER = msgspec.json.Decoder(float_hook=_number)
+_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 @lru_cache(maxsize=1_024)
@@ -56,7 +57,7 @@ def cache_key(wire: WireRequest, *, family: str, significant_headers: frozenset[
     """A key over method, URL, canonical body, significant headers and tenant, encoded without ambiguity."""
     headers = sorted((name.lower(), value) for name, value in wire.headers if name.lower() in significant_headers)
     parts = (SCHEMA_VERSION, wire.method, wire.url, *_question(wire.body, family), headers, tenant)
-    digest = hashlib.blake2b(msgspec.json.encode(parts, order="deterministic"), digest_size=32).hexdigest()
+    digest = hashlib.blake2b(_canonical(parts), digest_size=32).hexdigest()
     return tenant_prefix(tenant) + digest
 
 
@@ -64,12 +65,19 @@ def key_parts(wire: WireRequest, *, family: str, significant_headers: frozenset[
     """What the same key is made of, part by part."""
     parts = {"method": _sum(wire.method), "url": _sum(wire.url)}
     headers = [(name.lower(), value) for name, value in wire.headers if name.lower() in significant_headers]
-    parts |= {f"header {name}": _sum([value for key, value in headers if key == name]) for name, _ in headers}
+    for name, _ in headers:
+        parts[f"header {name}"] = _sum([value for key, value in headers if key == name])
     form, question = _question(wire.body, family)
-    if isinstance(question, dict):
-        fields = cast("dict[str, object]", question)
-        return parts | {name: _sum(value) for key, field in fields.items() for name, value in _items(key, field)}
-    return parts | {f"body ({form})": _sum(question)}
+    if not isinstance(question, dict):
+        parts[f"body ({form})"] = _sum(question)
+        return parts
+    for name, field in cast("dict[str, object]", question).items():
+        if isinstance(field, list):
+            for item, value in _items(name, cast("list[object]", field)):
+                parts[item] = _sum(value)
+        else:
+            parts[name] = _sum(field)
+    return parts
 
 
 def differing(one: Parts, other: Parts) -> tuple[str, ...]:
@@ -77,11 +85,7 @@ def differing(one: Parts, other: Parts) -> tuple[str, ...]:
     return tuple(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))
 
 
-def _items(name: str, field: object) -> Iterator[tuple[str, object]]:
-    if not isinstance(field, list):
-        yield name, field
-        return
-    items = cast("list[object]", field)
+def _items(name: str, items: list[object]) -> Iterator[tuple[str, object]]:
     for place, item in enumerate(items[:MOST_ITEMS]):
         yield f"{name}[{place}]", item
     if len(items) > MOST_ITEMS or not items:
@@ -89,7 +93,7 @@ def _items(name: str, field: object) -> Iterator[tuple[str, object]]:
 
 
 def _sum(value: object) -> int:
-    return zlib.crc32(msgspec.json.encode(value, order="deterministic"))
+    return zlib.crc32(_canonical(value))
 
 
 def _question(body: bytes, family: str) -> tuple[str, object]:

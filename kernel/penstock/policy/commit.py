@@ -28,7 +28,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, cast, get_args
 
-import attrs
 import msgspec
 from msgspec import Struct
 
@@ -149,11 +148,10 @@ def continued(request: ChatRequest, prefill: str) -> ChatRequest:
     return msgspec.structs.replace(request, messages=messages, max_tokens=most)
 
 
-@attrs.define
-class _Shown:
+class _Shown(Struct, eq=False):
     """What the consumer has of an answer, as far as going on from it needs to know."""
 
-    text: GrowingText = attrs.Factory(GrowingText)
+    text: GrowingText = msgspec.field(default_factory=GrowingText)
     more_than_text: bool = False
     """Thinking, a tool call, a refusal: nothing that a prefill could say."""
 

@@ -18,7 +18,7 @@ ENTRY_OVERHEAD = 440
 """Bytes that an entry takes beside its key, value and parts, rounded up: CPython 3.11 to 3.13 on 64 bits."""
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One stored answer. Times are Unix times."""
 
     value: bytes

@@ -72,7 +72,7 @@ class UnsupportedRules:
         return rule
 
 
-class Fitted(Struct, frozen=True):
+class Fitted(Struct, frozen=True, gc=False):
     """The request as the target takes it.
 
     `dropped` names parameters, in the order of `PARAMETERS`; `max_tokens` where it was lowered. `left_out` has the kind

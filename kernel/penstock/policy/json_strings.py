@@ -6,6 +6,7 @@ Not here: everything around them (`json_reading`).
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 
 from penstock.policy.json_notation import (
     COMMENT,
@@ -47,20 +48,20 @@ _HEX2 = re.compile(r"[0-9a-fA-F]{2}")
 _STOPS = {quote: re.compile(rf"[^{re.escape(quote)}\\\x00-\x1f]*+") for quote in {*QUOTES.values()}}
 
 
-class StringReading(Notation):
+class StringReading(Notation, ABC):
     """Reads strings."""
 
     kept_backslash = False
     quoted_inside = False
     """The last string had quotes in it."""
 
+    @abstractmethod
     def names_are_bare(self) -> bool:
         """True where a name before stands without quotes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take_cut(self, role: str) -> None:
         """The text is over inside a string. Raises Unreadable where no schema could say how it goes on."""
-        raise NotImplementedError
 
     # Strings
 

@@ -17,6 +17,7 @@ __all__ = [
     "Dearest",
     "cost",
     "dearest_prices",
+    "input_cost",
     "nano_for",
     "nano_from_usd",
     "price_at",
@@ -81,6 +82,13 @@ def cost(usage: Usage, price: Price, at: float | None = None) -> int:
     if at is None:
         return max(_cost_now(usage, price), *(_cost_now(usage, timed.price) for timed in price.timed))
     return _cost_now(usage, price_at(price, at))
+
+
+def input_cost(tokens: int, price: Price) -> int:
+    """What so many input tokens cost alone, at a time that is not known: `cost` of nothing else."""
+    if price.timed or price.long is not None:
+        return cost(Usage(input_tokens=tokens), price)
+    return nano_for(tokens * price.input, 1) + price.request
 
 
 def price_at(price: Price, at: float) -> Price:

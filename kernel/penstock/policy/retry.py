@@ -58,10 +58,18 @@ class Cascade:
         self._settings = settings or DEFAULTS
         self._next_on_content_filter = next_on_content_filter
         self._all_open = all_open
-        self._progress = [Progress() for _ in self._stages]
+        self._begun: list[Progress] | None = None
+        """None: nothing is known against any stage. So most calls end, of routes however long."""
         self._share = CallShare(self._stages)
         self._staying: int | None = None
         self._final = False
+
+    @property
+    def _progress(self) -> list[Progress]:
+        """How far the call is at each stage."""
+        if self._begun is None:
+            self._begun = [Progress() for _ in self._stages]
+        return self._begun
 
     def next(
         self,
@@ -78,6 +86,8 @@ class Cascade:
         if self._final:
             return Stop("final")
         cooling, opened = unavailable or {}, opened or {}
+        if self._begun is None and self._stages and not (cooling or opened):
+            return Try(0)
         ready = self._ready_times(cooling, opened)
         if not ready:
             return Stop("spent")
@@ -201,7 +211,9 @@ class Cascade:
 
     def others_left(self, stage: int) -> bool:
         """True where a stage other than this one may still be tried."""
-        return any(not progress.spent for other, progress in enumerate(self._progress) if other != stage)
+        if self._begun is None:
+            return len(self._stages) > 1
+        return any(not progress.spent for other, progress in enumerate(self._begun) if other != stage)
 
     def could_follow(self, *stages: int, blocked: Mapping[int, float]) -> bool:
         """True where another target than those of `stages` may yet be asked within the call's time.
@@ -210,6 +222,8 @@ class Cascade:
         cannot be reached, is none to hurry for.
         """
         asked = {self._stages[stage].target for stage in stages}
+        if self._begun is None and not blocked:
+            return any(stage.target not in asked for stage in self._stages)
         ready = self._ready_times(blocked, {})
         return any(
             at < self._deadline and not self._progress[stage].last_resort and self._stages[stage].target not in asked

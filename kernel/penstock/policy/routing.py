@@ -24,6 +24,8 @@ from penstock.policy.cooling import (
 from penstock.policy.latency import FirstTokens
 
 __all__ = [
+    "NOTHING_LEARNED",
+    "TOKENS_PER_BYTE",
     "Admitted",
     "CoolDown",
     "CoolReason",
@@ -58,6 +60,11 @@ class Learned:
     """What a byte of text came to, margin included; None: nothing learned yet."""
     first_token_p95: float | None = None
     """Seconds within which 95 of 100 healthy answers began; None until five were seen."""
+
+
+NOTHING_LEARNED = Learned()
+TOKENS_PER_BYTE = 0.25 * 1.1
+"""Before anything was learned of a target: 4 bytes a token, and a margin of a tenth."""
 
 
 class Routing:

@@ -78,6 +78,15 @@ def _check_request(make: Callable[[], Provider], request: ChatRequest, target: T
     bound = make().input_bound(request, target)
     if bound is not None and bound < 1:
         raise BrokenLawError("input_bound: every request has at least one token; None says that no bound exists")
+    _check_kind(make(), request, target)
+
+
+def _check_kind(codec: Provider, request: ChatRequest, target: Target) -> None:
+    kin = msgspec.structs.replace(target, name="another", model=f"{target.model}-of-another-name")
+    if codec.kind(target) is not None and codec.kind(target) == codec.kind(kin):
+        for ask in (codec.input_bound, codec.output_bound, codec.unsupported):
+            if ask(request, kin) != ask(request, target):
+                raise BrokenLawError("kind: of targets of one kind all bounds, and what is unsupported, are the same")
 
 
 def _check_classify(provider: Provider) -> None:

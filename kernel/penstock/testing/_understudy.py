@@ -5,7 +5,7 @@ Not here: what answers on that wire (`_answering`, and the rehearsal).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -101,6 +101,9 @@ class Understudy(Provider):
 
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         return self._real.output_bound(request, target)
+
+    def kind(self, target: Target) -> Hashable:
+        return self._real.kind(target)
 
     def unsupported(self, request: ChatRequest, target: Target) -> frozenset[str]:
         return self._real.unsupported(request, target)

@@ -28,7 +28,7 @@ from penstock_providers.openai_chat._encode import unsupported, wire_body
 from penstock_providers.openai_chat._errors import classify, error_in_answer, request_id_of, tells_error
 from penstock_providers.openai_chat._foreign import objects_in
 from penstock_providers.openai_chat._messages import tells_errors
-from penstock_providers.openai_chat._models import MISTRAL_IDS, Model, is_mistral, model_of
+from penstock_providers.openai_chat._models import MISTRAL_IDS, Model, is_mistral, model_of, unlimited_model_of
 from penstock_providers.openai_chat._options import DialectOptions, OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY, AnswerReader
 from penstock_providers.openai_chat._stream import ChatDecoder
@@ -87,6 +87,12 @@ class OpenAIChat(Provider):
         body = wire_body(request, target, self._dialect, stream=False)
         exact = None if target.count_tokens is None else target.most_tokens
         return _bounds.input_bound(body, model, self._options.hidden_tokens, exact)
+
+    def kind(self, target: Target) -> tuple[Model, bool] | None:
+        """What is known of the model: of its name nothing else depends."""
+        if target.params or target.count_tokens is not None:
+            return None
+        return model_of(target.model), is_mistral(target.model)
 
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         """The limit in the final body, times its choices; without one the model's own."""
@@ -156,8 +162,7 @@ class OpenAIChat(Provider):
 
     def _bounding(self, name: str) -> Model:
         """What is known of the model's limits: nothing where a server may call any model so."""
-        known = model_of(name)
-        return known if self._dialect.openai_models or not known.known else known.unlimited()
+        return model_of(name) if self._dialect.openai_models else unlimited_model_of(name)
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
         headers = {

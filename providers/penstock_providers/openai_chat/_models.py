@@ -17,7 +17,7 @@ import attrs
 
 from penstock.types import Capabilities, SchemaLimits, ToolCallIdForm
 
-__all__ = ["LONGEST_ID", "MISTRAL_IDS", "Model", "is_mistral", "model_of"]
+__all__ = ["LONGEST_ID", "MISTRAL_IDS", "Model", "is_mistral", "model_of", "unlimited_model_of"]
 
 LONGEST_ID = 40
 """Characters; OpenAI answers 400 `string_above_max_length` to a longer id of a tool call. vLLM's are longer."""
@@ -78,10 +78,6 @@ class Model:
     """It reads the web on its own: nobody knows how much that brings into the prompt."""
     image_tokens: int = _DEAREST_IMAGE
     """The most input tokens one image can cost."""
-
-    def unlimited(self) -> Model:
-        """The same without the limits of its vendor."""
-        return attrs.evolve(self, context_window=None, max_output=None)
 
     @property
     def known(self) -> bool:
@@ -223,6 +219,13 @@ def model_of(name: str) -> Model:
         if known is not None:
             return known
     return _UNKNOWN_REASONING if _SUCCESSOR.match(bare) else _UNKNOWN
+
+
+@lru_cache(maxsize=1_024)
+def unlimited_model_of(name: str) -> Model:
+    """The same without the limits of its vendor, for who serves it under limits of his own. Every call asks."""
+    known = model_of(name)
+    return attrs.evolve(known, context_window=None, max_output=None) if known.known else known
 
 
 def _prefixes(name: str) -> Iterable[str]:

@@ -173,7 +173,9 @@ def test_what_the_server_said_before_it_hung_up_is_read_after_sending_has_failed
         async with loopback(script, tls=context) as server:
             connection = await dialer.dial(Origin.of(httpx.URL(server.url)), 5.0)
             await server.all_closed()
-            head = await connection.ask(post(server.url), b"{}", Timeouts(read=5.0))
+            head = await connection.ask(
+                "POST", b"/", [(b"host", b"127.0.0.1"), (b"content-length", b"2")], b"{}", Timeouts(read=5.0)
+            )
             assert head.status_code == 401
             assert await connection.body(5.0) == b"no"
             assert connection.ended
