@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
 
 import attrs
-import msgspec
 
 from penstock._outputs import Further
 from penstock._plan import CallOptions, make_request
@@ -20,7 +19,6 @@ from penstock.types import (
     ChatRequest,
     ChatResponse,
     Message,
-    OutputSchema,
     Restarted,
     TextDelta,
     ThinkingLevel,
@@ -91,8 +89,7 @@ def wanting(kind: Any, asked: Any, words: Words, max_repairs: int) -> tuple[Chat
     others: dict[str, Any] = {name: value for name, value in words.items() if name not in OF_REQUESTS}
     further = tuple(others.pop("validators", ()))
     request = make_request(asked, **of_request)
-    request = msgspec.structs.replace(request, output=OutputSchema({}, kind=kind))
-    return request, CallOptions(**others, validators=further, max_repairs=max_repairs)
+    return request, CallOptions(**others, kind=kind, validators=further, max_repairs=max_repairs)
 
 
 class ExtractStream(Generic[T]):

@@ -32,12 +32,14 @@ from penstock.policy.repairing import (
     roomier,
     told_in_words,
 )
-from penstock.policy.schema_shaping import Shaped, as_parameters, unshaped
+from penstock.policy.schema_shaping import Shaped, unshaped
 from penstock.types import ChatRequest, Completion, Message, OutputSchema, Tool
 
 __all__ = ["Extraction"]
 
 Way: TypeAlias = Literal["native", "tool", "words"]
+MOST_TARGETS = 64
+"""Whose ways are kept with a type; a reload brings others."""
 CUT = frozenset({"closed", "completed"})
 """Repairs that an answer cut by its limit may not have: what they put right is the cut itself."""
 
@@ -88,8 +90,20 @@ class Extraction:
             request = roomier(request, self.room)
         asking = self.askings.get(stage)
         if asking is None:
-            asking = self.askings[stage] = self._chosen(stage, target, request)
+            asking = self.askings[stage] = self._known_or_chosen(stage, target, request)
         return self._said(asking, request)
+
+    def _known_or_chosen(self, stage: int, target: LiveTarget, request: ChatRequest) -> _Asking:
+        """Of plain requests the same target takes the same: its codec is asked once."""
+        plain = not (request.tools or request.extra or request.thinking is not None or self.refused_ways)
+        known = self.wanted.ready.askings
+        before: _Asking | None = known.get(target) if plain else None
+        if before is not None:
+            return before
+        asking = self._chosen(stage, target, request)
+        if plain and len(known) < MOST_TARGETS:
+            known[target] = asking
+        return asking
 
     def _chosen(self, stage: int, target: LiveTarget, request: ChatRequest) -> _Asking:
         """The first way that the target takes."""
@@ -99,12 +113,11 @@ class Extraction:
         if "native" not in refused and target.capabilities.json_schema is not False:
             shaped = ready.shaped(target.capabilities.schema_limits)
             if isinstance(shaped, Shaped):
-                asking = _asking("native", shaped)
+                asking = _Asking("native", shaped, ready.check_of(shaped))
                 if not self._cannot(target, self._said(asking, request), "schema"):
                     return asking
         if "tool" not in refused and target.capabilities.tools and not request.tools and not _thinks(request):
-            shaped = as_parameters(ready.schema)
-            asking = _asking("tool", shaped)
+            asking = _Asking("tool", ready.parameters, ready.check_of(ready.parameters))
             if not self._cannot(target, self._said(asking, request), "tool_choice"):
                 return asking
         return _Asking("words")
@@ -238,11 +251,6 @@ class Extraction:
             case _:
                 self.fault, self.room = fault, None
         return step
-
-
-def _asking(way: Way, shaped: Shaped) -> _Asking:
-    other = shaped.wrapped or shaped.nulls
-    return _Asking(way, shaped, SchemaCheck(shaped.schema) if other else None)
 
 
 def _thinks(request: ChatRequest) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 import attrs
 from msgspec import Struct
@@ -17,7 +18,7 @@ from penstock.errors import UnsendableRequestError
 from penstock.hookspecs import ValidatorSpec
 from penstock.policy.json_schema import SchemaCheck, SchemaError
 from penstock.policy.json_values import Flaw
-from penstock.policy.schema_shaping import Shaped, Unshapeable, shape_schema
+from penstock.policy.schema_shaping import Shaped, Unshapeable, as_parameters, shape_schema
 from penstock.types import SchemaLimits
 
 __all__ = ["Further", "OutputBook", "ReadyType", "Wanted"]
@@ -42,6 +43,24 @@ class ReadyType:
     check: SchemaCheck
     name: str
     shapes: dict[SchemaLimits, Shaped | Unshapeable] = attrs.Factory(dict[SchemaLimits, Shaped | Unshapeable])
+
+    checks: dict[int, SchemaCheck] = attrs.Factory(dict[int, SchemaCheck])
+    """Of shapes that are checked by themselves, by their identity: `shapes` keeps them."""
+    askings: WeakKeyDictionary[Any, Any] = attrs.Factory(WeakKeyDictionary)
+    """How targets are asked for it, as far as calls have found out."""
+    parameters: Shaped = attrs.field(init=False)
+    """The shape of a tool's parameters."""
+
+    def __attrs_post_init__(self) -> None:
+        self.parameters = as_parameters(self.schema)
+
+    def check_of(self, shaped: Shaped) -> SchemaCheck | None:
+        """The check of what is sent, where that is another than the schema. Made once."""
+        if not (shaped.wrapped or shaped.nulls):
+            return None
+        if id(shaped) not in self.checks:
+            self.checks[id(shaped)] = SchemaCheck(shaped.schema)
+        return self.checks[id(shaped)]
 
     def shaped(self, limits: SchemaLimits) -> Shaped | Unshapeable:
         """The schema within the limits of a native mode, made once for each."""

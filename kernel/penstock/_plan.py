@@ -63,6 +63,8 @@ class CallOptions(Struct, frozen=True, kw_only=True):
     priority: object = None
     sticky: object = None
     metadata: Mapping[str, Any] | None = None
+    kind: Any = None
+    """What the answer is to become; else what the request's `output` says."""
     validators: tuple[Any, ...] = ()
     max_repairs: int = MAX_REPAIRS
 
@@ -163,10 +165,12 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     _refuse_what_is_not_built(options)
     _check_types(options)
     commit = _commit(options)
-    output = None
-    if request.output is not None and request.output.kind is not None:
-        output = engine.outputs.wanted(request.output.kind, options.validators, options.max_repairs)
+    kind, output = options.kind, None
+    if request.output is not None and (kind is not None or request.output.kind is not None):
+        kind = request.output.kind if kind is None else kind
         request = msgspec.structs.replace(request, output=None)
+    if kind is not None:
+        output = engine.outputs.wanted(kind, options.validators, options.max_repairs)
     cache = _cache(options)
     route = _route(engine, request, options)
     along = engine.targets.along(route)

@@ -49,10 +49,11 @@ def shape_schema(schema: Mapping[str, Json], limits: SchemaLimits) -> Shaped | U
     """
     wrapped = not _is_object_schema(schema, schema)
     try:
-        sent = _Shaping(limits).run(_wrapped(schema) if wrapped else dict(schema))
+        shaping = _Shaping(limits)
+        sent = shaping.run(_wrapped(schema) if wrapped else dict(schema))
     except _Unsayable as reason:
         return Unshapeable(str(reason))
-    return Shaped(sent, wrapped, limits.all_required)
+    return Shaped(sent, wrapped, shaping.nulls)
 
 
 def unshaped(value: Json, schema: Mapping[str, Json], shaped: Shaped) -> Json:
@@ -95,6 +96,7 @@ class _Shaping:
     def __init__(self, limits: SchemaLimits) -> None:
         self.limits = limits
         self.properties = self.optional = self.unions = self.enumerated = 0
+        self.nulls = False
 
     def run(self, schema: dict[str, Json]) -> dict[str, Json]:
         if not self.limits.recursion and _refers_to_itself(schema):
@@ -156,6 +158,7 @@ class _Shaping:
         if not self.limits.all_required:
             self.optional += len(missing)
             return
+        self.nulls |= bool(missing)
         for name in missing:
             names[name] = _or_null(names[name])
         shaped["required"] = list(names)
