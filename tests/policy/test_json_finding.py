@@ -257,6 +257,12 @@ def test_a_misfit_tells_where_it_does_not_fit() -> None:
     assert found.paths == ("$.city", "$.days")
 
 
+def test_what_is_escaped_elsewhere_means_itself() -> None:
+    assert find_json(r"{'name': 'O\'Brien', 'path': 'C:\d'}") == Found(
+        {"name": "O'Brien", "path": r"C:\d"}, ("quotes", "escapes")
+    )
+
+
 def test_thinking_is_not_the_answer() -> None:
     assert isinstance(find_json('<think>{"a": 1}'), NotFound)
     assert find_json('{"a": 1}</think>\nSo: {"a": 2}') == Found({"a": 2}, ("prose",))
