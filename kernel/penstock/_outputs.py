@@ -46,7 +46,7 @@ class ReadyType:
 
     checks: dict[int, SchemaCheck] = attrs.Factory(dict[int, SchemaCheck])
     """Of shapes that are checked by themselves, by their identity: `shapes` keeps them."""
-    askings: WeakKeyDictionary[Any, Any] = attrs.Factory(WeakKeyDictionary)
+    askings: WeakKeyDictionary[Any, Any] = attrs.Factory(WeakKeyDictionary[Any, Any])
     """How targets are asked for it, as far as calls have found out."""
     parameters: Shaped = attrs.field(init=False)
     """The shape of a tool's parameters."""

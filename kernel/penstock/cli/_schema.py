@@ -52,7 +52,7 @@ def _plain(value: Any) -> Any:
     """What msgspec does not write by itself: pydantic's models, attrs classes without slots."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
-    kind: Any = type(value)
-    if attrs.has(kind):
-        return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
+    if attrs.has(value.__class__):
+        names: list[str] = [field.name for field in attrs.fields(value.__class__)]
+        return {name: getattr(value, name) for name in names}
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
