@@ -1,4 +1,4 @@
-"""The corpus of damaged outputs: that it is what its README says, and that its answers fit their own schemas."""
+"""The corpus of damaged outputs is what its README says, and its answers fit their own schemas."""
 
 from __future__ import annotations
 
@@ -87,11 +87,10 @@ def test_what_is_wanted_fits_its_schema(output: DamagedOutput) -> None:
 
 
 def test_no_refused_text_is_a_valid_answer_as_it_stands() -> None:
-    """But where Python's own reader takes what is not JSON, or loses the first of two members of one name."""
+    """But where Python's own reader takes what is no JSON, or loses the first of two members of one name."""
     read_by_python = {output.id for output in REFUSED if is_valid_answer(output)}
-    lenient = {
-        output.id for output in REFUSED if output.kind == "duplicate-keys" or re.search("NaN|Infinity", output.text)
-    }
+    unheld = re.compile("NaN|Infinity|1e999")
+    lenient = {output.id for output in REFUSED if output.kind == "duplicate-keys" or unheld.search(output.text)}
     assert read_by_python <= lenient
 
 
