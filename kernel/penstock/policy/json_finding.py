@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_reading import DEEPEST, Allowance, Cut, Read, Unreadable, read_json
+from penstock.policy.json_reading import DEEPEST, SCANNER, Allowance, Cut, Read, Unreadable, read_json
 from penstock.policy.json_schema import Flaw, Json, SchemaCheck, frozen, is_array, is_object, pointed
 
 __all__ = ["Found", "NotFound", "find_json"]
@@ -28,6 +28,8 @@ MOST_PLACES = 64
 """Places in one text at which a value is looked for."""
 MOST_READ = 4
 """Times its length that a text is read altogether, at those places."""
+MOST_OPENINGS = 50_000
+"""Characters with which something may begin."""
 LONGEST_MENDED = 262_144
 """Characters. What is longer is found where it is valid and not mended where it is not: no model writes as much by
 mistake, and a kernel has one loop for all its calls."""
@@ -81,16 +83,19 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None)
 # Whole texts
 
 _NONE: Json = object()
+_ENDS_AS_JSON = re.compile(r"[}\]\"\del]\s*\Z")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _decoded(text: str) -> Json:
     """The text as JSON, where it is that and nothing else."""
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    if not _ENDS_AS_JSON.search(text, max(0, len(text) - 256)):
         return _NONE
-    return value if _shallow(text, 0, len(text), value) else _NONE
+    try:
+        value = SCANNER.decode(text)
+    except (ValueError, RecursionError):
+        return _NONE
+    return value if not _SURROGATE.search(text) and _shallow(text, 0, len(text), value) else _NONE
 
 
 def _shallow(text: str, start: int, end: int, value: Json) -> bool:
@@ -113,12 +118,6 @@ def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:
     return check is None and isinstance(value, str) and value.lstrip()[:1] in {"{", "["}
 
 
-def _refused(name: str) -> Json:
-    raise ValueError(name)
-
-
-_SCANNER = json.JSONDecoder(parse_constant=_refused)
-
 # Where something begins: an object whose first key can be seen, or an array whose first item can; a fence; thinking.
 # It begins with a class of characters, by which the engine skips what cannot be one; every look ahead is bounded.
 _THOUGHT = "(?:think|thinking|thought|reasoning|reflection|scratchpad|analysis)>"
@@ -128,14 +127,15 @@ _START = re.compile(
     r"""|(?P<object>(?=\s{0,256}+(?:["'“‘`}«„,]|[A-Za-z_$][\w$-]{0,100}+\s{0,9}+[:=]|-?\d{1,20}+\s{0,9}+:"""
     r"""|//|/\*|\#[^\n{]{0,200}+\n))))"""
     r"""|(?<=[{\[])(?P<escaped>(?=\s{0,256}+\\{1,8}+"))"""
-    r"""|(?<=\[)(?P<array>(?=\s{0,256}+(?:["'“‘`{\[\]«„]|[-+]?\.?\d|//|/\*|[A-Za-z]{1,20}+\s{0,9}+[,\]])))"""
-    r"""|(?<=[`~])(?<!\S[`~])(?P<fence>(?:`{2,20}+|~{2,20}+)[^\n`]{0,100}+(?:\n|\Z))"""
-    r"""|(?<=`)(?P<inline>``(?:json|JSON)?[ \t]{0,9}+(?=[{\[]))"""
+    r"""|(?<=\[)(?P<array>(?!\s{0,256}+```)(?=\s{0,256}+(?:["'“‘`{\[\]«„]|[-+]?\.?\d|//|/\*|[A-Za-z]{1,20}+\s{0,9}+[,\]])))"""
+    r"""|(?<=[`~])(?P<fence>(?:`{2,18}+|~{2,18}+)(?P<info>[\w+-]{0,20}+)(?=\s|\Z|[{\[<]))"""
     rf"""|(?<=<)(?:(?P<think>{_THOUGHT})|(?P<thought>/{_THOUGHT})))"""
 )
 _ENTITIES = re.compile(r"[{\[]\s*+(?:\{\s*+)?&(?:quot|\#34|\#39|apos);")
-_NO_BRACE = re.compile(r"""\s*+(?:`{3,}\w*+\s*+)?(?P<key>"[^"\n{}]{1,200}+"\s*+:)""")
+_NO_BRACE = re.compile(r"""\s*+(?:`{3,}+\w*+\s*+)?(?P<key>"[^"\n{}]{1,200}+"\s*+:)""")
 _GOES_ON = re.compile(r"""\s*+,\s*+(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+')\s*+:""")
+_FENCED = re.compile(r"(`{3,9}+)\w{0,20}+\s*+")
+_MORE_STRUCTURE = re.compile(r"\s*+[,}\]]")
 _BETWEEN_LINES = re.compile(r"[\s,]*+\Z")
 _BRACKETS = re.compile(r"""[{}\[\]]|"(?:[^"\\\n]|\\.)*+"|^[ \t]*+(?:`{3,}|~{3,})""", re.MULTILINE)
 
@@ -159,10 +159,10 @@ class _Search:
         """The value, or why there is none."""
         if whole is not _NONE:
             self.candidates = [_Candidate(whole, (), 0, len(self.text), fenced=False)]
-        else:
+        elif not self.look_at_bare():
             self.look()
             if not self.candidates and not self.failures:
-                self.look_for_scalar()
+                self.look_for_word()
         return self.chosen()
 
     # Looking
@@ -170,7 +170,10 @@ class _Search:
     def look(self) -> None:  # noqa: C901, PLR0912 - one case for each thing that may begin
         """Every value in the text, from its start to its end, none inside another."""
         text, at, fenced = self.text, 0, False
-        if not self.layers and '"' not in text and _ENTITIES.search(text):
+        if sum(text.count(char) for char in "{[<`~") > MOST_OPENINGS:
+            self.look_once()
+            return
+        if not self.layers and len(text) <= LONGEST_MENDED and '"' not in text and _ENTITIES.search(text):
             self.look_in(_without_entities(text), "entities")
             return
         for _ in range(MOST_PLACES):
@@ -179,9 +182,7 @@ class _Search:
                 break
             match start.lastgroup:
                 case "fence":
-                    fenced, at = not fenced, start.end()
-                case "inline":
-                    fenced, at = True, start.end()
+                    fenced, at = bool(start["info"]) or not fenced, start.end()
                 case "line":
                     at = start.end()
                 case "run":  # of braces: of three or more, the last two may mean something
@@ -209,6 +210,18 @@ class _Search:
         if not self.candidates and not self.failures and (bare := _NO_BRACE.match(text)) is not None:
             self.take_without_brace(bare.start("key"))
 
+    def look_once(self) -> None:
+        """The first value, as it is: where so much may begin, nothing is mended, and nothing searched for long."""
+        start = _START.search(self.text, 0, MOST_OPENINGS)
+        read = None
+        if start is not None:
+            read = self.read_as_it_is(start.start())
+            # What follows is not looked at: it must not hold another.
+            if read is not None and not self.text.count("{", read.end) and not self.text.count("[", read.end):
+                self.candidates.append(_Candidate(read.value, (), start.start(), read.end, fenced=False))
+                return
+        self.failures.append(Unreadable("too_long", "is damaged, and too long to be mended", 0))
+
     def behind_thinking(self, opening: re.Match[str]) -> int:
         """The model thinks aloud: nothing of that is meant."""
         closing = f"</{opening['think']}"
@@ -221,11 +234,14 @@ class _Search:
         text = self.text
         read: Read | Unreadable
         read = self.read_as_it_is(at) or self.read_mended(text, at, doubled=doubled)
-        if isinstance(read, Read) and _GOES_ON.match(text, read.end):
+        if isinstance(read, Read) and (
+            _GOES_ON.match(text, read.end)
+            or ("missing_closers" in read.repairs and _MORE_STRUCTURE.match(text, read.end))
+        ):
             read = Unreadable("damaged", "is closed before its last property", read.end)
         if isinstance(read, Unreadable):
             self.failures.append(read)
-            end = self.skipped(at)
+            end = len(text) if read.reason == "too_long" else self.skipped(at)
             self.left_to_read -= end - at
             return end
         self.candidates.append(_Candidate(read.value, read.repairs, at, read.end, fenced, read.cut))
@@ -234,7 +250,7 @@ class _Search:
     def read_as_it_is(self, at: int) -> Read | None:
         """Valid JSON, in the time that C takes for it."""
         try:
-            value, end = _SCANNER.raw_decode(self.text, at)
+            value, end = SCANNER.raw_decode(self.text, at)
         except json.JSONDecodeError as wrong:
             self.left_to_read -= wrong.pos - at
             return None
@@ -308,21 +324,26 @@ class _Search:
                 break
         return len(self.text)
 
-    def look_for_scalar(self) -> None:
-        """A string, number or word of the schema's that is all there is."""
-        if self.thinking_open:
-            return
-        text = _without_thinking(self.text)
-        bare = text.strip().strip("`").strip()
+    def look_at_bare(self) -> bool:
+        """True where the text is one JSON value, of any kind, beside its fence and what was thought before."""
+        bare = _without_thinking(self.text).strip()
+        fence = _FENCED.match(bare)
+        if fence is not None and bare.endswith(fence[1]):
+            bare = bare[fence.end() : -len(fence[1])].rstrip()
+        elif len(bare) == len(self.text.strip()):
+            return False
         value = _decoded(bare)
-        repairs: tuple[str, ...] = () if bare == self.text.strip() else ("prose",)
-        if value is _NONE:
-            plain = bare.strip(" \t\n*_\"'“”‘’.")
-            if plain not in self.words:
-                return
-            value, repairs = plain, ("unquoted_words",)
-        if self.check is not None:
-            self.candidates.append(_Candidate(value, repairs, 0, len(self.text), fenced=False))
+        if value is _NONE or (isinstance(value, str) and not (self.check is None or self.check.fits(value))):
+            return False
+        start = self.text.rindex(bare)
+        self.candidates.append(_Candidate(value, (), start, start + len(bare), fenced=fence is not None))
+        return True
+
+    def look_for_word(self) -> None:
+        """A word of the schema's that is all there is."""
+        plain = _without_thinking(self.text).strip(" \t\r\n`*_\"'“”‘’.")
+        if not self.thinking_open and plain in self.words:
+            self.candidates.append(_Candidate(plain, ("unquoted_words",), 0, len(self.text), fenced=False))
 
     # Choosing
 

@@ -16,7 +16,9 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["DEEPEST", "Allowance", "Cut", "Read", "Unreadable", "read_json"]
+from penstock.policy.json_schema import frozen
+
+__all__ = ["DEEPEST", "SCANNER", "Allowance", "Cut", "Read", "SaidTwiceError", "Unreadable", "read_json"]
 
 DEEPEST = 128
 """Levels. Schemas of providers allow 5 or 10; whatever is deeper than this is no answer."""
@@ -24,7 +26,7 @@ MOST_STEPS = 16_000
 """What is read with forgiveness in one text: containers, damaged members, pieces of damaged strings. Between 10 and
 25 ms: a kernel has one loop for all its calls."""
 
-Reason: TypeAlias = Literal["damaged", "truncated", "too_deep", "too_long"]
+Reason: TypeAlias = Literal["damaged", "truncated", "ambiguous", "too_deep", "too_long"]
 
 
 class Unreadable(Exception):  # noqa: N818 - a verdict that the finder takes, not an error of anybody's
@@ -45,6 +47,30 @@ class Cut(Struct, frozen=True):
     inside_string: bool
 
 
+class SaidTwiceError(ValueError):
+    """An object that gives one property two different values."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"says twice, and differently, what {name[:40]!r} is")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        for name, value in pairs:
+            if frozen(members[name]) != frozen(value):
+                raise SaidTwiceError(name)
+    return members
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+SCANNER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refused)
+"""Reads valid JSON, in the time that C takes for it; no NaN, and nothing said twice and differently."""
+
+
 class Read(Struct, frozen=True):
     """A value, and where the text goes on behind it."""
 
@@ -62,7 +88,7 @@ class Allowance(Struct):
 
 _JSON_SPACE = re.compile(r"[ \t\r\n]*+")
 # Whatever Unicode calls a space, what is invisible, and the comments of JavaScript, JSON5 and Python.
-_SPACE = re.compile(r"(?:[\s\ufeff\u200b-\u200f\u2060]++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|#[^\n]*+)*+")
+_SPACE = re.compile(r"(?:[\s\ufeff\u200b-\u200f\u2060]++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|#(?!#)[^\n]*+)*+")
 _COMMENT = re.compile(r"//|/\*|#")
 _PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*+)"[ \t\r\n]*+:[ \t\r\n]*+')
 _NUMBER = re.compile(r"[-+]?(?:\d[\d_]*+(?:\.[\d_]*+)?+|\.\d[\d_]*+)(?:[eE][-+]?\d++)?+")
@@ -81,10 +107,17 @@ _FENCE = re.compile(r"[ \t]*+(?:```|~~~)")
 _COLON = re.compile(r"(?::|=>?)")
 # What stands behind a quote that ends a string, rather than being part of it.
 _KEY_AHEAD = re.compile(
-    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”|[A-Za-z_$][\w$-]{0,200}+)[ \t\r\n]*+(?::|=)|\.\.\.|…"""
+    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”|[A-Za-z_$][\w$-]{0,200}+|-?\d{1,20}+)[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
+)
+# The same where the names so far have quotes: a word before a colon is part of a text then.
+_QUOTED_KEY_AHEAD = re.compile(
+    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”)[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
 )
 _VALUE_AHEAD = re.compile(r"""["'“‘`{\[\d.+-]|[A-Za-z_]{1,40}+\s{0,99}+(?:[,\]]|\Z)|…""")
 _STRUCTURE_INSIDE = re.compile(r"""["'“”]\s*(?::|,\s*["'“”])""")
+
+# `\t` in `C:\tmp`, `\b` in `\beta`: where other backslashes are none, this may be none either.
+_CONTROL_OR_WORD = re.compile(r"\\[bfnrt][A-Za-z]")
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`", "”": "”", "„": "“", "«": "»"}
 _WORDS: dict[str, bool | None] = {
@@ -138,6 +171,8 @@ class _Open(Struct):
     is_object: bool
     key: str | None = None
     """Of the member whose value is being read."""
+    bare_keys: bool = False
+    """Some name in it stands without quotes."""
 
 
 class _Reading:
@@ -155,6 +190,9 @@ class _Reading:
         self.done: Read | None = None
         self.behind_value = False
         self.behind_comma = False
+        self.kept_backslash = False
+        self.quoted_inside = False
+        """The value before was a string with quotes in it."""
 
     def run(self) -> Read:
         """Members one after the other, until the outermost container is closed."""
@@ -205,22 +243,33 @@ class _Reading:
             return
         members = plain[0].rstrip()[:-1]
         if container.is_object:
-            container.value.update(json.loads(f"{{{members}}}"))
+            for name, value in self.decoded(f"{{{members}}}").items():
+                container.key = name
+                self.put(value)
+            self.behind_value = False
         else:
-            container.value.extend(json.loads(f"[{members}]"))
+            container.value.extend(self.decoded(f"[{members}]"))
         self.at = plain.end()
+
+    def decoded(self, members: str) -> Any:
+        try:
+            return SCANNER.decode(members)
+        except SaidTwiceError as twice:
+            raise self.unreadable("ambiguous", str(twice)) from None
 
     def to_next_member(self) -> None:
         """From behind a value to the next member, or out of the container."""
         char = self.char()
         if char == ",":
             self.at += 1
-            self.behind_value, self.behind_comma = False, True
+            self.behind_value, self.behind_comma, self.quoted_inside = False, True, False
         elif not char or self.at_fence():
             self.end_of_text()
         elif char in "}]":
             self.close(char)
         else:
+            if self.quoted_inside:
+                raise self.unreadable("damaged", "has quotes in a string that may end it as well")
             ahead = _KEY_AHEAD if self.stack[-1].is_object else _VALUE_AHEAD
             if not ahead.match(self.text, self.at) or self.follows_number_on_its_line():
                 raise self.unreadable("damaged", f"has {char!r} where a comma or a closing bracket should be")
@@ -271,6 +320,8 @@ class _Reading:
         container = self.stack[-1]
         if container.is_object:
             assert container.key is not None
+            if container.key in container.value and frozen(container.value[container.key]) != frozen(value):
+                raise self.unreadable("ambiguous", str(SaidTwiceError(container.key)))
             container.value[container.key] = value
             container.key = None
         else:
@@ -298,12 +349,14 @@ class _Reading:
         plain = _PLAIN_KEY.match(self.text, self.at)
         if plain is not None:
             self.at = plain.end()
+            self.skip_space()
             return plain[1]
         char = self.char()
         if char in _QUOTES:
             key = self.string(char, "key")
         elif (word := _WORD.match(self.text, self.at) or _NUMBER.match(self.text, self.at)) is not None:
             self.mend("unquoted_keys")
+            self.stack[-1].bare_keys = True
             key, self.at = word[0], word.end()
         else:
             raise self.unreadable("damaged", f"has {char!r} where a property's name should be")
@@ -397,23 +450,24 @@ class _Reading:
             return self.long_string(quote * 3)
         if quote != '"':
             self.mend("quotes")
-        at = self.at + 1
-        stop, pieces, inner = _STOPS[close], list[str](), False
+        start = at = self.at + 1
+        self.kept_backslash = False
+        stop, pieces, inner = _STOPS[close], list[str](), 0
         while True:
             end = _behind(stop, text, at)
             if end > at:
                 pieces.append(text[at:end])
             at = end
             if at >= len(text):
-                return self.unended("".join(pieces), role, inner=inner)
+                return self.unended("".join(pieces), role, inner=inner > 0)
             char = text[at]
-            if char == close and self.ends_here(at + 1, role):
+            if char == close and self.ends_here(at + 1, role, inner=inner > 0):
                 break
             self.step()
             if char == "\\":
                 at = self.escape(at, pieces)
             elif char == close:
-                inner = True
+                inner += 1
                 pieces.append(char)
                 at += 1
             else:
@@ -423,9 +477,13 @@ class _Reading:
         self.at = at + 1
         written = "".join(pieces)
         if inner:
-            if _STRUCTURE_INSIDE.search(written):
+            # Quotations have two quotes. With one over, any of them may end an item; behind a property's value comes a name.
+            if (inner % 2 and role == "item") or _STRUCTURE_INSIDE.search(written):
                 raise self.unreadable("damaged", "has quotes in a string that may end it as well")
             self.mend("inner_quotes")
+            self.quoted_inside = True
+        if self.kept_backslash and _CONTROL_OR_WORD.search(text, start, at):
+            raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
         return self.without_surrogates(written)
 
     def long_string(self, quotes: str) -> str:
@@ -483,6 +541,7 @@ class _Reading:
             pieces.append(_ESCAPES_ELSEWHERE[char])
             return at + 2
         pieces.append("\\")
+        self.kept_backslash = True
         return at + 1
 
     def without_surrogates(self, written: str) -> str:
@@ -496,7 +555,7 @@ class _Reading:
             return re.sub("[\ud800-\udfff]", "\ufffd", written)
         return written
 
-    def ends_here(self, behind: int, role: str) -> bool:
+    def ends_here(self, behind: int, role: str, *, inner: bool) -> bool:
         """True where the quote before `behind` ends its string, and is not a part of it."""
         if role == "key":
             return True
@@ -507,7 +566,9 @@ class _Reading:
             return True
         if _COMMENT.match(text, at) or _FENCE.match(text, at):
             return True
-        ahead = _KEY_AHEAD if role == "value" else _VALUE_AHEAD
+        ahead = _VALUE_AHEAD
+        if role == "value":
+            ahead = _QUOTED_KEY_AHEAD if inner and not self.stack[-1].bare_keys else _KEY_AHEAD
         if char != ",":
             # A comma may be missing; not on the same line, without a space even: that is a quotation.
             return at > behind and ahead.match(text, at) is not None
