@@ -30,7 +30,6 @@ __all__ = [
     "Offer",
     "hold_terms",
     "is_text",
-    "output_bound",
     "price_offers",
     "refusal_error",
     "text_bytes",
@@ -113,10 +112,13 @@ def price_offers(
     chain: tuple[AccountSpec, ...],
     learned: Mapping[str, Learned],
     rules: BudgetRules,
+    *,
+    named: int | None,
 ) -> list[Offer | CallError]:
     """For each target what an attempt costs at most, or why it may not be tried.
 
-    `requests` are what each target is asked, fitted to it; an error where it cannot be.
+    `requests` are what each target is asked, fitted to it; an error where it cannot be. `named` is the `max_tokens` of
+    the caller: a limit of tokens per request is for that, and no way to a smaller model, which is asked for less.
     """
     terms = chain_terms(chain)
     offers: list[Offer | CallError] = []
@@ -128,7 +130,7 @@ def price_offers(
         if asked is None or asked.request is not request:
             asked = _Asked.of(request)  # nearly always one for all targets: most take what is asked as it is
         try:
-            offer = _offer(asked, target, terms, learned.get(target.name), rules)
+            offer = _offer(asked, target, terms, learned.get(target.name), rules, named=named or 0)
         except CallError as error:
             # The codec cannot say, or broke: that target is passed over.
             offers.append(error)
@@ -146,21 +148,11 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
         reads = _input_bound(request, target)
     except CallError:
         return None
-    writes = output_bound(request, target)
+    writes = target.output_bound(request)
     if reads is None or writes is None:
         return None
     reads += (learned or NOTHING_LEARNED).extra_allowance
     return Line.at_price(reads, target.price, writes).amount_at(writes)
-
-
-def output_bound(request: ChatRequest, target: LiveTarget) -> int | None:
-    """Output tokens that the wire request itself allows; None: nothing bounds them. Never raises."""
-    told: object = None
-    try:
-        told = target.provider.codec.output_bound(request, target.wire)
-    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
-        return None
-    return told if isinstance(told, int) and told >= 0 else None
 
 
 class _Asked(Struct, frozen=True):
@@ -183,6 +175,8 @@ def _offer(
     terms: ChainTerms,
     learned: Learned | None,
     rules: BudgetRules,
+    *,
+    named: int,
 ) -> Offer | CallError:
     learned = learned or NOTHING_LEARNED
     estimate = max(1, round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
@@ -205,10 +199,11 @@ def _offer(
     least = None
     if terms.money and price is not None:
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
-    if not terms.within(estimate, outputs.minimum, least):
+    wanted = max(outputs.minimum, named)
+    if not terms.within(estimate, wanted, least):
         most = None if least is None else line.amount_at(outputs.minimum).nano_usd
         refused = check_request_limits(
-            terms.chain, estimate, outputs.minimum, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
+            terms.chain, estimate, wanted, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
         )
         if refused:
             return refusal_error(refused)

@@ -110,6 +110,7 @@ class TargetTable:
 class UnsupportedTable:
     """`on_unsupported`, parameter by parameter. None: as it is elsewhere."""
 
+    max_tokens: Rule | None = None
     tools: Rule | None = None
     vision: Rule | None = None
     schema: Rule | None = None

@@ -57,4 +57,5 @@ class Cover:
     ) -> list[Offer | CallError]:
         """What an attempt at each target may cost, by what is known now."""
         engine = self.engine
-        return price_offers(requests, targets, self.call.chain, engine.router.snapshot.learned, self.call.rules)
+        learned, named = engine.router.snapshot.learned, self.call.request.max_tokens
+        return price_offers(requests, targets, self.call.chain, learned, self.call.rules, named=named)

@@ -28,6 +28,7 @@ __all__ = [
     "ParametersDropped",
     "PartsLeftOut",
     "Reloaded",
+    "RequestAdapted",
     "RetrySuppressed",
     "Shutdown",
     "StreamEndLost",
@@ -75,7 +76,7 @@ class StreamEndLost(Struct, frozen=True, tag="stream_end_lost"):
 class ParametersDropped(Struct, frozen=True, tag="parameters_dropped"):
     """A target was asked without parameters that it cannot take, by the names that `on_unsupported` uses.
 
-    `max_tokens` among them: with no more than its model can write.
+    `max_tokens` among them: it is asked for no more than its model can write.
     """
 
     call_id: str
@@ -93,6 +94,19 @@ class PartsLeftOut(Struct, frozen=True, tag="parts_left_out"):
     target: str
     kinds: tuple[str, ...]
     parts: int
+
+
+class RequestAdapted(Struct, frozen=True, tag="request_adapted"):
+    """A target was asked all of it, in other words than the request has, so that its wire takes it.
+
+    What of: `tools_declared`: the tools that the conversation has used, none of which may be called now.
+    `tool_errors_in_words`: results of tools that failed, where the wire has no field for that. `thinking_reduced`: less
+    thinking than was asked for, so that an answer has room beside it in `max_tokens`.
+    """
+
+    call_id: str
+    target: str
+    adaptations: tuple[str, ...]
 
 
 class CallEnded(Struct, frozen=True, tag="call_ended"):
@@ -222,6 +236,7 @@ Event: TypeAlias = (
     CallStarted
     | ParametersDropped
     | PartsLeftOut
+    | RequestAdapted
     | AttemptEnded
     | StreamEndLost
     | CallEnded

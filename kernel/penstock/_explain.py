@@ -22,6 +22,7 @@ from penstock._explanation import (
     AttemptTimeouts,
     DeadlineSource,
     Explanation,
+    RetriesUsedUp,
     StageExplanation,
     When,
 )
@@ -58,6 +59,7 @@ class _Foreseen:
     phases: Phases
     streamed: bool
     looked_up: bool
+    retries: RetriesUsedUp | None
 
 
 def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, stream: bool) -> Explanation:
@@ -154,7 +156,19 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
         phases=phases,
         streamed=streamed,
         looked_up=cache.would_look_up(target, spending.asked, wall),
+        retries=_retries(engine, target.provider.name, now),
     )
+
+
+def _retries(engine: Engine, provider: str, now: float) -> RetriesUsedUp | None:
+    """What is known without asking the router: whoever asked it last has left word."""
+    told = engine.router.snapshot.no_retries.get(provider)
+    if told is None or told.retry_at <= now:
+        return None
+    room_in = _finite(told.retry_at - now)
+    again = "time alone makes no room" if room_in is None else f"there is room again in {math.ceil(room_in)} s"
+    says = f"the retry budget of provider {provider} is used up ({told.used} of {told.limit} retries); {again}"
+    return RetriesUsedUp(used=told.used, limit=told.limit, room_in=room_in, says=says)
 
 
 def _longest(phases: Phases, *, streamed: bool) -> float:
@@ -178,6 +192,7 @@ def _explained(seen: _Foreseen) -> StageExplanation:
         allowed=seen.stage.attempts,
         attempts=seen.case.attempts,
         streamed=seen.streamed,
+        retries=seen.retries,
         timeouts=AttemptTimeouts(
             connect=phases.connect,
             write=phases.write,

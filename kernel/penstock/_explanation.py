@@ -18,6 +18,7 @@ __all__ = [
     "DeadlineSource",
     "Explanation",
     "Reason",
+    "RetriesUsedUp",
     "StageExplanation",
     "When",
 ]
@@ -59,6 +60,18 @@ class When(Struct, frozen=True, kw_only=True):
     """What is in the way: `target:sonnet`, `provider:openai`, `key:openai/0`."""
 
 
+class RetriesUsedUp(Struct, frozen=True, kw_only=True):
+    """The retry budget of a provider has no room: who fails there does not go back, and no hedge begins there."""
+
+    used: int
+    limit: int
+    """Retries and hedges of all calls within the window of the budget, and how many there may be by now."""
+    room_in: float | None
+    """Seconds until there is room again, if nobody else makes any; None: time alone makes none."""
+    says: str
+    """The same in words."""
+
+
 class AttemptTimeouts(Struct, frozen=True, kw_only=True):
     """The timeouts of one attempt, in seconds. None: it does not apply to a response that is not streamed."""
 
@@ -83,6 +96,9 @@ class StageExplanation(Struct, frozen=True, kw_only=True):
     from a prefix (commit policy `continue`); none where it cannot be tried, or where the call fails before any."""
     streamed: bool
     """Whether the provider is asked for a stream."""
+    retries: RetriesUsedUp | None
+    """The retry budget of its provider, where that is used up: a call's first attempt there is free all the same. None:
+    it has room, as far as anybody has asked it."""
     timeouts: AttemptTimeouts
     longest_attempt: float
     """Seconds, where the deadline leaves as many. For a stream without the time its consumer takes."""

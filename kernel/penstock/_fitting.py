@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Struct
 
 from penstock._edge import broken_codec
-from penstock._events import EventHub, ParametersDropped, PartsLeftOut
+from penstock._events import Event, EventHub, ParametersDropped, PartsLeftOut, RequestAdapted
 from penstock._targets import LiveTarget
 from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
-from penstock.policy.fitting import Fitted, Unfit, UnsupportedRules, fit, lowered
+from penstock.policy.fitting import Fitted, TooLong, Unfit, UnsupportedRules, fit, too_long
 from penstock.policy.shape import Shape, shape_of
 from penstock.types import ChatRequest, Completion, Message, Part, ProviderPart, Target, Thinking
 
@@ -36,8 +36,7 @@ class CallFitting(Struct, eq=False):
     """All of the call: what one of them can write in full, another may have to write in less."""
     _fitted: dict[int, Fitted | CallError] = {}
     """By stage: a route has no more entries than that."""
-    _told: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
-    """What was told of which target. A route may come to one twice."""
+    _told: set[Event] = set()
     _as_it_is: Fitted | None = None
     """The request for every target that takes it as it is: one for all of them."""
     _shape: Shape | None = None
@@ -83,13 +82,9 @@ class CallFitting(Struct, eq=False):
 
         Nothing is refused then: so no rule is asked, and what the codec says is told by the shape.
         """
-        most = target.capabilities.max_output
-        asked = lowered(self.request, most, (other.capabilities.max_output for other in self.targets))
-        if asked is not self.request:
-            made = self._made(target, asked)
-            if isinstance(made, CallError):
-                return made
-            return msgspec.structs.replace(made, dropped=("max_tokens", *made.dropped))
+        more = self._too_long(target)
+        if more is not None:
+            return self._shortened(target, more)
         shape = self._shape
         if shape is None:
             return self._made(target, self.request)
@@ -98,18 +93,32 @@ class CallFitting(Struct, eq=False):
                 self._as_it_is = Fitted(self.request)
             return self._as_it_is
         made = self._made(target, self.request)
-        if isinstance(made, Fitted) and made.request is self.request:
+        if isinstance(made, Fitted) and made.request is self.request and not made.adapted:
             target.remember_fitting(shape)
         return made
+
+    def _too_long(self, target: LiveTarget) -> TooLong | None:
+        most, asked = target.capabilities.max_output, self.request.max_tokens
+        if most is None or (asked <= most if asked is not None else not target.overlong):
+            return None
+        others = (other.capabilities.max_output for other in self.targets)
+        return too_long(self.request, most, others, target.output_bound)
+
+    def _shortened(self, target: LiveTarget, more: TooLong) -> Fitted | CallError:
+        """Asked for as much as the model can write, where that may be. Who is passed over fails nothing."""
+        made = self._made(target, more.lowered)
+        unfit = more.judged(self.rules)
+        if unfit is not None and (isinstance(made, Fitted | ParameterDemandedError) or unfit.rule == "next"):
+            return _unfit_error(target, unfit)
+        if isinstance(made, CallError):
+            return made
+        return msgspec.structs.replace(made, dropped=("max_tokens", *made.dropped))
 
     def _made(self, target: LiveTarget, request: ChatRequest) -> Fitted | CallError:
         codec = target.provider.codec
 
         def unsupported(asked: ChatRequest) -> Collection[str]:
-            told = cast("object", codec.unsupported(asked, target.wire))
-            if not isinstance(told, frozenset | set):
-                raise TypeError
-            return cast("Collection[str]", told)
+            return _words(codec.unsupported(asked, target.wire))
 
         try:
             fitted = fit(
@@ -121,31 +130,48 @@ class CallFitting(Struct, eq=False):
                 model=target.wire.model,
                 unsupported=unsupported,
             )
+            if isinstance(fitted, Fitted):
+                adapted = _words(codec.adapted(fitted.request, target.wire))
+                return msgspec.structs.replace(fitted, adapted=tuple(sorted(adapted))) if adapted else fitted
         except CallError as error:
             return error
         except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; fit itself calls nothing that fails
             return broken_codec(target.name, bug)
-        if isinstance(fitted, Unfit):
-            kind = UnsupportedParameterError if fitted.rule == "next" else ParameterDemandedError
-            says = f'{target.name} {fitted.says}; on_unsupported = "{fitted.rule}"'
-            return kind(says, parameters=fitted.parameters)
-        return fitted
+        return _unfit_error(target, fitted)
 
     def _tell(self, target: str, fitted: Fitted) -> None:
-        news = (target, fitted.dropped, fitted.left_out)
-        if not (fitted.dropped or fitted.left_out) or news in self._told:
+        if not (fitted.dropped or fitted.left_out or fitted.adapted):
             return
-        self._told.add(news)
+        news: list[Event] = []
         kinds = tuple(dict.fromkeys(fitted.left_out))
-        logger.debug(
-            "call %s: %s is asked without %s", self.call_id, target, ", ".join(dict.fromkeys(fitted.dropped + kinds))
-        )
-        if not self.events.heard:
-            return
         if fitted.dropped:
-            self.events.emit(ParametersDropped(self.call_id, target, fitted.dropped))
+            news.append(ParametersDropped(self.call_id, target, fitted.dropped))
         if kinds:
-            self.events.emit(PartsLeftOut(self.call_id, target, kinds, len(fitted.left_out)))
+            news.append(PartsLeftOut(self.call_id, target, kinds, len(fitted.left_out)))
+        if fitted.adapted:
+            news.append(RequestAdapted(self.call_id, target, fitted.adapted))
+        # A route may come to a target twice, and a budget may cap what was fitted before.
+        news = [event for event in news if event not in self._told]
+        self._told.update(news)
+        for event in news:
+            self.events.emit(event)
+        if news and (without := dict.fromkeys(fitted.dropped + kinds)):
+            logger.debug("call %s: %s is asked without %s", self.call_id, target, ", ".join(without))
+        if news and fitted.adapted:
+            logger.debug("call %s: %s is asked in other words: %s", self.call_id, target, ", ".join(fitted.adapted))
+
+
+def _words(told: object) -> Collection[str]:
+    """What a codec names. Raises TypeError where it is no set."""
+    if not isinstance(told, frozenset | set):
+        raise TypeError
+    return cast("Collection[str]", told)
+
+
+def _unfit_error(target: LiveTarget, unfit: Unfit) -> UnsupportedParameterError:
+    kind = UnsupportedParameterError if unfit.rule == "next" else ParameterDemandedError
+    says = f'{target.name} {unfit.says}; on_unsupported = "{unfit.rule}"'
+    return kind(says, parameters=unfit.parameters)
 
 
 def with_maker(completion: Completion, target: Target) -> Completion:

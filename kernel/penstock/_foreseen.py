@@ -12,7 +12,7 @@ from typing import cast
 import attrs
 
 from penstock._asked import Call
-from penstock._budgeting import BudgetRules, Offer, output_bound, price_offers
+from penstock._budgeting import BudgetRules, Offer, price_offers
 from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
 from penstock._explanation import Reason, When
@@ -58,7 +58,7 @@ def spendings(engine: Engine, call: Call) -> list[Spending]:
     rules = call.rules if call.chain else UNLIMITED
     fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
     requests = [fitting.foreseen(stage, target) for stage, target in enumerate(call.targets)]
-    offers = price_offers(requests, call.targets, call.chain, learned, rules)
+    offers = price_offers(requests, call.targets, call.chain, learned, rules, named=call.request.max_tokens)
     return [
         _spending(call, target, request, offer)
         for target, request, offer in zip(call.targets, requests, offers, strict=True)
@@ -77,7 +77,7 @@ def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, 
         # What was shown is read again: only the window bounds how much that is.
         reads = target.capabilities.context_window
     # Without a limit nothing is inserted: what the wire request itself allows is the bound, if it has one.
-    writes = offer.outputs.maximum if call.chain else output_bound(request, target)
+    writes = offer.outputs.maximum if call.chain else target.output_bound(request)
     amount = None
     if reads is not None and writes is not None:
         amount = Line.at_price(reads, target.price, writes).amount_at(writes)

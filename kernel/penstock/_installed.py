@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -45,6 +45,13 @@ class PluginInfo:
         return f"{self.name} ({self.distribution} {self.version})".replace(" )", ")")
 
 
+class _Release(NamedTuple):
+    """What a distribution calls itself."""
+
+    distribution: str
+    version: str
+
+
 @attrs.define(eq=False)
 class Installed:
     """An installed entry point and how far it came."""
@@ -74,9 +81,11 @@ def installed_plugins(
     Laws: penstock's own are never blocked, and their names cannot be taken: a third party's plugin of the same name
     is shadowed, with a problem that says so. Where two third parties use one name, neither has it.
     """
-    find = entry_points or _entry_points
+    find = entry_points or _one_look_at_all()
+    # Most plugins come several to a distribution, whose metadata may be long: each is read once.
+    releases: dict[int, _Release] = {}
     found = [
-        Installed(_info(entry_point, group), entry_point)
+        Installed(_info(entry_point, group, releases), entry_point)
         for group, full_name in GROUPS.items()
         for entry_point in find(full_name)
     ]
@@ -113,21 +122,34 @@ def _shadowed(info: PluginInfo, namesakes: list[Installed], *, taken: bool) -> P
     )
 
 
-def _entry_points(group: str) -> Iterable[importlib.metadata.EntryPoint]:
-    return importlib.metadata.entry_points(group=group)
+def _one_look_at_all() -> EntryPoints:
+    everything = importlib.metadata.entry_points()
+    return lambda group: everything.select(group=group)
 
 
-def _info(entry_point: importlib.metadata.EntryPoint, group: Group) -> PluginInfo:
-    distribution, version = "unknown", ""
+def _info(entry_point: importlib.metadata.EntryPoint, group: Group, releases: dict[int, _Release]) -> PluginInfo:
+    offered_by = entry_point.dist
+    release = releases.get(id(offered_by))
+    if release is None:
+        release = releases[id(offered_by)] = _release(offered_by)
+    return PluginInfo(
+        name=entry_point.name,
+        group=group,
+        distribution=release.distribution,
+        version=release.version,
+        status="installed",
+    )
+
+
+def _release(distribution: importlib.metadata.Distribution | None) -> _Release:
     try:
-        if entry_point.dist is not None:
+        if distribution is not None:
+            metadata = distribution.metadata
             # A damaged installation may have metadata without a name, for all that the types say.
-            distribution, version = str(entry_point.dist.name or "unknown"), str(entry_point.dist.version or "")
+            return _Release(str(metadata["Name"] or "unknown"), str(metadata["Version"] or ""))
     except Exception:  # noqa: BLE001, S110  # damaged metadata of one distribution hides none of the others
         pass
-    return PluginInfo(
-        name=entry_point.name, group=group, distribution=distribution, version=version, status="installed"
-    )
+    return _Release("unknown", "")
 
 
 def _same(name: str, other: str) -> bool:

@@ -32,7 +32,8 @@ class LedgerStore(ABC):
     - *Time* is the store's own, the same for all who share it, and never goes back. What was reserved counts in its
       window until `WindowUse.end`, and is charged there. A step in windows that are over by that clock is `Stale`.
     - *Leases.* A hold that nobody renewed within its lease is charged in full, as an estimate, until it is settled,
-      renewed or topped up: then the truth takes the place of the estimate.
+      renewed or topped up: then the truth takes the place of the estimate. One that was released by hand is settled,
+      and never held again.
     - *Cancelled* at any point, `commit` leaves the store usable; whether the batch was carried out is unknown then.
 
     Errors: LedgerUnavailableError where the store cannot be reached or does not work; ConfigError where its content is

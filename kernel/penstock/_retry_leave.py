@@ -146,6 +146,7 @@ class RetryLeave(Struct, eq=False):
             self.call.chain,
             self.engine.router.snapshot.learned,
             self.call.rules,
+            named=self.call.request.max_tokens,
         )
         costs = [self._most(at, offer) for at, offer in enumerate(offers) if isinstance(offer, Offer)]
         offer = offers[stage]

@@ -78,6 +78,13 @@ class LiveProvider:
     """Asked for once: codecs are foreign code."""
 
 
+def _overlong(target: LiveTarget) -> bool:
+    most = target.capabilities.max_output
+    if most is None or not target.wire.params:
+        return False
+    return (target.output_bound(ChatRequest("?")) or 0) > most
+
+
 @attrs.frozen(eq=False)
 class LiveTarget:
     """Everything a call needs to know of a target, worked out once."""
@@ -96,6 +103,8 @@ class LiveTarget:
     target_share: float
     provider_share: float
     """How many failures one call may have them before it goes to others first, by the settings of their breakers."""
+    overlong: bool = attrs.field(init=False, default=attrs.Factory(_overlong, takes_self=True))
+    """Its own params ask for more than its model can write."""
     fitting: set[Shape] = attrs.field(init=False, repr=False, factory=set[Shape])
     """Shapes of requests that fit as they are, whatever the rules."""
     outputs: dict[OutputKey, OutputTerms] = attrs.field(init=False, repr=False, factory=dict[OutputKey, OutputTerms])
@@ -112,6 +121,15 @@ class LiveTarget:
         if len(self.outputs) >= MOST_SHAPES:
             self.outputs.clear()
         self.outputs[key] = terms
+
+    def output_bound(self, request: ChatRequest) -> int | None:
+        """Output tokens that the wire request itself allows; None: nothing bounds them. Never raises."""
+        told: object = None
+        try:
+            told = self.provider.codec.output_bound(request, self.wire)
+        except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+            return None
+        return told if isinstance(told, int) and told >= 0 else None
 
     def phases_for(self, request: ChatRequest) -> Phases:
         """The timeouts of an attempt: longer silences where thinking is asked for, or the model reasons unasked."""

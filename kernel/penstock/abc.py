@@ -151,6 +151,16 @@ class Provider(ABC):
         del request, target
         return frozenset()
 
+    def adapted(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        """What `encode` says in other words than the request does, so that this wire takes it: the kernel tells of it.
+
+        Words as in the event `RequestAdapted`: tools_declared, tool_errors_in_words, thinking_reduced, or others.
+        Asked once `unsupported` has nothing to say. Law: there is nothing to tell of a request whose messages are text
+        alone and that names neither tools nor thinking, whatever the text.
+        """
+        del request, target
+        return frozenset()
+
     @abstractmethod
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do; careful guesses for models it does not know."""

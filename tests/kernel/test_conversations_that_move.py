@@ -16,8 +16,8 @@ from recorded import Recording, recordings
 from worlds import GPT, SONNET, anthropic_body, config, good, model_of, openai_body, run
 
 import penstock
-from penstock import ChatRequest, Image, Message, Text, Thinking, Tool, ToolResult
-from penstock._events import ParametersDropped, PartsLeftOut
+from penstock import ChatRequest, Image, Message, Text, Thinking, Tool, ToolCall, ToolResult
+from penstock._events import ParametersDropped, PartsLeftOut, RequestAdapted
 from penstock.testing import Reply, ScriptedTransport
 
 ANTHROPICS_IDS = re.compile(r"[a-zA-Z0-9_-]+")
@@ -344,5 +344,67 @@ def test_thinking_that_one_model_signed_is_not_sent_to_another_of_its_wire() -> 
             ["thinking", "mcp_tool_use", "mcp_tool_result", "text"],
             ["mcp_tool_use", "mcp_tool_result", "text"],
         ]
+
+    run(main)
+
+
+def test_a_conversation_with_calls_goes_on_without_tools_wherever_it_is_sent() -> None:
+    """Chat Completions takes it as it is. Anthropic answers 400 unless tools are defined, and that would be final."""
+    refusal = {"type": "invalid_request_error", "message": "Requests which include `tool_use` [...] must define tools."}
+
+    def answer(request: httpx.Request) -> Reply:
+        body: dict[str, Any] = msgspec.json.decode(request.content)
+        if body["model"] == "gpt-4o":
+            return Reply(503, json={"error": {"message": "busy"}})
+        return good(request) if body.get("tools") else Reply(400, json={"type": "error", "error": refusal})
+
+    call, other = ToolCall("c1", "get_weather", {"city": "Oslo"}), ToolCall("c2", "get_population", {})
+    messages: list[Message | ToolResult] = [
+        Message.user("q"),
+        Message.assistant([call, other]),
+        ToolResult("c1", "rain"),
+        ToolResult("c2", "many"),
+        Message.user("sum up"),
+    ]
+
+    async def main() -> None:
+        upstream = ScriptedTransport(answer)
+        cascade = [{"target": GPT, "attempts": 1}, SONNET]
+        async with penstock.open_kernel(config(routes={"default": {"cascade": cascade}}), transport=upstream) as kernel:
+            with kernel.events() as events:
+                assert (await kernel.complete(messages)).target == SONNET
+                told = [event for event in events.take() if isinstance(event, RequestAdapted)]
+        assert [(event.target, event.adaptations) for event in told] == [(SONNET, ("tools_declared",))]
+        assert "tools" not in sent(upstream, "gpt-4o")
+        body = sent(upstream, "claude-sonnet-4-20250514")
+        assert [tool["name"] for tool in body["tools"]] == ["get_weather", "get_population"]
+        assert body["tool_choice"] == {"type": "none"}, "nobody asked for a tool to be called"
+
+    run(main)
+
+
+def test_that_a_tool_failed_is_said_in_words_where_there_is_no_field_for_it() -> None:
+    messages = [
+        Message.user("q"),
+        Message.assistant([ToolCall("c1", "f", {}), ToolCall("c2", "f", {})]),
+        ToolResult("c1", "no such city", is_error=True),
+        ToolResult("c2", "fine"),
+    ]
+
+    async def main() -> None:
+        upstream = ScriptedTransport(
+            lambda request: Reply(503, json={}) if "claude" in model_of(request) else good(request)
+        )
+        cascade = [{"target": SONNET, "attempts": 1}, GPT]
+        async with penstock.open_kernel(config(routes={"default": {"cascade": cascade}}), transport=upstream) as kernel:
+            with kernel.events() as events:
+                await kernel.complete(messages, tools=[Tool("f")])
+                told = [event for event in events.take() if isinstance(event, RequestAdapted)]
+        assert [(event.target, event.adaptations) for event in told] == [(GPT, ("tool_errors_in_words",))]
+        failed, fine = sent(upstream, "claude-sonnet-4-20250514")["messages"][-1]["content"]
+        assert (failed["content"], failed["is_error"]) == ("no such city", True)
+        assert "is_error" not in fine
+        results = [message["content"] for message in sent(upstream, "gpt-4o")["messages"] if message["role"] == "tool"]
+        assert results == ["Error: no such city", "fine"]
 
     run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import sys
 import types
@@ -50,6 +51,31 @@ def test_a_third_partys_provider_is_found_and_listed(folder: Path) -> None:
     assert host.provider_spec("acme").key_variable == "SOME_KEY"
     (info,) = [info for info in host.list_plugins() if info.name == "acme"]
     assert (info.group, info.distribution, info.version, info.status) == ("providers", "dist-acme", "1.0", "loaded")
+
+
+def test_the_metadata_of_a_distribution_is_read_once_however_many_plugins_it_offers() -> None:
+    class Counted(importlib.metadata.Distribution):
+        reads = 0
+
+        def read_text(self, filename: str) -> str | None:
+            Counted.reads += 1
+            return "Metadata-Version: 2.1\nName: many\nVersion: 3.4\n" if filename == "METADATA" else None
+
+        def locate_file(self, path: object) -> Path:
+            raise NotImplementedError
+
+    many = Counted()
+
+    def find(group: str) -> list[importlib.metadata.EntryPoint]:
+        bare = [importlib.metadata.EntryPoint(f"one-{number}", "some_module", group) for number in range(9)]
+        for each in bare:
+            vars(each).update(dist=many)
+        return bare
+
+    offered = PluginHost(entry_points=find).list_plugins()
+    assert {(info.distribution, info.version) for info in offered} == {("many", "3.4")}
+    assert len(offered) == 18
+    assert Counted.reads == 1
 
 
 def test_nothing_is_imported_until_it_is_asked_for(folder: Path) -> None:

@@ -572,3 +572,35 @@ def test_what_a_target_cannot_take_rules_it_out() -> None:
     assert told.when.says.startswith("never: ")
     assert "tools" in told.when.says
     assert explanation.first == GPT
+
+
+def test_a_retry_budget_that_is_used_up_is_told_at_every_stage_of_its_provider_until_it_has_room() -> None:
+    settings = config(
+        routes={"default": {"cascade": [{"target": GPT, "attempts": 5}, "openai/gpt-4o-mini", SONNET]}},
+        retry_budget={"floor": 2, "ratio": 0.0},
+        breaker={"failures_in_a_row": 32, "window_calls": 1_000},
+    )
+
+    async def main() -> None:
+        upstream = ScriptedTransport(
+            lambda request: good(request) if "claude" in model_of(request) else Reply(500, json={})
+        )
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            assert {stage.retries for stage in kernel.explain(PROMPT).stages} == {None}
+            response = await kernel.complete("first")
+            assert [attempt.target for attempt in response.attempts].count(GPT) == 3
+            mail = kernel.snapshot().actors
+            explanation = kernel.explain(PROMPT)
+            assert kernel.snapshot().actors == mail, "nobody was asked"
+            first, second, elsewhere = (stage.retries for stage in explanation.stages)
+            assert first == second
+            assert first is not None
+            assert (first.used, first.limit, elsewhere) == (2, 2, None)
+            assert first.room_in is not None
+            assert 0 < first.room_in <= 11
+            assert "the retry budget of provider openai is used up (2 of 2 retries); there is room" in first.says
+            assert explanation.first == GPT, "a call's first attempt is free"
+            await trio.sleep(first.room_in)
+            assert {stage.retries for stage in kernel.explain(PROMPT).stages} == {None}
+
+    run(main)

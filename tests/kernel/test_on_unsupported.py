@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import httpx
 import msgspec
 import pytest
-from worlds import GPT, SONNET, config, good, model_of, run
+from worlds import GPT, HAIKU, SONNET, config, good, model_of, run
 
 import penstock
 from penstock import ChatRequest, Image, Message, Text, Tool, errors
 from penstock._config import Config
-from penstock._events import AttemptEnded, Event, ParametersDropped, PartsLeftOut
+from penstock._events import AttemptEnded, Event, ParametersDropped, PartsLeftOut, RequestAdapted
 from penstock.errors import ConfigError
 from penstock.policy.fitting import UnsupportedRules
 from penstock.testing import Reply, ScriptedTransport
@@ -431,7 +431,7 @@ def test_an_image_that_only_another_wire_finds_is_one_that_the_target_cannot_tak
 
 def test_a_fallback_is_asked_for_no_more_than_its_model_can_write() -> None:
     """It answers 400 to more ("max_tokens: 8000 > 4096"), which would end the call."""
-    haiku = "anthropic/claude-3-haiku-20240307"
+    haiku = HAIKU
 
     async def main() -> None:
         upstream = broken("claude-sonnet-4-20250514", "gpt-4o")
@@ -450,5 +450,145 @@ def test_a_fallback_is_asked_for_no_more_than_its_model_can_write() -> None:
             assert bodies(upstream)[-1]["max_tokens"] == 100_000
             await kernel.complete("q", max_tokens=8_000, model=haiku)
             assert bodies(upstream)[-1]["max_tokens"] == 8_000
+
+    run(main)
+
+
+@pytest.mark.parametrize("rules", ["fail", {"max_tokens": "fail"}])
+def test_a_shorter_answer_than_was_asked_for_may_be_refused(rules: Any) -> None:
+    async def main() -> None:
+        upstream = broken("claude-sonnet-4-20250514")
+        async with penstock.open_kernel(route(SONNET, HAIKU, on_unsupported=rules), transport=upstream) as kernel:
+            plan = kernel.explain("q", max_tokens=20_000)
+            assert plan.stages[1].attempts == 0
+            with pytest.raises(errors.ParameterDemandedError) as caught:
+                await kernel.complete("q", max_tokens=20_000)
+            refused = caught.value
+            assert refused.parameters == ("max_tokens",)
+            assert f"{HAIKU} cannot write 20000 tokens, its model writes 4096 at most (max_tokens)" in str(refused)
+            assert {body["model"] for body in bodies(upstream)} == {"claude-sonnet-4-20250514"}
+
+    run(main)
+
+
+def test_a_target_that_writes_less_may_be_passed_over_and_then_fails_nothing() -> None:
+    async def main() -> None:
+        upstream = healthy()
+        request = ChatRequest("q", max_tokens=10_000, seed=1)
+        for rules in ({"max_tokens": "next", "seed": "fail"}, {"max_tokens": "fail", "seed": "next"}):
+            async with penstock.open_kernel(route(HAIKU, GPT, on_unsupported=rules), transport=upstream) as kernel:
+                assert (await kernel.complete(request)).target == GPT
+        for rules in ({"max_tokens": "drop", "seed": "fail"}, {"max_tokens": "fail", "seed": "drop"}):
+            async with penstock.open_kernel(route(HAIKU, GPT, on_unsupported=rules), transport=upstream) as kernel:
+                with pytest.raises(errors.ParameterDemandedError):
+                    await kernel.complete(request)
+        assert {body["model"] for body in bodies(upstream)} == {"gpt-4o"}
+
+    run(main)
+
+
+def test_a_limit_in_extra_is_nobodys_to_change_and_nothing_is_told_of_it() -> None:
+    async def main() -> None:
+        upstream = broken("claude-sonnet-4-20250514")
+        async with penstock.open_kernel(route(SONNET, HAIKU), transport=upstream) as kernel:
+            with kernel.events() as events:
+                extra = {"anthropic": {"max_tokens": 20_000}}
+                await kernel.complete(ChatRequest("q", max_tokens=20_000, extra=extra))
+                assert told(events.take(), ParametersDropped) == []
+        assert {body["max_tokens"] for body in bodies(upstream)} == {20_000}
+
+    run(main)
+
+
+def test_the_params_of_a_fallback_ask_for_no_more_than_its_model_can_write() -> None:
+    """As `[defaults] params` does, which is for targets of all sizes."""
+
+    async def main() -> None:
+        upstream = broken("claude-sonnet-4-20250514", "gpt-4o")
+        settings = config(
+            routes={"default": {"cascade": [SONNET, GPT, HAIKU]}},
+            defaults={"params": {"max_tokens": 60_000}},
+        )
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            with kernel.events() as events:
+                assert (await kernel.complete("q")).target == HAIKU
+                dropped = [(event.target, event.parameters) for event in told(events.take(), ParametersDropped)]  # type: ignore[attr-defined]
+            assert {body["model"]: body["max_tokens"] for body in bodies(upstream)} == {
+                "claude-sonnet-4-20250514": 60_000,
+                "gpt-4o": 16_384,
+                "claude-3-haiku-20240307": 4_096,
+            }
+            assert dropped == [(GPT, ("max_tokens",)), (HAIKU, ("max_tokens",))]
+            # Alone it is a mistake of the configuration, which the provider tells.
+            await kernel.complete("q", model=HAIKU)
+            assert bodies(upstream)[-1]["max_tokens"] == 60_000
+
+    run(main)
+
+
+def test_a_limit_of_tokens_per_request_is_no_way_to_a_smaller_model() -> None:
+    async def main() -> None:
+        upstream = broken("claude-sonnet-4-20250514")
+        limits = {"limits": [{"per": "request", "output_tokens": 5_000}]}
+        settings = config(routes={"default": {"cascade": [SONNET, HAIKU]}}, budget=limits)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            with pytest.raises(errors.BudgetExceededError, match="5000"):
+                await kernel.complete("q", max_tokens=20_000)
+            assert upstream.requests == []
+            assert [stage.attempts for stage in kernel.explain("q", max_tokens=20_000).stages] == [0, 0]
+            # Within it the fallback is asked for as much as it can write.
+            assert (await kernel.complete("q", max_tokens=5_000)).target == HAIKU
+            assert bodies(upstream)[-1]["max_tokens"] == 4_096
+
+    run(main)
+
+
+def test_a_server_of_ones_own_may_call_its_model_as_it_likes() -> None:
+    """What OpenAI's gpt-4 can write says nothing of it."""
+
+    async def main() -> None:
+        upstream = healthy()
+        local = {"kind": "openai", "base_url": "http://127.0.0.1:1/v1"}
+        cascade = {"default": {"cascade": ["local/gpt-4", SONNET]}}
+        async with penstock.open_kernel(
+            config(providers={"local": local}, routes=cascade), transport=upstream
+        ) as kernel:
+            with kernel.events() as events:
+                assert (await kernel.complete("q", max_tokens=20_000)).target == "local/gpt-4"
+                assert told(events.take(), ParametersDropped) == []
+        assert bodies(upstream)[-1]["max_tokens"] == 20_000
+
+    run(main)
+
+
+def test_less_thinking_than_was_asked_for_is_told() -> None:
+    """The answer needs room beside it in `max_tokens`, which is a fence."""
+
+    async def main() -> None:
+        upstream = broken("claude-sonnet-4-20250514")
+        opus = "anthropic/claude-opus-4-20250514"
+        async with penstock.open_kernel(route(SONNET, opus), transport=upstream) as kernel:
+            with kernel.events() as events:
+                await kernel.complete("q", max_tokens=60_000, thinking=40_000)
+                seen = events.take()
+        assert [(event.target, event.adaptations) for event in seen if isinstance(event, RequestAdapted)] == [
+            (opus, ("thinking_reduced",))
+        ]
+        assert [body["thinking"]["budget_tokens"] for body in bodies(upstream)] == [40_000] * 3 + [24_000]
+
+    run(main)
+
+
+def test_thinking_that_a_budget_leaves_less_room_for_is_told_as_well() -> None:
+    async def main() -> None:
+        upstream = healthy()
+        limits = {"limits": [{"per": "request", "output_tokens": 10_000}]}
+        settings = config(routes={"default": {"cascade": [SONNET]}}, budget=limits)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            with kernel.events() as events:
+                await kernel.complete("q", thinking=16_000)
+                (adapted,) = told(events.take(), RequestAdapted)
+        assert adapted.adaptations == ("thinking_reduced",)  # type: ignore[attr-defined]
+        assert bodies(upstream)[-1]["thinking"]["budget_tokens"] == 7_500
 
     run(main)

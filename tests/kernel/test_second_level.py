@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
-from worlds import ANSWER, GPT, HAIKU, SONNET, config, good
+from worlds import ANSWER, GPT, HAIKU, SONNET, anthropic_body, config, good
 from worlds import run as run_in_a_world
 
 import penstock
@@ -289,6 +289,34 @@ def test_where_the_process_that_asks_is_gone_another_one_asks_at_once() -> None:
             await trio.sleep(1)
             assert len(upstream.requests) == 2
             nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_processes_ask_in_turn_for_an_answer_that_is_not_to_be_stored() -> None:
+    """Each has its own call and answer, and its callers share it; nobody waits for one that will never be there."""
+
+    cut = Reply(json=anthropic_body() | {"stop_reason": "max_tokens"}, delay=2.0)
+
+    async def main() -> None:
+        store, upstream = FakeCacheStore(), ScriptedTransport(lambda _: cut)
+        answered: list[tuple[str, float]] = []
+
+        async def process() -> None:
+            async with penstock.open_kernel(stored(), transport=upstream, plugins=[store.plugin()]) as kernel:
+                response = await kernel.complete("hello")
+                answered.append((response.cache, trio.current_time()))
+
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(process)
+        assert [cache for cache, _ in answered] == ["miss"] * 3
+        assert len(upstream.requests) == 3
+        assert store.entries == {}
+        # One after the other, each soon after the one before it.
+        for turn, (_, at) in enumerate(answered, 1):
+            assert 2.0 * turn <= at - began <= 2.0 * turn + 0.75 * turn
 
     run(main)
 

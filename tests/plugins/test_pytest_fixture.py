@@ -144,6 +144,39 @@ def test_a_function_has_no_answers_left(penstock_kernel):
 
 
 @pytest.mark.slow
+def test_a_test_that_failed_or_skipped_itself_hears_nothing_of_answers_left(tmp_path: Path) -> None:
+    tests = """
+import pytest
+async def app(kernel):
+    return (await kernel.complete("PROMPT")).text
+
+def test_failed(penstock_kernel):
+    assert penstock_kernel(answers=["yes", "more"]).run(app) == "no"
+
+def test_skipped(penstock_kernel):
+    penstock_kernel(answers=["yes", "more"])
+    pytest.skip("not here")
+
+@pytest.mark.xfail(strict=True)
+def test_expected_to_fail(penstock_kernel):
+    assert penstock_kernel(answers=["yes", "more"]).run(app) == "no"
+
+@pytest.fixture
+def broken(penstock_kernel):
+    penstock_kernel(answers=["yes"])
+    raise RuntimeError("another fixture")
+
+def test_never_begun(broken):
+    pass
+"""
+    code, said = run_pytest(tmp_path, tests, "--tb=short")
+    assert code == 1, said
+    assert "1 failed, 1 skipped, 1 xfailed, 1 error" in said
+    assert "another fixture" in said
+    assert "never asked for" not in said
+
+
+@pytest.mark.slow
 def test_the_plugin_costs_nothing_where_nobody_asks_for_it(tmp_path: Path) -> None:
     tests = """
 import sys

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.policy.fitting import PARAMETERS, Fitted, Rule, Unfit, UnsupportedRules, fit
+from penstock.policy.fitting import PARAMETERS, Fitted, Rule, Unfit, UnsupportedRules, fit, too_long
 from penstock.types import (
     Capabilities,
     ChatRequest,
@@ -377,3 +377,40 @@ def test_what_was_fitted_fits(case: Case, thinking: str, citations: str | None) 
     if isinstance(once, Fitted):
         again = fit(once.request, Capabilities(**can), OURS, "mine", UnsupportedRules(**case.rules))
         assert again == Fitted(once.request)
+
+
+@given(
+    asked=st.none() | st.integers(1, 100),
+    own=st.none() | st.integers(1, 100),
+    extra=st.none() | st.integers(1, 100),
+    choices=st.integers(1, 4),
+    most=st.integers(1, 60),
+    others=st.lists(st.none() | st.integers(1, 120), max_size=3),
+)
+def test_an_answer_is_too_long_by_whoever_has_the_last_word_on_it(
+    *, asked: int | None, own: int | None, extra: int | None, choices: int, most: int, others: list[int | None]
+) -> None:
+    """A wire on which `extra` goes before the request, and the request before the target's own parameters."""
+
+    def written(request: ChatRequest) -> int | None:
+        limit = extra or request.max_tokens or own
+        return None if limit is None else limit * choices
+
+    made = too_long(ChatRequest("q", max_tokens=asked), most, [most, *others], written)
+    wanted = None if extra else asked or own
+    mended = wanted is not None and wanted > most and any(other is None or other >= wanted for other in others)
+    assert (made is not None) == mended
+    if made is not None:
+        assert (made.asked, made.most, made.lowered.max_tokens) == (wanted, most, most)
+        assert made.judged(UnsupportedRules()) is None
+        for rule in ("next", "fail"):
+            refused = made.judged(UnsupportedRules(max_tokens=rule))
+            assert refused is not None
+            assert (refused.parameters, refused.rule) == (("max_tokens",), rule)
+
+
+def test_an_answer_of_which_the_wire_says_nothing_is_as_long_as_was_asked() -> None:
+    made = too_long(ChatRequest("q", max_tokens=9), 4, [4, 9], lambda _: None)
+    assert made is not None
+    assert made.asked == 9
+    assert too_long(ChatRequest("q"), 4, [4, 9], lambda _: None) is None

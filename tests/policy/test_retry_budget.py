@@ -223,3 +223,15 @@ def test_memory_is_bounded_whatever_happens() -> None:
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RetryBudgetSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_that_a_budget_is_used_up_is_told_to_who_asks_for_nothing() -> None:
+    retries = budget(floor=2)
+    assert retries.used_up("p", NOW) is None
+    assert granted(retries, NOW) == 2
+    told = retries.used_up("p", NOW)
+    assert told == retries.used_up("p", NOW) == refused(retries.withdraw("p", NOW))
+    retries.first_attempt("p", NOW, 5)
+    assert retries.used_up("p", NOW) is None, "they made room"
+    assert granted(retries, NOW) == 1
+    assert retries.used_up("another", NOW) is None

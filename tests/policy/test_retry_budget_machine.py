@@ -91,8 +91,11 @@ class Retries(RuleBasedStateMachine):
 
     def one_more_attempt(self, provider: str, cost: int | None, hold: int | None, *, call: bool) -> None:
         self.tell(provider)
+        used_up = self.budget.used_up(provider, self.now)
         ask = self.budget.withdraw if call else self.budget.spend
         answer = ask(provider, self.now, nano_usd=cost, hold_nano_usd=hold)
+        if call and (used_up is not None or (isinstance(answer, Suppressed) and answer.reason == "calls")):
+            assert answer == used_up, "what was told beforehand"
         spare = cost or 0
         if isinstance(answer, Withdrawn):
             assert not call or self.calls_fit(provider, strict=False), "more than the rule says"

@@ -819,3 +819,37 @@ def test_every_conversation_becomes_one_the_wire_takes(messages: list[Message]) 
     ]
     sent = msgspec.json.encode(body).decode()
     assert all(text.strip() in sent for text in said)
+
+
+CALLED = (
+    Message.user("q"),
+    Message.assistant([ToolCall("c1", "look", {"at": 1}), ToolCall("c2", "look", {"at": 2})]),
+    Message("tool", (ToolResult("c1", "x"), ToolResult("c2", "y"))),
+)
+
+
+def test_tools_that_were_used_are_defined_where_the_request_defines_none() -> None:
+    target = Target(name="t", provider="anthropic", model="claude-sonnet-4-5")
+    request = ChatRequest(CALLED)
+    body = msgspec.json.decode(CODEC.encode(request, target, stream=False, now=0.0).body)
+    assert body["tools"] == [{"name": "look", "input_schema": {"type": "object"}}]
+    assert body["tool_choice"] == {"type": "none"}
+    assert CODEC.adapted(request, target) == {"tools_declared"}
+
+
+def test_tools_that_are_defined_anywhere_are_left_alone() -> None:
+    server = [{"type": "web_search_20250305", "name": "web_search"}]
+    plain = Target(name="t", provider="anthropic", model="claude-sonnet-4-5")
+    for request, target in (
+        (ChatRequest(CALLED, tools=[Tool("look")]), plain),
+        (ChatRequest(CALLED, extra={"anthropic": {"tools": server}}), plain),
+        (
+            ChatRequest(CALLED),
+            Target(name="t", provider="anthropic", model="claude-sonnet-4-5", params={"tools": server}),
+        ),
+        (ChatRequest("q"), plain),
+    ):
+        body = msgspec.json.decode(CODEC.encode(request, target, stream=False, now=0.0).body)
+        assert len(body.get("tools", [])) == (1 if request.tools or request.extra or target.params else 0)
+        assert "tool_choice" not in body
+        assert CODEC.adapted(request, target) == frozenset()

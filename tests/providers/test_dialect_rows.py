@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,6 +48,13 @@ def shows_key_header(row: Dialect, recording: Recording, _body: Json) -> bool:
 
 def shows_deployment(row: Dialect, recording: Recording, _body: Json) -> bool:
     return row.deployments and recording.request is not None and "/deployments/" in recording.request.path
+
+
+def shows_openai_models(row: Dialect, recording: Recording, body: Json) -> bool:
+    """It was asked for a model of OpenAI's, and says that this one answered."""
+    asked = body["model"].rpartition("/")[2]
+    answered = set(re.findall(r'"model": ?"([^"]+)"', recording.body_bytes().decode()))
+    return row.openai_models and model_of(asked).known and all(asked in name for name in answered) and bool(answered)
 
 
 def shows_limit(row: Dialect, recording: Recording, body: Json) -> bool:
@@ -112,6 +120,7 @@ SHOWS: Mapping[str, Shows] = {
     "hosts": shows_host,
     "key_header": shows_key_header,
     "deployments": shows_deployment,
+    "openai_models": shows_openai_models,
     "limit": shows_limit,
     "least_output": shows_least_output,
     "stream_options": shows_usage_unasked,

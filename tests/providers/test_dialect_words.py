@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from dialect_exchanges import ASKED, BY_FOLDER, codec_of
 from plain_reading import asked_body, objects
 from recorded import Recording
 
-from penstock.types import ChatRequest, Message, Target, Thinking, ToolCall, ToolResult
+from penstock.types import ChatRequest, Message, Target, Text, Thinking, Tool, ToolCall, ToolResult
 from penstock_providers.openai_chat import DIALECTS, Dialect, OpenAIChat
 
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
@@ -55,6 +56,45 @@ def test_mistral_takes_reasoning_back_as_a_part_of_what_was_said() -> None:
     made = body(codec_of(DIALECTS["mistral"]), ChatRequest([Message.user("q"), said, Message.user("r")]))["messages"][1]
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
     assert made == {"role": "assistant", "content": [thought, {"type": "text", "text": "so"}]}
+
+
+@pytest.mark.parametrize(("model", "text"), [("zai-glm-4.7", "<think>hm</think>so"), ("gpt-oss-120b", "hmso")])
+def test_cerebras_takes_reasoning_back_as_its_models_write_it(model: str, text: str) -> None:
+    codec, target = codec_of(DIALECTS["cerebras"]), msgspec.structs.replace(TARGET, model=model)
+    said = Message.assistant([Thinking("hm", family="openai-chat"), Text("so")])
+    called = Message.assistant([Thinking("hm", family="openai-chat"), ToolCall("c", "look", {})])
+    pictured = Message.assistant([Thinking("hm", family="openai-chat"), Text("s"), Text("o")])
+    request = ChatRequest([Message.user("q"), said, Message.user("r"), called, ToolResult("c", "x"), pictured])
+    messages = json.loads(codec.encode(request, target, stream=False, now=0.0).body)["messages"]
+    assert [sorted(message) for message in messages if message["role"] == "assistant"] == [
+        ["content", "role"],
+        ["content", "role", "tool_calls"],
+        ["content", "role"],
+    ]
+    assert messages[1]["content"] == text
+    assert messages[3]["content"] == text.removesuffix("so")
+    assert "".join(part["text"] for part in messages[5]["content"]) == text
+
+
+@pytest.mark.parametrize(
+    ("model", "choice", "sent", "unheard"),
+    [
+        ("kimi-k2.6", "required", {"tool_choice": "required", "thinking": {"type": "disabled"}}, {"thinking"}),
+        ("kimi-k3", "required", {"tool_choice": "required"}, {"thinking"}),
+        ("kimi-k3", "look", {}, {"thinking", "tool_choice"}),
+        ("kimi-k2.7-code-highspeed", "required", {}, {"thinking", "tool_choice"}),
+        ("kimi-k2.7-code", "auto", {"tool_choice": "auto"}, {"thinking"}),
+    ],
+)
+def test_kimi_is_not_asked_to_call_a_tool_where_it_cannot_stop_thinking(
+    model: str, choice: str, sent: dict[str, Any], unheard: set[str]
+) -> None:
+    """Kimi: 400, "tool_choice 'specified' is incompatible with thinking enabled"; and to switch it off is refused."""
+    codec, target = codec_of(DIALECTS["moonshot"]), msgspec.structs.replace(TARGET, model=model)
+    request = ChatRequest("q", tools=[Tool("look")], tool_choice=choice, thinking="high")
+    made = json.loads(codec.encode(request, target, stream=False, now=0.0).body)
+    assert {name: made[name] for name in ("tool_choice", "thinking", "reasoning_effort") if name in made} == sent
+    assert codec.unsupported(request, target) == unheard
 
 
 def test_azure_is_sent_no_reasoning() -> None:

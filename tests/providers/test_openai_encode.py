@@ -790,3 +790,31 @@ def test_without_tools_nothing_is_said_of_how_to_use_them() -> None:
     given = body(ChatRequest("q", tool_choice="required", parallel_tool_calls=False, extra={"openai": tools}))
     assert (given["tool_choice"], given["parallel_tool_calls"]) == ("required", False)
     assert body(idle, params=tools)["tool_choice"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("no such city", "Error: no such city"), ("", "Error"), ("Error 404", "Error 404"), (" error: x", " error: x")],
+)
+def test_a_result_says_that_its_tool_failed(said: str, told: str) -> None:
+    target = Target(name="t", provider="openai", model="gpt-4o")
+    for failed in (True, False):
+        result = ToolResult("c1", said, is_error=failed)
+        request = ChatRequest([Message.user("q"), Message.assistant([ToolCall("c1", "f", {})]), result])
+        (*_, sent) = json.loads(OpenAIChat().encode(request, target, stream=False, now=0.0).body)["messages"]
+        assert sent["content"] == (told if failed else said)
+        assert OpenAIChat().adapted(request, target) == ({"tool_errors_in_words"} if failed else set())
+
+
+def test_the_limits_of_a_model_are_those_of_who_is_known_to_serve_it() -> None:
+    """A server of one's own may call its model gpt-4; what a request to it costs is not bounded by OpenAI's window."""
+    target = Target(name="t", provider="local", model="gpt-4")
+    own = OpenAIChat(OpenAIChatOptions(base_url="http://127.0.0.1:8080/v1"))
+    assert (OpenAIChat().capabilities("gpt-4").max_output, own.capabilities("gpt-4").max_output) == (8_192, None)
+    long = ChatRequest("x" * 100_000)
+    assert OpenAIChat().input_bound(long, target) == 8_192
+    assert (own.input_bound(long, target) or 0) > 100_000
+    assert (OpenAIChat().output_bound(ChatRequest("q"), target), own.output_bound(ChatRequest("q"), target)) == (
+        8_192,
+        None,
+    )

@@ -45,6 +45,8 @@ class RouteSnapshot(Struct, frozen=True):
 
     cooling: Mapping[str, CoolDown]
     learned: Mapping[str, Learned]
+    no_retries: Mapping[str, Suppressed] = {}
+    """Providers whose retry budget had no room for a call when somebody last asked; over with `retry_at`."""
 
 
 @attrs.define
@@ -120,7 +122,8 @@ class Router(Actor):
         self._core = Routing()
         self._retries = RetryBudget(retry_budget_for)
         self._of_accounts = self._no_account_yet()
-        self._published = self._core.version
+        self._no_retries: dict[str, Suppressed] = {}
+        self._published = self._core.version, self._no_retries
 
     def _no_account_yet(self) -> RetryBudget:
         """Of accounts only the money counts: providers count the calls."""
@@ -143,6 +146,7 @@ class Router(Actor):
                 assert envelope.reply is not None
                 ask = self._retries.spend if money_only else self._retries.withdraw
                 envelope.reply.answer(ask(provider, now, nano_usd=nano_usd, hold_nano_usd=hold))
+                self._note_room(provider, now)
             case _Spend(account=account, nano_usd=nano_usd, hold_nano_usd=hold):
                 assert envelope.reply is not None
                 envelope.reply.answer(self._of_accounts.spend(account, now, nano_usd=nano_usd, hold_nano_usd=hold))
@@ -166,15 +170,27 @@ class Router(Actor):
                     )
                 case Traffic():
                     (self._of_accounts if sort == "account" else self._retries).merge(name, seen)
+                    if sort == "provider" and name in self._no_retries:
+                        self._note_room(name, now)
                 case _:
                     self._core.first_tokens(name, cast("deque[float]", seen))
 
     def drained(self) -> None:
         """Takes back leases that ended, publishes if anything changed."""
         self._core.expire(self._clock.monotonic())
-        if self._core.version != self._published:
-            self._published = self._core.version
-            self._cell.publish(RouteSnapshot(self._core.cooling(), self._core.learned()))
+        standing = self._core.version, self._no_retries
+        if standing != self._published:
+            self._published = standing
+            self._cell.publish(RouteSnapshot(self._core.cooling(), self._core.learned(), self._no_retries))
+
+    def _note_room(self, provider: str, now: float) -> None:
+        """For who wants to know beforehand. The mapping is published, so it is replaced."""
+        found = self._retries.used_up(provider, now)
+        before = self._no_retries.get(provider)
+        if found is not None and (before is None or _room(found) != _room(before)):
+            self._no_retries = {**self._no_retries, provider: found}
+        elif found is None and before is not None:
+            self._no_retries = {name: told for name, told in self._no_retries.items() if name != provider}
 
     def wake_at(self) -> float | None:
         """When the next lease ends."""
@@ -185,11 +201,16 @@ class Router(Actor):
         self._core = Routing()
         self._retries = RetryBudget(self._retry_budget_for)
         self._of_accounts = self._no_account_yet()
-        self._published = self._core.version
+        self._no_retries = {}
+        self._published = self._core.version, self._no_retries
         self._cell.publish(RouteSnapshot({}, {}))
 
     def stop(self, error: Exception) -> None:
         """Nobody waits: every request is answered at once."""
+
+
+def _room(suppressed: Suppressed) -> tuple[int, int, float]:
+    return suppressed.used, suppressed.limit, suppressed.retry_at
 
 
 class RouterRef:

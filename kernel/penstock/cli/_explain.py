@@ -121,6 +121,8 @@ def _show(console: Console, explanation: Explanation) -> None:
     for stage in explanation.stages:
         if stage.when.reason != "ready":
             console.print(plain(f"{stage.target}: {stage.when.says}"), style="yellow")
+        if stage.retries is not None:
+            console.print(plain(f"{stage.target}: {stage.retries.says}"), style="yellow")
     for sentence in _sentences(explanation):
         console.print(plain(sentence))
 

@@ -16,12 +16,13 @@ from penstock.policy.foreign_parts import Held, Taken, held_in, without_foreign_
 from penstock.policy.tool_ids import remapped
 from penstock.types import Capabilities, ChatRequest, ToolCallIdForm
 
-__all__ = ["PARAMETERS", "Fitted", "Rule", "Unfit", "UnsupportedRules", "fit", "lowered"]
+__all__ = ["PARAMETERS", "Fitted", "Rule", "TooLong", "Unfit", "UnsupportedRules", "fit", "too_long"]
 
 Rule: TypeAlias = Literal["next", "drop", "fail"]
 """`next`: the target is passed over. `drop`: the parameter is left out, and told. `fail`: the call ends."""
 
 PARAMETERS: dict[str, str] = {
+    "max_tokens": "so many max_tokens",
     "tools": "tools",
     "vision": "images",
     "schema": "an output schema",
@@ -44,9 +45,10 @@ class UnsupportedRules:
     """`on_unsupported`: what to do with a parameter that a target cannot take.
 
     What only shapes an answer is left out by default. Without tools, images or a schema it would be another answer:
-    the next target is asked.
+    the next target is asked. To drop `max_tokens` is to ask for no more than the model can write.
     """
 
+    max_tokens: Rule = "drop"
     tools: Rule = "next"
     vision: Rule = "next"
     schema: Rule = "next"
@@ -73,15 +75,16 @@ class UnsupportedRules:
 class Fitted(Struct, frozen=True):
     """The request as the target takes it.
 
-    `dropped` names parameters, in the order of `PARAMETERS`; before them `max_tokens` where it was lowered. `left_out`
-    has the kind of each part that was left out because it is bound to another wire family or not taken: `thinking`,
-    `provider_part`, `citations`, `image`, `tool_call`, `tool_result`. New ids of tool calls change nothing that anyone
-    must know, and are not told.
+    `dropped` names parameters, in the order of `PARAMETERS`; `max_tokens` where it was lowered. `left_out` has the kind
+    of each part that was left out because it is bound to another wire family or not taken: `thinking`, `provider_part`,
+    `citations`, `image`, `tool_call`, `tool_result`. `adapted` is what the codec says in other words
+    (`Provider.adapted`). New ids of tool calls change nothing that anyone must know, and are not told.
     """
 
     request: ChatRequest
     dropped: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -141,18 +144,42 @@ def fit(
     return Fitted(fitted, tuple(name for name in PARAMETERS if name in dropped) if dropped else (), left_out)
 
 
-def lowered(request: ChatRequest, most: int | None, others: Iterable[int | None]) -> ChatRequest:
-    """The request with no more `max_tokens` than the target's model can write, which is `most` (None: not known).
+class TooLong(Struct, frozen=True):
+    """A request for a longer answer than the target's model can write."""
+
+    lowered: ChatRequest
+    """For as much as it can."""
+    asked: int
+    """Tokens of one answer."""
+    most: int
+
+    def judged(self, rules: UnsupportedRules) -> Unfit | None:
+        """None where it may be asked for less."""
+        rule = rules.max_tokens
+        if rule == "drop":
+            return None
+        says = f"cannot write {self.asked} tokens, its model writes {self.most} at most (max_tokens)"
+        return Unfit(("max_tokens",), rule, says)
+
+
+def too_long(
+    request: ChatRequest, most: int, others: Iterable[int | None], written: Callable[[ChatRequest], int | None]
+) -> TooLong | None:
+    """Whether the target is asked for more than the `most` tokens that its model can write; None: it is not.
 
     Vendors answer 400 to more, and that would end the call at a fallback that could answer. Only where one of the
-    `others` of its route can write as much: what none of them can is a mistake, for the provider or a budget to tell.
+    `others` of its route (None: not known) can write as much: what none of them can is a mistake, for the provider or a
+    budget to tell. `written` tells how much a request allows on the wire, all its answers together (None: not known):
+    the target's own parameters may ask for more, and what `extra` asks for is nobody's to change.
     """
+    lowered = msgspec.structs.replace(request, max_tokens=most)
+    allowed, allowed_then = written(request), written(lowered)
     asked = request.max_tokens
-    if asked is None or most is None or asked <= most:
-        return request
-    if not any(other is None or asked <= other for other in others):
-        return request
-    return msgspec.structs.replace(request, max_tokens=most)
+    if allowed is not None and allowed_then:
+        asked = allowed * most // allowed_then
+    if asked is None or asked <= most or not any(other is None or asked <= other for other in others):
+        return None
+    return TooLong(lowered, asked, most)
 
 
 def _asked(request: ChatRequest, held: Held) -> list[str]:

@@ -170,6 +170,8 @@ class LedgerBook:
         self._add(hold, Part(step.more, self._count(uses, step.more, by_estimate=False)))
         if any(use.by_estimate for use in uses):
             self._add(hold, Part(likely, self._count(uses, likely, by_estimate=True), likely=True))
+        if hold.released:
+            self._lapse(hold)  # with what it asked for now
         self.pages.touched_hold(hold)
         return _held(hold)
 
@@ -209,7 +211,7 @@ class LedgerBook:
         self._remember(step.lease)
         for hold_id in step.hold_ids:
             hold = self.pages.hold(hold_id)
-            if hold is not None:
+            if hold is not None and not hold.released:
                 hold.lease_ends = self.now + step.lease
                 if hold.lapsed:
                     self._revive(hold)
@@ -254,6 +256,8 @@ class LedgerBook:
         if not hold.lapsed:
             hold.lease_ends = min(hold.lease_ends, self.now)
             self._lapse(hold)
+        hold.released = True
+        self.pages.touched_hold(hold)
         held, charged = f"{amount} held", f"{amount} charged"
         self.pages.note(
             HistoryRow(

@@ -178,6 +178,8 @@ class HoldPage(Struct, eq=False, gc=False):
     top_ups: int = 0
     lapsed: bool = False
     """Its lease is over: it is charged in full, as an estimate, until the truth comes."""
+    released: bool = False
+    """By hand: no renewal gives it its lease again."""
 
     @property
     def amount(self) -> Amount:

@@ -143,7 +143,9 @@ class Settle(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Renew(Struct, frozen=True, gc=False):
-    """New leases for holds of calls that live. Those whose lease had ended are held again. Answered by `Known`."""
+    """New leases for holds of calls that live. Those whose lease had ended are held again, but for those that were
+    released by hand. Answered by `Known`.
+    """
 
     hold_ids: tuple[str, ...]
     lease: float
@@ -161,7 +163,10 @@ class Adopt(Struct, frozen=True, gc=False):
 
 
 class Release(Struct, frozen=True, gc=False):
-    """Charges a hold in full by hand, as if its lease had ended; kept in the history. Answered by `Changed`."""
+    """Charges a hold in full by hand, as if its lease had ended, and for good: only its settle takes that away.
+
+    What it is topped up by is charged as well. Kept in the history. Answered by `Changed`.
+    """
 
     hold_id: str
     reason: str

@@ -235,6 +235,14 @@ class RetryBudget:
         account.traffic.spend(cost, now)
         return Withdrawn(provider, now, cost)
 
+    def used_up(self, provider: str, now: float) -> Suppressed | None:
+        """What `withdraw` would say for want of calls; None: there is room, or nobody was there. Changes nothing."""
+        account = self._accounts.get(provider)
+        if account is None:
+            return None
+        used, limit = account.calls(now - account.settings.window)
+        return self._no_calls(provider, now) if used >= limit else None
+
     def _account(self, provider: str) -> _Account:
         account = self._accounts.pop(provider, None) or _Account(self._settings_for(provider))
         self._accounts[provider] = account

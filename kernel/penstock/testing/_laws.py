@@ -72,6 +72,9 @@ def _check_request(make: Callable[[], Provider], request: ChatRequest, target: T
     unsupported = cast("object", make().unsupported(request, target))
     if not isinstance(unsupported, frozenset) or unsupported != make().unsupported(request, target):
         raise BrokenLawError("unsupported: a frozenset of names, equal for equal arguments")
+    adapted = cast("object", make().adapted(request, target))
+    if not isinstance(adapted, frozenset) or adapted != make().adapted(request, target):
+        raise BrokenLawError("adapted: a frozenset of words, equal for equal arguments")
     bound = make().input_bound(request, target)
     if bound is not None and bound < 1:
         raise BrokenLawError("input_bound: every request has at least one token; None says that no bound exists")

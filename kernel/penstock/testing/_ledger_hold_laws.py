@@ -13,10 +13,12 @@ __all__ = [
     "holds_are_listed_oldest_first",
     "lapsed_hold_outlives_its_windows_and_is_forgotten",
     "release_by_hand_is_charged_in_full",
+    "release_by_hand_is_undone_by_nothing_but_the_truth",
     "renewed_lease_goes_on_and_an_ended_one_revives",
     "reserve_answers_what_an_id_holds_already",
     "settle_before_reserve_leaves_nothing_held",
     "settle_tells_what_it_did_to_each_window",
+    "settle_that_nobody_listens_to_charges_the_same",
     "settled_id_is_known_for_the_longest_lease",
     "top_up_revives_a_hold_whose_lease_has_ended",
     "top_ups_count_once_and_all_or_nothing",
@@ -58,7 +60,6 @@ async def batch_sent_again_is_answered_and_not_repeated(make: MakeLedger) -> Non
         bench.expect(answers[1], Known(), "an id that was settled is known")
         bench.expect(answers[2], Held(0, Amount(105)), "a top-up is answered")
         bench.expect((answers[3], answers[4], answers[9]), (Known(), Known(), Known()), "nothing is done again")
-        # A renewal gives a lapsed hold its lease again, and the release after it takes it: as the first time.
         again = [await bench.row(window.key), await bench.row(new.key)]
         bench.expect(again, rows, "a batch that was sent again changes nothing")
 
@@ -110,6 +111,23 @@ async def settle_tells_what_it_did_to_each_window(make: MakeLedger) -> None:
         await bench.pass_spans(3)
         turn = Turn(day.key, Amount(4, 3), Amount(12, 3), day.end)
         bench.expect(await bench.one(bench.settle("b", 8)), Charged(Amount(8), (turn,)), f"{law} that are not over")
+
+
+async def settle_that_nobody_listens_to_charges_the_same(make: MakeLedger) -> None:
+    """Without `turns` its answer names no window: so for a hold, for one whose lease has ended, and for none."""
+    async with on_bench(make) as bench:
+        window = bench.window(tokens=100)
+        await bench.commit(bench.reserve("a", window, tokens=30), bench.reserve("late", window, tokens=20, spans=1))
+        await bench.pass_spans(2)
+        answers = await bench.commit(
+            Settle(hold_id="a", charged=Amount(9), turns=False),
+            Settle(hold_id="late", charged=Amount(4), turns=False),
+            Settle(hold_id="never held", charged=Amount(2), account="team", windows=(window,), turns=False),
+            Settle(hold_id="a", charged=Amount(9), turns=False),
+        )
+        wanted = (Charged(Amount(30), ()), Charged(Amount(20), ()), Charged(Amount(), ()), Known())
+        bench.expect(answers, wanted, "a settle that nobody listens to")
+        await bench.expect_row(window.key, "a settle that nobody listens to", spent=15)
 
 
 async def top_ups_count_once_and_all_or_nothing(make: MakeLedger) -> None:
@@ -203,6 +221,40 @@ async def release_by_hand_is_charged_in_full(make: MakeLedger) -> None:
         await bench.one(bench.settle("a", 3, nano_usd=4))
         await bench.expect_row(window.key, "the truth of what was released", spent=3, usd=(0, 4))
         bench.expect(await bench.one(Release("a", "again")), Known(), "a release of what is settled")
+
+
+async def release_by_hand_is_undone_by_nothing_but_the_truth(make: MakeLedger) -> None:
+    """The process of its call lives after all, and renews: what was released stays charged, with what it asks for yet.
+
+    So does one whose lease had ended when it was released. Others, renewed in the same step, are held.
+    """
+    async with on_bench(make) as bench:
+        window = bench.window(tokens=200)
+        await bench.commit(
+            bench.reserve("a", window, tokens=60, spans=50),
+            bench.reserve("late", window, tokens=5, spans=1),
+            bench.reserve("lives", window, tokens=7, spans=50),
+        )
+        await bench.pass_spans(2)
+        await bench.commit(Release("a", "by hand"), Release("late", "by hand"))
+        law = "a renewal of what was released"
+        bench.expect(await bench.one(bench.renew("a", "late", "lives", spans=100)), Known(), law)
+        await bench.expect_row(window.key, law, held=7, spent=65, estimated=65)
+        if bench.at_hand.another is not None:
+            async with bench.at_hand.another() as other:
+                await other.commit((bench.renew("a", "late", spans=100),))
+            await bench.expect_row(window.key, f"{law}, by another process", held=7, spent=65, estimated=65)
+        law = "a top-up of what was released"
+        bench.expect(await bench.one(bench.top_up("a", 1, window, tokens=20)), Held(0, Amount(80)), law)
+        await bench.expect_row(window.key, law, held=7, spent=85, estimated=85)
+        await bench.expect_lacking(bench.top_up("a", 2, window, tokens=109), f"{law}, without room")
+        bench.expect(await bench.one(bench.reserve("a", window, tokens=1)), Held(0, Amount(80)), "its reserve again")
+        await bench.one(bench.renew("a", spans=100))
+        await bench.expect_row(window.key, f"{law}, renewed", held=7, spent=85, estimated=85)
+        lapsed = sorted((row.hold_id, row.lapsed) for row in await bench.store.holds())
+        bench.expect(lapsed, [("a", True), ("late", True), ("lives", False)], "what has lapsed")
+        await bench.commit(bench.settle("a", 30), bench.settle("late", 1))
+        await bench.expect_row(window.key, "the truth of what was released", held=7, spent=31)
 
 
 async def lapsed_hold_outlives_its_windows_and_is_forgotten(make: MakeLedger) -> None:

@@ -105,6 +105,9 @@ class Understudy(Provider):
     def unsupported(self, request: ChatRequest, target: Target) -> frozenset[str]:
         return self._real.unsupported(request, target)
 
+    def adapted(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        return self._real.adapted(request, target)
+
     def decode(self, response: WireResponse) -> Completion:
         return self._voice.decode(response)
 

@@ -64,6 +64,8 @@ ON CONFLICT (id) DO UPDATE SET
   settled = 1, ends_at = excluded.ends_at, account = NULL, output_tokens = NULL, reserved_at = NULL, lease_ends = NULL,
   top_ups = NULL, lapsed = NULL, parts = NULL
 """
+RELEASED = 2
+"""In place of 1 for a hold that has lapsed: who knows only that, reads it as lapsed."""
 _NOTE = 'INSERT INTO history (at, action, account, "window", before, after, reason) VALUES (?, ?, ?, ?, ?, ?, ?)'
 _WRITE_LIMITS = 'INSERT OR REPLACE INTO limits ("window", tokens, nano_usd) VALUES (?, ?, ?)'
 _PURGE_HOLDS = "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE settled = 1 AND ends_at <= ? LIMIT ?)"
@@ -249,9 +251,8 @@ class SqlitePages:
     def _read_hold(self, hold_id: str, row: _Row) -> HoldPage:
         _, _, account, output_tokens, reserved_at, lease_ends, top_ups, lapsed, kept = row
         parts = [self._part(part) for part in _decode(kept)]
-        page = HoldPage(
-            hold_id, account, int(output_tokens), parts, reserved_at, lease_ends, top_ups=top_ups, lapsed=bool(lapsed)
-        )
+        page = HoldPage(hold_id, account, int(output_tokens), parts, reserved_at, lease_ends, top_ups=top_ups)
+        page.lapsed, page.released = bool(lapsed), lapsed == RELEASED
         self._holds[hold_id] = page
         return page
 
@@ -329,7 +330,7 @@ def _hold_row(page: HoldPage) -> _Row:
         page.reserved_at,
         page.lease_ends,
         page.top_ups,
-        page.lapsed,
+        RELEASED if page.released else page.lapsed,
         _kept_parts(page.parts),
     )
 

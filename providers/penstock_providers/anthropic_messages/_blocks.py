@@ -27,7 +27,7 @@ from penstock.types import (
 from penstock_providers.anthropic_messages._models import CITATIONS
 from penstock_providers.anthropic_messages._wire import FAMILY
 
-__all__ = ["Block", "cache_mark", "images_taken", "system_prompt", "turns"]
+__all__ = ["Block", "cache_mark", "images_taken", "system_prompt", "turns", "used_tools"]
 
 Block: TypeAlias = dict[str, Any]
 _UNFIT = re.compile(r"[^a-zA-Z0-9_-]")
@@ -144,6 +144,12 @@ def images_taken(request: ChatRequest) -> bool:
     parts = (part for message in request.messages for part in message.content)
     shown = (inner for part in parts for inner in (part.content if isinstance(part, ToolResult) else (part,)))
     return all(part.url is None or _is_fetched(part.url) for part in shown if isinstance(part, Image))
+
+
+def used_tools(request: ChatRequest) -> tuple[str, ...]:
+    """The names of the tools that were called in the conversation, each once."""
+    parts = (part for message in request.messages for part in message.content)
+    return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, ToolCall)))
 
 
 def _thinking(part: Thinking) -> Block | None:

@@ -9,12 +9,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from penstock.types import ChatRequest, Target, Tool
-from penstock_providers.anthropic_messages._blocks import Block, cache_mark, images_taken, system_prompt, turns
+from penstock_providers.anthropic_messages._blocks import (
+    Block,
+    cache_mark,
+    images_taken,
+    system_prompt,
+    turns,
+    used_tools,
+)
 from penstock_providers.anthropic_messages._models import HIGHEST_TEMPERATURE, model_of
-from penstock_providers.anthropic_messages._thinking import allowance, room_for, takes_budget
+from penstock_providers.anthropic_messages._thinking import allowance, budget_of, room_for, takes_budget
 from penstock_providers.anthropic_messages._wire import FAMILY, json_list, json_object
 
-__all__ = ["body_of", "unsupported"]
+__all__ = ["adapted", "body_of", "unsupported"]
 
 MOST_CACHE_MARKS = 4
 """The provider refuses a request with more."""
@@ -33,6 +40,7 @@ def body_of(request: ChatRequest, target: Target, *, stream: bool) -> dict[str, 
         body["max_tokens"] = room_for(body.get("thinking"), body["max_tokens"], target)
     if not body.get("tools") and "mcp_servers" not in body:
         body.pop("tool_choice", None)  # without tools the provider refuses it
+        body |= _used(request)
     return body | ({"stream": True} if stream else {})
 
 
@@ -64,6 +72,29 @@ def unsupported(request: ChatRequest, target: Target) -> frozenset[str]:
     if request.tool_choice not in (None, "auto", "none") and not given_tools:
         names.add("tool_choice")
     return frozenset(names)
+
+
+def adapted(request: ChatRequest, target: Target) -> frozenset[str]:
+    """What `body_of` says in other words: tools that the conversation has used, less thinking than asked for."""
+    beside = (target.params, *_extras(request, target))
+    words = set[str]()
+    if not request.tools and not any("tools" in fields or "mcp_servers" in fields for fields in beside):
+        words |= {"tools_declared"} if used_tools(request) else set()
+    if request.thinking not in (None, "off") and not any("thinking" in extra for extra in beside[1:]):
+        allowed = allowance(request, target, budgets=takes_budget(request, turns(request))).thinking or {}
+        if allowed.get("budget_tokens", budget_of(request.thinking)) < budget_of(request.thinking):
+            words.add("thinking_reduced")
+    return frozenset(words)
+
+
+def _used(request: ChatRequest) -> dict[str, Any]:
+    """The tools that the conversation has used, none to be called; nothing where it has used none.
+
+    The provider answers 400 where a conversation holds calls or results and the request defines no tools. Nobody may
+    call these, so their names are all that is told.
+    """
+    tools = [{"name": name, "input_schema": {"type": "object"}} for name in used_tools(request)]
+    return {"tools": tools, "tool_choice": {"type": "none"}} if tools else {}
 
 
 def _own_fields(request: ChatRequest, target: Target) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from penstock.types import (
     WireRequest,
     WireResponse,
 )
-from penstock_providers.anthropic_messages._body import body_of, unsupported
+from penstock_providers.anthropic_messages._body import adapted, body_of, unsupported
 from penstock_providers.anthropic_messages._bound import input_bound_of, output_bound_of
 from penstock_providers.anthropic_messages._errors import error_in_answer, error_of
 from penstock_providers.anthropic_messages._models import capabilities_of, model_of
@@ -97,6 +97,10 @@ class AnthropicMessages(Provider):
     def unsupported(self, request: ChatRequest, target: Target) -> frozenset[str]:
         """What the model cannot take beside the rest of the request."""
         return unsupported(request, target)
+
+    def adapted(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        """Tools that the conversation has used and the request does not define; thinking that has to be less."""
+        return adapted(request, target)
 
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do."""

@@ -13,7 +13,7 @@ import attrs
 from penstock.types import ChatRequest, Target, ThinkingLevel
 from penstock_providers.anthropic_messages._models import Model, model_of
 
-__all__ = ["Allowance", "allowance", "room_for", "takes_budget"]
+__all__ = ["Allowance", "allowance", "budget_of", "room_for", "takes_budget"]
 
 ANSWER_TOKENS = 8_192
 """What the answer gets where nobody says; the wire demands a figure. Only the oldest models write less."""
@@ -47,9 +47,14 @@ def allowance(request: ChatRequest, target: Target, *, budgets: bool = True) -> 
             thinking = None if model.quiet == "omit" else {"type": model.quiet}
             return Allowance(given or _default(model, target, 0), thinking)
         case wish:
-            budget = BUDGETS[wish] if isinstance(wish, str) else wish
+            budget = budget_of(wish)
             max_tokens = given or _default(model, target, budget)
             return _thinking(model, wish, budget, max_tokens)
+
+
+def budget_of(wish: ThinkingLevel | int | None) -> int:
+    """A wish to think in tokens."""
+    return BUDGETS.get(wish, 0) if isinstance(wish, str) else wish or 0
 
 
 def takes_budget(request: ChatRequest, turns: list[dict[str, Any]]) -> bool:

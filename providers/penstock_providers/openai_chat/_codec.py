@@ -25,7 +25,8 @@ from penstock_providers.openai_chat import _bounds
 from penstock_providers.openai_chat._address import chat_url
 from penstock_providers.openai_chat._encode import unsupported, wire_body
 from penstock_providers.openai_chat._errors import classify, error_in_answer, request_id_of, tells_error
-from penstock_providers.openai_chat._models import MISTRAL_IDS, is_mistral, model_of
+from penstock_providers.openai_chat._messages import tells_errors
+from penstock_providers.openai_chat._models import MISTRAL_IDS, Model, is_mistral, model_of
 from penstock_providers.openai_chat._options import DialectOptions, OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY, AnswerReader
 from penstock_providers.openai_chat._stream import ChatDecoder
@@ -73,7 +74,7 @@ class OpenAIChat(Provider):
 
     def input_bound(self, request: ChatRequest, target: Target) -> int | None:
         """Bytes of everything that reaches the prompt, images at their dearest, and the allowance."""
-        model = model_of(target.model)
+        model = self._bounding(target.model)
         if not target.params:
             plain = _bounds.plain_input_bound(request, model, self._options.hidden_tokens, target.most_tokens)
             if plain is not None:
@@ -87,9 +88,9 @@ class OpenAIChat(Provider):
         least = self._dialect.least_output
         if not request.extra and not target.params and least == 1:
             # Nothing but the request itself can set a limit: the body need not be made to read it there.
-            return request.max_tokens or model_of(target.model).max_output
+            return request.max_tokens or self._bounding(target.model).max_output
         body = wire_body(request, target, self._dialect, stream=False)
-        return _bounds.output_bound(body, model_of(target.model), least=least)
+        return _bounds.output_bound(body, self._bounding(target.model), least=least)
 
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole response."""
@@ -122,6 +123,11 @@ class OpenAIChat(Provider):
         """What the model cannot take beside the rest of the request."""
         return unsupported(request, target, self._dialect)
 
+    def adapted(self, request: ChatRequest, target: Target) -> frozenset[str]:
+        """That a tool has failed is said in words."""
+        del target
+        return frozenset({"tool_errors_in_words"} if tells_errors(request) else ())
+
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do, at this server."""
         known, row = model_of(model).capabilities(), self._dialect
@@ -132,10 +138,16 @@ class OpenAIChat(Provider):
             tools=known.tools and row.tools,
             vision=known.vision and row.vision,
             stream_usage=self._options.reports_usage,
+            max_output=known.max_output if row.openai_models else None,
             thinking_parts="none" if row.reasoning_back is None else "any",
             parts_bound_to="provider",
             tool_call_id=row.tool_call_id or (MISTRAL_IDS if is_mistral(model) else known.tool_call_id),
         )
+
+    def _bounding(self, name: str) -> Model:
+        """What is known of the model's limits: nothing where a server may call any model so."""
+        known = model_of(name)
+        return known if self._dialect.openai_models or not known.known else known.unlimited()
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
         headers = {

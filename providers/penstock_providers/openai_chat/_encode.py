@@ -14,7 +14,7 @@ from penstock_providers.openai_chat._foreign import fields_of, is_list, is_objec
 from penstock_providers.openai_chat._messages import wire_messages
 from penstock_providers.openai_chat._models import Model, model_of
 from penstock_providers.openai_chat._read import FAMILY
-from penstock_providers.openai_chat._thinking import must_not_think, thinking_fields
+from penstock_providers.openai_chat._thinking import must_not_think, thinking_fields, thinks_always
 from penstock_providers.openai_chat.dialects import Dialect
 
 __all__ = ["unsupported", "wire_body"]
@@ -31,7 +31,7 @@ def wire_body(request: ChatRequest, target: Target, dialect: Dialect, *, stream:
     body |= _sampling(request, model, dialect)
     body |= _limit(request, model, dialect)
     body |= _tools(request, target, dialect)
-    body |= thinking_fields(request, model, dialect)
+    body |= _thinking(request, target, dialect)
     if request.output is not None:
         body["response_format"] = _schema(request.output)
     if stream:
@@ -56,10 +56,12 @@ def unsupported(request: ChatRequest, target: Target, dialect: Dialect) -> froze
     wish = request.thinking
     idle = wish == "off" and model.known and not model.reasoning
     if wish is not None and not idle:
-        unheard = not thinking_fields(request, model, dialect)
+        unheard = not _thinking(request, target, dialect)
         if unheard or (wish != "off" and must_not_think(request, dialect)):
             names.add("thinking")
-    if request.tool_choice not in (None, "auto", "none") and not _has_tools(request, target, dialect):
+    if request.tool_choice not in (None, "auto", "none") and not (
+        _has_tools(request, target, dialect) and _demands(request, target, dialect)
+    ):
         names.add("tool_choice")
     return frozenset(names)
 
@@ -84,6 +86,18 @@ def _sampling(request: ChatRequest, model: Model, dialect: Dialect) -> Json:
     return fields
 
 
+def _thinking(request: ChatRequest, target: Target, dialect: Dialect) -> Mapping[str, Any]:
+    if thinks_always(target.model, dialect) is not None:
+        return {}  # as it does by itself; to be asked, one way or the other, it refuses
+    return thinking_fields(request, model_of(target.model), dialect)
+
+
+def _demands(request: ChatRequest, target: Target, dialect: Dialect) -> bool:
+    """False where what the request demands cannot be demanded of the model."""
+    some = thinks_always(target.model, dialect)
+    return some is None or (some and request.tool_choice == "required")
+
+
 def _limit(request: ChatRequest, model: Model, dialect: Dialect) -> Json:
     if request.max_tokens is None:
         return {}
@@ -100,10 +114,12 @@ def _tools(request: ChatRequest, target: Target, dialect: Dialect) -> Json:
     match request.tool_choice:
         case None:
             pass
-        case "required":
-            fields["tool_choice"] = dialect.forced_tool
         case "auto" | "none":
             fields["tool_choice"] = request.tool_choice
+        case _ if not _demands(request, target, dialect):
+            pass
+        case "required":
+            fields["tool_choice"] = dialect.forced_tool
         case name:
             fields["tool_choice"] = {"type": "function", "function": {"name": name}}
     if request.parallel_tool_calls is not None:

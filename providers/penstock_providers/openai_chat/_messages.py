@@ -26,10 +26,10 @@ from penstock.types import (
 )
 from penstock_providers.openai_chat._models import LONGEST_ID, is_mistral
 from penstock_providers.openai_chat._read import FAMILY
-from penstock_providers.openai_chat._reasoning import reasoning_chunks, reasoning_fields
+from penstock_providers.openai_chat._reasoning import reasoning_as_written, reasoning_chunks, reasoning_fields
 from penstock_providers.openai_chat.dialects import Dialect
 
-__all__ = ["wire_messages"]
+__all__ = ["tells_errors", "wire_messages"]
 
 Json: TypeAlias = dict[str, Any]
 
@@ -54,7 +54,7 @@ def wire_messages(request: ChatRequest, model: str, dialect: Dialect) -> list[Js
             wired.append({"role": "user", "content": shown})
             shown = []
         if message.role == "assistant":
-            wired.append(_assistant(message, rest, dialect))
+            wired.append(_assistant(message, rest, model, dialect))
         elif rest:
             wired.append({"role": message.role, "content": _content(rest, message.role)} | _named(message, dialect))
     if shown:
@@ -64,6 +64,12 @@ def wire_messages(request: ChatRequest, model: str, dialect: Dialect) -> list[Js
         wired[-1] = {**last, **dialect.prefill}
     # Mistral's models let nobody else speak there, wherever they run.
     return wired if dialect.user_after_tool and not is_mistral(model) else _bridged(wired)
+
+
+def tells_errors(request: ChatRequest) -> bool:
+    """True where a tool has failed: the messages say it in words."""
+    parts = (part for message in request.messages for part in message.content)
+    return any(isinstance(part, ToolResult) and part.is_error for part in parts)
 
 
 def _bridged(wired: list[Json]) -> list[Json]:
@@ -134,7 +140,14 @@ def _named(message: Message, dialect: Dialect) -> Json:
 
 
 def _result(result: ToolResult) -> Json:
-    return {"role": "tool", "tool_call_id": _short(result.call_id), "content": result.text}
+    return {"role": "tool", "tool_call_id": _short(result.call_id), "content": _result_text(result)}
+
+
+def _result_text(result: ToolResult) -> str:
+    """What the tool said. That it failed has no field on this wire, so it is said as tools say it themselves."""
+    if not result.is_error or result.text.lstrip()[:5].lower() == "error":
+        return result.text
+    return f"Error: {result.text}" if result.text.strip() else "Error"
 
 
 def _images_of(result: ToolResult) -> Iterable[Json]:
@@ -146,7 +159,7 @@ def _images_of(result: ToolResult) -> Iterable[Json]:
         yield {"type": "image_url", "image_url": _image(image)}
 
 
-def _assistant(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> Json:
+def _assistant(message: Message, parts: tuple[Part, ...], model: str, dialect: Dialect) -> Json:
     wired: Json = {"role": "assistant"}
     content = tuple(part for part in parts if not isinstance(part, Thinking | ToolCall | Refusal))
     calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
@@ -163,17 +176,23 @@ def _assistant(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> J
         if isinstance(part, ProviderPart) and part.family == FAMILY and "type" not in part.data:
             _put_back(wired, part.data)
     if dialect.reasoning_back is not None:
-        _reason(wired, [part for part in parts if isinstance(part, Thinking) and part.family == FAMILY], dialect)
+        thoughts = [part for part in parts if isinstance(part, Thinking) and part.family == FAMILY]
+        _reason(wired, thoughts, model, dialect)
     return wired | _named(message, dialect)
 
 
-def _reason(wired: Json, thoughts: list[Thinking], dialect: Dialect) -> None:
+def _reason(wired: Json, thoughts: list[Thinking], model: str, dialect: Dialect) -> None:
     """Puts the reasoning back where it stood, or where the dialect has it."""
     back = dialect.reasoning_back or "as it came"
     wired |= reasoning_fields(thoughts, back)
     chunks = reasoning_chunks(thoughts, back)
+    written = reasoning_as_written(thoughts, model, back)
+    said: str | list[Json] = wired.get("content") or []
+    if written and not isinstance(said, str):
+        wired["content"] = [{"type": "text", "text": written}, *said] if said else written
+    elif written:
+        wired["content"] = f"{written}{said}"
     if chunks:
-        said: str | list[Json] = wired.get("content") or []
         wired["content"] = [*chunks, *([{"type": "text", "text": said}] if isinstance(said, str) else said)]
     if dialect.wants_reasoning and "tool_calls" in wired:
         wired.setdefault("reasoning_content", " ")

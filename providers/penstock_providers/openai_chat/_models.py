@@ -67,6 +67,10 @@ class Model:
     image_tokens: int = _DEAREST_IMAGE
     """The most input tokens one image can cost."""
 
+    def unlimited(self) -> Model:
+        """The same without the limits of its vendor."""
+        return attrs.evolve(self, context_window=None, max_output=None)
+
     @property
     def known(self) -> bool:
         """False for guesses about names that are not in the table."""

@@ -15,11 +15,21 @@ from penstock_providers.openai_chat._foreign import objects_in
 from penstock_providers.openai_chat._wire import Piece
 from penstock_providers.openai_chat.dialects.row import ReasoningBack
 
-__all__ = ["ReasoningDetails", "reasoning_chunks", "reasoning_fields", "reasoning_text", "with_details"]
+__all__ = [
+    "ReasoningDetails",
+    "reasoning_as_written",
+    "reasoning_chunks",
+    "reasoning_fields",
+    "reasoning_text",
+    "with_details",
+]
 
 _FIELD = "field"
 _CONTENT = "content"
 """In place of a field: Mistral shows reasoning among the parts of the content."""
+_IN_TEXT = "in the text"
+_UNMARKED = "gpt-oss"
+"""A model that sets nothing between its reasoning and its answer; others set tags around it."""
 _GROWING = ("text", "summary", "data", "signature")
 
 
@@ -93,7 +103,7 @@ def reasoning_fields(parts: Iterable[Thinking], back: ReasoningBack) -> Mapping[
     if structured and back == "as it came":
         return {"reasoning_details": structured}
     text = "".join(part.text for part in thoughts)
-    if not text or _in_content(details, back):
+    if not text or back == _IN_TEXT or _in_content(details, back):
         return {}
     if back != "as it came":
         return {back: text}
@@ -107,6 +117,14 @@ def reasoning_chunks(parts: Iterable[Thinking], back: ReasoningBack) -> list[dic
         for part in parts
         if part.text and _in_content(part.details, back)
     ]
+
+
+def reasoning_as_written(parts: Iterable[Thinking], model: str, back: ReasoningBack) -> str:
+    """The same as text before the answer, as the model writes it; empty where it goes back in another way."""
+    text = "".join(part.text for part in parts)
+    if not text or back != _IN_TEXT:
+        return ""
+    return text if _UNMARKED in model.lower() else f"<think>{text}</think>"
 
 
 def _in_content(details: Iterable[dict[str, Any]], back: ReasoningBack) -> bool:

@@ -12,7 +12,7 @@ from penstock.types import ChatRequest
 from penstock_providers.openai_chat._models import Model
 from penstock_providers.openai_chat.dialects import Dialect
 
-__all__ = ["must_not_think", "thinking_fields"]
+__all__ = ["must_not_think", "thinking_fields", "thinks_always"]
 
 # Tokens to think with, as the level that stands in for them.
 _LOW_BUDGET = 2_048
@@ -36,6 +36,11 @@ def thinking_fields(request: ChatRequest, model: Model, dialect: Dialect) -> Map
         return {**form.on, **_at(form.budget, wish)}
     level = wish if isinstance(wish, str) else _level(wish)
     return {**form.on, **_at(form.level, form.words.get(level, level))}
+
+
+def thinks_always(name: str, dialect: Dialect) -> bool | None:
+    """Not None where the model's thinking cannot be switched off; then, whether some tool can be demanded of it."""
+    return next((demanded for begins, demanded in dialect.thinks_always.items() if name.startswith(begins)), None)
 
 
 def must_not_think(request: ChatRequest, dialect: Dialect) -> bool:

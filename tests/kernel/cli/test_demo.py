@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 
 import attrs
 import pytest
@@ -21,6 +23,8 @@ from penstock.policy.budget import Amount
 from penstock.types import ChatResponse, Message, Usage
 from penstock_plugins.rehearsal import Served
 
+README = Path(__file__).resolve().parents[3] / "README.md"
+BEGINS = "<!-- recorded: demo -->\n```text\n"
 FAST = ("--calls", "60", "--speed", "12")
 
 
@@ -29,6 +33,21 @@ def count_of(out: str, words: str) -> int:
     found = re.search(rf"^{words}.*?([\d,]+)\s*$", out, re.MULTILINE)
     assert found is not None, f"no line begins with {words!r}"
     return int(found[1].replace(",", ""))
+
+
+def end_of(out: str) -> str:
+    """What is left on the screen when it is over."""
+    return "".join(f"{line.rstrip()}\n" for line in out[out.index("Who answered") :].splitlines())
+
+
+def headings(screen: str) -> list[str]:
+    """The first line of every paragraph, without its figures."""
+    return [re.sub(r"[\d,.$]+", "#", part.splitlines()[0]) for part in screen.strip().split("\n\n")]
+
+
+def rows(screen: str, heading: str) -> list[str]:
+    """The names in the table of that heading."""
+    return [line.split()[0] for line in screen[screen.index(heading) :].splitlines()[2:6]]
 
 
 @pytest.mark.slow
@@ -42,6 +61,24 @@ def test_piped_it_tells_plain_lines_and_accounts_for_every_call() -> None:
     assert count_of(ended.out, "all together") == 60
     assert "All 60 calls are accounted for" in ended.out
     assert "* sonnet is down" in ended.out
+
+
+@pytest.mark.slow
+def test_the_run_in_the_readme_is_one_that_the_demo_of_today_shows() -> None:
+    """`PENSTOCK_WRITE_DOCS=1` plays it anew."""
+    readme = README.read_text()
+    before, _, rest = readme.partition(BEGINS)
+    shown, _, after = rest.partition("```\n")
+    if os.environ.get("PENSTOCK_WRITE_DOCS"):
+        README.write_text(f"{before}{BEGINS}{end_of(run_command('demo').out)}```\n{after}")
+        return
+    assert count_of(shown, "all together") == 300
+    assert max(map(len, shown.splitlines())) <= 80
+    section = shown[shown.index("Every call") : shown.index("all together")].splitlines()[1:]
+    assert sum(int(line.split()[-1]) for line in section) == 300
+    today = end_of(run_command("demo", *FAST).out)
+    assert headings(shown) == headings(today)
+    assert rows(shown, "Two ledgers") == rows(today, "Two ledgers") == [*TARGETS, "all"]
 
 
 @pytest.mark.slow

@@ -159,8 +159,8 @@ def reset(account: str, *, reason: str, yes: bool, config_file: str | None, **to
 def release(hold: str, *, reason: str, yes: bool, config_file: str | None) -> int:
     """Charge HOLD in full, as if its lease had ended: nothing is held by it any more. `show --holds` names them.
 
-    Leases do the same by themselves, a minute after a process has died. Where its call lives after all, the truth takes
-    the place of the charge when it is settled.
+    Leases do the same by themselves, a minute after a process has died. Where its call lives after all, it stays
+    charged, whatever is renewed, and the truth takes the place of the charge when it is settled.
 
     \b
     Examples:

@@ -10,7 +10,8 @@
 --              ten for each bucket; the field '' -> doubles: version, now (the latest time ever), tombstone (the
 --              longest lease, in seconds), and the time before which nothing is due
 --   2 ends     sorted set: window key by the end of its last bucket; then it is looked at and forgotten
---   3 holds    hash: id -> packed {account, output, reserved at, lease ends, top-ups, lapsed, {part, ...}}
+--   3 holds    hash: id -> packed {account, output, reserved at, lease ends, top-ups, lapsed, {part, ...}}; lapsed is
+--              false, true, or 2 where the hold was released by hand: no renewal gives it its lease again
 --   4 due      sorted set: id by the time at which something is to be done about the hold
 --   5 settled  sorted set: id by the time until which it is known as settled
 --   6 history  list of packed rows: what was done by hand
@@ -34,6 +35,7 @@ local MOST_HISTORY = 10000    -- rows, some megabytes: what people do by hand is
 local JOURNAL_KEPT = 34560000 -- seconds, 400 days: a year can be compared with the one before
 local SWEEPS, SWEPT = 10, 1000 -- a second, and what is over that each forgets: no batch waits long for it
 local HELD, SPENT, ESTIMATED = 2, 5, 8 -- where an amount begins in a bucket
+local RELEASED = 2            -- how a hold has lapsed
 
 -- The functions, and what one call works on; `begin` makes that anew, for a call may have ended in an error.
 local B = {}
@@ -298,8 +300,8 @@ function B.each_place(hold, f)
 end
 
 -- Charges a hold in full: nobody knows what became of its call.
-function B.lapse(hold)
-  hold.lapsed = true
+function B.lapse(hold, how)
+  hold.lapsed = how or true
   B.each_place(hold, function(amount, page, bucket)
     B.add(page, bucket, HELD, amount, -1)
     B.add(page, bucket, SPENT, amount, 1)
@@ -675,10 +677,12 @@ function B.top_up(step)
   B.use_as_before(hold, uses)
   local lacks = B.lacks_of(uses, more, {likely})
   if #lacks > 0 then return {2, lacks, {}, false} end
+  local released = hold.lapsed == RELEASED
   if hold.lapsed then B.revive(hold) end
   hold.top_ups = number
   B.add_part(hold, {more, B.count(uses, more, false), false})
   if B.any_by_estimate(uses) then B.add_part(hold, {likely, B.count(uses, likely, true), true}) end
+  if released then B.lapse(hold, RELEASED) end
   B.changed_holds[id] = hold
   return B.held(hold)
 end
@@ -745,7 +749,7 @@ function B.renew(step)
   B.remember(lease)
   for _, id in ipairs(ids) do
     local hold = B.hold_of(id)
-    if hold then
+    if hold and hold.lapsed ~= RELEASED then
       hold.lease_ends = now + lease
       if hold.lapsed then B.revive(hold) end
       B.changed_holds[id] = hold
@@ -815,8 +819,10 @@ function B.release(step)
   local amount = B.amount_of(hold)
   if not hold.lapsed then
     hold.lease_ends = math.min(hold.lease_ends, now)
-    B.lapse(hold)
+    B.lapse(hold, RELEASED)
   end
+  hold.lapsed = RELEASED
+  B.changed_holds[id] = hold
   B.history[#B.history + 1] = {now, 'release', hold.account, id, reason, {amount}}
   return {7, amount}
 end

@@ -258,7 +258,7 @@ def hold_row(hold_id: str, packed: bytes) -> HoldRow:
         amount=sum([amount_from(amount) for amount, _, likely in parts if not likely], NOTHING),
         reserved_at=float(reserved_at),
         lease_ends=float(lease_ends),
-        lapsed=lapsed,
+        lapsed=bool(lapsed),
     )
 
 

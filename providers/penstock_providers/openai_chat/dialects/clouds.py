@@ -41,6 +41,7 @@ AZURE = Dialect(
     url_variable="AZURE_OPENAI_ENDPOINT",
     key_header="api-key",
     deployments=True,
+    openai_models=True,
     reasoning_back=None,
     seen=Seen(
         usage=("after the end",),
@@ -59,6 +60,8 @@ AZURE = Dialect(
             "azure-openai-chat/ruby_llm--fast-non-reasoning_can_handle_multiple_tool_calls_in_a_single_response--0"
         ),
         "deployments": "azure-openai-chat/openllmetry--test_azure-test_chat_reasoning--0",
+        # A deployment may be called anything; what is called as a model is taken for it.
+        "openai_models": "azure-openai-chat/dd-trace-py--v1-azure_chat_completion--0",
         "reasoning_back": "https://learn.microsoft.com/azure/ai-foundry/openai/how-to/reasoning",
     },
 )

@@ -16,6 +16,7 @@ OPENROUTER = Dialect(
     title="OpenRouter",
     base_url="https://openrouter.ai/api/v1",
     key_variable="OPENROUTER_API_KEY",
+    openai_models=True,
     # Where it speaks Responses to the vendor, fewer cannot be asked for: asked for 1 it gave 16.
     least_output=16,
     thinking=ThinkingForm(
@@ -35,6 +36,7 @@ OPENROUTER = Dialect(
     sources={
         "base_url": "openrouter/fantasy--openai-tool--1",
         "key_variable": "https://openrouter.ai/docs/quickstart",
+        "openai_models": "openrouter/rig--terminal_metadata_matrix-streaming_gpt_4_1_mini_tiny_plain_one--0",
         "least_output": "openrouter/rig--terminal_metadata_matrix-streaming_gpt_4_1_mini_tiny_plain_one--0",
         "thinking": "https://openrouter.ai/docs/use-cases/reasoning-tokens",
     },

@@ -38,8 +38,12 @@ GROQ = Dialect(
         "key_variable": "https://console.groq.com/docs/quickstart",
         "url_variable": "https://pypi.org/project/groq/",
         "limit": "groq/fantasy--groq-kimi-k2-multi_tool--0",
-        "reasoning_back": "https://console.groq.com/docs/api-reference",
-        "prefill": "https://console.groq.com/docs/prefilling",
+        # Written by Groq's own generator, from its description of the wire.
+        "reasoning_back": (
+            "https://github.com/groq/groq-python/blob/main/src/groq/types/chat/"
+            "chat_completion_assistant_message_param.py"
+        ),
+        "prefill": "https://console.groq.com/docs/prompting",
     },
 )
 
@@ -168,7 +172,8 @@ PERPLEXITY = Dialect(
         "key_variable": "https://docs.perplexity.ai/getting-started/quickstart",
         "url_variable": "https://pypi.org/project/perplexityai/",
         "limit": "https://docs.perplexity.ai/api-reference/chat-completions-post",
-        "tools": "https://docs.perplexity.ai/api-reference/chat-completions-post",
+        # Its own reference says nothing of them; requests that hold any are answered with an error.
+        "tools": "https://github.com/pipecat-ai/pipecat/pull/4862",
         "json_schema": (
             "perplexity-openai-compat/"
             "ruby_llm--ith_params_perplexity_sonar_supports_json_schema_response_format_param--0"
@@ -183,7 +188,7 @@ CEREBRAS = Dialect(
     key_variable="CEREBRAS_API_KEY",
     url_variable="CEREBRAS_BASE_URL",
     limit="max_completion_tokens",
-    reasoning_back="reasoning",
+    reasoning_back="in the text",
     seen=Seen(reasoning=("reasoning",), cached=(_IN_DETAILS,), finish=("stop", "tool_calls")),
     recordings="cerebras-openai-compat",
     sources={
@@ -203,6 +208,7 @@ MOONSHOT = Dialect(
     key_variable="MOONSHOT_API_KEY",
     limit="max_tokens",
     forces_while_thinking=False,
+    thinks_always={"kimi-k2.7-code": False, "kimi-k3": True},
     thinking=ThinkingForm(on=_THINKING_SWITCH.on, off=_THINKING_SWITCH.off, level=()),
     reasoning_back="reasoning_content",
     wants_reasoning=True,
@@ -214,7 +220,9 @@ MOONSHOT = Dialect(
         "hosts": "https://platform.moonshot.cn/docs/api/chat",
         "key_variable": "https://platform.kimi.ai/docs/guide/start-using-kimi-api",
         "limit": "https://platform.kimi.ai/docs/api/chat",
-        "forces_while_thinking": "https://platform.kimi.ai/docs/guide/kimi-k2-5-quickstart",
+        # "tool_choice 'specified' is incompatible with thinking enabled"
+        "forces_while_thinking": "https://java.agentscope.io/v2/en/integration/model/kimi",
+        "thinks_always": "https://java.agentscope.io/v2/en/integration/model/kimi",
         "thinking": "https://platform.kimi.ai/docs/api/models-overview",
         "reasoning_back": "https://platform.kimi.ai/docs/guide/use-kimi-k2-thinking-model",
         "wants_reasoning": "https://platform.kimi.ai/docs/guide/use-kimi-k2-thinking-model",

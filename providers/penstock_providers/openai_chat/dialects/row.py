@@ -20,7 +20,7 @@ from penstock.types import ToolCallIdForm
 __all__ = ["GENERIC", "NOTHING_SEEN", "OPENAI", "Dialect", "LimitField", "ReasoningBack", "Seen", "ThinkingForm"]
 
 LimitField: TypeAlias = Literal["max_tokens", "max_completion_tokens"]
-ReasoningBack: TypeAlias = Literal["as it came", "reasoning_content", "reasoning", "content"]
+ReasoningBack: TypeAlias = Literal["as it came", "reasoning_content", "reasoning", "content", "in the text"]
 UsagePlace: TypeAlias = Literal["along", "with the end", "after the end", "x_groq"]
 ErrorShape: TypeAlias = Literal["object", "flat", "text"]
 Reset: TypeAlias = Literal["duration", "seconds"]
@@ -92,6 +92,9 @@ class Dialect:
     key_header: Literal["authorization", "api-key"] = "authorization"
     deployments: bool = False
     """The path names the deployment, and the query the version of the API."""
+    openai_models: bool = False
+    """What is called as a model of OpenAI's is that model. False: a server may call its own so, and the limits of
+    OpenAI's say nothing of it."""
     limit: LimitField | None = None
     """The field of the output limit. None: the one that the model takes at OpenAI."""
     least_output: int = 1
@@ -103,13 +106,17 @@ class Dialect:
     """The `tool_choice` that demands some tool."""
     forces_while_thinking: bool = True
     """False: a tool can be demanded only where the model does not think."""
+    thinks_always: Mapping[str, bool] = {}
+    """Models, by how their names begin, whose thinking cannot be switched off, and refuse to be asked. True: some tool
+    can be demanded of it all the same, though no certain one."""
     tools: bool = True
     vision: bool = True
     json_schema: bool | None = None
     """None: that depends on the model."""
     thinking: ThinkingForm = ThinkingForm()
     reasoning_back: ReasoningBack | None = "as it came"
-    """Where reasoning goes back with the message it belongs to. `content`: as parts of it. None: it is refused."""
+    """Where reasoning goes back with the message it belongs to. `content`: as parts of it. `in the text`: before what
+    it says, as the model writes it. None: it is refused."""
     wants_reasoning: bool = False
     """A message with calls is refused without reasoning. Where there is none a blank stands for it: a conversation may
     come from elsewhere."""
@@ -149,6 +156,7 @@ OPENAI = Dialect(
     base_url="https://api.openai.com/v1",
     key_variable="OPENAI_API_KEY",
     url_variable="OPENAI_BASE_URL",
+    openai_models=True,
     reasoning_back=None,
 )
 """The wire as its maker speaks it. It shows no reasoning, and takes none."""
