@@ -30,7 +30,7 @@ from penstock.errors import (
     UnsupportedParameterError,
 )
 from penstock.policy.commit import Continue
-from penstock.policy.repairing import GiveUp, Next
+from penstock.policy.repairing import Fault, GiveUp, Next
 from penstock.policy.retry import ACTIONS, Cascade, Cools, Same
 from penstock.policy.retry_budget import Suppressed
 
@@ -72,6 +72,7 @@ class Failures(Struct, eq=False):
             # Of the schema, most likely: models and servers differ in what they take, and no table knows them all.
             self.books.note(error)
             self.cache.end(gone="uncacheable")
+            self.call.span.event("attempt_failed", target=attempt.target.name, kind=error.kind)
             return
         if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
             # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
@@ -83,6 +84,7 @@ class Failures(Struct, eq=False):
         elif trials.shown is attempt and trials.showing.committed:
             # Nor is what goes on from it the answer of any one target, to be stored and shared.
             self.cache.end(gone="target_failed")
+            self.call.span.event("cut", target=attempt.target.name, reason=error.kind)
             if not self.call.commit.goes_on:
                 raise self.last_word(error)
         elif trials.shown is attempt:
@@ -94,13 +96,14 @@ class Failures(Struct, eq=False):
         trials = self.trials
         self.books.note(error)
         self.cache.end(gone="uncacheable")
-        self.call.span.event("output_invalid", target=attempt.target.name)
         step = extraction.after(attempt, error)
+        assert isinstance(error.fault, Fault)
         shown = self.consumer is not None and trials.shown is attempt and trials.showing.committed
         if isinstance(step, GiveUp) or (shown and not self.call.commit.goes_on):
             if isinstance(step, GiveUp):
                 error.args = (f"{error.args[0]}; {step.says}",)
             raise self.books.signed(error)
+        self.call.span.event("repair", target=attempt.target.name, reason=error.fault.kind, step=step.name)
         if isinstance(step, Next):
             self.cascade.give_up(attempt.stage)
         if not shown:
@@ -108,7 +111,7 @@ class Failures(Struct, eq=False):
 
     def cut(self, attempt: AttemptRun, error: BudgetCutError) -> None:
         """The answer used up the hold. That is the end under every commit policy, but where another attempt won."""
-        self.call.span.event("budget_cut", target=attempt.target.name)
+        self.call.span.event("cut", target=attempt.target.name, reason=error.kind)
         self.books.note(error)
         if attempt.race.winner not in (None, attempt):
             self.cascade.give_up(attempt.stage)
@@ -119,6 +122,7 @@ class Failures(Struct, eq=False):
 
     def pass_over(self, stage: int, error: CallError) -> None:
         """The target cannot be asked this: another may be, where the rule for what it cannot take does not end it."""
+        self.call.span.event("passed_over", target=self.call.targets[stage].name, kind=error.kind)
         if isinstance(error, UnsupportedParameterError) and not isinstance(error, ParameterDemandedError):
             self.refuse(stage, error)
         else:

@@ -59,6 +59,7 @@ class Replies(Struct, eq=False):
                 f"{stored.target}: the stored answer is not valid", last_output=stored.message.text
             )
             raise self.books.signed(error)
+        self.call.span.replayed(stored)
         if self.consumer is not None:
             self.consumer.hand_over([*replayed(stored.message), Finished(stored.finish_reason, usage)])
         return ChatResponse(

@@ -75,6 +75,8 @@ class LiveProvider:
     transport: httpx.AsyncBaseTransport
     address: str = ""
     """Host and port where it is spoken to; "": not known here."""
+    propagate_trace: bool = False
+    """Whether it is told of the trace that a call is part of."""
     idempotency_header: str | None = attrs.field(
         init=False, default=attrs.Factory(_idempotency_header, takes_self=True)
     )

@@ -142,10 +142,12 @@ class Trials(Struct, eq=False):
             begin=begin,
             running=running,
             exchange=Exchange(target, self.phases(stage, race, asked, streamed=streamed), engine.clock.wall, self.keys),
-            span=self.call.span.attempt(target.name, running.number),
+            span=self.call.span.attempt(target, running, begin),
             race=race,
             scope=trio.CancelScope() if race.is_on else None,
         )
+        if target.provider.propagate_trace:
+            attempt.exchange.trace = attempt.span.headers()
         race.enter(attempt)
         return attempt
 
@@ -165,6 +167,7 @@ class Trials(Struct, eq=False):
             request = self.hold.request(attempt.stage, attempt.request)
             if self.extraction is None or request is not attempt.request:
                 request = self.fitting.capped(attempt.stage, target, request)
+            attempt.sent = request
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
@@ -187,7 +190,7 @@ class Trials(Struct, eq=False):
                 self.scope.deadline = self.call.deadline  # no answer is there any more that could be lost to it
             attempt.decide()
             self.report(attempt)
-            attempt.span.end(self.books.attempts[-1])
+            attempt.span.end(attempt, self.books.attempts[-1])
 
     async def one_of_two(self, attempt: AttemptRun, ended: list[AttemptRun]) -> None:
         """The same for one of two: the other may cancel it."""
@@ -231,6 +234,7 @@ class Trials(Struct, eq=False):
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
             chunks, attempt.held = attempt.held, []
             self._show(attempt)
+        attempt.span.chunk(attempt)
         if not self.watched:
             return
         before = self.showing.committed
@@ -238,7 +242,7 @@ class Trials(Struct, eq=False):
         if self.consumer is None or not out:
             return
         if not before:
-            self.call.span.event("commit")
+            self.call.span.event("commit", attempt=attempt.running.number, policy=self.call.commit.policy)
         if missing == "nothing":
             self.consumer.hand_over(out)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 import msgspec
@@ -42,16 +42,21 @@ class Fault:
 class Reask:
     """The same target, or whoever comes next in the cascade, is told what was wrong."""
 
+    name: ClassVar = "reask"
+
 
 @attrs.frozen
 class Next:
     """Another target is asked, from the start."""
+
+    name: ClassVar = "next"
 
 
 @attrs.frozen
 class MoreRoom:
     """The same again, with a higher limit."""
 
+    name: ClassVar = "more_room"
     max_tokens: int
 
 
