@@ -178,7 +178,9 @@ class Trials(Struct, eq=False):
                 attempt.error = self.filtered(attempt.stage, completion)
                 attempt.filtered = attempt.error is not None
                 if attempt.error is None and self.extraction is not None:
+                    began = self.engine.clock.monotonic()
                     attempt.error = self.extraction.judged(attempt, completion)
+                    attempt.validating = self.engine.clock.monotonic() - began
         except CallError as failure:
             failure.request_id = failure.request_id or attempt.exchange.request_id
             if isinstance(failure, StreamBrokenError) and self.shown is attempt:
