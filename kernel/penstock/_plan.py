@@ -15,6 +15,7 @@ from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
 from penstock._nearest import did_you_mean, quoted
+from penstock._outputs import MAX_REPAIRS
 from penstock._request import is_plain
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
 from penstock.policy.cache_policy import CACHE_WORDS, MAX_AGE, CachePolicy, cache_policy
@@ -62,6 +63,10 @@ class CallOptions(Struct, frozen=True, kw_only=True):
     priority: object = None
     sticky: object = None
     metadata: Mapping[str, Any] | None = None
+    kind: Any = None
+    """What the answer is to become; else what the request's `output` says."""
+    validators: tuple[Any, ...] = ()
+    max_repairs: int = MAX_REPAIRS
 
     def over(self, other: CallOptions) -> CallOptions:
         """These, and `other`'s where these are silent."""
@@ -127,7 +132,12 @@ def _wrong_text(request: ChatRequest) -> Iterable[str]:
         if not all(map(_is_plain, message.content))
     ]
     places += [(f"tools[{at}] ({tool.name!r})", tool) for at, tool in enumerate(request.tools)]
-    others = {"system": request.system, "stop": request.stop, "output": request.output, "extra": request.extra}
+    others = {
+        "system": request.system,
+        "stop": request.stop,
+        "output": None if request.output is None else request.output.schema,
+        "extra": request.extra,
+    }
     places += [(where, value) for where, value in others.items() if value]
     for where, value in places:
         try:
@@ -155,6 +165,12 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     _refuse_what_is_not_built(options)
     _check_types(options)
     commit = _commit(options)
+    kind, output = options.kind, None
+    if request.output is not None and (kind is not None or request.output.kind is not None):
+        kind = request.output.kind if kind is None else kind
+        request = msgspec.structs.replace(request, output=None)
+    if kind is not None:
+        output = engine.outputs.wanted(kind, options.validators, options.max_repairs)
     cache = _cache(options)
     route = _route(engine, request, options)
     along = engine.targets.along(route)
@@ -185,6 +201,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         on_leave=_on_leave(options) or route.on_leave or engine.config.kernel.on_leave,
         metadata=options.metadata,
         rules=engine.rules,
+        output=output,
         # The last of all: from here on nothing is refused, and what has begun is ended.
         span=engine.telemetry.call(call_id, route.name, account, along.targets, request, options.metadata),
     )
