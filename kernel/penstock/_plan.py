@@ -127,7 +127,7 @@ def _wrong_text(request: ChatRequest) -> Iterable[str]:
         if not all(map(_is_plain, message.content))
     ]
     places += [(f"tools[{at}] ({tool.name!r})", tool) for at, tool in enumerate(request.tools)]
-    others = {"system": request.system, "stop": request.stop, "output": request.output, "extra": request.extra}
+    others = {name: getattr(request, name) for name in ("model", "system", "stop", "tool_choice", "output", "extra")}
     places += [(where, value) for where, value in others.items() if value]
     for where, value in places:
         try:

@@ -18,6 +18,7 @@ __all__ = [
     "ChatResponse",
     "Chunk",
     "Completion",
+    "MOST_TOKENS",
     "Finished",
     "Restarted",
     "Saved",
@@ -28,6 +29,11 @@ __all__ = [
     "Usage",
     "UsageUpdate",
 ]
+
+MOST_TOKENS = 10**9
+"""Tokens of one kind in one exchange: what is above is not believed where a provider reports it, and refused where a
+caller asks for it. A hundred times the largest context window there is (10 million), and small enough for every ledger
+to add up exactly."""
 
 CacheOutcome = Literal["off", "miss", "hit", "stale", "follower"]
 
