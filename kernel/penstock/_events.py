@@ -13,6 +13,7 @@ __all__ = [
     "ActorCrashed",
     "AttemptEnded",
     "BreakerChanged",
+    "BudgetNotBooked",
     "BudgetOverrun",
     "BudgetSoftLimit",
     "CacheRefreshed",
@@ -179,6 +180,17 @@ class BudgetOverrun(Struct, frozen=True, tag="budget_overrun"):
     nano_usd: int
 
 
+class BudgetNotBooked(Struct, frozen=True, tag="budget_not_booked"):
+    """The ledger's store answers, and cannot keep this charge: it is dropped, so that it holds up no other.
+
+    What was held for it is charged in full when its lease ends; the log says why it could not be kept.
+    """
+
+    account: str
+    tokens: int
+    nano_usd: int
+
+
 class LedgerAway(Struct, frozen=True, tag="ledger_away"):
     """The ledger's store does not answer. Told once, until it does again."""
 
@@ -246,6 +258,7 @@ Event: TypeAlias = (
     | RetrySuppressed
     | BudgetSoftLimit
     | BudgetDegraded
+    | BudgetNotBooked
     | BudgetOverrun
     | LedgerAway
     | LedgerBack

@@ -142,7 +142,7 @@ def is_plain(request: ChatRequest) -> bool:
         or not (request.model is None or (type(request.model) is str and request.model.isascii()))
         or not (request.seed is None or type(request.seed) is int)
         or not (request.system is None or (type(request.system) is str and request.system.isascii()))
-        or not (request.max_tokens is None or (type(request.max_tokens) is int and 0 < request.max_tokens <= MOST_TOKENS))
+        or not (request.max_tokens is None or _is_number_of_tokens(request.max_tokens))
         or not (request.temperature is None or _is_number(request.temperature))
     ):
         return False
@@ -159,6 +159,10 @@ def is_plain(request: ChatRequest) -> bool:
 
 def _is_number(value: object) -> bool:
     return (type(value) is float or type(value) is int) and 0 <= value < math.inf
+
+
+def _is_number_of_tokens(value: object) -> bool:
+    return type(value) is int and 0 < value <= MOST_TOKENS
 
 
 def check_request(request: ChatRequest) -> None:

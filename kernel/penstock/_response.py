@@ -13,12 +13,12 @@ from penstock._discreet import Discreet
 from penstock.errors import PenstockError
 
 __all__ = [
+    "MOST_TOKENS",
     "Attempt",
     "CacheOutcome",
     "ChatResponse",
     "Chunk",
     "Completion",
-    "MOST_TOKENS",
     "Finished",
     "Restarted",
     "Saved",
