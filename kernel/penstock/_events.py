@@ -33,6 +33,7 @@ __all__ = [
     "RetrySuppressed",
     "Shutdown",
     "StreamEndLost",
+    "UsageDisbelieved",
 ]
 
 
@@ -73,6 +74,16 @@ class StreamEndLost(Struct, frozen=True, tag="stream_end_lost"):
     call_id: str
     target: str
     reason: str
+
+
+class UsageDisbelieved(Struct, frozen=True, tag="usage_disbelieved"):
+    """A provider told counts of tokens that cannot be right: below zero, or more than a thousand million of one kind.
+
+    They are taken for none: what is told and charged in their place is an estimate.
+    """
+
+    call_id: str
+    target: str
 
 
 class ParametersDropped(Struct, frozen=True, tag="parameters_dropped"):
@@ -252,6 +263,7 @@ Event: TypeAlias = (
     | RequestAdapted
     | AttemptEnded
     | StreamEndLost
+    | UsageDisbelieved
     | CallEnded
     | BreakerChanged
     | CoolingDown

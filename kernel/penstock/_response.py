@@ -56,7 +56,8 @@ class Usage(Struct, frozen=True, kw_only=True):
     """Of `output_tokens`, those spent on thinking."""
     kinds: dict[str, int] = {}
     """What else was counted, by the names prices have for it: of the input `input_audio_tokens`, `input_image_tokens`
-    and their `cache_audio_read_tokens`; of the output `output_audio_tokens`; beside the tokens `web_searches`."""
+    and their `cache_audio_read_tokens`; of the output `output_audio_tokens`; beside the tokens `web_searches`.
+    `unnamed_tokens`: of the output, what the provider's total has beyond the input and the output that it names."""
     estimated: bool = False
     """True where the provider did not tell all of it: the best guess stands for it, and the bill may be higher. What is
     charged to accounts and told in `AttemptEnded` is then the most that it can be, where anything bounds that."""

@@ -13,7 +13,7 @@ from typing import Literal, NoReturn, TypeAlias, cast
 import msgspec
 import trio
 
-from penstock._codec_edge import CodecEdge, credible
+from penstock._codec_edge import CodecEdge
 from penstock._incoming import AFTER_THE_END, Incoming
 from penstock.abc import Missing, StreamDecoder
 from penstock.errors import BudgetCutError, CallError, StreamBrokenError
@@ -242,7 +242,7 @@ class StreamedAnswer:
                     if self.text is not None:
                         self.text.add((type(chunk), getattr(chunk, "index", 0)), text, size)
                 case UsageUpdate():
-                    self.usage = credible(chunk.usage) or self.usage
+                    self.usage = self._edge.believed(chunk.usage) or self.usage
                 case Finished():
                     continue
                 case _:

@@ -381,7 +381,21 @@ USAGES: list[tuple[str, dict[str, Any], Usage | None]] = [
     ("nothing", {}, None),
     ("strangers", {"input_tokens": 3}, None),
     ("words", {"prompt_tokens": "many", "completion_tokens": 2}, None),
-    ("less than nothing", {"prompt_tokens": -3, "completion_tokens": 2}, None),
+    (
+        "less than nothing, for the kernel to disbelieve",
+        {"prompt_tokens": -3, "completion_tokens": 2},
+        Usage(input_tokens=-3, output_tokens=2),
+    ),
+    (
+        "a total that is more than what it is of",
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 5_000},
+        Usage(input_tokens=10, output_tokens=4_990, kinds={"unnamed_tokens": 4_985}),
+    ),
+    (
+        "a total that is less",
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 3},
+        Usage(input_tokens=10, output_tokens=5),
+    ),
     (
         "more cached than there is",
         {"prompt_tokens": 3, "completion_tokens": 2, "cached_tokens": 9},
