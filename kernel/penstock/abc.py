@@ -102,7 +102,8 @@ class Provider(ABC):
     family: ClassVar[str]
     """The wire it speaks; also a key of `ChatRequest.extra`, and the mark on provider-bound parts."""
     significant_headers: frozenset[str] = frozenset()
-    """Lower-case names of the request headers that can change the answer: they are part of the cache key."""
+    """Lower-case names of request headers that can change the answer although they are among those that usually do not
+    (`penstock.policy.cache_key.WITHOUT_INFLUENCE`): all others are part of the cache key anyway."""
     idempotency_header: ClassVar[str | None] = None
     """The lower-case name of the header in which its servers take an idempotency key. None: they take none.
 
