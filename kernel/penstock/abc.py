@@ -6,7 +6,7 @@ Every class states its laws; `penstock.testing` checks them against any implemen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import ClassVar, Literal, TypeAlias
 
 from penstock._cache_store import CacheStore, CacheStoreStatistics, StoredEntry
@@ -57,6 +57,13 @@ class StreamDecoder(ABC):
     @abstractmethod
     def completion(self) -> Completion:
         """The whole answer after `close`; before it, and after a failure, what there is so far."""
+
+    @property
+    def aside(self) -> Sequence[tuple[int, str]]:
+        """What the last `feed` or `close` read of other choices than the answer: the number of each, and more of its
+        text, thinking or arguments. It is shown to nobody, and metered, for it is billed.
+        """
+        return ()
 
     @property
     def done(self) -> bool:
