@@ -58,6 +58,7 @@ ROSTER = {
         Entry("penstock_guards", "penstock, all guards"),
         Entry("penstock_sqlite", "penstock, all guards, SQLite"),
         Entry("penstock_telemetry", "penstock, all guards, telemetry"),
+        Entry("sdk_spans", "OpenTelemetry SDK: a call's spans"),
         Entry("httpx_client", "httpx on trio"),
         Entry("httpx2_client", "httpx2 on trio", "httpx2"),
         Entry("aiohttp_client", "aiohttp", "aiohttp"),

@@ -46,7 +46,7 @@ def test_policy_and_codecs_are_pure(path: Path) -> None:
 @pytest.mark.slow
 def test_only_telemetry_imports_opentelemetry() -> None:
     users = [path for path in SOURCES if "opentelemetry" in imported(path)]
-    assert {path.name for path in users} <= {"_otel.py"}
+    assert {path.parent.relative_to(ROOT).as_posix() for path in users} == {"kernel/penstock/telemetry/_otel"}
 
 
 def test_providers_and_plugins_use_public_modules_only() -> None:

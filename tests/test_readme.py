@@ -91,7 +91,7 @@ def test_the_configuration_of_the_readme_is_valid() -> None:
 
 
 def test_every_snippet_of_the_readme_is_tested() -> None:
-    named = "example tools explain quote budget streams tokenizer toml rehearse answers chaos"
+    named = "example tools explain quote budget streams tokenizer toml telemetry rehearse answers chaos"
     assert set(SNIPPETS) == {*named.split()}
     fenced = re.findall(r"^```(?:python|toml|sh)$", README, re.MULTILINE)
     assert len(fenced) == len(SNIPPETS)

@@ -48,6 +48,10 @@ def of_calls(section: Figures) -> Iterator[Goal]:
             bound = costs(rows, row).get(level)
             if bound is not None:
                 yield Goal(f"guarded call at {level}, us: at most {says}", ours[level], bound * times)
+    traced, bare = costs(rows, "penstock_telemetry"), costs(rows, "sdk_spans")
+    for level in [level for level in LEVELS if level in ours and level in traced and level in bare]:
+        most = 1.25 * ours[level] + bare[level]
+        yield Goal(f"traced call at {level}, us: at most 1.25 x untraced, and the SDK's own", traced[level], most)
     if ours.keys() >= {"32", "256"}:
         yield Goal("guarded call, 256 at once over 32 at once", ours["256"] / ours["32"], 1.3)
 

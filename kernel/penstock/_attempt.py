@@ -95,6 +95,8 @@ class AttemptRun(Struct, eq=False):
     exchange: Exchange
     span: AttemptSpan
     race: Race
+    sent: ChatRequest | None = None
+    """As it went out, capped by the budget and by what its target can write; None: not yet."""
     scope: trio.CancelScope | None = None
     """Around it where it is one of two: the other may cancel it."""
     undecided: trio.CancelScope | None = None

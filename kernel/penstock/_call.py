@@ -69,15 +69,14 @@ class _Run:
             all_open=call.all_open,
         )
         self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
-        context = call.span.context
-        self.cache = CallCache(engine, call, consumer is None, context)
+        self.cache = CallCache(engine, call, consumer is None, call.span.context)
         self.hold = CallHold(
             engine.budget,
             call.id,
             call.account,
             call.rules.hold_wait,
             call.deadline,
-            context,
+            call.span,
             engine.clock.wall,
             self.books,
             degrades=any(spec.degrade is not None for spec in call.chain),
@@ -186,6 +185,7 @@ class _Run:
         except trio.WouldBlock:
             await places.acquire()
         self.placed = True
+        self.call.span.placed(self.engine.clock.monotonic() - self.started)
         tell_start(self.engine, self.call)
 
     def pay(self, outcome: str, target: str | None) -> None:
@@ -196,8 +196,9 @@ class _Run:
         self.reach.pass_on()
         if self.placed:
             self.engine.places.release()
-        self.call.span.end(outcome, target=target or "", attempts=len(self.books.attempts))
-        tell_end(self.engine, self.call, self.books, Ended(outcome, target, self.cache.outcome, since=self.started))
+        ended = Ended(outcome, target, self.cache.outcome, since=self.started)
+        self.call.span.end(ended, self.books)
+        tell_end(self.engine, self.call, self.books, ended)
 
     def let_go(self) -> None:
         """Forgets everything, so that it is freed at once and not by the garbage collector, which stops every call.

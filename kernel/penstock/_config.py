@@ -40,11 +40,13 @@ __all__ = [
     "RouteConfig",
     "Stage",
     "TargetConfig",
+    "TelemetryConfig",
     "Timeouts",
 ]
 
 OnLeave: TypeAlias = Literal["cancel", "drain"]
 OnStoreDown: TypeAlias = Literal["deny", "allow"]
+Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
 DEFAULT_ROUTE = "default"
 
 
@@ -116,6 +118,8 @@ class ProviderConfig:
     options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
     breaker: BreakerSettings | None = None
     retry_budget: RetryBudgetSettings | None = None
+    propagate_trace: bool = False
+    """Whether it is sent `traceparent`, and so the id of the trace that a call is part of."""
     deferred: bool = False
     """True where its kind was not known yet when the configuration was read: a plugin handed in may bring it."""
 
@@ -264,6 +268,35 @@ class CacheConfig:
 
 
 @attrs.frozen(kw_only=True)
+class TelemetryConfig:
+    """Where traces and metrics go, and what may be in them."""
+
+    enabled: bool = True
+    """False: nowhere, whatever else is said, here or in the environment."""
+    otlp: str | None = None
+    """The address of a collector. None: OTEL_EXPORTER_OTLP_ENDPOINT, where it is set. A program that has set up an
+    SDK of its own has its traces and metrics there, and neither counts."""
+    protocol: Protocol | None = None
+    """None: OTEL_EXPORTER_OTLP_PROTOCOL, else `http/protobuf`."""
+    headers: dict[str, Secret] = attrs.field(factory=dict[str, Secret], repr=_keys_only)
+    """Sent to the collector."""
+    traces: bool = True
+    metrics: bool = True
+    service_name: str | None = None
+    """None: OTEL_SERVICE_NAME, else `penstock`."""
+    sample: float | None = None
+    """The share of new traces that are recorded. None: as OTEL_TRACES_SAMPLER says, else all."""
+    metadata: tuple[str, ...] = ()
+    """Keys of a call's metadata that its span and its log record tell."""
+    capture_content: bool = False
+    """Whether what was asked and answered goes into spans."""
+    content_limit: int = attrs.field(default=8_192, validator=at_least_one)
+    """Characters of text in one attribute."""
+    live_view: bool = False
+    """Whether `penstock top` may look at the kernel, through a socket that only the user of the process may open."""
+
+
+@attrs.frozen(kw_only=True)
 class PluginsConfig:
     """Which installed plugins may be used, and their own options by the name of their entry point."""
 
@@ -292,6 +325,8 @@ class Config:
     ledger: LedgerConfig = LedgerConfig()
     cache: CacheConfig | None = None
     """None: no cache, and no call waits for another's answer."""
+    telemetry: TelemetryConfig | None = None
+    """None: as the environment and the program say."""
     plugins: PluginsConfig = PluginsConfig()
     source: Path | None = None
     """The file it was read from."""

@@ -24,6 +24,7 @@ from penstock._config import (
     ProviderConfig,
     RouteConfig,
     TargetConfig,
+    TelemetryConfig,
     Timeouts,
 )
 from penstock._config_connections import check_connection, read_ca_file
@@ -44,6 +45,7 @@ from penstock._config_tables import (
     tables_reader,
     unsupported_rules,
 )
+from penstock._config_telemetry import read_telemetry
 from penstock._discovery import PluginHost
 from penstock._nearest import did_you_mean, quoted
 from penstock.errors import ConfigError
@@ -69,9 +71,10 @@ SECTIONS = (
     "accounts",
     "ledger",
     "cache",
+    "telemetry",
     "plugins",
 )
-SECTIONS_LATER = frozenset({"telemetry", "hedging", "hedge", "gateway", "validators", "rehearsal"})
+SECTIONS_LATER = frozenset({"hedging", "hedge", "gateway", "validators", "rehearsal"})
 LONGEST_NAME = 200
 
 
@@ -131,6 +134,7 @@ class _Loading:
             budget=self._budget(),
             ledger=self._ledger(host),
             cache=self._cache(host),
+            telemetry=self._telemetry(),
             plugins=plugins,
         )
         if says := check_files_apart(config.ledger, config.cache, self.folder, host):
@@ -163,6 +167,7 @@ class _Loading:
                 options=own_options(table, ca_file),
                 breaker=_overlaid(breaker, read.breaker if read else None, own.get("breaker")),
                 retry_budget=_overlaid(retry_budget, read.retry_budget if read else None, own.get("retry_budget")),
+                propagate_trace=read.propagate_trace if read else False,
                 deferred=True,
             )
             if self.connects:
@@ -300,6 +305,11 @@ class _Loading:
 
     def _cache(self, host: PluginHost) -> CacheConfig | None:
         return read_cache(self._section("cache"), host, self.mistakes) if "cache" in self.tables else None
+
+    def _telemetry(self) -> TelemetryConfig | None:
+        if "telemetry" not in self.tables:
+            return None
+        return read_telemetry(self._section("telemetry"), self.environ, self.folder, self.mistakes)
 
     def _value(self, cls: type[T], section: str) -> T | None:
         return self._read(cls, self._section(section), section)

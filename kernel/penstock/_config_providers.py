@@ -31,7 +31,7 @@ logger = logging.getLogger("penstock")
 
 OPTIONS_LATER = frozenset({"limits", "proxy"})
 """Keys of [providers.*] that are the kernel's, once they are built; a plugin may have options of these names."""
-KERNEL_KEYS = ("kind", "api_key", "max_connections", *CONNECTION_KEYS, "breaker", "retry_budget")
+KERNEL_KEYS = ("kind", "api_key", "max_connections", *CONNECTION_KEYS, "breaker", "retry_budget", "propagate_trace")
 
 
 @attrs.frozen

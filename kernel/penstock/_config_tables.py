@@ -72,6 +72,7 @@ class ProviderTable:
     http2: bool = False
     breaker: BreakerSettings | None = None
     retry_budget: RetryBudgetSettings | None = None
+    propagate_trace: bool = False
 
 
 FREE = NanoUsd(0)

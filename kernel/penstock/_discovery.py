@@ -192,6 +192,10 @@ class PluginHost:
             listeners.append((str(self._loaded[implementation.plugin_name].info), listener))
         return listeners
 
+    def redactors(self) -> list[Callable[[str], str]]:
+        """Every `penstock_redact`, in the order in which they are applied."""
+        return [partial(_redacted, each.function) for each in self._implementations("penstock_redact")]
+
     def _first_answer(
         self, hook: str, told: Mapping[str, object], taken: Callable[[_Loaded, object], A | None], flaw: str
     ) -> A | None:
@@ -310,6 +314,10 @@ class PluginHost:
         if key not in self._reported:
             self._reported.add(key)
             self._report(problem)
+
+
+def _redacted(function: Callable[..., object], text: str) -> Any:
+    return function(text=text)  # whether it is a text is asked by whoever needs one
 
 
 def _by_name(function: Callable[..., object], event: Event) -> object:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from msgspec import Struct
 
@@ -22,6 +23,7 @@ from penstock.errors import (
     PenstockError,
 )
 from penstock.policy.coalesce import GoneReason
+from penstock.telemetry._attributes import chosen
 
 __all__ = ["GONE_AFTER", "ConsumerLeft", "Ended", "cut_short", "tell_end", "tell_start"]
 
@@ -75,6 +77,7 @@ def tell_end(engine: Engine, call: Call, books: Books, ended: Ended) -> None:
         usage.total_tokens,
         "unknown" if cost is None else cost,
         ended.cache,
+        extra=_fields(engine, call, ended, books, duration) if logger.isEnabledFor(logging.INFO) else None,
     )
     if engine.events.heard:
         engine.events.emit(
@@ -91,6 +94,31 @@ def tell_end(engine: Engine, call: Call, books: Books, ended: Ended) -> None:
                 cache=ended.cache,
             )
         )
+
+
+def _fields(engine: Engine, call: Call, ended: Ended, books: Books, duration: float) -> dict[str, Any]:
+    """The same for handlers that keep fields, and beside them what finds the call's trace."""
+    usage, cost, ids = books.usage, books.cost, call.span.ids
+    fields: dict[str, Any] = {
+        "call_id": call.id,
+        "outcome": ended.outcome,
+        "route": call.route,
+        "account": call.account,
+        "target": ended.target,
+        "attempts": len(books.attempts),
+        "duration_s": duration,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_usd": None if cost is None else float(cost),
+        "cache": ended.cache,
+    }
+    if ids is not None:
+        fields["trace_id"], fields["span_id"] = ids
+    told = engine.config.telemetry
+    for key, value in chosen(call.metadata, told.metadata).items() if told is not None else ():
+        # Under a name of its own: a record has attributes that no field may replace.
+        fields[f"metadata_{key}"] = value
+    return fields
 
 
 def cut_short(engine: Engine, call: Call, books: Books, *, placed: bool, seconds: float, partial: str) -> PenstockError:

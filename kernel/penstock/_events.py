@@ -337,6 +337,7 @@ class EventHub:
     def __init__(self) -> None:
         self._streams: list[EventStream] = []
         self._tap: Callable[[Event], None] | None = None
+        self._watcher: Callable[[Event], None] | None = None
 
     @property
     def heard(self) -> bool:
@@ -346,6 +347,10 @@ class EventHub:
     def tap(self, listener: Callable[[Event], None] | None) -> None:
         """Who is called with every event, beside the streams. It must not raise."""
         self._tap = listener
+
+    def watch(self, listener: Callable[[Event], None]) -> None:
+        """Who is called with every event that is made anyway: for its sake alone none is. It must not raise."""
+        self._watcher = listener
 
     def listen(self, size: int) -> EventStream:
         """A new listener that keeps at most `size` events."""
@@ -362,6 +367,8 @@ class EventHub:
         """Tells every listener."""
         if self._tap is not None:
             self._tap(event)
+        if self._watcher is not None:
+            self._watcher(event)
         for stream in self._streams:
             stream.put(event)
 

@@ -7,14 +7,14 @@ Here its clocks are set, and told which of them fired. Not here: sending (`_send
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
 from penstock._codec_edge import CodecEdge
 from penstock._idempotency import IdempotencyKeys
 from penstock._incoming import Incoming
-from penstock._sending import authorized, encoded, keyed, send
+from penstock._sending import authorized, encoded, keyed, send, traced
 from penstock._streamed_answer import Deliver, StreamedAnswer
 from penstock._targets import LiveTarget
 from penstock.errors import CallError, IdleTimeoutError, TotalTimeoutError
@@ -38,6 +38,12 @@ class Exchange:
         self.phases = phases
         self.status: int | None = None
         """None: no head came."""
+        self.url: str | None = None
+        """Where it went; None: nowhere yet."""
+        self.connected_at: float | None = None
+        """When it had a connection (monotonic); None: it had none, or the transport does not tell."""
+        self.trace: Sequence[tuple[str, str]] = ()
+        """Headers that tell the provider of the trace it is part of."""
         self._edge = CodecEdge(live, wall)
         self._keys = keys or IdempotencyKeys()
         self._answer: StreamedAnswer | None = None
@@ -143,7 +149,12 @@ class Exchange:
             return completion
         raise watch.error(self._edge.target)
 
+    def _connected(self) -> None:
+        self.connected_at = trio.current_time()
+
     async def _sent(self, wire: WireRequest) -> Incoming:
-        response = await send(self._edge, keyed(self._edge, wire, self._keys), self.phases)
+        self.url = wire.url
+        wire = traced(keyed(self._edge, wire, self._keys), self.trace)
+        response = await send(self._edge, wire, self.phases, self._connected)
         self.status = response.status
         return Incoming(self._edge, response)

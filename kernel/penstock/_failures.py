@@ -64,6 +64,7 @@ class Failures(Struct, eq=False):
         elif trials.shown is attempt and trials.showing.committed:
             # Nor is what goes on from it the answer of any one target, to be stored and shared.
             self.cache.end(gone="target_failed")
+            self.call.span.event("cut", target=attempt.target.name, reason=error.kind)
             if not self.call.commit.goes_on:
                 raise self.last_word(error)
         elif trials.shown is attempt:
@@ -72,7 +73,7 @@ class Failures(Struct, eq=False):
 
     def cut(self, attempt: AttemptRun, error: BudgetCutError) -> None:
         """The answer used up the hold. That is the end under every commit policy, but where another attempt won."""
-        self.call.span.event("budget_cut", target=attempt.target.name)
+        self.call.span.event("cut", target=attempt.target.name, reason=error.kind)
         self.books.note(error)
         if attempt.race.winner not in (None, attempt):
             self.cascade.give_up(attempt.stage)
@@ -83,6 +84,7 @@ class Failures(Struct, eq=False):
 
     def pass_over(self, stage: int, error: CallError) -> None:
         """The target cannot be asked this: another may be, where the rule for what it cannot take does not end it."""
+        self.call.span.event("passed_over", target=self.call.targets[stage].name, kind=error.kind)
         if isinstance(error, UnsupportedParameterError) and not isinstance(error, ParameterDemandedError):
             self.refuse(stage, error)
         else:

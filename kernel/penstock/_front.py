@@ -21,7 +21,7 @@ from penstock._quotation import Quote
 from penstock._quote import quote
 from penstock._snapshot import Health, KernelSnapshot
 from penstock._stream import OpenStream
-from penstock.policy.breaker import BreakerState
+from penstock._target_state import target_state
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import Commit
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
@@ -345,15 +345,6 @@ class Kernel:
             ready=not engine.closing and not engine.dead,
             closing=engine.closing,
             in_flight=engine.in_flight,
-            targets={name: self._state_of(name) for name in names},
+            targets={name: target_state(engine, name) for name in names},
             problems=(*engine.problems(), *(f"the {name} is over" for name in engine.dead)),
         )
-
-    def _state_of(self, name: str) -> str:
-        target = self._engine.targets.target(name)
-        unhealthy = self._engine.breakers.snapshot
-        states = [unhealthy[scope].state for scope in target.scopes if scope in unhealthy]
-        for worst in (BreakerState.ISOLATED, BreakerState.OPEN, BreakerState.HALF_OPEN):
-            if worst in states:
-                return str(worst.value)
-        return "cooling" if self._engine.unavailable((target,)) else "closed"

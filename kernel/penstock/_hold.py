@@ -13,6 +13,7 @@ from penstock.actors.budget_keeper import BudgetRef
 from penstock.errors import CallError
 from penstock.policy.budget import Amount, Granted, Refused
 from penstock.policy.holds import NOTHING
+from penstock.telemetry import CallSpan
 from penstock.types import ChatRequest
 
 __all__ = ["CallHold"]
@@ -26,7 +27,7 @@ class CallHold(Struct, eq=False):
     account: str
     wait: float
     deadline: float
-    context: object
+    span: CallSpan
     wall: Callable[[], float]
     books: Books
     degrades: bool = False
@@ -73,7 +74,7 @@ class CallHold(Struct, eq=False):
         if not needed.fits(granted.amount) or (guess is not None and guess != NOTHING):
             more = (needed - granted.amount).at_least(NOTHING)
             result = await self.ref.top_up(
-                self.hold_id, more, deadline=self.deadline, context=self.context, likely=guess
+                self.hold_id, more, deadline=self.deadline, context=self.span.context, likely=guess
             )
             self.granted = self._checked(result)
 
@@ -146,14 +147,17 @@ class CallHold(Struct, eq=False):
             max_output=terms.max_output,
             wait=self.wait,
             deadline=self.deadline,
-            context=self.context,
+            context=self.span.context,
             likely=terms.likely,
         )
 
     def _checked(self, result: Granted | Refused) -> Granted:
         if isinstance(result, Granted):
+            held = result.amount
+            self.span.event("hold", outcome="granted", tokens=held.tokens, usd=held.nano_usd / 10**9)
             return result
         refusal = refusal_error(result)
+        self.span.event("hold", outcome="refused", account=refusal.account or "", reason=refusal.kind)
         if result.refills_at is not None:
             refusal.retry_after = max(0.0, result.refills_at - self.wall())
         refusal.__cause__ = self.books.errors[-1] if self.books.errors else None

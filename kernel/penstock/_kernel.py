@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import httpx
 import trio
@@ -67,6 +67,11 @@ from penstock.policy.accounts import AccountTree
 from penstock.policy.freshness import Freshness
 from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.telemetry import NO_TELEMETRY
+from penstock.telemetry._opening import open_telemetry
+
+if TYPE_CHECKING:
+    from penstock._live.server import LiveServer
+    from penstock.telemetry._otel.opened import OpenTelemetry
 
 __all__ = ["OpenKernel", "open_kernel"]
 
@@ -128,6 +133,8 @@ class OpenKernel:
         self._opened = OpenPlugins()
         self._second_level: SecondLevel | None = None
         self._engine: Engine | None = None
+        self._telemetry: OpenTelemetry | None = None
+        self._live: LiveServer | None = None
 
     async def __aenter__(self) -> Kernel:
         _check_loop()
@@ -151,9 +158,12 @@ class OpenKernel:
             stored = await self._open_cache(config, cache, clock, events, nursery)
             prices = PriceBook(config, ready, host, clock.wall)
             targets = TargetBook(config, providers, prices.price, host.tokenizer)
+            self._telemetry = open_telemetry(config, clock=clock.monotonic, redactors=host.redactors())
             self._engine = engine = self._assemble(
                 config, host, targets, ledger, clock=clock, events=events, nursery=nursery, second_level=stored
             )
+            if self._telemetry is not None:
+                self._telemetry.watch(engine)
             opened = {name: each.config for name, each in ready.items()}
             engine.reload = Reloading(engine, host, opened, providers, connects=self._transport is None).change
         except BaseException:
@@ -163,8 +173,15 @@ class OpenKernel:
                 self._second_level.give_up()
             nursery.cancel_scope.cancel()
             await self._close_nursery()
+            await self._close_telemetry()
             raise
-        return Kernel(self._engine, nursery)
+        kernel = Kernel(self._engine, nursery)
+        if config.telemetry is not None and config.telemetry.live_view:
+            from penstock._live.server import LiveServer  # noqa: PLC0415  # only where somebody may watch
+
+            self._live = LiveServer(kernel, self._engine)
+            self._live.start(nursery)
+        return kernel
 
     async def _close_nursery(self) -> None:
         """Ends the nursery. What came out of a task of it (Ctrl-C does) is raised bare, never in a group of ours."""
@@ -183,11 +200,19 @@ class OpenKernel:
         # Shielded: the end is orderly even where the body was cancelled. Every wait in it is bounded.
         with trio.CancelScope(shield=True):
             await self._shut_down(self._engine, grace=0.0 if error else self._engine.config.kernel.grace)
+            await self._close_telemetry()
         await self._close_nursery()
         failure = self._engine.failure
         if failure is not None and error is None:
             raise failure from failure.__cause__
         return False
+
+    async def _close_telemetry(self) -> None:
+        """Sends what is left to tell. Shielded, and bounded: nobody waits for a collector that is down."""
+        opened, self._telemetry = self._telemetry, None
+        if opened is not None:
+            with trio.CancelScope(shield=True):
+                await opened.aclose()
 
     def _config(self) -> Config:
         match self._given:
@@ -209,7 +234,7 @@ class OpenKernel:
             f"provider {name!r}", Provider, partial(ready.spec.open, ready.options, tools), nursery
         )
         transport = self._transport_for(ready.config, ready.config.max_connections or max_in_flight)
-        return LiveProvider(name, codec, ready.secret, transport, ready.address)
+        return LiveProvider(name, codec, ready.secret, transport, ready.config.propagate_trace)
 
     async def _open_ledger(
         self, ready: Ready[LedgerConfig, LedgerSpec], clock: Clock, nursery: trio.Nursery
@@ -331,7 +356,7 @@ class OpenKernel:
             cache=cache_ref,
             router=router_ref,
             events=events,
-            telemetry=NO_TELEMETRY,
+            telemetry=NO_TELEMETRY if self._telemetry is None else self._telemetry.telemetry,
             places=trio.Semaphore(slots, max_value=slots),
             problems=lambda: tuple(str(problem) for problem in host.problems),
             second_level=second_level,
@@ -377,6 +402,8 @@ class OpenKernel:
             await engine.idle()
         if unwinding.cancelled_caught:
             logger.error("%d calls did not end when they were cancelled", len(engine.running))
+        if self._live is not None:
+            await self._live.close()
         if self._second_level is not None:
             left = grace_ends - engine.clock.monotonic()
             await self._second_level.close(max(left, engine.config.cache.store_timeout if engine.config.cache else 0.0))

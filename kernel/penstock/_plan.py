@@ -181,11 +181,12 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         next_on_content_filter=route.on_content_filter == "next",
         all_open=route.all_open or engine.config.all_open,
         on_unsupported=route.on_unsupported,
-        span=engine.telemetry.call(call_id, route.name, account),
         commit=commit or route.commit,
         on_leave=_on_leave(options) or route.on_leave or engine.config.kernel.on_leave,
         metadata=options.metadata,
         rules=engine.rules,
+        # The last of all: from here on nothing is refused, and what has begun is ended.
+        span=engine.telemetry.call(call_id, route.name, account, along.targets, request, options.metadata),
     )
 
 

@@ -122,6 +122,7 @@ class Reach(Struct, eq=False):
             return answer
         self.turn = None
         until = answer.retry_at
+        self.call.span.event("denied", target=self.call.targets[stage].name, scope=answer.scope, reason=answer.reason)
         if answer.reason in ("probing", "thawing"):
             until = min(until, self._look_again(self.engine.clock.monotonic()))
         (self.denied if isinstance(answer, Denied) else self.thawing)[stage] = until

@@ -45,8 +45,9 @@ class Refreshes:
         if engine.closing or engine.failure is not None:
             return
         if self._core.may_begin(key, engine.clock.monotonic()):
-            # An empty context: what comes of it belongs to no caller.
-            contextvars.Context().run(self._nursery.start_soon, self._refresh, self._again(call, stage), key)
+            # An empty context: what comes of it belongs to no caller, and to no trace of one.
+            alone = contextvars.Context()
+            alone.run(self._nursery.start_soon, self._refresh, alone.run(self._again, call, stage), key)
 
     def _again(self, call: Call, stage: int) -> Call:
         """The same question to the same target, alone."""
@@ -63,7 +64,9 @@ class Refreshes:
             horizon=math.inf,
             # Nobody waits for it: where the target is known to be down, it is left alone.
             all_open="fail",
-            span=engine.telemetry.call(call_id, call.route, call.account),
+            span=engine.telemetry.call(
+                call_id, call.route, call.account, call.targets[stage : stage + 1], call.request, None
+            ),
             metadata=None,
         )
 

@@ -39,9 +39,10 @@ FREE_SECTIONS = frozenset({"targets", "routes", "defaults", "breaker", "all_open
 """May change as a whole."""
 FREE_SETTINGS: Mapping[str, frozenset[str]] = {
     "kernel": frozenset({"grace", "timeout", "on_leave"}),
-    "providers": frozenset({"secrets", "breaker", "retry_budget"}),
+    "providers": frozenset({"secrets", "breaker", "retry_budget", "propagate_trace"}),
     "cache": frozenset({"when"}),
     "ledger": frozenset(),
+    "telemetry": frozenset(),
     "plugins": frozenset(),
 }
 """Of the other sections: the settings that may change. All others were handed to something that is open."""
@@ -139,7 +140,8 @@ class Reloading:
 
     def _provider(self, ready: ReadyProvider) -> LiveProvider:
         live = self.providers[ready.config.name]
-        return LiveProvider(live.name, live.codec, ready.secret, live.transport, live.address)
+        trace = ready.config.propagate_trace
+        return LiveProvider(live.name, live.codec, ready.secret, live.transport, trace)
 
 
 def _fixed(old: Config, new: Config) -> Iterator[str]:

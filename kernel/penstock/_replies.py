@@ -51,6 +51,7 @@ class Replies(Struct, eq=False):
     def replay(self, cached: Cached) -> ChatResponse:
         """A stored answer: it costs nothing, whatever it once cost."""
         usage, stored = self.books.usage, cached.answer
+        self.call.span.replayed(stored)
         if self.consumer is not None:
             self.consumer.hand_over([*replayed(stored.message), Finished(stored.finish_reason, usage)])
         return ChatResponse(

@@ -5,7 +5,7 @@ Not here: what the codec's answers are worth (`_codec_edge`), the response's bod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
 
@@ -22,7 +22,7 @@ from penstock.errors import AuthenticationError, ConfigError, UnsendableRequestE
 from penstock.policy.stream_watch import Phases
 from penstock.types import ChatRequest, WireRequest
 
-__all__ = ["authorized", "encoded", "keyed", "send"]
+__all__ = ["authorized", "encoded", "keyed", "send", "traced"]
 
 OUR_HEADERS = ((b"accept-encoding", b"identity"), (b"user-agent", b"penstock"))
 """A compressed stream comes in lumps; a whole answer is small beside the time it takes to be made."""
@@ -59,8 +59,20 @@ def keyed(edge: CodecEdge, wire: WireRequest, keys: IdempotencyKeys) -> WireRequ
     return WireRequest(wire.method, wire.url, headers, wire.body)
 
 
-async def send(edge: CodecEdge, wire: WireRequest, phases: Phases) -> Response:
-    """The response, once its head has come. Its body is decompressed as it is read."""
+def traced(wire: WireRequest, headers: Sequence[tuple[str, str]]) -> WireRequest:
+    """The same with the headers of its trace, in the place of any that the target's own name."""
+    if not headers:
+        return wire
+    names = {name for name, _ in headers}
+    others = [header for header in wire.headers if header[0].lower() not in names]
+    return WireRequest(wire.method, wire.url, (*others, *headers), wire.body)
+
+
+async def send(edge: CodecEdge, wire: WireRequest, phases: Phases, connected: Callable[[], object]) -> Response:
+    """The response, once its head has come. Its body is decompressed as it is read.
+
+    `connected` is called once there is a connection, where the transport is the kernel's own: no other one tells.
+    """
     transport = edge.live.provider.transport
     try:
         asked = _asked(wire)
@@ -73,7 +85,7 @@ async def send(edge: CodecEdge, wire: WireRequest, phases: Phases) -> Response:
         # Reading has no timeout there: the scope around it knows what is waited for, and until when.
         if isinstance(transport, Transport):
             timeouts = Timeouts(connect=phases.connect, write=phases.write)
-            head, headers, stream = await transport.exchange(_origin(wire.url), asked, timeouts)
+            head, headers, stream = await transport.exchange(_origin(wire.url), asked, timeouts, connected)
             return Response(head.status_code, headers, stream, stream.aclose, ours=True)
         timeout = {"connect": phases.connect, "write": phases.write, "read": None, "pool": None}
         response = await transport.handle_async_request(_http_request(wire.url, asked, timeout))

@@ -125,7 +125,7 @@ class Trials(Struct, eq=False):
             hedge=race.is_on,
             withdrawn=self.leave.begin(target.provider.name),
         )
-        streamed = self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream)
+        phases, streamed = self.phases(stage, race, asked)
         attempt = AttemptRun(
             stage=stage,
             target=target,
@@ -134,20 +134,26 @@ class Trials(Struct, eq=False):
             streamed=streamed,
             begin=begin,
             running=running,
-            exchange=Exchange(target, self.phases(stage, race, asked, streamed=streamed), engine.clock.wall, self.keys),
-            span=self.call.span.attempt(target.name, running.number),
+            exchange=Exchange(target, phases, engine.clock.wall, self.keys),
+            span=self.call.span.attempt(target, running, begin),
             race=race,
             scope=trio.CancelScope() if race.is_on else None,
         )
+        if target.provider.propagate_trace:
+            attempt.exchange.trace = attempt.span.headers()
         race.enter(attempt)
         return attempt
 
-    def phases(self, stage: int, race: Race, asked: ChatRequest, *, streamed: bool) -> Phases:
-        """The timeouts of an attempt: not all of the call's time, where another target may have to answer in it."""
-        phases, call = self.call.targets[stage].phases_for(asked), self.call
+    def phases(self, stage: int, race: Race, asked: ChatRequest) -> tuple[Phases, bool]:
+        """Its timeouts, and whether it is streamed: another target may have to answer in the call's time."""
+        target, call = self.call.targets[stage], self.call
+        phases = target.phases_for(asked)
         left = min(call.deadline, call.horizon) - self.engine.clock.monotonic()
-        short = sliced(phases, streamed=streamed, left=left)
-        return short if short.halved and self.could_follow(stage, *race.stages) else phases
+        follows = phases.total > left / 2 and self.could_follow(stage, *race.stages)
+        streamed = self.consumer is not None or streams_upstream(
+            asked, target.capabilities, target.upstream_stream, hurried=follows and phases.total >= left
+        )
+        return (sliced(phases, streamed=streamed, left=left) if follows else phases), streamed
 
     # While they run
 
@@ -156,7 +162,7 @@ class Trials(Struct, eq=False):
         try:
             exchange, target = attempt.exchange, attempt.target
             request = self.hold.request(attempt.stage, attempt.request)
-            request = self.fitting.capped(attempt.stage, target, request)
+            attempt.sent = request = self.fitting.capped(attempt.stage, target, request)
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
@@ -177,7 +183,7 @@ class Trials(Struct, eq=False):
                 self.scope.deadline = self.call.deadline  # no answer is there any more that could be lost to it
             attempt.decide()
             self.report(attempt)
-            attempt.span.end(self.books.attempts[-1])
+            attempt.span.end(attempt, self.books.attempts[-1])
 
     async def one_of_two(self, attempt: AttemptRun, ended: list[AttemptRun]) -> None:
         """The same for one of two: the other may cancel it."""
@@ -221,6 +227,7 @@ class Trials(Struct, eq=False):
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
             chunks, attempt.held = attempt.held, []
             self._show(attempt)
+        attempt.span.chunk(attempt)
         if not self.watched:
             return
         before = self.showing.committed
@@ -228,7 +235,7 @@ class Trials(Struct, eq=False):
         if self.consumer is None or not out:
             return
         if not before:
-            self.call.span.event("commit")
+            self.call.span.event("commit", attempt=attempt.running.number, policy=self.call.commit.policy)
         if missing == "nothing":
             self.consumer.hand_over(out)
         else:

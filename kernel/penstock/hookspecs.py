@@ -133,6 +133,15 @@ def penstock_tokenizer(model: str, kind: str) -> Callable[[str], int] | None:
 
 
 @hookspec
+def penstock_redact(text: str) -> str:  # type: ignore[empty-body]
+    """What of a text may go into a trace, where `[telemetry] capture_content` is on: a message, an argument, an answer.
+
+    Called in the kernel's own loop for each of them, before it is cut to `content_limit`; all implementations one after
+    the other. Where one raises, or returns no text, nothing of that text is captured.
+    """
+
+
+@hookspec
 def penstock_event(event: Event) -> None:
     """Something happened. Called in the kernel's own loop: be quick. One that raises, or is slow again and again, is
     not called any more.

@@ -234,7 +234,6 @@ def test_a_mistake_is_told_at_its_path(mapping: dict[str, Any], path: str, says:
 
 
 LATER: list[tuple[dict[str, Any], str]] = [
-    ({"telemetry": {"otlp": "http://localhost:4318"}}, "telemetry"),
     (target(limits={"concurrency": 32, "rpm": 1000}), "targets.t.limits"),
     ({"defaults": {"limits": {"tpm": 5}}}, "defaults.limits"),
     (route(hedge=True), "routes.default.hedge"),

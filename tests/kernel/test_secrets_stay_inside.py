@@ -17,11 +17,13 @@ import httpx
 import msgspec
 import pytest
 import trio
+from tracing import Tracing
 from trio.testing import wait_all_tasks_blocked
 from worlds import GPT, HAIKU, KEY, SONNET, config, good, is_stream, openai_chunks, run
 
 import penstock
 from penstock import errors, types
+from penstock.telemetry import JsonFormatter
 from penstock.testing import Answer, Broken, Reply, ScriptedTransport, Silence
 from penstock_providers.openai_chat import OpenAIChat
 
@@ -95,6 +97,11 @@ class Seen:
             self.add("fields", fields)
             self.add("attempts", [attempt.error for attempt in getattr(each, "attempts", ())])
 
+    def add_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.texts["log"] = caplog.text
+        lines = map(JsonFormatter().format, caplog.records)
+        self.texts["log as JSON"] = "\n".join(lines)
+
     def check(self, *markers: str) -> None:
         for where, text in self.texts.items():
             for marker in markers:
@@ -115,7 +122,9 @@ def chain(error: BaseException | None) -> Iterable[BaseException]:
 
 async def drive(upstream: httpx.AsyncBaseTransport, seen: Seen, settings: penstock.Config, **options: Any) -> None:
     """One call and one stream, and everything that shows of them."""
+    tracing = Tracing()
     async with penstock.open_kernel(settings, transport=upstream) as kernel:
+        tracing.trace(kernel)
         events = kernel.events()
         request = penstock.ChatRequest(PROMPT)
         seen.add("kernel", kernel)
@@ -137,6 +146,9 @@ async def drive(upstream: httpx.AsyncBaseTransport, seen: Seen, settings: pensto
         seen.add("health", kernel.health())
         seen.add("events", events.take())
         seen.add("statistics", kernel.snapshot().actors)
+        assert len(tracing.spans) >= 2
+        seen.add("spans", tracing.spans)
+        seen.add("metrics", [*tracing.figures])
         engine: Any = kernel._engine  # pyright: ignore[reportPrivateUsage] - what a debugger would print of it
         seen.add("engine", engine)
 
@@ -155,7 +167,7 @@ def test_no_way_to_fail_shows_the_key_the_prompt_or_the_answer(
         cache={"store": "memory", "when": "always"},
     )
     run(lambda: drive(ScriptedTransport(answer if callable(answer) else [answer]), seen, settings, route=route))
-    seen.texts["log"] = caplog.text
+    seen.add_log(caplog)
     seen.check(KEY, PROMPT, ANSWER)
 
 
@@ -195,7 +207,7 @@ def test_good_answers_show_in_their_content_alone(caplog: pytest.LogCaptureFixtu
             assert (await kernel.complete(PROMPT)).text == ANSWER
 
     run(main)
-    seen.texts["log"] = caplog.text
+    seen.add_log(caplog)
     seen.check(KEY, PROMPT, ANSWER)
 
 
@@ -250,7 +262,7 @@ def test_refusals_of_ours_show_nothing_either(caplog: pytest.LogCaptureFixture) 
         seen.add_error(caught.value)
 
     run(main)
-    seen.texts["log"] = caplog.text
+    seen.add_log(caplog)
     seen.check(KEY, PROMPT)
 
 

@@ -142,7 +142,7 @@ def test_a_slow_consumer_costs_bounded_memory_and_the_upstream_feels_it() -> Non
         async with penstock.open_kernel(kernel_config(port)) as kernel:
             memory = resident()
             before = await written(port)
-            async with kernel.stream("hello") as stream:
+            async with kernel.stream("hello", max_tokens=CHUNKS) as stream:
                 await anext(stream)
                 # The consumer stops: the upstream soon cannot write any more, and then stands still.
                 progress = [-1, -2]

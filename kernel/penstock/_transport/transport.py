@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -108,11 +108,12 @@ class Transport(httpx.AsyncBaseTransport):
         return _response(head, headers, request.method, stream)
 
     async def exchange(
-        self, origin: Origin, asked: Asked, timeouts: Timeouts
+        self, origin: Origin, asked: Asked, timeouts: Timeouts, connected: Callable[[], object] | None = None
     ) -> tuple[Head, Fields, httpx.AsyncByteStream]:
         """The same without httpx's objects, which cost as much as the exchange itself.
 
-        The head as it came, and headers and body of the response as they are once decompressed.
+        The head as it came, and headers and body of the response as they are once decompressed. `connected` is called
+        once there is a connection, a kept one or a new one.
         """
         pool = self._pool(origin)
         slot = pool.take(trio.current_time()) or await self._slot(pool, origin, timeouts.pool)
@@ -121,6 +122,8 @@ class Transport(httpx.AsyncBaseTransport):
             if connection is None:
                 connection = await self._dialer.dial(origin, timeouts.connect)
                 pool.fill(slot, connection)
+            if connected is not None:
+                connected()
             head = await connection.ask(asked.method, asked.target, asked.headers, asked.body, timeouts)
         except BaseException as error:
             pool.give_back(slot, trio.current_time(), reusable=False)

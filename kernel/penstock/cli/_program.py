@@ -37,6 +37,7 @@ COMMANDS = {
     "explain": _Entry("penstock.cli._explain", "explain", "Tell what a call would do and cost; nothing is sent."),
     "plugins": _Entry("penstock.cli._plugins", "plugins", "List what is installed, and what is wrong with it."),
     "rehearse": _Entry("penstock.cli._rehearse", "rehearse", "Be a provider with outages, for your app to survive."),
+    "top": _Entry("penstock.cli._top", "top", "Watch a running kernel, live."),
 }
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisLedger", "RedisLedgerOptions", "open_redis_ledger", "penstock_ledgers"]
 
 BOOK = files("penstock_plugins.ledgers.redis_ledger").joinpath("book.lua").read_text(encoding="utf-8")
-KEYS = ("windows", "ends", "holds", "due", "settled", "history", "journal", "quarters")
+KEYS = ("windows", "ends", "due", "history", "quarters")
 """The keys of a ledger, in the order of the book's KEYS."""
 SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Whether TLS is spoken."""
@@ -102,7 +102,7 @@ class RedisLedger(LedgerStore):
         """One function of the server, one round trip; now and then one more, as `CHECK_EVERY` says."""
         now = "" if self._now is None else repr(self._now())
         born = "" if self._born is None else repr(self._born)
-        reply = await self._link.run(self._book, self._keys, wire.packed_steps(steps), now, born)
+        reply = await self._link.run(self._book, self._keys, b"steps", now, born, *wire.packed_steps(steps))
         with wire.understood():
             landed, begun = wire.landed(reply)
         if self._link.opened != self._checked_on or trio.current_time() >= self._check_at:
@@ -114,7 +114,7 @@ class RedisLedger(LedgerStore):
     async def set_clock_back(self, reason: str) -> ClockSetBack | None:
         """As `LedgerStore` says, to the time of the server."""
         for _ in range(MOST_NEW_WINDOWS):
-            keys = [key.decode() for key in await self._link.ask(b"HKEYS", self._key["windows"]) if key]
+            keys = [key.decode() for key in await self._link.ask(b"ZRANGE", self._key["ends"], 0, -1)]
             if self._now is None:
                 seconds, micros = await self._link.ask(b"TIME")
                 now = int(seconds) + int(micros) / 1e6
@@ -122,7 +122,7 @@ class RedisLedger(LedgerStore):
                 now = self._now()
             with wire.understood():
                 ends = wire.packed_ends(reason, keys, now)
-            reply = await self._link.run(self._book, self._keys, ends, repr(now), "", "back")
+            reply = await self._link.run(self._book, self._keys, b"back", repr(now), "", ends)
             with wire.understood():
                 before = wire.clock_before(reply)
             if before is not None:
@@ -143,18 +143,17 @@ class RedisLedger(LedgerStore):
     async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:
         """As they are now: leases that have ended are charged before."""
         now = (await self.commit(())).now
-        found = await self._read("windows", keys)
+        found = await (self._all("windows") if keys is None else self._some(keys))
         with wire.understood():
-            # The field without a name is the book's own.
-            rows = [wire.window_row(key, packed, now) for key, packed in found.items() if key]
+            rows = [wire.window_row(key, packed, now) for key, packed in found.items()]
         return [row for row in rows if (row.ends_at, row.limit_tokens, row.limit_nano_usd) != (None, None, None)]
 
     async def holds(self) -> Sequence[HoldRow]:
         """As they are now: leases that have ended are charged before."""
         await self.commit(())
-        found = await self._read("holds")
+        found = await self._all("holds")
         with wire.understood():
-            rows = [wire.hold_row(hold_id, packed) for hold_id, packed in found.items()]
+            rows = [wire.hold_row(field, packed) for field, packed in found.items()]
         return sorted(rows, key=lambda row: (row.reserved_at, row.hold_id))
 
     async def history(self, *, since: float, until: float) -> Sequence[HistoryRow]:
@@ -171,20 +170,22 @@ class RedisLedger(LedgerStore):
         rows: list[SpendRow] = []
         for at in range(0, len(fields), AT_ONCE):
             some = fields[at : at + AT_ONCE]
-            sums = await self._link.ask(b"HMGET", self._key["journal"], *some)
+            sums = await self._link.ask(b"HMGET", self._key["windows"], *some)
             with wire.understood():
                 rows += [wire.spend_row(field, packed) for field, packed in zip(some, sums, strict=True) if packed]
         # One without a call was taken back: its hold was settled after all.
         return [row for row in rows if row.calls]
 
-    async def _read(self, name: str, fields: Sequence[str] | None = None) -> dict[str, bytes]:
-        """A hash, or some of its fields; unknown ones are left out."""
-        if fields is None:
-            found: dict[bytes, bytes] = await self._link.ask(b"HGETALL", self._key[name])
-            return {field.decode(): packed for field, packed in found.items()}
+    async def _all(self, what: str) -> dict[str, bytes]:
+        """What is kept of all windows or of all holds, as of one time, by its field."""
+        told: list[bytes] = await self._link.run(self._book, self._keys, what)
+        return {field.decode(): packed for field, packed in zip(told[::2], told[1::2], strict=True)}
+
+    async def _some(self, fields: Sequence[str]) -> dict[str, bytes]:
+        """Some fields of the book; unknown ones are left out."""
         if not fields:
             return {}
-        values: list[bytes | None] = await self._link.ask(b"HMGET", self._key[name], *fields)
+        values: list[bytes | None] = await self._link.ask(b"HMGET", self._key["windows"], *fields)
         return {field: packed for field, packed in zip(fields, values, strict=True) if packed is not None}
 
 

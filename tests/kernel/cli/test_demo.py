@@ -10,7 +10,9 @@ from pathlib import Path
 
 import attrs
 import pytest
+from collector import GotSpan, collecting
 from commands import run_command, run_in_terminal
+from golden import tree_of
 
 from penstock import errors
 from penstock._events import AttemptEnded, BreakerChanged, CoolingDown
@@ -263,3 +265,47 @@ def test_a_bar_is_never_wider_than_it_may_be() -> None:
     assert bar(0.5, 10, unicode=False) == "#####....."
     assert bar(7.0, 4, unicode=False) == "####"
     assert bar(-1.0, 4, unicode=False) == "...."
+
+
+@pytest.mark.slow
+def test_its_traces_go_to_a_collector_and_every_one_is_whole() -> None:
+    with collecting() as collector:
+        ended = run_command("demo", *FAST, "--otlp", collector.url)
+    assert ended.code == 0, ended.err
+    assert f"The traces went to {collector.url}, under the service penstock-demo." in ended.out
+    assert {span.resource["service.name"] for span in collector.spans} == {"penstock-demo"}
+    traces: dict[bytes, list[GotSpan]] = {}
+    for span in collector.spans:
+        traces.setdefault(span.span.trace_id, []).append(span)
+    assert len(traces) == 60
+    for trace in traces.values():
+        call, *attempts = tree_of(trace)
+        assert len(attempts) == call["attributes"]["penstock.attempts"]
+    reasons = Counter(
+        event["reason"] for trace in traces.values() for event in tree_of(trace)[0]["events"] if "reason" in event
+    )
+    assert len(reasons) >= 2
+    assert "gen_ai.client.operation.duration" in collector.latest()
+
+
+def test_where_no_collector_listens_it_says_so_before_it_begins() -> None:
+    ended = run_command("demo", *FAST, "--otlp", "http://127.0.0.1:9")
+    assert ended.code == 1
+    assert "nothing listens at http://127.0.0.1:9" in ended.err
+    assert ended.out == ""
+
+
+@pytest.mark.slow
+def test_a_collector_that_takes_nothing_changes_nothing_of_it() -> None:
+    with collecting(500) as collector:
+        ended = run_command("demo", *FAST, "--otlp", collector.url)
+    assert ended.code == 0, ended.err
+    assert ended.err == ""
+    assert "All 60 calls are accounted for" in ended.out
+
+
+def test_an_address_that_is_none_is_refused_before_it_begins() -> None:
+    ended = run_command("demo", "--otlp", "localhost:4318")
+    assert ended.code != 0
+    assert "telemetry.otlp" in ended.err
+    assert ended.out == ""

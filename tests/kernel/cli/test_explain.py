@@ -85,6 +85,10 @@ def test_in_a_terminal_it_fits_80_columns(settings: str) -> None:
 
 def test_a_whole_answer_that_may_take_all_the_time_is_told(settings: str) -> None:
     lines = lines_of(run_command("explain", PROMPT, "-c", settings, "--timeout", "60"))
+    assert "Where that one takes the request and says nothing, it is left after 20 s." in lines
+    text = Path(settings).read_text()
+    Path(settings).write_text(text.replace("timeouts = {", 'upstream_stream = "never"\ntimeouts = { total = 600,'))
+    lines = lines_of(run_command("explain", PROMPT, "-c", settings, "--timeout", "60"))
     assert "Where that one takes the request and says nothing, the whole call's time is gone." in lines
     assert "Time: at most 60 s (--timeout)." in lines
 

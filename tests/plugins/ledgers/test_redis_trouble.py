@@ -271,7 +271,7 @@ def test_a_failover_keeps_what_the_replica_had(tmp_path: Path) -> None:
         async with opened(f"file:{url}", "failover") as store:
             await store.commit((reserve("a"), reserve("b")))
             first.say("WAIT", "1", "5000")
-            await until(lambda: second.say("HLEN", "{penstock:failover}:holds") == ":2")
+            await until(lambda: second.say("ZCARD", "{penstock:failover}:due") == ":2")
             first.kill()
             assert "cannot be used" in await unavailable(store)
             second.say("REPLICAOF", "NO", "ONE")
@@ -324,9 +324,9 @@ def test_content_of_another_version_is_left_alone(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened(valkey.url, "version") as store:
             await store.commit((reserve("a"),))
-            script = "return redis.call('HSET', KEYS[1], '', struct.pack('<dddd', 2, 0, 60, 0))"
+            script = "return redis.call('HSET', KEYS[1], '', struct.pack('<dddd', 1, 0, 60, 0))"
             valkey.say("EVAL", script, "1", "{penstock:version}:windows")
-            with pytest.raises(ConfigError, match="of version 2, and this penstock keeps version 1"):
+            with pytest.raises(ConfigError, match="of version 1, and this penstock keeps version 2"):
                 await store.commit(())
 
     trio.run(main)
@@ -349,7 +349,7 @@ def test_a_cluster_is_followed_to_the_node_that_has_the_ledger(tmp_path: Path) -
             await store.commit((reserve("a"),))
             await store.commit((reserve("b"),))
             assert await held(store) == 20
-            assert full.say("HLEN", "{penstock:cluster}:holds") == ":2"
+            assert full.say("ZCARD", "{penstock:cluster}:due") == ":2"
             # The node that has it is restarted: the way to it is asked for again.
             full.kill()
             await unavailable(store)
@@ -376,6 +376,26 @@ def test_known_is_answered_after_trouble_too(valkey: Valkey) -> None:
         async with opened(valkey.url, "known") as store:
             await store.commit((reserve("a"), Settle(hold_id="a", charged=Amount(1))))
             assert (await store.commit((reserve("a"),))).answers == (Known(),)
+
+    trio.run(main)
+
+
+def test_what_is_settled_is_no_hold_and_is_forgotten_once_its_lease_is_over(valkey: Valkey) -> None:
+    def kept() -> tuple[str, str]:
+        field = valkey.say("HEXISTS", "{penstock:forgotten}:windows", "#a")
+        return field, valkey.say("ZCARD", "{penstock:forgotten}:due")
+
+    async def main() -> None:
+        clock = Clock()
+        async with opened(valkey.url, "forgotten", clock=clock) as store:
+            await store.commit((reserve("a"), Settle(hold_id="a", charged=Amount(1))))
+            assert await store.holds() == []
+            clock.now += 599
+            assert (await store.commit((reserve("a"),))).answers == (Known(),)
+            assert kept() == (":1", ":1")
+            clock.now += 2
+            await store.commit(())
+            assert kept() == (":0", ":0")
 
     trio.run(main)
 

@@ -21,6 +21,7 @@ __all__ = [
     "PRICES",
     "PROVIDERS",
     "SEARCH",
+    "SERVICE",
     "TARGETS",
     "Job",
     "Outage",
@@ -38,6 +39,8 @@ ATTEMPTS: dict[TargetName, int] = {"sonnet": 3, "gpt": 2, "haiku": 5}
 PRICES: dict[TargetName, tuple[int, int]] = {"sonnet": (3, 15), "gpt": (2, 8), "haiku": (1, 5)}
 """USD per million tokens in and out: whole, so that the upstream's bill can be worked out by hand."""
 
+SERVICE = "penstock-demo"
+"""What its traces are found under."""
 LENGTH = 17.0
 SEARCH, BATCH = "team/search", "team/batch"
 USD_PER_CALL = {SEARCH: 0.0012, BATCH: 0.0001}
@@ -92,6 +95,8 @@ class Scenario:
     outages: tuple[Outage, ...]
     limits_usd: dict[str, float]
     """What each account may spend."""
+    otlp: str | None = None
+    """The address of a collector that is sent the traces."""
 
     @property
     def latency(self) -> Latency:
@@ -151,10 +156,11 @@ class Scenario:
                 path: {"limits": [{**rolling, "usd": limit}], "tenant": "team"}
                 for path, limit in self.limits_usd.items()
             },
+            **({} if self.otlp is None else {"telemetry": {"otlp": self.otlp, "service_name": SERVICE}}),
         }
 
 
-def make_scenario(*, calls: int, seed: int, concurrency: int, speed: float) -> Scenario:
+def make_scenario(*, calls: int, seed: int, concurrency: int, speed: float, otlp: str | None = None) -> Scenario:
     """The same numbers, the same scenario."""
     return Scenario(
         seed=seed,
@@ -164,6 +170,7 @@ def make_scenario(*, calls: int, seed: int, concurrency: int, speed: float) -> S
         jobs=tuple(_jobs(calls, Random(seed), 0.95 * LENGTH / speed)),  # noqa: S311 - it makes up questions
         outages=tuple(_outages(speed)),
         limits_usd={path: max(LEAST_USD, round(share * calls, 4)) for path, share in USD_PER_CALL.items()},
+        otlp=otlp,
     )
 
 

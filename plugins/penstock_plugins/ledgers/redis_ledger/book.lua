@@ -6,80 +6,127 @@
 -- step that fails, a key of a wrong type or a full memory leave all as it was.
 --
 -- KEYS     (`K` below) all that a ledger has, under one hash tag (one slot of a cluster):
---   1 windows  hash: window key -> doubles: limit tokens, limit USD and nano-USD (-1 where none is set by hand), and
---              ten for each bucket; the field '' -> doubles: version, now (the latest time ever), tombstone (the
---              longest lease, in seconds), and the time before which nothing is due
---   2 ends     sorted set: window key by the end of its last bucket; then it is looked at and forgotten
---   3 holds    hash: id -> packed {account, output, reserved at, lease ends, top-ups, lapsed, {part, ...}}; lapsed is
---              false, true, or 2 where the hold was released by hand: no renewal gives it its lease again
---   4 due      sorted set: id by the time at which something is to be done about the hold
---   5 settled  sorted set: id by the time until which it is known as settled
---   6 history  list of packed rows: what was done by hand
---   7 journal  hash: packed {quarter, account, target, estimated} -> packed sums
---   8 quarters sorted set: fields of the journal by their quarter of an hour
--- ARGV[1]  the steps, packed; ARGV[2] the time, or '' for the server's own; ARGV[3] when the books were begun, or ''
--- ARGV[4]  nothing, or 'back': the clock is set back to ARGV[2]; ARGV[1] is then {reason, window key -> its end then}
--- Answers  packed {now, {answer, ...}}, or {false, version} where the content is of another version
+--   1 windows  hash, the book itself, of four kinds of fields:
+--                ''         doubles: version, now (the latest time ever), tombstone (the longest lease, in seconds),
+--                           the time before which nothing is due, and when the books were begun
+--                window key doubles: limit tokens, limit USD and nano-USD (-1 where none is set by hand), and ten for
+--                           each bucket
+--                '#' id     of a hold, packed {account, output, reserved at, lease ends, top-ups, lapsed, and of each
+--                           part: by estimate, tokens, USD, nano-USD, how many follow, window key, finish, ...}; lapsed
+--                           is false, true, or 2 where the hold was released by hand: no renewal gives it its lease
+--                           again. Of what is settled, the time until which it is known as that, in digits
+--                '$' packed {quarter, account, target, estimated}: the journal's sums of it, doubles
+--   2 ends     sorted set: window key by the end of its last bucket; then it is looked at and forgotten. By infinity
+--              where it has a limit only
+--   3 due      sorted set: '#' id by the time at which something is to be done about the hold; of what is settled, by
+--              the time until which it is known as that, below nothing (-time)
+--   4 history  list of packed rows: what was done by hand
+--   5 quarters sorted set: fields of the journal by their quarter of an hour
+-- ARGV[1]  'steps', and ARGV[4] and so on are the steps; 'back': the clock is set back to ARGV[2], and ARGV[4] is
+--          {reason, window key -> its end then}; 'windows' or 'holds': answered by what is kept of them all, each after
+--          its field
+-- ARGV[2]  the time, or '' for the server's own; ARGV[3] when the books were begun, or ''
+-- Answers  packed {now, {answer, ...}, begun}, or {false, version} where the content is of another version
 --
 -- Figures. Numbers here are doubles, exact up to 2^53, which is less than 10 million USD in nano-USD. So money is a
 -- pair: whole USD (rounded down) and the nano-USD above them, 0 to 999,999,999. An amount is {tokens, USD, nano-USD}.
 --
 -- Speed. Every call of every process waits for this. So it is a library (FUNCTION LOAD), whose functions are there
--- already when it is called: made anew for each call, as EVALSHA does, they took a third of its time. It calls the server
--- as seldom as it can, each time some microseconds, and changes figures in place.
+-- already when it is called: made anew for each call, as EVALSHA does, they took a third of its time. It calls the
+-- server as seldom as it can, each time some microseconds: a reserve reads one hash at once and writes that hash and
+-- one sorted set. And it makes few tables, which are dear to grow and to collect, and changes figures in place: a
+-- packed array grows while it is unpacked, so what every call needs is unpacked as a row of values instead.
 
-local VERSION = 1
+local VERSION = 2
 local E9, E6 = 1000000000, 1000000
 local QUARTER = 900           -- seconds: days of every time zone begin at a quarter of an hour
 local MOST_HISTORY = 10000    -- rows, some megabytes: what people do by hand is seldom more in years
 local JOURNAL_KEPT = 34560000 -- seconds, 400 days: a year can be compared with the one before
 local SWEEPS, SWEPT = 10, 1000 -- a second, and what is over that each forgets: no batch waits long for it
 local HELD, SPENT, ESTIMATED = 2, 5, 8 -- where an amount begins in a bucket
-local RELEASED = 2            -- how a hold has lapsed
+-- Where what is known of a hold stands; how it has lapsed by hand.
+local ACCOUNT, OUTPUT, RESERVED_AT, LEASE_ENDS, TOP_UPS, LAPSED, PARTS = 1, 2, 3, 4, 5, 6, 7
+local RELEASED = 2
 
--- The functions, and what one call works on; `begin` makes that anew, for a call may have ended in an error.
-local B = {}
+-- The functions, by names that are found without a look into a table.
+local begin, read, need, fetch, exactly, plus, minus, less_money, at_most, at_least, cut, put, form, doubles, window,
+  sum_up, sum_of, total, is_known, last_of, bucket_of, find, figure, add, pack_windows, each_portion, write, hold_of,
+  read_hold, pack_hold, need_windows, drop, amount_of, likely_of, counts_until, each_place, lapse, revive, pack_holds,
+  is_settled, fields_of, write_down, write_down_lapsed, pack_journal, write_all, forget, is_over, limits, missing,
+  takes, refills_at, guessed, lacks_of, count, any_by_estimate, at_output, dearest, room_of, fits, most_output, held,
+  remember, lacking, rows, reserve, add_part, use_as_before, top_up, charge_part, charge, settle, turns_of, renew,
+  held_ids, is_below, adopt, adopt_hold, release, state, spend, change, end_leases, first_due, find_old, forget_old,
+  name, set_back, list, run
+-- What one call works on; `begin` makes it anew, for a call may have ended in an error.
 local K, now, tombstone, next_due, born
+local book, sums, changed_windows, new_ends, changed_holds, dropped, buried, journal, history, barred
+local old_ids, old_fields
 
-function B.begin(keys)
+function begin(keys)
   K = keys
-  B.windows, B.changed_windows, B.holds, B.changed_holds = {}, {}, {}, {}
-  B.buried, B.journal, B.history, B.barred = {}, {}, {}, {}
+  -- By their fields of the book: what was read (or false), and in its place the page or hold that was made of it.
+  book = {}
+  sums, changed_windows, new_ends = {}, {}, {}
+  changed_holds, dropped, buried, journal, history, barred = {}, {}, {}, {}, {}, {}
 end
 
-function B.exactly(number) return string.format('%.17g', number) end
+-- What is kept in a field of the book, or false; or what was made of it.
+function read(field)
+  local kept = book[field]
+  if kept == nil then
+    kept = redis.call('HGET', K[1], field)
+    book[field] = kept
+  end
+  return kept
+end
+
+-- Reads those of the fields that are not read yet, at once.
+function need(fields)
+  local missing = {}
+  for i = 1, #fields do
+    if book[fields[i]] == nil then missing[#missing + 1] = fields[i] end
+  end
+  each_portion(missing, fetch)
+end
+
+function fetch(fields)
+  local found = redis.call('HMGET', K[1], unpack(fields))
+  for i = 1, #fields do book[fields[i]] = found[i] end
+end
+
+function exactly(number) return string.format('%.17g', number) end
 
 -- Amounts
 
-function B.plus(a, b)
+function plus(a, b)
   local usd, nano = a[2] + b[2], a[3] + b[3]
   if nano >= E9 then usd, nano = usd + 1, nano - E9 end
   return {a[1] + b[1], usd, nano}
 end
 
-function B.minus(a, b)
+function minus(a, b)
   local usd, nano = a[2] - b[2], a[3] - b[3]
   if nano < 0 then usd, nano = usd - 1, nano + E9 end
   return {a[1] - b[1], usd, nano}
 end
 
-function B.less_money(a, b) return a[2] < b[2] or (a[2] == b[2] and a[3] < b[3]) end
+function less_money(a, b) return a[2] < b[2] or (a[2] == b[2] and a[3] < b[3]) end
 
-function B.at_most(a, b)
-  local poorer = B.less_money(a, b) and a or b
+function at_most(a, b)
+  local poorer = less_money(a, b) and a or b
   return {math.min(a[1], b[1]), poorer[2], poorer[3]}
 end
 
-function B.at_least(a, b)
-  local richer = B.less_money(a, b) and b or a
+function at_least(a, b)
+  local richer = less_money(a, b) and b or a
   return {math.max(a[1], b[1]), richer[2], richer[3]}
 end
 
 -- The amount that begins at `at`.
-function B.cut(row, at) return {row[at], row[at + 1], row[at + 2]} end
+function cut(row, at) return {row[at], row[at + 1], row[at + 2]} end
 
 -- Adds an amount, or takes it away where the sign is -1, in place.
-function B.put(row, at, amount, sign)
+function put(row, at, amount, sign)
   local usd, nano = row[at + 1] + sign * amount[2], row[at + 2] + sign * amount[3]
   if nano >= E9 then
     usd, nano = usd + 1, nano - E9
@@ -89,154 +136,129 @@ function B.put(row, at, amount, sign)
   row[at], row[at + 1], row[at + 2] = row[at] + sign * amount[1], usd, nano
 end
 
--- Windows. A page's `flat` is what is kept of it: three limits, then ten figures for each bucket: finish, held (3), spent
--- (3), estimated (3). A bucket is the place at which its figures begin. A page's `sum` is like a bucket, of all of them,
--- behind the place `off`: made when the page is read, for what is kept once cannot differ from itself. Of a single bucket,
--- which is all that calendar windows have, it is `flat` itself.
+-- Windows. A page is what is kept of one: three limits, then ten figures for each bucket: finish, held (3), spent (3),
+-- estimated (3). A bucket is the place at which its figures begin. The sum of all buckets is like a bucket of its own,
+-- made when the page is read, for what is kept once cannot differ from itself. Of a single bucket, which is all that
+-- calendar windows have, it is that one.
 
 local FIRST, LONG = 4, 10
 local forms = {}
 
 -- The form of so many doubles.
-function B.form(number)
+function form(number)
   if not forms[number] then forms[number] = '<' .. string.rep('d', number) end
   return forms[number]
 end
 
-function B.doubles(kept)
+function doubles(kept)
   local number = #kept / 8
-  local flat = {struct.unpack(B.form(number), kept)}
-  flat[number + 1] = nil -- where it stopped to read
-  return flat
+  local figures = {struct.unpack(form(number), kept)}
+  figures[number + 1] = nil -- where it stopped to read
+  return figures
 end
 
-function B.open_page(key, kept)
-  local page = {key = key, kept = kept, limit_tokens = false, limit_money = false, flat = false, sum = false, off = 0,
-    kept_until = false}
-  B.windows[key] = page
-  if not kept then
-    page.flat = {-1, -1, -1}
-    B.sum_up(page)
-    return page
-  end
-  local flat = B.doubles(kept)
-  page.flat = flat
-  if flat[1] >= 0 then page.limit_tokens = flat[1] end
-  if flat[2] >= 0 then page.limit_money = {flat[2], flat[3]} end
-  page.kept_until = #flat > FIRST and flat[#flat - LONG + 1]
+-- The page of a window.
+function window(key)
+  local page = book[key]
+  if page == nil then page = read(key) end
+  if type(page) == 'table' then return page end
+  page = page and doubles(page) or {-1, -1, -1}
+  book[key] = page
   -- What has left the window is let go.
   local place = FIRST
-  while flat[place] and flat[place] <= now do place = place + LONG end
+  while page[place] and page[place] <= now do place = place + LONG end
   if place > FIRST then
-    for i = FIRST, #flat do flat[i] = flat[i + place - FIRST] end
+    for i = FIRST, #page do page[i] = page[i + place - FIRST] end
   end
-  B.sum_up(page)
+  sum_up(page)
   return page
 end
 
-function B.sum_up(page)
-  local flat = page.flat
-  if #flat == FIRST + LONG - 1 then
-    page.sum, page.off = flat, FIRST - 1
+function sum_up(page)
+  if #page == FIRST + LONG - 1 then
+    sums[page] = nil
     return
   end
   local sum = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-  for bucket = FIRST, #flat, LONG do
-    for i = HELD, LONG do sum[i] = sum[i] + flat[bucket + i - 1] end
+  for bucket = FIRST, #page, LONG do
+    for i = HELD, LONG do sum[i] = sum[i] + page[bucket + i - 1] end
     for i = HELD, ESTIMATED, 3 do
       if sum[i + 2] >= E9 then sum[i + 1], sum[i + 2] = sum[i + 1] + 1, sum[i + 2] - E9 end
     end
   end
-  page.sum, page.off = sum, 0
+  sums[page] = sum
+end
+
+-- The figures of all of a window, and the place before them.
+function sum_of(page)
+  local sum = sums[page]
+  if sum then return sum, 0 end
+  return page, FIRST - 1
 end
 
 -- What is held, spent or estimated in all of a window.
-function B.total(page, at) return B.cut(page.sum, page.off + at) end
-
--- Reads those of the windows that are not read yet.
-function B.need(keys)
-  local names = {}
-  for _, key in ipairs(keys) do
-    if not B.windows[key] then names[#names + 1] = key end
-  end
-  B.each_portion(names, function(portion)
-    local kept = redis.call('HMGET', K[1], unpack(portion))
-    for i, key in ipairs(portion) do B.open_page(key, kept[i]) end
-  end)
+function total(page, at)
+  local sum, off = sum_of(page)
+  return cut(sum, off + at)
 end
 
-function B.window(key)
-  if not B.windows[key] then B.open_page(key, redis.call('HGET', K[1], key)) end
-  return B.windows[key]
-end
-
-function B.is_known(page) return #page.flat > FIRST or page.limit_tokens or page.limit_money end
+function is_known(page) return #page > FIRST or page[1] >= 0 or page[2] >= 0 end
 
 -- The place of the last bucket, or nil.
-function B.last_of(page)
-  local flat = page.flat
-  return #flat > FIRST and #flat - LONG + 1 or nil
-end
+function last_of(page) return #page > FIRST and #page - LONG + 1 or nil end
 
 -- Where what is reserved now is counted. A window goes on until its end, whatever a later step thinks of it.
-function B.bucket_of(page, use)
-  local flat, last = page.flat, B.last_of(page)
-  if last and (not use[3] or use[2] <= flat[last]) then return last end
-  last = #flat + 1
-  flat[last] = use[2]
-  for i = last + 1, last + LONG - 1 do flat[i] = 0 end
-  B.sum_up(page)
-  B.changed_windows[page.key] = page
+function bucket_of(page, use)
+  local last = last_of(page)
+  if last and (not use[3] or use[2] <= page[last]) then return last end
+  last = #page + 1
+  page[last] = use[2]
+  for i = last + 1, last + LONG - 1 do page[i] = 0 end
+  sum_up(page)
+  changed_windows[use[1]], new_ends[use[1]] = page, true
   return last
 end
 
 -- The page, and the bucket in which a part of a hold is counted; none where it has left its window.
-function B.find(key, finish)
-  local page = B.window(key)
-  local flat = page.flat
-  for bucket = FIRST, #flat, LONG do
-    if flat[bucket] == finish then return page, bucket end
+function find(key, finish)
+  local page = window(key)
+  for bucket = FIRST, #page, LONG do
+    if page[bucket] == finish then return page, bucket end
   end
 end
 
 -- What is held, spent or estimated in a bucket.
-function B.figure(page, bucket, at) return B.cut(page.flat, bucket + at - 1) end
+function figure(page, bucket, at) return cut(page, bucket + at - 1) end
 
 -- Adds to what is held, spent or estimated, in a bucket and in its window.
-function B.add(page, bucket, at, amount, sign)
-  local flat, sum = page.flat, page.sum
-  B.put(flat, bucket + at - 1, amount, sign)
-  if sum ~= flat then B.put(sum, at, amount, sign) end
-  B.changed_windows[page.key] = page
+function add(key, page, bucket, at, amount, sign)
+  local sum = sums[page]
+  put(page, bucket + at - 1, amount, sign)
+  if sum then put(sum, at, amount, sign) end
+  changed_windows[key] = page
 end
 
-function B.write_windows()
-  local kept, gone, ends = {'', struct.pack('<ddddd', VERSION, now, tombstone, next_due, born)}, {}, {}
-  for key, page in pairs(B.changed_windows) do
-    local flat, money = page.flat, page.limit_money or {-1, -1}
-    if B.is_known(page) then
-      flat[1], flat[2], flat[3] = page.limit_tokens or -1, money[1], money[2]
+-- To `kept` what is to be written of windows; returns the ends that changed, and the windows that are over.
+function pack_windows(kept)
+  local ends, over = {}, {}
+  for key, page in pairs(changed_windows) do
+    if is_known(page) then
       kept[#kept + 1] = key
-      kept[#kept + 1] = struct.pack(B.form(#flat), unpack(flat))
-      local last = B.last_of(page)
-      if last and flat[last] ~= page.kept_until then
-        ends[#ends + 1] = B.exactly(flat[last])
+      kept[#kept + 1] = struct.pack(form(#page), unpack(page))
+      if new_ends[key] then
+        local last = last_of(page)
+        ends[#ends + 1] = last and exactly(page[last]) or 'inf'
         ends[#ends + 1] = key
-      elseif not last then
-        redis.call('ZREM', K[2], key)
       end
-    elseif page.kept then
-      gone[#gone + 1] = key
+    else
+      over[#over + 1] = key
     end
   end
-  B.write('HSET', K[1], kept)
-  B.write('HDEL', K[1], gone)
-  B.write('ZADD', K[2], ends)
-  B.write('ZREM', K[2], gone)
+  return ends, over
 end
 
 -- Calls f with some of the words at a time: `unpack` puts them all on a small stack.
-function B.each_portion(words, f)
+function each_portion(words, f)
   if #words > 0 and #words <= 1000 then return f(words) end
   for i = 1, #words, 1000 do
     local portion = {}
@@ -246,144 +268,175 @@ function B.each_portion(words, f)
 end
 
 -- One command for many things.
-function B.write(command, key, words)
-  B.each_portion(words, function(portion) redis.call(command, key, unpack(portion)) end)
+function write(command, key, words)
+  each_portion(words, function(portion) redis.call(command, key, unpack(portion)) end)
 end
 
--- Holds. A part is {amount, {key, finish, key, finish, ...}, by estimate}: what was reserved at one time, and where it is
--- counted. The first part is by the bound, if in no window.
+-- Holds. One is what is kept of it. A part is {amount, {key, finish, key, finish, ...}, by estimate}: what was reserved
+-- at one time, and where it is counted. The first part is by the bound, if in no window.
 
-function B.read_hold(id, kept)
-  local read = cmsgpack.unpack(kept)
-  local hold = {id = id, account = read[1], output = read[2], reserved_at = read[3], lease_ends = read[4],
-    top_ups = read[5], lapsed = read[6], parts = read[7], kept = true}
-  B.holds[id] = hold
-  local keys = {}
-  for _, part in ipairs(hold.parts) do
-    for i = 1, #part[2], 2 do keys[#keys + 1] = part[2][i] end
+-- The hold, or nil. An id is held or settled, never both: of what is settled there are digits in its place.
+function hold_of(id)
+  local hold = book[id]
+  if hold == nil then hold = read(id) end
+  if type(hold) == 'string' then
+    if tonumber(hold) then return nil end
+    hold = read_hold(hold)
+    book[id] = hold
   end
-  B.need(keys)
-  return hold
+  return hold or nil
 end
 
-function B.hold_of(id)
-  local hold = B.holds[id]
-  if hold == nil then
-    local kept = redis.call('HGET', K[3], id)
-    hold = kept and B.read_hold(id, kept) or false
-    B.holds[id] = hold
+function read_hold(kept)
+  -- Without the head of the array.
+  local flat = {cmsgpack.unpack(kept:sub(kept:byte() == 0xdc and 4 or 2))}
+  local parts, at = {}, PARTS
+  while flat[at] ~= nil do
+    local last = at + 4 + flat[at + 4]
+    parts[#parts + 1] = {cut(flat, at + 1), {unpack(flat, at + 5, last)}, flat[at]}
+    at = last + 1
   end
-  return hold and not hold.over and hold
+  return {flat[1], flat[2], flat[3], flat[4], flat[5], flat[6], parts}
 end
 
-function B.drop(hold)
-  hold.over = true
-  B.changed_holds[hold.id] = hold
+function pack_hold(hold)
+  local parts = hold[PARTS]
+  local amount, places = parts[1][1], parts[1][2]
+  local flat = {hold[1], hold[2], hold[3], hold[4], hold[5], hold[6], parts[1][3], amount[1], amount[2], amount[3],
+    #places, unpack(places)}
+  for i = 2, #parts do
+    amount, places = parts[i][1], parts[i][2]
+    local row = {parts[i][3], amount[1], amount[2], amount[3], #places, unpack(places)}
+    for j = 1, #row do flat[#flat + 1] = row[j] end
+  end
+  return cmsgpack.pack(flat)
 end
+
+-- The windows in which a hold counts are read at once, with other fields, behind which theirs are put.
+function need_windows(hold, fields)
+  local parts = hold[PARTS]
+  for i = 1, #parts do
+    local places = parts[i][2]
+    for j = 1, #places, 2 do fields[#fields + 1] = places[j] end
+  end
+  need(fields)
+end
+
+function drop(id) book[id], changed_holds[id], dropped[id] = false, nil, true end
 
 -- All that it holds by the bound.
-function B.amount_of(hold)
-  local parts = hold.parts
+function amount_of(hold)
+  local parts = hold[PARTS]
   local sum = parts[1][1]
   for i = 2, #parts do
-    if not parts[i][3] then sum = B.plus(sum, parts[i][1]) end
+    if not parts[i][3] then sum = plus(sum, parts[i][1]) end
   end
   return sum
 end
 
 -- The same by the estimate; false where no window counts it by that.
-function B.likely_of(hold)
-  local parts, sum = hold.parts, false
+function likely_of(hold)
+  local parts, sum = hold[PARTS], false
   for i = 2, #parts do
-    if parts[i][3] then sum = sum and B.plus(sum, parts[i][1]) or parts[i][1] end
+    if parts[i][3] then sum = sum and plus(sum, parts[i][1]) or parts[i][1] end
   end
   return sum
 end
 
-function B.counts_until(hold)
+function counts_until(hold)
   local latest = 0
-  for _, part in ipairs(hold.parts) do
+  for _, part in ipairs(hold[PARTS]) do
     local places = part[2]
     for i = 2, #places, 2 do latest = math.max(latest, places[i]) end
   end
   return latest
 end
 
--- Calls f(part's amount, page, bucket) wherever the hold still counts.
-function B.each_place(hold, f)
-  for _, part in ipairs(hold.parts) do
+-- Calls f(part's amount, key, page, bucket) wherever the hold still counts.
+function each_place(hold, f)
+  need_windows(hold, {})
+  for _, part in ipairs(hold[PARTS]) do
     local places = part[2]
     for i = 1, #places, 2 do
-      local page, bucket = B.find(places[i], places[i + 1])
-      if bucket then f(part[1], page, bucket) end
+      local page, bucket = find(places[i], places[i + 1])
+      if bucket then f(part[1], places[i], page, bucket) end
     end
   end
 end
 
 -- Charges a hold in full: nobody knows what became of its call.
-function B.lapse(hold, how)
-  hold.lapsed = how or true
-  B.each_place(hold, function(amount, page, bucket)
-    B.add(page, bucket, HELD, amount, -1)
-    B.add(page, bucket, SPENT, amount, 1)
-    B.add(page, bucket, ESTIMATED, amount, 1)
+function lapse(id, hold, how)
+  hold[LAPSED] = how or true
+  each_place(hold, function(amount, key, page, bucket)
+    add(key, page, bucket, HELD, amount, -1)
+    add(key, page, bucket, SPENT, amount, 1)
+    add(key, page, bucket, ESTIMATED, amount, 1)
   end)
-  B.write_down_lapsed(hold, 1)
-  B.changed_holds[hold.id] = hold
+  write_down_lapsed(hold, 1)
+  changed_holds[id] = hold
 end
 
 -- Counts a lapsed hold as held again; what of its charge was taken away by hand is not taken away once more.
-function B.revive(hold)
-  B.write_down_lapsed(hold, -1)
-  hold.lapsed = false
-  B.each_place(hold, function(amount, page, bucket)
-    local back = B.at_most(amount, B.figure(page, bucket, ESTIMATED))
-    B.add(page, bucket, HELD, amount, 1)
-    B.add(page, bucket, SPENT, back, -1)
-    B.add(page, bucket, ESTIMATED, back, -1)
+function revive(hold)
+  write_down_lapsed(hold, -1)
+  hold[LAPSED] = false
+  each_place(hold, function(amount, key, page, bucket)
+    local back = at_most(amount, figure(page, bucket, ESTIMATED))
+    add(key, page, bucket, HELD, amount, 1)
+    add(key, page, bucket, SPENT, back, -1)
+    add(key, page, bucket, ESTIMATED, back, -1)
   end)
-  B.changed_holds[hold.id] = hold
 end
 
-function B.write_holds()
-  local kept, gone, due = {}, {}, {}
-  for id, hold in pairs(B.changed_holds) do
-    if not hold.over then
-      kept[#kept + 1] = id
-      kept[#kept + 1] = cmsgpack.pack({hold.account, hold.output, hold.reserved_at, hold.lease_ends, hold.top_ups,
-        hold.lapsed, hold.parts})
-      local at = hold.lapsed and B.counts_until(hold) or hold.lease_ends
-      due[#due + 1] = B.exactly(at)
-      due[#due + 1] = id
-      next_due = math.min(next_due, at)
-    elseif hold.kept then
-      gone[#gone + 1] = id
-    end
+-- To `kept` what is to be written of holds and settled ids; returns when which of them are due, and what is over.
+function pack_holds(kept)
+  local due, over = {}, {}
+  for id, hold in pairs(changed_holds) do
+    kept[#kept + 1] = id
+    kept[#kept + 1] = pack_hold(hold)
+    local at = hold[LAPSED] and counts_until(hold) or hold[LEASE_ENDS]
+    due[#due + 1] = exactly(at)
+    due[#due + 1] = id
+    next_due = math.min(next_due, at)
   end
-  B.write('HSET', K[3], kept)
-  B.write('HDEL', K[3], gone)
-  B.write('ZADD', K[4], due)
-  B.write('ZREM', K[4], gone)
+  for id, known_until in pairs(buried) do
+    local digits = exactly(known_until)
+    kept[#kept + 1] = id
+    kept[#kept + 1] = digits
+    due[#due + 1] = '-' .. digits
+    due[#due + 1] = id
+  end
+  for id in pairs(dropped) do
+    if not buried[id] and not changed_holds[id] then over[#over + 1] = id end
+  end
+  return due, over
 end
 
 -- Settled ids, the journal and the history
 
-function B.is_settled(id)
-  if B.buried[id] then return true end
-  local known_until = redis.call('ZSCORE', K[5], id)
-  return known_until and tonumber(known_until) > now
+function is_settled(id)
+  if buried[id] then return true end
+  local kept = read(id)
+  local known_until = type(kept) == 'string' and tonumber(kept)
+  return known_until and known_until > now
 end
 
--- Adds a call's charge, or takes it back where the sign is -1.
-function B.write_down(account, spent, at, sign)
-  local quarter = math.floor(at / QUARTER) * QUARTER
-  for _, one in ipairs(spent) do
-    local field = cmsgpack.pack({quarter, account, one[1], one[2]})
-    local line = B.journal[field]
+-- Where the journal has a charge of that time, and the quarter of that.
+function fields_of(account, spent, at)
+  local quarter, fields = math.floor(at / QUARTER) * QUARTER, {}
+  for i, one in ipairs(spent) do fields[i] = '$' .. cmsgpack.pack({quarter, account, one[1], one[2]}) end
+  return fields, quarter
+end
+
+-- Adds a call's charge in its fields, or takes it back where the sign is -1.
+function write_down(fields, quarter, spent, sign)
+  for i, one in ipairs(spent) do
+    local field = fields[i]
+    local line = journal[field]
     if not line then
-      local kept = redis.call('HGET', K[7], field)
-      line = {quarter = quarter, kept = kept, sums = kept and cmsgpack.unpack(kept) or {0, 0, 0, 0, 0, 0, 0, 0, 0}}
-      B.journal[field] = line
+      local kept = read(field)
+      line = {quarter = quarter, kept = kept, sums = kept and doubles(kept) or {0, 0, 0, 0, 0, 0, 0, 0, 0}}
+      journal[field] = line
     end
     -- One more call; attempts and five kinds of tokens; USD and nano-USD.
     local sums = line.sums
@@ -398,52 +451,80 @@ function B.write_down(account, spent, at, sign)
 end
 
 -- The charge of a lapsed hold, at no target that anybody knows.
-function B.write_down_lapsed(hold, sign)
-  local amount = B.amount_of(hold)
-  local output = math.min(hold.output, amount[1])
-  local spent = {'', true, 0, amount[1] - output, 0, 0, output, 0, amount[2], amount[3]}
-  B.write_down(hold.account, {spent}, hold.reserved_at, sign)
+function write_down_lapsed(hold, sign)
+  local amount = amount_of(hold)
+  local output = math.min(hold[OUTPUT], amount[1])
+  local spent = {{'', true, 0, amount[1] - output, 0, 0, output, 0, amount[2], amount[3]}}
+  local fields, quarter = fields_of(hold[ACCOUNT], spent, hold[RESERVED_AT])
+  write_down(fields, quarter, spent, sign)
 end
 
-function B.write_records()
-  local buried, sums, quarters, rows = {}, {}, {}, {}
-  for id, known_until in pairs(B.buried) do
-    buried[#buried + 1] = B.exactly(known_until)
-    buried[#buried + 1] = id
-  end
-  for field, line in pairs(B.journal) do
-    sums[#sums + 1] = field
-    sums[#sums + 1] = cmsgpack.pack(line.sums)
+-- To `kept` what is to be written of the journal; returns its new quarters.
+function pack_journal(kept)
+  local quarters = {}
+  for field, line in pairs(journal) do
+    kept[#kept + 1] = field
+    kept[#kept + 1] = struct.pack(form(9), unpack(line.sums))
     if not line.kept then
-      quarters[#quarters + 1] = B.exactly(line.quarter)
+      quarters[#quarters + 1] = exactly(line.quarter)
       quarters[#quarters + 1] = field
     end
   end
-  for i, row in ipairs(B.history) do rows[i] = cmsgpack.pack(row) end
-  B.write('ZADD', K[5], buried)
-  B.write('HSET', K[7], sums)
-  B.write('ZADD', K[8], quarters)
-  B.write('RPUSH', K[6], rows)
-  if #rows > 0 then redis.call('LTRIM', K[6], -MOST_HISTORY, -1) end
+  return quarters
 end
 
--- Room. A use is {key, finish, rolling, limit tokens, limit money, by estimate}: a window with the limits that count in it,
--- and by which of its two amounts a hold does.
+-- All that has changed. A key of a wrong type is found before anything is written: the book is read by then, what is
+-- due is written first, and the others, written seldom, are looked at before.
+function write_all()
+  local kept, rows = {'', ''}, {}
+  local due, over = pack_holds(kept)
+  local ends, ended = pack_windows(kept)
+  local quarters = pack_journal(kept)
+  for i, row in ipairs(history) do rows[i] = cmsgpack.pack(row) end
+  kept[2] = struct.pack('<ddddd', VERSION, now, tombstone, next_due, born)
+  if #ends + #ended > 0 then redis.call('ZCARD', K[2]) end
+  if #over > 0 then redis.call('ZCARD', K[3]) end
+  if #rows > 0 then redis.call('LLEN', K[4]) end
+  if #quarters > 0 then redis.call('ZCARD', K[5]) end
 
-function B.is_over(uses)
+  write('ZADD', K[3], due)
+  write('HSET', K[1], kept)
+  write('ZADD', K[2], ends)
+  write('ZADD', K[5], quarters)
+  write('RPUSH', K[4], rows)
+  if #rows > 0 then redis.call('LTRIM', K[4], -MOST_HISTORY, -1) end
+  forget(K[3], over)
+  forget(K[2], ended)
+end
+
+-- Fields of the book, and of the sorted set that says when they are over.
+function forget(set, fields)
+  write('ZREM', set, fields)
+  write('HDEL', K[1], fields)
+end
+
+-- Room. A use is {key, finish, rolling, limit tokens, limit USD, limit nano-USD, by estimate}: a window with the limits
+-- that count in it, and by which of its two amounts a hold does.
+
+function is_over(uses)
   for _, use in ipairs(uses) do
     if use[2] <= now then return true end
   end
   return false
 end
 
--- A limit that was set by hand goes before that of the step.
-function B.limits(use, page) return page.limit_tokens or use[4], page.limit_money or use[5] end
+-- Tokens, USD and nano-USD. A limit that was set by hand goes before that of the step.
+function limits(use, page)
+  local tokens, usd, nano = page[1], page[2], page[3]
+  if tokens < 0 then tokens = use[4] end
+  if usd < 0 then usd, nano = use[5], use[6] end
+  return tokens, usd, nano
+end
 
 -- How much of `need` is not free beside what is spent, and held unless `but_holds`; nil where it fits. Where more was
 -- charged than there is, nothing fits. `spent`: as if so much were.
-function B.missing(use, page, need, but_holds, spent)
-  local sum, off = page.sum, page.off
+function missing(use, page, need, but_holds, spent)
+  local sum, off = sum_of(page)
   local tokens, usd, nano = need[1], need[2], need[3]
   if spent then
     tokens, usd, nano = tokens + spent[1], usd + spent[2], nano + spent[3]
@@ -451,84 +532,87 @@ function B.missing(use, page, need, but_holds, spent)
     tokens, usd, nano = tokens + sum[off + 5], usd + sum[off + 6], nano + sum[off + 7]
   end
   if not but_holds then tokens, usd, nano = tokens + sum[off + 2], usd + sum[off + 3], nano + sum[off + 4] end
-  local most, money = B.limits(use, page)
+  local most, most_usd, most_nano = limits(use, page)
   local lack
   if most and tokens > most then lack = {tokens - most, 0, 0} end
-  if money then
+  if most_usd then
     local above = nano % E9
     usd, nano = usd + (nano - above) / E9, above
-    if usd > money[1] or (usd == money[1] and nano > money[2]) then
-      lack = B.minus({lack and lack[1] or 0, usd, nano}, {0, money[1], money[2]})
+    if usd > most_usd or (usd == most_usd and nano > most_nano) then
+      lack = minus({lack and lack[1] or 0, usd, nano}, {0, most_usd, most_nano})
     end
   end
   return lack
 end
 
 -- Whether it fits all of them: asked for every reserve, `lacks_of` where it does not.
-function B.takes(uses, need)
-  for _, use in ipairs(uses) do
-    local page = B.windows[use[1]]
-    if B.missing(use, page, need, false) then return false end
+function takes(uses, need, likely)
+  for i = 1, #uses do
+    local use = uses[i]
+    if missing(use, window(use[1]), use[7] and likely or need, false) then return false end
   end
   return true
 end
 
 -- When it would fit with every hold released, as one bucket after the other leaves the window.
-function B.refills_at(use, page, need)
-  local left = B.total(page, SPENT)
-  for bucket = FIRST, #page.flat, LONG do
-    B.put(left, 1, B.figure(page, bucket, SPENT), -1)
-    if not B.missing(use, page, need, true, left) then return page.flat[bucket] end
+function refills_at(use, page, need)
+  local left = total(page, SPENT)
+  for bucket = FIRST, #page, LONG do
+    put(left, 1, figure(page, bucket, SPENT), -1)
+    if not missing(use, page, need, true, left) then return page[bucket] end
   end
   return false
 end
 
 -- An estimate is {amount}, or {false, lines, output}: worked out where it is asked for, which is seldom.
-function B.guessed(guess)
-  guess[1] = guess[1] or B.dearest(guess[2], guess[3])
+function guessed(guess)
+  guess[1] = guess[1] or dearest(guess[2], guess[3])
   return guess[1]
 end
 
 -- Where there is no room: {key, limits, missing, missing with every hold released, refills at, frees at, missing by the
 -- other amount, by estimate}; and whether there would be none with every hold released.
-function B.lacks_of(uses, need, guess)
+function lacks_of(uses, need, guess)
   local lacks, hopeless = {}, false
   for _, use in ipairs(uses) do
-    local page = B.windows[use[1]]
-    local own = use[6] and B.guessed(guess) or need
-    local lack = B.missing(use, page, own, false)
+    local page, by_estimate = window(use[1]), use[7]
+    local own = by_estimate and guessed(guess) or need
+    local lack = missing(use, page, own, false)
     if lack then
-      local tokens, money = B.limits(use, page)
-      local of_spent = B.missing(use, page, own, true) or false
+      local tokens, usd, nano = limits(use, page)
+      local of_spent = missing(use, page, own, true) or false
       hopeless = hopeless or of_spent ~= false
-      local refills = of_spent and B.refills_at(use, page, own)
-      local other = use[6] and need or B.guessed(guess)
-      local otherwise = B.missing(use, page, other, of_spent ~= false) or false
-      lacks[#lacks + 1] = {use[1], tokens, money, lack, of_spent, refills, page.flat[FIRST] or false, otherwise, use[6]}
+      local refills = of_spent and refills_at(use, page, own)
+      local other = by_estimate and need or guessed(guess)
+      local otherwise = missing(use, page, other, of_spent ~= false) or false
+      local frees = page[FIRST] or false
+      lacks[#lacks + 1] = {use[1], tokens, usd and {usd, nano}, lack, of_spent, refills, frees, otherwise, by_estimate}
     end
   end
   return lacks, hopeless
 end
 
--- Counts an amount as held in the windows by estimate, in those by the bound, or in all (nil); returns the places: {key,
--- finish, key, finish, ...}.
-function B.count(uses, amount, by_estimate)
+-- Counts an amount as held in the windows by estimate, in those by the bound, or in all (nil); returns the places:
+-- {key, finish, key, finish, ...}.
+function count(uses, amount, by_estimate)
   local places = {}
-  for _, use in ipairs(uses) do
-    if by_estimate == nil or use[6] == by_estimate then
-      local page = B.windows[use[1]]
-      local bucket = B.bucket_of(page, use)
-      B.add(page, bucket, HELD, amount, 1)
-      places[#places + 1] = use[1]
-      places[#places + 1] = page.flat[bucket]
+  for i = 1, #uses do
+    local use = uses[i]
+    if by_estimate == nil or use[7] == by_estimate then
+      local key = use[1]
+      local page = window(key)
+      local bucket = bucket_of(page, use)
+      add(key, page, bucket, HELD, amount, 1)
+      places[#places + 1] = key
+      places[#places + 1] = page[bucket]
     end
   end
   return places
 end
 
-function B.any_by_estimate(uses)
-  for _, use in ipairs(uses) do
-    if use[6] then return true end
+function any_by_estimate(uses)
+  for i = 1, #uses do
+    if uses[i][7] then return true end
   end
   return false
 end
@@ -537,7 +621,7 @@ end
 -- million tokens. It comes in two parts because output * rate is more than a double holds.
 
 -- Tokens, USD and nano-USD that a line costs at most at an output.
-function B.at_output(line, output)
+function at_output(line, output)
   local given = math.min(output, line[6])
   local fine = given * line[5]
   local rest = fine % E6
@@ -550,10 +634,10 @@ function B.at_output(line, output)
   return line[1] + given, usd, above
 end
 
-function B.dearest(lines, output)
+function dearest(lines, output)
   local most = {0, 0, 0}
   for _, line in ipairs(lines) do
-    local tokens, usd, nano = B.at_output(line, output)
+    local tokens, usd, nano = at_output(line, output)
     if tokens > most[1] then most[1] = tokens end
     if usd > most[2] or (usd == most[2] and nano > most[3]) then most[2], most[3] = usd, nano end
   end
@@ -561,25 +645,25 @@ function B.dearest(lines, output)
 end
 
 -- What is free in all windows by estimate, or in all by the bound.
-function B.room_of(uses, by_estimate)
+function room_of(uses, by_estimate)
   local room = {}
   for _, use in ipairs(uses) do
-    if use[6] == by_estimate then
-      local page = B.windows[use[1]]
-      local tokens, money = B.limits(use, page)
-      local used = B.plus(B.total(page, HELD), B.total(page, SPENT))
+    if use[7] == by_estimate then
+      local page = window(use[1])
+      local tokens, usd, nano = limits(use, page)
+      local used = plus(total(page, HELD), total(page, SPENT))
       if tokens then room.tokens = math.min(room.tokens or math.huge, tokens - used[1]) end
-      if money then
-        local free = B.minus({0, money[1], money[2]}, used)
-        if not room.money or B.less_money(free, room.money) then room.money = free end
+      if usd then
+        local free = minus({0, usd, nano}, used)
+        if not room.money or less_money(free, room.money) then room.money = free end
       end
     end
   end
   return room
 end
 
-function B.fits(line, output, room)
-  local tokens, usd, nano = B.at_output(line, output)
+function fits(line, output, room)
+  local tokens, usd, nano = at_output(line, output)
   if room.tokens and tokens > room.tokens then return false end
   local money = room.money
   return not money or usd < money[2] or (usd == money[2] and nano <= money[3])
@@ -587,14 +671,14 @@ end
 
 -- The largest output from `least`, which fits, to `most` at which every line fits: halving, so that each figure on the
 -- way is one that is compared exactly.
-function B.most_output(lines, room, least, most)
+function most_output(lines, room, least, most)
   for _, line in ipairs(lines) do
     local top = math.min(most, line[6])
-    if not B.fits(line, top, room) then
+    if not fits(line, top, room) then
       local low, high = least, top
       while high - low > 1 do
         local middle = math.floor((low + high) / 2)
-        if B.fits(line, middle, room) then low = middle else high = middle end
+        if fits(line, middle, room) then low = middle else high = middle end
       end
       most = low
     end
@@ -606,76 +690,84 @@ end
 
 local KNOWN, STALE = {4}, {5}
 
-function B.held(hold) return {1, hold.output, B.amount_of(hold), B.likely_of(hold)} end
+function held(hold) return {1, hold[OUTPUT], amount_of(hold), likely_of(hold)} end
 
-function B.remember(lease)
+function remember(lease)
   if lease > tombstone and lease < math.huge then tombstone = lease end
 end
 
 -- What is in the way of the least that a reserve would be content with; nil where there is room for it.
-function B.lacking(uses, lines, likely, least, waits)
-  local amount, guess = B.dearest(lines, least), {false, likely, least}
-  local lacks, hopeless = B.lacks_of(uses, amount, guess)
+function lacking(uses, lines, likely, least, waits)
+  local amount, guess = dearest(lines, least), {false, likely, least}
+  local lacks, hopeless = lacks_of(uses, amount, guess)
   local behind = {}
   for _, use in ipairs(uses) do
-    if B.barred[use[1]] then behind[#behind + 1] = use[1] end
+    if barred[use[1]] then behind[#behind + 1] = use[1] end
   end
   if #lacks == 0 and #behind == 0 then return nil end
   if waits and not hopeless then
-    for _, lack in ipairs(lacks) do B.barred[lack[1]] = true end
+    for _, lack in ipairs(lacks) do barred[lack[1]] = true end
   end
   local shortest, would_fit = math.min(least, 1), true
-  amount, guess = B.dearest(lines, shortest), {false, likely, shortest}
+  amount, guess = dearest(lines, shortest), {false, likely, shortest}
   for _, use in ipairs(uses) do
-    local page = B.windows[use[1]]
-    local need = use[6] and B.guessed(guess) or amount
-    if B.missing(use, page, need, hopeless) then would_fit = false end
+    local need = use[7] and guessed(guess) or amount
+    if missing(use, window(use[1]), need, hopeless) then would_fit = false end
   end
   return {2, lacks, behind, would_fit}
 end
 
-function B.reserve(step)
-  local id, account, uses, lines, least, most, lease, waits = step[2], step[3], step[4], step[5], step[6], step[7],
-    step[8], step[9]
-  local likely = step[10] or lines
-  local known = B.hold_of(id)
-  if known then return B.held(known) end
-  if B.is_settled(id) then return KNOWN end
-  if B.is_over(uses) then return STALE end
-  local output, amount, guessing = most, B.dearest(lines, most), B.any_by_estimate(uses)
-  if guessing or next(B.barred) or not B.takes(uses, amount) then
-    local lacking = B.lacking(uses, lines, likely, least, waits)
+-- So many rows of a width, which stand in a step one after the other from `at` on; and what comes behind them.
+function rows(step, at, number, width)
+  local rows = {}
+  for i = 1, number do
+    rows[i] = {unpack(step, at, at + width - 1)}
+    at = at + width
+  end
+  return rows, at
+end
+
+-- {1, id, account, least output, most, lease, waits, numbers of uses, of lines and of those of the estimate, and these}
+function reserve(step)
+  local id, account, least, most, lease, waits = step[2], step[3], step[4], step[5], step[6], step[7]
+  local uses, at = rows(step, 11, step[8], 7)
+  local lines, likely
+  lines, at = rows(step, at, step[9], 6)
+  if step[10] > 0 then likely = rows(step, at, step[10], 6) else likely = lines end
+  local known = hold_of(id)
+  if known then return held(known) end
+  if is_settled(id) then return KNOWN end
+  if is_over(uses) then return STALE end
+  local output, amount, guessing = most, dearest(lines, most), any_by_estimate(uses)
+  local guess = guessing and dearest(likely, most)
+  if next(barred) or not takes(uses, amount, guess) then
+    local lacking = lacking(uses, lines, likely, least, waits)
     if lacking then return lacking end
     if least < most then
-      output = B.most_output(lines, B.room_of(uses, false), least, most)
-      if guessing then output = B.most_output(likely, B.room_of(uses, true), least, output) end
+      output = most_output(lines, room_of(uses, false), least, most)
+      if guessing then output = most_output(likely, room_of(uses, true), least, output) end
     end
-    amount = B.dearest(lines, output)
+    amount, guess = dearest(lines, output), guessing and dearest(likely, output)
   end
-  local parts = {{amount, B.count(uses, amount, false), false}}
-  if guessing then
-    local dearest = B.dearest(likely, output)
-    parts[2] = {dearest, B.count(uses, dearest, true), true}
-  end
-  local hold = {id = id, account = account, output = output, reserved_at = now, lease_ends = now + lease, top_ups = 0,
-    lapsed = false, parts = parts}
-  -- One of this id may have ended in this very batch, and stand where this one is written.
-  hold.kept = B.holds[id] and B.holds[id].kept
-  B.remember(lease)
-  B.holds[id], B.changed_holds[id] = hold, hold
-  return B.held(hold)
+  local parts = {{amount, count(uses, amount, false), false}}
+  if guessing then parts[2] = {guess, count(uses, guess, true), true} end
+  -- In the order of ACCOUNT to PARTS.
+  local hold = {account, output, now, now + lease, 0, false, parts}
+  remember(lease)
+  book[id], changed_holds[id] = hold, hold
+  return held(hold)
 end
 
 -- Adds to the last part of its kind, where it is counted in the same places, or stands beside it.
-function B.add_part(hold, part)
-  local parts = hold.parts
+function add_part(hold, part)
+  local parts = hold[PARTS]
   for i = #parts, 1, -1 do
     if parts[i][3] == part[3] then
       local known, places = parts[i][2], part[2]
       local alike = #places == #known
       for j, place in ipairs(places) do alike = alike and place == known[j] end
       if alike then
-        parts[i][1] = B.plus(parts[i][1], part[1])
+        parts[i][1] = plus(parts[i][1], part[1])
         return
       end
       break
@@ -684,123 +776,138 @@ function B.add_part(hold, part)
   parts[#parts + 1] = part
 end
 
--- More of a hold counts in each window as the hold did before, where it did. By its estimate only where it has one: what was
--- reserved for windows by the bound alone has none.
-function B.use_as_before(hold, uses)
-  local guessing, ways = B.likely_of(hold) ~= false, {}
-  for _, part in ipairs(hold.parts) do
+-- More of a hold counts in each window as the hold did before, where it did. By its estimate only where it has one:
+-- what was reserved for windows by the bound alone has none.
+function use_as_before(hold, uses)
+  local guessing, ways = likely_of(hold) ~= false, {}
+  for _, part in ipairs(hold[PARTS]) do
     for i = 1, #part[2], 2 do ways[part[2][i]] = part[3] end
   end
   for _, use in ipairs(uses) do
-    if ways[use[1]] ~= nil then use[6] = ways[use[1]] else use[6] = use[6] and guessing end
+    if ways[use[1]] ~= nil then use[7] = ways[use[1]] else use[7] = use[7] and guessing end
   end
 end
 
-function B.top_up(step)
+function top_up(step)
   local id, number, uses, more, likely = step[2], step[3], step[4], step[5], step[6]
-  local hold = B.hold_of(id)
+  local hold = hold_of(id)
   if not hold then return KNOWN end
-  if number <= hold.top_ups then return B.held(hold) end
-  if B.is_over(uses) then return STALE end
-  B.use_as_before(hold, uses)
-  local lacks = B.lacks_of(uses, more, {likely})
+  if number <= hold[TOP_UPS] then return held(hold) end
+  if is_over(uses) then return STALE end
+  use_as_before(hold, uses)
+  local lacks = lacks_of(uses, more, {likely})
   if #lacks > 0 then return {2, lacks, {}, false} end
-  local released = hold.lapsed == RELEASED
-  if hold.lapsed then B.revive(hold) end
-  hold.top_ups = number
-  B.add_part(hold, {more, B.count(uses, more, false), false})
-  if B.any_by_estimate(uses) then B.add_part(hold, {likely, B.count(uses, likely, true), true}) end
-  if released then B.lapse(hold, RELEASED) end
-  B.changed_holds[id] = hold
-  return B.held(hold)
+  local released = hold[LAPSED] == RELEASED
+  if hold[LAPSED] then revive(hold) end
+  hold[TOP_UPS] = number
+  add_part(hold, {more, count(uses, more, false), false})
+  if any_by_estimate(uses) then add_part(hold, {likely, count(uses, likely, true), true}) end
+  if released then lapse(id, hold, RELEASED) end
+  changed_holds[id] = hold
+  return held(hold)
 end
 
 -- Of a hold of one part, as nearly every one is.
-function B.charge_part(part, charged, estimated)
+function charge_part(part, charged, estimated)
   local amount, places = part[1], part[2]
   for i = 1, #places, 2 do
-    local page, bucket = B.find(places[i], places[i + 1])
+    local page, bucket = find(places[i], places[i + 1])
     if bucket then
-      B.add(page, bucket, HELD, amount, -1)
-      B.add(page, bucket, SPENT, charged, 1)
-      if estimated then B.add(page, bucket, ESTIMATED, charged, 1) end
+      add(places[i], page, bucket, HELD, amount, -1)
+      add(places[i], page, bucket, SPENT, charged, 1)
+      if estimated then add(places[i], page, bucket, ESTIMATED, charged, 1) end
     end
   end
 end
 
 -- In each window each part takes what it held there; the last one all the rest.
-function B.charge(hold, charged, estimated)
-  if #hold.parts == 1 then return B.charge_part(hold.parts[1], charged, estimated) end
+function charge(parts, charged, estimated)
+  if #parts == 1 then return charge_part(parts[1], charged, estimated) end
   local last, left = {}, {}
-  for i, part in ipairs(hold.parts) do
+  for i, part in ipairs(parts) do
     for j = 1, #part[2], 2 do last[part[2][j]] = i end
   end
-  for i, part in ipairs(hold.parts) do
+  for i, part in ipairs(parts) do
     local places = part[2]
     for j = 1, #places, 2 do
       local key = places[j]
       local rest = left[key] or charged
-      local share = last[key] == i and rest or B.at_most(rest, part[1])
-      left[key] = B.minus(rest, share)
-      local page, bucket = B.find(key, places[j + 1])
+      local share = last[key] == i and rest or at_most(rest, part[1])
+      left[key] = minus(rest, share)
+      local page, bucket = find(key, places[j + 1])
       if bucket then
-        B.add(page, bucket, HELD, part[1], -1)
-        B.add(page, bucket, SPENT, share, 1)
-        if estimated then B.add(page, bucket, ESTIMATED, share, 1) end
+        add(key, page, bucket, HELD, part[1], -1)
+        add(key, page, bucket, SPENT, share, 1)
+        if estimated then add(key, page, bucket, ESTIMATED, share, 1) end
       end
     end
   end
 end
 
-function B.settle(step)
-  local id, charged, estimated, account, uses, spent, tells = step[2], step[3], step[4], step[5], step[6], step[7],
-    step[8]
-  local hold = B.hold_of(id)
+-- {3, id, account, estimated, tells, numbers of uses and of what was spent, tokens, USD, nano-USD, and the former}
+function settle(step)
+  local id, account, estimated, tells, charged = step[2], step[3], step[4], step[5], cut(step, 8)
+  local uses, at = rows(step, 11, step[6], 7)
+  local spent = rows(step, at, step[7], 10)
+  local hold = hold_of(id)
   -- An id is held or settled, never both.
-  if not hold and B.is_settled(id) then return KNOWN end
-  if not hold and B.is_over(uses) then return STALE end
-  B.buried[id] = now + tombstone
-  if #spent > 0 then B.write_down(hold and hold.account or account, spent, now, 1) end
+  if not hold and is_settled(id) then return KNOWN end
+  if not hold and is_over(uses) then return STALE end
+  buried[id] = now + tombstone
+  local fields, quarter = fields_of(hold and hold[ACCOUNT] or account, spent, now)
+  if hold then need_windows(hold, fields) end
+  write_down(fields, quarter, spent, 1)
   if hold then
-    B.drop(hold)
-    if hold.lapsed then B.revive(hold) end
+    drop(id)
+    if hold[LAPSED] then revive(hold) end
   elseif #uses > 0 then
     local nothing = {0, 0, 0}
-    hold = {parts = {{nothing, B.count(uses, nothing), false}}}
+    hold = {account, 0, now, now, 0, false, {{nothing, count(uses, nothing), false}}}
   else
     return KNOWN
   end
+  local turns = tells and turns_of(hold) or {}
+  charge(hold[PARTS], charged, estimated)
+  for _, turn in ipairs(turns) do turn[3] = total(window(turn[1]), SPENT) end
+  return {3, amount_of(hold), turns}
+end
+
+-- Of each window in which a hold counts: {key, spent before, spent after (not known yet), end}.
+function turns_of(hold)
   local turns, seen = {}, {}
-  for _, part in ipairs(tells and hold.parts or {}) do
-    for i = 1, #part[2], 2 do
-      local page = B.window(part[2][i])
-      local last = B.last_of(page)
-      if last and not seen[page.key] then
-        seen[page.key] = true
-        turns[#turns + 1] = {page.key, B.total(page, SPENT), false, page.flat[last]}
+  for _, part in ipairs(hold[PARTS]) do
+    local places = part[2]
+    for i = 1, #places, 2 do
+      local key = places[i]
+      local page = window(key)
+      local last = last_of(page)
+      if last and not seen[key] then
+        seen[key] = true
+        turns[#turns + 1] = {key, total(page, SPENT), false, page[last]}
       end
     end
   end
-  B.charge(hold, charged, estimated)
-  for _, turn in ipairs(turns) do turn[3] = B.total(B.windows[turn[1]], SPENT) end
-  return {3, B.amount_of(hold), turns}
+  return turns
 end
 
-function B.renew(step)
+function renew(step)
   local ids, lease = step[2], step[3]
-  B.remember(lease)
+  remember(lease)
   for _, id in ipairs(ids) do
-    local hold = B.hold_of(id)
-    if hold and hold.lapsed ~= RELEASED then
-      hold.lease_ends = now + lease
-      if hold.lapsed then B.revive(hold) end
-      B.changed_holds[id] = hold
+    local hold = hold_of(id)
+    if hold and hold[LAPSED] ~= RELEASED then
+      hold[LEASE_ENDS] = now + lease
+      if hold[LAPSED] then revive(hold) end
+      changed_holds[id] = hold
     end
   end
   return KNOWN
 end
 
-function B.is_below(account, parent)
+-- Those of all holds.
+function held_ids() return redis.call('ZRANGEBYSCORE', K[3], 0, '+inf') end
+
+function is_below(account, parent)
   return parent == '' or account == parent or account:sub(1, #parent + 1) == parent .. '/'
 end
 
@@ -811,272 +918,261 @@ local function counts_in(places, key)
   return false
 end
 
-function B.adopt(step)
+function adopt(step)
   local account, use = step[2], step[3]
-  local page = B.window(use[1])
-  if B.last_of(page) then return KNOWN end
-  if B.is_over({use}) then return STALE end
-  -- The names of windows are period:zone:account. Looking at them all is dear, and done when a limit is new.
+  local page = window(use[1])
+  if last_of(page) then return KNOWN end
+  if is_over({use}) then return STALE end
+  -- The names of windows are period:zone:account. Looking at them all is dear, and done when a limit is new. One that
+  -- was begun in this very batch is not among those of the server yet.
   local pattern = '^([^:]*):[^:]*:(.*)$'
   local period, whose = use[1]:match(pattern)
-  local names = redis.call('HKEYS', K[1])
-  for key in pairs(B.windows) do names[#names + 1] = key end
-  local spent = {0, 0, 0}
+  local names, spent = redis.call('ZRANGE', K[2], 0, -1), {0, 0, 0}
+  for key in pairs(changed_windows) do names[#names + 1] = key end
   for _, key in ipairs(names) do
     local its_period, its_account = key:match(pattern)
     if key ~= use[1] and its_period == period and its_account == whose then
-      spent = B.at_least(spent, B.total(B.window(key), SPENT))
+      spent = at_least(spent, total(window(key), SPENT))
     end
   end
-  local bucket = B.bucket_of(page, use)
-  B.add(page, bucket, SPENT, spent, 1)
-  local kept = redis.call('HGETALL', K[3])
-  for i = 1, #kept, 2 do
-    if B.holds[kept[i]] == nil then B.read_hold(kept[i], kept[i + 1]) end
-  end
-  for id, hold in pairs(B.holds) do
-    if hold and not hold.over and B.is_below(hold.account, account) then
-      local its = {use[1], use[2], use[3], use[4], use[5], use[6]}
-      B.use_as_before(hold, {its})
-      for _, part in ipairs(hold.parts) do
-        local amount, places = part[1], part[2]
-        -- What was reserved in that very window, before, stays where it was.
-        if part[3] == its[6] and not counts_in(places, use[1]) then
-          places[#places + 1] = use[1]
-          places[#places + 1] = page.flat[bucket]
-          B.add(page, bucket, hold.lapsed and SPENT or HELD, amount, 1)
-          if hold.lapsed then B.add(page, bucket, ESTIMATED, amount, 1) end
-        end
-      end
-      B.changed_holds[id] = hold
-    end
+  local bucket = bucket_of(page, use)
+  add(use[1], page, bucket, SPENT, spent, 1)
+  for id in pairs(changed_holds) do adopt_hold(id, account, use, page, bucket) end
+  local ids = held_ids()
+  need(ids)
+  for _, id in ipairs(ids) do
+    if not changed_holds[id] then adopt_hold(id, account, use, page, bucket) end
   end
   return KNOWN
 end
 
-function B.release(step)
-  local id, reason = step[2], step[3]
-  local hold = B.hold_of(id)
-  if not hold then return KNOWN end
-  local amount = B.amount_of(hold)
-  if not hold.lapsed then
-    hold.lease_ends = math.min(hold.lease_ends, now)
-    B.lapse(hold, RELEASED)
+-- Counts a hold of the account, or of one below it, in a window that is new to it.
+function adopt_hold(id, account, use, page, bucket)
+  local hold = hold_of(id)
+  if not hold or not is_below(hold[ACCOUNT], account) then return end
+  local key, its = use[1], {unpack(use, 1, 7)}
+  use_as_before(hold, {its})
+  for _, part in ipairs(hold[PARTS]) do
+    local amount, places = part[1], part[2]
+    -- What was reserved in that very window, before, stays where it was.
+    if part[3] == its[7] and not counts_in(places, key) then
+      places[#places + 1] = key
+      places[#places + 1] = page[bucket]
+      add(key, page, bucket, hold[LAPSED] and SPENT or HELD, amount, 1)
+      if hold[LAPSED] then add(key, page, bucket, ESTIMATED, amount, 1) end
+    end
   end
-  hold.lapsed = RELEASED
-  B.changed_holds[id] = hold
-  B.history[#B.history + 1] = {now, 'release', hold.account, id, reason, {amount}}
+  changed_holds[id] = hold
+end
+
+function release(step)
+  local id, reason = step[2], step[3]
+  local hold = hold_of(id)
+  if not hold then return KNOWN end
+  local amount = amount_of(hold)
+  if not hold[LAPSED] then
+    hold[LEASE_ENDS] = math.min(hold[LEASE_ENDS], now)
+    lapse(id, hold, RELEASED)
+  end
+  hold[LAPSED] = RELEASED
+  changed_holds[id] = hold
+  history[#history + 1] = {now, 'release', hold[ACCOUNT], id:sub(2), reason, {amount}}
   return {7, amount}
 end
 
 -- What is spent, and the limits that count.
-function B.state(use, page)
-  local tokens, money = B.limits(use, page)
-  return {B.total(page, SPENT), tokens, money}
+function state(use, page)
+  local tokens, usd, nano = limits(use, page)
+  return {total(page, SPENT), tokens, usd and {usd, nano}}
 end
 
 -- Corrects what is spent: the newest buckets first, so that no bucket goes below nothing.
-function B.spend(page, use, wanted)
-  local change, nothing = B.minus(wanted, B.total(page, SPENT)), {0, 0, 0}
+function spend(page, use, wanted)
+  local change, nothing = minus(wanted, total(page, SPENT)), {0, 0, 0}
   if change[1] == 0 and change[2] == 0 and change[3] == 0 then return end
-  B.add(page, B.bucket_of(page, use), SPENT, B.at_least(change, nothing), 1)
-  local less = B.minus(nothing, B.at_most(change, nothing))
-  for bucket = B.last_of(page), FIRST, -LONG do
-    local share = B.at_most(B.figure(page, bucket, SPENT), less)
-    B.add(page, bucket, SPENT, share, -1)
+  local key = use[1]
+  add(key, page, bucket_of(page, use), SPENT, at_least(change, nothing), 1)
+  local less = minus(nothing, at_most(change, nothing))
+  for bucket = last_of(page), FIRST, -LONG do
+    local share = at_most(figure(page, bucket, SPENT), less)
+    add(key, page, bucket, SPENT, share, -1)
     -- An estimate is part of what is spent.
-    local guessed = B.figure(page, bucket, ESTIMATED)
-    B.add(page, bucket, ESTIMATED, B.minus(guessed, B.at_most(guessed, B.figure(page, bucket, SPENT))), -1)
-    less = B.minus(less, share)
+    local guessed = figure(page, bucket, ESTIMATED)
+    add(key, page, bucket, ESTIMATED, minus(guessed, at_most(guessed, figure(page, bucket, SPENT))), -1)
+    less = minus(less, share)
   end
 end
 
-function B.change(step)
+function change(step)
   local account, use, reset, limit_tokens, limit_money = step[2], step[3], step[4], step[5], step[6]
   local spent_tokens, spent_money, reason = step[7], step[8], step[9]
-  if B.is_over({use}) then return STALE end
-  local page = B.window(use[1])
-  local before, wanted = B.state(use, page), B.total(page, SPENT)
+  if is_over({use}) then return STALE end
+  local page = window(use[1])
+  local before, wanted = state(use, page), total(page, SPENT)
   if reset then
-    page.limit_tokens, page.limit_money = false, false
+    page[1], page[2], page[3] = -1, -1, -1
     wanted = {0, 0, 0}
   end
-  page.limit_tokens = limit_tokens or page.limit_tokens
-  page.limit_money = limit_money or page.limit_money
+  if limit_tokens then page[1] = limit_tokens end
+  if limit_money then page[2], page[3] = limit_money[1], limit_money[2] end
   if spent_tokens then wanted[1] = spent_tokens end
   if spent_money then wanted[2], wanted[3] = spent_money[1], spent_money[2] end
-  B.spend(page, use, wanted)
-  B.changed_windows[page.key] = page
-  local after = B.state(use, page)
-  B.history[#B.history + 1] = {now, reset and 'reset' or 'set', account, use[1], reason, {before, after}}
+  spend(page, use, wanted)
+  changed_windows[use[1]], new_ends[use[1]] = page, true
+  local after = state(use, page)
+  history[#history + 1] = {now, reset and 'reset' or 'set', account, use[1], reason, {before, after}}
   return {6, before, after}
 end
 
 -- Time
 
 -- Holds whose lease has ended are charged; lapsed ones of which nothing counts any more are forgotten.
-function B.end_leases()
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K[4], '-inf', B.exactly(now))) do
-    local hold = B.hold_of(id)
+function end_leases()
+  local ids = redis.call('ZRANGEBYSCORE', K[3], 0, exactly(now))
+  need(ids)
+  for _, id in ipairs(ids) do
+    local hold = hold_of(id)
     if hold then
-      if not hold.lapsed then B.lapse(hold) end
-      if B.counts_until(hold) <= now then B.drop(hold) end
+      if not hold[LAPSED] then lapse(id, hold) end
+      if counts_until(hold) <= now then drop(id) end
     end
   end
 end
 
 -- When the first of what is due will be, but for what this call writes.
-function B.first_due()
-  local first = redis.call('ZRANGEBYSCORE', K[4], '(' .. B.exactly(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+function first_due()
+  local first = redis.call('ZRANGEBYSCORE', K[3], '(' .. exactly(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   return tonumber(first[2] or 'inf')
 end
 
 -- What is over, in a portion, found before anything is written.
-function B.find_old()
-  local old = B.exactly(now)
+function find_old()
+  local old = exactly(now)
   local windows = redis.call('ZRANGEBYSCORE', K[2], '-inf', old, 'LIMIT', 0, SWEPT)
-  B.need(windows)
-  for _, key in ipairs(windows) do B.changed_windows[key] = B.windows[key] end
-  B.old_ids = redis.call('ZRANGEBYSCORE', K[5], '-inf', old, 'LIMIT', 0, SWEPT)
-  old = B.exactly(now - JOURNAL_KEPT)
-  B.old_fields = redis.call('ZRANGEBYSCORE', K[8], '-inf', old, 'LIMIT', 0, SWEPT)
+  need(windows)
+  for _, key in ipairs(windows) do changed_windows[key], new_ends[key] = window(key), true end
+  old_ids = redis.call('ZRANGEBYSCORE', K[3], '-' .. old, '(0', 'LIMIT', 0, SWEPT)
+  old = exactly(now - JOURNAL_KEPT)
+  old_fields = redis.call('ZRANGEBYSCORE', K[5], '-inf', old, 'LIMIT', 0, SWEPT)
 end
 
-function B.forget_old()
+-- An id that is over may have been reserved or settled again.
+function forget_old()
   local ids = {}
-  for _, id in ipairs(B.old_ids) do
-    if not B.buried[id] then ids[#ids + 1] = id end
+  for _, id in ipairs(old_ids) do
+    if not buried[id] and not changed_holds[id] then ids[#ids + 1] = id end
   end
-  B.write('ZREM', K[5], ids)
-  B.write('ZREM', K[8], B.old_fields)
-  B.write('HDEL', K[7], B.old_fields)
+  forget(K[3], ids)
+  forget(K[5], old_fields)
 end
 
--- Raises where a key is of a wrong type before the first is written. Most were read on the way; these are for what is
--- only written.
-function B.check_types()
-  for _, page in pairs(B.changed_windows) do
-    local last = B.last_of(page)
-    if not last or page.flat[last] ~= page.kept_until then redis.call('ZCARD', K[2]) break end
+-- Adds the fields of the book that a step names.
+function name(step, fields)
+  local kind, uses = step[1], 0
+  if kind == 1 then uses = step[8] elseif kind == 3 then uses = step[6] end
+  if kind < 4 or kind == 6 then fields[#fields + 1] = step[2] end
+  for i = 11, 4 + 7 * uses, 7 do fields[#fields + 1] = step[i] end
+  if kind == 2 then
+    for _, use in ipairs(step[4]) do fields[#fields + 1] = use[1] end
+  elseif kind == 4 then
+    for _, id in ipairs(step[2]) do fields[#fields + 1] = id end
   end
-  for _, line in pairs(B.journal) do
-    if not line.kept then redis.call('ZCARD', K[8]) break end
-  end
-  if next(B.changed_holds) then redis.call('ZCARD', K[4]) end
-  if next(B.buried) then redis.call('ZCARD', K[5]) end
-  if #B.history > 0 then redis.call('LLEN', K[6]) end
 end
 
--- Where a step names its windows: a list of uses, or one.
-local USES = {4, 4, 6, nil, 3, nil, 3}
-local does = {B.reserve, B.top_up, B.settle, B.renew, B.adopt, B.release, B.change}
-
--- The windows that the steps name.
-function B.named(steps)
-  local keys, seen = {''}, {}
-  local function name(use)
-    if not seen[use[1]] then
-      seen[use[1]] = true
-      keys[#keys + 1] = use[1]
-    end
-  end
-  for _, step in ipairs(steps) do
-    local uses = step[USES[step[1]]]
-    if step[1] == 5 or step[1] == 7 then
-      name(uses)
-    elseif uses then
-      for _, use in ipairs(uses) do name(use) end
-    end
-  end
-  return keys
-end
+local does = {reserve, top_up, settle, renew, adopt, release, change}
 
 -- Sets the clock back by hand: what counts is moved to the windows of that time, what is held is charged. The books
 -- are begun anew, so that whoever reckons by the time before is refused. Answers {before}, or nothing where a window
 -- has come that was not named.
-function B.set_back(args)
-  local reason, ends = unpack(cmsgpack.unpack(args[1]))
-  local kept, version = redis.call('HGET', K[1], ''), nil
+function set_back(args)
+  local reason, ends = unpack(cmsgpack.unpack(args[4]))
+  local kept, version = read(''), nil
   local back = tonumber(args[2])
   if not kept then return cmsgpack.pack({back}) end
   version, now, tombstone = struct.unpack('<ddd', kept)
   if version ~= VERSION then return cmsgpack.pack({false, version}) end
   local before = now
   if before <= back then return cmsgpack.pack({before}) end
-  local ids = redis.call('HKEYS', K[3])
+  local ids = held_ids()
+  need(ids)
   for _, id in ipairs(ids) do
-    local hold = B.hold_of(id)
-    if not hold.lapsed then B.lapse(hold) end
+    local hold = hold_of(id)
+    if not hold[LAPSED] then lapse(id, hold) end
   end
-  local all = redis.call('HGETALL', K[1])
-  for i = 1, #all, 2 do
-    if all[i] ~= '' then
-      local page = B.windows[all[i]] or B.open_page(all[i], all[i + 1])
-      if B.last_of(page) then
-        if not ends[all[i]] then return cmsgpack.pack({}) end
-        local flat, off = page.flat, page.off
-        page.flat = {flat[1], flat[2], flat[3], ends[all[i]], 0, 0, 0, unpack(page.sum, off + SPENT, off + LONG)}
-        page.kept_until = false
-        B.changed_windows[all[i]] = page
-      end
+  local all = redis.call('ZRANGE', K[2], 0, -1)
+  need(all)
+  for _, key in ipairs(all) do
+    local page = window(key)
+    if last_of(page) then
+      if not ends[key] then return cmsgpack.pack({}) end
+      local sum, off = sum_of(page)
+      page = {page[1], page[2], page[3], ends[key], 0, 0, 0, unpack(sum, off + SPENT, off + LONG)}
     end
+    changed_windows[key], new_ends[key] = page, true
   end
   -- Known as settled for as long as any lease lasts: what comes late is not charged once more.
-  for _, id in ipairs(ids) do B.buried[id] = back + tombstone end
-  for _, id in ipairs(redis.call('ZRANGE', K[5], 0, -1)) do B.buried[id] = back + tombstone end
-  B.history = {{back, 'clock', '', '', reason, {before, back}}}
+  for _, id in ipairs(redis.call('ZRANGE', K[3], 0, -1)) do buried[id] = back + tombstone end
+  changed_holds = {}
+  history = {{back, 'clock', '', '', reason, {before, back}}}
   now, born, next_due = back, back, tonumber('inf')
-  redis.call('DEL', K[2], K[3], K[4], K[5])
-  B.write_windows()
-  B.write_records()
+  redis.call('DEL', K[2], K[3])
+  write_all()
   return cmsgpack.pack({before})
 end
 
-function B.run(keys, args)
-  B.begin(keys)
-  if args[4] == 'back' then return B.set_back(args) end
-  local steps = cmsgpack.unpack(args[1])
+-- What is kept of all windows, or of all holds: each after its field.
+function list(what)
+  local fields, all = what == 'holds' and held_ids() or redis.call('ZRANGE', K[2], 0, -1), {}
+  need(fields)
+  for _, field in ipairs(fields) do
+    all[#all + 1] = field
+    all[#all + 1] = read(field)
+  end
+  return all
+end
+
+function run(keys, args)
+  begin(keys)
+  if args[1] == 'back' then return set_back(args) end
+  if args[1] ~= 'steps' then return list(args[1]) end
+  local steps, fields = {}, {''}
+  for i = 4, #args do
+    local step = {cmsgpack.unpack(args[i])}
+    steps[i - 3] = step
+    name(step, fields)
+  end
   if args[2] ~= '' then
     now = tonumber(args[2])
   else
     local time = redis.call('TIME')
     now = tonumber(time[1]) + tonumber(time[2]) / E6
   end
-  local before = 0
+  local before, version = 0, VERSION
   tombstone, next_due, born = 60, 0, now
-  local version
-  B.each_portion(B.named(steps), function(portion)
-    local kept = redis.call('HMGET', K[1], unpack(portion))
-    for i, key in ipairs(portion) do
-      if key ~= '' then
-        B.open_page(key, kept[i])
-      elseif kept[i] then
-        version, before, tombstone, next_due = struct.unpack('<dddd', kept[i])
-        if version == VERSION then born = select(5, struct.unpack('<ddddd', kept[i])) end
-        -- A clock that goes back reopens nothing.
-        now = math.max(now, before)
-      end
-    end
-  end)
-  if version and version ~= VERSION then return cmsgpack.pack({false, version}) end
+  each_portion(fields, fetch)
+  local own = read('')
+  if own then
+    version, before, tombstone, next_due = struct.unpack('<dddd', own)
+    if version ~= VERSION then return cmsgpack.pack({false, version}) end
+    born = struct.unpack('<d', own, 33)
+    -- A clock that goes back reopens nothing.
+    now = math.max(now, before)
+  end
   -- Whoever knew these books finds others in their place: what was spent is gone with them.
   if args[3] ~= '' and tonumber(args[3]) ~= born then return cmsgpack.pack({false, 0}) end
 
   local sweeps = math.floor(now * SWEEPS) ~= math.floor(before * SWEEPS)
-  if sweeps then B.find_old() end
+  if sweeps then find_old() end
   if now >= next_due then
-    B.end_leases()
-    next_due = B.first_due()
+    end_leases()
+    next_due = first_due()
   end
   local answers = {}
-  for i, step in ipairs(steps) do answers[i] = does[step[1]](step) end
+  for i = 1, #steps do answers[i] = does[steps[i][1]](steps[i]) end
 
-  B.check_types()
-  B.write_holds()
-  B.write_windows()
-  B.write_records()
-  if sweeps then B.forget_old() end
+  write_all()
+  if sweeps then forget_old() end
   return cmsgpack.pack({now, answers, born})
 end
 
-redis.register_function('penstock_ledger', B.run)
+redis.register_function('penstock_ledger', run)

@@ -57,8 +57,8 @@ def packed_money(nano_usd: int) -> tuple[int, int]:
 def packed_use(use: WindowUse) -> tuple[object, ...]:
     """A window with its limits."""
     tokens = False if use.limit_tokens is None else packed_tokens(use.limit_tokens, most=MOST_ALLOWED)
-    money = False if use.limit_nano_usd is None else packed_money(use.limit_nano_usd)
-    return use.key, use.end, use.rolling, tokens, money, use.by_estimate
+    usd, nano = (False, False) if use.limit_nano_usd is None else packed_money(use.limit_nano_usd)
+    return use.key, use.end, use.rolling, tokens, usd, nano, use.by_estimate
 
 
 def packed_line(line: Line, most: int) -> tuple[int, ...]:

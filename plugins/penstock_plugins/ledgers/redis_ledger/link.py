@@ -27,6 +27,8 @@ from penstock_plugins.coredis_log import OURS
 NOT_LOADED = "Function not found"
 MOST_MOVES = 3
 """A cluster that is well sends whoever asks the wrong node to the right one: once, or twice while it changes."""
+AT_LEAST = 0.001
+"""Seconds for an answer: none at all would be for ever, to coredis."""
 logger = logging.getLogger("penstock")
 
 __all__ = ["Library", "Link", "Server"]
@@ -96,22 +98,16 @@ class Link:
 
     async def ask(self, command: bytes, *arguments: bytes | str | int) -> Any:
         """The reply. Raises LedgerUnavailableError."""
-        with trio.move_on_after(self._timeout) as scope:
-            for _ in range(MOST_MOVES):
-                try:
-                    return await self._ask(command, arguments)
-                except says.MovedError as error:
-                    self.leave()
-                    # A node that does not know its own name says "where you reached me".
-                    self._moved = error.host or self._find().host, error.port
-            self.leave()
-            raise LedgerUnavailableError(f"the ledger at {self._where}: its cluster does not agree on who has it")
-        assert scope.cancelled_caught
+        deadline = trio.current_time() + self._timeout
+        for _ in range(MOST_MOVES):
+            try:
+                return await self._ask(command, arguments, deadline)
+            except says.MovedError as error:
+                self.leave()
+                # A node that does not know its own name says "where you reached me".
+                self._moved = error.host or self._find().host, error.port
         self.leave()
-        raise LedgerUnavailableError(
-            f"the ledger at {self._where} did not answer within {self._timeout:g} s: it is down, cut off, paused or"
-            " overloaded; it is asked again with the next step"
-        )
+        raise LedgerUnavailableError(f"the ledger at {self._where}: its cluster does not agree on who has it")
 
     def leave(self) -> None:
         """The connection is of no use any more; the next question opens another, from the beginning."""
@@ -123,25 +119,48 @@ class Link:
     def _where(self) -> str:
         return ":".join(map(str, self._moved)) if self._moved else str(self._find())
 
-    async def _ask(self, command: bytes, arguments: tuple[bytes | str | int, ...]) -> Any:
+    async def _ask(self, command: bytes, arguments: tuple[bytes | str | int, ...], deadline: float) -> Any:
         connection = self._connection
         try:
             if connection is None or not connection.usable:
-                connection = await self._connect()
-            return await connection.create_request(command, *arguments, decode=False)
-        except says.MovedError:
+                connection = await self._connect_by(deadline)
+            # coredis minds the time in any case: a scope of ours around it would take a tenth of a round trip.
+            left = max(deadline - trio.current_time(), AT_LEAST)
+            return await connection.create_request(command, *arguments, decode=False, timeout=left)
+        except (says.MovedError, LedgerUnavailableError):
             raise
         except Exception as error:
-            # coredis lets through what its own tasks died of, whatever it was; and where a handshake is cancelled, it
-            # says that there is no connection.
+            # coredis lets through what its own tasks died of, whatever it was.
             await trio.lowlevel.checkpoint_if_cancelled()
             where = self._where
-            lost = not isinstance(error, says.ResponseError) or isinstance(error, LOOK_ANEW)
+            late = isinstance(error, TimeoutError) and connection is not None
+            lost = late or not isinstance(error, says.ResponseError) or isinstance(error, LOOK_ANEW)
             # Somebody else may have found another connection by now.
             if lost and (connection is None or connection is self._connection):
                 self.leave()
+            if late:
+                raise self._no_answer(where) from None
             kind = _NotLoadedError if str(error) == NOT_LOADED else LedgerUnavailableError
             raise kind(f"the ledger at {where} cannot be used: {_in_words(error)}") from error
+
+    def _no_answer(self, where: str) -> LedgerUnavailableError:
+        return LedgerUnavailableError(
+            f"the ledger at {where} did not answer within {self._timeout:g} s: it is down, cut off, paused or"
+            " overloaded; it is asked again with the next step"
+        )
+
+    async def _connect_by(self, deadline: float) -> TCPConnection:
+        with trio.move_on_at(deadline) as scope:
+            try:
+                return await self._connect()
+            except Exception:
+                # Where a handshake is cancelled, coredis says that there is no connection.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                raise
+        assert scope.cancelled_caught
+        where = self._where
+        self.leave()
+        raise self._no_answer(where)
 
     async def _connect(self) -> TCPConnection:
         async with self._connecting:

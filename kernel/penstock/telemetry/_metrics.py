@@ -1,0 +1,89 @@
+"""Metrics in figures: counted and sorted into buckets here, in the calls' own loop, at a fraction of a microsecond.
+
+The SDK's own histograms take 13 us for one value, six of which would cost a call as much as a quarter of itself. Those
+serve where a host's SDK collects metrics; this book serves where penstock exports by itself. Not here: what is measured
+(`_measures`), and the wire (`_otel`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
+
+__all__ = ["Distribution", "Instrument", "Labels", "MetricBook"]
+
+Labels: TypeAlias = tuple[tuple[str, str | int], ...]
+"""Attributes of one series, always in the same order."""
+MOST_SERIES = 2_000
+"""Of one instrument. What comes beyond it is counted under no attributes at all, so that sums stay right."""
+
+
+@attrs.frozen
+class Instrument:
+    """What is measured. `bounds` of buckets for distributions; None: a sum."""
+
+    name: str
+    unit: str
+    says: str
+    bounds: tuple[float, ...] | None = None
+
+
+@attrs.define(eq=False)
+class Distribution:
+    """One series of a histogram. `counts` has one bucket more than there are bounds."""
+
+    counts: list[int]
+    total: float = 0.0
+    least: float = float("inf")
+    most: float = float("-inf")
+
+    @property
+    def count(self) -> int:
+        """Values so far."""
+        return sum(self.counts)
+
+
+class MetricBook:
+    """Sums and distributions since the start. Written by one thread; another may read a copy at any time."""
+
+    def __init__(self, instruments: Sequence[Instrument]) -> None:
+        self.instruments = tuple(instruments)
+        self._bounds = {each.name: each.bounds for each in instruments if each.bounds is not None}
+        self._sums: dict[str, dict[Labels, float]] = {each.name: {} for each in instruments if each.bounds is None}
+        self._spread: dict[str, dict[Labels, Distribution]] = {name: {} for name in self._bounds}
+
+    def add(self, name: str, amount: float, labels: Labels) -> None:
+        """Counts up."""
+        series = self._sums[name]
+        known = series.get(labels)
+        if known is None and len(series) >= MOST_SERIES:
+            labels, known = (), series.get(())
+        series[labels] = amount if known is None else known + amount
+
+    def record(self, name: str, value: float, labels: Labels) -> None:
+        """One value of a distribution."""
+        series = self._spread[name]
+        found = series.get(labels)
+        if found is None:
+            if len(series) >= MOST_SERIES:
+                labels = ()
+            found = series.setdefault(labels, Distribution([0] * (len(self._bounds[name]) + 1)))
+        found.counts[bisect_left(self._bounds[name], value)] += 1
+        found.total += value
+        found.least = min(found.least, value)
+        found.most = max(found.most, value)
+
+    def sums(self, name: str) -> Mapping[Labels, float]:
+        """A copy, for another thread: one call of C, which no other thread can come between."""
+        return dict(self._sums[name])
+
+    def distributions(self, name: str) -> Mapping[Labels, Distribution]:
+        """The same. A value that comes at this very moment may be in the counts and not yet in the total."""
+        copied = dict(self._spread[name])
+        return {
+            labels: Distribution(list(each.counts), each.total, each.least, each.most)
+            for labels, each in copied.items()
+        }

@@ -1,0 +1,165 @@
+"""Figures for OpenTelemetry: through the instruments of a host's SDK, or as the data that an exporter sends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from weakref import WeakKeyDictionary
+
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, MeterProvider, Observation
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    HistogramDataPoint,
+    Metric,
+    MetricExporter,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.metrics.export import Histogram as HistogramData
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from penstock.telemetry import _names as n
+from penstock.telemetry._metrics import Instrument, Labels, MetricBook
+from penstock.telemetry._standing import STANDING, Look
+
+__all__ = ["HostFigures", "Pusher", "host_figures"]
+
+logger = logging.getLogger("penstock")
+
+
+class HostFigures:
+    """The instruments of one meter of a host's, shared by all kernels of the process: a name is registered once."""
+
+    def __init__(self, provider: MeterProvider, instruments: Sequence[Instrument], version: str) -> None:
+        meter = provider.get_meter(n.SCOPE, version)
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self.looks: list[Look] = []
+        """Of the kernels that are open."""
+        self._known: dict[Labels, dict[str, str | int]] = {}
+        for each in instruments:
+            if each.bounds is None:
+                self._counters[each.name] = meter.create_counter(each.name, each.unit, each.says)
+            else:
+                self._histograms[each.name] = meter.create_histogram(
+                    each.name, each.unit, each.says, explicit_bucket_boundaries_advisory=list(each.bounds)
+                )
+        for each in STANDING:
+            meter.create_observable_gauge(each.name, [self._looking(each.name)], each.unit, each.says)
+
+    def add(self, name: str, amount: float, labels: Labels) -> None:
+        """Counts up."""
+        self._counters[name].add(amount, self._attributes(labels))
+
+    def record(self, name: str, value: float, labels: Labels) -> None:
+        """One value of a distribution."""
+        self._histograms[name].record(value, self._attributes(labels))
+
+    def _attributes(self, labels: Labels) -> dict[str, str | int]:
+        found = self._known.get(labels)
+        if found is None:
+            found = self._known[labels] = dict(labels)
+        return found
+
+    def _looking(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            for look in tuple(self.looks):
+                for value, labels in look(name):
+                    yield Observation(value, dict(labels))
+
+        return observe
+
+
+_HOSTS: WeakKeyDictionary[MeterProvider, HostFigures] = WeakKeyDictionary()
+
+
+def host_figures(provider: MeterProvider, instruments: Sequence[Instrument], version: str) -> HostFigures:
+    """Those of the provider, made once."""
+    found = _HOSTS.get(provider)
+    if found is None:
+        found = _HOSTS[provider] = HostFigures(provider, instruments, version)
+    return found
+
+
+class Pusher:
+    """Sends what a book holds, every so many seconds, from a thread of its own that nothing waits for.
+
+    An exporter that hangs holds this thread, and nothing else: the book stays as large as it is.
+    """
+
+    def __init__(
+        self, book: MetricBook, exporter: MetricExporter, resource: Resource, version: str, *, every: float
+    ) -> None:
+        self.look: Look | None = None
+        self._book = book
+        self._exporter = exporter
+        self._resource = resource
+        self._scope = InstrumentationScope(n.SCOPE, version)
+        self._every = every
+        self._began = time.time_ns()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="penstock-metrics", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout: float) -> None:
+        """Sends once more, and ends. Blocks for so many seconds at most: not for the loop's own thread."""
+        self._over.set()
+        until = time.monotonic() + timeout
+        self._thread.join(timeout)
+        left = max(0.0, until - time.monotonic())
+        self._exporter.shutdown(timeout_millis=left * 1000)  # pyright: ignore[reportUnknownMemberType] - as the SDK has it
+
+    def _run(self) -> None:
+        while not self._over.wait(self._every):
+            self._send()
+        self._send()
+
+    def _send(self) -> None:
+        try:
+            self._exporter.export(self.data())  # pyright: ignore[reportUnknownMemberType] - as the SDK has it
+        except Exception as error:  # noqa: BLE001 - foreign code; the next time may go better
+            logger.debug("telemetry: metrics were not exported: %s", type(error).__name__)
+
+    def data(self) -> MetricsData:
+        """Everything since the start, as the wire wants it."""
+        now = time.time_ns()
+        metrics = [metric for each in self._book.instruments if (metric := self._metric(each, now)) is not None]
+        if self.look is not None:
+            for each in STANDING:
+                points = [_number(value, labels, now, now) for value, labels in self.look(each.name)]
+                metrics.append(Metric(each.name, each.says, each.unit, Gauge(points)))
+        return MetricsData([ResourceMetrics(self._resource, [ScopeMetrics(self._scope, metrics, "")], "")])
+
+    def _metric(self, each: Instrument, now: int) -> Metric | None:
+        if each.bounds is None:
+            sums = self._book.sums(each.name)
+            numbers = [_number(value, labels, self._began, now) for labels, value in sums.items()]
+            data: Sum | HistogramData = Sum(numbers, AggregationTemporality.CUMULATIVE, is_monotonic=True)
+            return Metric(each.name, each.says, each.unit, data) if numbers else None
+        points = [
+            HistogramDataPoint(
+                attributes=dict(labels),
+                start_time_unix_nano=self._began,
+                time_unix_nano=now,
+                count=spread.count,
+                sum=spread.total,
+                bucket_counts=spread.counts,
+                explicit_bounds=each.bounds,
+                min=spread.least,
+                max=spread.most,
+            )
+            for labels, spread in self._book.distributions(each.name).items()
+        ]
+        data = HistogramData(points, AggregationTemporality.CUMULATIVE)
+        return Metric(each.name, each.says, each.unit, data) if points else None
+
+
+def _number(value: float, labels: Labels, began: int, now: int) -> NumberDataPoint:
+    return NumberDataPoint(dict(labels), began, now, value)

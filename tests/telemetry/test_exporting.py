@@ -1,0 +1,289 @@
+"""Where telemetry goes: what the configuration and the environment say, and collectors that are no help."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+import statistics
+import time
+import tracemalloc
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import httpx
+import pytest
+import trio
+from collector import Collector, collecting, collecting_grpc
+from soak import SOAK
+from worlds import config, good
+
+import penstock
+from penstock import Config, errors
+from penstock._config import TelemetryConfig
+from penstock.telemetry import NO_TELEMETRY
+from penstock.telemetry._otel import opened
+from penstock.testing import ScriptedTransport
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME", "OTEL_SDK_DISABLED", "OTEL_TRACES_SAMPLER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def calls(settings: Config, count: int = 1) -> list[float]:
+    """So many calls, one after the other: how long each took, and last the closing of the kernel."""
+    took: list[float] = []
+    async with penstock.open_kernel(settings, transport=ScriptedTransport(good)) as kernel:
+        for number in range(count):
+            began = time.perf_counter()
+            await kernel.complete(f"hello {number}")
+            took.append(time.perf_counter() - began)
+        began = time.perf_counter()
+    took.append(time.perf_counter() - began)
+    return took
+
+
+def test_traces_and_metrics_go_to_the_address_of_the_table() -> None:
+    with collecting() as collector:
+        trio.run(calls, config(telemetry={"otlp": collector.url, "service_name": "shop"}), 2)
+    assert len(collector.spans) == 4
+    assert {span.resource["service.name"] for span in collector.spans} == {"shop"}
+    assert {span.scope for span in collector.spans} == {"penstock"}
+    assert collector.latest()["penstock.attempts"].sum.data_points[0].as_int == 2
+
+
+@pytest.mark.slow
+def test_both_go_over_grpc() -> None:
+    with collecting_grpc() as collector:
+        telemetry = {"otlp": collector.url, "protocol": "grpc", "headers": {"Api-Token": "t-1"}}
+        trio.run(calls, config(telemetry=telemetry))
+    assert len(collector.spans) == 2
+    assert "gen_ai.client.operation.duration" in collector.latest()
+    assert {headers["api-token"] for headers in collector.headers} == {"t-1"}
+
+
+def test_the_environment_names_a_collector_where_no_table_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "from-the-environment")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-token=secret")
+        trio.run(calls, config())
+    assert {span.resource["service.name"] for span in collector.spans} == {"from-the-environment"}
+    assert {headers["x-token"] for headers in collector.headers} == {"secret"}
+
+
+@pytest.mark.parametrize("how", ["table", "variable", "sampler", "exporter"])
+def test_there_are_several_ways_to_say_no(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with collecting() as collector:
+        table: dict[str, Any] = {"otlp": collector.url, "metrics": False}
+        match how:
+            case "table":
+                table["enabled"] = False
+            case "variable":
+                monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+            case "sampler":
+                monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+            case _:
+                monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+        trio.run(calls, config(telemetry=table))
+    assert collector.spans == []
+
+
+def test_where_nobody_asks_nothing_is_opened() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
+            engine: Any = kernel._engine  # pyright: ignore[reportPrivateUsage] - what calls are told to
+            assert engine.telemetry is NO_TELEMETRY
+
+    trio.run(main)
+
+
+def test_the_headers_of_a_collector_are_secrets() -> None:
+    settings = config(telemetry={"otlp": "http://localhost:4318", "headers": {"authorization": "Bearer-canary"}})
+    assert "canary" not in repr(settings)
+    assert "authorization" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("table", "path"),
+    [
+        ({"otlp": "localhost:4318"}, "telemetry.otlp"),
+        ({"otlp": "http://"}, "telemetry.otlp"),
+        ({"protocol": "udp"}, "telemetry.protocol"),
+        ({"sample": 1.5}, "telemetry.sample"),
+        ({"content_limit": 0}, "telemetry.content_limit"),
+        ({"headers": {"bad name": "x"}}, "telemetry.headers"),
+        ({"headers": {"token": "env:NOT_SET"}}, "telemetry.headers.token"),
+        ({"capture": True}, "telemetry.capture"),
+    ],
+)
+def test_a_mistake_in_the_table_is_told_at_its_path(table: dict[str, Any], path: str) -> None:
+    with pytest.raises(errors.ConfigError) as caught:
+        config(telemetry=table)
+    assert [mistake.path for mistake in caught.value.mistakes] == [path]
+
+
+def test_the_table_and_the_value_have_the_same_settings() -> None:
+    every = {
+        "enabled": False,
+        "otlp": "http://localhost:4318",
+        "protocol": "grpc",
+        "headers": {"token": "x"},
+        "traces": False,
+        "metrics": False,
+        "service_name": "shop",
+        "sample": 0.5,
+        "metadata": ["user"],
+        "capture_content": True,
+        "content_limit": 5,
+        "live_view": True,
+    }
+    assert set(every) == {field.name for field in attrs.fields(TelemetryConfig)}
+    read = config(telemetry=every).telemetry
+    assert read is not None
+    plain = {key: value for key, value in every.items() if key not in {"headers", "metadata"}}
+    assert {key: getattr(read, key) for key in plain} == plain
+
+
+# Collectors that are no help
+
+
+def unbound() -> str:
+    """An address that refuses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def in_trouble(how: str) -> Generator[str]:
+    if how == "refuses":
+        yield unbound()
+        return
+    with collecting({"hangs": None, "breaks": 500, "is full": 429, "moved": 302}[how]) as collector:
+        yield collector.url
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["hangs", "breaks", "is full", "refuses", "moved"])
+def test_no_call_notices_a_collector_in_trouble_and_closing_is_bounded(
+    how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(opened, "CLOSING", 0.3)
+    # As many batches as there can be, while the calls go on.
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "10")
+    with caplog.at_level(logging.CRITICAL), in_trouble(how) as url:
+        *took, closing = trio.run(calls, config(telemetry={"otlp": url}), 200)
+    assert len(took) == 200
+    assert max(took) < 1.0
+    assert closing < 2.0
+
+
+@pytest.mark.slow
+def test_a_collector_that_never_answers_costs_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened, "CLOSING", 0.1)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "256")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "64")
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+
+    async def main(collector: Collector) -> tuple[int, int]:
+        settings = config(telemetry={"otlp": collector.url})
+        upstream = ScriptedTransport(good)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+
+            async def many(count: int) -> int:
+                for number in range(count):
+                    await kernel.complete(f"hello {number % 10}")
+                upstream.requests.clear()
+                gc.collect()
+                return tracemalloc.get_traced_memory()[0]
+
+            tracemalloc.start()
+            return await many(200), await many(600)
+
+    with collecting(None) as collector:
+        early, late = trio.run(main, collector)
+    tracemalloc.stop()
+    # A call leaves two spans of some 4 KB each: all of them would be 5 MB.
+    assert late - early < 500_000
+
+
+class _Latent(ScriptedTransport):
+    """An upstream that takes 2 ms."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await trio.sleep(0.002)
+        return await super().handle_async_request(request)
+
+
+def p99_of(settings: Config, count: int) -> float:
+    async def main() -> float:
+        took: list[float] = []
+        async with penstock.open_kernel(settings, transport=_Latent(good)) as kernel:
+
+            async def caller(calls: int) -> None:
+                for number in range(calls):
+                    began = time.perf_counter()
+                    await kernel.complete(f"hello {number}")
+                    took.append(time.perf_counter() - began)
+
+            await caller(50)
+            took.clear()
+            async with trio.open_nursery() as nursery:
+                for _ in range(4):
+                    nursery.start_soon(caller, count // 4)
+        return statistics.quantiles(took, n=100)[98]
+
+    return trio.run(main)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SOAK, reason="a figure of latency, which a machine that does other things does not give")
+def test_the_p99_of_calls_is_the_same_whether_the_collector_answers_or_never_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(opened, "CLOSING", 0.1)
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    answered: list[float] = []
+    hanging: list[float] = []
+    for _ in range(5):
+        with collecting() as collector:
+            answered.append(p99_of(config(telemetry={"otlp": collector.url}), 4_000))
+        with collecting(None) as collector:
+            hanging.append(p99_of(config(telemetry={"otlp": collector.url}), 4_000))
+    ratio = statistics.median(hanging) / statistics.median(answered)
+    print(f"p99 with a collector that never answers: {ratio:.3f} x that with one that does")
+    assert ratio <= 1.10
+
+
+@pytest.mark.slow
+def test_telemetry_that_is_off_takes_no_more_than_two_microseconds_of_a_call() -> None:
+    """All that one guarded call makes of it: seven calls of functions that do nothing."""
+    from penstock.telemetry._names import HOLD
+
+    attempt: Any = None
+
+    def one() -> None:
+        span = NO_TELEMETRY.call("id", "route", "account", (), attempt, None)
+        span.placed(0.0)
+        span.event(HOLD, outcome="granted", tokens=1, usd=0.1)
+        exchange = span.attempt(attempt, attempt, attempt)
+        exchange.chunk(attempt)
+        exchange.end(attempt, attempt)
+        span.end(attempt, attempt)
+
+    best = min(_timed(one) for _ in range(7))
+    print(f"telemetry that is off: {best * 1e6:.2f} us for a call")
+    assert best < 2e-6
+
+
+def _timed(one: Any) -> float:
+    began = time.process_time()
+    for _ in range(20_000):
+        one()
+    return (time.process_time() - began) / 20_000

@@ -1,0 +1,56 @@
+"""Log records as lines of JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from penstock.telemetry import JsonFormatter
+
+
+@pytest.fixture
+def lines() -> Iterator[Any]:
+    """A logger and what it wrote."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("penstock.test_json_lines")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield logger, lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logger.removeHandler(handler)
+
+
+def test_a_record_is_one_line_with_its_fields(lines: Any) -> None:
+    logger, told = lines
+    logger.info("call %s ended\nwell", "c-1", extra={"call_id": "c-1", "attempts": 2, "cost_usd": None, "odd": [1]})
+    (line,) = told()
+    assert line["message"] == "call c-1 ended\nwell"
+    assert (line["level"], line["logger"]) == ("info", "penstock.test_json_lines")
+    assert (line["call_id"], line["attempts"], line["cost_usd"], line["odd"]) == ("c-1", 2, None, "[1]")
+    assert line["time"].endswith("+00:00")
+
+
+def test_of_an_exception_only_its_type_is_told_and_where_it_was_raised(lines: Any) -> None:
+    logger, told = lines
+    try:
+        raise ValueError("the prompt")
+    except ValueError:
+        logger.exception("it failed")
+    (line,) = told()
+    assert line["exception"] == "ValueError"
+    assert "test_json_lines.py:" in line["raised_at"]
+    assert "the prompt" not in str(line)
+
+
+def test_a_field_does_not_take_the_place_of_what_every_line_has(lines: Any) -> None:
+    logger, told = lines
+    logger.info("ended", extra={"time": "never", "level": "none"})
+    (line,) = told()
+    assert line["level"] == "info"
+    assert line["time"] != "never"

@@ -1,0 +1,60 @@
+"""A kernel whose spans and metrics are kept in memory, under whatever clock: what they say can be looked at.
+
+What exporters send of them is tested by `collector`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import penstock
+from penstock.telemetry._content import Capture
+from penstock.telemetry._measures import Measures, instruments
+from penstock.telemetry._metrics import MetricBook
+from penstock.telemetry._names import LATEST, RELEASED
+from penstock.telemetry._otel.spans import OtelTelemetry
+
+__all__ = ["Tracing"]
+
+
+class Tracing:
+    """Traces kernels from the moment that it is told of them."""
+
+    def __init__(self, *, latest: bool = False, capture: Capture | None = None) -> None:
+        self._names = LATEST if latest else RELEASED
+        self._capture = capture
+        self._memory = InMemorySpanExporter()
+        self._provider = TracerProvider(shutdown_on_exit=False)
+        self._provider.add_span_processor(SimpleSpanProcessor(self._memory))
+        self.book = MetricBook(instruments(self._names))
+
+    def trace(self, kernel: penstock.Kernel) -> None:
+        """Every call from here on."""
+        engine: Any = kernel._engine  # pyright: ignore[reportPrivateUsage] - what calls are told to
+        telemetry = OtelTelemetry(
+            self._provider.get_tracer("test"),
+            Measures(self._names, self.book),
+            self._names,
+            clock=engine.clock.monotonic,
+            kind_of=lambda name: name,
+            metadata=("about",),
+            capture=self._capture,
+        )
+        engine.telemetry = telemetry
+        engine.events.watch(telemetry.heard)
+
+    @property
+    def spans(self) -> list[str]:
+        """Each span that ended, with all that is in it."""
+        return [span.to_json() for span in self._memory.get_finished_spans()]
+
+    @property
+    def figures(self) -> Iterator[str]:
+        """Every series, with its attributes."""
+        for each in self.book.instruments:
+            yield str(self.book.sums(each.name) if each.bounds is None else [*self.book.distributions(each.name)])
