@@ -35,6 +35,7 @@ from penstock._events import (
     ActorCrashed,
     BreakerChanged,
     BudgetDegraded,
+    BudgetNotBooked,
     BudgetOverrun,
     BudgetSoftLimit,
     CoolingDown,
@@ -448,12 +449,14 @@ def _store_change(change: StoreChange, on_store_down: str) -> LedgerAway | Ledge
     return LedgerAway(change.reason, on_store_down) if change.away else LedgerBack(change.booked)
 
 
-def _spending(event: budget.BudgetEvent) -> BudgetDegraded | BudgetOverrun | BudgetSoftLimit:
+def _spending(event: budget.BudgetEvent) -> BudgetDegraded | BudgetNotBooked | BudgetOverrun | BudgetSoftLimit:
     match event:
         case budget.Degraded():
             return BudgetDegraded(event.account, event.limit, event.share, event.route)
         case budget.SoftLimitReached():
             return BudgetSoftLimit(event.account, event.limit, event.share)
+        case budget.NotBooked():
+            return BudgetNotBooked(event.account, event.charged.tokens, event.charged.nano_usd)
         case budget.Overrun():
             over = event.charged - event.held
             return BudgetOverrun(event.account, max(0, over.tokens), max(0, over.nano_usd))

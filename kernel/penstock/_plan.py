@@ -132,12 +132,8 @@ def _wrong_text(request: ChatRequest) -> Iterable[str]:
         if not all(map(_is_plain, message.content))
     ]
     places += [(f"tools[{at}] ({tool.name!r})", tool) for at, tool in enumerate(request.tools)]
-    others = {
-        "system": request.system,
-        "stop": request.stop,
-        "output": None if request.output is None else request.output.schema,
-        "extra": request.extra,
-    }
+    others = {name: getattr(request, name) for name in ("model", "system", "stop", "tool_choice", "extra")}
+    others["output"] = None if request.output is None else request.output.schema
     places += [(where, value) for where, value in others.items() if value]
     for where, value in places:
         try:

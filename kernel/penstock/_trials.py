@@ -20,7 +20,7 @@ from penstock._attempt import AttemptRun, Race, unwrapped
 from penstock._books import Books, Running, action_key
 from penstock._budgeting import output_bytes
 from penstock._engine import Engine
-from penstock._events import AttemptEnded, StreamEndLost
+from penstock._events import AttemptEnded, StreamEndLost, UsageDisbelieved
 from penstock._exchange import Exchange
 from penstock._fitting import CallFitting, with_maker
 from penstock._health import Permit, tell_health
@@ -365,6 +365,14 @@ class Trials(Struct, eq=False):
         if completion is not None and exchange.end_lost is not None:
             logger.debug("%s: the answer was whole, its end was not: %s", target.name, exchange.end_lost)
             engine.events.emit(StreamEndLost(self.call.id, target.name, exchange.end_lost))
+        if exchange.disbelieved:
+            logger.warning(
+                "%s told counts of tokens that cannot be right, for call %s: they are not believed, and what is charged"
+                " for it is an estimate",
+                target.name,
+                self.call.id,
+            )
+            engine.events.emit(UsageDisbelieved(self.call.id, target.name))
         if engine.events.heard:
             engine.events.emit(
                 AttemptEnded(

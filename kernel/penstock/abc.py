@@ -6,7 +6,7 @@ Every class states its laws; `penstock.testing` checks them against any implemen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import ClassVar, Literal, TypeAlias
 
 from penstock._cache_store import CacheStore, CacheStoreStatistics, StoredEntry
@@ -62,6 +62,13 @@ class StreamDecoder(ABC):
         """The whole answer after `close`; before it, and after a failure, what there is so far."""
 
     @property
+    def aside(self) -> Sequence[tuple[int, str]]:
+        """What the last `feed` or `close` read of other choices than the answer: the number of each, and more of its
+        text, thinking or arguments. It is shown to nobody, and metered, for it is billed.
+        """
+        return ()
+
+    @property
     def done(self) -> bool:
         """True once the wire's own end was read: nothing that follows matters, and the kernel need not wait for it."""
         return False
@@ -105,7 +112,8 @@ class Provider(ABC):
     family: ClassVar[str]
     """The wire it speaks; also a key of `ChatRequest.extra`, and the mark on provider-bound parts."""
     significant_headers: frozenset[str] = frozenset()
-    """Lower-case names of the request headers that can change the answer: they are part of the cache key."""
+    """Lower-case names of request headers that can change the answer although they are among those that usually do not
+    (`penstock.policy.cache_key.WITHOUT_INFLUENCE`): all others are part of the cache key anyway."""
     idempotency_header: ClassVar[str | None] = None
     """The lower-case name of the header in which its servers take an idempotency key. None: they take none.
 

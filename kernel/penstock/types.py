@@ -16,6 +16,7 @@ from penstock._request import ChatRequest as ChatRequest
 from penstock._request import OutputSchema as OutputSchema
 from penstock._request import ThinkingLevel as ThinkingLevel
 from penstock._request import check_request as check_request
+from penstock._response import MOST_TOKENS as MOST_TOKENS
 from penstock._response import Attempt as Attempt
 from penstock._response import CacheOutcome as CacheOutcome
 from penstock._response import ChatResponse as ChatResponse

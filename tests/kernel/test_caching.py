@@ -65,6 +65,53 @@ def test_by_default_only_deterministic_requests_are_cached() -> None:
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("field", "extra", "outcome"), [(0, 1, "miss"), (0, None, "miss"), (1, 0, "hit"), (0, 0.0, "hit")]
+)
+def test_what_is_deterministic_is_told_by_what_is_sent(field: float, extra: float | None, outcome: str) -> None:
+    request = penstock.ChatRequest("hello", temperature=field, extra={"openai": {"temperature": extra}})
+
+    async def main() -> None:
+        upstream = slow()
+        settings = config(cache={"store": "memory"}, routes={"default": {"cascade": [GPT]}})
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            await kernel.complete(request)
+            told = (await kernel.complete(request)).cache
+            assert (told if told == "hit" else "miss") == outcome
+            (stage,) = (await kernel.cache.explain_miss(request)).stages
+            assert stage.outcome == (outcome if outcome == "hit" else "not_cached")
+            if extra == 1:
+                assert "it is 1 (" in stage.says
+
+    run(main)
+
+
+def test_targets_that_differ_in_their_headers_alone_never_answer_for_one_another() -> None:
+    targets = {
+        name: {
+            "provider": "openai",
+            "model": "m",
+            "headers": {"x-portkey-config": name, "x-api-key": f"of {name}"},
+        }
+        for name in ("one", "two")
+    }
+
+    async def main() -> None:
+        upstream = slow()
+        settings = cached(targets=targets)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            outcomes = [(await kernel.complete("hello", model=name)).cache for name in ("one", "two", "one", "two")]
+            assert outcomes == ["miss", "miss", "hit", "hit"]
+            near = (await kernel.cache.explain_miss("hello", model="one", temperature=0.5)).stages[0].near
+            # The nearest is its own: the other differs in a header as well, whose value nobody is told.
+            assert [entry.differs for entry in near] == [
+                ("temperature",),
+                ("header x-portkey-config", "temperature"),
+            ]
+
+    run(main)
+
+
 def test_two_tenants_never_share_an_answer() -> None:
     async def main() -> None:
         upstream = slow()

@@ -8,6 +8,7 @@ upstream's stream with it, while no server that was recorded leaves the reason o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from penstock.abc import Missing, StreamDecoder
@@ -48,6 +49,7 @@ class ChatDecoder(StreamDecoder):
 
     def feed(self, data: bytes) -> list[Chunk]:
         """The chunks that `data` completes."""
+        self._reader.aside.clear()
         if self._failure is not None:
             raise self._failure
         if self._done or not self._is_event_stream(data):
@@ -68,6 +70,7 @@ class ChatDecoder(StreamDecoder):
 
     def close(self) -> list[Chunk]:
         """The bytes have ended. Gives what a last event without its blank line brings."""
+        self._reader.aside.clear()
         if self._failure is not None:
             raise self._failure
         if self._body is not None:
@@ -83,6 +86,11 @@ class ChatDecoder(StreamDecoder):
                 request_id=request_id_of(self._head),
             )
         return chunks
+
+    @property
+    def aside(self) -> Sequence[tuple[int, str]]:
+        """Of choices that `n` asked for beside the first."""
+        return self._reader.aside
 
     @property
     def completion(self) -> Completion:
