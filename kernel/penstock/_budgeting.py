@@ -262,7 +262,7 @@ def _found_output_terms(
     fixed, choices = _output_of(skeleton, target)
     outputs = output_range(
         requested=fixed,
-        default_max_tokens=_least(target.wire.default_max_tokens, output_cap),
+        default_max_tokens=_least(target.default_max_tokens, output_cap),
         model_max=target.capabilities.max_output,
         thinking=request.thinking not in (None, "off"),
         limited=True,
@@ -276,7 +276,7 @@ def _found_output_terms(
 
 def _uncapped(target: LiveTarget) -> int:
     """What an answer might have been given where no account limited it."""
-    return target.wire.default_max_tokens or target.capabilities.max_output or 0
+    return target.default_max_tokens or target.capabilities.max_output or 0
 
 
 def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, int]:

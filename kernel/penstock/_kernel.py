@@ -234,7 +234,7 @@ class OpenKernel:
             f"provider {name!r}", Provider, partial(ready.spec.open, ready.options, tools), nursery
         )
         transport = self._transport_for(ready.config, ready.config.max_connections or max_in_flight)
-        return LiveProvider(name, codec, ready.secret, transport, ready.address, ready.config.propagate_trace)
+        return LiveProvider(name, codec, ready.secret, transport, ready.config.propagate_trace)
 
     async def _open_ledger(
         self, ready: Ready[LedgerConfig, LedgerSpec], clock: Clock, nursery: trio.Nursery

@@ -132,7 +132,7 @@ class Trials(Struct, eq=False):
             hedge=race.is_on,
             withdrawn=self.leave.begin(target.provider.name),
         )
-        streamed = self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream)
+        phases, streamed = self.phases(stage, race, asked)
         attempt = AttemptRun(
             stage=stage,
             target=target,
@@ -141,7 +141,7 @@ class Trials(Struct, eq=False):
             streamed=streamed,
             begin=begin,
             running=running,
-            exchange=Exchange(target, self.phases(stage, race, asked, streamed=streamed), engine.clock.wall, self.keys),
+            exchange=Exchange(target, phases, engine.clock.wall, self.keys),
             span=self.call.span.attempt(target, running, begin),
             race=race,
             scope=trio.CancelScope() if race.is_on else None,
@@ -151,12 +151,16 @@ class Trials(Struct, eq=False):
         race.enter(attempt)
         return attempt
 
-    def phases(self, stage: int, race: Race, asked: ChatRequest, *, streamed: bool) -> Phases:
-        """The timeouts of an attempt: not all of the call's time, where another target may have to answer in it."""
-        phases, call = self.call.targets[stage].phases_for(asked), self.call
+    def phases(self, stage: int, race: Race, asked: ChatRequest) -> tuple[Phases, bool]:
+        """Its timeouts, and whether it is streamed: another target may have to answer in the call's time."""
+        target, call = self.call.targets[stage], self.call
+        phases = target.phases_for(asked)
         left = min(call.deadline, call.horizon) - self.engine.clock.monotonic()
-        short = sliced(phases, streamed=streamed, left=left)
-        return short if short.halved and self.could_follow(stage, *race.stages) else phases
+        follows = phases.total > left / 2 and self.could_follow(stage, *race.stages)
+        streamed = self.consumer is not None or streams_upstream(
+            asked, target.capabilities, target.upstream_stream, hurried=follows and phases.total >= left
+        )
+        return (sliced(phases, streamed=streamed, left=left) if follows else phases), streamed
 
     # While they run
 

@@ -137,6 +137,14 @@ class Provider(ABC):
         del target
         return request.max_tokens
 
+    def own_max_tokens(self, target: Target) -> int | None:
+        """Output tokens of one answer that the target's own `params` ask for. None: they name no figure.
+
+        A budget puts no larger one in their place. Wires that call it otherwise than `max_tokens` say so here.
+        """
+        figure: object = target.params.get("max_tokens")
+        return figure if type(figure) is int else None
+
     @abstractmethod
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole 2xx response.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 import trio
@@ -21,7 +22,7 @@ def cached(**tables: Any) -> penstock.Config:
 
 
 def slow(seconds: float = 1.0) -> ScriptedTransport:
-    return ScriptedTransport(lambda request: Reply(json=good(request).json, delay=seconds))
+    return ScriptedTransport(lambda request: attrs.evolve(good(request), delay=seconds))
 
 
 def test_the_same_request_is_answered_from_the_cache_and_costs_nothing() -> None:
@@ -155,7 +156,7 @@ def test_a_thousand_identical_calls_ask_once_more_where_their_leader(end: str, s
     def answer(request: httpx.Request) -> Answer:
         if end in bad and b"sonnet" in request.content:
             return bad[end]
-        return Reply(json=good(request).json, delay=10.0)
+        return attrs.evolve(good(request), delay=10.0)
 
     async def main() -> None:
         upstream = ScriptedTransport(answer)

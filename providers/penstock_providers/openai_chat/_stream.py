@@ -8,7 +8,7 @@ upstream's stream with it, while no server that was recorded leaves the reason o
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from penstock.abc import Missing, StreamDecoder
 from penstock.errors import CallError, MalformedResponseError, ProviderError, StreamBrokenError
@@ -16,7 +16,7 @@ from penstock.policy.sse import EventTooLongError, SseEvent, SseParser
 from penstock.types import Chunk, Completion, UsageUpdate, WireHead
 from penstock_providers.openai_chat._broken_off import broken_off
 from penstock_providers.openai_chat._errors import error_in_answer, request_id_of, tells_error
-from penstock_providers.openai_chat._foreign import fields_of
+from penstock_providers.openai_chat._foreign import fields_of, is_list, items_of
 from penstock_providers.openai_chat._read import AnswerReader
 from penstock_providers.openai_chat._wire import Answer, parse_chunk, parse_json
 
@@ -24,6 +24,8 @@ __all__ = ["ChatDecoder"]
 
 _WHITESPACE = b"\xef\xbb\xbf \t\r\n"
 _LARGEST_BODY = 1_048_576
+_LABELS = frozenset({"finish_reason", "native_finish_reason", "role"})
+"""Words of a choice that are no part of an answer."""
 
 
 class ChatDecoder(StreamDecoder):
@@ -101,7 +103,7 @@ class ChatDecoder(StreamDecoder):
 
     @property
     def unread(self) -> CallError | None:
-        """An error, or an event that is no JSON, or no chunk and without choices."""
+        """An error, or an event that is no JSON, or no chunk and without a word in its choices."""
         return self._unread
 
     def _fail(self, error: CallError, chunks: list[Chunk]) -> None:
@@ -123,7 +125,7 @@ class ChatDecoder(StreamDecoder):
         try:
             self._take_chunk(event.name, data, chunks)
         except MalformedResponseError as error:
-            if error is self._unread or _has_choices(data):
+            if error is self._unread or _has_words(data):
                 raise
             self._unread = error.with_traceback(None)  # which holds this decoder
         except ProviderError as error:
@@ -217,10 +219,16 @@ def _payload(data: str) -> Any:
         return data
 
 
-def _has_choices(data: str) -> bool:
-    """True where something that is no chunk can be seen to be more of an answer all the same."""
-    payload = _payload(data)
-    return isinstance(payload, dict) and bool(cast("dict[str, Any]", payload).get("choices"))
+def _has_words(data: str) -> bool:
+    """True where something that is no chunk can be seen to be more of an answer all the same: text in its choices."""
+    rest: list[Any] = [fields_of(_payload(data)).get("choices")]
+    while rest:  # no recursion: what a server nests must not break us
+        held = rest.pop()
+        if isinstance(held, str) and held:
+            return True
+        rest += items_of(held) if is_list(held) else ()
+        rest += [value for name, value in fields_of(held).items() if name not in _LABELS]
+    return False
 
 
 def _are_of_the_answer(chunks: list[Chunk]) -> bool:
