@@ -118,7 +118,7 @@ def test_a_charge_nobody_held_for_is_no_more_than_any_ledger_keeps() -> None:
 
 def test_what_was_learned_of_a_bound_never_takes_it_beyond_the_window() -> None:
     long = {"prompt_tokens": 100_000, "completion_tokens": 3, "total_tokens": 100_003}
-    tables = {"accounts": {"one": {"limits": [{"per": "day", "tokens": 10**7}]}}}
+    tables: dict[str, Any] = {"accounts": {"one": {"limits": [{"per": "day", "tokens": 10**7}]}}}
 
     async def held(kernel: penstock.Kernel, size: int) -> int:
         amount = (await kernel.quote("x" * size, account="one", max_tokens=5)).hold

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import attrs
 import httpx
 import msgspec
 import pytest
@@ -129,7 +130,7 @@ def test_a_follower_of_a_flight() -> None:
             nursery.start_soon(ask, kernel)
             nursery.start_soon(ask, kernel)
 
-    spans = traced(main, lambda request: Reply(json=good(request).json, delay=0.02), cache={"store": "memory"})
+    spans = traced(main, lambda request: attrs.evolve(good(request), delay=0.02), cache={"store": "memory"})
     calls = [span for span in spans if span.kind == "internal"]
     assert sorted(span.attributes["penstock.cache.outcome"] for span in calls) == ["follower", "miss"]
     follower = next(span for span in calls if span.attributes["penstock.cache.outcome"] == "follower")
@@ -192,7 +193,7 @@ def test_a_breaker_that_opens_under_a_call() -> None:
             await trio.testing.wait_all_tasks_blocked()
             await kernel.breakers.isolate("target:first")
 
-    check_golden("breaker-opens", traced(main, lambda request: Reply(json=good(request).json, delay=0.02)))
+    check_golden("breaker-opens", traced(main, lambda request: attrs.evolve(good(request), delay=0.02)))
 
 
 def test_a_budget_that_refuses() -> None:
