@@ -46,6 +46,7 @@ from penstock._events import (
 )
 from penstock._front import Kernel
 from penstock._open_plugins import OpenPlugins
+from penstock._outputs import OutputBook
 from penstock._price_book import PriceBook
 from penstock._refresh import Refreshes
 from penstock._reload import Reloading, budget_rules
@@ -361,6 +362,7 @@ class OpenKernel:
             problems=lambda: tuple(str(problem) for problem in host.problems),
             second_level=second_level,
             freshness=_freshness(config),
+            outputs=OutputBook(host.validator_specs),
         )
         engine.refresh = Refreshes(engine, nursery).begin
         for actor, inbox in actors:

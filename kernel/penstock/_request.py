@@ -17,18 +17,24 @@ from penstock.errors import UnsendableRequestError
 __all__ = ["ChatRequest", "OutputSchema", "ThinkingLevel", "check_request", "is_plain"]
 
 ThinkingLevel: TypeAlias = Literal["off", "low", "medium", "high"]
+NO_TYPES = frozenset({str, bytes, int, float, bool, list, tuple, set})
+"""An object of one of these says nothing of what is wanted."""
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What both OpenAI's and Anthropic's documentation accept."""
 
 
 class OutputSchema(Discreet, frozen=True):
-    """A JSON Schema the answer shall keep to, passed to the provider's native mode."""
+    """What the answer shall keep to. A schema alone is passed to the provider's native mode, and not checked here.
+
+    With a `kind` (a type, or whatever else `Kernel.extract` takes) the answer is checked, mended and asked for again.
+    """
 
     shown = frozenset({"name", "strict"})
 
     schema: dict[str, Any]
     name: str = "output"
     strict: bool = True
+    kind: Any = None
 
 
 class ChatRequest(Discreet, frozen=True):
@@ -73,7 +79,7 @@ class ChatRequest(Discreet, frozen=True):
             tool_choice: str | Mapping[str, Any] | None = None,
             parallel_tool_calls: bool | None = None,
             thinking: ThinkingLevel | int | None = None,
-            output: OutputSchema | Mapping[str, Any] | None = None,
+            output: OutputSchema | Mapping[str, Any] | object = None,
             extra: Mapping[str, Mapping[str, Any]] | None = None,
         ) -> None: ...
 
@@ -121,9 +127,11 @@ def _output(given: object) -> OutputSchema | None:
         schema = dict(cast("Mapping[str, Any]", given))
         title = schema.get("title")
         return OutputSchema(schema, title if isinstance(title, str) and title.isidentifier() else "output")
-    raise UnsendableRequestError(
-        f"output: {type(given).__name__} given; give a JSON Schema (a dict) or an OutputSchema"
-    )
+    if type(given) in NO_TYPES:
+        raise UnsendableRequestError(
+            f"output: {type(given).__name__} given; give a type, a JSON Schema (a dict) or an OutputSchema"
+        )
+    return OutputSchema({}, kind=given)
 
 
 def is_plain(request: ChatRequest) -> bool:

@@ -212,6 +212,8 @@ class ChatResponse(Discreet, frozen=True, kw_only=True):
     """`budget` where a budget shortened `max_tokens` and that ended the answer."""
     id: str = ""
     raw: Any = None
+    value: Any = None
+    """Of the type that the request names as its `output`; None where it names none, or tools were called instead."""
     metadata: Mapping[str, Any] | None = None
 
     @property

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -36,6 +37,9 @@ from penstock.policy.stream_watch import Phases
 from penstock.policy.time_slice import sliced
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
+
+if TYPE_CHECKING:
+    from penstock._extraction import Extraction
 
 __all__ = ["Trials", "showing_of"]
 
@@ -67,6 +71,8 @@ class Trials(Struct, eq=False):
     could_follow: Callable[..., bool]
     """Whether a target of none of these stages may yet be asked within the call's time."""
     showing: Showing
+    extraction: Extraction | None = None
+    """Where the answer is to become a value."""
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
     keys: IdempotencyKeys = msgspec.field(default_factory=IdempotencyKeys)
@@ -96,6 +102,7 @@ class Trials(Struct, eq=False):
             # Both are refused beside a prefill: reasoning and schemas are to shape the answer from its first word.
             and not asks_for_thinking(self.call.request)
             and self.call.request.output is None
+            and self.extraction is None
         )
         if prefix is not None and takes_prefill:
             return Continue(target.name, prefix)
@@ -162,7 +169,9 @@ class Trials(Struct, eq=False):
         try:
             exchange, target = attempt.exchange, attempt.target
             request = self.hold.request(attempt.stage, attempt.request)
-            attempt.sent = request = self.fitting.capped(attempt.stage, target, request)
+            if self.extraction is None or request is not attempt.request:
+                request = self.fitting.capped(attempt.stage, target, request)
+            attempt.sent = request
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
@@ -172,6 +181,10 @@ class Trials(Struct, eq=False):
             if attempt.race.claim(attempt):
                 attempt.error = self.filtered(attempt.stage, completion)
                 attempt.filtered = attempt.error is not None
+                if attempt.error is None and self.extraction is not None:
+                    began = self.engine.clock.monotonic()
+                    attempt.error = self.extraction.judged(attempt, completion)
+                    attempt.validating = self.engine.clock.monotonic() - began
         except CallError as failure:
             failure.request_id = failure.request_id or attempt.exchange.request_id
             if isinstance(failure, StreamBrokenError) and self.shown is attempt:

@@ -1,4 +1,4 @@
-"""What outsiders implement: Provider and its StreamDecoder, LedgerStore, CacheStore.
+"""What outsiders implement: Provider and its StreamDecoder, LedgerStore, CacheStore, Validator.
 
 Every class states its laws; `penstock.testing` checks them against any implementation.
 """
@@ -13,17 +13,20 @@ from penstock._cache_store import CacheStore, CacheStoreStatistics, StoredEntry
 from penstock._ledger_store import LedgerStore
 from penstock._request import ChatRequest
 from penstock._response import Chunk, Completion
+from penstock._validator import InvalidValueError, Validator
 from penstock._wire import Capabilities, Target, WireHead, WireRequest, WireResponse
 from penstock.errors import CallError, ProviderError
 
 __all__ = [
     "CacheStore",
     "CacheStoreStatistics",
+    "InvalidValueError",
     "LedgerStore",
     "Missing",
     "Provider",
     "StoredEntry",
     "StreamDecoder",
+    "Validator",
 ]
 
 Missing: TypeAlias = Literal["answer", "usage", "end"]

@@ -36,6 +36,7 @@ from penstock._wire import Capabilities as Capabilities
 from penstock._wire import Headers as Headers
 from penstock._wire import KindPrice as KindPrice
 from penstock._wire import Price as Price
+from penstock._wire import SchemaLimits as SchemaLimits
 from penstock._wire import Target as Target
 from penstock._wire import TimedPrice as TimedPrice
 from penstock._wire import ToolCallIdForm as ToolCallIdForm

@@ -26,7 +26,7 @@ def fail(
 
 def test_every_error_that_an_attempt_can_end_in_has_a_row() -> None:
     ends_the_call = {"error", "rejected", "budget_exceeded", "circuit_open", "overloaded_locally", "no_route"}
-    ends_the_call |= {"exhausted", "output_invalid", "deadline_exceeded", "ledger_unavailable"}
+    ends_the_call |= {"exhausted", "deadline_exceeded", "ledger_unavailable"}
     kinds = {kind.kind for name in errors.__all__ if issubclass(kind := getattr(errors, name), errors.CallError)}
     assert kinds - ends_the_call <= set(ACTIONS)
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -77,6 +78,40 @@ def test_fallback() -> None:
         return good(request) if "claude" in model_of(request) else Reply(404, json={"error": {"message": "no such"}})
 
     check_golden("fallback", traced(ask, answer))
+
+
+class Trip(msgspec.Struct):
+    city: str
+    days: int
+
+
+def test_repair() -> None:
+    """Asked again by the first target, in vain, and then by the second."""
+
+    async def main(kernel: penstock.Kernel) -> None:
+        extracted = await kernel.extract(Trip, "when?")
+        assert extracted.value == Trip("Rome", 3)
+
+    wrong, right = (f'{{"city": "Rome", "days": {days}}}' for days in ('"canary"', 3))
+
+    def answer(request: httpx.Request) -> Answer:
+        return good(request, right if "claude" in model_of(request) else wrong)
+
+    spans = traced(main, answer)
+    assert b"canary" not in b"".join(span.span.SerializeToString() for span in spans)
+    check_golden("repair", spans)
+
+
+def test_a_schema_that_is_refused_is_told_as_why_the_target_is_asked_again() -> None:
+    async def main(kernel: penstock.Kernel) -> None:
+        await kernel.extract(Trip, "when?")
+
+    right = '{"city": "Rome", "days": 3}'
+    left: list[Answer] = [Reply(400, json={"error": {"type": "invalid_request_error", "message": "no such schema"}})]
+    spans = traced(main, lambda request: left.pop() if left else good(request, right))
+    (call,) = (span for span in spans if span.kind == "internal")
+    ((name, told),) = call.events
+    assert (name, told["target"], told["reason"]) == ("penstock.retry", "first", "invalid_request")
 
 
 def test_cache_hit() -> None:
