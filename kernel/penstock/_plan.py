@@ -132,8 +132,14 @@ def _wrong_text(request: ChatRequest) -> Iterable[str]:
         if not all(map(_is_plain, message.content))
     ]
     places += [(f"tools[{at}] ({tool.name!r})", tool) for at, tool in enumerate(request.tools)]
-    others = {name: getattr(request, name) for name in ("model", "system", "stop", "tool_choice", "extra")}
-    others["output"] = None if request.output is None else request.output.schema
+    others = {
+        "model": request.model,
+        "tool_choice": request.tool_choice,
+        "system": request.system,
+        "stop": request.stop,
+        "output": None if request.output is None else request.output.schema,
+        "extra": request.extra,
+    }
     places += [(where, value) for where, value in others.items() if value]
     for where, value in places:
         try:
@@ -311,6 +317,14 @@ def _check_types(options: CallOptions) -> None:
         value = getattr(options, name)
         if value is not None and not isinstance(value, kinds):
             raise _mistake(name, f"is of type {type(value).__name__}; it must be {says}")
+    for pair in (options.metadata or {}).items():
+        # They go into spans, which leave together: one that cannot be written would take its neighbours along.
+        if any(isinstance(text, str) and not text.isascii() and _is_torn(text) for text in pair):
+            raise _mistake("metadata", "holds half a character (a lone surrogate), which no text can have")
+
+
+def _is_torn(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _mistake(path: str, says: str) -> ConfigError:

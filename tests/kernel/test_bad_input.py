@@ -121,6 +121,12 @@ WRONG_CALLS: dict[str, tuple[Any, dict[str, Any], type[errors.PenstockError], st
         errors.ConfigError,
         "account: .*holds half a character",
     ),
+    "half a character in the metadata": (
+        "hi",
+        {"metadata": {"who": "a\ud800"}},
+        errors.ConfigError,
+        "metadata: holds half a character",
+    ),
     "half a character in the system": (
         "hi",
         {"system": "\udfff"},

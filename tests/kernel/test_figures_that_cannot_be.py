@@ -14,7 +14,7 @@ from worlds import ANSWER, GPT, openai_body, openai_chunks, run
 import penstock
 from penstock import errors
 from penstock._budgeting import MOST_NANO_USD
-from penstock._events import UsageDisbelieved
+from penstock._events import AttemptEnded, UsageDisbelieved
 from penstock.policy.budget import Amount, Line
 from penstock.policy.ledger_steps import Reserve, Settle, Spent, WindowUse
 from penstock.testing import Reply, ScriptedTransport
@@ -110,7 +110,7 @@ def test_a_charge_nobody_held_for_is_no_more_than_any_ledger_keeps() -> None:
         async with penstock.open_kernel(settings(), transport=ScriptedTransport([Reply(json=silent)])) as kernel:
             events = kernel.events()
             await kernel.complete(request, account="unlimited")
-            (charged,) = [event.charged_tokens for event in events.take() if hasattr(event, "charged_tokens")]
+            (charged,) = [event.charged_tokens for event in events.take() if isinstance(event, AttemptEnded)]
             assert MOST_TOKENS <= charged <= 2 * MOST_TOKENS
 
     run(main)
