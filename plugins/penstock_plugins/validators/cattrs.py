@@ -14,8 +14,8 @@ from cattrs.v import transform_error
 
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
-from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw
+from penstock_plugins.validators.jsonschema import SchemaValidator
 
 __all__ = ["CattrsValidator", "penstock_validators"]
 
@@ -25,20 +25,17 @@ class CattrsValidator(Validator):
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
-        self._schema = _schema_of(kind)
-        self._check = SchemaCheck(self._schema)
+        self._plain = SchemaValidator(_schema_of(kind))
         self._converter = cattrs.Converter(forbid_extra_keys=True)
 
     @property
     def schema(self) -> Mapping[str, Any]:
         """Made of the fields."""
-        return self._schema
+        return self._plain.schema
 
     def check(self, value: Any) -> Any:
         """The value, built. What cattrs would convert quietly (a number out of a string) is refused before."""
-        flaws = self._check.flaws(value)
-        if flaws:
-            raise InvalidValueError(flaws=flaws)
+        self._plain.check(value)
         try:
             return self._converter.structure(value, self._kind)
         except (BaseValidationError, ForbiddenExtraKeysError) as wrong:
