@@ -34,12 +34,12 @@ class Clock:
 
 
 def opened(
-    url: str, namespace: str, *, clock: Clock | None = None, timeout: float = 20.0
+    url: str, namespace: str, *, clock: Clock | None = None, timeout: float = 20.0, check_every: float = 5.0
 ) -> AbstractAsyncContextManager[RedisLedger]:
     """A store; by the server's own clock where no other is given."""
     options = RedisLedgerOptions(url=url, namespace=namespace, timeout=timeout)
     now: Callable[[], float] | None = (lambda: clock.now) if clock is not None else None
-    return open_redis_ledger(options, TOOLS, now=now)
+    return open_redis_ledger(options, TOOLS, now=now, check_every=check_every)
 
 
 def by_a_clock_at_hand(url: str) -> MakeLedger:

@@ -48,7 +48,7 @@ def benchmark(folder: Path, *, sections: str) -> Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return benchmark(tmp_path_factory.mktemp("figures"), sections="calls,streams,hits,budgets,imports")
+    return benchmark(tmp_path_factory.mktemp("figures"), sections="calls,streams,hits,budgets,imports,values")
 
 
 def test_every_row_says_what_it_does_and_with_which_versions(run: Run) -> None:
@@ -86,6 +86,14 @@ def test_import_starts_no_thread_and_asks_nothing_of_the_network(run: Run) -> No
     imports = run.figures["sections"]["imports"]
     assert (imports["threads"], imports["network"]) == (0, [])
     assert imports["ratio"] <= 1.3
+
+
+def test_what_a_value_takes_is_measured_and_shown(run: Run) -> None:
+    values = run.figures["sections"]["values"]
+    assert values["value_us"] > 0
+    assert min(values["hostile_ms"].values()) > 0
+    assert "hostile text" in run.table
+    assert "partial values" in run.table
 
 
 def test_every_goal_says_what_was_seen_and_what_it_is_held_against(run: Run) -> None:

@@ -55,7 +55,7 @@ def test_a_snippet_of_the_readme_runs(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["answers", "chaos"])
+@pytest.mark.parametrize("name", ["values", "answers", "chaos"])
 def test_a_test_of_the_readme_passes_under_plain_pytest(name: str, tmp_path: Path) -> None:
     (tmp_path / "test_app.py").write_text(SNIPPETS[name])
     kept = {variable: value for variable, value in os.environ.items() if variable in {"PATH", "PYTHONPATH"}}
@@ -91,7 +91,7 @@ def test_the_configuration_of_the_readme_is_valid() -> None:
 
 
 def test_every_snippet_of_the_readme_is_tested() -> None:
-    named = "example tools explain quote budget streams tokenizer toml telemetry rehearse answers chaos"
+    named = "example tools explain quote budget streams values tokenizer toml telemetry rehearse answers chaos"
     assert set(SNIPPETS) == {*named.split()}
     fenced = re.findall(r"^```(?:python|toml|sh)$", README, re.MULTILINE)
     assert len(fenced) == len(SNIPPETS)

@@ -28,7 +28,18 @@ class Goal(NamedTuple):
 def goals(figures: Figures) -> list[Goal]:
     """All that the run has figures for."""
     found: list[Goal] = []
-    for of in (of_calls, of_waiting, of_streams, of_hits, of_budgets, of_imports, of_slow_consumers, of_scale):
+    sections = (
+        of_calls,
+        of_waiting,
+        of_streams,
+        of_hits,
+        of_budgets,
+        of_imports,
+        of_slow_consumers,
+        of_scale,
+        of_values,
+    )
+    for of in sections:
         section = figures.get(of.__name__.removeprefix("of_"))
         if section is not None and "missing" not in section:
             found += of(section)
@@ -93,6 +104,12 @@ def of_scale(section: Figures) -> Iterator[Goal]:
     for what, figures in section["sizes"].items():
         small, large = figures["sizes"]
         yield Goal(f"call beside {large:,} over {small} {what}", figures["ratio"], 1.1)
+
+
+def of_values(section: Figures) -> Iterator[Goal]:
+    yield Goal("what a value of six fields adds to a call, us", section["adds_us"], 30)
+    yield Goal("a megabyte of hostile text, ms", max(section["hostile_ms"].values()), 50)
+    yield Goal("a piece of a stream of values, eight times as long", section["partial_ratio"], 1.3)
 
 
 def costs(rows: Figures, row: str) -> dict[str, float]:

@@ -123,7 +123,18 @@ def scale(section: Figures) -> Iterator[str]:
         yield f"{what:12} {small:>6,}: {less:8.1f}   {large:>6,}: {more:10.1f}   ratio {seen['ratio']:.2f}"
 
 
-SECTIONS = {of.__name__: of for of in (calls, waiting, streams, hits, budgets, imports, slow_consumers, scale)}
+def values(section: Figures) -> Iterator[str]:
+    adds, text = section["adds_us"], section["text_us"]
+    yield f"a value of six fields adds {adds} us to a call that sends its schema ({text} us)"
+    worst, ms = max(section["hostile_ms"].items(), key=lambda each: each[1])
+    yield f"{section['hostile_bytes']:,} bytes of hostile text: at most {ms} ms ({worst})"
+    less, more = section["partial_us"]["for_a_kilobyte"]
+    small, large = section["partial_us"]["sizes"]
+    ratio = section["partial_ratio"]
+    yield f"partial values: {less} us for a kilobyte of {small:,} bytes, {more} of {large:,}: ratio {ratio}"
+
+
+SECTIONS = {of.__name__: of for of in (calls, waiting, streams, hits, budgets, imports, slow_consumers, scale, values)}
 
 
 def rows_of(rows: Figures) -> Iterator[str]:

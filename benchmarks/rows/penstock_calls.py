@@ -57,6 +57,8 @@ def settings(origin: str, kind: str, options: dict[str, str]) -> dict[str, Any]:
             "anthropic": {"cascade": [f"anthropic/{ANTHROPIC_MODEL}"]},
             "held": {"cascade": [f"held/{OPENAI_MODEL}"]},
         },
+        # Answers that are wanted whole come whole, as from every other client.
+        "defaults": {"upstream_stream": "never"},
         "budget": limits,
         "accounts": {"team": limits, "team/*": limits},
         "cache": {"store": "memory", "when": "deterministic"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.bench import Bench, Figures
-from benchmarks.sections import budgets, calls, hits, imports, scale, slow_consumers, streams, waiting
+from benchmarks.sections import budgets, calls, hits, imports, scale, slow_consumers, streams, values, waiting
 
 SECTIONS: dict[str, Callable[[Bench], Figures]] = {
     "calls": calls.measured,
@@ -16,4 +16,5 @@ SECTIONS: dict[str, Callable[[Bench], Figures]] = {
     "imports": imports.measured,
     "slow_consumers": slow_consumers.measured,
     "scale": scale.measured,
+    "values": values.measured,
 }

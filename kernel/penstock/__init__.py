@@ -99,6 +99,9 @@ if TYPE_CHECKING:
     from penstock._events import EventStream as EventStream
     from penstock._explanation import Explanation as Explanation
     from penstock._explanation import StageExplanation as StageExplanation
+    from penstock._extract import Extracted as Extracted
+    from penstock._extract import ExtractStream as ExtractStream
+    from penstock._extract import Output as Output
     from penstock._front import Kernel as Kernel
     from penstock._kernel import open_kernel as open_kernel
     from penstock._quotation import Quote as Quote
@@ -119,6 +122,9 @@ _LAZY = {
     "EventStream": "penstock._events",
     "Explanation": "penstock._explanation",
     "Health": "penstock._snapshot",
+    "ExtractStream": "penstock._extract",
+    "Extracted": "penstock._extract",
+    "Output": "penstock._extract",
     "Kernel": "penstock._front",
     "KernelSnapshot": "penstock._snapshot",
     "Quote": "penstock._quotation",

@@ -29,7 +29,7 @@ from penstock.policy.freshness import Age, lasting, without_skew
 from penstock.policy.money import cost, usd
 from penstock.types import CacheOutcome, ChatRequest, Completion, Message, Saved, Usage, WireRequest
 
-__all__ = ["Cached", "CallCache", "GoElsewhere", "StoredAnswer"]
+__all__ = ["Cached", "CallCache", "GoElsewhere", "StoredAnswer", "temperature_of"]
 
 logger = logging.getLogger("penstock")
 
@@ -60,6 +60,7 @@ class StoredAnswer(Struct, frozen=True, array_like=True, gc=False):
 
 
 _READER = msgspec.msgpack.Decoder(StoredAnswer)
+_BODY_READER = msgspec.json.Decoder(dict[str, Any])
 
 
 class Cached(Struct, frozen=True):
@@ -279,23 +280,26 @@ class CallCache(Struct, eq=False):
         return key, wire
 
     def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> tuple[str, WireRequest] | None:
-        if self._ref is None or not self.wanted(request, target):
+        if self._ref is None or not self._may_be_wanted:
             return None
-        keyed = self.key_of(target, request, wall)
+        # Where `extra` may say another temperature, only what is sent tells.
+        keyed = self.key_of(target, request, wall) if request.extra else None
+        if not self.wanted(request, target, keyed and keyed[1]):
+            return None
+        keyed = keyed or self.key_of(target, request, wall)
         if keyed is not None:
             self._encoded = (target, request, keyed[1])
         return keyed
 
-    def wanted(self, request: ChatRequest, target: LiveTarget) -> bool:
-        """True where the policy lets this request be cached at this target."""
-        if not (self.call.cache.read or self.call.cache.store):
+    @property
+    def _may_be_wanted(self) -> bool:
+        return self.call.cache_when != "never" and (self.call.cache.read or self.call.cache.store)
+
+    def wanted(self, request: ChatRequest, target: LiveTarget, wire: WireRequest | None) -> bool:
+        """True where the policy lets this request be cached at this target. `wire`: as in `temperature_of`."""
+        if not self._may_be_wanted:
             return False
-        if self.call.cache_when != "deterministic":
-            return self.call.cache_when == "always"
-        temperature: Any = request.temperature
-        if temperature is None:
-            temperature = target.wire.params.get("temperature")
-        return bool(temperature == 0)
+        return self.call.cache_when == "always" or bool(temperature_of(request, target, wire) == 0)
 
     def take_encoded(self, target: LiveTarget, request: ChatRequest) -> WireRequest | None:
         """The unstreamed wire request that the key was made from, where exactly this request goes out. Once."""
@@ -362,6 +366,22 @@ class CallCache(Struct, eq=False):
         self._ref.end(flight.lookup_id, flight.key, entry=entry, error=error, gone=gone, refused=refused)
         if self._second is not None:
             self._second.release(flight.key, self.call.id)
+
+
+def temperature_of(request: ChatRequest, target: LiveTarget, wire: WireRequest | None) -> Any:
+    """The temperature that the target is asked for; None: its own.
+
+    `wire` is the request as it is sent: it decides where the request has an `extra`, which goes before all fields.
+    """
+    temperature: Any = request.temperature
+    if temperature is None:
+        temperature = target.wire.params.get("temperature")
+    if not request.extra or wire is None:
+        return temperature
+    try:
+        return _BODY_READER.decode(wire.body).get("temperature", temperature)
+    except msgspec.DecodeError:
+        return temperature  # of a wire that is no JSON table nobody knows better
 
 
 def _read(entry: Entry) -> StoredAnswer | None:

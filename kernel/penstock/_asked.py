@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from penstock._budgeting import BudgetRules
 from penstock._config import CacheWhen, OnLeave
+from penstock._outputs import Wanted
 from penstock._targets import LiveTarget, RouteTargets
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.cache_policy import CachePolicy
@@ -50,6 +51,8 @@ class Call(Struct, frozen=True, eq=False, kw_only=True, gc=False):
     rules: BudgetRules
     """Of the configuration that it began with."""
     span: CallSpan
+    output: Wanted | None = None
+    """What the answer is to become."""
     commit: Commit = FIRST_CONTENT
     """Where nobody watches, only whether it goes on from a prefix matters: nothing is shown before the end."""
     on_leave: OnLeave = "cancel"

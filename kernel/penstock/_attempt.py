@@ -106,6 +106,8 @@ class AttemptRun(Struct, eq=False):
     held: list[Chunk] | None = None
     """What came before its first token; None where nothing did."""
     completion: Completion | None = None
+    validating: float | None = None
+    """Seconds that making a value of its answer took, or finding out that it is none; None: nobody asked for one."""
     error: CallError | None = None
     filtered: bool = False
     """The error is that its answer was filtered or refused, and the route wants another one."""

@@ -19,10 +19,21 @@ from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage, chai
 from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.budget import Amount, Line, Refused
 from penstock.policy.holds import NOTHING
-from penstock.policy.money import cost, dearest_prices, input_cost
+from penstock.policy.money import NANO_PER_USD, cost, dearest_prices, input_cost, usd_in_words
 from penstock.policy.routing import NOTHING_LEARNED, TOKENS_PER_BYTE, Learned
 from penstock.policy.shape import Shape, shape_of
-from penstock.types import ChatRequest, Message, Price, Refusal, Text, Thinking, ToolCall, ToolResult, Usage
+from penstock.types import (
+    MOST_TOKENS,
+    ChatRequest,
+    Message,
+    Price,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 
 __all__ = [
     "BudgetRules",
@@ -37,6 +48,10 @@ __all__ = [
     "text_bytes",
     "uncapped_bound",
 ]
+
+MOST_NANO_USD = 1_000_000 * NANO_PER_USD
+"""A million USD for one attempt: more is a slip of whoever wrote it. Every ledger's store keeps exactly what this and
+`MOST_TOKENS` leave, so that none refuses what another takes."""
 
 
 @attrs.frozen
@@ -162,8 +177,18 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
     writes = target.output_bound(request)
     if reads is None or writes is None:
         return None
-    reads += (learned or NOTHING_LEARNED).extra_allowance
+    reads = min(_with_learned(reads, learned or NOTHING_LEARNED, target), MOST_TOKENS)
+    writes = min(writes, MOST_TOKENS)
     return Line.at_price(reads, target.price, writes).amount_at(writes)
+
+
+def _with_learned(bound: int, learned: Learned, target: LiveTarget) -> int:
+    """The codec's bound and what real answers had beyond it: no more than the model's window, where it has one."""
+    window = target.capabilities.context_window
+    # A header of the target's own may ask for a larger window than the model's usual one.
+    if window is None or target.wire.headers:
+        return bound + learned.extra_allowance
+    return min(bound + learned.extra_allowance, max(bound, window))
 
 
 class _Asked(Struct, frozen=True, gc=False):
@@ -203,10 +228,20 @@ def _offer(
             f"{target.name}: the price of {target.wire.model} is not known, and an account on its path has a limit in"
             ' money; give the target a price, or set on_unknown_price to "cap" or "allow"'
         )
-    input_tokens = (estimate if bound is None else bound) + learned.extra_allowance
+    if bound is None:
+        input_tokens = estimate + learned.extra_allowance
+    else:
+        input_tokens = _with_learned(bound, learned, target)
+        estimate = min(estimate, input_tokens)
     output = _output_terms(asked, target, terms.output_cap, rules.min_output_tokens)
     outputs = output.outputs
     line = Line.at_price(input_tokens, price, outputs.maximum)
+    if max(input_tokens, outputs.maximum) > MOST_TOKENS or line.amount_at(outputs.maximum).nano_usd > MOST_NANO_USD:
+        return BudgetExceededError(
+            f"{target.name}: one attempt could come to {input_tokens} tokens of input and {outputs.maximum} of output,"
+            f" and {usd_in_words(line.amount_at(outputs.maximum).nano_usd)} USD, which is more than is held for one:"
+            f" {MOST_TOKENS} tokens of either, {usd_in_words(MOST_NANO_USD)} USD; ask for less, or for fewer answers"
+        )
     least = None
     if terms.money and price is not None:
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
@@ -262,12 +297,15 @@ def _found_output_terms(
     fixed, choices = _output_of(skeleton, target)
     outputs = output_range(
         requested=fixed,
-        default_max_tokens=_least(target.wire.default_max_tokens, output_cap),
+        default_max_tokens=_least(target.default_max_tokens, output_cap),
         model_max=target.capabilities.max_output,
         thinking=request.thinking not in (None, "off"),
         limited=True,
         min_output_tokens=min_output_tokens,
     )
+    if outputs.insert:  # ours to choose: of several answers together no more than one attempt may be held for
+        most = max(1, MOST_TOKENS // choices)
+        outputs = OutputRange(min(outputs.minimum, most), min(outputs.maximum, most), insert=True)
     if choices > 1:
         outputs = OutputRange(outputs.minimum * choices, outputs.maximum * choices, insert=outputs.insert)
     uncapped = outputs.maximum if output_cap is None else max(outputs.maximum, _uncapped(target) * choices)
@@ -276,7 +314,7 @@ def _found_output_terms(
 
 def _uncapped(target: LiveTarget) -> int:
     """What an answer might have been given where no account limited it."""
-    return target.wire.default_max_tokens or target.capabilities.max_output or 0
+    return target.default_max_tokens or target.capabilities.max_output or 0
 
 
 def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, int]:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from penstock._answers import CallCache
+from penstock._answers import CallCache, temperature_of
 from penstock._asked import Call
 from penstock._cache_explanation import CacheExplanation, NearEntry, StageCacheExplanation
 from penstock._engine import Engine
@@ -29,7 +29,7 @@ from penstock.policy.entries import Entry
 from penstock.policy.freshness import Age, without_skew
 from penstock.policy.sealed import unseal
 from penstock.telemetry import NO_TELEMETRY
-from penstock.types import ChatRequest, Message, ThinkingLevel, Tool
+from penstock.types import ChatRequest, Message, ThinkingLevel, Tool, WireRequest
 
 __all__ = ["CacheContents", "CacheControls"]
 
@@ -144,17 +144,15 @@ class _Explaining:
             return _told(target, "not_cached", "the target's codec cannot say the request")
         if self._engine.cache is None:
             return _told(target, "not_cached", "there is no [cache] table", key=keyed[0])
-        if not self._cache.wanted(request, target):
-            return _told(target, "not_cached", self._unwanted(request, target), key=keyed[0])
+        if not self._cache.wanted(request, target, keyed[1]):
+            return _told(target, "not_cached", self._unwanted(request, target, keyed[1]), key=keyed[0])
         return await self._looked_up(target, *keyed)
 
-    def _unwanted(self, request: ChatRequest, target: LiveTarget) -> str:
+    def _unwanted(self, request: ChatRequest, target: LiveTarget, wire: WireRequest) -> str:
         call = self._call
         if call.cache_when == "never" or not (call.cache.read or call.cache.store):
             return "the call, its route or [cache] says that it is never cached"
-        given = request.temperature
-        if given is None:
-            given = target.wire.params.get("temperature")
+        given = temperature_of(request, target, wire)
         is_now = "there is none" if given is None else f"it is {given}"
         return f'when = "deterministic" caches requests at temperature 0, and {is_now} (cache="always" caches it)'
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -41,6 +42,9 @@ from penstock.errors import (
 from penstock.policy.commit import Begin
 from penstock.policy.retry import Cascade, Stop, Try, Wait
 from penstock.types import ChatRequest, ChatResponse
+
+if TYPE_CHECKING:
+    from penstock._extraction import Extraction
 
 __all__ = ["run_call"]
 
@@ -80,6 +84,12 @@ class _Run:
         )
         self.leave = RetryLeave(engine, call, self.hold, self.fitting)
         self.reach = Reach(engine, call, self.cascade)
+        self.extraction: Extraction | None = None
+        if call.output is not None:
+            # What reads JSON is imported by the first call that needs it.
+            from penstock._extraction import Extraction  # noqa: PLC0415
+
+            self.extraction = Extraction(call, call.output, self.cascade.others_left, self.hold.capped)
         self.trials = Trials(
             engine=engine,
             call=call,
@@ -91,6 +101,7 @@ class _Run:
             cache=self.cache,
             leave=self.leave,
             reach=self.reach,
+            extraction=self.extraction,
             scope=self.scope,
             showing=showing_of(call, consumer),
         )
@@ -231,7 +242,7 @@ class _Run:
                     if response is not None:
                         return response
 
-    async def visit(self, stage: int, *, ignoring: bool) -> ChatResponse | None:
+    async def visit(self, stage: int, *, ignoring: bool) -> ChatResponse | None:  # noqa: C901 - the list of hops
         """One stage, hop by hop: a response, or None to go on with the cascade."""
         target, begin = self.call.targets[stage], self.trials.begin_at(stage)
         fitted = self.fitting.request_for(stage, target)
@@ -240,9 +251,12 @@ class _Run:
             return None
         # A filter that looks at requests belongs here, before the cache.
         asked = self.trials.asked(begin, fitted)
-        if not self.trials.showing.committed:
+        mends = False
+        if self.extraction is not None:
+            asked, mends = self.extraction.shaped(stage, target, asked), self.extraction.repairing
+        if not (self.trials.showing.committed or mends):
             found = await self.cache.look_up(stage, target, asked, self.engine.clock.wall())
-            if isinstance(found, Cached):
+            if isinstance(found, Cached) and self.takes(found):
                 return self.replies.replay(found)
             if isinstance(found, CallError):
                 self.failures.note(stage, found)
@@ -267,6 +281,10 @@ class _Run:
             return None
         # A filter that looks at answers belongs here, after decode.
         return self.replies.answer(attempt, attempt.completion)
+
+    def takes(self, found: Cached) -> bool:
+        """True where a stored answer will do: who asks for a value takes none that nobody has checked."""
+        return self.extraction is None or self.extraction.take_stored(found.answer.message)
 
     # The hops
 

@@ -6,7 +6,7 @@ The edge where a provider plugin's results become ours. Not here: how foreign ex
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeGuard, TypeVar, cast
 
 import attrs
 import msgspec
@@ -15,9 +15,9 @@ from penstock._edge import broken_codec, discreet, without_secret
 from penstock._targets import LiveTarget
 from penstock.abc import Provider
 from penstock.errors import CallError, InvalidRequestError, ServerError
-from penstock.types import Completion, Message, Usage, WireResponse
+from penstock.types import MOST_TOKENS, Completion, Message, Usage, WireResponse
 
-__all__ = ["CodecEdge", "credible"]
+__all__ = ["CodecEdge"]
 
 NAMED_STATUSES = frozenset({400, 401, 403, 404, 413, 422})
 """Statuses that mean what they say, whatever `x-should-retry` adds."""
@@ -36,6 +36,8 @@ class CodecEdge:
     """The credential of the exchange: no error may quote it."""
     request_id: str | None = None
     """The provider's name for the exchange, as soon as something tells it."""
+    disbelieved: bool = False
+    """It told counts that cannot be right."""
 
     @property
     def target(self) -> str:
@@ -87,8 +89,17 @@ class CodecEdge:
         completion = self.checked(told, Completion)
         self.checked(completion.message, Message)
         self.is_named(completion.request_id)
-        usage = credible(completion.usage)
+        usage = self.believed(completion.usage)
         return completion if usage is completion.usage else msgspec.structs.replace(completion, usage=usage)
+
+    def believed(self, usage: object) -> Usage | None:
+        """The counts that a codec read, where they can be right: unknown usage is charged at its bound, wrong usage
+        would be charged as it is.
+        """
+        if usage is None or _is_credible(usage):
+            return usage
+        self.disbelieved = True
+        return None
 
     def classify(self, response: WireResponse) -> CallError:
         """The error that a response tells."""
@@ -108,15 +119,15 @@ class CodecEdge:
             self.request_id = without_secret(request_id, self.secret)
 
 
-def credible(usage: object) -> Usage | None:
-    """Counts that cannot be right are no counts: unknown usage is charged at its bound, wrong usage as it is."""
+def _is_credible(usage: object) -> TypeGuard[Usage]:
+    """False for counts that nothing can have used: below zero, or more than any model reads or writes."""
     if not isinstance(usage, Usage):
-        return None
+        return False
     counts: dict[str, object] = msgspec.structs.asdict(usage)
     kinds = counts.pop("kinds")
     if not isinstance(kinds, dict):
-        return None
-    for count in (*counts.values(), *cast("dict[object, object]", kinds).values()):
-        if not isinstance(count, int) or count < 0:
-            return None
-    return usage
+        return False
+    return all(
+        isinstance(count, int) and 0 <= count <= MOST_TOKENS
+        for count in (*counts.values(), *cast("dict[object, object]", kinds).values())
+    )

@@ -16,6 +16,7 @@ __all__ = ["Mistakes", "WrongError", "is_secret", "join", "plain", "shown"]
 DEEPEST = 32
 """No configuration is nested deeper; a value that holds itself is."""
 LONGEST_SHOWN = 60
+TORN = "holds half a character (a lone surrogate), which no text on a wire or in a store can have"
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SECRET = re.compile(
     r"key|secret|(?<!first_)token(?!s)|password|passwd|credential|auth|header|cookie|signature", re.IGNORECASE
@@ -96,7 +97,9 @@ def plain(value: object, mistakes: Mistakes, path: str = "", depth: int = 0) -> 
         table = cast("Mapping[object, object]", value)
         copied: dict[str, Any] = {}
         for key, item in table.items():
-            if isinstance(key, str):
+            if isinstance(key, str) and _is_torn(key):
+                mistakes.add(path, f"the name {shown(key)} {TORN}")
+            elif isinstance(key, str):
                 copied[key] = plain(item, mistakes, join(path, key), depth + 1)
             else:
                 mistakes.add(path, f"{shown(key)} is no name: the keys of a table are strings")
@@ -104,7 +107,14 @@ def plain(value: object, mistakes: Mistakes, path: str = "", depth: int = 0) -> 
     if isinstance(value, list | tuple):
         items = cast("list[object] | tuple[object, ...]", value)
         return [plain(item, mistakes, join(path, place), depth + 1) for place, item in enumerate(items)]
+    if isinstance(value, str) and _is_torn(value):
+        mistakes.add(path, TORN)
+        return ""
     return value
+
+
+def _is_torn(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _quoted(text: str) -> str:

@@ -47,7 +47,7 @@ class Cover(Struct, eq=False):
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if not isinstance(reason, ParameterDemandedError):
                     self.refuse(refused, reason)
-        if isinstance(begin, Continue) or stage in self.trials.prefill_refused:
+        if isinstance(begin, Continue) or stage in self.trials.prefill_refused or call.output is not None:
             self.hold.offer_anew(stage, self.price(asked, call.targets[stage]))
         uncovered = await self.hold.cover(stage)
         if uncovered is not None and not isinstance(uncovered, ParameterDemandedError):

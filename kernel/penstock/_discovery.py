@@ -21,7 +21,7 @@ from penstock._events import Event
 from penstock._installed import EntryPoints, Group, Installed, PluginInfo, installed_plugins
 from penstock._token_counter import TokenCounter
 from penstock.errors import PluginError, PluginLoadError, PluginVersionError
-from penstock.hookspecs import PLUGIN_API, PROJECT, CacheStoreSpec, LedgerSpec, ProviderSpec
+from penstock.hookspecs import PLUGIN_API, PROJECT, CacheStoreSpec, LedgerSpec, ProviderSpec, ValidatorSpec
 from penstock.types import Price
 
 __all__ = ["CACHES", "LEDGERS", "PluginHost", "PluginInfo", "Sort"]
@@ -29,7 +29,7 @@ __all__ = ["CACHES", "LEDGERS", "PluginHost", "PluginInfo", "Sort"]
 logger = logging.getLogger("penstock")
 
 A = TypeVar("A")
-S = TypeVar("S", ProviderSpec, LedgerSpec, CacheStoreSpec)
+S = TypeVar("S", ProviderSpec, LedgerSpec, CacheStoreSpec, ValidatorSpec)
 T = TypeVar("T", LedgerSpec, CacheStoreSpec)
 
 
@@ -47,6 +47,7 @@ class Sort(Generic[S]):
 PROVIDERS = Sort(ProviderSpec, "penstock_providers", "provider")
 LEDGERS = Sort(LedgerSpec, "penstock_ledgers", "ledger store", "ledger-")
 CACHES = Sort(CacheStoreSpec, "penstock_caches", "cache store", "cache-")
+VALIDATORS = Sort(ValidatorSpec, "penstock_validators", "validator", "validator-")
 ALWAYS = frozenset({"prices"})
 """Plugins of penstock's own that no configuration needs to name."""
 LONGEST_REASON = 300
@@ -58,7 +59,7 @@ class _Loaded:
     plugin: object
     rank: int
     """Of several that know an answer the highest rank decides: the program's own over third parties over penstock's."""
-    offers: tuple[ProviderSpec | LedgerSpec | CacheStoreSpec, ...] = ()
+    offers: tuple[ProviderSpec | LedgerSpec | CacheStoreSpec | ValidatorSpec, ...] = ()
 
     def of(self, sort: Sort[S]) -> list[S]:
         """What it offers of that sort."""
@@ -143,6 +144,16 @@ class PluginHost:
         if found is None:
             raise PluginLoadError(f"no plugin offers a {sort.what} named {name!r}")
         return found
+
+    def validator_specs(self) -> list[ValidatorSpec]:
+        """The program's own, then third parties', then penstock's; msgspec's, which takes any type, last."""
+        self.load_plugins()
+        for each in self._installed:
+            if each.own and _is_usable(each, "plugins") and each.info.name.startswith(VALIDATORS.prefix):
+                self._load(each)
+        by_rank = sorted(self._loaded.values(), key=lambda loaded: -loaded.rank)
+        specs = [spec for loaded in by_rank for spec in loaded.of(VALIDATORS)]
+        return sorted(specs, key=lambda spec: spec.name == "msgspec")
 
     def load_plugins(self) -> None:
         """Loads what is not a provider and is enabled: prices, and what `[plugins]` names."""
@@ -255,7 +266,7 @@ class PluginHost:
             raise PluginLoadError(f"{each.info} offers no provider of that name (it offers: {offers})")
 
     def _take(self, plugin: object, number: int) -> PluginInfo:
-        if isinstance(plugin, ProviderSpec | LedgerSpec | CacheStoreSpec):
+        if isinstance(plugin, ProviderSpec | LedgerSpec | CacheStoreSpec | ValidatorSpec):
             plugin = _Offer(plugin)
         name = str(getattr(plugin, "__name__", None) or type(plugin).__name__)
         info = PluginInfo(name=name, group="program", distribution="given by the program", version="", status="loaded")
@@ -280,6 +291,7 @@ class PluginHost:
             loaded.offers += self._specs(loaded, PROVIDERS)
             loaded.offers += self._specs(loaded, LEDGERS)
             loaded.offers += self._specs(loaded, CACHES)
+            loaded.offers += self._specs(loaded, VALIDATORS)
         except PluginError:
             self._forget(key)
             raise
@@ -331,7 +343,7 @@ def _without(function: Callable[[], object], _event: Event) -> object:
 class _Offer:
     """A spec that the program hands in without a plugin around it."""
 
-    def __init__(self, spec: ProviderSpec | LedgerSpec | CacheStoreSpec) -> None:
+    def __init__(self, spec: ProviderSpec | LedgerSpec | CacheStoreSpec | ValidatorSpec) -> None:
         self._spec = spec
         self.__name__ = spec.name
 
@@ -346,6 +358,10 @@ class _Offer:
     @hookspecs.hookimpl
     def penstock_caches(self) -> Sequence[CacheStoreSpec]:
         return self._of(CacheStoreSpec)
+
+    @hookspecs.hookimpl
+    def penstock_validators(self) -> Sequence[ValidatorSpec]:
+        return self._of(ValidatorSpec)
 
     def _of(self, kind: type[S]) -> tuple[S, ...]:
         return (self._spec,) if isinstance(self._spec, kind) else ()
@@ -401,7 +417,7 @@ def _checked(spec: object, sort: Sort[S], info: PluginInfo) -> S:
             f"{info}: its {what} {spec.name!r} is written for version {spec.api_version!r} of the plugin interface;"
             f" this penstock has version {PLUGIN_API}"
         )
-    if not (spec.options is type(None) or attrs.has(spec.options)):
+    if not isinstance(spec, ValidatorSpec) and not (spec.options is type(None) or attrs.has(spec.options)):
         raise PluginLoadError(f"{info}: the options of its {what} {spec.name!r} are no attrs class")
     return spec
 

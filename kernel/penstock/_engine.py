@@ -13,6 +13,7 @@ from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
 from penstock._config import Config
 from penstock._events import EventHub
+from penstock._outputs import OutputBook
 from penstock._second_level import SecondLevel
 from penstock._targets import LiveTarget, TargetBook
 from penstock.actors._mailbox import MailStatistics
@@ -70,6 +71,8 @@ class Engine:
     """Fetches anew what a call was served past its time, in the background: the call, the stage, the key."""
     drains: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(MOST_DRAINS, max_value=MOST_DRAINS))
     """Places of streams that go on upstream after their consumers have left."""
+    outputs: OutputBook = attrs.Factory(OutputBook)
+    """The types that answers are to become, each made ready once."""
     reload: Callable[[Config], Awaitable[None]] | None = None
     """Takes on another configuration; None only while the kernel opens."""
     problems: Callable[[], tuple[str, ...]] = tuple

@@ -13,6 +13,7 @@ __all__ = [
     "ActorCrashed",
     "AttemptEnded",
     "BreakerChanged",
+    "BudgetNotBooked",
     "BudgetOverrun",
     "BudgetSoftLimit",
     "CacheRefreshed",
@@ -32,6 +33,7 @@ __all__ = [
     "RetrySuppressed",
     "Shutdown",
     "StreamEndLost",
+    "UsageDisbelieved",
 ]
 
 
@@ -72,6 +74,16 @@ class StreamEndLost(Struct, frozen=True, tag="stream_end_lost"):
     call_id: str
     target: str
     reason: str
+
+
+class UsageDisbelieved(Struct, frozen=True, tag="usage_disbelieved"):
+    """A provider told counts of tokens that cannot be right: below zero, or more than a thousand million of one kind.
+
+    They are taken for none: what is told and charged in their place is an estimate.
+    """
+
+    call_id: str
+    target: str
 
 
 class ParametersDropped(Struct, frozen=True, tag="parameters_dropped"):
@@ -179,6 +191,17 @@ class BudgetOverrun(Struct, frozen=True, tag="budget_overrun"):
     nano_usd: int
 
 
+class BudgetNotBooked(Struct, frozen=True, tag="budget_not_booked"):
+    """The ledger's store answers, and cannot keep this charge: it is dropped, so that it holds up no other.
+
+    What was held for it is charged in full when its lease ends; the log says why it could not be kept.
+    """
+
+    account: str
+    tokens: int
+    nano_usd: int
+
+
 class LedgerAway(Struct, frozen=True, tag="ledger_away"):
     """The ledger's store does not answer. Told once, until it does again."""
 
@@ -240,12 +263,14 @@ Event: TypeAlias = (
     | RequestAdapted
     | AttemptEnded
     | StreamEndLost
+    | UsageDisbelieved
     | CallEnded
     | BreakerChanged
     | CoolingDown
     | RetrySuppressed
     | BudgetSoftLimit
     | BudgetDegraded
+    | BudgetNotBooked
     | BudgetOverrun
     | LedgerAway
     | LedgerBack

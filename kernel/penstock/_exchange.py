@@ -55,6 +55,11 @@ class Exchange:
         return self._edge.request_id
 
     @property
+    def disbelieved(self) -> bool:
+        """It told counts that cannot be right: they are taken for none."""
+        return self._edge.disbelieved
+
+    @property
     def first_token_at(self) -> float | None:
         """When the first token of a stream came (monotonic)."""
         return self._answer.first_token_at if self._answer else None

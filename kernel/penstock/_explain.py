@@ -1,14 +1,15 @@
 """What would become of a call, found out without making it: nothing is sent, no actor is asked, nothing is changed.
 
 It reads what a call reads (configuration, snapshots, codecs) through the code that a call uses, so that the two cannot
-tell different stories. Not here: the values (`_explanation`), one attempt (`_foreseen`), the arithmetic of the worst
-case (`policy.worst_case`).
+tell different stories. What calls told breakers and router before is in it, though these had no turn yet. Not here: the
+values (`_explanation`), one attempt (`_foreseen`), the arithmetic of the worst case (`policy.worst_case`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import assert_never
 
 import attrs
@@ -65,11 +66,14 @@ class _Foreseen:
 
 def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, stream: bool) -> Explanation:
     """What `complete`, or with `stream` a stream, would do now. Raises what making the call would raise."""
+    # What the call that has just ended told, the permit of its probe among it, may still wait in their mailboxes.
+    engine.breakers.catch_up()
+    engine.router.catch_up()
     now = engine.clock.monotonic()
     # The very plan of a call, but without its span, and counted by nobody.
     call = make_call(attrs.evolve(engine, telemetry=NO_TELEMETRY), request, options, streamed=stream)
     deadline, source = _deadline(engine, call, options, now, stream=stream)
-    stages, (first, starts_in) = _as_it_is(engine, call, _stages(engine, call, now, stream=stream), now)
+    stages, (first, starts_in) = _as_it_is(engine, call, _stages(engine, call, now, deadline, stream=stream), now)
     worst = worst_case([seen.case for seen in stages], deadline=deadline)
     priced = all(seen.spending.priced for seen in stages if seen.case.attempts)
     return Explanation(
@@ -111,12 +115,35 @@ def _deadline(
     return max(0.0, named[source]), source
 
 
-def _stages(engine: Engine, call: Call, now: float, *, stream: bool) -> list[_Foreseen]:
+def _stages(engine: Engine, call: Call, now: float, deadline: float, *, stream: bool) -> list[_Foreseen]:
     cache = CallCache(engine, call, may_lead=False, context=None)
+    known = spendings(engine, call)
+    ready = {
+        target.name
+        for target, spending in zip(call.targets, known, strict=True)
+        if spending.refused is None and _could_follow(when(engine, target, now), deadline)
+    }
     return [
-        _foreseen(engine, call, cache, stage, target, spending, now, stream=stream)
-        for stage, target, spending in zip(call.stages, call.targets, spendings(engine, call), strict=True)
+        _foreseen(
+            engine,
+            call,
+            cache,
+            stage,
+            target,
+            spending,
+            now,
+            _streamed(target, spending, ready, deadline, stream=stream),
+        )
+        for stage, target, spending in zip(call.stages, call.targets, known, strict=True)
     ]
+
+
+def _streamed(
+    target: LiveTarget, spending: Spending, ready: AbstractSet[str], deadline: float, *, stream: bool
+) -> bool:
+    """Whether its attempt would be streamed if the call began with it: as a call decides it (`Trials.phases`)."""
+    hurried = bool(ready - {target.name}) and target.phases_for(spending.asked).total >= deadline
+    return stream or streams_upstream(spending.asked, target.capabilities, target.upstream_stream, hurried=hurried)
 
 
 def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a stage meets
@@ -127,11 +154,9 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
     target: LiveTarget,
     spending: Spending,
     now: float,
-    *,
-    stream: bool,
+    streamed: bool,  # noqa: FBT001 - one thing more that is known
 ) -> _Foreseen:
     wall, phases = engine.clock.wall(), target.phases_for(spending.asked)
-    streamed = stream or streams_upstream(spending.asked, target.capabilities, target.upstream_stream)
     allowed, dearest = stage.attempts, spending.amount
     found = when(engine, target, now)
     if spending.refused is not None:
@@ -150,7 +175,7 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
         when=found,
         case=StageCase(
             allowed=allowed,
-            longest=_longest(phases, streamed=streamed),
+            longest=_longest(phases, streamed=streamed or _may_be_streamed(call, target)),
             dearest=dearest,
             share=min(stage.target_share, stage.provider_share),
             provider=stage.provider,
@@ -172,6 +197,12 @@ def _retries(engine: Engine, provider: str, now: float) -> RetriesUsedUp | None:
     again = "time alone makes no room" if room_in is None else f"there is room again in {math.ceil(room_in)} s"
     says = f"the retry budget of provider {provider} is used up ({told.used} of {told.limit} retries); {again}"
     return RetriesUsedUp(used=told.used, limit=told.limit, room_in=room_in, says=says)
+
+
+def _may_be_streamed(call: Call, target: LiveTarget) -> bool:
+    """Once less time is left, a target that would be asked for a whole answer now is asked for a stream."""
+    others = any(other.name != target.name for other in call.targets)
+    return others and target.upstream_stream == "auto" and target.capabilities.stream_usage
 
 
 def _longest(phases: Phases, *, streamed: bool) -> float:

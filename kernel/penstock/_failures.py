@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -22,13 +23,19 @@ from penstock.actors.stream_pump import Consumer
 from penstock.errors import (
     BudgetCutError,
     CallError,
+    InvalidRequestError,
+    OutputInvalidError,
     ParameterDemandedError,
     StreamBrokenError,
     UnsupportedParameterError,
 )
 from penstock.policy.commit import Continue
+from penstock.policy.repairing import Fault, GiveUp, Next
 from penstock.policy.retry import ACTIONS, Cascade, Cools, Same
 from penstock.policy.retry_budget import Suppressed
+
+if TYPE_CHECKING:
+    from penstock._extraction import Extraction
 
 __all__ = ["Failures"]
 
@@ -51,8 +58,21 @@ class Failures(Struct, eq=False):
     def of(self, attempt: AttemptRun, error: CallError) -> None:
         """An attempt ended in an error: the call goes on, or what was shown is all there will be."""
         trials, stage = self.trials, attempt.stage
+        if isinstance(error, OutputInvalidError) and trials.extraction is not None:
+            self.invalid(trials.extraction, attempt, error)
+            return
         if isinstance(error, BudgetCutError):
             self.cut(attempt, error)
+            return
+        if (
+            isinstance(error, InvalidRequestError)
+            and trials.extraction is not None
+            and trials.extraction.degrade(stage)
+        ):
+            # Of the schema, most likely: models and servers differ in what they take, and no table knows them all.
+            self.books.note(error)
+            self.cache.end(gone="uncacheable")
+            self.call.span.event("attempt_failed", target=attempt.target.name, kind=error.kind)
             return
         if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
             # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
@@ -70,6 +90,24 @@ class Failures(Struct, eq=False):
         elif trials.shown is attempt:
             trials.showing.lost()
         self.note(stage, error, of_this_call=attempt.filtered)
+
+    def invalid(self, extraction: Extraction, attempt: AttemptRun, error: OutputInvalidError) -> None:
+        """The answer is whole, and is not what was asked for: mended by another attempt, or that is the end."""
+        trials = self.trials
+        self.books.note(error)
+        self.cache.end(gone="uncacheable")
+        step = extraction.after(attempt, error)
+        assert isinstance(error.fault, Fault)
+        shown = self.consumer is not None and trials.shown is attempt and trials.showing.committed
+        if isinstance(step, GiveUp) or (shown and not self.call.commit.goes_on):
+            if isinstance(step, GiveUp):
+                error.args = (f"{error.args[0]}; {step.says}",)
+            raise self.books.signed(error)
+        self.call.span.event("repair", target=attempt.target.name, reason=error.fault.kind, step=step.name)
+        if isinstance(step, Next):
+            self.cascade.give_up(attempt.stage)
+        if not shown:
+            trials.forget()  # nobody has seen it, and nobody goes on from it
 
     def cut(self, attempt: AttemptRun, error: BudgetCutError) -> None:
         """The answer used up the hold. That is the end under every commit policy, but where another attempt won."""

@@ -107,6 +107,7 @@ def goes_on(call: Call, target: LiveTarget) -> bool:
         and target.capabilities.prefill
         and not asks_for_thinking(call.request)
         and call.request.output is None
+        and call.output is None
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, Unpack, overload
 
+import msgspec
 import trio
 
 from penstock._breaker_controls import BreakerControls
@@ -16,6 +17,7 @@ from penstock._engine import Engine
 from penstock._events import EventStream
 from penstock._explain import explain
 from penstock._explanation import Explanation
+from penstock._extract import Extracted, OpenExtractStream, Output, Words, called_tools, wanting
 from penstock._plan import AskedFor, CallOptions, check_options, make_call, make_request
 from penstock._quotation import Quote
 from penstock._quote import quote
@@ -27,6 +29,8 @@ from penstock.policy.commit import Commit
 from penstock.types import ChatResponse, Message, ThinkingLevel, Tool
 
 __all__ = ["Kernel"]
+
+T = TypeVar("T")
 
 EVENTS_KEPT = 1_024
 """Events a listener may be behind before it loses the oldest."""
@@ -153,6 +157,67 @@ class Kernel:
             thinking=thinking,
         )
         return OpenStream(self._engine, self._nursery, lambda: make_call(self._engine, chat, options, streamed=True))
+
+    @overload
+    async def extract(
+        self, kind: type[Output[T]], request: AskedFor, *, max_repairs: int = 2, **words: Unpack[Words]
+    ) -> Extracted[T]: ...
+    @overload
+    async def extract(
+        self, kind: type[T], request: AskedFor, *, max_repairs: int = 2, **words: Unpack[Words]
+    ) -> Extracted[T]: ...
+    @overload
+    async def extract(
+        self, kind: object, request: AskedFor, *, max_repairs: int = 2, **words: Unpack[Words]
+    ) -> Extracted[Any]: ...
+    async def extract(
+        self, kind: Any, request: AskedFor, *, max_repairs: int = 2, **words: Unpack[Words]
+    ) -> Extracted[Any]:
+        """A value of `kind`, or an error that says why not: `(await kernel.extract(Invoice, text)).value`.
+
+        `kind` is a msgspec Struct, an attrs class, a dataclass, a TypedDict, an enum, a pydantic model, a Literal, a
+        union or list of these, or a JSON Schema (a dict). Asked for in the target's native schema mode, else by a tool,
+        else in words; read wherever the JSON stands, and mended where its notation is damaged; then checked.
+
+        An answer that is not valid is asked for again, `max_repairs` times at most in the whole call: of the same
+        target, and after two such answers of the next. One that was cut by its limit gets more room. All of that is
+        under the call's one hold and one deadline, and in `response.attempts`.
+        `validators` stand behind the type, in order: a Validator, or a function that raises ValueError for a no.
+
+        Raises OutputInvalidError, with the paths of what is wrong, the last output, and what it cost; RefusedError and
+        ContentFilteredError where the model or a filter ended the answer; else what `complete` raises.
+        """
+        chat, options = wanting(kind, request, words, max_repairs)
+        response = await run_call(self._engine, make_call(self._engine, chat, options.over(self._options)))
+        return Extracted.of(response, called_tools=called_tools(response))
+
+    @overload
+    def stream_extract(
+        self, kind: type[Output[T]], request: AskedFor, *, max_repairs: int = 2, **words: Unpack[Words]
+    ) -> OpenExtractStream[T]: ...
+    @overload
+    def stream_extract(
+        self, kind: type[T], request: AskedFor, *, max_repairs: int = 2, **words: Unpack[Words]
+    ) -> OpenExtractStream[T]: ...
+    @overload
+    def stream_extract(
+        self, kind: object, request: AskedFor, *, max_repairs: int = 2, **words: Unpack[Words]
+    ) -> OpenExtractStream[Any]: ...
+    def stream_extract(
+        self, kind: Any, request: AskedFor, *, max_repairs: int = 2, **words: Unpack[Words]
+    ) -> OpenExtractStream[Any]:
+        """While it grows: `async with kernel.stream_extract(Invoice, text) as stream: async for part in stream`.
+
+        The iteration brings plain JSON data; `stream.value` is the value, once it has ended. An answer that is not
+        valid, or breaks, is followed by another, which grows from nothing.
+        """
+        chat, options = wanting(kind, request, words, max_repairs)
+        options = msgspec.structs.replace(options.over(self._options), commit=Commit("restart"))
+        return OpenExtractStream(
+            lambda: OpenStream(
+                self._engine, self._nursery, lambda: make_call(self._engine, chat, options, streamed=True)
+            )
+        )
 
     def explain(
         self,

@@ -35,6 +35,7 @@ from penstock._events import (
     ActorCrashed,
     BreakerChanged,
     BudgetDegraded,
+    BudgetNotBooked,
     BudgetOverrun,
     BudgetSoftLimit,
     CoolingDown,
@@ -45,6 +46,7 @@ from penstock._events import (
 )
 from penstock._front import Kernel
 from penstock._open_plugins import OpenPlugins
+from penstock._outputs import OutputBook
 from penstock._price_book import PriceBook
 from penstock._refresh import Refreshes
 from penstock._reload import Reloading, budget_rules
@@ -233,7 +235,7 @@ class OpenKernel:
             f"provider {name!r}", Provider, partial(ready.spec.open, ready.options, tools), nursery
         )
         transport = self._transport_for(ready.config, ready.config.max_connections or max_in_flight)
-        return LiveProvider(name, codec, ready.secret, transport, ready.address, ready.config.propagate_trace)
+        return LiveProvider(name, codec, ready.secret, transport, ready.config.propagate_trace)
 
     async def _open_ledger(
         self, ready: Ready[LedgerConfig, LedgerSpec], clock: Clock, nursery: trio.Nursery
@@ -360,6 +362,7 @@ class OpenKernel:
             problems=lambda: tuple(str(problem) for problem in host.problems),
             second_level=second_level,
             freshness=_freshness(config),
+            outputs=OutputBook(host.validator_specs),
         )
         engine.refresh = Refreshes(engine, nursery).begin
         for actor, inbox in actors:
@@ -446,12 +449,14 @@ def _store_change(change: StoreChange, on_store_down: str) -> LedgerAway | Ledge
     return LedgerAway(change.reason, on_store_down) if change.away else LedgerBack(change.booked)
 
 
-def _spending(event: budget.BudgetEvent) -> BudgetDegraded | BudgetOverrun | BudgetSoftLimit:
+def _spending(event: budget.BudgetEvent) -> BudgetDegraded | BudgetNotBooked | BudgetOverrun | BudgetSoftLimit:
     match event:
         case budget.Degraded():
             return BudgetDegraded(event.account, event.limit, event.share, event.route)
         case budget.SoftLimitReached():
             return BudgetSoftLimit(event.account, event.limit, event.share)
+        case budget.NotBooked():
+            return BudgetNotBooked(event.account, event.charged.tokens, event.charged.nano_usd)
         case budget.Overrun():
             over = event.charged - event.held
             return BudgetOverrun(event.account, max(0, over.tokens), max(0, over.nano_usd))

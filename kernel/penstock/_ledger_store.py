@@ -27,6 +27,9 @@ class LedgerStore(ABC):
     - *All or nothing.* A reserve holds in every window of its step, or in none. One that is refused in a batch changes
       nothing for its neighbours, except that one which waits (`Reserve.waits`) keeps the room it lacks from later
       reserves of the batch.
+    - *What cannot be kept.* A step whose figures or names the store cannot take (`commit` raises ValueError,
+      OverflowError or ConfigError) changes nothing, nor do its neighbours; the next batch is carried out as if that one
+      had not been. The kernel then sends the rest without it.
     - *Idempotent by id.* A batch may be sent again after it failed: what was carried out is answered, not repeated.
       A settle may come before its reserve, which then holds nothing.
     - *Time* is the store's own, the same for all who share it, and never goes back. What was reserved counts in its
@@ -37,7 +40,7 @@ class LedgerStore(ABC):
     - *Cancelled* at any point, `commit` leaves the store usable; whether the batch was carried out is unknown then.
 
     Errors: LedgerUnavailableError where the store cannot be reached or does not work; ConfigError where its content is
-    of another version and cannot be migrated. Nothing else.
+    of another version and cannot be migrated; of a step that cannot be kept as above. Nothing else.
     """
 
     shared: ClassVar[bool] = True

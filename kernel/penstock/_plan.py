@@ -15,6 +15,7 @@ from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
 from penstock._nearest import did_you_mean, quoted
+from penstock._outputs import MAX_REPAIRS
 from penstock._request import is_plain
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
 from penstock.policy.cache_policy import CACHE_WORDS, MAX_AGE, CachePolicy, cache_policy
@@ -62,6 +63,10 @@ class CallOptions(Struct, frozen=True, kw_only=True):
     priority: object = None
     sticky: object = None
     metadata: Mapping[str, Any] | None = None
+    kind: Any = None
+    """What the answer is to become; else what the request's `output` says."""
+    validators: tuple[Any, ...] = ()
+    max_repairs: int = MAX_REPAIRS
 
     def over(self, other: CallOptions) -> CallOptions:
         """These, and `other`'s where these are silent."""
@@ -127,7 +132,14 @@ def _wrong_text(request: ChatRequest) -> Iterable[str]:
         if not all(map(_is_plain, message.content))
     ]
     places += [(f"tools[{at}] ({tool.name!r})", tool) for at, tool in enumerate(request.tools)]
-    others = {"system": request.system, "stop": request.stop, "output": request.output, "extra": request.extra}
+    others = {
+        "model": request.model,
+        "tool_choice": request.tool_choice,
+        "system": request.system,
+        "stop": request.stop,
+        "output": None if request.output is None else request.output.schema,
+        "extra": request.extra,
+    }
     places += [(where, value) for where, value in others.items() if value]
     for where, value in places:
         try:
@@ -155,6 +167,12 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     _refuse_what_is_not_built(options)
     _check_types(options)
     commit = _commit(options)
+    kind, output = options.kind, None
+    if request.output is not None and (kind is not None or request.output.kind is not None):
+        kind = request.output.kind if kind is None else kind
+        request = msgspec.structs.replace(request, output=None)
+    if kind is not None:
+        output = engine.outputs.wanted(kind, options.validators, options.max_repairs)
     cache = _cache(options)
     route = _route(engine, request, options)
     along = engine.targets.along(route)
@@ -185,6 +203,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         on_leave=_on_leave(options) or route.on_leave or engine.config.kernel.on_leave,
         metadata=options.metadata,
         rules=engine.rules,
+        output=output,
         # The last of all: from here on nothing is refused, and what has begun is ended.
         span=engine.telemetry.call(call_id, route.name, account, along.targets, request, options.metadata),
     )
@@ -298,6 +317,14 @@ def _check_types(options: CallOptions) -> None:
         value = getattr(options, name)
         if value is not None and not isinstance(value, kinds):
             raise _mistake(name, f"is of type {type(value).__name__}; it must be {says}")
+    for pair in (options.metadata or {}).items():
+        # They go into spans, which leave together: one that cannot be written would take its neighbours along.
+        if any(isinstance(text, str) and not text.isascii() and _is_torn(text) for text in pair):
+            raise _mistake("metadata", "holds half a character (a lone surrogate), which no text can have")
+
+
+def _is_torn(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _mistake(path: str, says: str) -> ConfigError:

@@ -141,7 +141,7 @@ class Reloading:
     def _provider(self, ready: ReadyProvider) -> LiveProvider:
         live = self.providers[ready.config.name]
         trace = ready.config.propagate_trace
-        return LiveProvider(live.name, live.codec, ready.secret, live.transport, live.address, trace)
+        return LiveProvider(live.name, live.codec, ready.secret, live.transport, trace)
 
 
 def _fixed(old: Config, new: Config) -> Iterator[str]:

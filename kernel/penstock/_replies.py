@@ -11,6 +11,7 @@ from penstock._books import Books
 from penstock._hold import CallHold
 from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
+from penstock.errors import OutputInvalidError
 from penstock.policy.replay import replayed
 from penstock.types import ChatResponse, Completion, Finished
 
@@ -45,12 +46,19 @@ class Replies(Struct, eq=False):
             capped_by="budget" if capped else None,
             id=completion.id,
             raw=completion.raw,
+            value=None if self.trials.extraction is None else self.trials.extraction.value,
             metadata=self.call.metadata,
         )
 
     def replay(self, cached: Cached) -> ChatResponse:
         """A stored answer: it costs nothing, whatever it once cost."""
         usage, stored = self.books.usage, cached.answer
+        extraction = self.trials.extraction
+        if extraction is not None and not extraction.take_stored(stored.message):
+            error = OutputInvalidError(
+                f"{stored.target}: the stored answer is not valid", last_output=stored.message.text
+            )
+            raise self.books.signed(error)
         self.call.span.replayed(stored)
         if self.consumer is not None:
             self.consumer.hand_over([*replayed(stored.message), Finished(stored.finish_reason, usage)])
@@ -66,5 +74,6 @@ class Replies(Struct, eq=False):
             cache=self.cache.outcome,
             saved=cached.saved,
             id=stored.id,
+            value=None if extraction is None else extraction.value,
             metadata=self.call.metadata,
         )

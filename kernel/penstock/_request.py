@@ -10,24 +10,31 @@ import msgspec
 
 from penstock._content import Image, Message, Text, ToolCall, ToolResult, message_from
 from penstock._discreet import Discreet, type_name
+from penstock._response import MOST_TOKENS
 from penstock._tool import Tool
 from penstock.errors import UnsendableRequestError
 
 __all__ = ["ChatRequest", "OutputSchema", "ThinkingLevel", "check_request", "is_plain"]
 
 ThinkingLevel: TypeAlias = Literal["off", "low", "medium", "high"]
+NO_TYPES = frozenset({str, bytes, int, float, bool, list, tuple, set})
+"""An object of one of these says nothing of what is wanted."""
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What both OpenAI's and Anthropic's documentation accept."""
 
 
 class OutputSchema(Discreet, frozen=True):
-    """A JSON Schema the answer shall keep to, passed to the provider's native mode."""
+    """What the answer shall keep to. A schema alone is passed to the provider's native mode, and not checked here.
+
+    With a `kind` (a type, or whatever else `Kernel.extract` takes) the answer is checked, mended and asked for again.
+    """
 
     shown = frozenset({"name", "strict"})
 
     schema: dict[str, Any]
     name: str = "output"
     strict: bool = True
+    kind: Any = None
 
 
 class ChatRequest(Discreet, frozen=True):
@@ -72,7 +79,7 @@ class ChatRequest(Discreet, frozen=True):
             tool_choice: str | Mapping[str, Any] | None = None,
             parallel_tool_calls: bool | None = None,
             thinking: ThinkingLevel | int | None = None,
-            output: OutputSchema | Mapping[str, Any] | None = None,
+            output: OutputSchema | Mapping[str, Any] | object = None,
             extra: Mapping[str, Mapping[str, Any]] | None = None,
         ) -> None: ...
 
@@ -120,9 +127,11 @@ def _output(given: object) -> OutputSchema | None:
         schema = dict(cast("Mapping[str, Any]", given))
         title = schema.get("title")
         return OutputSchema(schema, title if isinstance(title, str) and title.isidentifier() else "output")
-    raise UnsendableRequestError(
-        f"output: {type(given).__name__} given; give a JSON Schema (a dict) or an OutputSchema"
-    )
+    if type(given) in NO_TYPES:
+        raise UnsendableRequestError(
+            f"output: {type(given).__name__} given; give a type, a JSON Schema (a dict) or an OutputSchema"
+        )
+    return OutputSchema({}, kind=given)
 
 
 def is_plain(request: ChatRequest) -> bool:
@@ -138,10 +147,10 @@ def is_plain(request: ChatRequest) -> bool:
         or request.tool_choice is not None
         or request.thinking is not None
         or request.top_p is not None
-        or not (request.model is None or type(request.model) is str)
+        or not (request.model is None or (type(request.model) is str and request.model.isascii()))
         or not (request.seed is None or type(request.seed) is int)
         or not (request.system is None or (type(request.system) is str and request.system.isascii()))
-        or not (request.max_tokens is None or (type(request.max_tokens) is int and request.max_tokens > 0))
+        or not (request.max_tokens is None or _is_number_of_tokens(request.max_tokens))
         or not (request.temperature is None or _is_number(request.temperature))
     ):
         return False
@@ -160,6 +169,10 @@ def _is_number(value: object) -> bool:
     return (type(value) is float or type(value) is int) and 0 <= value < math.inf
 
 
+def _is_number_of_tokens(value: object) -> bool:
+    return type(value) is int and 0 < value <= MOST_TOKENS
+
+
 def check_request(request: ChatRequest) -> None:
     """Raises UnsendableRequestError with every reason why no provider could be sent this request."""
     wrong = [*_wrong_numbers(request), *_wrong_tools(request), *_wrong_messages(request)]
@@ -170,12 +183,16 @@ def check_request(request: ChatRequest) -> None:
 def _wrong_numbers(request: ChatRequest) -> Iterable[str]:
     if request.max_tokens is not None and request.max_tokens < 1:
         yield f"max_tokens is {request.max_tokens}; it must be at least 1"
+    if request.max_tokens is not None and request.max_tokens > MOST_TOKENS:
+        yield f"max_tokens is above {MOST_TOKENS}, which no model writes; leave it out for as much as the model may"
     if request.temperature is not None and not (math.isfinite(request.temperature) and request.temperature >= 0):
         yield f"temperature is {request.temperature}; it must be a finite number, 0 or more"
     if request.top_p is not None and not 0 <= request.top_p <= 1:
         yield f"top_p is {request.top_p}; it must lie between 0 and 1"
     if isinstance(request.thinking, int) and request.thinking < 1:
         yield f"thinking is {request.thinking}; a budget must be at least 1 token, or say 'off'"
+    if isinstance(request.thinking, int) and request.thinking > MOST_TOKENS:
+        yield f"thinking is above {MOST_TOKENS} tokens, which no model writes; give a smaller budget, or a level"
     if isinstance(request.thinking, str) and request.thinking not in ("off", "low", "medium", "high"):
         yield f"thinking is {request.thinking!r}; valid are off, low, medium, high or a number of tokens"
     if "" in request.stop:

@@ -13,6 +13,7 @@ from penstock._discreet import Discreet
 from penstock.errors import PenstockError
 
 __all__ = [
+    "MOST_TOKENS",
     "Attempt",
     "CacheOutcome",
     "ChatResponse",
@@ -28,6 +29,11 @@ __all__ = [
     "Usage",
     "UsageUpdate",
 ]
+
+MOST_TOKENS = 10**9
+"""Tokens of one kind in one exchange: what is above is not believed where a provider reports it, and refused where a
+caller asks for it. A hundred times the largest context window there is (10 million), and small enough for every ledger
+to add up exactly."""
 
 CacheOutcome = Literal["off", "miss", "hit", "stale", "follower"]
 
@@ -50,7 +56,8 @@ class Usage(Struct, frozen=True, kw_only=True):
     """Of `output_tokens`, those spent on thinking."""
     kinds: dict[str, int] = {}
     """What else was counted, by the names prices have for it: of the input `input_audio_tokens`, `input_image_tokens`
-    and their `cache_audio_read_tokens`; of the output `output_audio_tokens`; beside the tokens `web_searches`."""
+    and their `cache_audio_read_tokens`; of the output `output_audio_tokens`; beside the tokens `web_searches`.
+    `unnamed_tokens`: of the output, what the provider's total has beyond the input and the output that it names."""
     estimated: bool = False
     """True where the provider did not tell all of it: the best guess stands for it, and the bill may be higher. What is
     charged to accounts and told in `AttemptEnded` is then the most that it can be, where anything bounds that."""
@@ -205,6 +212,8 @@ class ChatResponse(Discreet, frozen=True, kw_only=True):
     """`budget` where a budget shortened `max_tokens` and that ended the answer."""
     id: str = ""
     raw: Any = None
+    value: Any = None
+    """Of the type that the request names as its `output`; None where it names none, or tools were called instead."""
     metadata: Mapping[str, Any] | None = None
 
     @property

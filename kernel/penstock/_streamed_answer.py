@@ -7,13 +7,13 @@ Not here: the response that it comes in (`_incoming`), which clock fires when (`
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Literal, NoReturn, TypeAlias, cast
 
 import msgspec
 import trio
 
-from penstock._codec_edge import CodecEdge, credible
+from penstock._codec_edge import CodecEdge
 from penstock._incoming import AFTER_THE_END, Incoming
 from penstock.abc import Missing, StreamDecoder
 from penstock.errors import BudgetCutError, CallError, StreamBrokenError
@@ -71,6 +71,8 @@ class StreamedAnswer:
         """Of an answer that is whole all the same: the kind of what came in the place of its end."""
         self.streamed_bytes = 0
         """UTF-8 bytes of text, thinking and arguments that came."""
+        self._only_aside = False
+        """The last read brought more of other choices, and nothing of the answer."""
         self.text: StreamedText | None = None
         """The same for a tokenizer to count, where the answer is metered by one."""
 
@@ -155,7 +157,7 @@ class StreamedAnswer:
             if missing != "answer":
                 # More of the answer, and a consumer that is slow to take it, are no part of the wait for its end.
                 if missing != was or waited > EARLY or self.streamed_bytes > before:
-                    until = _last_moment(missing, limit)
+                    until = -math.inf if self._runs_on(was, meter) else _last_moment(missing, limit)
                 if missing == "nothing" or until == -math.inf:
                     await _finish_reading(incoming, until)
                     break
@@ -163,6 +165,12 @@ class StreamedAnswer:
             if not 0 <= due - scope.deadline < EARLY:
                 scope.deadline = due
         return await self._ended(decoder, deliver)
+
+    def _runs_on(self, was: StillMissing, meter: Meter | None) -> bool:
+        """True where what comes behind a whole answer is of other choices alone, and more than is held: then the end of
+        it all is waited for no longer.
+        """
+        return self._only_aside and was != "answer" and meter is not None and self._is_over(meter)
 
     def _is_over(self, meter: Meter) -> bool:
         """Asked after each read, and answered at once where nothing has changed that matters."""
@@ -201,6 +209,7 @@ class StreamedAnswer:
         """The answer, where the bytes may end here. Raises what the decoder says of it where they may not."""
         rest = self._edge.call(decoder.close)
         chunks = [] if rest is None else self._noted(cast("list[Chunk]", self._edge.checked(rest, list)))
+        self._note_aside(decoder)
         unread = cast("object", getattr(decoder, "unread", None))
         if isinstance(unread, CallError):
             self.end_lost = unread.kind
@@ -229,7 +238,24 @@ class StreamedAnswer:
                 return "answer"
 
     def _feed(self, decoder: StreamDecoder, data: bytes) -> list[Chunk]:
-        return self._noted(cast("list[Chunk]", self._edge.told(lambda: decoder.feed(data), list)))
+        before = self.streamed_bytes
+        chunks = self._noted(cast("list[Chunk]", self._edge.told(lambda: decoder.feed(data), list)))
+        own = self.streamed_bytes - before
+        self._note_aside(decoder)
+        self._only_aside = not own and self.streamed_bytes > before
+        return chunks
+
+    def _note_aside(self, decoder: StreamDecoder) -> None:
+        """What came of other choices is measured as the answer is: it is billed, too."""
+        if aside := self._edge.call(_told_aside, decoder):
+            for place, text in aside:
+                self._measure(("aside", place), text)
+
+    def _measure(self, part: Hashable, text: str) -> None:
+        size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+        self.streamed_bytes += size
+        if self.text is not None:
+            self.text.add(part, text, size)
 
     def _noted(self, given: list[Chunk]) -> list[Chunk]:
         """What a decoder gave, measured."""
@@ -237,12 +263,9 @@ class StreamedAnswer:
         for chunk in given:
             match chunk:
                 case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
-                    size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
-                    self.streamed_bytes += size
-                    if self.text is not None:
-                        self.text.add((type(chunk), getattr(chunk, "index", 0)), text, size)
+                    self._measure((type(chunk), getattr(chunk, "index", 0)), text)
                 case UsageUpdate():
-                    self.usage = credible(chunk.usage) or self.usage
+                    self.usage = self._edge.believed(chunk.usage) or self.usage
                 case Finished():
                     continue
                 case _:
@@ -253,6 +276,12 @@ class StreamedAnswer:
 
 def _told_missing(decoder: StreamDecoder) -> object:
     return "nothing" if getattr(decoder, "done", False) else getattr(decoder, "missing", "answer")
+
+
+def _told_aside(decoder: StreamDecoder) -> Sequence[tuple[int, str]]:
+    """Decoders need not be of our class, nor know of this. Raises where it is none."""
+    told: Sequence[tuple[int, str]] = getattr(decoder, "aside", ())
+    return [(int(place), "" + text) for place, text in told] if told else ()
 
 
 def _last_moment(missing: StillMissing, limit: float) -> float:

@@ -73,8 +73,6 @@ class LiveProvider:
     codec: Provider
     secret: Secret | None
     transport: httpx.AsyncBaseTransport
-    address: str = ""
-    """Host and port where it is spoken to; "": not known here."""
     propagate_trace: bool = False
     """Whether it is told of the trace that a call is part of."""
     idempotency_header: str | None = attrs.field(
@@ -92,7 +90,7 @@ def _kind(target: LiveTarget) -> object:
             told,
             target.capabilities,
             target.price,
-            target.wire.default_max_tokens,
+            target.default_max_tokens,
             target.overlong,
         )
         hash(kind)
@@ -107,6 +105,18 @@ def _overlong(target: LiveTarget) -> bool:
     if most is None or not target.wire.params:
         return False
     return (target.output_bound(ChatRequest("?")) or 0) > most
+
+
+def _own_max_tokens(target: LiveTarget) -> int | None:
+    """None where the codec names no figure, or none that could be one."""
+    if not target.wire.params:
+        return None
+    told: object = None
+    try:
+        told = target.provider.codec.own_max_tokens(target.wire)
+    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+        return None
+    return told if isinstance(told, int) and told > 0 else None
 
 
 @attrs.frozen(eq=False)
@@ -129,6 +139,8 @@ class LiveTarget:
     """How many failures one call may have them before it goes to others first, by the settings of their breakers."""
     overlong: bool = attrs.field(init=False, default=attrs.Factory(_overlong, takes_self=True))
     """Its own params ask for more than its model can write."""
+    own_max_tokens: int | None = attrs.field(init=False, default=attrs.Factory(_own_max_tokens, takes_self=True))
+    """What its own params ask for. None: they name no figure."""
     fitting: set[Shape] = attrs.field(init=False, repr=False, factory=set[Shape])
     """Shapes of requests that fit as they are, whatever the rules."""
     outputs: dict[OutputKey, OutputTerms] = attrs.field(init=False, repr=False, factory=dict[OutputKey, OutputTerms])
@@ -162,6 +174,11 @@ class LiveTarget:
         """The timeouts of an attempt: longer silences where thinking is asked for, or the model reasons unasked."""
         thinks = asks_for_thinking(request) or (self.capabilities.reasoning and request.thinking is None)
         return self.thinking_phases if thinks else self.phases
+
+    @property
+    def default_max_tokens(self) -> int | None:
+        """What an answer gets where the request names no figure: by its params, which are sent, else as configured."""
+        return self.own_max_tokens or self.wire.default_max_tokens
 
     @property
     def key(self) -> str:
@@ -249,7 +266,6 @@ class TargetBook:
                     target.provider.name,
                     target.target_share,
                     target.provider_share,
-                    target.provider.address,
                 )
                 for stage, target in zip(route.stages, targets, strict=True)
             ]

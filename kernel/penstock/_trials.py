@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -20,7 +21,7 @@ from penstock._attempt import AttemptRun, Race, unwrapped
 from penstock._books import Books, Running, action_key
 from penstock._budgeting import output_bytes
 from penstock._engine import Engine
-from penstock._events import AttemptEnded, StreamEndLost
+from penstock._events import AttemptEnded, StreamEndLost, UsageDisbelieved
 from penstock._exchange import Exchange
 from penstock._fitting import CallFitting, with_maker
 from penstock._health import Permit, tell_health
@@ -38,6 +39,9 @@ from penstock.policy.stream_watch import Phases
 from penstock.policy.time_slice import sliced
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage
+
+if TYPE_CHECKING:
+    from penstock._extraction import Extraction
 
 __all__ = ["Trials", "showing_of"]
 
@@ -64,6 +68,8 @@ class Trials(Struct, eq=False):
     scope: trio.CancelScope
     """Of the whole call: its deadline."""
     showing: Showing
+    extraction: Extraction | None = None
+    """Where the answer is to become a value."""
     shown: AttemptRun | None = None
     """The attempt whose answer is shown, or was when it broke."""
     keys: IdempotencyKeys = msgspec.field(default_factory=IdempotencyKeys)
@@ -93,6 +99,7 @@ class Trials(Struct, eq=False):
             # Both are refused beside a prefill: reasoning and schemas are to shape the answer from its first word.
             and not asks_for_thinking(self.call.request)
             and self.call.request.output is None
+            and self.extraction is None
         )
         if prefix is not None and takes_prefill:
             return Continue(target.name, prefix)
@@ -122,7 +129,7 @@ class Trials(Struct, eq=False):
             hedge=race.is_on,
             withdrawn=self.leave.begin(target.provider.name),
         )
-        streamed = self.consumer is not None or streams_upstream(asked, target.capabilities, target.upstream_stream)
+        phases, streamed = self.phases(stage, race, asked)
         attempt = AttemptRun(
             stage=stage,
             target=target,
@@ -131,7 +138,7 @@ class Trials(Struct, eq=False):
             streamed=streamed,
             begin=begin,
             running=running,
-            exchange=Exchange(target, self.phases(stage, race, asked, streamed=streamed), engine.clock.wall, self.keys),
+            exchange=Exchange(target, phases, engine.clock.wall, self.keys),
             span=self.call.span.attempt(target, running, begin),
             race=race,
             scope=trio.CancelScope() if race.is_on else None,
@@ -141,12 +148,16 @@ class Trials(Struct, eq=False):
         race.enter(attempt)
         return attempt
 
-    def phases(self, stage: int, race: Race, asked: ChatRequest, *, streamed: bool) -> Phases:
-        """The timeouts of an attempt: not all of the call's time, where another target may have to answer in it."""
-        phases, call = self.call.targets[stage].phases_for(asked), self.call
+    def phases(self, stage: int, race: Race, asked: ChatRequest) -> tuple[Phases, bool]:
+        """Its timeouts, and whether it is streamed: another target may have to answer in the call's time."""
+        target, call = self.call.targets[stage], self.call
+        phases = target.phases_for(asked)
         left = min(call.deadline, call.horizon) - self.engine.clock.monotonic()
-        short = sliced(phases, streamed=streamed, left=left)
-        return short if short.halved and self.reach.could_follow(stage, *race.stages) else phases
+        follows = phases.total > left / 2 and self.reach.could_follow(stage, *race.stages)
+        streamed = self.consumer is not None or streams_upstream(
+            asked, target.capabilities, target.upstream_stream, hurried=follows and phases.total >= left
+        )
+        return (sliced(phases, streamed=streamed, left=left) if follows else phases), streamed
 
     # While they run
 
@@ -155,7 +166,9 @@ class Trials(Struct, eq=False):
         try:
             exchange, target = attempt.exchange, attempt.target
             request = self.hold.request(attempt.stage, attempt.request)
-            attempt.sent = request = self.fitting.capped(attempt.stage, target, request)
+            if self.extraction is None or request is not attempt.request:
+                request = self.fitting.capped(attempt.stage, target, request)
+            attempt.sent = request
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
@@ -165,6 +178,10 @@ class Trials(Struct, eq=False):
             if attempt.race.claim(attempt):
                 attempt.error = self.filtered(attempt.stage, completion)
                 attempt.filtered = attempt.error is not None
+                if attempt.error is None and self.extraction is not None:
+                    began = self.engine.clock.monotonic()
+                    attempt.error = self.extraction.judged(attempt, completion)
+                    attempt.validating = self.engine.clock.monotonic() - began
         except CallError as failure:
             failure.request_id = failure.request_id or attempt.exchange.request_id
             if isinstance(failure, StreamBrokenError) and self.shown is attempt:
@@ -347,6 +364,14 @@ class Trials(Struct, eq=False):
         if completion is not None and exchange.end_lost is not None:
             logger.debug("%s: the answer was whole, its end was not: %s", target.name, exchange.end_lost)
             engine.events.emit(StreamEndLost(self.call.id, target.name, exchange.end_lost))
+        if exchange.disbelieved:
+            logger.warning(
+                "%s told counts of tokens that cannot be right, for call %s: they are not believed, and what is charged"
+                " for it is an estimate",
+                target.name,
+                self.call.id,
+            )
+            engine.events.emit(UsageDisbelieved(self.call.id, target.name))
         if engine.events.heard:
             engine.events.emit(
                 AttemptEnded(

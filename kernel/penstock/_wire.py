@@ -14,6 +14,7 @@ __all__ = [
     "Headers",
     "KindPrice",
     "Price",
+    "SchemaLimits",
     "Target",
     "TimedPrice",
     "ToolCallIdForm",
@@ -81,6 +82,25 @@ class ToolCallIdForm(Struct, frozen=True, kw_only=True):
             raise ValueError(f"longest must be at least {SHORTEST_LIMIT}, and not below shortest")
 
 
+class SchemaLimits(Struct, frozen=True, kw_only=True):
+    """What a native schema mode can say. None: no limit is known.
+
+    A schema beyond it is not sent: the same is asked for by a tool, or in words, and checked here in any case.
+    """
+
+    all_required: bool = False
+    """Every property has to be required: what may be missing is asked for as null."""
+    recursion: bool = True
+    most_properties: int | None = None
+    most_optional: int | None = None
+    most_unions: int | None = None
+    most_enumerated: int | None = None
+    deepest: int | None = None
+    """Levels of objects in objects."""
+    unsaid: frozenset[str] = frozenset()
+    """Keywords that it does not take: they are left out."""
+
+
 class Capabilities(Struct, frozen=True, kw_only=True):
     """What a model can do and what it takes, as far as its codec knows. None: not known.
 
@@ -90,6 +110,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 
     prefill: bool = False
     json_schema: bool | None = None
+    schema_limits: SchemaLimits = SchemaLimits()
+    """Of the schemas that it takes, where it takes any."""
     tools: bool = True
     parallel_tools: bool = True
     """It may call several tools at once."""

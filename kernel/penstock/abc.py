@@ -1,4 +1,4 @@
-"""What outsiders implement: Provider and its StreamDecoder, LedgerStore, CacheStore.
+"""What outsiders implement: Provider and its StreamDecoder, LedgerStore, CacheStore, Validator.
 
 Every class states its laws; `penstock.testing` checks them against any implementation.
 """
@@ -6,24 +6,27 @@ Every class states its laws; `penstock.testing` checks them against any implemen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import ClassVar, Literal, TypeAlias
 
 from penstock._cache_store import CacheStore, CacheStoreStatistics, StoredEntry
 from penstock._ledger_store import LedgerStore
 from penstock._request import ChatRequest
 from penstock._response import Chunk, Completion
+from penstock._validator import InvalidValueError, Validator
 from penstock._wire import Capabilities, Target, WireHead, WireRequest, WireResponse
 from penstock.errors import CallError, ProviderError
 
 __all__ = [
     "CacheStore",
     "CacheStoreStatistics",
+    "InvalidValueError",
     "LedgerStore",
     "Missing",
     "Provider",
     "StoredEntry",
     "StreamDecoder",
+    "Validator",
 ]
 
 Missing: TypeAlias = Literal["answer", "usage", "end"]
@@ -57,6 +60,13 @@ class StreamDecoder(ABC):
     @abstractmethod
     def completion(self) -> Completion:
         """The whole answer after `close`; before it, and after a failure, what there is so far."""
+
+    @property
+    def aside(self) -> Sequence[tuple[int, str]]:
+        """What the last `feed` or `close` read of other choices than the answer: the number of each, and more of its
+        text, thinking or arguments. It is shown to nobody, and metered, for it is billed.
+        """
+        return ()
 
     @property
     def done(self) -> bool:
@@ -102,7 +112,8 @@ class Provider(ABC):
     family: ClassVar[str]
     """The wire it speaks; also a key of `ChatRequest.extra`, and the mark on provider-bound parts."""
     significant_headers: frozenset[str] = frozenset()
-    """Lower-case names of the request headers that can change the answer: they are part of the cache key."""
+    """Lower-case names of request headers that can change the answer although they are among those that usually do not
+    (`penstock.policy.cache_key.WITHOUT_INFLUENCE`): all others are part of the cache key anyway."""
     idempotency_header: ClassVar[str | None] = None
     """The lower-case name of the header in which its servers take an idempotency key. None: they take none.
 
@@ -133,6 +144,14 @@ class Provider(ABC):
         """
         del target
         return request.max_tokens
+
+    def own_max_tokens(self, target: Target) -> int | None:
+        """Output tokens of one answer that the target's own `params` ask for. None: they name no figure.
+
+        A budget puts no larger one in their place. Wires that call it otherwise than `max_tokens` say so here.
+        """
+        figure: object = target.params.get("max_tokens")
+        return figure if type(figure) is int else None
 
     @abstractmethod
     def decode(self, response: WireResponse) -> Completion:

@@ -17,9 +17,9 @@ import pluggy
 
 from penstock._events import Event
 from penstock._wire import Price
-from penstock.abc import CacheStore, LedgerStore, Provider
+from penstock.abc import CacheStore, LedgerStore, Provider, Validator
 
-__all__ = ["PLUGIN_API", "CacheStoreSpec", "LedgerSpec", "PluginTools", "ProviderSpec", "hookimpl"]
+__all__ = ["PLUGIN_API", "CacheStoreSpec", "LedgerSpec", "PluginTools", "ProviderSpec", "ValidatorSpec", "hookimpl"]
 
 PLUGIN_API = 1
 """The version of the plugin interface. A spec written for another is refused with PluginVersionError."""
@@ -94,6 +94,25 @@ class CacheStoreSpec:
     options: type = attrs.field(default=type(None))
     """An attrs class; what of `[cache]` is not the kernel's is structured into it."""
     api_version: int = PLUGIN_API
+
+
+@attrs.frozen
+class ValidatorSpec:
+    """Offers validators under `name`."""
+
+    name: str
+    make: Callable[[Any], Validator | None]
+    """A validator that builds values of what was asked for (a type, a union, a schema); None: it is none of its own.
+
+    Laws: it holds nothing that must be closed; it raises TypeError, with a sentence, for what is its own and cannot be
+    built.
+    """
+    api_version: int = PLUGIN_API
+
+
+@hookspec
+def penstock_validators() -> Sequence[ValidatorSpec]:  # type: ignore[empty-body]
+    """The validators this plugin offers. The first that knows a type builds its values."""
 
 
 @hookspec

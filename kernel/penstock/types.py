@@ -16,6 +16,7 @@ from penstock._request import ChatRequest as ChatRequest
 from penstock._request import OutputSchema as OutputSchema
 from penstock._request import ThinkingLevel as ThinkingLevel
 from penstock._request import check_request as check_request
+from penstock._response import MOST_TOKENS as MOST_TOKENS
 from penstock._response import Attempt as Attempt
 from penstock._response import CacheOutcome as CacheOutcome
 from penstock._response import ChatResponse as ChatResponse
@@ -35,6 +36,7 @@ from penstock._wire import Capabilities as Capabilities
 from penstock._wire import Headers as Headers
 from penstock._wire import KindPrice as KindPrice
 from penstock._wire import Price as Price
+from penstock._wire import SchemaLimits as SchemaLimits
 from penstock._wire import Target as Target
 from penstock._wire import TimedPrice as TimedPrice
 from penstock._wire import ToolCallIdForm as ToolCallIdForm

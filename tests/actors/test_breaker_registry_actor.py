@@ -383,3 +383,19 @@ def test_after_the_end_asks_are_refused_and_observations_are_counted_as_lost() -
                 await ask
 
     run(main)
+
+
+def test_a_crash_while_somebody_looks_on_is_the_registrys_own_and_it_starts_again() -> None:
+    async def talk(world: World) -> None:
+        await world.half_open()
+        assert isinstance(await world.admit("probe"), Admitted)
+        cast("Any", world.actor)._core = Crashing()
+        world.ref.give_back("probe", {})
+        world.ref.catch_up()
+        world.ref.catch_up()
+        await world.ref.flush()
+        assert world.ref.statistics().restarts == 1
+        assert world.state() is None
+        await world.clean()
+
+    with_world(talk)

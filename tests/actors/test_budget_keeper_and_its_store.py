@@ -15,7 +15,7 @@ from penstock._clock import Clock
 from penstock.actors.budget_keeper import SETTLE_WITHIN, KeeperSettings, StoreChange, open_budget_keeper
 from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec, Limit
-from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, Per, Refused
+from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, NotBooked, Per, Refused
 from penstock.policy.ledger_steps import Landed, Reserve, Settle, Spent, Step, WindowUse
 from penstock_plugins.ledgers.memory import MemoryLedger
 
@@ -34,6 +34,8 @@ class Shared(MemoryLedger):
         super().__init__(wall)
         self.trouble: Callable[[], Awaitable[None]] | None = None
         self.answer_is_lost = False
+        self.cannot_keep: frozenset[str] = frozenset()
+        """Ids of holds that it cannot write down, for all that it is well."""
         self.batches: list[Sequence[Step]] = []
 
     async def commit(self, steps: Sequence[Step]) -> Landed:
@@ -41,6 +43,8 @@ class Shared(MemoryLedger):
         if self.trouble is not None:
             await self.trouble()
         await trio.lowlevel.checkpoint()
+        if any(getattr(step, "hold_id", None) in self.cannot_keep for step in steps):
+            raise UnicodeEncodeError("utf-8", "sk-secret\ud800", 9, 10, "surrogates not allowed")
         landed = await super().commit(steps)
         if self.answer_is_lost:
             raise LedgerUnavailableError("the connection was lost")
@@ -187,8 +191,9 @@ def test_while_the_store_is_away_calls_are_refused_at_once_and_it_is_told_once(
             assert "sk-secret" not in str(refused.value)
             world.settle(str(number))
         assert [change.away for change in world.changes] == [True]
-        # Only the first of them met the store; nobody knocks at its door with every call.
-        assert len(world.store.batches) == 1
+        # Only the first of them met the store, which one that breaks is asked once more, with nothing in hand; nobody
+        # knocks at its door with every call.
+        assert len(world.store.batches) == (1 if trouble is refuses else 2)
 
     with caplog.at_level(logging.ERROR):
         talk(job)
@@ -374,3 +379,99 @@ def test_a_bug_of_our_own_between_two_batches_ends_the_keeper_and_nobody_hangs()
         await with_actor(world.actor, world.inbox, world.ref.close, job)
 
     run(main)
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_of_a_batch_that_the_store_cannot_take_for_one_hold_only_that_one_is_refused(place: int) -> None:
+    refused: dict[str, str] = {}
+
+    async def job(world: World) -> None:
+        world.store.cannot_keep = frozenset({str(place)})
+
+        async def asks(hold: str) -> None:
+            try:
+                assert isinstance(await world.reserve(hold, 10), Granted)
+            except LedgerUnavailableError as error:
+                refused[hold] = str(error)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(7):
+                nursery.start_soon(asks, str(number))
+        for number in range(7):
+            world.settle(str(number), 3)
+        # What was never held has nothing to settle: the store is not asked for that again.
+        assert await world.books() == (0, 18)
+
+    world = talk(job)
+    assert list(refused) == [str(place)]
+    assert "cannot keep what this call is to hold" in refused[str(place)]
+    assert "sk-secret" not in refused[str(place)]
+    assert world.changes == []
+    assert world.events == []
+
+
+def test_a_charge_that_the_store_cannot_keep_is_dropped_loudly_and_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def job(world: World) -> None:
+        for hold in ("one", "two", "three"):
+            await world.reserve(hold, 100)
+        world.store.cannot_keep = frozenset({"two"})
+        for hold in ("one", "two", "three"):
+            world.settle(hold, 40)
+        await world.ref.flush()
+        assert await world.books() == (100, 80)
+        # Nothing of it is kept for the next batch, and others go on.
+        assert isinstance(await world.reserve("four", 100), Granted)
+        world.settle("four", 20)
+        assert await world.books() == (100, 100)
+        await trio.sleep(LEASE + 1)
+        assert await world.books() == (0, 200), "the lease ends, and all that was held is charged"
+
+    with caplog.at_level(logging.ERROR):
+        world = talk(job)
+    assert world.changes == []
+    assert world.events == [NotBooked("", "two", Amount(40))]
+    assert "cannot keep a charge, which is dropped: 0 nano-USD and 40 tokens" in caplog.text
+    assert "sk-secret" not in caplog.text
+
+
+def test_charges_that_waited_for_the_store_are_booked_but_for_the_one_it_cannot_keep() -> None:
+    async def job(world: World) -> None:
+        for hold in ("one", "two", "three"):
+            await world.reserve(hold, 100)
+        world.store.trouble = refuses
+        for hold in ("one", "two", "three"):
+            world.settle(hold, 40)
+        await trio.sleep(1)
+        world.store.cannot_keep = frozenset({"two"})
+        world.store.trouble = None
+        await trio.sleep(2.1)
+        assert [change.away for change in world.changes] == [True, False]
+        assert await world.books() == (100, 80)
+
+    assert talk(job).events == [NotBooked("", "two", Amount(40))]
+
+
+def test_a_store_that_goes_away_while_the_one_step_is_looked_for_is_away_and_nothing_is_lost() -> None:
+    async def job(world: World) -> None:
+        for hold in ("one", "two", "three"):
+            await world.reserve(hold, 100)
+        world.store.cannot_keep = frozenset({"two"})
+        begun = len(world.store.batches)
+
+        async def soon_away() -> None:
+            if len(world.store.batches) > begun + 3:
+                await refuses()
+
+        world.store.trouble = soon_away
+        for hold in ("one", "two", "three"):
+            world.settle(hold, 40)
+        await trio.sleep(0.05)
+        assert [change.away for change in world.changes] == [True]
+        world.store.trouble = None
+        await trio.sleep(2.1)
+        assert [change.away for change in world.changes] == [True, False]
+        assert await world.books() == (100, 80)
+
+    assert talk(job).events == [NotBooked("", "two", Amount(40))]

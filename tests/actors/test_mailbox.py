@@ -278,3 +278,51 @@ def test_what_was_sent_before_the_end_is_still_handled() -> None:
         assert echo.seen == [{"x": 1}]
 
     run(main)
+
+
+def test_who_looks_on_finds_everything_handled_that_was_told_before() -> None:
+    async def main() -> None:
+        address, inbox = open_mailbox("echo", slots=4)
+        echo = Echo()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(echo.serve, inbox)
+            assert await address.ask(Ask("a"), owes="h") == "A"
+            await wait_all_tasks_blocked()
+            drains = echo.drains
+            address.catch_up()
+            assert echo.drains == drains, "where nothing waits nothing is done"
+            address.observe("x", lambda _: 1, wake=False)
+            address.tell_owed("h", "settle h")
+            assert echo.told == []
+            address.catch_up()
+            assert (echo.told, echo.seen) == (["settle h"], [{"x": 1}])
+            assert echo.drains == drains + 1
+            assert address.statistics().slots_in_use == 0
+            address.close()
+        address.catch_up()
+        assert echo.told == ["settle h"]
+
+    run(main)
+
+
+def test_an_actor_that_leads_back_to_itself_while_it_is_caught_up_with_handles_each_message_once() -> None:
+    async def main() -> None:
+        address, inbox = open_mailbox("echo", slots=4)
+        echo = Echo()
+
+        def told(envelope: Envelope) -> None:
+            echo.handle(envelope)
+            address.catch_up()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inbox.serve, told, echo.seen.append, address.catch_up, lambda: None)
+            for word in ("a", "b"):
+                await address.ask(Ask(word), owes=word)
+            await wait_all_tasks_blocked()
+            for word in ("a", "b"):
+                address.tell_owed(word, word)
+            address.catch_up()
+            assert echo.told == ["a", "b"]
+            address.close()
+
+    run(main)

@@ -109,6 +109,24 @@ WRONG_CALLS: dict[str, tuple[Any, dict[str, Any], type[errors.PenstockError], st
         errors.UnsendableRequestError,
         r"messages\[0\] holds half a char",
     ),
+    "half a character in the model": (
+        "hi",
+        {"model": "openai/\ud800"},
+        errors.UnsendableRequestError,
+        "model holds half a character",
+    ),
+    "half a character in the account": (
+        "hi",
+        {"account": "team/a\ud800"},
+        errors.ConfigError,
+        "account: .*holds half a character",
+    ),
+    "half a character in the metadata": (
+        "hi",
+        {"metadata": {"who": "a\ud800"}},
+        errors.ConfigError,
+        "metadata: holds half a character",
+    ),
     "half a character in the system": (
         "hi",
         {"system": "\udfff"},
@@ -160,6 +178,18 @@ WRONG_CALLS: dict[str, tuple[Any, dict[str, Any], type[errors.PenstockError], st
         {"max_tokens": 0},
         errors.UnsendableRequestError,
         "max_tokens is 0; it must be at least 1",
+    ),
+    "max_tokens that no model writes": (
+        "hi",
+        {"max_tokens": 10**9 + 1},
+        errors.UnsendableRequestError,
+        "max_tokens is above 1000000000, which no model writes",
+    ),
+    "thinking that no model writes": (
+        "hi",
+        {"thinking": 10**30},
+        errors.UnsendableRequestError,
+        "thinking is above 1000000000 tokens",
     ),
     "max_tokens of a type": ("hi", {"max_tokens": "9"}, errors.UnsendableRequestError, "max_tokens is of type str"),
     "max_tokens that is no whole number": (

@@ -295,3 +295,54 @@ def test_a_guess_at_what_a_cut_stream_cost_is_no_more_than_it_could_cost() -> No
             assert attempt.usage.output_tokens == 20
 
     run(main)
+
+
+OWN_FIGURES = [
+    (SONNET, {"max_tokens": 100}),
+    (SONNET, {"max_tokens": 20_000}),
+    (GPT, {"max_tokens": 100}),
+    (GPT, {"max_completion_tokens": 100}),
+    (GPT, {"max_tokens": 100, "n": 3}),
+]
+
+
+@pytest.mark.parametrize(("target", "params"), OWN_FIGURES)
+def test_a_budget_sends_bounds_and_prices_the_figure_of_the_targets_params(target: str, params: dict[str, int]) -> None:
+    figure, choices = max(params.get("max_tokens", 0), params.get("max_completion_tokens", 0)), params.get("n", 1)
+    provider, _, model = target.partition("/")
+    own = {"own": {"provider": provider, "model": model, "params": params}}
+    routes = {"default": {"cascade": ["own"]}}
+
+    async def main() -> None:
+        costs: set[Decimal | None] = set()
+        for budget in ({}, {"limits": [{"per": "day", "usd": 100}]}):
+            upstream = ScriptedTransport(good)
+            settings = config(targets=own, routes=routes, budget=budget)
+            async with penstock.open_kernel(settings, transport=upstream) as kernel:
+                explanation = kernel.explain("hello")
+                assert explanation.stages[0].output_tokens == figure * choices
+                costs.add(explanation.cost)
+                if budget:
+                    assert (await kernel.quote("hello")).output_tokens == figure * choices
+                await kernel.complete("hello")
+                await kernel.complete("hello", max_tokens=7)
+            first, named = [msgspec.json.decode(request.content) for request in upstream.requests]
+            assert (first.get("max_tokens") or first.get("max_completion_tokens")) == figure
+            assert named["max_tokens"] == 7, "what a request names goes before"
+        assert len(costs) == 1
+
+    run(main)
+
+
+def test_an_account_lowers_the_figure_of_the_targets_params_where_it_allows_less() -> None:
+    own = {"own": {"provider": "openai", "model": "gpt-4o", "params": {"max_tokens": 4_000}}}
+
+    async def main() -> None:
+        upstream = ScriptedTransport(good)
+        budget = {"limits": [{"per": "request", "output_tokens": 2_000}]}
+        settings = config(targets=own, routes={"default": {"cascade": ["own"]}}, budget=budget)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            await kernel.complete("hello")
+        assert msgspec.json.decode(upstream.requests[0].content)["max_tokens"] == 2_000
+
+    run(main)

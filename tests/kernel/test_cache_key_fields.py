@@ -56,7 +56,7 @@ BY_HAND: dict[str, tuple[Any, ...]] = {
 FIELDS = [field.name for field in msgspec.structs.fields(ChatRequest)]
 
 
-def drawn(kind: Any) -> Iterator[Any]:  # noqa: C901 - one line for each kind of type
+def drawn(kind: Any) -> Iterator[Any]:  # noqa: C901, PLR0912 - one line for each kind of type
     """Values of a type that differ."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
@@ -65,6 +65,8 @@ def drawn(kind: Any) -> Iterator[Any]:  # noqa: C901 - one line for each kind of
         yield from arguments
     elif kind is type(None):
         yield None
+    elif kind is Any:
+        yield from (None, int)  # a type to check answers by, which is sent nowhere
     elif kind is bool:
         yield from (True, False)
     elif kind is int:
@@ -151,7 +153,7 @@ def on_the_wire(name: str, wire: WireRequest) -> Any:
     body: Any = msgspec.json.decode(wire.body)
     for field in NOT_THE_QUESTION[provider.family]:
         body.pop(field, None)
-    headers = sorted(pair for pair in wire.headers if pair[0] in provider.significant_headers)
+    headers = sorted(pair for pair in wire.headers if pair[0] not in {"accept", "content-type", "user-agent"})
     return wire.method, wire.url, body, headers
 
 

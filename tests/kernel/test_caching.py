@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 import trio
@@ -21,7 +22,7 @@ def cached(**tables: Any) -> penstock.Config:
 
 
 def slow(seconds: float = 1.0) -> ScriptedTransport:
-    return ScriptedTransport(lambda request: Reply(json=good(request).json, delay=seconds))
+    return ScriptedTransport(lambda request: attrs.evolve(good(request), delay=seconds))
 
 
 def test_the_same_request_is_answered_from_the_cache_and_costs_nothing() -> None:
@@ -60,6 +61,53 @@ def test_by_default_only_deterministic_requests_are_cached() -> None:
                 last = await kernel.complete("hello", temperature=temperature)
             assert last.cache == "hit"
             assert len(upstream.requests) == 4
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("field", "extra", "outcome"), [(0, 1, "miss"), (0, None, "miss"), (1, 0, "hit"), (0, 0.0, "hit")]
+)
+def test_what_is_deterministic_is_told_by_what_is_sent(field: float, extra: float | None, outcome: str) -> None:
+    request = penstock.ChatRequest("hello", temperature=field, extra={"openai": {"temperature": extra}})
+
+    async def main() -> None:
+        upstream = slow()
+        settings = config(cache={"store": "memory"}, routes={"default": {"cascade": [GPT]}})
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            await kernel.complete(request)
+            told = (await kernel.complete(request)).cache
+            assert (told if told == "hit" else "miss") == outcome
+            (stage,) = (await kernel.cache.explain_miss(request)).stages
+            assert stage.outcome == (outcome if outcome == "hit" else "not_cached")
+            if extra == 1:
+                assert "it is 1 (" in stage.says
+
+    run(main)
+
+
+def test_targets_that_differ_in_their_headers_alone_never_answer_for_one_another() -> None:
+    targets = {
+        name: {
+            "provider": "openai",
+            "model": "m",
+            "headers": {"x-portkey-config": name, "x-api-key": f"of {name}"},
+        }
+        for name in ("one", "two")
+    }
+
+    async def main() -> None:
+        upstream = slow()
+        settings = cached(targets=targets)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            outcomes = [(await kernel.complete("hello", model=name)).cache for name in ("one", "two", "one", "two")]
+            assert outcomes == ["miss", "miss", "hit", "hit"]
+            near = (await kernel.cache.explain_miss("hello", model="one", temperature=0.5)).stages[0].near
+            # The nearest is its own: the other differs in a header as well, whose value nobody is told.
+            assert [entry.differs for entry in near] == [
+                ("temperature",),
+                ("header x-portkey-config", "temperature"),
+            ]
 
     run(main)
 
@@ -155,7 +203,7 @@ def test_a_thousand_identical_calls_ask_once_more_where_their_leader(end: str, s
     def answer(request: httpx.Request) -> Answer:
         if end in bad and b"sonnet" in request.content:
             return bad[end]
-        return Reply(json=good(request).json, delay=10.0)
+        return attrs.evolve(good(request), delay=10.0)
 
     async def main() -> None:
         upstream = ScriptedTransport(answer)

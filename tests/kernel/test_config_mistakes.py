@@ -203,7 +203,9 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     (target(headers={"Content-Length": "5"}), "targets.t.headers", "transport's own"),
     (target(params={"at": dt.date(2026, 1, 1)}), "targets.t.params", "cannot be sent as JSON"),
     (target(params={"t": float("nan")}), "targets.t.params", "cannot be sent as JSON"),
-    (target(params={"t": "\ud800"}), "targets.t.params", "cannot be sent as JSON"),
+    (target(params={"t": "\ud800"}), "targets.t.params.t", "half a character"),
+    ({"accounts": {"a\ud800": {}}}, "accounts", "half a character"),
+    ({"accounts": {"a": {"tenant": "\udfff"}}}, "accounts.a.tenant", "half a character"),
     ({"defaults": {"params": {"s": {1, 2}}}}, "defaults.params", "cannot be sent as JSON"),
     # Addresses.
     ({"providers": {"openai": {"base_url": "localhost:8080"}}}, "providers.openai.base_url", "must be a URL"),

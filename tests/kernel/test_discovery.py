@@ -53,7 +53,7 @@ def test_a_third_partys_provider_is_found_and_listed(folder: Path) -> None:
     assert (info.group, info.distribution, info.version, info.status) == ("providers", "dist-acme", "1.0", "loaded")
 
 
-def test_the_metadata_of_a_distribution_is_read_once_however_many_plugins_it_offers() -> None:
+def test_the_metadata_of_a_distribution_is_read_once_however_many_plugins_it_offers(folder: Path) -> None:
     class Counted(importlib.metadata.Distribution):
         reads = 0
 
@@ -62,7 +62,7 @@ def test_the_metadata_of_a_distribution_is_read_once_however_many_plugins_it_off
             return "Metadata-Version: 2.1\nName: many\nVersion: 3.4\n" if filename == "METADATA" else None
 
         def locate_file(self, path: object) -> Path:
-            raise NotImplementedError
+            return folder / str(path)
 
     many = Counted()
 

@@ -93,7 +93,8 @@ def test_a_model_in_place_of_a_route_is_one_stage() -> None:
 
 
 def test_timeouts_are_those_that_apply_to_a_stream_or_to_a_whole_answer() -> None:
-    settings = config(defaults={"timeouts": {"connect": 2, "first_token": 20, "idle": 15, "total": 60}})
+    timeouts = {"connect": 2, "first_token": 20, "idle": 15, "total": 60}
+    settings = config(defaults={"timeouts": timeouts, "upstream_stream": "never"})
     whole, streamed = (explained(settings, stream=stream).stages[0] for stream in (False, True))
     assert (whole.streamed, whole.timeouts.first_token, whole.timeouts.idle, whole.silent) == (False, None, None, 60.0)
     assert (streamed.streamed, streamed.timeouts.first_token, streamed.silent) == (True, 20.0, 20.0)
@@ -278,6 +279,30 @@ def test_a_target_that_is_being_probed_is_waited_for_by_nobody_who_has_another()
             assert (told.reason, told.ready_in) == ("probing", None)
             assert explanation.first == GPT
             nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+@pytest.mark.parametrize("all_open", ["soonest", "fail"])
+def test_a_call_that_was_a_probe_has_ended_for_who_asks_right_after_it(all_open: str) -> None:
+    async def main() -> None:
+        primary: list[Answer] = [Broken()]
+        alone = {"default": {**ALONE["default"], "all_open": all_open}}
+        upstream = failing(SONNET, answer=lambda request: primary[0] if primary else good(request))
+        async with penstock.open_kernel(config(routes=alone), transport=upstream) as kernel:
+            for _ in range(2):
+                with pytest.raises(errors.CallError):
+                    await kernel.complete("first", timeout=3)
+            await trio.sleep(15.0)
+            primary.clear()
+            reasons: list[str] = []
+            for number in range(8):
+                response = await kernel.complete("hello")
+                assert response.attempts[0].probe is (number < 7)
+                explanation = kernel.explain(PROMPT)
+                reasons.append(explanation.stages[0].when.reason)
+                assert explanation.first == SONNET
+            assert reasons == ["probe"] * 6 + ["ready"] * 2
 
     run(main)
 

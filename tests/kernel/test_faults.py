@@ -205,6 +205,26 @@ def test_a_status_of_no_row_is_tried_again_where_the_server_asks_for_it(status: 
     run(main)
 
 
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("target", [SONNET, GPT])
+def test_a_request_that_is_wrong_is_sent_once_whatever_the_server_says_of_trying_again(
+    status: int, target: str
+) -> None:
+    async def main() -> None:
+        wrong = Reply(
+            status,
+            json={"type": "error", "error": {"type": "invalid_request_error", "message": "no such field"}},
+            headers=[("x-should-retry", "true")],
+        )
+        upstream = failing(target, answer=wrong)
+        async with penstock.open_kernel(config(), transport=upstream) as kernel:
+            with pytest.raises(errors.InvalidRequestError):
+                await kernel.complete("hello", model=target)
+        assert len(upstream.requests) == 1
+
+    run(main)
+
+
 def test_a_plugins_own_error_class_can_be_shared_without_its_constructor() -> None:
     class TheirsError(errors.InvalidRequestError):
         def __init__(self, code: int, words: str) -> None:

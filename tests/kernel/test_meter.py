@@ -295,3 +295,87 @@ def test_where_no_account_has_a_limit_nothing_is_held_and_nothing_is_cut() -> No
             assert seen.text == ENDLESS
 
     run(main)
+
+
+def of_choice(number: int, text: str, finish: str | None = None) -> bytes:
+    choice = {"index": number, "delta": {"content": text} if text else {}, "finish_reason": finish}
+    return b"data: " + msgspec.json.encode({"choices": [choice]}) + b"\n\n"
+
+
+TWO = penstock.ChatRequest("hi", max_tokens=MOST, extra={"openai": {"n": 2}})
+THEIR_LINE = 16 * (2 * MOST + 1)
+USAGE_OF_TWO = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def test_a_choice_beside_the_answer_is_metered_as_the_answer_is() -> None:
+    sent = [of_choice(0, "a"), *[of_choice(1, "four")] * 5_000, of_choice(0, "", "stop"), DONE]
+
+    async def main() -> None:
+        settings = cascade((GPT, 1), budget=LIMITED)
+        transport = ScriptedTransport([Reply(chunks=sent, pause=0.1)])
+        async with penstock.open_kernel(settings, transport=transport) as kernel:
+            with pytest.raises(errors.BudgetCutError) as caught:
+                async with kernel.stream(TWO) as stream:
+                    async for _ in stream:
+                        pass
+            assert caught.value.partial == "a"
+            assert trio.current_time() < 0.1 * (THEIR_LINE / 4 + 20)
+            assert transport.open == 0
+            window = (await kernel.snapshot()).accounts[""].windows[0]
+            assert window.spent.tokens > THEIR_LINE // 4, "what came of it is booked"
+
+    run(main)
+
+
+def test_a_whole_answer_is_not_taken_away_for_a_choice_that_runs_on_nor_waits_for_its_end() -> None:
+    sent = [of_choice(0, "a"), of_choice(0, "", "stop"), *[of_choice(1, "four")] * 5_000, DONE]
+
+    async def main() -> None:
+        settings = cascade((GPT, 1), budget=LIMITED)
+        transport = ScriptedTransport([Reply(chunks=sent, pause=0.1)])
+        async with penstock.open_kernel(settings, transport=transport) as kernel:
+            async with kernel.stream(TWO) as stream:
+                async for _ in stream:
+                    pass
+            assert stream.response.text == "a"
+            assert stream.response.usage.estimated
+            assert trio.current_time() < 0.1 * (THEIR_LINE / 4 + 20)
+            assert transport.open == 0
+            assert (await kernel.snapshot()).accounts[""].windows[0].spent.tokens > THEIR_LINE // 4
+
+    run(main)
+
+
+def test_the_usage_of_an_answer_is_waited_for_while_another_choice_goes_on() -> None:
+    # Longer than the wire's last word is waited for by itself.
+    late = [of_choice(1, "four")] * 7
+    sent = [of_choice(0, "a"), of_choice(0, "", "stop"), *late, of_choice(1, "", "stop"), USAGE_OF_TWO, DONE]
+
+    async def main() -> None:
+        settings = cascade((GPT, 1), budget=LIMITED)
+        transport = ScriptedTransport([Reply(chunks=sent, pause=2.0)])
+        async with penstock.open_kernel(settings, transport=transport) as kernel:
+            async with kernel.stream(TWO) as stream:
+                async for _ in stream:
+                    pass
+            assert not stream.response.usage.estimated
+            assert stream.response.usage.output_tokens == 12
+
+    run(main)
+
+
+def test_an_answer_that_goes_on_behind_its_finish_reason_is_never_cut_to_look_whole() -> None:
+    pieces = 40
+    sent = [*[of_choice(0, "sixteen letters!", "stop")] * pieces, of_choice(1, "b", "stop"), USAGE_OF_TWO, DONE]
+
+    async def main() -> None:
+        settings = cascade((GPT, 1), budget=LIMITED)
+        transport = ScriptedTransport([Reply(chunks=sent, pause=0.1)])
+        async with penstock.open_kernel(settings, transport=transport) as kernel:
+            async with kernel.stream(penstock.ChatRequest("hi", max_tokens=MOST)) as stream:
+                async for _ in stream:
+                    pass
+            assert len(stream.response.text) == 16 * pieces > LINE
+
+    run(main)

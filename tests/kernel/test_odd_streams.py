@@ -151,6 +151,15 @@ IN_ITS_PLACE: dict[str, tuple[bytes | Exception, str]] = {
     "no JSON": (b"data: upstream hung up\n\n", "malformed"),
     "half an event with its name": (b'event: message\ndata: {"type": "mess\n\n', "malformed"),
     "JSON of another shape": (b'data: ["?"]\n\n', "malformed"),
+    "a list of nothing for an answer's": (
+        b'data: {"type":"message_delta","delta":5,"choices":[null]}\n\n',
+        "malformed",
+    ),
+    "a figure for an answer's": (b'data: {"type":"message_delta","delta":5,"choices":5}\n\n', "malformed"),
+    "a figure for words": (
+        b'data: {"type":"message_delta","delta":5,"choices":[{"delta":{"role":"a","content":5}}]}\n\n',
+        "malformed",
+    ),
     "a line of junk, and a reset": (b"\x00\xff\x00{{{\n", ""),
 }
 
@@ -202,6 +211,8 @@ MORE = {
     ],
     GPT: [
         b'data: {"choices": "more"}\n\n',
+        b'data: {"choices": [{"index":"?","delta":{"content":[{"text":"more"}]}}]}\n\n',
+        b'data: {"choices": [{"delta":{"tool_calls":[{"id":"a","function":5}]}}]}\n\n',
         b'data: {"\n\ndata: {"choices":[{"index":0,"delta":{"content":"more"}}]}\n\n',
     ],
 }

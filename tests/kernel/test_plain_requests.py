@@ -23,9 +23,9 @@ MESSAGES = st.lists(
     st.builds(Message, st.sampled_from(("user", "system", "assistant")), st.lists(PARTS, max_size=2)), max_size=3
 )
 VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "model": st.sampled_from((None, "openai/gpt-4o", 4)),
+    "model": st.sampled_from((None, "openai/gpt-4o", "openai/\ud800", "openai/é", 4)),
     "system": st.sampled_from((None, "be brief", "\ud800", 4)),
-    "max_tokens": st.sampled_from((None, 5, 0, -1, 2.5, True, "5")),
+    "max_tokens": st.sampled_from((None, 5, 0, -1, 2.5, True, "5", 10**9, 10**9 + 1)),
     "temperature": st.sampled_from((None, 0, 0.5, 2, -1, float("nan"), float("inf"), True, "0")),
     "top_p": st.sampled_from((None, 0.5, 2)),
     "seed": st.sampled_from((None, 7, True, 0.5)),
@@ -40,6 +40,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 @example([Message.user("hello")], {})
 @example([Message.user("hello")], {"max_tokens": True})
 @example([Message.user("hello")], {"temperature": float("nan")})
+@example([Message.user("hello")], {"model": "openai/\ud800"})
+@example([Message.user("hello")], {"max_tokens": 10**9 + 1})
 @example([Message.system("hello")], {})
 @example([], {})
 def test_of_what_is_plain_nothing_is_wrong(messages: list[Message], fields: dict[str, Any]) -> None:

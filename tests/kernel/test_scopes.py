@@ -105,9 +105,7 @@ def test_our_own_timeout_is_a_typed_error_with_the_attempts_in_it() -> None:
             with pytest.raises(errors.DeadlineExceededError) as caught:
                 await kernel.complete("hello", timeout=5)
             assert trio.current_time() - began == pytest.approx(5)
-            told = [(attempt.outcome, attempt.duration) for attempt in caught.value.attempts]
-            # Each target gets half of what is left while another is; the last all of it.
-            assert told == [("total_timeout", 2.5), ("total_timeout", 1.25), ("cancelled", 1.25)]
+            assert [attempt.outcome for attempt in caught.value.attempts] == ["cancelled"]
 
     run(main)
 

@@ -226,3 +226,30 @@ def test_a_stream_that_falls_silent_after_its_head_is_as_silent_as_one_without()
             assert response.text != PRIMARY_TEXT
 
     run(main)
+
+
+@pytest.mark.parametrize("models", [("m1", "m2"), ("m1", "m1")], ids=["other models", "one model"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_provider_at_the_address_of_a_silent_one_is_asked_in_its_turn(mode: Mode, models: tuple[str, str]) -> None:
+    one, other = f"one/{models[0]}", f"other/{models[1]}"
+    providers = {
+        name: {"kind": kind, "api_key": f"key-{name}", "base_url": f"http://{host}/v1"}
+        for name, kind, host in (
+            ("one", "openai", "gateway"),
+            ("other", "openai", "gateway"),
+            ("elsewhere", "anthropic", "elsewhere"),
+        )
+    }
+
+    def answer(request: httpx.Request) -> Answer:
+        return silent(request) if request.headers.get("authorization", "").endswith("key-one") else good(request)
+
+    async def main() -> None:
+        settings = penstock.Config.from_dict(
+            {"providers": providers, "routes": {"default": {"cascade": [one, other, "elsewhere/m3"]}}}, environ={}
+        )
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+            response = await ask(kernel, mode)
+            assert [attempt.target for attempt in response.attempts] == [one, other]
+
+    run(main)

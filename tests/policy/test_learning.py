@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.policy.routing import Learned, Routing
+from penstock.policy.routing import MOST_ALLOWANCE, Learned, Routing
 
 
 def test_calls_under_way_together_do_not_add_up_one_excess() -> None:
@@ -19,6 +19,15 @@ def test_an_allowance_never_shrinks() -> None:
     for excess in (50, 300, 20, -4):
         routing.used("t", text_bytes=0, input_tokens=0, excess=excess)
     assert routing.learned()["t"].extra_allowance == 300
+
+
+def test_one_wrong_count_does_not_make_a_target_dear_for_good() -> None:
+    routing = Routing()
+    routing.used("t", text_bytes=10_000, input_tokens=10**9, excess=10**9)
+    learned = routing.learned()["t"]
+    assert learned.extra_allowance == MOST_ALLOWANCE
+    assert learned.tokens_per_byte is not None
+    assert learned.tokens_per_byte <= 1.1, "no token is shorter than a byte"
 
 
 def test_the_ratio_of_a_target_is_learned_from_real_text() -> None:

@@ -381,7 +381,21 @@ USAGES: list[tuple[str, dict[str, Any], Usage | None]] = [
     ("nothing", {}, None),
     ("strangers", {"input_tokens": 3}, None),
     ("words", {"prompt_tokens": "many", "completion_tokens": 2}, None),
-    ("less than nothing", {"prompt_tokens": -3, "completion_tokens": 2}, None),
+    (
+        "less than nothing, for the kernel to disbelieve",
+        {"prompt_tokens": -3, "completion_tokens": 2},
+        Usage(input_tokens=-3, output_tokens=2),
+    ),
+    (
+        "a total that is more than what it is of",
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 5_000},
+        Usage(input_tokens=10, output_tokens=4_990, kinds={"unnamed_tokens": 4_985}),
+    ),
+    (
+        "a total that is less",
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 3},
+        Usage(input_tokens=10, output_tokens=5),
+    ),
     (
         "more cached than there is",
         {"prompt_tokens": 3, "completion_tokens": 2, "cached_tokens": 9},
@@ -728,3 +742,20 @@ def test_what_gemini_puts_beside_a_call_goes_back_beside_it() -> None:
     assert again(whole.message)["tool_calls"] == calls
     plain = decoded(answer({"content": None, "tool_calls": calls[1:]}))
     assert len(plain.message.content) == 1
+
+
+def test_what_comes_of_other_choices_is_told_aside_and_shown_to_nobody() -> None:
+    def other(delta: dict[str, Any], number: int = 1) -> dict[str, Any]:
+        return {"choices": [{"index": number, "delta": delta}]}
+
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    decoder = CODEC.decoder(HEAD)
+    said = decoder.feed(sse(chunk({"content": "a"}), other({"content": "b"}), other({"reasoning_content": "c"}, 2)))
+    assert said == [TextDelta("a")]
+    assert list(decoder.aside) == [(1, "b"), (2, "c")]
+    assert decoder.feed(sse(other({"tool_calls": [call]}), other({"refusal": "no"}))) == []
+    assert list(decoder.aside) == [(1, "{}"), (1, "no")]
+    assert decoder.feed(sse(chunk({}, "stop"))) == []
+    assert list(decoder.aside) == []
+    decoder.close()
+    assert decoder.completion.message.text == "a"

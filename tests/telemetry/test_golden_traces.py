@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import attrs
 import httpx
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -79,6 +81,40 @@ def test_fallback() -> None:
     check_golden("fallback", traced(ask, answer))
 
 
+class Trip(msgspec.Struct):
+    city: str
+    days: int
+
+
+def test_repair() -> None:
+    """Asked again by the first target, in vain, and then by the second."""
+
+    async def main(kernel: penstock.Kernel) -> None:
+        extracted = await kernel.extract(Trip, "when?")
+        assert extracted.value == Trip("Rome", 3)
+
+    wrong, right = (f'{{"city": "Rome", "days": {days}}}' for days in ('"canary"', 3))
+
+    def answer(request: httpx.Request) -> Answer:
+        return good(request, right if "claude" in model_of(request) else wrong)
+
+    spans = traced(main, answer)
+    assert b"canary" not in b"".join(span.span.SerializeToString() for span in spans)
+    check_golden("repair", spans)
+
+
+def test_a_schema_that_is_refused_is_told_as_why_the_target_is_asked_again() -> None:
+    async def main(kernel: penstock.Kernel) -> None:
+        await kernel.extract(Trip, "when?")
+
+    right = '{"city": "Rome", "days": 3}'
+    left: list[Answer] = [Reply(400, json={"error": {"type": "invalid_request_error", "message": "no such schema"}})]
+    spans = traced(main, lambda request: left.pop() if left else good(request, right))
+    (call,) = (span for span in spans if span.kind == "internal")
+    ((name, told),) = call.events
+    assert (name, told["target"], told["reason"]) == ("penstock.retry", "first", "invalid_request")
+
+
 def test_cache_hit() -> None:
     async def main(kernel: penstock.Kernel) -> None:
         await ask(kernel)
@@ -94,7 +130,7 @@ def test_a_follower_of_a_flight() -> None:
             nursery.start_soon(ask, kernel)
             nursery.start_soon(ask, kernel)
 
-    spans = traced(main, lambda request: Reply(json=good(request).json, delay=0.02), cache={"store": "memory"})
+    spans = traced(main, lambda request: attrs.evolve(good(request), delay=0.02), cache={"store": "memory"})
     calls = [span for span in spans if span.kind == "internal"]
     assert sorted(span.attributes["penstock.cache.outcome"] for span in calls) == ["follower", "miss"]
     follower = next(span for span in calls if span.attributes["penstock.cache.outcome"] == "follower")
@@ -157,7 +193,7 @@ def test_a_breaker_that_opens_under_a_call() -> None:
             await trio.testing.wait_all_tasks_blocked()
             await kernel.breakers.isolate("target:first")
 
-    check_golden("breaker-opens", traced(main, lambda request: Reply(json=good(request).json, delay=0.02)))
+    check_golden("breaker-opens", traced(main, lambda request: attrs.evolve(good(request), delay=0.02)))
 
 
 def test_a_budget_that_refuses() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.telemetry._names import DENIED, FALLBACK, RETRY
+from penstock.telemetry._names import DENIED, FALLBACK, REPAIR, RETRY
 from penstock.telemetry._story import ATTEMPT_FAILED, Story
 
 
@@ -37,6 +37,25 @@ def test_another_attempt_at_the_same_target_is_a_retry_for_the_last_failure() ->
     story.heard("commit", {"kind": "nothing that stands in the way"})
     step = story.begins("a", 2, hedge=False, known=nothing)
     assert (step.reason, step.event, step.attributes["reason"]) == ("retry", RETRY, "overloaded")
+
+
+def test_the_attempt_that_mends_an_answer_is_a_repair_and_the_next_one_is_not() -> None:
+    story = Story("a")
+    story.begins("a", 1, hedge=False, known=nothing)
+    story.heard(REPAIR, {"target": "a", "reason": "misfit", "step": "reask"})
+    step = story.begins("a", 2, hedge=False, known=nothing)
+    assert (step.reason, step.event) == ("repair", None)
+    story.heard(ATTEMPT_FAILED, {"target": "a", "kind": "overloaded"})
+    assert story.begins("a", 3, hedge=False, known=nothing).reason == "retry"
+
+
+def test_an_answer_that_is_mended_elsewhere_is_a_fallback_for_being_invalid() -> None:
+    story = Story("a")
+    story.begins("a", 1, hedge=False, known=nothing)
+    story.heard(REPAIR, {"target": "a", "reason": "misfit", "step": "next"})
+    step = story.begins("b", 2, hedge=False, known=nothing)
+    assert (step.reason, step.event, step.attributes["reason"]) == ("fallback", FALLBACK, "output_invalid")
+    assert story.begins("b", 3, hedge=False, known=nothing).reason == "retry"
 
 
 def test_a_hedge_is_neither_and_changes_nothing() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
-from typing import assert_type
+from typing import Literal, assert_type
+
+import msgspec
 
 import penstock
 from penstock import ChatRequest, Chunk, Message, Text, Tool, ToolCall, Usage
@@ -41,6 +43,30 @@ async def streams(kernel: penstock.Kernel) -> None:
                     pass
         assert_type(stream.text(), AsyncIterator[str])
         assert_type(stream.response, penstock.ChatResponse)
+
+
+class Trip(msgspec.Struct):
+    city: str
+
+
+async def values(kernel: penstock.Kernel) -> None:
+    extracted = await kernel.extract(Trip, "a trip", max_repairs=1, timeout=5.0, validators=[print])
+    assert_type(extracted, penstock.Extracted[Trip])
+    assert_type(extracted.value, Trip)
+    assert_type(extracted.response, penstock.ChatResponse)
+    assert_type((await kernel.extract(list[Trip], "trips")).value, list[Trip])
+    assert_type((await kernel.extract(penstock.Output[Trip | int], "either")).value, Trip | int)
+    assert_type((await kernel.extract(penstock.Output[Literal["a", "b"]], "one")).value, Literal["a", "b"])
+    untyped: object = (await kernel.extract({"type": "object"}, "anything")).value
+    assert untyped is not None
+    async with kernel.stream_extract(Trip, "a trip") as stream:
+        assert_type(stream, penstock.ExtractStream[Trip])
+        async for part in stream:
+            print(part)
+        assert_type(stream.value, Trip)
+    async with kernel.stream_extract(penstock.Output[Trip | None], "a trip or none") as either:
+        assert_type(either.value, Trip | None)
+    await kernel.complete(ChatRequest("a trip", output=Trip))
 
 
 async def opening() -> None:

@@ -121,6 +121,11 @@ class Address:
         """Waits until the actor has handled everything sent before, and published it."""
         await self.ask_aside(Flush())
 
+    def catch_up(self) -> None:
+        """What was told before is handled and published now, without waiting for the actor's turn. Never raises."""
+        if self._box.catch_up is not None:
+            self._box.catch_up()
+
     def close(self) -> None:
         """No more mail: the actor handles what is queued and ends."""
         self._box.closed = self._box.over = True

@@ -31,6 +31,8 @@ class Inbox:
         self._crash: Exception | None = None
         """Of a message that was handled at once."""
         self._flushes: list[Reply[None]] = []
+        self._at_rest = False
+        """The actor is in nothing, even where it has been roused: somebody else may handle its mail."""
 
     async def serve(
         self,
@@ -51,6 +53,7 @@ class Inbox:
         """
         box = self._box
         box.at_once = partial(self._take_at_once, handle) if at_once else None
+        box.catch_up = partial(self._catch_up, handle, observe, drained) if commit is None else None
         while True:
             # Mail that a crash left behind, in the queue or aside, rouses nobody any more.
             if not (box.queue or box.woken or box.aside or self._flushes):
@@ -79,11 +82,15 @@ class Inbox:
     async def _sleep(self, wake_at: float | None) -> None:
         """Until there is mail, or it is time. Raises what a message that was handled meanwhile crashed with."""
         self._box.asleep = trio.lowlevel.current_task()
-        if wake_at is None:
-            await trio.lowlevel.wait_task_rescheduled(self._rise)
-        else:
-            with trio.move_on_at(wake_at):
+        self._at_rest = True
+        try:
+            if wake_at is None:
                 await trio.lowlevel.wait_task_rescheduled(self._rise)
+            else:
+                with trio.move_on_at(wake_at):
+                    await trio.lowlevel.wait_task_rescheduled(self._rise)
+        finally:
+            self._at_rest = False
         if self._crash is not None:
             crash, self._crash = self._crash, None
             raise crash
@@ -135,6 +142,30 @@ class Inbox:
         except Exception as crash:  # noqa: BLE001 - whatever a handler raises is a bug, and raised where bugs are dealt with
             self._crash = crash
             self._box.rouse()
+
+    def _catch_up(
+        self, handle: Callable[[Envelope], None], observe: Callable[[dict[Any, Any]], None], drained: Callable[[], None]
+    ) -> None:
+        """All that waits, but requests aside, in the task of someone who looks on. Of a crash as in `_take_at_once`.
+
+        Not while the actor itself is at it (an event that it emits may lead back here), nor after a crash that it has
+        not woken to yet.
+        """
+        box = self._box
+        if not self._at_rest or self._crash is not None or not (box.queue or box.observations):
+            return
+        self._at_rest = False
+        try:
+            self._observe(observe)
+            now = trio.current_time()
+            while box.queue:
+                self._take(box.queue.popleft(), handle, now)
+            self._observe(observe)
+            drained()
+        except Exception as crash:  # noqa: BLE001 - as above
+            self._crash = crash
+        self._at_rest = True
+        box.rouse()  # when it is to wake may have changed
 
     def _observe(self, observe: Callable[[dict[Any, Any]], None]) -> None:
         observations, self._box.observations = self._box.observations, {}

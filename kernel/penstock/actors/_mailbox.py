@@ -64,6 +64,9 @@ class Mailbox:
         self.at_once: Callable[[Envelope], None] | None = None
         """Handles one message in the sender's own task, while the actor sleeps and nothing waits for it: its turn has
         come all the same, and two switches between tasks are saved. Never raises. None: the actor must run itself."""
+        self.catch_up: Callable[[], None] | None = None
+        """Handles all that waits in the task of someone who looks on and must not wait. Never raises. None: what comes
+        of it has to be awaited."""
         self.woken = False
         """Observations or requests aside wait, and the actor has not come to them yet."""
         self.closed = False

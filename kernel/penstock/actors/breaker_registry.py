@@ -217,6 +217,10 @@ class BreakerRef:
         """Closes a circuit by hand."""
         await self._address.ask_aside(_ByHand(scope, isolate=False))
 
+    def catch_up(self) -> None:
+        """The snapshot shows everything told before. Never waits, never raises."""
+        self._address.catch_up()
+
     async def flush(self) -> None:
         """Waits until everything told before is handled."""
         await self._address.flush()

@@ -6,6 +6,7 @@ owes the store would be worse than none.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from penstock.policy.accounts import AccountSpec
 from penstock.policy.foreseen_hold import foresee_hold
 from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
 from penstock.policy.holds import NOTHING, Amount, BudgetEvent, Granted, Line, Refused
-from penstock.policy.ledger_steps import Held, Lacking, Landed, Reserve, Spent, Step, WindowRow
+from penstock.policy.ledger_steps import Held, Lacking, Landed, Reserve, Settle, Spent, Step, TopUp, WindowRow
 from penstock.policy.refusals import refusals
 
 __all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
@@ -211,25 +212,77 @@ class BudgetKeeper(Actor):
         return now < self._settle_at
 
     async def _carry_out(self, now: float, *, serve: bool) -> bool:
-        """One batch; False where the store did not answer."""
-        queue = self._queue
+        """One batch; False where the store did not answer.
+
+        Where it does, and will not take the batch, it is for what one step says: the halves of it are sent in its
+        place, until that one stands alone and is dropped. Its neighbours never pay for it, then or later.
+        """
         self._settle_at = math.inf
-        steps = queue.batch(now, serve=serve)
+        left: list[Sequence[Step]] = [self._queue.batch(now, serve=serve)]
+        while left:
+            steps = left.pop(0)
+            try:
+                landed = await self._asked(steps)
+            except Exception as error:  # noqa: BLE001 - foreign code: a broken store degrades budgets, never the kernel
+                if steps and not isinstance(error, LedgerUnavailableError) and await self._still_answers():
+                    if len(steps) == 1:
+                        self._drop(steps[0], error)
+                    else:
+                        middle = len(steps) // 2
+                        left[:0] = [steps[:middle], steps[middle:]]
+                    continue
+                self._is_away(_unavailable(error))
+                self._turn_away([*steps, *itertools.chain(*left)], sent=True)
+                return False
+            if self._away is not None:
+                self._is_back(len(steps))
+            self._landed(steps, landed, now)
+        return True
+
+    async def _still_answers(self) -> bool:
+        """True where the store takes a batch in which nothing can be wrong."""
         try:
-            landed = await self._asked(steps)
-        except Exception as error:  # noqa: BLE001 - foreign code: a broken store degrades budgets, never the kernel
-            self._is_away(_unavailable(error))
-            self._turn_away(steps, sent=True)
+            await self._asked(())
+        except Exception:  # noqa: BLE001 - foreign code
             return False
-        if self._away is not None:
-            self._is_back(len(steps))
-        for decision in queue.landed(steps, landed, now):
+        return True
+
+    def _landed(self, steps: Sequence[Step], landed: Landed, now: float) -> None:
+        for decision in self._queue.landed(steps, landed, now):
             reply = self._asking.pop(decision.hold_id, None)
             if reply is not None:
                 reply.answer(decision)
-        for event in queue.take_events():
+        self._tell_events()
+
+    def _tell_events(self) -> None:
+        for event in self._queue.take_events():
             self._on_event(event)
-        return True
+
+    def _drop(self, step: Step, error: Exception) -> None:
+        """One step that the store cannot take: sent again with each batch, it would keep all others out."""
+        why = _unavailable(error)
+        self._queue.dropped(step)
+        if isinstance(step, Reserve | TopUp):
+            reply = self._asking.pop(step.hold_id, None)
+            if reply is not None:
+                says = f"the ledger's store answers, but cannot keep what this call is to hold: {why}"
+                reply.fail(LedgerUnavailableError(says))
+        elif isinstance(step, Settle):
+            logger.error(
+                "the ledger's store answers, but cannot keep a charge, which is dropped: %s nano-USD and %s tokens of"
+                " account %a; what was held for it is charged in full when its lease ends: %s",
+                step.charged.nano_usd,
+                step.charged.tokens,
+                step.account,
+                why,
+            )
+        else:
+            logger.error(
+                "the ledger's store answers, but cannot carry out a step, which is dropped (%s): %s",
+                type(step).__name__,
+                why,
+            )
+        self._tell_events()
 
     async def _asked(self, steps: Sequence[Step]) -> Landed:
         store = self._store

@@ -371,6 +371,10 @@ class RouterRef:
         self._told += 1
         self._address.observe(key, fold, wake=wake or self._told % TOGETHER == 0)
 
+    def catch_up(self) -> None:
+        """The snapshot shows everything told before. Never waits, never raises."""
+        self._address.catch_up()
+
     async def flush(self) -> None:
         """Waits until everything told before is handled."""
         await self._address.flush()

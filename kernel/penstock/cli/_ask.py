@@ -16,9 +16,11 @@ import trio
 from penstock._config import Config
 from penstock._front import Kernel
 from penstock._kernel import open_kernel
+from penstock.cli._account import account_argument
 from penstock.cli._answer_json import chunk_line, error_line, finished_line, response_line
 from penstock.cli._exits import OK, exit_code
 from penstock.cli._prompt import read_prompt
+from penstock.cli._schema import read_kind, value_line
 from penstock.cli._screen import AnswerWriter
 from penstock.cli._tell import tell
 from penstock.cli._words import dollars, seconds, tokens
@@ -42,6 +44,8 @@ class _Wanted:
     options: dict[str, Any]
     streamed: bool
     as_json: bool
+    kind: Any
+    """What the answer is to become; None: text."""
     verbose: bool
 
 
@@ -56,7 +60,7 @@ def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float
 @click.option("-r", "--route", help="A cascade of the configuration.")
 @click.option("-m", "--model", help="A target's name, or provider/model, instead of a route.")
 @click.option("-s", "--system", help="The system prompt.")
-@click.option("-a", "--account", help="The account that pays, such as team/search.")
+@click.option("-a", "--account", callback=account_argument, help="The account that pays, such as team/search.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer.")
 @click.option("-t", "--temperature", type=click.FloatRange(min=0), callback=_finite, help="0 for the likeliest answer.")
 @click.option(
@@ -68,6 +72,13 @@ def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float
 )
 @click.option("--stream", "streamed", is_flag=True, help="Write the answer as it comes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; with --stream one a line for every chunk.")
+@click.option(
+    "--schema",
+    "kind",
+    metavar="FILE|MODULE:TYPE",
+    callback=read_kind,
+    help="A JSON Schema, or a type: the answer is checked, and printed as JSON; with --stream while it grows.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Tell on stderr who answered, the tries, the cost.")
 @click.option(
     "-c",
@@ -77,7 +88,14 @@ def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float
     help="The configuration; else PENSTOCK_CONFIG, else the keys in the environment.",
 )
 def ask(
-    prompt: str | None, *, streamed: bool, as_json: bool, verbose: bool, config_file: str | None, **options: Any
+    prompt: str | None,
+    *,
+    streamed: bool,
+    as_json: bool,
+    kind: Any,
+    verbose: bool,
+    config_file: str | None,
+    **options: Any,
 ) -> int:
     """Ask once; the answer goes to stdout, everything else to stderr.
 
@@ -87,6 +105,7 @@ def ask(
     Examples:
       penstock ask "Name the moons of Mars."
       git diff | penstock ask "Write a commit message." --stream
+      penstock ask --schema invoice.json "$(cat mail.txt)"
       penstock ask --json -m openai/gpt-4o-mini - < question.txt | jq -r .text
 
     \b
@@ -98,11 +117,14 @@ def ask(
       124  its time was up
       130  interrupted
     """  # noqa: D301 - click reads the escape
+    if as_json and kind is not None:
+        raise click.UsageError("--schema prints JSON already; leave out --json.")
     wanted = _Wanted(
         prompt=read_prompt(prompt),
         options=options,
         streamed=streamed,
         as_json=as_json,
+        kind=kind,
         verbose=verbose,
     )
     try:
@@ -119,7 +141,10 @@ def ask(
 async def _ask(wanted: _Wanted, config: Config) -> None:
     started = time.monotonic()
     async with open_kernel(config) as kernel:
-        response = await (_stream if wanted.streamed else _complete)(wanted, kernel)
+        if wanted.kind is not None:
+            response = await (_growing if wanted.streamed else _value)(wanted, kernel)
+        else:
+            response = await (_stream if wanted.streamed else _complete)(wanted, kernel)
     if response.finish_reason in ENDED_EARLY and not wanted.as_json:
         tell(ENDED_EARLY[response.finish_reason])
     if wanted.verbose:
@@ -131,6 +156,25 @@ async def _complete(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
     out = AnswerWriter()
     await out.write(response_line(response) if wanted.as_json else _ended(response.text))
     return response
+
+
+async def _value(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
+    extracted = await kernel.extract(wanted.kind, wanted.prompt, **wanted.options)
+    await AnswerWriter().write(value_line(extracted.value))
+    return extracted.response
+
+
+async def _growing(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
+    """A line each time that there is more of it; the last one is the value that was checked."""
+    out, last = AnswerWriter(), ""
+    async with kernel.stream_extract(wanted.kind, wanted.prompt, **wanted.options) as stream:
+        async for part in stream:
+            line = value_line(part)
+            if line != last:
+                await out.write(line)
+            last = line
+        await out.write(value_line(stream.value))
+        return stream.response
 
 
 async def _stream(wanted: _Wanted, kernel: Kernel) -> ChatResponse:

@@ -23,6 +23,7 @@ from penstock._config_stores import ready_cache
 from penstock._discovery import PluginHost
 from penstock._kernel import open_kernel
 from penstock.abc import CacheStore, CacheStoreStatistics
+from penstock.cli._account import account_argument, shown_account
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._prompt import read_prompt
 from penstock.cli._screen import make_console, make_table
@@ -85,7 +86,7 @@ def stats(*, as_json: bool, config_file: str | None) -> int:
 
 
 @cache.command(short_help="Remove answers.")
-@click.option("-a", "--account", help="Those of this account's tenant alone.")
+@click.option("-a", "--account", callback=account_argument, help="Those of this account's tenant alone.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask first. Needed where nobody could answer.")
 @_config_option
 def purge(*, account: str | None, yes: bool, config_file: str | None) -> int:
@@ -101,7 +102,7 @@ def purge(*, account: str | None, yes: bool, config_file: str | None) -> int:
       130  not wanted after all
     """  # noqa: D301 - click reads the escape
     config = _config(config_file)
-    whose = "every answer" if account is None else f"every answer that {account} can see"
+    whose = "every answer" if account is None else f"every answer that {shown_account(account)} can see"
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(f"This removes {whose}, and nobody is here to be asked first: say --yes.")
     if not yes:
@@ -123,7 +124,7 @@ def purge(*, account: str | None, yes: bool, config_file: str | None) -> int:
 @click.option("-r", "--route", help="A cascade of the configuration.")
 @click.option("-m", "--model", help="A target's name, or provider/model, instead of a route.")
 @click.option("-s", "--system", help="The system prompt.")
-@click.option("-a", "--account", help="The account that pays, such as team/search.")
+@click.option("-a", "--account", callback=account_argument, help="The account that pays, such as team/search.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer.")
 @click.option("-t", "--temperature", type=click.FloatRange(min=0), help="0 for the likeliest answer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")

@@ -17,6 +17,7 @@ from rich.console import Console
 from penstock._config import Config
 from penstock._explanation import Explanation, StageExplanation
 from penstock._kernel import open_kernel
+from penstock.cli._account import account_argument
 from penstock.cli._answer_json import error_line
 from penstock.cli._exits import OK, exit_code
 from penstock.cli._explanation_json import explanation_line
@@ -53,7 +54,7 @@ def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float
 @click.option("-r", "--route", help="A cascade of the configuration.")
 @click.option("-m", "--model", help="A target's name, or provider/model, instead of a route.")
 @click.option("-s", "--system", help="The system prompt.")
-@click.option("-a", "--account", help="The account that pays, such as team/search.")
+@click.option("-a", "--account", callback=account_argument, help="The account that pays, such as team/search.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer.")
 @click.option("-t", "--temperature", type=click.FloatRange(min=0), callback=_finite, help="0 for the likeliest answer.")
 @click.option(

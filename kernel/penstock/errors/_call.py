@@ -175,15 +175,22 @@ class CodecFailedError(CallError):
 
 
 class OutputInvalidError(CallError):
-    """A validator said no. `paths` names where; `last_output` is what the model wrote."""
+    """The answer is not what was asked for. `paths` names where; `last_output` is what the model wrote.
+
+    Its text holds no word of the model's but the names of properties.
+    """
 
     kind = "output_invalid"
     says = "the answer is not valid"
 
-    def __init__(self, message: str = "", *, paths: Sequence[str] = (), last_output: str = "") -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "", *, paths: Sequence[str] = (), last_output: str = "", **told: Unpack[Told]
+    ) -> None:
+        super().__init__(message, **told)
         self.paths: tuple[str, ...] = tuple(paths)
         self.last_output = last_output
+        self.fault: object = None
+        """What the kernel goes by when it asks again."""
 
 
 class DeadlineExceededError(CallError):

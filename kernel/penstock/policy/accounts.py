@@ -174,6 +174,8 @@ def check_path(path: str) -> None:
     """Raises ValueError where `path` is no path of an account."""
     if path and not all(segment and segment == segment.strip() for segment in path.split("/")):
         raise ValueError(f"{path!r} is not the path of an account: names joined by single slashes, or '' for the root")
+    if not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path):
+        raise ValueError(f"{path!r} holds half a character (a lone surrogate), which no ledger can write down")
 
 
 def check_pattern(path: str) -> None:

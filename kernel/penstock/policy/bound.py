@@ -88,7 +88,8 @@ class Estimate:
         if input_bytes < self._LEAST_BYTES or input_tokens <= 0:
             return
         learned = self._targets.pop(target, None) or _Learned(*self._START)
-        learned.tokens = learned.tokens * self._FADE + input_tokens
+        # No token is shorter than a byte: what is above did not come of the text.
+        learned.tokens = learned.tokens * self._FADE + min(input_tokens, input_bytes)
         learned.bytes = learned.bytes * self._FADE + input_bytes
         self._targets[target] = learned
         if len(self._targets) > self._MOST_TARGETS:

@@ -7,18 +7,20 @@ is never sent does not split the cache.
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Iterator, Mapping
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import msgspec
 
 from penstock.types import WireRequest
 
-__all__ = ["SCHEMA_VERSION", "Parts", "cache_key", "differing", "key_parts", "tenant_prefix"]
+__all__ = ["SCHEMA_VERSION", "WITHOUT_INFLUENCE", "Parts", "cache_key", "differing", "key_parts", "tenant_prefix"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Counted up when keys or stored entries change their meaning."""
 NOT_THE_QUESTION: Mapping[str, frozenset[str]] = {
     "anthropic-messages": frozenset({"metadata"}),
@@ -35,16 +37,39 @@ Parts = dict[str, int]
 requests are the same there, and nothing of what they are."""
 
 
-def _number(text: str) -> float:
-    """1.0 and 1 are the same number, and every wire takes them for it."""
-    number = float(text)
-    return int(number) if number.is_integer() and abs(number) < EXACT else number
+WITHOUT_INFLUENCE = frozenset(
+    {
+        *("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"),
+        *("api-key", "authorization", "cookie", "ocp-apim-subscription-key", "proxy-authorization", "x-api-key"),
+        *("x-auth-token", "x-goog-api-key", "cf-aig-authorization", "helicone-auth", "x-portkey-api-key"),
+        *("openai-organization", "openai-project", "x-goog-user-project"),
+        *("b3", "baggage", "traceparent", "tracestate", "uber-trace-id", "x-amzn-trace-id", "x-cloud-trace-context"),
+        *("idempotency-key", "x-client-request-id", "x-correlation-id", "x-idempotency-key", "x-request-id"),
+        *("http-referer", "referer", "x-title"),
+    }
+)
+"""Headers that say how a request travels, who pays, who traces it and whose app it is, and not what is asked. All
+others that are sent count: what a gateway makes of them only its users know."""
+MOST_DIGITS = 40
+"""Whole numbers of so many digits are written out, however they were spelled."""
 
 
-EXACT = 2**53
-"""Below it a float that is whole is exactly that integer."""
+_EXACTLY = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+
+
+def _number(text: str) -> int | Decimal:
+    """1.0 and 1 are the same number, and every wire takes them for it.
+
+    Exactly that number: others read more digits of it than a float has.
+    """
+    number = _EXACTLY.normalize(Decimal(text))
+    if number.adjusted() < MOST_DIGITS and number == number.to_integral_value():
+        return int(number)
+    return number
+
+
 _READER = msgspec.json.Decoder(float_hook=_number)
-_canonical = msgspec.json.Encoder(order="deterministic").encode
+_canonical = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
 
 
 @lru_cache(maxsize=1_024)
@@ -54,8 +79,11 @@ def tenant_prefix(tenant: str) -> str:
 
 
 def cache_key(wire: WireRequest, *, family: str, significant_headers: frozenset[str], tenant: str) -> str:
-    """A key over method, URL, canonical body, significant headers and tenant, encoded without ambiguity."""
-    headers = sorted((name.lower(), value) for name, value in wire.headers if name.lower() in significant_headers)
+    """A key over method, URL, canonical body, headers and tenant, encoded without ambiguity.
+
+    Headers count but for those `WITHOUT_INFLUENCE`, and these too where they are among `significant_headers`.
+    """
+    headers = sorted(_telling(wire, significant_headers))
     parts = (SCHEMA_VERSION, wire.method, wire.url, *_question(wire.body, family), headers, tenant)
     digest = hashlib.blake2b(_canonical(parts), digest_size=32).hexdigest()
     return tenant_prefix(tenant) + digest
@@ -64,9 +92,9 @@ def cache_key(wire: WireRequest, *, family: str, significant_headers: frozenset[
 def key_parts(wire: WireRequest, *, family: str, significant_headers: frozenset[str]) -> Parts:
     """What the same key is made of, part by part."""
     parts = {"method": _sum(wire.method), "url": _sum(wire.url)}
-    headers = [(name.lower(), value) for name, value in wire.headers if name.lower() in significant_headers]
+    headers = _telling(wire, significant_headers)
     for name, _ in headers:
-        parts[f"header {name}"] = _sum([value for key, value in headers if key == name])
+        parts[f"header {name}"] = _sum_of_secrets([value for key, value in headers if key == name])
     form, question = _question(wire.body, family)
     if not isinstance(question, dict):
         parts[f"body ({form})"] = _sum(question)
@@ -96,6 +124,17 @@ def _sum(value: object) -> int:
     return zlib.crc32(_canonical(value))
 
 
+def _sum_of_secrets(value: object) -> int:
+    """The same of what may be a credential: a checksum tells more of it than its length in bits."""
+    return int.from_bytes(hashlib.blake2b(_canonical(value), digest_size=4, person=b"header").digest(), "big")
+
+
+def _telling(wire: WireRequest, significant: frozenset[str]) -> list[tuple[str, str]]:
+    """The headers that count."""
+    named = [(name.lower(), value) for name, value in wire.headers]
+    return [(name, value) for name, value in named if name in significant or name not in WITHOUT_INFLUENCE]
+
+
 def _question(body: bytes, family: str) -> tuple[str, object]:
     """What is asked, and in what form: bytes that are no JSON must not look like a text that spells them."""
     try:
@@ -112,7 +151,9 @@ def _question(body: bytes, family: str) -> tuple[str, object]:
 
 
 def _read_arguments(messages: object) -> None:
-    """Arguments of tool calls are JSON in a string there: the order of their fields means nothing either."""
+    """Arguments of tool calls are JSON in a string there: the order of their fields means nothing either, nor do blanks
+    between them. All else of it is what the model reads.
+    """
     for message in _tables_in(messages):
         for call in _tables_in(message.get("tool_calls")):
             for function in _tables_in([call.get("function")]):
@@ -130,7 +171,24 @@ def _read_text(value: Any) -> tuple[str, object]:
     """What is in a text, and what it is: no other value in its place may look like it."""
     if not isinstance(value, str):
         return "value", value
+    if "\\ud" in value.lower():
+        return "text", value  # perhaps half a character, which cannot be written down again
     try:
-        return "json", _READER.decode(value)
-    except msgspec.DecodeError:
+        return "json", _TEXT_READER.decode(value)
+    except (ValueError, ArithmeticError, RecursionError):
         return "text", value
+
+
+def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Raises ValueError where a name stands twice: the model reads both."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a name stands twice")
+    return table
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+_TEXT_READER = json.JSONDecoder(object_pairs_hook=_table, parse_float=_number, parse_constant=_no_number)

@@ -101,6 +101,8 @@ ACTIONS: Mapping[str, Action] = {
     "unsendable": Action(Same.NEVER, Next.YES, billed=False),
     "unsupported": Action(Same.NEVER, Next.YES, billed=False),
     "parameter_demanded": Action(Same.NEVER, Next.NEVER, billed=False),
+    # The target is well, and what is done about it is not the cascade's to say.
+    "output_invalid": Action(Same.NEVER, Next.NEVER),
     "codec": Action(Same.NEVER, Next.YES, loud=True),
 }
 """Every kind of error an attempt can end in. Kinds that end the call itself (its deadline, its budget) are not here."""

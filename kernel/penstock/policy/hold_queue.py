@@ -25,6 +25,7 @@ from penstock.policy.holds import (
     Degraded,
     Granted,
     Line,
+    NotBooked,
     Overrun,
     Refused,
     SoftLimitReached,
@@ -272,6 +273,21 @@ class HoldQueue:
                     pass
         self._settles = {**kept, **self._settles}
         return asked
+
+    def dropped(self, step: Step) -> None:
+        """The store answers, and cannot take this step: it is sent no more. What it holds lapses with its lease."""
+        match step:
+            case Reserve():
+                self._asks.pop(step.hold_id, None)
+                waited = step.hold_id in self._waiting
+                self._leave(step.hold_id)
+                if not waited:
+                    # Nothing is held, so its settle, in which the same would be wrong, has nothing to settle.
+                    self._live.pop(step.hold_id, None)
+            case Settle():
+                self._events.append(NotBooked(step.account, step.hold_id, step.charged))
+            case _:
+                pass
 
     def knows(self, hold_id: str) -> bool:
         """True where a settle of that id has something to settle, as far as this process knows."""

@@ -22,6 +22,7 @@ __all__ = [
     "Degraded",
     "Granted",
     "Line",
+    "NotBooked",
     "Overrun",
     "Refused",
     "SoftLimitReached",
@@ -224,6 +225,15 @@ class Overrun:
 
 
 @attrs.frozen
+class NotBooked:
+    """A charge that the ledger's store answers to and cannot keep: it is dropped, so that it holds up no other."""
+
+    account: str
+    hold_id: str
+    charged: Amount
+
+
+@attrs.frozen
 class Degraded:
     """So much of a window's limit is spent that calls of the account go another way, until less of it is."""
 
@@ -236,4 +246,4 @@ class Degraded:
     """At the latest (Unix time)."""
 
 
-BudgetEvent: TypeAlias = SoftLimitReached | Overrun | Degraded
+BudgetEvent: TypeAlias = SoftLimitReached | Overrun | NotBooked | Degraded

@@ -148,8 +148,8 @@ class Cascade:
 
     def _strain(self, stage: int) -> int:
         """Of stages that can go, those with less go first: 0, or 1 where its target or provider had its share of this
-        call's failures; more where somebody kept the call waiting for nothing: 2 where that was at its address, 3 where
-        it was its provider, 4 where it was itself.
+        call's failures; more where somebody kept the call waiting for nothing: 2 where that was its provider, 3 where
+        it was itself.
 
         One failure more than its share might be the one that a breaker opens at, and does not as long as no other call
         has failed there: so this call asks others first, and leaves the last word to the next.
@@ -195,10 +195,10 @@ class Cascade:
     def overtaken(self, stage: int) -> None:
         """An attempt at `stage` was cut off, silent so far, for another that was faster: as a timeout, but no error.
 
-        It had less time than one, so that of others at the same place it says nothing.
+        It had less time than one, so that of others of its provider it says nothing.
         """
         self.lost(stage)
-        self._progress[stage].last_resort, self._progress[stage].silent = True, 3
+        self._progress[stage].last_resort, self._progress[stage].silent = True, 2
         if self._staying == stage:
             self._staying = None
 
@@ -266,7 +266,7 @@ class Cascade:
         """
         for stage, progress in zip(self._stages, self._progress, strict=True):
             closeness = stage.closeness(self._stages[silent])
-            progress.last_resort = progress.last_resort or closeness >= (2 if unreachable else 3)
+            progress.last_resort = progress.last_resort or closeness >= (1 if unreachable else 2)
             progress.silent = max(progress.silent, closeness)
 
     def _judge_next(self, stage: int, after: Next) -> None:

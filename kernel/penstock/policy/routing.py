@@ -112,7 +112,7 @@ class Routing:
         where none did. A ratio that moves by less than a fiftieth is not worth telling everyone.
         """
         learned = self._learned.get(target, Learned())
-        extra = max(learned.extra_allowance, excess)
+        extra = max(learned.extra_allowance, min(excess, MOST_ALLOWANCE))
         ratio = learned.tokens_per_byte
         if text_bytes:
             self._estimate.learn(target, input_bytes=text_bytes, input_tokens=input_tokens)
@@ -152,5 +152,8 @@ class Routing:
 
 MOST_TARGETS = 4_096
 """Names of targets can come from callers: beyond so many, the oldest is forgotten."""
+MOST_ALLOWANCE = 100_000
+"""Tokens that are added to a bound at most: seventy times what any provider was seen to add (1,290, see the design's
+recordings). One wrong count must not make every later call of a target look dear for good."""
 RATIO_BYTES = 1_000_000
 """So many bytes are asked about to learn the ratio: rounding up to a token then hides nothing."""

@@ -32,16 +32,15 @@ class Stage:
     """Failures against its target after which the call goes to others first (`BreakerSettings.share_of_a_call`)."""
     provider_share: float = math.inf
     """The same of failures against its provider."""
-    address: str = ""
-    """Where its provider is reached; "": not known."""
 
     def closeness(self, other: Stage) -> int:
-        """How much they have in common: 3 the target, 2 the provider, 1 the address, 0 nothing that is known of."""
+        """How much they have in common: 2 the target, 1 the provider, 0 nothing.
+
+        Where a provider is reached does not count: another key at the same address shares no fate.
+        """
         if self.target == other.target:
-            return 3
-        if self.provider and self.provider == other.provider:
             return 2
-        return int(bool(self.address) and self.address == other.address)
+        return int(bool(self.provider) and self.provider == other.provider)
 
 
 class Try(Struct, frozen=True):

@@ -3,7 +3,8 @@
 Not here: the timeouts themselves (`stream_watch`), and which targets are left (`retry`).
 
 A timeout that somebody has set is taken as it is. The defaults know nothing of the call: 600 s for a whole answer is
-all the time that a call has by default, and a target that says nothing would leave none to any other.
+all the time that a call has by default, and a target that says nothing would leave none to any other. Nobody is hurried
+beyond half of the default itself, however short the call: up to there a target may well be slow, and not silent.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ __all__ = ["sliced"]
 def sliced(phases: Phases, *, streamed: bool, left: float) -> Phases:
     """The timeouts of an attempt after which others are to get their turn, in a call that has `left` seconds.
 
-    The one that ends its silence (of a stream `first_token`, of a whole answer `total`) is at most half of that, where
-    nobody has set it.
+    The one that ends its silence (of a stream `first_token`, of a whole answer `total`) is at most half of that, but no
+    less than half of itself, where nobody has set it.
     """
-    half = left / 2
+    usual = phases.first_token if streamed else phases.total
+    most = max(left, usual) / 2
+    if ("first_token" if streamed else "total") in phases.given or usual <= most:
+        return phases
     if streamed:
-        keeps = "first_token" in phases.given or phases.first_token <= half
-        return phases if keeps else msgspec.structs.replace(phases, first_token=half, halved=True)
-    keeps = "total" in phases.given or phases.total <= half
-    return phases if keeps else msgspec.structs.replace(phases, total=half, halved=True)
+        return msgspec.structs.replace(phases, first_token=most, halved=True)
+    return msgspec.structs.replace(phases, total=most, halved=True)

@@ -21,12 +21,16 @@ def asks_for_thinking(request: ChatRequest) -> bool:
     return request.thinking not in (None, "off", 0)
 
 
-def streams_upstream(request: ChatRequest, capabilities: Capabilities, mode: UpstreamStream = "auto") -> bool:
-    """True where the exchange is to be streamed. `auto`: where the answer may take long, and usage is told in streams.
+def streams_upstream(
+    request: ChatRequest, capabilities: Capabilities, mode: UpstreamStream = "auto", *, hurried: bool = False
+) -> bool:
+    """True where the exchange is to be streamed.
 
-    What counts is what the caller asks for, not what a budget or a wire inserts.
+    `auto`: where usage is told in streams, and the answer may take long or the call is `hurried`: waiting for a whole
+    answer that never comes would take all the time that is left, and another target could be asked. What makes an
+    answer long is what the caller asks for, not what a budget or a wire inserts.
     """
     if mode != "auto":
         return mode == "always"
     takes_long = asks_for_thinking(request) or (request.max_tokens or 0) > LONG_ANSWER
-    return takes_long and capabilities.stream_usage
+    return (takes_long or hurried) and capabilities.stream_usage

@@ -167,3 +167,5 @@ def _phases(said: Attributes, attempt: AttemptRun, told: Attempt) -> None:
     if told.first_token is not None:
         said[n.PHASE_FIRST_TOKEN] = said[n.TIME_TO_FIRST_CHUNK] = told.first_token
         said[n.PHASE_STREAM] = told.duration - told.first_token
+    if attempt.validating is not None:
+        said[n.PHASE_VALIDATE] = attempt.validating

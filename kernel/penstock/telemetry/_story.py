@@ -11,14 +11,15 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from penstock.telemetry._names import DENIED, FALLBACK, PASSED_OVER, RETRY, RETRY_SUPPRESSED
+from penstock.telemetry._names import DENIED, FALLBACK, PASSED_OVER, REPAIR, RETRY, RETRY_SUPPRESSED
 
 __all__ = ["ATTEMPT_FAILED", "UNKNOWN", "Reason", "Step", "Story"]
 
 ATTEMPT_FAILED = "attempt_failed"
 """What the kernel says of a failed attempt. No event of its own: the attempt's span says it."""
-Reason: TypeAlias = Literal["first", "retry", "fallback", "hedge"]
+Reason: TypeAlias = Literal["first", "retry", "repair", "fallback", "hedge"]
 UNKNOWN = "unavailable"
+INVALID = "output_invalid"
 SAYS = {ATTEMPT_FAILED: "kind", PASSED_OVER: "kind", DENIED: "reason", RETRY_SUPPRESSED: "reason"}
 """What stands in the way, by event, and the attribute that says why."""
 
@@ -35,12 +36,13 @@ class Step:
 class Story:
     """Of one call."""
 
-    __slots__ = ("_at", "_first", "why")
+    __slots__ = ("_at", "_first", "_mends", "why")
 
     def __init__(self, first: str) -> None:
         """`first` is the target that its route begins with."""
         self._first = first
         self._at: str | None = None
+        self._mends = False
         self.why: str | None = None
         """What last stood in the way."""
 
@@ -49,6 +51,8 @@ class Story:
         key = SAYS.get(event)
         if key is not None:
             self.why = str(attributes.get(key, UNKNOWN))
+        if event == REPAIR:
+            self.why, self._mends = INVALID, True
 
     def begins(self, target: str, number: int, *, hedge: bool, known: Callable[[str], str | None]) -> Step:
         """An attempt at the target begins. `known` says what is known to stand in the way of another target, where
@@ -57,11 +61,14 @@ class Story:
         if hedge:
             return Step("hedge")
         before, self._at = self._at or self._first, target
+        mends, self._mends = self._mends, False
         if target != before:
             why = self.why = self.why or known(before) or UNKNOWN
             return Step("fallback", FALLBACK, {"from": before, "to": target, "reason": why, "attempt": number})
         if number == 1:
             return Step("first")
+        if mends:
+            return Step("repair")  # its event is told already
         return Step("retry", RETRY, {"target": target, "reason": self.why or UNKNOWN, "attempt": number})
 
     @property

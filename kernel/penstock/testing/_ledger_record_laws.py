@@ -7,6 +7,7 @@ from typing import Any
 import trio
 
 from penstock.abc import LedgerStore
+from penstock.errors import ConfigError
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import Changed, Charged, Held, HistoryRow, Known, Release, Settle, Spent
 from penstock.testing._ledger_bench import MakeLedger, on_bench
@@ -22,6 +23,7 @@ __all__ = [
     "reset_forgets_what_was_spent_and_set",
     "reset_is_not_taken_for_room_by_late_truth",
     "spent_is_set_by_hand",
+    "what_cannot_be_kept_spoils_nothing",
     "windows_that_are_unknown_are_left_out",
 ]
 
@@ -54,6 +56,25 @@ async def limits_set_by_hand_go_before_the_configured_ones(make: MakeLedger) -> 
         await bench.expect_lacking(bench.reserve("b", window), "nothing is held under a limit that was lowered")
         row = await bench.row(window.key)
         bench.expect((row.limit_tokens, row.limit_nano_usd), (50, 2 * 10**9), "limits that were set by hand are shown")
+
+
+async def what_cannot_be_kept_spoils_nothing(make: MakeLedger) -> None:
+    """A batch with a step in it that a store cannot write down changes nothing, and the next one is carried out."""
+    async with on_bench(make) as bench:
+        window = bench.window(tokens=100)
+        await bench.expect_held(bench.reserve("a", window, tokens=10), "a hold")
+        torn = bench.reserve("b", bench.window("day:UTC:t\ud800", tokens=100), tokens=1, account="t\ud800")
+        huge = Settle(hold_id="c", charged=Amount(1), spent=(Spent(target="t\ud800", output_tokens=10**30),))
+        for wrong in (torn, huge):
+            try:
+                await bench.commit(bench.settle("a", 7), wrong)
+            except (ValueError, OverflowError, ConfigError):
+                await bench.expect_row(window.key, "a batch that was not taken", held=10)
+            else:
+                return  # it can keep anything
+        bench.expect(len(await bench.store.holds()), 1, "what is held beside a batch that was not taken")
+        await bench.commit(bench.settle("a", 7), bench.reserve("d", window, tokens=20))
+        await bench.expect_row(window.key, "the next batch", held=20, spent=7)
 
 
 async def spent_is_set_by_hand(make: MakeLedger) -> None:

@@ -102,6 +102,9 @@ class Understudy(Provider):
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         return self._real.output_bound(request, target)
 
+    def own_max_tokens(self, target: Target) -> int | None:
+        return self._real.own_max_tokens(target)
+
     def kind(self, target: Target) -> Hashable:
         return self._real.kind(target)
 

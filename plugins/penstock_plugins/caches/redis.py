@@ -7,7 +7,6 @@ the answer until it is there or the lease has ended.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ import trio
 from penstock.abc import CacheStore, CacheStoreStatistics, StoredEntry
 from penstock.errors import CacheStoreError, PluginLoadError
 from penstock.hookspecs import CacheStoreSpec, PluginTools, hookimpl
+from penstock_plugins.coredis_log import OURS, keep_quiet
 
 if TYPE_CHECKING:
     from coredis import Redis
@@ -86,6 +86,7 @@ class RedisCache(CacheStore):
 
     async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Holds the client, and makes it anew where it is suspected. Ends when it is cancelled."""
+        OURS.set(True)
         rest, begun = 0.0, False
         while True:
             self._renew = trio.Event()
@@ -203,6 +204,7 @@ class RedisCache(CacheStore):
         if client is None:
             raise CacheStoreError("the connection to the server is being made anew")
         began = trio.current_time()
+        token = OURS.set(True)  # connections that are made for it are of this context
         try:
             answer = await ask(client)
         except BaseException as error:
@@ -219,6 +221,8 @@ class RedisCache(CacheStore):
                 # A server's words may quote what it was sent.
                 raise CacheStoreError(f"the server cannot be used: {type(error).__name__}") from error
             raise
+        finally:
+            OURS.reset(token)
         self._in_a_row = 0
         return answer
 
@@ -247,8 +251,7 @@ async def open_redis_cache(options: RedisCacheOptions, tools: PluginTools) -> As
         from coredis.retry import NoRetryPolicy  # noqa: PLC0415
     except ImportError:
         raise PluginLoadError("[cache] store = \"redis\" needs coredis: pip install 'penstock[redis]'") from None
-    # It logs each failure with its traceback, to the terminal where nobody listens. The kernel tells it once.
-    logging.getLogger("coredis").addHandler(logging.NullHandler())
+    keep_quiet()
     url = _url(options)
     store = RedisCache(
         # No retries: the kernel's own breaker decides when to ask again.

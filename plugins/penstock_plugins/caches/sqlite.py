@@ -174,10 +174,19 @@ def _path(options: SqliteCacheOptions, folder: Path) -> Path:
 
 @asynccontextmanager
 async def open_sqlite_cache(options: SqliteCacheOptions, tools: PluginTools) -> AsyncGenerator[SqliteCache]:
-    """The store; its file is opened when it is first asked. Raises PluginLoadError where its folder does not exist."""
+    """The store. Raises PluginLoadError where its folder does not exist.
+
+    A file that is there is opened at once, so that one of another program is told before calls do without it; one that
+    is not there is made when it is first asked.
+    """
     path = _path(options, tools.folder)
     store = SqliteCache(path, options.max_bytes, tools.wall)
     try:
+        if path.exists():
+            try:
+                await store.statistics()
+            except (CacheStoreError, sqlite3.Error) as trouble:
+                tools.logger.warning("[cache] path: %s; calls go on without what it holds", trouble)
         yield store
     finally:
         await store.close()

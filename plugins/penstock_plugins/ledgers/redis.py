@@ -10,7 +10,7 @@ or the server forgets what was spent.
 
 from __future__ import annotations
 
-import logging
+import math
 import os
 import ssl
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -27,6 +27,7 @@ from penstock.abc import LedgerStore
 from penstock.errors import ConfigError, LedgerUnavailableError, PluginLoadError
 from penstock.hookspecs import LedgerSpec, PluginTools, hookimpl
 from penstock.policy.ledger_steps import ClockSetBack, HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
+from penstock_plugins.coredis_log import keep_quiet
 from penstock_plugins.ledgers.redis_ledger import wire
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ BEFORE_THE_KERNEL = 0.95
 """Of the time that the kernel waits: what the store says of its server is more than that it did not answer."""
 MOST_NEW_WINDOWS = 5
 """Times that a clock is set back in vain because a window was begun meanwhile."""
+CHECK_EVERY = 5.0
+"""Seconds until the server is asked again whether it may forget keys: another policy, or another server behind the same
+name, is found within them, for a tenth of a millisecond each time."""
 AT_ONCE = 500
 """Rows that are read in one step: nobody else waits long for the server."""
 
@@ -73,25 +77,38 @@ class RedisLedger(LedgerStore):
     shared: ClassVar[bool] = True
     durable: ClassVar[bool] = True
 
-    def __init__(self, link: Link, book: Library, namespace: str, *, now: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        book: Library,
+        namespace: str,
+        *,
+        now: Callable[[], float] | None = None,
+        check_every: float = CHECK_EVERY,
+    ) -> None:
         self._link = link
         self._book = book
         self._keys = [f"{{penstock:{namespace}}}:{name}".encode() for name in KEYS]
         self._key: dict[str, bytes] = dict(zip(KEYS, self._keys, strict=True))
         self._now = now
+        self._check_every = check_every
+        self._checked_on = 0
+        """How many connections had been opened when the server was last asked how it keeps its memory."""
+        self._check_at = -math.inf
         self._born: float | None = None
         """When the books were begun that this kernel keeps; None: it has not seen them yet."""
 
     async def commit(self, steps: Sequence[Step]) -> Landed:
-        """One function of the server, one round trip."""
+        """One function of the server, one round trip; now and then one more, as `CHECK_EVERY` says."""
         now = "" if self._now is None else repr(self._now())
         born = "" if self._born is None else repr(self._born)
         reply = await self._link.run(self._book, self._keys, b"steps", now, born, *wire.packed_steps(steps))
         with wire.understood():
             landed, begun = wire.landed(reply)
-        if self._born is None:
+        if self._link.opened != self._checked_on or trio.current_time() >= self._check_at:
             await self._check_memory()
-            self._born = begun
+            self._checked_on, self._check_at = self._link.opened, trio.current_time() + self._check_every
+        self._born = begun
         return landed
 
     async def set_clock_back(self, reason: str) -> ClockSetBack | None:
@@ -174,7 +191,11 @@ class RedisLedger(LedgerStore):
 
 @asynccontextmanager
 async def open_redis_ledger(
-    options: RedisLedgerOptions, tools: PluginTools, *, now: Callable[[], float] | None = None
+    options: RedisLedgerOptions,
+    tools: PluginTools,
+    *,
+    now: Callable[[], float] | None = None,
+    check_every: float = CHECK_EVERY,
 ) -> AsyncGenerator[RedisLedger]:
     """The store. Nothing is sent before it is asked: a server that is down at the start may be there later.
 
@@ -184,14 +205,15 @@ async def open_redis_ledger(
         from penstock_plugins.ledgers.redis_ledger.link import Library, Link  # noqa: PLC0415 - coredis is an extra
     except ImportError:
         raise PluginLoadError("[ledger] store = redis needs coredis: pip install 'penstock[redis]'") from None
-    # It logs each failed connection with its traceback, on the terminal where nobody listens; the kernel tells of it.
-    logging.getLogger("coredis").addHandler(logging.NullHandler())
+    keep_quiet()
     tls = _tls(options)
     _server(options, tls)
     async with trio.open_nursery() as nursery:
         timeout = tools.timeout * BEFORE_THE_KERNEL if options.timeout is None else options.timeout
         link = Link(lambda: _server(options, tls), timeout, nursery)
-        yield RedisLedger(link, Library.of(BOOK, "penstock_ledger"), options.namespace, now=now)
+        yield RedisLedger(
+            link, Library.of(BOOK, "penstock_ledger"), options.namespace, now=now, check_every=check_every
+        )
         nursery.cancel_scope.cancel()
 
 

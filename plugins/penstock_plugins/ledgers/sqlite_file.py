@@ -10,9 +10,9 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock_plugins.ledgers.sqlite_queue import WriterQueue
 from penstock_plugins.ledgers.sqlite_schema import bring_up_to_date
 from penstock_plugins.ledgers.sqlite_troubles import network_file_system, not_to_be_opened, unavailable
@@ -20,7 +20,12 @@ from penstock_plugins.ledgers.sqlite_troubles import network_file_system, not_to
 __all__ = ["SqliteFile", "read_file"]
 
 T = TypeVar("T")
+_Seen: TypeAlias = tuple[int, ...]
 
+_DAMAGED = (
+    "the ledger {path} was overwritten or cut short while it was in use: what was spent is not known any more; stop"
+    " what uses it, and put a copy in its place"
+)
 STATEMENTS = 128
 """Prepared statements that are kept: more than there are."""
 
@@ -40,8 +45,10 @@ class SqliteFile:
         self._connection: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         """Kept, as a new one for each statement takes a microsecond."""
-        self._identity: tuple[int, int] | None = None
-        """The file that was opened, by device and inode: another may be put in its place."""
+        self._seen: _Seen = ()
+        """The file that was opened, as it was seen last: another may be put in its place. Empty: none was."""
+        self._damaged: _Seen = ()
+        """Device and inode of one that was overwritten or cut short meanwhile."""
         self._checked = 0
         """How many rows the connection had written when the WAL was last put into the file."""
 
@@ -111,9 +118,16 @@ class SqliteFile:
         self._queue.close()
 
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        if self._damaged and _seen(self.path)[:2] == self._damaged:
+            raise LedgerUnavailableError(_DAMAGED.format(path=self.path))
         connection = self._connection
-        if connection is None or self._identity != _identity(self.path):
+        if connection is None:
             connection = self._connect()
+        elif (seen := _seen(self.path)) != self._seen:
+            if seen[:2] != self._seen[:2]:
+                connection = self._connect()
+            else:
+                self._look(seen)
         cursor = self._cursor
         assert cursor is not None  # as long as there is a connection
         cursor.execute("BEGIN IMMEDIATE")
@@ -130,7 +144,7 @@ class SqliteFile:
     def _connect(self) -> sqlite3.Connection:
         self.disconnect()
         # One that vanished is not made anew while we run: what was spent must not be forgotten without a word.
-        mode = "rwc" if self._identity is None else "rw"
+        mode = "rw" if self._seen else "rwc"
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -154,8 +168,21 @@ class SqliteFile:
             raise
         self._connection, self._cursor = connection, connection.cursor()
         self._checked = 0
-        self._identity = _identity(self.path)
+        self._seen = _seen(self.path)
         return connection
+
+    def _look(self, seen: _Seen) -> None:
+        """The file itself was written to since the last look: by a checkpoint, or by somebody who is no ledger.
+
+        SQLite goes by its WAL and by what it remembers, and would notice late, or when it is opened the next time.
+        Raises LedgerUnavailableError, from then on, until another file is in its place.
+        """
+        if seen[2] >= self._seen[2] and _is_database(self.path):
+            self._seen = seen
+            return
+        self._damaged = seen[:2]
+        self.disconnect()
+        raise LedgerUnavailableError(_DAMAGED.format(path=self.path))
 
 
 def _begin_wal(connection: sqlite3.Connection) -> None:
@@ -179,6 +206,23 @@ def read_file(path: Path, act: Callable[[sqlite3.Connection], T], *, timeout: fl
         raise unavailable(path, error) from error
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _seen(path: Path) -> _Seen:
+    """Device and inode; size; when it was last written to."""
     found = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat, in every batch
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _is_database(path: Path) -> bool:
+    """Whether the file itself begins as a database does, its WAL left aside.
+
+    By SQLite: to open and close it ourselves would end the locks that SQLite has on it.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+        try:
+            connection.execute("PRAGMA schema_version").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return False
+    return True

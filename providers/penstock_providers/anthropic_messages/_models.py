@@ -11,7 +11,7 @@ from typing import Literal
 
 import attrs
 
-from penstock.types import Capabilities, ToolCallIdForm
+from penstock.types import Capabilities, SchemaLimits, ToolCallIdForm
 
 __all__ = ["CITATIONS", "HIGHEST_TEMPERATURE", "Model", "capabilities_of", "model_of"]
 
@@ -98,6 +98,28 @@ _NEWER = attrs.evolve(_CLAUDE_5_ALWAYS, context_window=None, max_output=None)
 _FOREIGN = Model(None, None, prefill=False, json_schema=None, image_tokens=5_000)
 
 # Bedrock's `eu.anthropic.` before the name; after it a date, `-latest`, Bedrock's version, or Anthropic's alias `-0`.
+SCHEMAS = SchemaLimits(
+    recursion=False,
+    most_optional=24,
+    most_unions=16,
+    # Not in the documentation's list of what is supported: numerical, string and array constraints.
+    unsaid=frozenset(
+        {
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+            "minLength",
+            "maxLength",
+            "maxItems",
+            "uniqueItems",
+            "minItems",
+        }
+    ),
+)
+"""Of its 400s: "24 optional parameters", "16 union-typed parameters", no recursive schemas."""
+
 _SPELLING = re.compile(r"(?:.*[./])?(claude-.+?)(?:[-@]20\d{6}|-latest|@latest|@default|-0)?(?:-v\d+)?(?::\d+)?")
 
 
@@ -116,6 +138,7 @@ def capabilities_of(name: str) -> Capabilities:
     return Capabilities(
         prefill=model.prefill,
         json_schema=model.json_schema,
+        schema_limits=SCHEMAS,
         tools=model.tools,
         parallel_tools=model.tools,
         vision=model.vision,

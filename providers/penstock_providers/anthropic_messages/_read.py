@@ -105,6 +105,10 @@ def usage_of(body: UsageBody) -> Usage:
     written = (body.cache_creation_input_tokens or 0) + sum(item.cache_creation_input_tokens or 0 for item in aside)
     fresh = (body.input_tokens or 0) + sum(item.input_tokens or 0 for item in aside)
     details = body.output_tokens_details
+    parts = (read, written, fresh, body.output_tokens or 0)
+    if min(parts) < 0:
+        # No part of a sum may hide a wrong one: the kernel does not believe it, and says so.
+        return Usage(input_tokens=min(parts))
     return Usage(
         input_tokens=fresh + read + written,
         cached_input_tokens=read,

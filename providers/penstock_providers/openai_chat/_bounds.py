@@ -9,7 +9,7 @@ around it, which is counted too, outweighs the few tokens that mark a message's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from penstock.types import ChatRequest, Message, Text
@@ -17,7 +17,7 @@ from penstock_providers.openai_chat._foreign import fields_of, is_list, items_of
 from penstock_providers.openai_chat._models import Model
 from penstock_providers.openai_chat._wire import to_json
 
-__all__ = ["input_bound", "output_bound", "plain_input_bound"]
+__all__ = ["input_bound", "named_limit", "output_bound", "plain_input_bound"]
 
 # Fields whose text reaches the prompt.
 _PROMPT = frozenset(
@@ -143,12 +143,19 @@ def output_bound(body: dict[str, Any], model: Model, *, least: int = 1) -> int |
 
     `least` may come where fewer were asked for.
     """
-    limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int)]
-    limit = max(limits, default=model.max_output)
+    limit = named_limit(body)
+    if limit is None:
+        limit = model.max_output
     if limit is not None:
         limit = max(limit, least)
     choices = body.get("n")
     return None if limit is None else limit * (choices if isinstance(choices, int) and choices > 1 else 1)
+
+
+def named_limit(body: Mapping[str, Any]) -> int | None:
+    """The output tokens of one choice that a body asks for; the larger of two. None: it names no figure."""
+    limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int)]
+    return max(limits, default=None)
 
 
 def _bounded_tools(tools: object) -> bool:

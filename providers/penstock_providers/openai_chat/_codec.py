@@ -103,6 +103,10 @@ class OpenAIChat(Provider):
         body = wire_body(request, target, self._dialect, stream=False)
         return _bounds.output_bound(body, self._bounding(target.model), least=least)
 
+    def own_max_tokens(self, target: Target) -> int | None:
+        """By either of the wire's two names; where both are given, what the bound goes by."""
+        return _bounds.named_limit(target.params)
+
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole response."""
         payload = parse_json(response.body, "the response")

@@ -15,7 +15,7 @@ from typing import Literal
 
 import attrs
 
-from penstock.types import Capabilities, ToolCallIdForm
+from penstock.types import Capabilities, SchemaLimits, ToolCallIdForm
 
 __all__ = ["LONGEST_ID", "MISTRAL_IDS", "Model", "is_mistral", "model_of", "unlimited_model_of"]
 
@@ -40,6 +40,18 @@ _ORIGINAL = 10_000 * 120 // 100
 _ORIGINAL_MINI = 10_000 * 162 // 100
 _ORIGINAL_NANO = 10_000 * 246 // 100
 _DEAREST_IMAGE = _TILES_4O_MINI
+
+
+STRICT = SchemaLimits(
+    all_required=True,
+    most_properties=5_000,
+    most_enumerated=1_000,
+    deepest=10,
+    unsaid=frozenset(
+        {"default", "uniqueItems", "patternProperties", "minProperties", "maxProperties", "propertyNames"}
+    ),
+)
+"""https://platform.openai.com/docs/guides/structured-outputs: what `strict` allows. References to itself it does."""
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +89,7 @@ class Model:
         sampling = self.fixed_sampling != "always"
         return Capabilities(
             json_schema=self.json_schema,
+            schema_limits=STRICT,
             tools=self.tools,
             parallel_tools=self.parallel_tools,
             parallel_tool_calls=self.takes_parallel,

@@ -86,6 +86,8 @@ class AnswerReader:
         self._model = ""
         self._id = ""
         self._groq_id: str | None = None
+        self.aside: list[tuple[int, str]] = []
+        """What came of other choices, by their number."""
         self.usage: Usage | None = None
         self.usage_is_final = False
         """It came with the reason why the answer ended, or after it: some servers count along with every chunk."""
@@ -112,11 +114,23 @@ class AnswerReader:
             self._take_sources(answer)
         for at, choice in enumerate(answer.choices or ()):
             if (at if choice.index is None else choice.index) == 0:
-                self._take_choice(choice, chunks)
+                self.take_choice(choice, chunks)
                 told = told or choice.usage
+            else:
+                self._take_aside(at if choice.index is None else choice.index, choice)
         if told:
             chunks += self.take_usage(told)
         return chunks
+
+    def _take_aside(self, place: int, choice: Choice) -> None:
+        chunks: list[Chunk] = []
+        AnswerReader(whole=self._whole).take_choice(choice, chunks)
+        for chunk in chunks:
+            match chunk:
+                case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
+                    self.aside.append((place, text))
+                case _:
+                    pass
 
     def take_usage(self, told: Any) -> list[Chunk]:
         """Usage, where it is any and not the same as before."""
@@ -160,7 +174,8 @@ class AnswerReader:
         # Forced calls end in "stop" at OpenAI too, and Gemini's imitation knows nothing else: the content decides.
         return "tool_calls" if reason == "stop" and self._calls.any else reason
 
-    def _take_choice(self, choice: Choice, chunks: list[Chunk]) -> None:
+    def take_choice(self, choice: Choice, chunks: list[Chunk]) -> None:
+        """What one choice adds to `chunks`, whichever it is."""
         reason = choice.finish_reason
         if choice.finish_details is not None:
             reason = reason or text_of(fields_of(choice.finish_details).get("type"))

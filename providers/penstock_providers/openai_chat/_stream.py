@@ -8,7 +8,8 @@ upstream's stream with it, while no server that was recorded leaves the reason o
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 from penstock.abc import Missing, StreamDecoder
 from penstock.errors import CallError, MalformedResponseError, ProviderError, StreamBrokenError
@@ -16,7 +17,7 @@ from penstock.policy.sse import EventTooLongError, SseEvent, SseParser
 from penstock.types import Chunk, Completion, UsageUpdate, WireHead
 from penstock_providers.openai_chat._broken_off import broken_off
 from penstock_providers.openai_chat._errors import error_in_answer, request_id_of, tells_error
-from penstock_providers.openai_chat._foreign import fields_of
+from penstock_providers.openai_chat._foreign import fields_of, is_list, items_of
 from penstock_providers.openai_chat._read import AnswerReader
 from penstock_providers.openai_chat._wire import Answer, parse_chunk, parse_json
 
@@ -24,6 +25,8 @@ __all__ = ["ChatDecoder"]
 
 _WHITESPACE = b"\xef\xbb\xbf \t\r\n"
 _LARGEST_BODY = 1_048_576
+_LABELS = frozenset({"finish_reason", "native_finish_reason", "role"})
+"""Words of a choice that are no part of an answer."""
 
 
 class ChatDecoder(StreamDecoder):
@@ -46,6 +49,7 @@ class ChatDecoder(StreamDecoder):
 
     def feed(self, data: bytes) -> list[Chunk]:
         """The chunks that `data` completes."""
+        self._reader.aside.clear()
         if self._failure is not None:
             raise self._failure
         if self._done or not self._is_event_stream(data):
@@ -66,6 +70,7 @@ class ChatDecoder(StreamDecoder):
 
     def close(self) -> list[Chunk]:
         """The bytes have ended. Gives what a last event without its blank line brings."""
+        self._reader.aside.clear()
         if self._failure is not None:
             raise self._failure
         if self._body is not None:
@@ -81,6 +86,11 @@ class ChatDecoder(StreamDecoder):
                 request_id=request_id_of(self._head),
             )
         return chunks
+
+    @property
+    def aside(self) -> Sequence[tuple[int, str]]:
+        """Of choices that `n` asked for beside the first."""
+        return self._reader.aside
 
     @property
     def completion(self) -> Completion:
@@ -101,7 +111,7 @@ class ChatDecoder(StreamDecoder):
 
     @property
     def unread(self) -> CallError | None:
-        """An error, or an event that is no JSON, or no chunk and without choices."""
+        """An error, or an event that is no JSON, or no chunk and without a word in its choices."""
         return self._unread
 
     def _fail(self, error: CallError, chunks: list[Chunk]) -> None:
@@ -123,7 +133,7 @@ class ChatDecoder(StreamDecoder):
         try:
             self._take_chunk(event.name, data, chunks)
         except MalformedResponseError as error:
-            if error is self._unread or _has_choices(data):
+            if error is self._unread or _has_words(data):
                 raise
             self._unread = error.with_traceback(None)  # which holds this decoder
         except ProviderError as error:
@@ -217,10 +227,16 @@ def _payload(data: str) -> Any:
         return data
 
 
-def _has_choices(data: str) -> bool:
-    """True where something that is no chunk can be seen to be more of an answer all the same."""
-    payload = _payload(data)
-    return isinstance(payload, dict) and bool(cast("dict[str, Any]", payload).get("choices"))
+def _has_words(data: str) -> bool:
+    """True where something that is no chunk can be seen to be more of an answer all the same: text in its choices."""
+    rest: list[Any] = [fields_of(_payload(data)).get("choices")]
+    while rest:  # no recursion: what a server nests must not break us
+        held = rest.pop()
+        if isinstance(held, str) and held:
+            return True
+        rest += items_of(held) if is_list(held) else ()
+        rest += [value for name, value in fields_of(held).items() if name not in _LABELS]
+    return False
 
 
 def _are_of_the_answer(chunks: list[Chunk]) -> bool:

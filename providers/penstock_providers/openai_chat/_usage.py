@@ -1,7 +1,6 @@
 """Token counts of Chat Completions and its imitators, normalised.
 
-Not here: where in a response they stand (`_read`). Counts that cannot be right are no counts: unknown usage is charged
-at its bound, wrong usage would be charged as it is.
+Not here: where in a response they stand (`_read`), and whether they can be right: the kernel decides that.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class _Usage(Struct, frozen=True):
 
 
 def read_usage(told: Any) -> Usage | None:
-    """Usage as the wire has it; None where there is none, or none that can be right."""
+    """Usage as the wire has it; None where there is none, or none that can be read."""
     if not isinstance(told, dict):
         return None
     try:
@@ -64,10 +63,17 @@ def _normalised(wire: _Usage) -> Usage | None:
     cached = _first(input_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cached_tokens)
     cache_write = _first(input_details.cache_write_tokens, wire.cache_creation_input_tokens)
     if min(given, written, reasoning, cached, cache_write) < 0:
-        return None
-    if reasoning and wire.total_tokens == given + written + reasoning:
-        # xAI counts reasoning beside the answer, not within it; its total tells.
-        written += reasoning
+        # As it stands, or a part of it would hide behind another: the kernel does not believe it, and says so.
+        return Usage(
+            input_tokens=given,
+            cached_input_tokens=cached,
+            cache_write_tokens=cache_write,
+            output_tokens=written,
+            reasoning_tokens=reasoning,
+        )
+    unnamed = max(0, (wire.total_tokens or 0) - given - written)
+    # What a total has beside both is billed: as output, which is the dearest. xAI counts reasoning there.
+    written += unnamed
     return Usage(
         input_tokens=given,
         cached_input_tokens=min(cached, given),
@@ -79,6 +85,7 @@ def _normalised(wire: _Usage) -> Usage | None:
             for kind, count, of in (
                 ("input_audio_tokens", input_details.audio_tokens, given),
                 ("output_audio_tokens", output_details.audio_tokens, written),
+                ("unnamed_tokens", 0 if unnamed == reasoning else unnamed, written),
             )
             if isinstance(count, int) and count > 0
         },

@@ -44,6 +44,28 @@ def test_verbose_tells_who_answered_on_stderr() -> None:
     assert "$" in ended.err
 
 
+def test_with_a_schema_the_value_that_was_checked_goes_to_stdout(tmp_path: Path) -> None:
+    schema = tmp_path / "lake.json"
+    schema.write_text('{"type": "object", "properties": {"deep": {"type": "boolean"}}, "required": ["deep"]}')
+    saying = "[[say Sure: {'deep': True,}]]"
+    assert ask("--schema", str(schema), saying) == Ended(0, '{"deep":true}\n', "")
+    assert ask("--schema", str(schema), "--stream", saying).out.splitlines()[-1] == '{"deep":true}'
+
+
+def test_an_answer_that_does_not_become_the_type_is_a_failure_that_says_where(tmp_path: Path) -> None:
+    schema = tmp_path / "lake.json"
+    schema.write_text('{"type": "object", "required": ["deep"]}')
+    ended = ask("--schema", str(schema), "[[say {}]]")
+    assert (ended.code, ended.out) == (1, "")
+    assert "$.deep" in ended.err
+
+
+def test_a_schema_that_is_none_is_wrong_usage() -> None:
+    ended = ask("--schema", "nowhere.json", SAYING)
+    assert ended.code == 2
+    assert "there is no file nowhere.json" in ended.err
+
+
 def test_json_is_one_object_with_everything_about_the_answer() -> None:
     ended = ask("--json", SAYING)
     answer = json.loads(ended.out)

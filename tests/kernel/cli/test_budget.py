@@ -187,6 +187,22 @@ def test_the_table_has_a_bar_for_each_limit_and_fits_80_columns(settings: str) -
     trio.run(main)
 
 
+@pytest.mark.parametrize("columns", [75, 60, 50, 40])
+def test_in_a_narrow_terminal_figures_give_way_and_accounts_can_be_read(settings: str, columns: int) -> None:
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            ended = await trio.to_thread.run_sync(
+                lambda: run_command("budget", "show", "-c", settings, environ={"COLUMNS": str(columns)})
+            )
+            lines = ended.out.splitlines()
+            assert all(len(line) <= columns for line in lines)
+            assert any(re.match(r"team/search +\d+ % +\$0.004750", line) for line in lines), ended.out
+            assert "░" not in ended.out
+
+    trio.run(main)
+
+
 def in_terminal(settings: str, *arguments: str, **more: Any) -> tuple[int, str]:
     return run_in_terminal("budget", *arguments, "-c", settings, environ={"TERM": "dumb"}, **more)
 
@@ -385,6 +401,8 @@ def test_what_is_spent_can_be_set_and_all_windows_reset(settings: str) -> None:
         (("set", "team/search"), "Say what to set"),
         (("set", "team/search", "--usd", "-1"), "is not an amount in USD"),
         (("set", "team/search", "--usd", "many"), "is not an amount in USD"),
+        (("set", "team/search", "--usd", "0"), "a limit must be more than 0"),
+        (("set", "team", "--tokens", "0"), "0 is not in the range x>=1"),
         (("reset", "nobody"), "nobody has no limit over a window"),
         (("reset", "/", "--per", "hour"), "has no such window"),
         (("release", "some-hold"), "Missing option '--reason'"),

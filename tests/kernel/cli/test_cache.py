@@ -71,8 +71,17 @@ def test_stats_explain_and_purge_of_a_sqlite_file(tmp_path: Path) -> None:
     assert (ended.code, ended.out) == (0, "1 removed\n")
     ended = run_command("cache", "explain", PROMPT, "-t", "0", "-c", settings)
     assert ended.code == 0, "what others see is still there"
-    ended = run_command("cache", "purge", "--yes", "-c", settings)
+    for path in ("/bad/", "a//b"):
+        ended = run_command("cache", "purge", "--account", path, "--yes", "-c", settings)
+        assert (ended.code, ended.out) == (2, "")
+        assert f"'{path}' is not the path of an account" in ended.err
+        assert "Traceback" not in ended.err
+    ended = run_command("cache", "explain", PROMPT, "-t", "0", "--account", "/", "-c", settings)
+    assert ended.code == 0, "what has no account is the root's"
+    ended = run_command("cache", "purge", "--account", "/", "--yes", "-c", settings)
     assert ended.out == "1 removed\n"
+    ended = run_command("cache", "purge", "--yes", "-c", settings)
+    assert ended.out == "0 removed\n"
 
 
 def test_stats_explain_and_purge_on_a_valkey(tmp_path: Path) -> None:

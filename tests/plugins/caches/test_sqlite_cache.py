@@ -239,6 +239,24 @@ def test_a_database_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_database_of_somebody_else_is_told_once_when_the_cache_is_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sqlite3.connect(tmp_path / "c.db") as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+
+    async def act(store: SqliteCache) -> None:
+        for _ in range(3):
+            with pytest.raises(CacheStoreError):
+                await store.get("k")
+
+    with caplog.at_level(logging.WARNING):
+        with_store(tmp_path, act)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "c.db is a database of something else; give the cache a path of its own" in told
+
+
 def test_a_file_of_a_newer_version_is_not_read_and_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "c.db"
     with_store(tmp_path, put_one)

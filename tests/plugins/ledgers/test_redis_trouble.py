@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -210,6 +211,54 @@ def test_a_server_that_gives_up_keys_for_room_is_no_place_for_a_ledger(tmp_path:
 
     with running(tmp_path, "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru") as server:
         trio.run(main, server)
+
+
+def test_a_server_that_is_told_to_give_up_keys_for_room_is_noticed_while_it_is_in_use(valkey: Valkey) -> None:
+    async def main() -> None:
+        async with opened(valkey.url, "evicted-later", check_every=0.0) as store:
+            await store.commit((reserve("a"),))
+            valkey.say("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+            try:
+                assert "maxmemory-policy noeviction" in await unavailable(store)
+                assert "maxmemory-policy noeviction" in await unavailable(store)
+            finally:
+                valkey.say("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            await store.commit(())
+
+    trio.run(main)
+
+
+def test_a_server_that_comes_back_giving_up_keys_for_room_is_noticed_at_once(tmp_path: Path) -> None:
+    async def main(server: Valkey) -> None:
+        async with opened(server.url, "evicted", check_every=1e9) as store:
+            await store.commit((reserve("a"),))
+            server.kill()
+            server.options = (*server.options, "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
+            await trio.to_thread.run_sync(server.start)
+            with trio.fail_after(20):
+                while "maxmemory-policy noeviction" not in (said := await unavailable(store)):
+                    assert "cannot be used" in said, said
+
+    with running(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
+        trio.run(main, server)
+
+
+def test_connections_that_break_are_told_in_a_line_wherever_an_app_listens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(server: Valkey) -> None:
+        async with opened(server.url, "quiet") as store:
+            await store.commit(())
+            server.kill()
+            assert "cannot be used" in await unavailable(store)
+
+    with caplog.at_level(logging.DEBUG):
+        with running(tmp_path) as server:
+            trio.run(main, server)
+        assert not [record for record in caplog.records if record.name == "coredis"]
+        # What an app does with coredis is its own.
+        logging.getLogger("coredis").info("theirs")
+    assert [record.getMessage() for record in caplog.records if record.name == "coredis"] == ["theirs"]
 
 
 def test_a_failover_keeps_what_the_replica_had(tmp_path: Path) -> None:

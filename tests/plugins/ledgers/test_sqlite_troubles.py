@@ -322,6 +322,41 @@ def test_a_file_that_vanished_is_not_begun_anew_behind_your_back(path: Path) -> 
     told(path, story)
 
 
+@pytest.mark.parametrize("how", ["overwritten", "cut short"])
+def test_a_file_that_is_spoiled_while_it_is_in_use_is_noticed_and_no_call_is_let_through(path: Path, how: str) -> None:
+    copy = path.with_name("copy.db")
+
+    def keep_a_copy() -> None:
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        shutil.copyfile(path, copy)
+
+    def spoil() -> None:
+        with path.open("r+b") as file:
+            if how == "overwritten":
+                file.write(b"\x5a" * path.stat().st_size)
+            else:
+                file.truncate(2_048)
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        keep_a_copy()
+        await answers(store, reserve("two", 100))
+        spoil()
+        for hold in ("three", "four"):
+            with pytest.raises(LedgerUnavailableError, match="overwritten or cut short while it was in use"):
+                await answer(store, reserve(hold, 200))
+        # A copy in its place is another file.
+        for ending in ("-wal", "-shm"):
+            path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+        copy.replace(path)
+        assert isinstance(await answer(store, reserve("five", 200)), Held)
+        assert await root_window(store) == (500, 0)
+
+    told(path, story)
+
+
 def test_another_file_in_its_place_is_what_counts(path: Path) -> None:
     other = path.with_name("other.db")
 

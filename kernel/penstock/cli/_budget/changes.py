@@ -15,16 +15,15 @@ import click
 from penstock._config import Config
 from penstock._nearest import did_you_mean, nearest
 from penstock.abc import LedgerStore
+from penstock.cli._account import account_argument, check_account, shown_account
 from penstock.cli._budget.lines import (
     Wanted,
-    check_account,
     known_accounts,
     limit_of,
-    shown_account,
     windows_of,
     words_of,
 )
-from penstock.cli._budget.opening import account_argument, config_option, find_config, with_ledger
+from penstock.cli._budget.opening import config_option, find_config, with_ledger
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._tell import tell
 from penstock.cli._words import plain
@@ -49,6 +48,14 @@ def _nano_usd(_: click.Context, __: click.Parameter, value: str | None) -> int |
         raise click.BadParameter(f"{error}.") from None
 
 
+def _limit_in_nano_usd(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A limit as it is typed: as in the configuration, one of nothing is a slip."""
+    limit = _nano_usd(context, parameter, value)
+    if limit == 0:
+        raise click.BadParameter("a limit must be more than 0; 0.000000001, the least there is, lets nothing through.")
+    return limit
+
+
 def _choosing(command: Callable[..., int]) -> Callable[..., int]:
     """The options that say which windows of an account are meant."""
     for option in (
@@ -68,8 +75,8 @@ def confirming(command: Callable[..., int]) -> Callable[..., int]:
 @click.command("set", short_help="Set a limit, or what counts as spent, by hand.")
 @click.argument("account", callback=account_argument)
 @_choosing
-@click.option("--usd", "limit_usd", callback=_nano_usd, metavar="USD", help="The limit in USD.")
-@click.option("--tokens", "limit_tokens", type=click.IntRange(min=0), help="The limit in tokens.")
+@click.option("--usd", "limit_usd", callback=_limit_in_nano_usd, metavar="USD", help="The limit in USD.")
+@click.option("--tokens", "limit_tokens", type=click.IntRange(min=1), help="The limit in tokens.")
 @click.option("--spent-usd", callback=_nano_usd, metavar="USD", help="What counts as spent, in USD.")
 @click.option("--spent-tokens", type=click.IntRange(min=0), help="What counts as spent, in tokens.")
 @click.option("--reason", default="", help="Kept in the history.")

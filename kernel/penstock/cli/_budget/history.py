@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
+from penstock.cli._account import account_argument, check_account, shown_account
 from penstock.cli._budget.days import day_options, time_of, today
-from penstock.cli._budget.lines import check_account, key_in_words, shown_account
-from penstock.cli._budget.opening import account_argument, config_option, find_config, with_ledger
+from penstock.cli._budget.lines import key_in_words
+from penstock.cli._budget.opening import config_option, find_config, with_ledger
 from penstock.cli._exits import OK
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._words import escaped, plain

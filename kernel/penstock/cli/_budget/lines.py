@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import attrs
-import click
 
-from penstock.cli._words import escaped
 from penstock.policy.account_windows import AccountWindow, AccountWindows, WindowSnapshot, window_of
-from penstock.policy.accounts import AccountSpec, Shape, check_path, describe_limit
+from penstock.policy.accounts import AccountSpec, Shape, describe_limit
 from penstock.policy.ledger_steps import HoldRow, WindowRow
 from penstock.policy.window import Per
 
@@ -20,11 +18,9 @@ __all__ = [
     "AccountLine",
     "Wanted",
     "account_lines",
-    "check_account",
     "key_in_words",
     "known_accounts",
     "limit_of",
-    "shown_account",
     "windows_of",
     "words_of",
 ]
@@ -87,26 +83,10 @@ def windows_of(known: AccountWindows, account: str, rows: Iterable[str]) -> list
     return list(windows.values())
 
 
-def check_account(account: str) -> str:
-    """The path of one account. Raises click.UsageError where it is none, or a pattern."""
-    try:
-        check_path(account)
-    except ValueError as error:
-        raise click.UsageError(f'{error} (for the command "/")') from None
-    if "*" in account.split("/"):
-        raise click.UsageError(f"{account} is a pattern for many accounts, each with limits of its own; name one.")
-    return account
-
-
 def known_accounts(accounts: Sequence[AccountSpec], rows: Iterable[WindowRow], holds: Iterable[HoldRow]) -> set[str]:
     """Those that are declared, patterns left out, or have something in the store."""
     declared = {spec.path for spec in accounts if "*" not in spec.path.split("/")}
     return declared | {window_of(row.key)[0] for row in rows} | {hold.account for hold in holds}
-
-
-def shown_account(account: str) -> str:
-    """As the command takes it, on one line: the root is "/"."""
-    return escaped(account) or "/"
 
 
 def words_of(window: AccountWindow | WindowSnapshot) -> str:

@@ -21,12 +21,11 @@ from penstock._open_plugins import OpenPlugins
 from penstock.abc import LedgerStore
 from penstock.errors import ConfigError, LedgerUnavailableError, PenstockError
 
-__all__ = ["account_argument", "config_option", "find_config", "with_ledger"]
+__all__ = ["config_option", "find_config", "with_ledger"]
 
 T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds for the store to do what is asked; the report of a year takes a few."""
-ROOT = "/"
 
 config_option = click.option(
     "-c",
@@ -35,11 +34,6 @@ config_option = click.option(
     metavar="FILE",
     help="The configuration; else PENSTOCK_CONFIG, else the keys in the environment.",
 )
-
-
-def account_argument(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """An account as it is typed: the root is "/"; no other path begins or ends with one."""
-    return "" if value == ROOT else value
 
 
 def find_config(config_file: str | None) -> Config:

@@ -16,8 +16,8 @@ from typing import Any, Literal, cast
 import click
 import msgspec
 
+from penstock.cli._account import shown_account
 from penstock.cli._budget.days import day_options, time_of, today
-from penstock.cli._budget.lines import shown_account
 from penstock.cli._budget.opening import config_option, find_config, with_ledger
 from penstock.cli._budget.sums import By, Sum, sums_of, total_of
 from penstock.cli._exits import OK

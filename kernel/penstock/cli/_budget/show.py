@@ -14,21 +14,19 @@ import attrs
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from penstock._config import Config
 from penstock._nearest import did_you_mean
 from penstock.abc import LedgerStore
+from penstock.cli._account import account_argument, check_account, shown_account
 from penstock.cli._budget.lines import (
     AccountLine,
     account_lines,
-    check_account,
     known_accounts,
-    shown_account,
     words_of,
 )
-from penstock.cli._budget.opening import account_argument, config_option, find_config, with_ledger
+from penstock.cli._budget.opening import config_option, find_config, with_ledger
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
@@ -42,6 +40,12 @@ __all__ = ["show"]
 
 BAR = 10
 """Characters."""
+WITH_BARS = 76
+"""Columns of a terminal below which there is no room for bars beside accounts that can be read."""
+READABLE = 12
+"""Characters of an account that stand side by side, however little room there is: figures give way to them."""
+ROOM = {"held": 56, "refills": 56, "limit": 46}
+"""Columns of a terminal below which a figure gives way."""
 # Spent, held, free.
 CELLS = "█▒░"
 PLAIN_CELLS = "#=."
@@ -131,30 +135,32 @@ def _show(console: Console, config: Config, lines: Sequence[AccountLine], now: f
         nobody = "no account has a limit" if not config.budget.accounts else "no account has a window"
         console.print(f"There is nothing to show: {nobody}, and nothing was spent.")
         return
-    table = make_table("account", "used", *FIGURES, right=FIGURES, gap=1)
+    columns = ["account", "used", *[name for name in FIGURES if console.width >= ROOM.get(name, 0)]]
+    table = make_table(*columns, right=FIGURES, gap=1)
+    table.columns[0].min_width = READABLE
     for column in table.columns[1:]:
         column.no_wrap = True
     cells = CELLS if console.encoding.lower().startswith("utf") else PLAIN_CELLS
     for line in lines:
         for unit in _units(line):
-            _add(table, line, unit, now, cells)
+            row = _row(line, unit, now, cells if console.width >= WITH_BARS else "")
+            table.add_row(*[row[column] for column in columns])
     console.print(table)
 
 
-def _add(table: Table, line: AccountLine, unit: _Unit, now: float, cells: str) -> None:
+def _row(line: AccountLine, unit: _Unit, now: float, cells: str) -> dict[str, str | Text]:
     window = line.window
     free = None if unit.limit is None else unit.limit - unit.held - unit.spent
     guessed = f"{100 * unit.estimated / unit.spent:.0f} % est." if unit.estimated and unit.spent else ""
-    refills = "-" if window.ends_at is None or window.ends_at <= now else span(window.ends_at - now)
-    table.add_row(
-        f"{shown_account(line.account)}\n{words_of(window)}",
-        _bar(unit, cells),
-        f"{unit.words(unit.spent)}\n{guessed}",
-        unit.words(unit.held),
-        "none" if unit.limit is None else unit.words(unit.limit) + ("\nby hand" if line.by_hand else ""),
-        "-" if free is None else unit.words(free),
-        refills,
-    )
+    return {
+        "account": f"{shown_account(line.account)}\n{words_of(window)}",
+        "used": _bar(unit, cells),
+        "spent": f"{unit.words(unit.spent)}\n{guessed}",
+        "held": unit.words(unit.held),
+        "limit": "none" if unit.limit is None else unit.words(unit.limit) + ("\nby hand" if line.by_hand else ""),
+        "free": "-" if free is None else unit.words(free),
+        "refills": "-" if window.ends_at is None or window.ends_at <= now else span(window.ends_at - now),
+    }
 
 
 def _units(line: AccountLine) -> Iterator[_Unit]:
@@ -169,18 +175,20 @@ def _units(line: AccountLine) -> Iterator[_Unit]:
 
 
 def _bar(unit: _Unit, cells: str) -> Text:
+    """The share in figures below the bar; alone where there are no `cells` to draw it with."""
     if unit.limit is None:
         return Text("-", style="dim")
     used = unit.share(unit.spent + unit.held)
     # What is there is seen, however little; and only what is full looks full.
     spent = _cells(unit.share(unit.spent), unit.spent)
     both = max(_cells(used, unit.spent + unit.held), spent + (1 if unit.held and spent < BAR else 0))
-    filled = cells[0] * spent + cells[1] * (both - spent)
     style = "red" if used >= 1 else "yellow" if used >= 0.8 else "green"
-    bar = Text(filled, style=style)
+    share = Text("<1 %" if 0 < used < 0.01 else f"{100 * used:.0f} %", style=style)
+    if not cells:
+        return share
+    bar = Text(cells[0] * spent + cells[1] * (both - spent), style=style)
     bar.append(cells[2] * (BAR - both), style="dim")
-    bar.append("\n<1 %" if 0 < used < 0.01 else f"\n{100 * used:.0f} %", style=style)
-    return bar
+    return Text("\n").join((bar, share))
 
 
 def _cells(share: float, figure: int) -> int:

@@ -22,6 +22,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from coredis.connection import TCPConnection, TCPLocation
 
 from penstock.errors import LedgerUnavailableError
+from penstock_plugins.coredis_log import OURS
 
 NOT_LOADED = "Function not found"
 MOST_MOVES = 3
@@ -81,6 +82,8 @@ class Link:
         self._timeout = timeout
         self._nursery = nursery
         self._connecting = trio.Lock()
+        self.opened = 0
+        """Connections so far: with each there may be another server."""
         self._connection: TCPConnection | None = None
         self._moved: tuple[str, int] | None = None
         """In a cluster: the node that has the ledger's slot, by the word of another."""
@@ -178,6 +181,7 @@ class Link:
             connection.over = stream
             await self._nursery.start(_live, connection)
             self._connection = connection
+            self.opened += 1
             return connection
 
 
@@ -204,6 +208,7 @@ async def _stream(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStrea
 
 async def _live(connection: TCPConnection, *, task_status: trio.TaskStatus[None]) -> None:
     """A connection's own task. What it dies of is for who asks by it, never for the nursery that others live in."""
+    OURS.set(True)  # in the context of this task alone
     ready = _Ready(task_status)
     try:
         await connection.run(task_status=ready)

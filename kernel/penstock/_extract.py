@@ -1,0 +1,159 @@
+"""`Kernel.extract` and `Kernel.stream_extract`: what they take, and what comes back."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
+
+import attrs
+
+from penstock._outputs import Further
+from penstock._plan import CallOptions, make_request
+from penstock._stream import ChatStream, OpenStream
+from penstock.errors import KernelError, OutputInvalidError
+from penstock.policy.cache_policy import CachePolicy
+from penstock.policy.json_partial import NOTHING_YET, PartialJson
+from penstock.types import (
+    ChatRequest,
+    ChatResponse,
+    Message,
+    Restarted,
+    TextDelta,
+    ThinkingLevel,
+    Tool,
+    ToolCallDelta,
+)
+
+__all__ = ["ExtractStream", "Extracted", "OpenExtractStream", "Output", "Words", "called_tools", "wanting"]
+
+T = TypeVar("T")
+
+
+class Output(Generic[T]):
+    """Names a type that is no class, for type checkers: `extract(Output[Literal["yes", "no"]], ...)`.
+
+    A union, a Literal or a list may be given as it is, too; then checkers may not know what comes back.
+    """
+
+
+class Words(TypedDict, total=False):
+    """The keywords of `complete`, and `validators`: what a value has to pass behind its type."""
+
+    system: str | Message | None
+    model: str | None
+    max_tokens: int | None
+    temperature: float | None
+    tools: Sequence[Tool | Mapping[str, Any]] | None
+    thinking: ThinkingLevel | int | None
+    route: str | None
+    account: str | None
+    timeout: float | None
+    cache: str | CachePolicy | None
+    priority: object
+    sticky: object
+    metadata: Mapping[str, Any] | None
+    validators: Sequence[Further]
+
+
+OF_REQUESTS = frozenset({"system", "model", "max_tokens", "temperature", "tools", "thinking"})
+
+
+@attrs.frozen
+class Extracted(Generic[T]):
+    """A value, and the response it was made of: with the attempts, the usage and the cost of all of them."""
+
+    value: T
+    response: ChatResponse
+
+    @classmethod
+    def of(cls, response: ChatResponse, *, called_tools: bool) -> Extracted[Any]:
+        """Raises OutputInvalidError where the model called tools instead of answering."""
+        if called_tools:
+            raise OutputInvalidError(
+                f"{response.target}: the model called tools instead of answering",
+                last_output=response.text,
+                attempts=response.attempts,
+                usage=response.usage,
+                cost=response.cost,
+            )
+        return Extracted(response.value, response)
+
+
+def wanting(kind: Any, asked: Any, words: Words, max_repairs: int) -> tuple[ChatRequest, CallOptions]:
+    """The request and the options of a call whose answer is to become a value."""
+    if typing.get_origin(kind) is Output:
+        (kind,) = typing.get_args(kind)
+    of_request: dict[str, Any] = {name: value for name, value in words.items() if name in OF_REQUESTS}
+    others: dict[str, Any] = {name: value for name, value in words.items() if name not in OF_REQUESTS}
+    further = tuple(others.pop("validators", ()))
+    request = make_request(asked, **of_request)
+    return request, CallOptions(**others, kind=kind, validators=further, max_repairs=max_repairs)
+
+
+class ExtractStream(Generic[T]):
+    """Async-iterates the value while it grows: plain JSON data, the same objects, growing in place.
+
+    Copy what you keep. Each step has something new; after an answer that was not valid another value begins to grow.
+    The last one is not checked: `value` is, after the iteration has ended. Whatever ends the call is raised by it.
+    """
+
+    def __init__(self, stream: ChatStream) -> None:
+        self._stream = stream
+        self._growing = PartialJson()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        while True:
+            chunk = await anext(self._stream)
+            if isinstance(chunk, Restarted):
+                self._growing = PartialJson()
+            changed = False
+            if isinstance(chunk, TextDelta) and not chunk.refusal:
+                changed = self._growing.feed(chunk.text)
+            elif isinstance(chunk, ToolCallDelta):
+                changed = self._growing.feed(chunk.arguments)
+            if changed and self._growing.value is not NOTHING_YET:
+                return self._growing.value
+
+    @property
+    def value(self) -> T:
+        """The value, checked and whole. Raises KernelError before the iteration has ended."""
+        return Extracted.of(self.response, called_tools=called_tools(self.response)).value  # type: ignore[no-any-return]
+
+    @property
+    def response(self) -> ChatResponse:
+        """The whole response. Raises KernelError before the iteration has ended, and where the call failed."""
+        try:
+            return self._stream.response
+        except KernelError:
+            raise KernelError("the value is there only after the iteration has ended") from None
+
+
+def called_tools(response: ChatResponse) -> bool:
+    """True where there is no value, because the model called tools of the caller's."""
+    return response.value is None and response.finish_reason == "tool_calls"
+
+
+class OpenExtractStream(Generic[T]):
+    """What `Kernel.stream_extract` returns: enter it to start the call, leave it to end it."""
+
+    def __init__(self, make: Callable[[], OpenStream]) -> None:
+        self._make = make
+        self._open: OpenStream | None = None
+
+    async def __aenter__(self) -> ExtractStream[T]:
+        if self._open is not None:
+            raise KernelError("a stream is entered once; call kernel.stream_extract again")
+        self._open = self._make()
+        return ExtractStream(await self._open.__aenter__())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        if self._open is not None:
+            await self._open.__aexit__(kind, error, traceback)
+        return False

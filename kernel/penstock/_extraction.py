@@ -1,0 +1,270 @@
+"""One call whose answer is to become a value: how it is asked, what came of it, what is asked next.
+
+Not here: how JSON is found and mended (`policy.json_finding`), what follows an invalid answer (`policy.repairing`), the
+walk through the cascade (`_call`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import attrs
+import msgspec
+
+from penstock._asked import Call
+from penstock._attempt import AttemptRun
+from penstock._outputs import Wanted
+from penstock._targets import LiveTarget
+from penstock._validator import InvalidValueError
+from penstock.errors import CallError, ContentFilteredError, OutputInvalidError, RefusedError
+from penstock.policy.json_finding import Found, NotFound, find_json
+from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_values import Flaw
+from penstock.policy.repairing import (
+    Fault,
+    GiveUp,
+    MoreRoom,
+    Next,
+    Repairs,
+    Step,
+    reasked,
+    roomier,
+    told_in_words,
+)
+from penstock.policy.schema_shaping import Shaped, unshaped
+from penstock.types import ChatRequest, Completion, Message, OutputSchema, Tool
+
+__all__ = ["Extraction"]
+
+Way: TypeAlias = Literal["native", "tool", "words"]
+MOST_TARGETS = 64
+"""Whose ways are kept with a type; a reload brings others."""
+CUT = frozenset({"closed", "completed"})
+"""Repairs that an answer cut by its limit may not have: what they put right is the cut itself."""
+
+
+@attrs.define(eq=False)
+class _Asking:
+    """How a stage is asked."""
+
+    way: Way
+    shaped: Shaped | None = None
+    check: SchemaCheck | None = None
+    """Of the schema as it is sent, where that is another."""
+
+
+@attrs.define(eq=False)
+class Extraction:
+    """That of one call."""
+
+    call: Call
+    wanted: Wanted
+    others_left: Callable[[int], bool]
+    capped: Callable[[int, str], bool]
+    """Whether the budget cut the answer of a stage that ended so."""
+    repairs: Repairs = attrs.field(init=False)
+    value: Any = None
+    called_tools: bool = False
+    fault: Fault | None = None
+    """What the next attempt is to mend."""
+    room: int | None = None
+    askings: dict[int, _Asking] = attrs.Factory(dict[int, _Asking])
+    refused_ways: dict[int, set[Way]] = attrs.Factory(dict[int, set[Way]])
+
+    def __attrs_post_init__(self) -> None:
+        self.repairs = Repairs(self.wanted.max_repairs)
+
+    @property
+    def repairing(self) -> bool:
+        """True where the next attempt is not what was asked at first: its answer is no answer to that."""
+        return self.fault is not None or self.room is not None
+
+    # Asking
+
+    def shaped(self, stage: int, target: LiveTarget, request: ChatRequest) -> ChatRequest:
+        """The request as the target is asked it now."""
+        if self.fault is not None:
+            request = reasked(request, self.fault, self.wanted.ready.schema)
+        if self.room is not None:
+            request = roomier(request, self.room)
+        asking = self.askings.get(stage)
+        if asking is None:
+            asking = self.askings[stage] = self._known_or_chosen(stage, target, request)
+        return self._said(asking, request)
+
+    def _known_or_chosen(self, stage: int, target: LiveTarget, request: ChatRequest) -> _Asking:
+        """Of plain requests the same target takes the same: its codec is asked once."""
+        plain = not (request.tools or request.extra or request.thinking is not None or self.refused_ways)
+        known = self.wanted.ready.askings
+        before: _Asking | None = known.get(target) if plain else None
+        if before is not None:
+            return before
+        asking = self._chosen(stage, target, request)
+        if plain and len(known) < MOST_TARGETS:
+            known[target] = asking
+        return asking
+
+    def _chosen(self, stage: int, target: LiveTarget, request: ChatRequest) -> _Asking:
+        """The first way that the target takes."""
+        ready, refused = self.wanted.ready, self.refused_ways.get(stage, set())
+        if not ready.schema:
+            return _Asking("words")
+        if "native" not in refused and target.capabilities.json_schema is not False:
+            shaped = ready.shaped(target.capabilities.schema_limits)
+            if isinstance(shaped, Shaped):
+                asking = _Asking("native", shaped, ready.check_of(shaped))
+                if not self._cannot(target, self._said(asking, request), "schema"):
+                    return asking
+        if "tool" not in refused and target.capabilities.tools and not request.tools and not _thinks(request):
+            asking = _Asking("tool", ready.parameters, ready.check_of(ready.parameters))
+            if not self._cannot(target, self._said(asking, request), "tool_choice"):
+                return asking
+        return _Asking("words")
+
+    @staticmethod
+    def _cannot(target: LiveTarget, request: ChatRequest, parameter: str) -> bool:
+        try:
+            return parameter in target.provider.codec.unsupported(request, target.wire)
+        except (Exception, SystemExit):  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
+            return False
+
+    def _said(self, asking: _Asking, request: ChatRequest) -> ChatRequest:
+        ready = self.wanted.ready
+        match asking.way, asking.shaped:
+            case "native", Shaped() as shaped:
+                return msgspec.structs.replace(request, output=OutputSchema(shaped.schema, ready.name))
+            case "tool", Shaped() as shaped:
+                tool = Tool(ready.name, "Gives the answer.", shaped.schema)
+                return msgspec.structs.replace(request, tools=(tool,), tool_choice=ready.name)
+            case _:
+                return told_in_words(request, ready.schema) if ready.schema else request
+
+    def degrade(self, stage: int) -> bool:
+        """The target refused the request: True where there is another way to ask it."""
+        asking = self.askings.pop(stage, None)
+        if asking is None or asking.way == "words":
+            return False
+        self.refused_ways.setdefault(stage, set()).add(asking.way)
+        return True
+
+    # Judging
+
+    def judged(self, attempt: AttemptRun, completion: Completion) -> CallError | None:
+        """Why the answer is none; None where it is, and `value` is there."""
+        match completion.finish_reason:
+            case "content_filter":
+                return ContentFilteredError("the provider's content filter ended the answer", status=200)
+            case "refusal":
+                return RefusedError("the model refused to answer", status=200)
+            case _:
+                return self._judged(attempt.stage, completion)
+
+    def _judged(self, stage: int, completion: Completion) -> OutputInvalidError | None:
+        asking = self.askings.get(stage) or _Asking("words")
+        written = self._written(asking, completion.message)
+        if written is None:
+            self.called_tools = True
+            return None
+        fault = self._read(asking, written, completion.finish_reason)
+        if fault is None:
+            return None
+        error = OutputInvalidError(
+            _message(self.call.targets[stage].name, fault),
+            paths=[flaw.path for flaw in fault.flaws],
+            last_output=written,
+        )
+        error.fault = fault
+        return error
+
+    def take_stored(self, message: Message) -> bool:
+        """True where a stored answer becomes a value. It may be one that nobody has checked."""
+        for asking in (*self.askings.values(), _Asking("words")):
+            written = self._written(asking, message)
+            if written is not None and self._read(asking, written, "stop") is None:
+                return True
+        return False
+
+    def _written(self, asking: _Asking, message: Message) -> str | None:
+        """What the model wrote as the value; None where it called tools of the caller's instead."""
+        calls = message.tool_calls
+        own = [call for call in calls if asking.way == "tool" and call.name == self.wanted.ready.name]
+        if own:
+            return own[0].raw_arguments or msgspec.json.encode(own[0].arguments).decode()
+        return None if calls and self.call.request.tools else message.text
+
+    def _read(self, asking: _Asking, written: str, finish_reason: str) -> Fault | None:
+        """Reads and builds the value; what is wrong where that cannot be done."""
+        cut = finish_reason == "length"
+        found = self._found(asking, written)
+        if isinstance(found, NotFound) or (cut and not CUT.isdisjoint(found.repairs)):
+            if cut:
+                return Fault("length", "the answer is cut: it reached max_tokens", written)
+            if not written.strip():
+                return Fault("empty", "the answer is empty")
+            assert isinstance(found, NotFound)
+            kind: Literal["damaged", "misfit"] = "damaged" if found.reason == "damaged" else "misfit"
+            return Fault(kind, found.says, written, found.flaws)
+        try:
+            self.value = self.wanted.built(found.value)
+        except InvalidValueError as no:
+            return Fault("misfit", str(no), written, no.flaws or (Flaw("$", str(no)),))
+        return None
+
+    def _found(self, asking: _Asking, written: str) -> Found | NotFound:
+        ready = self.wanted.ready
+        if asking.shaped is not None and asking.check is not None:
+            sent = find_json(written, asking.check)
+            if isinstance(sent, Found):
+                value = unshaped(sent.value, ready.schema, asking.shaped)
+                flaws = ready.check.flaws(value)
+                if not flaws:
+                    return Found(value, sent.repairs)
+                return NotFound("misfit", "the value does not fit the schema", flaws)
+        return find_json(written, ready.check)
+
+    # Going on
+
+    def after(self, attempt: AttemptRun, error: OutputInvalidError) -> Step:
+        """What follows an invalid answer; from then on `shaped` asks for that."""
+        fault, stage = error.fault, attempt.stage
+        assert isinstance(fault, Fault)
+        completion = attempt.completion
+        reason = completion.finish_reason if completion is not None else ""
+        limit = attempt.request.max_tokens
+        if limit is None and completion is not None and completion.usage is not None:
+            limit = completion.usage.output_tokens or None
+        step = self.repairs.step(
+            attempt.target.name,
+            fault,
+            others_left=self.others_left(stage),
+            limit=None if self.capped(stage, reason) else limit,
+            most_output=attempt.target.capabilities.max_output,
+        )
+        match step:
+            case GiveUp():
+                pass
+            case MoreRoom(max_tokens=room):
+                self.room = room
+            case Next():
+                self.fault = self.room = None
+            case _:
+                self.fault, self.room = fault, None
+        return step
+
+
+def _thinks(request: ChatRequest) -> bool:
+    """Forced tools and thinking exclude one another."""
+    return request.thinking not in (None, "off")
+
+
+def _message(target: str, fault: Fault) -> str:
+    """Without a word of the model's."""
+    what = {
+        "damaged": "is no readable JSON",
+        "misfit": "does not fit what was asked for",
+        "empty": "is empty",
+        "length": "was cut: it reached max_tokens",
+    }[fault.kind]
+    where = ", ".join(dict.fromkeys(flaw.path for flaw in fault.flaws[:5]))
+    return f"{target}: the answer {what}" + (f" (at {where})" if where else "")

@@ -1,0 +1,150 @@
+"""The types that answers are to become, made ready once: schema, check, and whoever builds the values.
+
+Not here: one call with its repairs (`_extraction`), and the validators (plugins).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+from weakref import WeakKeyDictionary
+
+import attrs
+from msgspec import Struct
+
+from penstock._validator import InvalidValueError, Validator
+from penstock.errors import UnsendableRequestError
+from penstock.hookspecs import ValidatorSpec
+from penstock.policy.json_schema import SchemaCheck, SchemaError
+from penstock.policy.json_values import Flaw
+from penstock.policy.schema_shaping import Shaped, Unshapeable, as_parameters, shape_schema
+from penstock.types import SchemaLimits
+
+__all__ = ["Further", "OutputBook", "ReadyType", "Wanted"]
+
+logger = logging.getLogger("penstock")
+
+MOST_KEPT = 256
+"""Types that are kept ready; programs have a few. Those made at run time must not fill the memory."""
+MAX_REPAIRS = 2
+
+Further: TypeAlias = "Validator | Callable[[Any], Any]"
+"""What stands behind a type: a validator, or a function that raises ValueError for a no, and returns the value, another
+in its place, or None."""
+
+
+@attrs.define(eq=False)
+class ReadyType:
+    """One type: what is asked for it, and what its values are built by."""
+
+    validator: Validator
+    schema: Mapping[str, Any]
+    check: SchemaCheck
+    name: str
+    shapes: dict[SchemaLimits, Shaped | Unshapeable] = attrs.Factory(dict[SchemaLimits, Shaped | Unshapeable])
+
+    checks: dict[int, SchemaCheck] = attrs.Factory(dict[int, SchemaCheck])
+    """Of shapes that are checked by themselves, by their identity: `shapes` keeps them."""
+    askings: WeakKeyDictionary[Any, Any] = attrs.Factory(WeakKeyDictionary[Any, Any])
+    """How targets are asked for it, as far as calls have found out."""
+    parameters: Shaped = attrs.field(init=False)
+    """The shape of a tool's parameters."""
+
+    def __attrs_post_init__(self) -> None:
+        self.parameters = as_parameters(self.schema)
+
+    def check_of(self, shaped: Shaped) -> SchemaCheck | None:
+        """The check of what is sent, where that is another than the schema. Made once."""
+        if not (shaped.wrapped or shaped.nulls):
+            return None
+        if id(shaped) not in self.checks:
+            self.checks[id(shaped)] = SchemaCheck(shaped.schema)
+        return self.checks[id(shaped)]
+
+    def shaped(self, limits: SchemaLimits) -> Shaped | Unshapeable:
+        """The schema within the limits of a native mode, made once for each."""
+        if limits not in self.shapes:
+            self.shapes[limits] = shape_schema(self.schema, limits)
+        return self.shapes[limits]
+
+
+class Wanted(Struct, frozen=True, eq=False):
+    """What one call's answer is to become."""
+
+    ready: ReadyType
+    further: tuple[Further, ...] = ()
+    max_repairs: int = MAX_REPAIRS
+
+    def built(self, value: Any) -> Any:
+        """The value, by the type and then by what stands behind it. Raises InvalidValueError."""
+        for validator in (self.ready.validator, *self.further):
+            if isinstance(validator, Validator):
+                value = _checked(validator.check, value, type(validator).__name__)
+            else:
+                changed = _checked(validator, value, getattr(validator, "__name__", "validator"))
+                value = value if changed is None else changed
+        return value
+
+
+def _checked(check: Callable[[Any], Any], value: Any, name: str) -> Any:
+    try:
+        return check(value)
+    except InvalidValueError:
+        raise
+    except (ValueError, AssertionError) as no:
+        raise InvalidValueError(flaws=[Flaw("$", str(no) or f"is not valid ({name})")]) from None
+    except Exception as bug:  # foreign code: its no is no answer, and the call goes on
+        logger.exception("the validator %s broke", name)
+        raise InvalidValueError(
+            flaws=[Flaw("$", f"could not be checked: {name} broke ({type(bug).__name__})")]
+        ) from bug
+
+
+@attrs.define(eq=False)
+class OutputBook:
+    """Those of one kernel."""
+
+    specs: Callable[[], Sequence[ValidatorSpec]] = tuple
+    _ready: dict[Any, ReadyType] = attrs.Factory(dict[Any, ReadyType])
+
+    def wanted(self, kind: Any, further: Sequence[Further] = (), max_repairs: int = MAX_REPAIRS) -> Wanted:
+        """What a call for that type wants. Raises UnsendableRequestError where nothing can build it."""
+        for each in further:
+            if not (isinstance(each, Validator) or callable(each)):
+                raise UnsendableRequestError(f"validators: {type(each).__name__} given; give a Validator or a function")
+        if not isinstance(cast("object", max_repairs), int) or max_repairs < 0:
+            raise UnsendableRequestError(f"max_repairs is {max_repairs!r}; it must be 0 or more")
+        return Wanted(self._of(kind), tuple(further), max_repairs)
+
+    def _of(self, kind: Any) -> ReadyType:
+        try:
+            known = self._ready.get(kind)
+        except TypeError:  # a dict cannot be a key; its identity could be another's later
+            return self._made(kind)
+        if known is None:
+            if len(self._ready) >= MOST_KEPT:
+                self._ready.clear()
+            known = self._ready[kind] = self._made(kind)
+        return known
+
+    def _made(self, kind: Any) -> ReadyType:
+        try:
+            for spec in self.specs():
+                validator = spec.make(kind)
+                if validator is not None:
+                    schema = validator.schema or {}
+                    return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind))
+        except (TypeError, SchemaError) as wrong:
+            raise UnsendableRequestError(f"output: {wrong}") from None
+        raise UnsendableRequestError(f"output: no validator plugin knows what to make of {kind!r}")
+
+
+def _name_of(kind: Any) -> str:
+    """As models see it: of a class its name, of a schema its title."""
+    title: Any = ""
+    if isinstance(kind, Mapping):
+        title = cast("Mapping[str, Any]", kind).get("title")
+    elif isinstance(kind, type) and kind.__module__ != "builtins":
+        title = kind.__name__
+    return title if isinstance(title, str) and title.isidentifier() and title.isascii() else "output"

@@ -1,0 +1,58 @@
+"""`penstock ask --schema`: what the answer is to become, and how a value is written.
+
+Not here: asking (`_ask`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+import msgspec
+
+__all__ = ["read_kind", "value_line"]
+
+
+def read_kind(_: click.Context, __: click.Parameter, given: str | None) -> Any:
+    """A JSON Schema out of a file, or a type out of a module of the current folder or of what is installed."""
+    if given is None:
+        return None
+    path = Path(given)
+    if path.is_file():
+        try:
+            schema = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise click.BadParameter(f"{given} holds no JSON: {error}") from None
+        if not isinstance(schema, dict):
+            raise click.BadParameter(f"{given} holds no JSON Schema: that is an object")
+        return schema  # pyright: ignore[reportUnknownVariableType] - a schema is whatever the file says
+    module, colon, name = given.partition(":")
+    if not colon or not name:
+        raise click.BadParameter(f"there is no file {given}; give one, or a type as module:Type")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(import_module(module), name)
+    except Exception as error:  # noqa: BLE001 - whatever the module does when it is imported
+        raise click.BadParameter(f"{given} cannot be imported: {type(error).__name__}: {error}") from None
+    finally:
+        sys.path.pop(0)
+
+
+def value_line(value: object) -> str:
+    """The value as one line of JSON."""
+    return msgspec.json.encode(value, enc_hook=_plain).decode() + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec does not write by itself: pydantic's models, attrs classes without slots."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if attrs.has(value.__class__):
+        names: list[str] = [field.name for field in attrs.fields(value.__class__)]
+        return {name: getattr(value, name) for name in names}
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

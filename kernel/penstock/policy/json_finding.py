@@ -1,0 +1,197 @@
+"""The JSON value that a model meant, wherever it stands in what the model wrote.
+
+Among prose, fences, thinking, several candidates and trailing text; mended where its notation is damaged
+(`json_reading`), and never guessed: where two different values would do, or something may be missing, there is none.
+Linear in the text. Not here: what is asked of the value beyond its schema (validators), and asking again
+(`repairing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from penstock.policy.json_notation import Unreadable
+from penstock.policy.json_places import BETWEEN_LINES, Candidate, Places, decoded
+from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
+from penstock.policy.schema_knowledge import NONE, only_content, own_words, replaced, schema_at, takes_no_more, value_at
+
+__all__ = ["Found", "NotFound", "find_json"]
+
+Reason: TypeAlias = Literal["nothing", "damaged", "truncated", "ambiguous", "misfit", "too_deep", "too_long"]
+
+
+class Found(Struct, frozen=True):
+    """The value. `repairs` name what was mended, in order; none where it stood there as valid JSON."""
+
+    value: Json
+    repairs: tuple[str, ...] = ()
+
+
+class NotFound(Struct, frozen=True):
+    """There is no value that is certain to be meant."""
+
+    reason: Reason
+    says: str
+    flaws: tuple[Flaw, ...] = ()
+    """Where the likeliest candidate does not fit the schema."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the flaws."""
+        return tuple(flaw.path for flaw in self.flaws)
+
+
+def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None) -> Found | NotFound:
+    """The value in the text that fits the schema, or why there is none. Raises SchemaError for a wrong schema.
+
+    Laws: what is found fits the schema; text that is valid JSON and fits is found as it stands; the same text gives
+    the same; the time is linear in the text, and no text raises.
+    """
+    check = SchemaCheck(schema) if isinstance(schema, Mapping) else schema
+    whole = decoded(text)
+    if whole is not NONE and (check is None or check.fits(whole)) and not _is_quoted_json(whole, check):
+        return Found(whole)
+    return _Search(text, check).found(whole)
+
+
+def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:
+    """True for JSON in a JSON string, where nothing says that a string is wanted."""
+    return check is None and isinstance(value, str) and value.lstrip()[:1] in {"{", "["}
+
+
+class _Search(Places):
+    """One search through one text."""
+
+    def found(self, whole: Json) -> Found | NotFound:
+        """The value, or why there is none."""
+        if whole is not NONE:
+            self.candidates = [Candidate(whole, (), 0, len(self.text), fenced=False)]
+        elif not self.look_at_bare():
+            self.look()
+            if not self.candidates and not self.failures:
+                self.look_for_word()
+        return self.chosen()
+
+    def chosen(self) -> Found | NotFound:
+        """The one candidate that is meant."""
+        certain = [settled for each in self.candidates if (settled := self.settled(each)) is not None]
+        if len(certain) < len(self.candidates):
+            self.failures.append(Unreadable("truncated", "ends where more may have been meant", len(self.text)))
+        fitting = [each for each in certain if self.fits(each.value)]
+        if not fitting:
+            fitting = list(self.unfolded(certain))
+        if self.check is None:
+            fitting = _most_telling(fitting)
+        if not fitting:
+            return self.none(certain)
+        first = fitting[0]
+        if any(not _same(first.value, other.value) for other in fitting[1:]):
+            says = f"the text holds {len(fitting)} different values, and each of them would do"
+            return NotFound("ambiguous", says)
+        best = min(fitting, key=lambda each: len(each.repairs))
+        return Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
+
+    def around(self, candidate: Candidate) -> Iterator[str]:
+        """What stood around the value."""
+        if candidate.start == 0 and candidate.end == len(self.text):
+            return
+        before, after = self.text[: candidate.start].strip(), self.text[candidate.end :].strip()
+        if candidate.fenced:
+            yield "fence"
+        elif before or after:
+            yield "prose"
+
+    def fits(self, value: Json) -> bool:
+        return self.check is None or self.check.fits(value)
+
+    def settled(self, candidate: Candidate) -> Candidate | None:
+        """The candidate where the schema says that nothing is missing; None where something may be."""
+        cut = candidate.cut
+        if cut is None:
+            return candidate
+        if self.check is None or not is_object(self.check.schema):
+            return None
+        schema = schema_at(self.check.schema, cut.path)
+        if schema is None:
+            return None
+        if not cut.inside_string:
+            return candidate if takes_no_more(schema, value_at(candidate.value, cut.path)) else None
+        begun = value_at(candidate.value, cut.path)
+        choices = [word for word in own_words(schema) if word.startswith(begun)]
+        if len(choices) != 1:
+            return None
+        value = replaced(candidate.value, cut.path, choices[0])
+        return msgspec.structs.replace(candidate, value=value, repairs=(*candidate.repairs, "completed"), cut=None)
+
+    def unfolded(self, candidates: list[Candidate]) -> Iterator[Candidate]:
+        """What a candidate is an envelope of, or a quotation, or what several are the lines of."""
+        if self.check is None:
+            for each in candidates:
+                yield from self.unquoted(each)
+            return
+        if len(candidates) > 1 and self.are_lines(candidates):
+            joined = [each.value for each in candidates]
+            if self.fits(joined):
+                repairs = tuple(dict.fromkeys(repair for each in candidates for repair in each.repairs))
+                yield Candidate(joined, ("lines", *repairs), candidates[0].start, candidates[-1].end, fenced=False)
+                return
+        for each in candidates:
+            yield from self.unquoted(each)
+            inner = only_content(each.value, self.check.schema)
+            if inner is not NONE and self.fits(inner):
+                yield msgspec.structs.replace(each, value=inner, repairs=(*each.repairs, "envelope"))
+
+    def unquoted(self, candidate: Candidate) -> Iterator[Candidate]:
+        """JSON in a JSON string."""
+        quoted = candidate.value
+        if not isinstance(quoted, str) or self.layers >= 2 or not ("{" in quoted or "[" in quoted):
+            return
+        inner = _Search(quoted, self.check, layers=self.layers + 1)
+        inner.allowance = self.allowance
+        found = inner.found(decoded(quoted))
+        if isinstance(found, Found):
+            yield msgspec.structs.replace(
+                candidate, value=found.value, repairs=(*candidate.repairs, "quoted", *found.repairs)
+            )
+
+    def are_lines(self, candidates: list[Candidate]) -> bool:
+        """True where nothing but space and commas stands between them."""
+        return all(BETWEEN_LINES.match(self.text[before.end : after.start]) for before, after in pairwise(candidates))
+
+    def none(self, certain: list[Candidate]) -> NotFound:
+        """Why there is no value: what is wrong with the likeliest candidate."""
+        flaws: tuple[Flaw, ...] = ()
+        for each in certain:
+            wrong = self.check.flaws(each.value) if self.check is not None else ()
+            if not flaws or (wrong and len(wrong) < len(flaws)):
+                flaws = wrong
+        if flaws and not any(failure.reason == "truncated" for failure in self.failures):
+            return NotFound("misfit", "the value does not fit the schema", flaws)
+        if self.failures:
+            first = self.failures[0]
+            return NotFound(first.reason, f"the JSON {first.says}", flaws)
+        if self.thinking_open:
+            return NotFound("nothing", "the text ends while the model is still thinking")
+        return NotFound("nothing", "there is no JSON in the text")
+
+
+def _same(one: Json, other: Json) -> bool:
+    return bool(frozen(one) == frozen(other))
+
+
+def _most_telling(candidates: list[Candidate]) -> list[Candidate]:
+    """Without a schema: what is fenced is meant, and `[1]` in prose is a footnote beside an object."""
+    fenced = [each for each in candidates if each.fenced]
+    left = fenced or candidates
+    objects = [each for each in left if is_object(each.value) or _holds_containers(each.value)]
+    return objects or left
+
+
+def _holds_containers(value: Json) -> bool:
+    return is_array(value) and any(is_object(each) or is_array(each) for each in value)

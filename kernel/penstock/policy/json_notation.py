@@ -1,0 +1,156 @@
+"""How JSON is written, and how models write it: what both readers of it have in common.
+
+Not here: reading members (`json_reading`) and strings (`json_strings`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+from penstock.policy.json_values import frozen
+
+__all__ = [
+    "DEEPEST",
+    "KEY_AHEAD",
+    "QUOTED_KEY_AHEAD",
+    "QUOTES",
+    "SCANNER",
+    "VALUE_AHEAD",
+    "Allowance",
+    "Notation",
+    "Reason",
+    "SaidTwiceError",
+    "Unreadable",
+    "behind",
+]
+
+DEEPEST = 128
+"""Levels. Schemas of providers allow 5 or 10; whatever is deeper than this is no answer."""
+MOST_STEPS = 16_000
+"""What is read with forgiveness in one text: containers, damaged members, pieces of damaged strings. Between 10 and
+25 ms: a kernel has one loop for all its calls."""
+
+Reason: TypeAlias = Literal["damaged", "truncated", "ambiguous", "too_deep", "too_long"]
+
+
+class Unreadable(Exception):  # noqa: N818 - a verdict that the finder takes, not an error of anybody's
+    """There is no single reading. `at` is where that became clear."""
+
+    def __init__(self, reason: Reason, says: str, at: int) -> None:
+        super().__init__(says)
+        self.reason: Reason = reason
+        self.says = says
+        self.at = at
+
+
+class SaidTwiceError(ValueError):
+    """An object that gives one property two different values."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"says twice, and differently, what {name[:40]!r} is")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        for name, value in pairs:
+            if frozen(members[name]) != frozen(value):
+                raise SaidTwiceError(name)
+    return members
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def finite(written: str) -> float:
+    number = float(written)
+    if not math.isfinite(number):
+        raise ValueError("a number that is too large for JSON data")
+    return number
+
+
+SCANNER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refused, parse_float=finite)
+"""Reads valid JSON, in the time that C takes for it; no NaN, and nothing said twice and differently."""
+
+
+class Allowance(Struct):
+    """What may still be spent on one text."""
+
+    steps: int = MOST_STEPS
+
+
+JSON_SPACE = re.compile(r"[ \t\r\n]*+")
+# Whatever Unicode calls a space, what is invisible, and the comments of JavaScript, JSON5 and Python.
+SPACE = re.compile(r"(?:[\s\ufeff\u200b-\u200f\u2060]++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|#(?!#)[^\n]*+)*+")
+COMMENT = re.compile(r"//|/\*|#")
+LEFT_OUT = re.compile(r"(?://|/\*|#)[ \t]{0,9}+(?:\.\.\.|…)")
+FENCE = re.compile(r"[ \t]*+(?:```|~~~)")
+# What stands behind a quote that ends a string, rather than being part of it.
+KEY_AHEAD = re.compile(
+    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”|[A-Za-z_$][\w$-]{0,200}+|-?\d{1,20}+)"""
+    r"""[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
+)
+# The same where the names so far have quotes: a word before a colon is part of a text then.
+QUOTED_KEY_AHEAD = re.compile(
+    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”)[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
+)
+VALUE_AHEAD = re.compile(r"""["'“‘`{\[\d.+-]|[A-Za-z_]{1,40}+\s{0,99}+(?:[,\]]|\Z)|…""")
+QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`", "”": "”", "„": "“", "«": "»"}
+
+
+def behind(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where what the pattern takes ends; it may take nothing."""
+    match = pattern.match(text, at)
+    return at if match is None else match.end()
+
+
+class Notation:
+    """A place in a text, and what was mended so far."""
+
+    def __init__(self, text: str, at: int, allowance: Allowance) -> None:
+        self.text = text
+        self.at = at
+        self.allowance = allowance
+        self.repairs: dict[str, None] = {}
+
+    def step(self) -> None:
+        """Pays for one more key, value or piece of a string."""
+        self.allowance.steps -= 1
+        if self.allowance.steps < 0:
+            raise self.unreadable("too_long", "is damaged, and too long to be mended")
+
+    # The text
+
+    def char(self) -> str:
+        """The next character; none at the end."""
+        return self.text[self.at : self.at + 1]
+
+    def skip_space(self) -> None:
+        """Passes over space, and over comments where they leave nothing out."""
+        at = behind(JSON_SPACE, self.text, self.at)
+        if at < len(self.text) and (self.text[at] in "/#" or (not self.text[at].isascii()) or self.text[at] in "\v\f"):
+            end = behind(SPACE, self.text, at)
+            if end > at:
+                if LEFT_OUT.search(self.text, at, end):
+                    raise self.unreadable("damaged", "leaves something out: it has an ellipsis in the place of content")
+                self.mend("comments" if COMMENT.search(self.text, at, end) else "odd_spaces")
+            at = end
+        self.at = at
+
+    def at_fence(self) -> bool:
+        """A fence between values: the block is over."""
+        return self.text[self.at] in "`~" and FENCE.match(self.text, self.at) is not None
+
+    def mend(self, repair: str) -> None:
+        """Notes a repair; each is told once."""
+        self.repairs[repair] = None
+
+    def unreadable(self, reason: Reason, says: str) -> Unreadable:
+        """Why there is no single reading from here on."""
+        return Unreadable(reason, says, self.at)

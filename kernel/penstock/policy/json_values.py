@@ -1,0 +1,60 @@
+"""JSON data as Python holds it: what it is, when two are the same, how a place in it is written.
+
+Not here: schemas (`json_schema`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias, TypeGuard
+
+from msgspec import Struct
+
+__all__ = ["Flaw", "Json", "frozen", "is_array", "is_object", "is_text", "json_path"]
+
+Json: TypeAlias = Any
+
+
+class Flaw(Struct, frozen=True):
+    """One place where a value does not fit."""
+
+    path: str
+    """As in JSONPath: `$.items[2].name`."""
+    says: str
+
+
+def is_array(value: Json) -> TypeGuard[list[Json]]:
+    """True for a list, of whatever it holds."""
+    return type(value) is list
+
+
+def is_text(value: Json) -> TypeGuard[str]:
+    """True for a string."""
+    return type(value) is str
+
+
+def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
+    """True for a dict, of whatever it holds."""
+    return type(value) is dict
+
+
+def json_path(keys: Iterable[str | int]) -> str:
+    """The path of a place in a value, written out."""
+    written = ["$"]
+    for key in keys:
+        if isinstance(key, int):
+            written.append(f"[{key}]")
+        else:
+            written.append(f".{key}" if key.isidentifier() else f"[{key!r}]")
+    return "".join(written)
+
+
+def frozen(value: Json) -> Any:
+    """Something hashable that is equal where two values are the same JSON: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, bool):
+        return ("boolean", value)
+    if is_array(value):
+        return ("array", *(frozen(each) for each in value))
+    if is_object(value):
+        return ("object", frozenset((key, frozen(each)) for key, each in value.items()))
+    return value

@@ -1,0 +1,154 @@
+"""What becomes of an answer that is not valid: asked again, asked of another target, given more room, or the end.
+
+And what is asked then: the schema, the last output, what is wrong with it. Never more, however often that happens.
+Not here: what is valid (`json_finding`, validators).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import attrs
+import msgspec
+
+from penstock.policy.json_values import Flaw
+from penstock.types import ChatRequest, Message
+
+__all__ = ["Fault", "GiveUp", "MoreRoom", "Next", "Reask", "Repairs", "reasked", "roomier", "told_in_words"]
+
+ESCALATE_AFTER = 2
+"""Invalid answers of one target, after which another is asked."""
+LONGEST_QUOTED = 12_000
+"""Characters of the last output that are sent back: beginning and end where it is longer."""
+
+Kind: TypeAlias = Literal["damaged", "misfit", "empty", "length"]
+
+
+@attrs.frozen
+class Fault:
+    """What is wrong with an answer."""
+
+    kind: Kind
+    """`damaged`: it cannot be read, but what it says is there. `misfit`: it says something else than it should.
+    `length`: it was cut by its limit. `empty`: it says nothing."""
+    says: str
+    output: str = ""
+    flaws: tuple[Flaw, ...] = ()
+
+
+@attrs.frozen
+class Reask:
+    """The same target, or whoever comes next in the cascade, is told what was wrong."""
+
+    name: ClassVar = "reask"
+
+
+@attrs.frozen
+class Next:
+    """Another target is asked, from the start."""
+
+    name: ClassVar = "next"
+
+
+@attrs.frozen
+class MoreRoom:
+    """The same again, with a higher limit."""
+
+    name: ClassVar = "more_room"
+    max_tokens: int
+
+
+@attrs.frozen
+class GiveUp:
+    """That is the end."""
+
+    says: str
+
+
+Step: TypeAlias = Reask | Next | MoreRoom | GiveUp
+
+
+@attrs.define
+class Repairs:
+    """Those of one call.
+
+    Laws: no more than `most` steps go on; a target is not asked again once it gave `escalate_after` invalid answers,
+    where another is left; a limit that was too low is never given again.
+    """
+
+    most: int
+    escalate_after: int = ESCALATE_AFTER
+    made: int = 0
+    by_target: dict[str, int] = attrs.Factory(dict[str, int])
+
+    def step(
+        self,
+        target: str,
+        fault: Fault,
+        *,
+        others_left: bool,
+        limit: int | None = None,
+        most_output: int | None = None,
+    ) -> Step:
+        """What follows an invalid answer. `limit`: the tokens it could take at most; `most_output`: and might have."""
+        if self.made >= self.most:
+            return GiveUp(f"after {self.made} repairs" if self.made else "and no repair is allowed")
+        self.by_target[target] = invalid = self.by_target.get(target, 0) + 1
+        if fault.kind == "length":
+            room = None if limit is None else limit * 2 if most_output is None else min(limit * 2, most_output)
+            if room is not None and limit is not None and room > limit:
+                self.made += 1
+                return MoreRoom(room)
+            if not others_left:
+                return GiveUp("there is no more room for it")
+            self.made += 1
+            return Next()
+        self.made += 1
+        return Next() if others_left and invalid >= self.escalate_after else Reask()
+
+
+def reasked(request: ChatRequest, fault: Fault, schema: Mapping[str, Any]) -> ChatRequest:
+    """The request that mends an answer: of constant size beside what was asked at first.
+
+    What was asked is left out where all that is wrong is the notation. Nothing of earlier repairs is kept.
+    """
+    if fault.kind == "empty":
+        return request
+    wrong = "\n".join(f"- {flaw.path}: {flaw.says}" for flaw in fault.flaws) or f"- {fault.says}"
+    says = (
+        "The JSON below is not valid.\n" + wrong + "\n\n"
+        f"It must fit this JSON Schema:\n{_compact(schema)}\n\n"
+        f"The JSON:\n{_quoted(fault.output)}\n\n"
+        "Answer with the corrected JSON alone, whole, without any other text."
+    )
+    before: Sequence[Message] = () if fault.kind == "damaged" else request.messages
+    return msgspec.structs.replace(request, messages=(*before, Message.user(says)))
+
+
+def roomier(request: ChatRequest, max_tokens: int) -> ChatRequest:
+    """The same request with a higher limit."""
+    return msgspec.structs.replace(request, max_tokens=max_tokens)
+
+
+def told_in_words(request: ChatRequest, schema: Mapping[str, Any]) -> ChatRequest:
+    """The request, with the schema in its system prompt: for targets that take it in no other way."""
+    says = (
+        "Answer with one JSON value that fits the JSON Schema below, and with nothing else: no prose, no code fence.\n"
+        f"{_compact(schema)}"
+    )
+    given = request.system
+    text = given if isinstance(given, str) else given.text if given is not None else ""
+    return msgspec.structs.replace(request, system=f"{text}\n\n{says}" if text else says)
+
+
+def _compact(schema: Mapping[str, Any]) -> str:
+    return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+
+
+def _quoted(output: str) -> str:
+    if len(output) <= LONGEST_QUOTED:
+        return output
+    half = LONGEST_QUOTED // 2
+    return f"{output[:half]}\n[{len(output) - LONGEST_QUOTED} characters left out]\n{output[-half:]}"

@@ -1,0 +1,1 @@
+"""Validators: each builds values of the types it knows, or checks them."""

@@ -1,0 +1,60 @@
+"""Values of whatever msgspec builds: Structs, dataclasses, TypedDicts, NamedTuples, enums, Literals, unions, lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.abc import InvalidValueError, Validator
+from penstock.hookspecs import ValidatorSpec, hookimpl
+from penstock.policy.json_values import Flaw
+
+__all__ = ["MsgspecValidator", "penstock_validators"]
+
+_PLACE = re.compile(r"(.*) - at `(\$.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.+)`")
+
+
+class MsgspecValidator(Validator):
+    """Builds values of one type. Strict: "1" is no number."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+        try:
+            self._schema = msgspec.json.schema(kind)
+            msgspec.json.Decoder(kind)
+        except (TypeError, RuntimeError) as wrong:
+            raise TypeError(f"{kind!r} cannot be asked for: {wrong}") from None
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """As msgspec writes it."""
+        return self._schema
+
+    def check(self, value: Any) -> Any:
+        """The value, built."""
+        try:
+            return msgspec.convert(value, self._kind)
+        except msgspec.ValidationError as wrong:
+            raise InvalidValueError(flaws=[_flaw(str(wrong))]) from None
+
+
+def _flaw(message: str) -> Flaw:
+    place = _PLACE.fullmatch(message)
+    says, path = (place[1], place[2]) if place is not None else (message, "$")
+    missing = _MISSING.fullmatch(says)
+    return Flaw(f"{path}.{missing[1]}", "is missing") if missing is not None else Flaw(path, says)
+
+
+def _make(kind: Any) -> Validator | None:
+    """Whatever nobody else knows is taken for msgspec's: it says what is wrong with it."""
+    return None if isinstance(kind, Mapping) else MsgspecValidator(kind)
+
+
+@hookimpl
+def penstock_validators() -> Sequence[ValidatorSpec]:
+    """The one validator of this file."""
+    return (ValidatorSpec("msgspec", _make),)

@@ -1,0 +1,396 @@
+"""Values out of answers: built, checked, mended, asked for again, under one hold; and where they are none."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal, TypedDict
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+import trio
+
+import penstock
+from penstock import ChatRequest, Message, Tool, ToolCall
+from penstock.errors import (
+    ContentFilteredError,
+    InvalidRequestError,
+    OutputInvalidError,
+    RefusedError,
+    ServerError,
+    UnsendableRequestError,
+)
+from penstock.testing import AnsweredKernel
+from penstock.types import Completion, Usage
+from penstock_plugins.validators.regex import Regex
+
+TWO_TARGETS: dict[str, Any] = {
+    "providers": {"openai": {}, "anthropic": {}},
+    "routes": {"default": {"cascade": ["openai/gpt-4o", "anthropic/claude-3-haiku-20240307"]}},
+}
+ONE_OPENAI: dict[str, Any] = {"providers": {"openai": {}}, "routes": {"default": {"cascade": ["openai/gpt-4o"]}}}
+ONE_OLD_CLAUDE: dict[str, Any] = {
+    "providers": {"anthropic": {}},
+    "routes": {"default": {"cascade": ["anthropic/claude-3-haiku-20240307"]}},
+}
+
+
+class Trip(msgspec.Struct):
+    city: str
+    days: int
+    note: str | None = None
+
+
+GOOD = '{"city": "Rome", "days": 3}'
+WRONG = '{"city": "Rome", "days": "three"}'
+
+
+@attrs.define
+class AttrsTrip:
+    city: str
+    days: int
+
+
+@dataclass
+class DataTrip:
+    city: str
+    days: int
+
+
+class DictTrip(TypedDict):
+    city: str
+    days: int
+
+
+class ModelTrip(pydantic.BaseModel):
+    city: str
+    days: int
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city", "days"],
+}
+
+
+async def extract(kernel: penstock.Kernel, kind: Any, /, **words: Any) -> penstock.Extracted[Any]:
+    return await kernel.extract(kind, "Plan a trip.", **words)
+
+
+def ended(text: str, finish_reason: str) -> Completion:
+    return Completion(
+        message=Message.assistant(text), finish_reason=finish_reason, usage=Usage(input_tokens=10, output_tokens=100)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "value"),
+    [
+        (Trip, GOOD, Trip("Rome", 3)),
+        (AttrsTrip, GOOD, AttrsTrip("Rome", 3)),
+        (DataTrip, GOOD, DataTrip("Rome", 3)),
+        (DictTrip, GOOD, {"city": "Rome", "days": 3}),
+        (ModelTrip, GOOD, ModelTrip(city="Rome", days=3)),
+        (SCHEMA, GOOD, {"city": "Rome", "days": 3}),
+        (list[Trip], f"[{GOOD}]", [Trip("Rome", 3)]),
+        (list[ModelTrip], f"[{GOOD}]", [ModelTrip(city="Rome", days=3)]),
+        (Trip | int, "5", 5),
+        (Mood, '"good"', Mood.GOOD),
+        (Mood, "good", Mood.GOOD),
+        (Literal["yes", "no"], "yes", "yes"),
+        (penstock.Output[Literal["yes", "no"]], '{"value": "no"}', "no"),
+        (dict[str, int], '{"a": 1}', {"a": 1}),
+        (bool, "true", True),
+    ],
+    ids=str,
+)
+def test_an_answer_becomes_a_value_of_the_type_without_a_second_call(kind: Any, answer: str, value: Any) -> None:
+    kernel = AnsweredKernel([answer])
+    extracted = kernel.run(extract, kind)
+    assert extracted.value == value
+    assert len(extracted.response.attempts) == 1
+    assert extracted.response.value == value
+
+
+def test_what_surrounds_the_json_and_damages_it_costs_no_call() -> None:
+    kernel = AnsweredKernel(["Sure!\n```json\n{'city': 'Rome', 'days': 3,}\n```\nAnything else?"])
+    assert kernel.run(extract, Trip).value == Trip("Rome", 3)
+
+
+def test_an_invalid_answer_is_asked_for_again_with_schema_output_and_paths() -> None:
+    kernel = AnsweredKernel([WRONG, GOOD])
+    extracted = kernel.run(extract, Trip)
+    assert extracted.value == Trip("Rome", 3)
+    assert [attempt.outcome for attempt in extracted.response.attempts] == ["output_invalid", "ok"]
+    says = kernel.requests[1].messages[-1].text
+    assert "$.days: must be integer, and is string" in says
+    assert WRONG in says
+    assert '"required":["city","days"]' in says
+
+
+def test_the_usage_and_cost_of_all_attempts_are_told() -> None:
+    usage = Usage(input_tokens=10, output_tokens=5)
+    answers = [Completion(message=Message.assistant(text), finish_reason="stop", usage=usage) for text in (WRONG, GOOD)]
+    config = ONE_OPENAI | {
+        "targets": {"m": {"provider": "openai", "model": "gpt-4o", "price": {"input": 1, "output": 1}}}
+    }
+    config = config | {"routes": {"default": {"cascade": ["m"]}}}
+    response = AnsweredKernel(answers, config=config).run(extract, Trip).response
+    assert response.usage.total_tokens == 30
+    assert response.cost == Decimal("0.00003")
+
+
+def test_the_question_of_a_repair_does_not_grow() -> None:
+    kernel = AnsweredKernel([WRONG] * 5 + [GOOD])
+    kernel.run(lambda k: extract(k, Trip, max_repairs=5))
+    sizes = {len(request.messages) for request in kernel.requests[1:]}
+    assert sizes == {2}
+
+
+def test_only_the_notation_is_sent_again_where_only_the_notation_is_wrong() -> None:
+    kernel = AnsweredKernel(['{"city": "Rome", "days": 0x}', GOOD])
+    assert kernel.run(extract, Trip).value == Trip("Rome", 3)
+    assert [message.text for message in kernel.requests[1].messages if "Plan a trip" in message.text] == []
+
+
+def test_after_two_invalid_answers_the_next_target_is_asked_from_the_start() -> None:
+    kernel = AnsweredKernel([WRONG, WRONG, GOOD], config=TWO_TARGETS)
+    extracted = kernel.run(extract, Trip)
+    assert [asked.target for asked in kernel.asked] == [
+        "openai/gpt-4o",
+        "openai/gpt-4o",
+        "anthropic/claude-3-haiku-20240307",
+    ]
+    assert extracted.response.target == "anthropic/claude-3-haiku-20240307"
+    assert kernel.requests[2].messages == (Message.user("Plan a trip."),)
+
+
+def test_where_repairs_are_used_up_the_error_tells_paths_output_attempts_and_no_word_of_the_model() -> None:
+    kernel = AnsweredKernel([WRONG, WRONG, WRONG])
+    with pytest.raises(OutputInvalidError) as caught:
+        kernel.run(extract, Trip)
+    assert caught.value.paths == ("$.days",)
+    assert caught.value.last_output == WRONG
+    assert [attempt.outcome for attempt in caught.value.attempts] == ["output_invalid"] * 3
+    assert caught.value.usage is not None
+    assert "three" not in str(caught.value)
+
+
+def test_without_repairs_there_is_no_second_call() -> None:
+    kernel = AnsweredKernel([WRONG])
+    with pytest.raises(OutputInvalidError):
+        kernel.run(lambda k: extract(k, Trip, max_repairs=0))
+
+
+@pytest.mark.parametrize(("reason", "error"), [("refusal", RefusedError), ("content_filter", ContentFilteredError)])
+def test_refusals_and_filters_are_not_repaired(reason: str, error: type[Exception]) -> None:
+    kernel = AnsweredKernel([ended("", reason)])
+    with pytest.raises(error):
+        kernel.run(extract, Trip)
+
+
+def test_an_answer_cut_by_its_limit_gets_more_room_and_is_not_taken_for_whole() -> None:
+    kernel = AnsweredKernel([ended('{"days": 3, "city": "Rome"', "length"), GOOD])
+    extracted = kernel.run(lambda k: extract(k, Trip, max_tokens=100))
+    assert extracted.value == Trip("Rome", 3)
+    assert [request.max_tokens for request in kernel.requests] == [100, 200]
+    assert kernel.requests[1].messages == kernel.requests[0].messages
+
+
+def test_an_answer_whose_value_was_whole_before_its_limit_is_taken() -> None:
+    kernel = AnsweredKernel([ended(f"{GOOD} And I hope th", "length")])
+    assert kernel.run(extract, Trip).value == Trip("Rome", 3)
+
+
+def test_an_empty_answer_is_asked_for_again_as_it_was() -> None:
+    kernel = AnsweredKernel([ended("  ", "stop"), GOOD])
+    assert kernel.run(extract, Trip).value == Trip("Rome", 3)
+    assert kernel.requests[0] == kernel.requests[1]
+
+
+def test_failures_of_providers_are_met_as_in_any_call() -> None:
+    kernel = AnsweredKernel([ServerError("down"), WRONG, GOOD])
+    extracted = kernel.run(extract, Trip)
+    outcomes = [attempt.outcome for attempt in extracted.response.attempts]
+    assert outcomes == ["server_error", "output_invalid", "ok"]
+
+
+def test_a_strict_mode_is_asked_with_all_properties_and_its_nulls_are_taken_back() -> None:
+    class Short(msgspec.Struct):
+        city: str
+        days: int = 1
+
+    kernel = AnsweredKernel(['{"city": "Rome", "days": null}'], config=ONE_OPENAI)
+    assert kernel.run(extract, Short).value == Short("Rome", 1)
+    output = kernel.requests[0].output
+    assert output is not None
+    sent = output.schema
+    assert sent["required"] == ["city", "days"]
+    assert sent["additionalProperties"] is False
+    assert sent["properties"]["days"]["type"] == ["integer", "null"]
+
+
+def test_a_model_without_a_schema_mode_is_asked_by_a_tool() -> None:
+    kernel = AnsweredKernel([ToolCall("1", "Trip", {"city": "Rome", "days": 3})], config=ONE_OLD_CLAUDE)
+    assert kernel.run(extract, Trip).value == Trip("Rome", 3)
+    request = kernel.requests[0]
+    assert request.output is None
+    assert [tool.name for tool in request.tools] == ["Trip"]
+    assert request.tool_choice == "Trip"
+
+
+def test_beside_tools_of_the_caller_it_is_asked_in_words() -> None:
+    kernel = AnsweredKernel([GOOD], config=ONE_OLD_CLAUDE)
+    assert kernel.run(lambda k: extract(k, Trip, tools=[Tool("clock")])).value == Trip("Rome", 3)
+    system = kernel.requests[0].system
+    assert isinstance(system, str)
+    assert '"title":"Trip"' in system
+
+
+def test_a_schema_that_the_target_refuses_is_asked_for_in_another_way() -> None:
+    kernel = AnsweredKernel(
+        [InvalidRequestError("Invalid schema for response_format"), ToolCall("1", "Trip", {"city": "Rome", "days": 3})],
+        config=ONE_OPENAI,
+    )
+    assert kernel.run(extract, Trip).value == Trip("Rome", 3)
+
+
+def test_a_schema_beyond_the_mode_is_asked_for_in_another_way() -> None:
+    kernel = AnsweredKernel([ToolCall("1", "output", {"a": 1})], config=ONE_OPENAI)
+    assert kernel.run(extract, dict[str, int]).value == {"a": 1}
+    assert kernel.requests[0].output is None
+
+
+def test_what_no_native_mode_checks_is_checked_here() -> None:
+    kernel = AnsweredKernel(['{"city": "Rome", "days": 300}', GOOD])
+    limited = {**SCHEMA, "properties": {"city": {"type": "string"}, "days": {"type": "integer", "maximum": 30}}}
+    assert kernel.run(extract, limited).value == {"city": "Rome", "days": 3}
+
+
+def test_validators_stand_behind_the_type_in_order() -> None:
+    def in_italy(trip: Trip) -> None:
+        if trip.city == "Paris":
+            raise ValueError("only in Italy")
+
+    def longer(trip: Trip) -> Trip:
+        return Trip(trip.city, trip.days + 1)
+
+    kernel = AnsweredKernel(['{"city": "Paris", "days": 3}', '{"city": "rome", "days": 3}', GOOD])
+    extracted = kernel.run(
+        lambda k: extract(k, Trip, validators=[in_italy, Regex("[A-Z][a-z]+", path="$.city"), longer])
+    )
+    assert extracted.value == Trip("Rome", 4)
+    assert "only in Italy" in kernel.requests[1].messages[-1].text
+    assert "$.city: must match" in kernel.requests[2].messages[-1].text
+
+
+def test_a_validator_that_breaks_is_a_no(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(trip: Trip) -> None:
+        raise KeyError(trip.city)
+
+    kernel = AnsweredKernel([GOOD])
+    with pytest.raises(OutputInvalidError):
+        kernel.run(lambda k: extract(k, Trip, validators=[broken], max_repairs=0))
+    assert "the validator broken broke" in caplog.text
+
+
+def test_a_type_on_the_request_makes_complete_check_its_answer() -> None:
+    async def ask(kernel: penstock.Kernel) -> penstock.ChatResponse:
+        return await kernel.complete(ChatRequest("Plan a trip.", output=Trip))
+
+    assert AnsweredKernel([WRONG, GOOD]).run(ask).value == Trip("Rome", 3)
+
+
+def test_only_answers_that_were_valid_are_stored() -> None:
+    async def twice(kernel: penstock.Kernel) -> list[str]:
+        first = await kernel.extract(Trip, "Plan a trip.", temperature=0)
+        second = await kernel.extract(Trip, "Plan a trip.", temperature=0)
+        third = await kernel.extract(Trip, "Plan a trip.", temperature=0)
+        assert first.value == second.value == third.value
+        return [each.response.cache for each in (first, second, third)]
+
+    config: dict[str, Any] = {
+        "providers": {"test": {}},
+        "routes": {"default": {"cascade": ["openai/gpt-4o"]}},
+        "cache": {"store": "memory"},
+    }
+    config["providers"] = {"openai": {}}
+    kernel = AnsweredKernel([WRONG, GOOD, GOOD], config=config)
+    assert kernel.run(twice) == ["miss", "miss", "hit"]
+
+
+def test_a_stored_answer_that_nobody_checked_is_no_value() -> None:
+    strict = {**SCHEMA, "additionalProperties": False}
+
+    async def twice(kernel: penstock.Kernel) -> penstock.Extracted[Any]:
+        await kernel.complete(ChatRequest("Plan a trip.", output=strict, temperature=0))
+        return await kernel.extract(strict, "Plan a trip.", temperature=0)
+
+    config = ONE_OPENAI | {"cache": {"store": "memory"}}
+    assert AnsweredKernel([WRONG, GOOD], config=config).run(twice).value == {"city": "Rome", "days": 3}
+
+
+def test_a_budget_that_allows_one_attempt_refuses_the_repair() -> None:
+    config = ONE_OPENAI | {
+        "targets": {"m": {"provider": "openai", "model": "gpt-4o", "price": {"input": 1, "output": 1}}},
+        "routes": {"default": {"cascade": ["m"]}},
+        "budget": {"limits": [{"per": "day", "tokens": 4_500}]},
+    }
+    usage = Usage(input_tokens=1_000, output_tokens=1_000)
+    answers = [Completion(message=Message.assistant(WRONG), finish_reason="stop", usage=usage)]
+    kernel = AnsweredKernel(answers, config=config)
+    with pytest.raises(penstock.BudgetExceededError) as caught:
+        kernel.run(lambda k: extract(k, Trip, max_tokens=1_000))
+    assert [attempt.outcome for attempt in caught.value.attempts] == ["output_invalid"]
+
+
+def test_what_cannot_be_asked_for_is_said_before_anything_is_sent() -> None:
+    for kind, says in ((lambda: 1, "cannot be asked for"), ({"type": "strin"}, "'strin' is no type")):
+        with pytest.raises(UnsendableRequestError, match=re.escape(says)):
+            AnsweredKernel([]).run(extract, kind)
+
+
+def test_a_value_grows_while_it_streams_and_is_checked_when_it_is_whole() -> None:
+    async def grow(kernel: penstock.Kernel) -> tuple[list[Any], Trip, int]:
+        seen: list[Any] = []
+        async with kernel.stream_extract(Trip, "Plan a trip.") as stream:
+            seen.extend([dict(part) async for part in stream])
+        return seen, stream.value, len(stream.response.attempts)
+
+    seen, value, attempts = AnsweredKernel([GOOD]).run(grow)
+    assert value == Trip("Rome", 3)
+    assert attempts == 1
+    assert seen[-1] == {"city": "Rome", "days": 3}
+
+
+def test_a_stream_that_was_not_valid_begins_anew() -> None:
+    async def grow(kernel: penstock.Kernel) -> tuple[list[Any], Trip]:
+        seen: list[Any] = []
+        async with kernel.stream_extract(Trip, "Plan a trip.") as stream:
+            seen.extend([part async for part in stream])
+        return seen, stream.value
+
+    seen, value = AnsweredKernel([WRONG, GOOD]).run(grow)
+    assert value == Trip("Rome", 3)
+    assert seen[0] == {"city": "Rome", "days": "three"}
+    assert seen[-1] == {"city": "Rome", "days": 3}
+
+
+def test_a_stream_whose_value_is_never_valid_ends_in_the_error() -> None:
+    async def grow(kernel: penstock.Kernel) -> None:
+        async with kernel.stream_extract(Trip, "Plan a trip.", max_repairs=1) as stream:
+            async for _ in stream:
+                await trio.lowlevel.checkpoint()
+
+    with pytest.raises(OutputInvalidError):
+        AnsweredKernel([WRONG, WRONG]).run(grow)

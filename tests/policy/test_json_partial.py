@@ -1,0 +1,102 @@
+"""JSON while it grows: in the end the value, on the way never more than has come, and in linear time."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.policy.json_partial import NOTHING_YET, PartialJson
+from penstock.policy.json_values import is_array, is_object
+
+SCALARS = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=12)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+ROOTS = st.lists(VALUES, max_size=4) | st.dictionaries(st.text(max_size=5), VALUES, max_size=4)
+
+
+def fed(pieces: list[str]) -> PartialJson:
+    growing = PartialJson()
+    for piece in pieces:
+        growing.feed(piece)
+    return growing
+
+
+def split(text: str, cuts: list[int]) -> list[str]:
+    places = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
+    return [text[before:after] for before, after in pairwise(places)]
+
+
+@given(ROOTS, st.lists(st.integers(0, 10_000), max_size=8), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_however_the_text_is_split_the_whole_value_stands_there_in_the_end(
+    value: Any,
+    cuts: list[int],
+    ascii_only: bool,  # noqa: FBT001 - drawn by Hypothesis
+) -> None:
+    text = f"<think>{{}}</think>Here: {json.dumps(value, ensure_ascii=ascii_only, indent=1)} That is all."
+    growing = fed(split(text, cuts))
+    assert growing.whole
+    assert growing.value == value
+
+
+@given(ROOTS)
+@settings(max_examples=200, deadline=None)
+def test_on_the_way_it_never_shows_what_has_not_come(value: Any) -> None:
+    growing, seen = PartialJson(), list[Any]()
+    for char in json.dumps(value):
+        growing.feed(char)
+        if growing.value is not NOTHING_YET:
+            seen.append(copy.deepcopy(growing.value))
+    assert seen[-1] == value
+    for before, after in pairwise(seen):
+        assert is_part(before, after), (before, after)
+
+
+def is_part(part: Any, whole: Any) -> bool:
+    if isinstance(part, str):
+        return isinstance(whole, str) and whole.startswith(part)
+    if is_array(part):
+        return is_array(whole) and len(part) <= len(whole) and all(map(is_part, part, whole))
+    if is_object(part):
+        return is_object(whole) and all(key in whole and is_part(part[key], whole[key]) for key in part)
+    return bool(part == whole)
+
+
+@given(st.lists(st.text(alphabet='{}[]",:\\u0d8ntrue1 <think>/', max_size=10), max_size=10))
+@settings(max_examples=300, deadline=None)
+def test_no_text_raises(pieces: list[str]) -> None:
+    fed(pieces)
+
+
+def test_a_text_is_shown_while_it_grows() -> None:
+    growing = PartialJson()
+    growing.feed('{"note": "All ro')
+    assert growing.value == {"note": "All ro"}
+    growing.feed('ads lead"')
+    assert growing.value == {"note": "All roads lead"}
+
+
+@pytest.mark.parametrize("kind", ["one long text", "many items"])
+def test_all_partial_values_together_cost_time_linear_in_the_text(kind: str) -> None:
+    def seconds(size: int) -> float:
+        text = json.dumps({"a": "x" * size} if kind == "one long text" else {"a": [{"b": 1}] * (size // 10)})
+        pieces = [text[at : at + 16] for at in range(0, len(text), 16)]
+        best = 1e9
+        for _ in range(3):
+            began = time.process_time()
+            fed(pieces)
+            best = min(best, time.process_time() - began)
+        return best
+
+    # Eight times the text: quadratic would be sixty-four times the time.
+    assert seconds(800_000) < 24 * seconds(100_000)
