@@ -19,7 +19,7 @@ from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage, chai
 from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.budget import Amount, Line, Refused
 from penstock.policy.holds import NOTHING
-from penstock.policy.money import NANO_PER_USD, cost, dearest_prices, input_cost, usd_in_words
+from penstock.policy.money import NANO_PER_USD, cost, dearest_prices, input_cost, nano_for, usd_in_words
 from penstock.policy.routing import NOTHING_LEARNED, TOKENS_PER_BYTE, Learned
 from penstock.policy.shape import Shape, shape_of
 from penstock.types import (
@@ -236,17 +236,18 @@ def _offer(
     output = _output_terms(asked, target, terms.output_cap, rules.min_output_tokens)
     outputs = output.outputs
     line = Line.at_price(input_tokens, price, outputs.maximum)
-    if max(input_tokens, outputs.maximum) > MOST_TOKENS or line.amount_at(outputs.maximum).nano_usd > MOST_NANO_USD:
+    nano_usd = line.input_nano_usd + nano_for(outputs.maximum, line.output_nano_per_million)
+    if input_tokens > MOST_TOKENS or outputs.maximum > MOST_TOKENS or nano_usd > MOST_NANO_USD:
         return BudgetExceededError(
             f"{target.name}: one attempt could come to {input_tokens} tokens of input and {outputs.maximum} of output,"
-            f" and {usd_in_words(line.amount_at(outputs.maximum).nano_usd)} USD, which is more than is held for one:"
+            f" and {usd_in_words(nano_usd)} USD, which is more than is held for one:"
             f" {MOST_TOKENS} tokens of either, {usd_in_words(MOST_NANO_USD)} USD; ask for less, or for fewer answers"
         )
     least = None
     if terms.money and price is not None:
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
     wanted = max(outputs.minimum, named)
-    if not terms.within(estimate, wanted, least):
+    if terms.per_request and not terms.within(estimate, wanted, least):
         most = None if least is None else line.amount_at(outputs.minimum).nano_usd
         refused = check_request_limits(
             terms.chain, estimate, wanted, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
@@ -272,7 +273,10 @@ def _likely(line: Line, estimate: int, price: Price | None) -> Line:
     if price is None:
         return Line(tokens, 0, 0, line.max_output)
     nano_usd = min(input_cost(tokens, price), line.input_nano_usd)
-    return Line(tokens, nano_usd, dearest_prices(price, tokens).output, line.max_output)
+    # Where the price depends on neither length nor time, what comes out costs what it costs at most.
+    varies = price.long is not None or price.timed
+    output = dearest_prices(price, tokens).output if varies else line.output_nano_per_million
+    return Line(tokens, nano_usd, output, line.max_output)
 
 
 def _output_terms(asked: _Asked, target: LiveTarget, output_cap: int | None, min_output_tokens: int) -> OutputTerms:

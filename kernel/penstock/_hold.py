@@ -96,8 +96,7 @@ class CallHold(Struct, eq=False):
 
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""
-        offer = self.offer(stage)
-        if offer is None or self.granted is None or finish_reason != "length":
+        if finish_reason != "length" or self.granted is None or (offer := self.offer(stage)) is None:
             return False
         return offer.outputs.insert and self.granted.output_tokens < offer.uncapped_output
 

@@ -219,4 +219,6 @@ class Target(Discreet, frozen=True, kw_only=True):
     def most_tokens(self, text: str) -> int:
         """The tokens that a text can come to: exact where a plugin counts them, else one for each UTF-8 byte."""
         exact = None if self.count_tokens is None else self.count_tokens(text)
-        return len(text.encode()) if exact is None else exact
+        if exact is not None:
+            return exact
+        return len(text) if text.isascii() else len(text.encode())

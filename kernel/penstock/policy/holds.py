@@ -75,7 +75,8 @@ class Line(Struct, frozen=True, gc=False):
     """The target never gives more than this, whatever it is asked for."""
 
     def __post_init__(self) -> None:
-        if min(self.input_tokens, self.input_nano_usd, self.output_nano_per_million, self.max_output) < 0:
+        # Plain comparisons: each call makes two lines for each of its targets.
+        if self.input_tokens < 0 or self.input_nano_usd < 0 or self.output_nano_per_million < 0 or self.max_output < 0:
             raise ValueError("no figure of a line is negative")
 
     @classmethod
