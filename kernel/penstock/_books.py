@@ -223,6 +223,8 @@ class Books(Struct, eq=False):
     @property
     def cost(self) -> Decimal | None:
         """Of all attempts together, in USD; None where one of them has no price."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].cost
         total = Decimal(0)
         for attempt in self.attempts:
             if attempt.cost is None:

@@ -149,6 +149,9 @@ class Pricing(Struct, eq=False, gc=False):
     rules: BudgetRules
     named: int | None
     """As in `price_offers`."""
+    usual: ChatRequest | None = None
+    """What nearly every target is asked, where its shape is known."""
+    shape: Shape | None = None
     _asked: _Asked | None = None
 
     def offer(self, request: ChatRequest | CallError, target: LiveTarget) -> Offer | CallError:
@@ -158,7 +161,7 @@ class Pricing(Struct, eq=False, gc=False):
         asked = self._asked
         if asked is None or asked.request is not request:
             # Nearly always one for all targets: most take what is asked as it is.
-            asked = self._asked = _Asked.of(request)
+            asked = self._asked = _Asked.of(request, self.shape if request is self.usual else shape_of(request))
         try:
             return _offer(asked, target, self.terms, self.learned.get(target.name), self.rules, named=self.named or 0)
         except CallError as error:
@@ -200,8 +203,8 @@ class _Asked(Struct, frozen=True, gc=False):
     shape: Shape | None
 
     @classmethod
-    def of(cls, request: ChatRequest) -> _Asked:
-        size, shape = text_bytes(request), shape_of(request)
+    def of(cls, request: ChatRequest, shape: Shape | None) -> _Asked:
+        size = text_bytes(request)
         return cls(request, size, size if shape is not None or is_text(request) else 0, shape)
 
 

@@ -69,7 +69,9 @@ class Cover(Struct, eq=False):
     def pricing(self, learned: Mapping[str, Learned]) -> Pricing:
         """What this call is priced by."""
         call = self.call
-        return Pricing(chain_terms(call.chain), learned, call.rules, call.request.max_tokens)
+        return Pricing(
+            chain_terms(call.chain), learned, call.rules, call.request.max_tokens, call.request, self.fitting.shape
+        )
 
 
 class _Priced(Struct, eq=False, gc=False):

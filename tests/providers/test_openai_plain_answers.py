@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded import recordings
@@ -60,6 +61,26 @@ def both(payload: Any) -> tuple[Completion | None, Completion]:
     reader = AnswerReader(whole=True)
     reader.take(answer)
     return plain_completion(answer, request_id="req_1", raw=payload), reader.completion(request_id="req_1", raw=payload)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"refusal": "I will not."},
+        {"reasoning_content": "Hm."},
+        {"reasoning": "Hm."},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},
+        {"tool_calls": [CALL]},
+        {"function_call": {"name": "f", "arguments": "{}"}},
+        {"annotations": [{"type": "url_citation"}]},
+        {"audio": {"id": "audio_1", "transcript": "Hello."}},
+    ],
+    ids=lambda beside: next(iter(beside)),
+)
+def test_a_text_with_anything_beside_it_keeps_that(beside: dict[str, Any]) -> None:
+    message = {"role": "assistant", "content": "Hello.", **beside}
+    at_once, from_pieces = both({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    assert at_once is None or at_once == from_pieces
 
 
 @given(ANSWERS)

@@ -9,6 +9,7 @@ into them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import h11
@@ -60,7 +61,7 @@ class Conversation:
         """Of a plain body: its bytes, and those of them that have not been handed out."""
         self._failure: httpx.RemoteProtocolError | None = None
         self._chunks: WholeChunks | None = None
-        self._whole: list[bytes] = []
+        self._whole: Sequence[bytes] = ()
         """What whole chunks of the last read hold: it comes after what h11 was given, and before `_rest`."""
         self._rest = b""
         self._is_h11_ahead = False
@@ -136,7 +137,7 @@ class Conversation:
             if self._is_h11_ahead:
                 self._read_from_h11(pieces)
             pieces += self._whole
-            self._whole = []
+            self._whole = ()
             if self._rest:
                 rest, self._rest = self._rest, b""
                 if self._http is None and rest == _LAST_CHUNK:

@@ -269,6 +269,8 @@ class ChainTerms:
     """What the limits on the path of an account say to every request."""
 
     chain: tuple[AccountSpec, ...]
+    limited: bool
+    """There are any."""
     money: bool
     """Some of them is in money."""
     per_request: tuple[Limit, ...]
@@ -295,6 +297,7 @@ def chain_terms(chain: tuple[AccountSpec, ...]) -> ChainTerms:
     limits = [limit for spec in chain for limit in spec.limits]
     return ChainTerms(
         chain,
+        bool(limits),
         any(limit.nano_usd is not None for limit in limits),
         tuple(limit for limit in limits if limit.per is Per.REQUEST),
         request_output_cap(chain),

@@ -60,7 +60,8 @@ class Cascade:
         self._all_open = all_open
         self._begun: list[Progress] | None = None
         """None: nothing is known against any stage. So most calls end, of routes however long."""
-        self._share = CallShare(self._stages)
+        self._known_share: CallShare | None = None
+        """None: as above."""
         self._staying: int | None = None
         self._final = False
 
@@ -70,6 +71,13 @@ class Cascade:
         if self._begun is None:
             self._begun = [Progress() for _ in self._stages]
         return self._begun
+
+    @property
+    def _share(self) -> CallShare:
+        """What of the call's attempts each target and provider has had."""
+        if self._known_share is None:
+            self._known_share = CallShare(self._stages)
+        return self._known_share
 
     def next(
         self,
