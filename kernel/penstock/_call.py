@@ -183,7 +183,8 @@ class _Run:
         finally:
             self.engine.ended(scope)
             self.pay(outcome, target)
-            self.let_go()
+            if outcome != "ok" or self.books.errors:
+                self.let_go()
 
     async def take_place(self) -> None:
         """One of `max_in_flight` places, in the order of asking."""
@@ -211,7 +212,8 @@ class _Run:
     def let_go(self) -> None:
         """Forgets everything, so that it is freed at once and not by the garbage collector, which stops every call.
 
-        An error holds the frames it passed, those hold this, and this would hold the error.
+        An error holds the frames it passed, those hold this, and this would hold the error. Without any there is no such
+        ring, and nothing to do.
         """
         vars(self).clear()
 

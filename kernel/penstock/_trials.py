@@ -349,7 +349,7 @@ class Trials(Struct, eq=False):
             attempt.permit,
             self.call.id,
             answered=completion is not None,
-            error=None if attempt.was_hurried else error,
+            error=None if error is None or attempt.was_hurried else error,
             slow=late and self.reach.elsewhere(attempt.stage) is not None,
             overtaken=attempt.overtaken,
             again=again,
