@@ -96,7 +96,7 @@ class _Flight(Struct, eq=False, gc=False):
     wire: WireRequest
 
 
-class CallCache(Struct, eq=False):
+class CallCache(Struct, eq=False, gc=False):
     """The cache as one call sees it. Holds at most one flight; `end` is told on every way out."""
 
     engine: Engine

@@ -62,7 +62,10 @@ class _Run:
         self.call = call
         self.consumer = consumer
         self.scope = trio.CancelScope(deadline=call.deadline)
-        self.books = Books(unknown_usage=engine.accounts.unknown_usage_of(call.account, call.rules.unknown_usage))
+        self.books = Books(
+            unknown_usage=engine.accounts.unknown_usage_of(call.account, call.rules.unknown_usage),
+            journal=engine.budget.keeps_journal,
+        )
         self.cascade = Cascade(
             call.stages,
             deadline=min(call.deadline, call.horizon),
@@ -212,8 +215,8 @@ class _Run:
     def let_go(self) -> None:
         """Forgets everything, so that it is freed at once and not by the garbage collector, which stops every call.
 
-        An error holds the frames it passed, those hold this, and this would hold the error. Without any there is no such
-        ring, and nothing to do.
+        An error holds the frames it passed, those hold this, and this would hold the error: where there is none, there
+        is no such ring.
         """
         vars(self).clear()
 

@@ -126,7 +126,7 @@ def _is_credible(usage: object) -> TypeGuard[Usage]:
     """False for counts that nothing can have used: below zero, or more than any model reads or writes."""
     if not isinstance(usage, Usage):
         return False
-    kinds: object = usage.kinds
+    kinds = cast("object", usage.kinds)
     if not isinstance(kinds, dict):
         return False
     for count in (*_COUNTS(usage), *cast("dict[object, object]", kinds).values()):

@@ -102,7 +102,7 @@ class CallHold(Struct, eq=False):
 
     def settle(self) -> None:
         """Replaces the hold by what was charged. Never raises, never waits."""
-        spent = tuple(self.books.by_target.values()) if self.ref.keeps_journal else ()
+        spent = tuple(self.books.by_target.values())
         if self.granted is None and spent:
             self.ref.note(self.call_id, self.account, spent)
         self.ref.settle(self.hold_id, self.books.charged, estimated=self.books.estimated, spent=spent)

@@ -37,7 +37,7 @@ def open_circuits(engine: Engine, call: Call, now: float, *, has_waited: bool = 
     return held_back(opened, stages, now, has_waited=has_waited, deadline=min(call.deadline, call.horizon))
 
 
-class Reach(Struct, eq=False):
+class Reach(Struct, eq=False, gc=False):
     """The stages of one call, as they can be reached."""
 
     engine: Engine

@@ -172,8 +172,9 @@ def _read_arguments(messages: object) -> None:
 
 def _tables_in(items: object) -> list[dict[str, Any]]:
     """Those of a list; none where it is no list."""
-    listed = cast("list[object]", items) if isinstance(items, list) else []
-    return [cast("dict[str, Any]", item) for item in listed if isinstance(item, dict)]
+    if not isinstance(items, list):
+        return []
+    return [item for item in cast("list[dict[str, Any] | None]", items) if isinstance(item, dict)]
 
 
 def _read_text(value: Any) -> tuple[str, object]:
