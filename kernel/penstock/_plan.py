@@ -18,7 +18,6 @@ from penstock._nearest import did_you_mean, quoted
 from penstock._outputs import MAX_REPAIRS
 from penstock._request import is_plain
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
-from penstock.policy.accounts import chain_terms
 from penstock.policy.cache_policy import CACHE_WORDS, MAX_AGE, CachePolicy, cache_policy
 from penstock.policy.commit import COMMIT_NAMES, Commit
 from penstock.types import (
@@ -252,10 +251,9 @@ def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteC
 
 def _chain(engine: Engine, account: str) -> tuple[Any, ...]:
     try:
-        chain = engine.accounts.chain(account)
+        return engine.accounts.limited_chain(account)
     except ValueError as error:
         raise _mistake("account", str(error)) from None
-    return chain if chain and chain_terms(chain).limited else ()
 
 
 def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizon: float) -> float:
