@@ -216,7 +216,8 @@ class Kernel:
         return OpenExtractStream(
             lambda: OpenStream(
                 self._engine, self._nursery, lambda: make_call(self._engine, chat, options, streamed=True)
-            )
+            ),
+            callers_tools=bool(chat.tools),
         )
 
     def explain(

@@ -25,7 +25,7 @@ from penstock.errors import (
     UnsendableRequestError,
 )
 from penstock.testing import AnsweredKernel
-from penstock.types import Completion, Usage
+from penstock.types import Completion, Part, Usage
 from penstock_plugins.validators.regex import Regex
 
 TWO_TARGETS: dict[str, Any] = {
@@ -394,3 +394,31 @@ def test_a_stream_whose_value_is_never_valid_ends_in_the_error() -> None:
 
     with pytest.raises(OutputInvalidError):
         AnsweredKernel([WRONG, WRONG]).run(grow)
+
+
+def test_what_grows_is_the_value_and_not_what_is_said_or_called_beside_it() -> None:
+    async def grow(kernel: penstock.Kernel, tools: list[Tool]) -> list[Any]:
+        seen: list[Any] = []
+        async with kernel.stream_extract(Trip, "Plan a trip.", tools=tools) as stream:
+            seen.extend([dict(part) async for part in stream])
+        return seen
+
+    beside: list[Part] = [penstock.Text('{"thought": 1}'), ToolCall("1", "Trip", {"city": "Rome", "days": 3})]
+    assert AnsweredKernel([beside], config=ONE_OLD_CLAUDE).run(grow, [])[-1] == {"city": "Rome", "days": 3}
+    callers: list[Part] = [ToolCall("1", "clock", {"zone": "CET"})]
+    assert AnsweredKernel([callers], config=ONE_OLD_CLAUDE).run(grow, [Tool("clock")]) == []
+
+
+@pytest.mark.parametrize(("reason", "error"), [("refusal", RefusedError), ("content_filter", ContentFilteredError)])
+def test_a_stream_that_was_refused_in_the_middle_says_so_as_a_whole_answer_does(
+    reason: str, error: type[Exception]
+) -> None:
+    async def grow(kernel: penstock.Kernel) -> None:
+        async with kernel.stream_extract(Trip, "Plan a trip.") as stream:
+            async for _ in stream:
+                await trio.lowlevel.checkpoint()
+
+    with pytest.raises(error) as caught:
+        AnsweredKernel([ended('{"city": "Ro', reason)]).run(grow)
+    assert isinstance(caught.value, penstock.CallError)
+    assert len(caught.value.attempts) == 1
