@@ -15,7 +15,7 @@ import attrs
 import click
 import msgspec
 
-__all__ = ["read_kind", "value_line"]
+__all__ = ["read_kind", "value_json", "value_line"]
 
 
 def read_kind(_: click.Context, __: click.Parameter, given: str | None) -> Any:
@@ -45,7 +45,12 @@ def read_kind(_: click.Context, __: click.Parameter, given: str | None) -> Any:
 
 def value_line(value: object) -> str:
     """The value as one line of JSON."""
-    return msgspec.json.encode(value, enc_hook=_plain).decode() + "\n"
+    return bytes(value_json(value)).decode() + "\n"
+
+
+def value_json(value: object) -> msgspec.Raw:
+    """The value as JSON, to stand in other JSON as it stands alone."""
+    return msgspec.Raw(msgspec.json.encode(value, enc_hook=_plain))
 
 
 def _plain(value: Any) -> Any:
