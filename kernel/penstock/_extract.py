@@ -9,9 +9,9 @@ from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
 
 import attrs
 
-from penstock._outputs import Further
 from penstock._plan import CallOptions, make_request
 from penstock._stream import ChatStream, OpenStream
+from penstock._validator_chain import Further
 from penstock.errors import KernelError, OutputInvalidError
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.json_partial import NOTHING_YET, PartialJson
@@ -87,7 +87,7 @@ def wanting(kind: Any, asked: Any, words: Words, max_repairs: int) -> tuple[Chat
         (kind,) = typing.get_args(kind)
     of_request: dict[str, Any] = {name: value for name, value in words.items() if name in OF_REQUESTS}
     others: dict[str, Any] = {name: value for name, value in words.items() if name not in OF_REQUESTS}
-    further = tuple(others.pop("validators", ()))
+    further = others.pop("validators", ())
     request = make_request(asked, **of_request)
     return request, CallOptions(**others, kind=kind, validators=further, max_repairs=max_repairs)
 

@@ -11,9 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import attrs
 import click
 import msgspec
+
+from penstock._validator_chain import plain_part
 
 __all__ = ["read_kind", "value_json", "value_line"]
 
@@ -50,14 +51,4 @@ def value_line(value: object) -> str:
 
 def value_json(value: object) -> msgspec.Raw:
     """The value as JSON, to stand in other JSON as it stands alone."""
-    return msgspec.Raw(msgspec.json.encode(value, enc_hook=_plain))
-
-
-def _plain(value: Any) -> Any:
-    """What msgspec does not write by itself: pydantic's models, attrs classes without slots."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if attrs.has(value.__class__):
-        names: list[str] = [field.name for field in attrs.fields(value.__class__)]
-        return {name: getattr(value, name) for name in names}
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+    return msgspec.Raw(msgspec.json.encode(value, enc_hook=plain_part))
