@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from penstock._config_checks import NOT_IN_A_FILE, at_least_one, more_than_zero, not_empty, zero_or_more
+from penstock._config_books import BudgetConfig, CacheConfig, LedgerConfig
+from penstock._config_checks import NOT_IN_A_FILE, at_least_one, more_than_zero
+from penstock._discreet import keys_only
 from penstock._nearest import did_you_mean, one_of, quoted
 from penstock._secrets import Secret
 from penstock.errors import NoRouteError
-from penstock.policy.accounts import AccountSpec, UnknownUsage, limits_in_words
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.cache_policy import CacheWhen
 from penstock.policy.commit import FIRST_CONTENT, Commit
@@ -23,7 +24,6 @@ from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry import AllOpen
 from penstock.policy.retry_budget import RetryBudgetSettings
 from penstock.policy.upstream_stream import UpstreamStream
-from penstock.policy.window import Per
 from penstock.types import Price
 
 __all__ = [
@@ -45,14 +45,8 @@ __all__ = [
 ]
 
 OnLeave: TypeAlias = Literal["cancel", "drain"]
-OnStoreDown: TypeAlias = Literal["deny", "allow"]
 Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
 DEFAULT_ROUTE = "default"
-
-
-def _keys_only(value: Mapping[str, object] | None) -> str:
-    # Headers, parameters and options may hold what nobody shall read in a log.
-    return "None" if value is None else "{" + ", ".join(f"{key}: ..." for key in value) + "}"
 
 
 @attrs.frozen(kw_only=True)
@@ -115,7 +109,7 @@ class ProviderConfig:
     """Whether proxies, SSL_CERT_FILE and SSL_CERT_DIR of the environment hold for its connections."""
     http2: bool = False
     """Over TLS, where the server speaks it. Needs `penstock[http2]`."""
-    options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
+    options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=keys_only)
     breaker: BreakerSettings | None = None
     retry_budget: RetryBudgetSettings | None = None
     propagate_trace: bool = False
@@ -132,9 +126,9 @@ class TargetConfig:
     provider: str
     model: str
     timeouts: Timeouts = Timeouts()
-    params: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
+    params: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=keys_only)
     """Body fields, merged under the request's own."""
-    headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=_keys_only)
+    headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=keys_only)
     """Names in lower case."""
     price: Price | None = None
     """None: what the price plugins know."""
@@ -178,93 +172,11 @@ class Defaults:
     """What every target and route starts from, the undeclared ones too."""
 
     timeouts: Timeouts = Timeouts()
-    params: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only)
-    headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=_keys_only)
+    params: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=keys_only)
+    headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=keys_only)
     upstream_stream: UpstreamStream = "auto"
     on_unsupported: UnsupportedRules = attrs.field(factory=UnsupportedRules)
     """For routes, and for calls that name a model instead."""
-
-
-@attrs.frozen(kw_only=True)
-class BudgetConfig:
-    """The tree of accounts, and what happens where something about a call's cost is not known."""
-
-    accounts: tuple[AccountSpec, ...] = ()
-    on_unknown_price: Literal["deny", "cap", "allow"] = "deny"
-    price_cap: Price | None = None
-    """What a model of unknown price is taken to cost where that is "cap"."""
-    on_unknown_bound: Literal["deny", "estimate"] = "deny"
-    unknown_usage: UnknownUsage = "bound"
-    """What is charged for an attempt whose usage the provider did not tell, where no account says otherwise. "likely",
-    the best guess, may be less than what is billed: limits may then be exceeded."""
-    hold_wait: float = attrs.field(default=5.0, validator=more_than_zero)
-    """Seconds a call waits for other calls' holds to settle."""
-    min_output_tokens: int = attrs.field(default=1024, validator=at_least_one)
-    """A budget never caps an answer below this: it refuses."""
-
-    @property
-    def gives_up(self) -> tuple[str, ...]:
-        """What is no longer promised of the limits, in sentences."""
-        told: list[str] = []
-        guess = [_key(spec.path, "unknown_usage") for spec in self.accounts if spec.unknown_usage == "likely"]
-        guess = ["budget.unknown_usage", *guess] if self.unknown_usage == "likely" else guess
-        if guess and any(spec.limits for spec in self.accounts):
-            told.append(
-                f'{", ".join(guess)} = "likely": where a provider does not tell what an attempt used, the best guess is'
-                " charged, which may be less than is billed; limits may be exceeded by the difference"
-            )
-        for spec in self.accounts:
-            limits = [limit for limit in spec.limits if limit.per is not Per.REQUEST]
-            judged = [
-                words for limit in limits if spec.measure(limit) == "estimate" for words in limits_in_words(limit)
-            ]
-            if judged:
-                told.append(
-                    f'{_key(spec.path, "limits")}: bound = "estimate" of {", ".join(judged)}: what calls cost beyond'
-                    " their estimates exceeds it, and is booked; nothing new is held then"
-                )
-        return tuple(told)
-
-
-def _key(account: str, name: str) -> str:
-    """Where a file says that of an account."""
-    return f"accounts.{account}.{name}" if account else f"budget.{name}"
-
-
-@attrs.frozen(kw_only=True)
-class LedgerConfig:
-    """Where spending is kept."""
-
-    store: str = attrs.field(default="memory", validator=not_empty)
-    """The name of what keeps it; in a `[ledger]` table without one, `sqlite`."""
-    lease: float = attrs.field(default=60.0, validator=more_than_zero)
-    """Seconds after which the hold of a call that is no longer heard of is charged in full."""
-    timeout: float = attrs.field(default=5.0, validator=more_than_zero)
-    """Seconds that the store gets for one batch of reserves and settles."""
-    on_store_down: OnStoreDown = "deny"
-    """`allow`: where the store does not answer calls go all the same, and are booked when it is back."""
-    options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only, metadata={NOT_IN_A_FILE: True})
-    """What the table says beside these: the store's own."""
-
-
-@attrs.frozen(kw_only=True)
-class CacheConfig:
-    """Where and when answers are kept."""
-
-    store: str = attrs.field(default="sqlite", validator=not_empty)
-    """The name of what keeps them beyond this process; `memory`: nothing does."""
-    ttl: float = attrs.field(default=3600.0, validator=more_than_zero)
-    """Seconds."""
-    when: CacheWhen = "deterministic"
-    stale_while_revalidate: float = attrs.field(default=0.0, validator=zero_or_more)
-    """Seconds after its ttl in which an answer is served at once, and fetched anew in the background."""
-    stale_if_error: float = attrs.field(default=0.0, validator=zero_or_more)
-    """Seconds after its ttl in which an answer is served once every target has failed."""
-    memory_bytes: int = attrs.field(default=67_108_864, validator=at_least_one)
-    store_timeout: float = attrs.field(default=0.25, validator=more_than_zero)
-    """Seconds that one call waits for the store at most, each time it asks it; then it goes on as if it had missed."""
-    options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=_keys_only, metadata={NOT_IN_A_FILE: True})
-    """What the table says beside these: the store's own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -278,7 +190,7 @@ class TelemetryConfig:
     SDK of its own has its traces and metrics there, and neither counts."""
     protocol: Protocol | None = None
     """None: OTEL_EXPORTER_OTLP_PROTOCOL, else `http/protobuf`."""
-    headers: dict[str, Secret] = attrs.field(factory=dict[str, Secret], repr=_keys_only)
+    headers: dict[str, Secret] = attrs.field(factory=dict[str, Secret], repr=keys_only)
     """Sent to the collector."""
     traces: bool = True
     metrics: bool = True
@@ -304,7 +216,7 @@ class PluginsConfig:
     """False: none of third parties."""
     allow: tuple[str, ...] | None = None
     """Names of entry points or distributions. None: all that are installed."""
-    options: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], repr=_keys_only)
+    options: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], repr=keys_only)
 
 
 @attrs.frozen(kw_only=True)
@@ -321,8 +233,8 @@ class Config:
     all_open: AllOpen = "soonest"
     """`all_open` of [breaker]: what a call does where every circuit it could pass is open."""
     retry_budget: RetryBudgetSettings = attrs.field(factory=RetryBudgetSettings)
-    budget: BudgetConfig = BudgetConfig()
-    ledger: LedgerConfig = LedgerConfig()
+    budget: BudgetConfig = attrs.field(factory=BudgetConfig)
+    ledger: LedgerConfig = attrs.field(factory=LedgerConfig)
     cache: CacheConfig | None = None
     """None: no cache, and no call waits for another's answer."""
     telemetry: TelemetryConfig | None = None

@@ -15,13 +15,14 @@ import attrs
 import pluggy
 from msgspec.structs import replace
 
-from penstock import hookspecs
+from penstock._bare_spec import Offer
 from penstock._config import PluginsConfig
 from penstock._events import Event
 from penstock._installed import EntryPoints, Group, Installed, PluginInfo, installed_plugins
+from penstock._plugin_guard import guarded, hook_manager, rehearse
 from penstock._token_counter import TokenCounter
 from penstock.errors import PluginError, PluginLoadError, PluginVersionError
-from penstock.hookspecs import PLUGIN_API, PROJECT, CacheStoreSpec, LedgerSpec, ProviderSpec, ValidatorSpec
+from penstock.hookspecs import PLUGIN_API, CacheStoreSpec, LedgerSpec, ProviderSpec, ValidatorSpec
 from penstock.types import Price
 
 __all__ = ["CACHES", "LEDGERS", "PluginHost", "PluginInfo", "Sort"]
@@ -50,7 +51,6 @@ CACHES = Sort(CacheStoreSpec, "penstock_caches", "cache store", "cache-")
 VALIDATORS = Sort(ValidatorSpec, "penstock_validators", "validator", "validator-")
 ALWAYS = frozenset({"prices"})
 """Plugins of penstock's own that no configuration needs to name."""
-LONGEST_REASON = 300
 
 
 @attrs.define(eq=False)
@@ -82,7 +82,7 @@ class PluginHost:
         entry_points: EntryPoints | None = None,
     ) -> None:
         self._settings = settings or PluginsConfig()
-        self._manager = _manager()
+        self._manager = hook_manager()
         self._loaded: dict[str, _Loaded] = {}
         self._problems: list[PluginError] = []
         self._reported: set[str] = set()
@@ -217,7 +217,7 @@ class PluginHost:
             takes = (*implementation.argnames, *implementation.kwargnames)
             ask = partial(implementation.function, **{name: told[name] for name in takes})
             try:
-                answer = _guarded(ask, f"{loaded.info}: its {hook} failed")
+                answer = guarded(ask, f"{loaded.info}: its {hook} failed")
             except PluginError as problem:
                 self._report_once(implementation.plugin_name, problem)
                 continue
@@ -259,7 +259,7 @@ class PluginHost:
             each.now("loaded")
 
     def _load_bare(self, each: Installed) -> None:
-        plugin = _guarded(each.entry_point.load, f"{each.info} cannot be imported")
+        plugin = guarded(each.entry_point.load, f"{each.info} cannot be imported")
         names = [spec.name for spec in self._register(each.info, plugin, rank=0 if each.own else 1).of(PROVIDERS)]
         if each.info.group == "providers" and each.info.name not in names:
             offers = ", ".join(names) or "none"
@@ -267,7 +267,7 @@ class PluginHost:
 
     def _take(self, plugin: object, number: int) -> PluginInfo:
         if isinstance(plugin, ProviderSpec | LedgerSpec | CacheStoreSpec | ValidatorSpec):
-            plugin = _Offer(plugin)
+            plugin = Offer(plugin)
         name = str(getattr(plugin, "__name__", None) or type(plugin).__name__)
         info = PluginInfo(name=name, group="program", distribution="given by the program", version="", status="loaded")
         if any(loaded.plugin is plugin for loaded in self._loaded.values()):
@@ -283,7 +283,7 @@ class PluginHost:
         for known in self._loaded.values():
             if known.plugin is plugin:
                 return known
-        _guarded(partial(_rehearse, plugin), f"{info} does not fit penstock's hooks")
+        guarded(partial(rehearse, plugin), f"{info} does not fit penstock's hooks")
         key = key or _key(info)
         self._manager.register(plugin, key)
         loaded = self._loaded[key] = _Loaded(info, plugin, rank)
@@ -305,7 +305,7 @@ class PluginHost:
         specs: list[S] = []
         for implementation in self._implementations(sort.hook):
             if implementation.plugin is loaded.plugin:
-                answer = _guarded(implementation.function, f"{loaded.info}: its {sort.hook} failed")
+                answer = guarded(implementation.function, f"{loaded.info}: its {sort.hook} failed")
                 if not isinstance(answer, list | tuple):
                     raise PluginLoadError(f"{loaded.info}: its {sort.hook} returned no list of specs")
                 specs += [_checked(spec, sort, loaded.info) for spec in cast("Sequence[object]", answer)]
@@ -338,74 +338,6 @@ def _by_name(function: Callable[..., object], event: Event) -> object:
 
 def _without(function: Callable[[], object], _event: Event) -> object:
     return function()
-
-
-class _Offer:
-    """A spec that the program hands in without a plugin around it."""
-
-    def __init__(self, spec: ProviderSpec | LedgerSpec | CacheStoreSpec | ValidatorSpec) -> None:
-        self._spec = spec
-        self.__name__ = spec.name
-
-    @hookspecs.hookimpl
-    def penstock_providers(self) -> Sequence[ProviderSpec]:
-        return self._of(ProviderSpec)
-
-    @hookspecs.hookimpl
-    def penstock_ledgers(self) -> Sequence[LedgerSpec]:
-        return self._of(LedgerSpec)
-
-    @hookspecs.hookimpl
-    def penstock_caches(self) -> Sequence[CacheStoreSpec]:
-        return self._of(CacheStoreSpec)
-
-    @hookspecs.hookimpl
-    def penstock_validators(self) -> Sequence[ValidatorSpec]:
-        return self._of(ValidatorSpec)
-
-    def _of(self, kind: type[S]) -> tuple[S, ...]:
-        return (self._spec,) if isinstance(self._spec, kind) else ()
-
-
-def _manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(hookspecs)
-    return manager
-
-
-def _rehearse(plugin: object) -> None:
-    """Registers the plugin where it can do no harm. Raises what is wrong with its hooks."""
-    manager = _manager()
-    manager.register(plugin)
-    manager.check_pending()
-    callers = manager.get_hookcallers(plugin)
-    if not callers:
-        raise TypeError(
-            "it implements none of them: mark functions named as in penstock.hookspecs with penstock.hookimpl"
-        )
-    for caller in callers:
-        for implementation in caller.get_hookimpls():
-            if implementation.hookwrapper or implementation.wrapper:
-                raise TypeError(f"its {caller.name} is a wrapper, which penstock's hooks do not take")
-
-
-def _guarded(act: Callable[[], Any], says: str) -> Any:
-    """What `act` returns; whatever it raises, `sys.exit` too, becomes a PluginLoadError."""
-    try:
-        return act()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        # SystemExit too: a plugin that exits must not end the process.
-        raise PluginLoadError(f"{says}: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    try:
-        words = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001  # even the text of a foreign exception is foreign code
-        words = ""
-    return f"{type(error).__name__}: {words[:LONGEST_REASON]}" if words else type(error).__name__
 
 
 def _checked(spec: object, sort: Sort[S], info: PluginInfo) -> S:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from typing import ClassVar
 
 from msgspec import Struct
 
-__all__ = ["Discreet", "type_name"]
+__all__ = ["Discreet", "keys_only", "type_name"]
 
 
 def type_name(value: object) -> str:
     """The name of its type: what an error may say of a value that is not ours to show."""
     return type(value).__name__
+
+
+def keys_only(value: Mapping[str, object] | None) -> str:
+    """The repr of headers, parameters and options: they may hold what nobody shall read in a log."""
+    return "None" if value is None else "{" + ", ".join(f"{key}: ..." for key in value) + "}"
 
 
 class Discreet(Struct, frozen=True):

@@ -23,27 +23,16 @@ from typing import TYPE_CHECKING, Literal
 import httpx
 import trio
 
+from penstock._actor_events import changed, cooling, spending, store_change
 from penstock._clock import Clock
-from penstock._config import CacheConfig, Config, LedgerConfig, ProviderConfig
-from penstock._config_connections import connection_settings
+from penstock._config import CacheConfig, Config, LedgerConfig
 from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._config_stores import Ready, ready_cache, ready_ledger
+from penstock._connections import Connections
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
 from penstock._event_plugins import EventPlugins
-from penstock._events import (
-    ActorCrashed,
-    BreakerChanged,
-    BudgetDegraded,
-    BudgetNotBooked,
-    BudgetOverrun,
-    BudgetSoftLimit,
-    CoolingDown,
-    EventHub,
-    LedgerAway,
-    LedgerBack,
-    Shutdown,
-)
+from penstock._events import ActorCrashed, EventHub, Shutdown
 from penstock._front import Kernel
 from penstock._open_plugins import OpenPlugins
 from penstock._outputs import OutputBook
@@ -52,18 +41,16 @@ from penstock._refresh import Refreshes
 from penstock._reload import Reloading, budget_rules
 from penstock._second_level import SecondLevel, SecondLevelSettings
 from penstock._targets import LiveProvider, TargetBook
-from penstock._transport import default_transport
 from penstock.abc import LedgerStore, Provider
 from penstock.actors._inbox import Inbox
 from penstock.actors._supervisor import Actor, supervise
 from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import open_breaker_registry
-from penstock.actors.budget_keeper import KeeperSettings, StoreChange, open_budget_keeper
+from penstock.actors.budget_keeper import KeeperSettings, open_budget_keeper
 from penstock.actors.cache_actor import CacheSettings, open_cache_actor
 from penstock.actors.router import open_router
 from penstock.errors import KernelError
 from penstock.hookspecs import CacheStoreSpec, LedgerSpec, PluginTools
-from penstock.policy import breaker, budget, routing
 from penstock.policy.accounts import AccountTree
 from penstock.policy.freshness import Freshness
 from penstock.policy.retry_budget import RetryBudgetSettings
@@ -125,8 +112,7 @@ class OpenKernel:
         plugins: Sequence[object],
     ) -> None:
         self._given = config
-        self._transport = transport
-        self._own_transports: dict[tuple[object, ...], httpx.AsyncBaseTransport] = {}
+        self._connections = Connections(transport)
         self._plugins = plugins
         self._entered = False
         self._nursery_manager = trio.open_nursery()
@@ -144,9 +130,9 @@ class OpenKernel:
         self._entered = True
         config = self._config()
         host = PluginHost(config.plugins, self._plugins)
-        ready = ready_providers(config, host, connects=self._transport is None)
+        ready = ready_providers(config, host, connects=self._connections.are_own)
         cache = ready_cache(config, host)
-        self._warn_of_idle_settings(config)
+        self._connections.warn_of_idle_settings(config)
         for gives_up in config.budget.gives_up:
             logger.warning("%s", gives_up)
         nursery = await self._nursery_manager.__aenter__()
@@ -166,7 +152,7 @@ class OpenKernel:
             if self._telemetry is not None:
                 self._telemetry.watch(engine)
             opened = {name: each.config for name, each in ready.items()}
-            engine.reload = Reloading(engine, host, opened, providers, connects=self._transport is None).change
+            engine.reload = Reloading(engine, host, opened, providers, connects=self._connections.are_own).change
         except BaseException:
             # Opened plugins are shielded: they are told to stop, the others are cancelled.
             self._opened.stop()
@@ -234,7 +220,7 @@ class OpenKernel:
         codec = await self._opened.open(
             f"provider {name!r}", Provider, partial(ready.spec.open, ready.options, tools), nursery
         )
-        transport = self._transport_for(ready.config, ready.config.max_connections or max_in_flight)
+        transport = self._connections.of(ready.config, calls=max_in_flight)
         return LiveProvider(name, codec, ready.secret, transport, ready.config.propagate_trace)
 
     async def _open_ledger(
@@ -264,33 +250,6 @@ class OpenKernel:
         second.start(nursery)
         return second
 
-    def _transport_for(self, provider: ProviderConfig, connections: int) -> httpx.AsyncBaseTransport:
-        """The one handed in; else one of our own for all providers that are connected to in the same way."""
-        if self._transport is not None:
-            return self._transport
-        # A limit of its own is for the provider alone: another at the same address must not wait for its connections.
-        # Without one there are as many as there are calls.
-        alone = None if provider.max_connections is None else provider.name
-        settings = (connections, provider.ca_file, provider.trust_env, provider.http2, alone)
-        transport = self._own_transports.get(settings)
-        if transport is None:
-            transport = self._own_transports[settings] = default_transport(
-                max_connections=connections,
-                ca_file=None if provider.ca_file is None else str(provider.ca_file),
-                trust_env=provider.trust_env,
-                http2=provider.http2,
-            )
-        return transport
-
-    def _warn_of_idle_settings(self, config: Config) -> None:
-        if self._transport is None:
-            return
-        idle = [
-            f"providers.{name}.{key}" for name, each in config.providers.items() for key in connection_settings(each)
-        ]
-        if idle:
-            logger.warning("a transport was handed in, which connects as it will: %s mean nothing", ", ".join(idle))
-
     def _assemble(
         self,
         config: Config,
@@ -316,7 +275,7 @@ class OpenKernel:
             clock,
             slots=slots,
             waiting=waiting,
-            on_cool_down=lambda cool: emit(_cooling(cool, clock.monotonic())),
+            on_cool_down=lambda cool: emit(cooling(cool, clock.monotonic())),
             retry_budget_for=retry_budget_for,
             retry_money_of=lambda account: engine.accounts.retry_money_of(account),  # noqa: PLW0108 - it may change
         )
@@ -325,15 +284,15 @@ class OpenKernel:
             clock,
             slots=slots,
             waiting=waiting,
-            on_change=lambda change: emit(_changed(change)),
+            on_change=lambda change: emit(changed(change)),
         )
         keeper, keeper_inbox, budget_ref = open_budget_keeper(
             config.budget.accounts,
             ledger,
             clock,
             slots=slots,
-            on_event=lambda event: emit(_spending(event)),
-            on_store=lambda change: emit(_store_change(change, config.ledger.on_store_down)),
+            on_event=lambda event: emit(spending(event)),
+            on_store=lambda change: emit(store_change(change, config.ledger.on_store_down)),
             settings=KeeperSettings(
                 lease=config.ledger.lease, timeout=config.ledger.timeout, on_store_down=config.ledger.on_store_down
             ),
@@ -416,8 +375,7 @@ class OpenKernel:
         for done in self._actors_done:
             await done.wait()
         await self._opened.close()
-        for transport in self._own_transports.values():
-            await transport.aclose()
+        await self._connections.aclose()
         engine.events.close()
 
 
@@ -433,30 +391,5 @@ def _freshness(config: Config) -> Freshness:
     return Freshness() if cache is None else Freshness(cache.stale_while_revalidate, cache.stale_if_error)
 
 
-def _cooling(cool: routing.CoolDown, now: float) -> CoolingDown:
-    return CoolingDown(cool.scope, cool.until - now, cool.reason)
-
-
-def _changed(change: breaker.BreakerChanged) -> BreakerChanged:
-    return BreakerChanged(change.scope, change.before.value, change.after.value, str(change.reason))
-
-
 def _plugin_logger(name: str) -> logging.Logger:
     return logger.getChild(f"plugins.{name}")
-
-
-def _store_change(change: StoreChange, on_store_down: str) -> LedgerAway | LedgerBack:
-    return LedgerAway(change.reason, on_store_down) if change.away else LedgerBack(change.booked)
-
-
-def _spending(event: budget.BudgetEvent) -> BudgetDegraded | BudgetNotBooked | BudgetOverrun | BudgetSoftLimit:
-    match event:
-        case budget.Degraded():
-            return BudgetDegraded(event.account, event.limit, event.share, event.route)
-        case budget.SoftLimitReached():
-            return BudgetSoftLimit(event.account, event.limit, event.share)
-        case budget.NotBooked():
-            return BudgetNotBooked(event.account, event.charged.tokens, event.charged.nano_usd)
-        case budget.Overrun():
-            over = event.charged - event.held
-            return BudgetOverrun(event.account, max(0, over.tokens), max(0, over.nano_usd))
