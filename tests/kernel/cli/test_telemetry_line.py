@@ -13,7 +13,7 @@ from penstock._config_telemetry import OTLP_PACKAGES
 from penstock._secrets import open_secret
 from penstock.cli._telemetry_line import safe_address, telemetry_line
 from penstock.telemetry._destination import Signal, address_of
-from penstock.telemetry._otel.opened import _http
+from penstock.telemetry._otel.opened import _http  # pyright: ignore[reportPrivateUsage] - what the exporters are really given
 
 TOML = TelemetryConfig(otlp="http://collector:4318")
 ENDPOINT, PROTOCOL, HEADERS = (f"OTEL_EXPORTER_OTLP_{each}" for each in ("ENDPOINT", "PROTOCOL", "HEADERS"))
