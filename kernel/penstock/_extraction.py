@@ -88,6 +88,10 @@ class Extraction:
             request = reasked(request, self.fault, self.wanted.ready.schema)
         if self.room is not None:
             request = roomier(request, self.room)
+        return self.first_asked(stage, target, request)
+
+    def first_asked(self, stage: int, target: LiveTarget, request: ChatRequest) -> ChatRequest:
+        """The request as the target is asked it before anything has to be mended."""
         asking = self.askings.get(stage)
         if asking is None:
             asking = self.askings[stage] = self._known_or_chosen(stage, target, request)
@@ -178,7 +182,9 @@ class Extraction:
         return error
 
     def take_stored(self, message: Message) -> bool:
-        """True where a stored answer becomes a value. It may be one that nobody has checked."""
+        """True where a stored answer becomes a value: `value`. It may be one that nobody has checked, or for another
+        type.
+        """
         for asking in (*self.askings.values(), _Asking("words")):
             written = self._written(asking, message)
             if written is not None and self._read(asking, written, "stop") is None:
