@@ -11,22 +11,28 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from penstock.policy.json_values import Flaw, Json, is_array, is_object
+from penstock.policy.json_values import Flaw, Json, is_array, is_object, is_text
 from penstock.policy.schema_rules import (
     MOST_FLAWS,
     SIMPLE,
+    Findings,
     Path,
     Rule,
     all_rules,
+    compiled_pattern,
     dependent,
+    flaws_by,
     kind_of,
     nothing_fits,
     tell,
+    whole_number,
 )
+from penstock.policy.schema_tags import Tags, tags_of
 
 __all__ = ["SchemaCheck", "SchemaError", "pointed"]
 
-
+DEEPEST = 100
+"""Objects and lists within one another in a schema: whoever walks through it may do so by recursion."""
 NOT_HERE = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
 
 
@@ -71,14 +77,19 @@ class SchemaCheck:
     """A schema, compiled. Raises SchemaError where it is wrong.
 
     Laws: it never changes the value or the schema; the same value has the same flaws; a value has none exactly where
-    it fits.
+    it fits. The work is bounded by the size of the value times that of the schema, however choices are nested.
     """
 
     def __init__(self, schema: Mapping[str, Json] | bool) -> None:  # noqa: FBT001 - a schema may be a boolean
         self.schema = schema
         self._root: Mapping[str, Json] = schema if is_object(schema) else {}
         self._references: dict[str, list[Rule]] = {}
-        self._rules = self._compile(schema, "#")
+        if _is_deeper(schema, DEEPEST):
+            raise SchemaError(f"it is nested deeper than {DEEPEST} levels")
+        try:
+            self._rules = self._compile(schema, "#")
+        except RecursionError:  # along references, which may be long
+            raise SchemaError("its references lead too deep") from None
 
     def fits(self, value: Json) -> bool:
         """True where the value has no flaw."""
@@ -86,9 +97,12 @@ class SchemaCheck:
 
     def flaws(self, value: Json) -> tuple[Flaw, ...]:
         """The first flaws of the value, at most 20."""
-        found: list[Flaw] = []
-        for rule in self._rules:
-            rule(value, None, found)
+        found = Findings()
+        try:
+            for rule in self._rules:
+                rule(value, None, found)
+        except RecursionError:
+            return (Flaw("$", "is nested too deep to be checked"),)
         return tuple(found[:MOST_FLAWS])
 
     def _compile(self, schema: Json, where: str) -> list[Rule]:  # noqa: C901 - keyword by keyword
@@ -109,7 +123,7 @@ class SchemaCheck:
             if keyword in stated:
                 try:
                     rules.append(make(stated[keyword], stated))
-                except (TypeError, ValueError, re.error) as wrong:
+                except (TypeError, ValueError, OverflowError, re.error) as wrong:
                     raise SchemaError(f"{where}/{keyword}: {wrong}") from None
         for keyword, compound in _COMPOUND.items():
             if keyword in stated:
@@ -129,21 +143,49 @@ class SchemaCheck:
             self._references[reference] = held
             held.extend(self._compile(pointed(self._root, reference), reference))
         rules = self._references[reference]
-        busy: set[tuple[int, int]] = set()
 
-        def follow(value: Json, path: Path, found: list[Flaw]) -> None:
-            # A reference that leads back to itself without going into the value asks nothing of it.
-            step = (id(value), id(path))
-            if step in busy:
-                return
-            busy.add(step)
-            try:
+        def follow(value: Json, path: Path, found: Findings) -> None:
+            key = (id(rules), id(value))
+            if key not in found.known:
+                found.known[key] = None
+                apart = Findings(found.known)
                 for rule in rules:
-                    rule(value, path, found)
-            finally:
-                busy.discard(step)
+                    rule(value, path, apart)
+                found.known[key] = apart
+            # One that leads back to itself without going into the value asks nothing of it.
+            known = found.known[key]
+            if len(found) < MOST_FLAWS:
+                found.extend(known or ())
+            if not (is_object(value) or is_array(value)):
+                found.known.pop(key, None)  # the same word may stand in many places
 
         return follow
+
+    def tags_at(self, schema: Json) -> Tags:
+        """The properties by which a schema within this one can be told from others."""
+        return tags_of(self._behind(schema), self._behind)
+
+    def _behind(self, schema: Json) -> Json:
+        """The schema that a reference stands for."""
+        for _ in range(16):
+            if is_object(schema) and "$ref" in schema:
+                schema = pointed(self._root, schema["$ref"])
+        return schema
+
+
+def _is_deeper(schema: Json, most: int) -> bool:
+    level: list[Json] = [schema]
+    for _ in range(most + 1):
+        below: list[Json] = []
+        for at in level:
+            if is_object(at):
+                below.extend(at.values())
+            elif is_array(at):
+                below.extend(at)
+        level = below
+        if not level:
+            return False
+    return True
 
 
 # What looks into the value, or at it by other schemas
@@ -152,7 +194,7 @@ class SchemaCheck:
 def _properties(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
     rules = [(name, check.compile_at(schema, f"{where}/{name}")) for name, schema in _object(asked, where).items()]
 
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
+    def look(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name, rule in rules:
                 if name in value:
@@ -163,9 +205,10 @@ def _properties(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: s
 
 def _pattern_properties(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
     patterns = _patterns(asked, where)
-    rules = [(pattern, check.compile_at(asked[pattern.pattern], f"{where}/{pattern.pattern}")) for pattern in patterns]
+    schemas = zip(patterns, asked.items(), strict=True)
+    rules = [(pattern, check.compile_at(schema, f"{where}/{name}")) for pattern, (name, schema) in schemas]
 
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
+    def look(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name, held in value.items():
                 for pattern, rule in rules:
@@ -177,8 +220,8 @@ def _pattern_properties(check: SchemaCheck, asked: Json, _: Mapping[str, Json], 
 
 def _patterns(asked: Json, where: str) -> list[re.Pattern[str]]:
     try:
-        return [re.compile(pattern) for pattern in _object(asked, where)]
-    except re.error as wrong:
+        return [compiled_pattern(pattern) for pattern in _object(asked, where)]
+    except (OverflowError, re.error) as wrong:
         raise SchemaError(f"{where}: {wrong}") from None
 
 
@@ -187,7 +230,7 @@ def _additional(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], whe
     patterns = _patterns(stated.get("patternProperties", {}), where)
     rule = check.compile_at(asked, where)
 
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
+    def look(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name in value:
                 if name in named or any(pattern.search(name) for pattern in patterns):
@@ -203,7 +246,7 @@ def _additional(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], whe
 def _property_names(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
     rule = check.compile_at(asked, where)
 
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
+    def look(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name in value:
                 rule(name, (path, name), found)
@@ -216,16 +259,16 @@ def _items(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: s
         first = [check.compile_at(schema, where) for schema in asked]
         rest = check.compile_at(stated.get("additionalItems", True), where)
         return [_in_order(first), _from(len(first), rest)]
-    first_free = len(stated.get("prefixItems", ()))
+    first_free = len(_list(stated.get("prefixItems", []), where))
     return [_from(first_free, check.compile_at(asked, where))]
 
 
 def _prefix_items(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    return [_in_order([check.compile_at(schema, where) for schema in asked])]
+    return [_in_order([check.compile_at(schema, where) for schema in _list(asked, where)])]
 
 
 def _in_order(rules: Sequence[Rule]) -> Rule:
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
+    def look(value: Json, path: Path, found: Findings) -> None:
         if is_array(value):
             for at, (held, rule) in enumerate(zip(value, rules, strict=False)):
                 rule(held, (path, at), found)
@@ -234,7 +277,7 @@ def _in_order(rules: Sequence[Rule]) -> Rule:
 
 
 def _from(first: int, rule: Rule) -> Rule:
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
+    def look(value: Json, path: Path, found: Findings) -> None:
         if is_array(value):
             for at in range(first, len(value)):
                 rule(value[at], (path, at), found)
@@ -244,68 +287,78 @@ def _from(first: int, rule: Rule) -> Rule:
 
 def _contains(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str) -> list[Rule]:
     rule = check.compile_at(asked, where)
-    least, most = stated.get("minContains", 1), stated.get("maxContains", math.inf)
+    try:
+        least = whole_number(stated.get("minContains", 1))
+        most = whole_number(stated["maxContains"]) if "maxContains" in stated else math.inf
+    except TypeError as wrong:
+        raise SchemaError(f"{where}: its minContains or maxContains {wrong}") from None
 
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
+    def look(value: Json, path: Path, found: Findings) -> None:
         if is_array(value):
-            many = sum(not _flaws_by(rule, each) for each in value)
+            many = sum(not flaws_by(rule, each, path, found) for each in value)
             if not least <= many <= most:
-                tell(found, path, f"must contain {least} or more of what it is to contain, and has {many}")
+                up_to = f" and {most} at most" if most < math.inf else ""
+                tell(found, path, f"must contain at least {least}{up_to} of what it is to contain, and has {many}")
 
     return [look]
 
 
-def _flaws_by(rule: Rule, value: Json, path: Path = None) -> list[Flaw]:
-    found: list[Flaw] = []
-    rule(value, path, found)
-    return found
-
-
 def _all_of(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    return [check.compile_at(schema, f"{where}/{at}") for at, schema in enumerate(asked)]
+    return [check.compile_at(schema, f"{where}/{at}") for at, schema in enumerate(_choices(asked, where))]
 
 
-def _any_of(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    rules = [check.compile_at(schema, f"{where}/{at}") for at, schema in enumerate(asked)]
+class _Choices:
+    """Several schemas for one value. By its tags, where it has some, most are out of the question at once."""
 
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        nearest: list[Flaw] | None = None
-        for rule in rules:
-            flaws = _flaws_by(rule, value, path)
+    def __init__(self, check: SchemaCheck, asked: Json, where: str) -> None:
+        self.rules = [check.compile_at(schema, f"{where}/{at}") for at, schema in enumerate(_choices(asked, where))]
+        self.tags = [check.tags_at(schema) for schema in asked]
+
+    def possible(self, value: Json) -> list[Rule]:
+        """Those that the value may be meant for; all of them where its tags are none of theirs."""
+        if not is_object(value):
+            return self.rules
+        return [rule for rule, tags in zip(self.rules, self.tags, strict=True) if tags.allow(value)] or self.rules
+
+    def any(self, value: Json, path: Path, found: Findings) -> None:
+        """One has to fit. The flaws by the one that is nearest help more than "none of 7 fits"."""
+        nearest: Findings | None = None
+        for rule in self.possible(value):
+            flaws = flaws_by(rule, value, path, found)
             if not flaws:
                 return
             if nearest is None or _distance(flaws) < _distance(nearest):
                 nearest = flaws
-        # The flaws by the choice that is nearest help more than "none of 7 fits".
-        found.extend(nearest or ())
+        if len(found) < MOST_FLAWS:
+            found.extend(nearest or ())
 
-    return [look]
-
-
-def _distance(flaws: list[Flaw]) -> tuple[bool, int]:
-    """A wrong type or tag means that another choice was meant."""
-    return any(flaw.says.startswith("must be ") for flaw in flaws), len(flaws)
-
-
-def _one_of(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str) -> list[Rule]:
-    rules = [check.compile_at(schema, f"{where}/{at}") for at, schema in enumerate(asked)]
-    (any_of,) = _any_of(check, asked, stated, where)
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        fitting = sum(not _flaws_by(rule, value) for rule in rules)
+    def one(self, value: Json, path: Path, found: Findings) -> None:
+        """Exactly one has to fit."""
+        fitting = sum(not flaws_by(rule, value, path, found) for rule in self.possible(value))
         if fitting > 1:
             tell(found, path, f"fits {fitting} of the choices, and must fit one")
         elif not fitting:
-            any_of(value, path, found)
+            self.any(value, path, found)
 
-    return [look]
+
+def _any_of(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
+    return [_Choices(check, asked, where).any]
+
+
+def _one_of(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
+    return [_Choices(check, asked, where).one]
+
+
+def _distance(flaws: Findings) -> tuple[bool, int]:
+    """A wrong type or tag means that another choice was meant."""
+    return any(flaw.says.startswith("must be ") for flaw in flaws), len(flaws)
 
 
 def _not(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
     rule = check.compile_at(asked, where)
 
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if not _flaws_by(rule, value):
+    def look(value: Json, path: Path, found: Findings) -> None:
+        if not flaws_by(rule, value, path, found):
             tell(found, path, "is what the schema rules out")
 
     return [look]
@@ -316,8 +369,8 @@ def _if(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str)
     then = check.compile_at(stated.get("then", True), where)
     otherwise = check.compile_at(stated.get("else", True), where)
 
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        (otherwise if _flaws_by(rule, value) else then)(value, path, found)
+    def look(value: Json, path: Path, found: Findings) -> None:
+        (otherwise if flaws_by(rule, value, path, found) else then)(value, path, found)
 
     return [look]
 
@@ -330,19 +383,35 @@ def _dependent_schemas(check: SchemaCheck, asked: Json, stated: Mapping[str, Jso
         if not is_array(schema)
     ]
 
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
+    def look(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name, rule in rules:
                 if name in value:
                     rule(value, path, found)
 
-    return [look, dependent(asked, stated)]
+    names = {name: needed for name, needed in asked.items() if is_array(needed)}
+    try:
+        return [look, dependent(names, stated)]
+    except TypeError as wrong:
+        raise SchemaError(f"{where}: {wrong}") from None
 
 
 def _object(asked: Json, where: str) -> dict[str, Json]:
-    if not is_object(asked):
+    if not is_object(asked) or not all(map(is_text, asked)):
         raise SchemaError(f"{where}: must be an object")
     return dict(asked)
+
+
+def _list(asked: Json, where: str) -> list[Json]:
+    if not is_array(asked):
+        raise SchemaError(f"{where}: must be a list")
+    return asked
+
+
+def _choices(asked: Json, where: str) -> list[Json]:
+    if not _list(asked, where):
+        raise SchemaError(f"{where}: must hold a schema")
+    return asked
 
 
 _COMPOUND: dict[str, Callable[[SchemaCheck, Json, Mapping[str, Json], str], list[Rule]]] = {
