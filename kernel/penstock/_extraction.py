@@ -222,7 +222,7 @@ class Extraction:
         if asking.shaped is not None and asking.check is not None:
             sent = find_json(written, asking.check)
             if isinstance(sent, Found):
-                value = unshaped(sent.value, ready.schema, asking.shaped)
+                value = unshaped(sent.value, ready.check, asking.shaped)
                 flaws = ready.check.flaws(value)
                 if not flaws:
                     return Found(value, sent.repairs)
