@@ -14,10 +14,10 @@ import attrs
 from msgspec import Struct
 
 from penstock._validator import Validator
-from penstock._validator_chain import Further, Link, Step, checked, linked, through
+from penstock._validator_chain import Further, Link, Step, checked, linked, taken, through
 from penstock.errors import UnsendableRequestError
 from penstock.hookspecs import ValidatorSpec
-from penstock.policy.json_schema import SchemaCheck, SchemaError
+from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.schema_shaping import Shaped, Unshapeable, as_parameters, shape_schema
 from penstock.types import SchemaLimits
 
@@ -95,7 +95,7 @@ class OutputBook:
 
     def _link(self, each: Further, kind: Any) -> Step:
         if isinstance(each, Validator) or (callable(each) and not isinstance(each, tuple)):
-            return each
+            return taken(each)
         named = (each, kind) if isinstance(each, str) else each
         try:
             known = self._links.get(named)
@@ -125,8 +125,10 @@ class OutputBook:
                 if validator is not None:
                     schema = validator.schema or {}
                     return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind))
-        except (TypeError, SchemaError) as wrong:
+        except (TypeError, ValueError) as wrong:  # a SchemaError is one
             raise UnsendableRequestError(f"output: {wrong}") from None
+        except Exception as bug:  # foreign code
+            raise UnsendableRequestError(f"output: a validator plugin broke ({type(bug).__name__})") from bug
         raise UnsendableRequestError(f"output: no validator plugin knows what to make of {kind!r}")
 
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from penstock.policy import json_schema
 from penstock.policy.json_schema import SchemaCheck, SchemaError
+from penstock.policy.schema_rules import SIMPLE
 
 DEEP: dict[str, Any] = {"type": "integer"}
 for _ in range(3_000):
@@ -110,7 +110,7 @@ class Counted:
 
     def __init__(self, schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps = 0
-        make = json_schema.SIMPLE["type"]
+        make = SIMPLE["type"]
 
         def counting(asked: Any, stated: Any) -> Any:
             rule = make(asked, stated)
@@ -121,7 +121,7 @@ class Counted:
 
             return check
 
-        monkeypatch.setitem(json_schema.SIMPLE, "type", counting)
+        monkeypatch.setitem(SIMPLE, "type", counting)
         self.check = SchemaCheck(schema)
 
     def of(self, value: Any) -> int:
@@ -202,7 +202,9 @@ def test_the_flaws_of_a_tagged_choice_are_of_the_one_that_is_meant(keyword: Lite
     def tagged(tag: str, **more: Any) -> dict[str, Any]:
         return {"type": "object", "properties": {"kind": {"const": tag}, **more}, "required": ["kind", *more]}
 
-    schema = {keyword: [tagged("a"), tagged("b", x={"type": "integer"}, y={"type": "integer"}, z={"type": "integer"})]}
+    schema: dict[str, Any] = {
+        keyword: [tagged("a"), tagged("b", x={"type": "integer"}, y={"type": "integer"}, z={"type": "integer"})]
+    }
     flaws = SchemaCheck(schema).flaws({"kind": "b", "x": "1", "y": "2", "z": "3"})
     assert [flaw.path for flaw in flaws] == ["$.x", "$.y", "$.z"]
 

@@ -256,10 +256,11 @@ def unions(draw: st.DrawFn, depth: int = 2) -> tuple[dict[str, Any], Any, Any]:
         fields = draw(st.lists(st.sampled_from(leaves), min_size=1, max_size=3))
         needed = [f"n{at}"] if not tagged else ["kind"]
         properties: dict[str, Any] = {needed[0]: {"enum": [f"t{at}"]} if tagged else TEXT}
-        value, told = {needed[0]: f"t{at}"}, {needed[0]: f"t{at}"}
-        for place, (schema, held) in enumerate(fields):
+        value: Any = {needed[0]: f"t{at}"}
+        told: Any = dict(value)
+        for place, (part, held) in enumerate(fields):
             name = f"f{place}"
-            properties[name] = schema
+            properties[name] = part
             if isinstance(held, tuple):
                 value[name], told[name] = held[1], held[2]
                 needed.append(name)
