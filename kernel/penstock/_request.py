@@ -25,6 +25,7 @@ IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 class OutputSchema(Discreet, frozen=True):
     """What the answer shall keep to. A schema alone is passed to the provider's native mode, and not checked here.
+    An empty one asks for some JSON object, where the provider has a mode for that.
 
     With a `kind` (a type, or whatever else `Kernel.extract` takes) the answer is checked, mended and asked for again.
     `validators` stand behind it, as in `Kernel.extract`; without a kind, behind the schema.
@@ -197,8 +198,6 @@ def _wrong_numbers(request: ChatRequest) -> Iterable[str]:
         yield f"thinking is above {MOST_TOKENS} tokens, which no model writes; give a smaller budget, or a level"
     if isinstance(request.thinking, str) and request.thinking not in ("off", "low", "medium", "high"):
         yield f"thinking is {request.thinking!r}; valid are off, low, medium, high or a number of tokens"
-    if request.output is not None and request.output.kind is None and not request.output.schema:
-        yield "output names neither a schema nor a kind"
     if "" in request.stop:
         yield "stop holds an empty string"
 

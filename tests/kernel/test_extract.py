@@ -257,6 +257,41 @@ def test_beside_tools_of_the_caller_it_is_asked_in_words() -> None:
     assert '"title":"Trip"' in system
 
 
+THINKER: dict[str, Any] = {
+    "providers": {"deepseek": {}},
+    "routes": {"default": {"cascade": [{"target": "deepseek/deepseek-chat", "attempts": 1}]}},
+}
+"""It has no schema mode but one for objects, and while it thinks no tool can be demanded of it."""
+
+
+def test_words_go_with_the_wish_for_an_object_where_the_target_takes_it() -> None:
+    kernel = AnsweredKernel([GOOD, f"[{GOOD}]", GOOD], config=THINKER)
+
+    async def plan(kernel: penstock.Kernel) -> list[Any]:
+        kinds: list[tuple[Any, list[Tool]]] = [(Trip, []), (list[Trip], []), (Trip, [Tool("clock")])]
+        return [(await extract(kernel, kind, thinking="low", tools=tools)).value for kind, tools in kinds]
+
+    assert kernel.run(plan) == [Trip("Rome", 3), [Trip("Rome", 3)], Trip("Rome", 3)]
+    # A list is no object, and who may say nothing but an object calls no tools.
+    assert [request.output and request.output.schema for request in kernel.requests] == [{}, None, None]
+    assert all('"title":"Trip"' in str(request.system) for request in kernel.requests)
+
+
+def test_a_wish_for_an_object_that_is_refused_is_left_out() -> None:
+    kernel = AnsweredKernel([InvalidRequestError("no response_format here"), GOOD], config=THINKER)
+    assert kernel.run(lambda k: extract(k, Trip, thinking="low")).value == Trip("Rome", 3)
+    assert [request.output is None for request in kernel.requests] == [False, True]
+
+
+def test_a_request_may_wish_for_some_object_where_its_target_has_a_mode_for_that() -> None:
+    async def ask(kernel: penstock.Kernel) -> str:
+        return (await kernel.complete(ChatRequest("Plan a trip.", output={}))).text
+
+    assert AnsweredKernel([GOOD], config=THINKER).run(ask) == GOOD
+    with pytest.raises(UnsendableRequestError, match="an output schema"):
+        AnsweredKernel([], config=ONE_OLD_CLAUDE).run(ask)
+
+
 def test_a_schema_that_the_target_refuses_is_asked_for_in_another_way() -> None:
     kernel = AnsweredKernel(
         [InvalidRequestError("Invalid schema for response_format"), ToolCall("1", "Trip", {"city": "Rome", "days": 3})],
@@ -296,10 +331,14 @@ def test_validators_stand_behind_the_type_in_order() -> None:
 
 def test_plugins_stand_in_a_chain_under_their_names() -> None:
     """They go by what is named with them, and see plain data; what only checks keeps what the type has built."""
-    chain = [
+
+    def as_pydantic_made_it(trip: object) -> None:
+        assert isinstance(trip, ModelTrip)
+
+    chain: list[Any] = [
         ("jsonschema", {"properties": {"days": {"maximum": 10}}}),
         ("pydantic", ModelTrip),
-        lambda trip: trip if isinstance(trip, ModelTrip) else pytest.fail("pydantic comes before"),
+        as_pydantic_made_it,
         ("jsonschema", {"properties": {"city": {"pattern": "^R"}}}),
         ("cattrs", AttrsTrip),
     ]
@@ -324,7 +363,10 @@ def test_a_validator_of_the_programs_own_is_named_like_any_other() -> None:
                 raise ValueError(f"{self._kind.__name__}: not to Paris")
             return value
 
-    plugin = penstock.hookspecs.ValidatorSpec("travel", lambda kind: NotTo(kind) if kind is Trip else None)
+    def make(kind: Any) -> penstock.abc.Validator | None:
+        return NotTo(kind) if kind is Trip else None
+
+    plugin = penstock.hookspecs.ValidatorSpec("travel", make)
     kernel = AnsweredKernel(['{"city": "Paris", "days": 3}', GOOD], config=ONE_OPENAI, plugins=[plugin])
 
     async def plan(kernel: penstock.Kernel) -> Any:
