@@ -96,22 +96,20 @@ def _made(name: str, of: Any, specs: Sequence[ValidatorSpec]) -> Link:
 def through(chain: Sequence[Step], value: Any, plain: Any) -> Any:
     """What comes out at the end. `plain` is the JSON data that the value was built from. Raises InvalidValueError."""
     for each in chain:
-        before = value
         match each:
             case Link(name=name, validator=validator, takes_json=True):
                 if plain is UNSET:
                     plain = checked(_plain_value, value, name)
                 made = checked(validator.check, plain, name)
                 # One that only checks hands on what it was given: that says nothing against what the type has built.
-                value = before if made is plain else made
+                value = value if made is plain else made
                 continue
             case Link(name=name, validator=validator):
                 value = checked(validator.check, value, name)
             case function:
                 changed = checked(function, value, _name(function))
                 value = value if changed is None else changed
-        if value is not before:
-            plain = UNSET
+        plain = UNSET  # even the same value may have been changed
     return value
 
 
