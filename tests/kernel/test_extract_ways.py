@@ -62,7 +62,7 @@ def test_a_refused_schema_is_not_sent_to_the_same_target_again(kind: Any, words:
     kernel = AnsweredKernel([SCHEMA_REFUSED, CALL, CALL, CALL], config=ONE_OPENAI)
 
     async def three(kernel: penstock.Kernel) -> list[int]:
-        copies = [dict(kind) if isinstance(kind, dict) else kind for _ in range(3)]
+        copies: list[Any] = [kind if kind is Trip else {**kind} for _ in range(3)]
         return [len((await extract(kernel, each, **words)).response.attempts) for each in copies]
 
     assert kernel.run(three) == [2, 1, 1]

@@ -27,7 +27,7 @@ from penstock_plugins.validators.regex import Regex
 
 
 async def extract(kernel: penstock.Kernel, kind: Any, /, **words: Any) -> penstock.Extracted[Any]:
-    return await kernel.extract(kind, "q", **{"max_repairs": 0} | words)
+    return await kernel.extract(kind, "q", max_repairs=0, **words)
 
 
 def made(kind: Any, answer: str, /, **words: Any) -> Any:
@@ -284,18 +284,24 @@ def test_a_check_that_has_to_be_awaited_is_refused_before_the_call(check: Any) -
 
 
 def test_a_check_that_turns_out_to_be_asynchronous_gives_no_value() -> None:
-    refused(Money, EUROS, validators=[lambda value: asynchronous(value)])  # noqa: PLW0108 - it hides what it returns
+    def hidden(value: Money) -> object:
+        return asynchronous(value)
+
+    refused(Money, EUROS, validators=[hidden])
 
 
-@pytest.mark.parametrize("check", [lambda value: int(value.currency), lambda value: {}[value.currency]])
-def test_what_a_broken_check_says_is_not_logged_for_it_may_quote_the_answer(
-    check: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_a_broken_check_says_is_not_logged_for_it_may_quote_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def converts(value: Money) -> None:
+        int(value.currency)
+
+    def looks_up(value: Money) -> None:
+        {"EUR": 1}[value.currency]
+
     def broken(value: Money) -> None:
         raise RuntimeError(f"cannot make head or tail of {value.currency}")
 
     with caplog.at_level(logging.DEBUG):
-        for each in (check, broken):
+        for each in (converts, looks_up, broken):
             error = refused(Money, '{"currency": "SECRET"}', validators=[each])
             assert "SECRET" not in str(error)
     assert "the validator broken broke: RuntimeError in " in caplog.text

@@ -11,9 +11,14 @@ import pytest
 from penstock.policy.json_schema import SchemaCheck, SchemaError
 from penstock.policy.schema_rules import SIMPLE
 
-DEEP: dict[str, Any] = {"type": "integer"}
-for _ in range(3_000):
-    DEEP = {"type": "array", "items": DEEP}
+
+def lists_of_lists(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
 LONG_WAY: dict[str, Any] = {
     "$ref": "#/$defs/a0",
     "$defs": {f"a{at}": {"items": {"$ref": f"#/$defs/a{at + 1}"}} for at in range(2_000)} | {"a2000": {}},
@@ -44,7 +49,7 @@ LONG_WAY: dict[str, Any] = {
         ({"pattern": "a{99999999999}"}, "#/pattern: "),
         ({"uniqueItems": "yes"}, "#/uniqueItems: must be true or false"),
         ({"properties": {1: {}}}, "#/properties: must be an object"),
-        (DEEP, "it is nested deeper than 100 levels"),
+        (lists_of_lists(3_000), "it is nested deeper than 100 levels"),
         (LONG_WAY, "its references lead too deep"),
     ],
     ids=lambda each: each if isinstance(each, str) else None,

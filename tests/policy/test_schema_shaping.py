@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from penstock.policy.json_schema import SchemaCheck, SchemaError
+from penstock.policy.json_values import is_array, is_object
 from penstock.policy.schema_shaping import Shaped, Unshapeable, shape_schema, unshaped
 from penstock.types import SchemaLimits
 from penstock_providers.anthropic_messages._models import SCHEMAS as OF_ANTHROPIC
@@ -152,9 +153,9 @@ class Family(Struct):
 
 def lone(schema: Any) -> bool:
     """True where nothing stands beside any reference."""
-    if isinstance(schema, dict):
+    if is_object(schema):
         return ("$ref" not in schema or len(schema) == 1) and all(map(lone, schema.values()))
-    return all(map(lone, schema)) if isinstance(schema, list) else True
+    return all(map(lone, schema)) if is_array(schema) else True
 
 
 @pytest.mark.parametrize("kind", [House, Family])

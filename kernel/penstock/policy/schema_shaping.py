@@ -111,7 +111,9 @@ class _Shaping:
 
     def __init__(self, limits: SchemaLimits) -> None:
         self.limits = limits
-        self.properties = self.optional = self.unions = self.enumerated = self.written_out = 0
+        self.properties = self.optional = self.written_out = 0
+        self.unions: int = 0
+        self.enumerated: int = 0
         self.nulls = False
         self.root: Mapping[str, Json] = {}
         self.within: list[str] = []
@@ -162,8 +164,9 @@ class _Shaping:
         }
         if self.limits.typed:
             _name_type(shaped)
-        self.unions += "anyOf" in shaped or is_array(shaped.get("type"))
-        self.enumerated += len(shaped.get("enum", ()))
+        self.unions += int("anyOf" in shaped or is_array(shaped.get("type")))
+        listed: list[Json] = shaped.get("enum", [])
+        self.enumerated += len(listed)
         if shaped.get("type") == "object" or "properties" in shaped:
             self.close(schema, shaped)
         return _or_null(shaped) if schema.get("nullable") is True and "nullable" in self.limits.unsaid else shaped

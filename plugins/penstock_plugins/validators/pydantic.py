@@ -11,15 +11,15 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
-import msgspec
-
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
 from penstock.policy.json_values import Flaw, json_path
 from penstock_plugins.validators.type_parts import parts_of, pydantic_part
 
 __all__ = ["PydanticValidator", "penstock_validators"]
+
+
+_OTHERS = {"__struct_fields__": "a msgspec Struct", "__attrs_attrs__": "an attrs class"}
 
 
 class PydanticValidator(Validator):
@@ -81,8 +81,8 @@ def _make(kind: Any) -> Validator | None:
     if own is None:
         return None
     for part in parts:
-        if isinstance(part, type) and (issubclass(part, msgspec.Struct) or attrs.has(part)):
-            whose = "a msgspec Struct" if issubclass(part, msgspec.Struct) else "an attrs class"
+        whose = next((says for mark, says in _OTHERS.items() if isinstance(part, type) and hasattr(part, mark)), None)
+        if whose is not None:
             raise TypeError(
                 f"{part.__name__} is {whose} and {own.__name__} is pydantic's, and neither library builds the other's;"
                 " make both of one kind"

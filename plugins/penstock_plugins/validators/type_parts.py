@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from typing import Any
-
-import attrs
-import msgspec
 
 __all__ = ["parts_of", "pydantic_part"]
 
@@ -36,14 +32,15 @@ def pydantic_part(parts: list[Any]) -> type | None:
 
 
 def _has_fields(kind: type) -> bool:
-    return (
-        dataclasses.is_dataclass(kind)
-        or attrs.has(kind)
-        or typing.is_typeddict(kind)
-        or issubclass(kind, msgspec.Struct)
-        or hasattr(kind, "__pydantic_fields__")
-        or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
+    marks = (
+        "__dataclass_fields__",
+        "__attrs_attrs__",
+        "__total__",
+        "__struct_fields__",
+        "__pydantic_fields__",
+        "_fields",
     )
+    return any(hasattr(kind, mark) for mark in marks)
 
 
 def _hints(kind: type) -> dict[str, Any]:
