@@ -274,7 +274,7 @@ class AsynchronousValidator(Validator):
 
 
 @pytest.mark.parametrize(
-    "check", [asynchronous, Asynchronous(), AsynchronousValidator()], ids=lambda each: str(type(each))
+    "check", [asynchronous, Asynchronous(), AsynchronousValidator()], ids=["function", "object", "validator"]
 )
 def test_a_check_that_has_to_be_awaited_is_refused_before_the_call(check: Any) -> None:
     kernel = AnsweredKernel([EUROS])
