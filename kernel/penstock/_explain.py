@@ -30,7 +30,7 @@ from penstock._explanation import (
 from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when, when_ignored
 from penstock._incoming import AFTER_THE_END
 from penstock._plan import CallOptions, make_call
-from penstock._reach import PROBING_POLL, open_circuits
+from penstock._reach import PROBING_POLL
 from penstock._targets import LiveTarget
 from penstock.errors import ParameterDemandedError
 from penstock.policy.accounts import limits_in_words, path_and_parents
@@ -266,7 +266,7 @@ def _as_it_is(
 ) -> tuple[Sequence[_Foreseen], Beginning]:
     """How the call would begin as things are, by what the cascade itself says; and the stages in the light of that."""
     cascade = Cascade(call.stages, deadline=min(call.deadline, call.horizon), all_open=call.all_open)
-    cooling, opened = dict(engine.cooling(call.targets)), dict(open_circuits(engine, call, now))
+    cooling, opened = dict(engine.cooling(call.targets)), dict(engine.opened(call.targets))
     probing = False
     for stage, seen in enumerate(stages):
         if isinstance(seen.spending.refused, ParameterDemandedError):

@@ -391,7 +391,6 @@ class BreakersMachine(RuleBasedStateMachine):
             assert health.state.value == story.state
             assert health.open_until == story.not_before
             assert health.silent == story.mute
-            assert health.again == (story.times_opened > 1)
             assert health.permits_left == (story.free if story.state == "half_open" else 0)
 
     @invariant()

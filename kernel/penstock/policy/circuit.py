@@ -97,8 +97,6 @@ class ScopeHealth:
     silent: bool = False
     """It is known to keep callers waiting, so that a probe of it should be hedged. True where slowness opened it, where
     at least half of the failures that did were timeouts, or where a probe of it timed out since; until it closes."""
-    again: bool = False
-    """It has opened more than once since it was last known to be well."""
 
 
 class Circuit:
@@ -142,7 +140,7 @@ class Circuit:
         if self._state is BreakerState.CLOSED:
             return None
         left = self._probing.left if self._state is BreakerState.HALF_OPEN else 0
-        return ScopeHealth(self._state, self._open_until, left, self._cause, self._silent, again=self._opened > 1)
+        return ScopeHealth(self._state, self._open_until, left, self._cause, self._silent)
 
     @property
     def silent(self) -> bool:
