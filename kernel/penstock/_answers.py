@@ -154,7 +154,7 @@ class CallCache(Struct, eq=False):
                 return replica(shared)  # each follower raises, and signs, its own
             if not isinstance(found, Hit):
                 if found.stale is not None:
-                    self._stale[stage] = found.stale
+                    self._keep_in_mind(stage, found.stale)
                 if found.after == "target_failed":
                     return GoElsewhere()
                 return await self._look_further(flight, wall, leads=isinstance(found, Leads))
@@ -203,6 +203,9 @@ class CallCache(Struct, eq=False):
         if entry.stored_at == known:
             return None
         entry = without_skew(entry, self.engine.clock.wall())
+        newest = self._stale.get(flight.stage)
+        if newest is not None and entry.stored_at < newest.stored_at:
+            return None  # the memory had a newer answer, if one that is too old now: this one is superseded
         served = self._serve(flight.stage, flight.key, entry, since=since, follower=follower)
         if served is not None:
             self.end(entry=entry)
@@ -236,7 +239,7 @@ class CallCache(Struct, eq=False):
         if answer is None:
             return None
         if age is Age.IF_ERROR:
-            self._stale[stage] = entry
+            self._keep_in_mind(stage, entry)
             return None
         if age is Age.FRESH:
             self.outcome = "follower" if follower else "hit"
@@ -244,6 +247,12 @@ class CallCache(Struct, eq=False):
             self.outcome = "stale"
             self.engine.refresh(self.call, stage, key)
         return Cached(answer, now - entry.stored_at)
+
+    def _keep_in_mind(self, stage: int, entry: Entry) -> None:
+        """For an outage. The newer one stays."""
+        known = self._stale.get(stage)
+        if known is None or known.stored_at <= entry.stored_at:
+            self._stale[stage] = entry
 
     def stale(self) -> Cached | None:
         """What was found past its time, of the first target in the cascade that has any. Asks nobody."""
