@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from penstock.policy.unwritten import Unwritten
 
-KEYS = ("a", "b", "c", "d")
+KEYS = ("a", "b", "c")
 
 
 def test_what_is_older_than_an_answer_that_was_not_written_is_superseded() -> None:
@@ -42,7 +42,7 @@ class UnwrittenMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.unwritten = Unwritten(most=3)
+        self.unwritten = Unwritten(most=2)
         self.put_at: dict[str, float] = {}
         self.store: dict[str, float] = {}
 
