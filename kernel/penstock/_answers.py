@@ -94,6 +94,8 @@ class _Flight(Struct, eq=False, gc=False):
     lookup_id: str
     key: str
     wire: WireRequest
+    purges: int
+    """How often the cache had been purged when it began."""
 
 
 class CallCache(Struct, eq=False):
@@ -136,7 +138,9 @@ class CallCache(Struct, eq=False):
         self._seen |= {stage}
         self.outcome = "miss"
         for turn in range(MOST_TURNS):
-            self._flight = flight = _Flight(stage, target, f"{self.call.id}/{stage}/{turn}", key, wire)
+            self._flight = flight = _Flight(
+                stage, target, f"{self.call.id}/{stage}/{turn}", key, wire, self._ref.purges
+            )
             try:
                 found = await self._ref.lookup(
                     flight.lookup_id,
@@ -208,7 +212,7 @@ class CallCache(Struct, eq=False):
             return None  # the memory had a newer answer, if one that is too old now: this one is superseded
         served = self._serve(flight.stage, flight.key, entry, since=since, follower=follower)
         if served is not None:
-            self.end(entry=entry)
+            self.end(entry=None if self._was_purged(flight) else entry, gone="not_shareable")
         return served
 
     async def peek(self, stage: int, target: LiveTarget, request: ChatRequest, wall: float) -> Cached | None:
@@ -330,6 +334,8 @@ class CallCache(Struct, eq=False):
             refused, gone = f"the last answer ended with finish_reason {completion.finish_reason!r}", "uncacheable"
         elif not self.call.cache.store:
             refused = "the last call was read-only"
+        elif self._was_purged(flight):
+            refused = "the cache was purged while the last answer was asked for"
         if refused:
             self.end(gone=gone, refused=refused)
             return
@@ -342,6 +348,10 @@ class CallCache(Struct, eq=False):
         if self._second is not None:
             self._second.put(flight.key, entry)
         self.end(entry=entry)
+
+    def _was_purged(self, flight: _Flight) -> bool:
+        """What was asked for before a purge is not stored after it."""
+        return self._ref is not None and self._ref.was_purged(flight.key, flight.purges)
 
     def _entry(self, flight: _Flight, completion: Completion, target: LiveTarget) -> Entry:
         usage, codec, now = completion.usage, target.provider.codec, self.engine.clock.wall()
