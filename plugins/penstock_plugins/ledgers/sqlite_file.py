@@ -6,6 +6,7 @@ Everything but the constructor runs in the one thread that owns the connection. 
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable
@@ -26,6 +27,10 @@ _DAMAGED = (
     "the ledger {path} was overwritten or cut short while it was in use: what was spent is not known any more; bring"
     " the file back, or stop what uses it and put a copy in its place"
 )
+_BEGUN_ANEW = (
+    "the ledger %s is begun anew: there was one before, and its file is gone or empty. What was spent is not known any"
+    " more; where nobody meant that, bring the file back"
+)
 STATEMENTS = 128
 """Prepared statements that are kept: more than there are."""
 
@@ -37,8 +42,11 @@ class SqliteFile:
     of SQLite the connection is closed and the next write opens it anew, so that it recovers when the cause is gone.
     """
 
-    def __init__(self, path: Path, *, synchronous: Literal["full", "normal"], lock_timeout: float) -> None:
+    def __init__(
+        self, path: Path, *, synchronous: Literal["full", "normal"], lock_timeout: float, logger: logging.Logger
+    ) -> None:
         self.path = path
+        self._logger = logger
         self._synchronous = synchronous
         self._lock_timeout = lock_timeout
         self._queue = WriterQueue(path.with_name(f"{path.name}-lock"))
@@ -146,6 +154,7 @@ class SqliteFile:
         self.disconnect()
         # One that vanished is not made anew while we run: what was spent must not be forgotten without a word.
         mode = "rw" if self._seen else "rwc"
+        is_new = not self._seen and _is_empty(self.path)
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -170,6 +179,9 @@ class SqliteFile:
         self._connection, self._cursor = connection, connection.cursor()
         self._checked = 0
         self._seen = _seen(self.path)
+        if is_new and self._queue.is_marked:
+            self._logger.error(_BEGUN_ANEW, self.path)
+        self._queue.mark()
         return connection
 
     def _look(self, seen: _Seen) -> None:
@@ -217,6 +229,13 @@ def _seen(path: Path) -> _Seen:
     """Device and inode; size; when it was last written to."""
     found = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat, in every batch
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return not _seen(path)[2]
+    except FileNotFoundError:
+        return True
 
 
 def _looks_well(path: Path) -> bool:

@@ -466,6 +466,24 @@ def test_books_that_another_process_began_anew_are_not_taken_for_those_of_before
     told(path, story)
 
 
+@pytest.mark.parametrize("how", ["emptied", "deleted"])
+def test_a_file_that_was_lost_between_two_runs_is_begun_anew_and_that_is_told(
+    path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        told(path, answers_nothing)
+    assert not caplog.text, "at first, and when all is well"
+    if how == "emptied":
+        os.truncate(path, 0)
+    else:
+        path.unlink()
+    told(path, answers_nothing)
+    (record,) = caplog.records
+    assert "is begun anew: there was one before, and its file is gone or empty" in record.getMessage()
+    told(path, answers_nothing)
+    assert len(caplog.records) == 1
+
+
 def test_another_file_in_its_place_is_what_counts(path: Path) -> None:
     other = path.with_name("other.db")
 
