@@ -135,11 +135,13 @@ def test_a_store_in_trouble_is_a_miss_and_costs_a_call_no_more_than_its_timeout(
     run(main)
 
 
-def numbered() -> ScriptedTransport:
+def numbered(is_down: Callable[[], bool] = lambda: False) -> ScriptedTransport:
     """Answers `v1`, `v2`, ..."""
     count = itertools.count(1)
 
     def answer(request: httpx.Request) -> Reply:
+        if is_down():
+            return Reply(status=503)
         return Reply(json=json.loads(json.dumps(good(request).json).replace(ANSWER, f"v{next(count)}")))
 
     return ScriptedTransport(answer)
@@ -160,7 +162,9 @@ def test_an_answer_that_the_store_did_not_take_is_never_followed_by_an_older_one
             assert older is not None
             # More is left of its time than of the newer one's: both vary by a tenth.
             longer = msgspec.structs.replace(older, fresh_until=older.fresh_until + 50)
-            store.entries[one.key] = StoredEntry(one.key, seal(one.key, longer), 1e12)
+            sealed = seal(one.key, longer)
+            assert sealed is not None
+            store.entries[one.key] = StoredEntry(one.key, sealed, 1e12)
             await trio.sleep(115)
             response = await kernel.complete("hello")
             assert (response.cache, response.text) == ("miss", "v3")
@@ -171,8 +175,7 @@ def test_an_answer_that_the_store_did_not_take_is_never_followed_by_an_older_one
 def test_in_an_outage_the_newer_answer_in_memory_goes_before_the_older_one_in_the_store() -> None:
     async def main() -> None:
         is_down = False
-        store, answers = FakeCacheStore(), numbered()
-        upstream = ScriptedTransport(lambda request: Reply(status=503) if is_down else answers._answer(request))
+        store, upstream = FakeCacheStore(), numbered(lambda: is_down)
         settings = stored(ttl=10, stale_if_error=1_000)
         async with penstock.open_kernel(settings, transport=upstream, plugins=[store.plugin()]) as kernel:
             await kernel.complete("hello")

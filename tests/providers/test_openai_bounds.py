@@ -139,7 +139,7 @@ def test_openrouter_gives_sixteen_tokens_where_fewer_are_asked_for() -> None:
         assert codec.output_bound(ChatRequest("-", max_tokens=17), target("gpt-4o")) == 17
 
 
-NO_PLAIN_FIGURES = [0, -1, 5.0, "5", True, False, [5], {}]
+NO_PLAIN_FIGURES: list[object] = [0, -1, 5.0, "5", True, False, [5], {}]
 
 
 @pytest.mark.parametrize("name", ["n", "max_tokens", "max_completion_tokens"])

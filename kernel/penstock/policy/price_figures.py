@@ -17,24 +17,28 @@ def can_be_reckoned_with(price: Price) -> bool:
     return (
         all(_is_figure(figure) for figure in needed)
         and all(figure is None or _is_figure(figure) for figure in optional)
-        and all(isinstance(text, str) for text in (price.as_of, price.source))
-        and isinstance(price.kinds, tuple)
-        and all(isinstance(one, KindPrice) and _is_figure(one.nano_usd) for one in price.kinds)
-        and (price.long is None or (isinstance(price.long, Price) and can_be_reckoned_with(price.long)))
-        and isinstance(price.timed, tuple)
-        and all(isinstance(one, TimedPrice) and _is_in_time(one) for one in price.timed)
+        and all(_is_a(text, str) for text in (price.as_of, price.source))
+        and _is_a(price.kinds, tuple)
+        and all(_is_a(one, KindPrice) and _is_figure(one.nano_usd) for one in price.kinds)
+        and (price.long is None or _is_sound(price.long))
+        and _is_a(price.timed, tuple)
+        and all(_is_a(one, TimedPrice) and _is_in_time(one) for one in price.timed)
     )
 
 
 def _is_in_time(timed: TimedPrice) -> bool:
     hours = timed.hours
-    return (
-        isinstance(timed.price, Price)
-        and can_be_reckoned_with(timed.price)
-        and isinstance(timed.starts, int | float)
-        and (hours is None or (isinstance(hours, tuple) and len(hours) == 2 and all(map(_is_figure, hours))))
-    )
+    in_hours = hours is None or (_is_a(hours, tuple) and len(hours) == 2 and all(map(_is_figure, hours)))
+    return _is_sound(timed.price) and _is_a(timed.starts, int, float) and in_hours
+
+
+def _is_sound(price: Price) -> bool:
+    return _is_a(price, Price) and can_be_reckoned_with(price)
 
 
 def _is_figure(figure: object) -> bool:
     return type(figure) is int and figure >= 0
+
+
+def _is_a(value: object, *kinds: type) -> bool:
+    return isinstance(value, kinds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -260,7 +261,7 @@ def test_a_replica_that_lagged_behind_is_refused_by_whoever_knew_what_it_lacks(t
             first.kill()
             url.write_text(second.url)
             for number in range(3):
-                await patiently(lambda number=number: other.commit((reserve(f"c{number}"),)))
+                await patiently(partial(other.commit, (reserve(f"c{number}"),)))
             while "older than this process knew them (1 batches are missing)" not in (said := await unavailable(store)):
                 assert "cannot be used" in said, said
 
