@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
+from penstock._discreet import type_name
 from penstock.policy.commit import Continue, Restart
 from penstock.telemetry import _names as n
 
@@ -89,14 +90,21 @@ def begin_word(begin: Begin) -> str | None:
 
 
 def chosen(metadata: Mapping[str, Any] | None, keys: Sequence[str]) -> Attributes:
-    """What of a call's metadata is told: the keys that were asked for, their values as they are or as text."""
+    """What of a call's metadata is told: the keys that were asked for, their values as they are or as text. Never
+    raises: of what cannot be made a text, the type is told.
+    """
     if not (keys and metadata):
         return {}
     return {key: _plain(metadata[key]) for key in keys if metadata.get(key) is not None}
 
 
 def _plain(value: object) -> str | int | float | bool:
-    return value if isinstance(value, bool | int | float) else str(value)[:MOST_CHARACTERS]
+    if isinstance(value, bool | float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
+        return value
+    try:
+        return str(value)[:MOST_CHARACTERS]
+    except Exception:  # noqa: BLE001 - the caller's own class, or a number of more digits than Python writes
+        return f"<{type_name(value)}>"
 
 
 @lru_cache(maxsize=1_024)

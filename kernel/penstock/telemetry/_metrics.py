@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Distribution", "Instrument", "Labels", "MetricBook"]
+__all__ = ["MOST_SERIES", "Distribution", "Instrument", "Labels", "MetricBook"]
 
 Labels: TypeAlias = tuple[tuple[str, str | int], ...]
 """Attributes of one series, always in the same order."""

@@ -152,7 +152,7 @@ SHORT_SECONDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
 class Vocabulary:
     """What the two versions of the conventions call differently."""
 
-    version: str
+    schema_url: str
     cache_write_tokens: str
     reasoning_level: str | None
     """None: there is no such attribute."""
@@ -168,7 +168,7 @@ class Vocabulary:
 
 
 RELEASED: Final = Vocabulary(
-    version="1.42.0",
+    schema_url="https://opentelemetry.io/schemas/1.42.0",
     cache_write_tokens="gen_ai.usage.cache_creation.input_tokens",
     reasoning_level=None,
     duration="gen_ai.client.operation.duration",
@@ -177,7 +177,7 @@ RELEASED: Final = Vocabulary(
     token_usage="gen_ai.client.token.usage",
 )
 LATEST: Final = Vocabulary(
-    version="development, November 2026",
+    schema_url="https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev",
     cache_write_tokens="gen_ai.usage.cache_write.input_tokens",
     reasoning_level="gen_ai.request.reasoning.level",
     duration="gen_ai.client.inference.duration",

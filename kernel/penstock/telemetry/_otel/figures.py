@@ -26,8 +26,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from penstock.telemetry import _names as n
-from penstock.telemetry._metrics import Instrument, Labels, MetricBook
+from penstock.telemetry._metrics import MOST_SERIES, Instrument, Labels, MetricBook
 from penstock.telemetry._standing import STANDING, Look
+from penstock.telemetry._troubles import Troubles
 
 __all__ = ["HostFigures", "Pusher", "host_figures"]
 
@@ -35,12 +36,16 @@ logger = logging.getLogger("penstock")
 
 
 class HostFigures:
-    """The instruments of one meter of a host's, shared by all kernels of the process: a name is registered once."""
+    """The instruments of one meter of a host's, shared by the kernels of the process: a name is registered once.
 
-    def __init__(self, provider: MeterProvider, instruments: Sequence[Instrument], version: str) -> None:
-        meter = provider.get_meter(n.SCOPE, version)
+    Laws: `add` and `record` never raise, whatever the host's views, filters and instruments do.
+    """
+
+    def __init__(self, provider: MeterProvider, instruments: Sequence[Instrument], version: str, schema: str) -> None:
+        meter = provider.get_meter(n.SCOPE, version, schema_url=schema)
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._troubles = Troubles()
         self.looks: list[Look] = []
         """Of the kernels that are open."""
         self._known: dict[Labels, dict[str, str | int]] = {}
@@ -56,15 +61,23 @@ class HostFigures:
 
     def add(self, name: str, amount: float, labels: Labels) -> None:
         """Counts up."""
-        self._counters[name].add(amount, self._attributes(labels))
+        try:
+            self._counters[name].add(amount, self._attributes(labels))
+        except Exception as error:  # noqa: BLE001 - foreign code; the other figures of the call are not lost to it
+            self._troubles.met(error)
 
     def record(self, name: str, value: float, labels: Labels) -> None:
         """One value of a distribution."""
-        self._histograms[name].record(value, self._attributes(labels))
+        try:
+            self._histograms[name].record(value, self._attributes(labels))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._troubles.met(error)
 
     def _attributes(self, labels: Labels) -> dict[str, str | int]:
         found = self._known.get(labels)
         if found is None:
+            if len(self._known) >= MOST_SERIES:
+                self._known.clear()
             found = self._known[labels] = dict(labels)
         return found
 
@@ -77,15 +90,19 @@ class HostFigures:
         return observe
 
 
-_HOSTS: WeakKeyDictionary[MeterProvider, HostFigures] = WeakKeyDictionary()
+_HOSTS: WeakKeyDictionary[MeterProvider, dict[str, HostFigures]] = WeakKeyDictionary()
+"""By the schema that they speak: kernels of one process may have different vocabularies."""
 
 
-def host_figures(provider: MeterProvider, instruments: Sequence[Instrument], version: str) -> HostFigures:
-    """Those of the provider, made once."""
-    found = _HOSTS.get(provider)
-    if found is None:
-        found = _HOSTS[provider] = HostFigures(provider, instruments, version)
-    return found
+def host_figures(provider: MeterProvider, instruments: Sequence[Instrument], version: str, schema: str) -> HostFigures:
+    """Those of the provider, made once. Raises whatever the provider does."""
+    try:
+        made = _HOSTS.setdefault(provider, {})
+    except TypeError:
+        made = {}  # it has slots, or no hash, and cannot be remembered: its kernels have each their own
+    if schema not in made:
+        made[schema] = HostFigures(provider, instruments, version, schema)
+    return made[schema]
 
 
 class Pusher:
@@ -95,13 +112,19 @@ class Pusher:
     """
 
     def __init__(
-        self, book: MetricBook, exporter: MetricExporter, resource: Resource, version: str, *, every: float
+        self,
+        book: MetricBook,
+        exporter: MetricExporter,
+        resource: Resource,
+        scope: InstrumentationScope,
+        *,
+        every: float,
     ) -> None:
         self.look: Look | None = None
         self._book = book
         self._exporter = exporter
         self._resource = resource
-        self._scope = InstrumentationScope(n.SCOPE, version)
+        self._scope = scope
         self._every = every
         self._began = time.time_ns()
         self._over = threading.Event()
@@ -135,7 +158,9 @@ class Pusher:
             for each in STANDING:
                 points = [_number(value, labels, now, now) for value, labels in self.look(each.name)]
                 metrics.append(Metric(each.name, each.says, each.unit, Gauge(points)))
-        return MetricsData([ResourceMetrics(self._resource, [ScopeMetrics(self._scope, metrics, "")], "")])
+        return MetricsData(
+            [ResourceMetrics(self._resource, [ScopeMetrics(self._scope, metrics, self._scope.schema_url or "")], "")]
+        )
 
     def _metric(self, each: Instrument, now: int) -> Metric | None:
         if each.bounds is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 from opentelemetry import metrics, trace
@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from penstock._config import Config, TelemetryConfig
 from penstock.telemetry import _names as n
@@ -32,6 +33,8 @@ from penstock.telemetry._standing import Look, look_at
 __all__ = ["OpenTelemetry", "open_exporting", "open_in_host"]
 
 logger = logging.getLogger("penstock")
+
+S = TypeVar("S")
 
 CLOSING = 3.0
 """Seconds that what is left may take to be sent when the kernel closes. What is not gone by then is lost."""
@@ -72,9 +75,15 @@ class OpenTelemetry:
         with trio.move_on_after(CLOSING) as waiting:
             async with trio.open_nursery() as nursery:
                 for close in self._closes():
-                    nursery.start_soon(partial(trio.to_thread.run_sync, close, abandon_on_cancel=True))
+                    nursery.start_soon(partial(trio.to_thread.run_sync, self._close, close, abandon_on_cancel=True))
         if waiting.cancelled_caught:
             logger.warning("telemetry: the collector did not take what was left within %g s; it is lost", CLOSING)
+
+    def _close(self, close: Callable[[], object]) -> None:
+        try:
+            close()
+        except Exception as error:  # noqa: BLE001 - of the SDK, or of an exporter: the kernel closes all the same
+            self.telemetry.troubles.met(error)
 
     def _closes(self) -> list[Callable[[], object]]:
         closes: list[Callable[[], object]] = []
@@ -103,17 +112,34 @@ def open_in_host(
     environ: Mapping[str, str],
 ) -> OpenTelemetry | None:
     """In the SDK that the program has set up; None: it has none."""
-    tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()
+    tracers = _taken(trace.get_tracer_provider, "traces") or trace.NoOpTracerProvider()
+    meters = _taken(metrics.get_meter_provider, "metrics") or metrics.NoOpMeterProvider()
     has_traces = not isinstance(tracers, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
     # The API has no name for the provider that stands in until there is one.
     has_metrics = not (isinstance(meters, metrics.NoOpMeterProvider) or type(meters).__name__ == "_ProxyMeterProvider")
     if not (has_traces or has_metrics):
         return None
     names, said = n.vocabulary(environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "")), config.telemetry or TelemetryConfig()
-    figures = host_figures(meters, instruments(names), _version()) if has_metrics and said.metrics else None
-    tracer = tracers.get_tracer(n.SCOPE, _version()) if said.traces else trace.NoOpTracer()
-    telemetry = _telemetry(config, tracer, figures or _Nowhere(), names, clock, redactors, environ)
+    figures = None
+    if has_metrics and said.metrics:
+        figures = _taken(lambda: host_figures(meters, instruments(names), _version(), names.schema_url), "metrics")
+    tracer: trace.Tracer | None = None
+    if said.traces:
+        tracer = _taken(lambda: tracers.get_tracer(n.SCOPE, _version(), schema_url=names.schema_url), "traces")
+    telemetry = _telemetry(
+        config, tracer or trace.NoOpTracer(), figures or _Nowhere(), names, clock, redactors, environ
+    )
     return OpenTelemetry(telemetry, host=figures)
+
+
+def _taken(take: Callable[[], S], what: str) -> S | None:
+    """What a provider of the host's gives; None where it raises. It is foreign code: no kernel fails to open for it."""
+    try:
+        return take()
+    except Exception as error:  # noqa: BLE001 - foreign code
+        kind = type(error).__name__  # its words are not ours
+        logger.error("telemetry: the program's own SDK takes no %s: its provider raised %s", what, kind)  # noqa: TRY400
+        return None
 
 
 def open_exporting(
@@ -136,11 +162,12 @@ def open_exporting(
         # Closed by the kernel, within bounds: the SDK's own hook would wait for half a minute when Python exits.
         provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(_span_exporter(said, protocol)))
-        tracer = provider.get_tracer(n.SCOPE, _version())
+        tracer = provider.get_tracer(n.SCOPE, _version(), schema_url=names.schema_url)
     if not silenced_by(said, environ, "metrics"):
         sink = book = MetricBook(instruments(names))
         every = _milliseconds(environ.get("OTEL_METRIC_EXPORT_INTERVAL"), 60_000) / 1000
-        pusher = Pusher(book, _metric_exporter(said, protocol), resource, _version(), every=every)
+        scope = InstrumentationScope(n.SCOPE, _version(), names.schema_url)
+        pusher = Pusher(book, _metric_exporter(said, protocol), resource, scope, every=every)
     telemetry = _telemetry(config, tracer, sink, names, clock, redactors, environ)
     return OpenTelemetry(telemetry, pusher=pusher, provider=provider)
 

@@ -1,13 +1,14 @@
 """Spans: one for a call, one for each of its attempts, with explicit parents. Nothing is ever attached to a context.
 
-Whatever goes wrong here stays here: a span processor of the host's own is foreign code.
+Whatever goes wrong here stays here: a sampler, a span processor or an instrument of the host's own is foreign code, and
+so is what a caller gave as metadata. Everything that a call is told through is `_kept`: it never raises.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import (
@@ -45,13 +46,34 @@ if TYPE_CHECKING:
 
 __all__ = ["OtelTelemetry"]
 
-logger = logging.getLogger("penstock")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 CALL_OF_A_MODEL = "model"
 """In place of a route, in names: those of models can come from callers."""
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
 _FAILED: dict[str, Status] = {}
 """By kind of error: there are some thirty."""
+
+
+class _Troubled(Protocol):
+    troubles: Troubles
+
+
+T = TypeVar("T", bound=_Troubled)
+
+
+def _kept(method: Callable[Concatenate[T, P], None]) -> Callable[Concatenate[T, P], None]:
+    """The border: what the method raises is told once of each kind, and goes no further."""
+
+    @wraps(method)
+    def keeps(self: T, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - foreign code
+            self.troubles.met(error)
+
+    return keeps
 
 
 class OtelTelemetry(Telemetry):
@@ -97,13 +119,21 @@ class OtelTelemetry(Telemetry):
         """A call begins. Its parent is the span that is current in the caller's task, or `metadata["traceparent"]`."""
         try:
             return _CallSpan(self, call_id, route, account, targets, request, metadata)
-        except Exception as error:  # noqa: BLE001 - foreign code: samplers and span processors
+        except Exception as error:  # noqa: BLE001 - as above
             self.troubles.met(error)
             return NO_TELEMETRY.call(call_id, route, account, targets, request, metadata)
 
     def heard(self, event: Event) -> None:
         """Something happened beside the calls: counted, and told in the spans of those whom it concerns."""
+        self._count(event)
+        self._tell_calls(event)
+
+    @_kept
+    def _count(self, event: Event) -> None:
         self.measures.heard(event)
+
+    @_kept
+    def _tell_calls(self, event: Event) -> None:
         match event:
             case BreakerChanged():
                 self._stands(event.scope, None if event.after == "closed" else f"circuit {event.after}")
@@ -156,6 +186,7 @@ class _CallSpan(CallSpan):
         metadata: Mapping[str, Any] | None,
     ) -> None:
         self.targets = targets
+        self.troubles = telemetry.troubles
         self._telemetry = telemetry
         self._request = request
         self._route = CALL_OF_A_MODEL if request.model is not None else route
@@ -175,19 +206,22 @@ class _CallSpan(CallSpan):
             attributes=attributes,
         )
         self._within = self.context = set_span_in_context(self._span, parent)
+        self._ids = _ids(self._span)
         self._records = self._span.is_recording()
         if self._records:
             telemetry.live.add(self)
 
     @property
     def ids(self) -> TraceIds | None:
-        return _ids(self._span)
+        return self._ids
 
+    @_kept
     def placed(self, waited: float) -> None:
         self._queued = waited
         self._telemetry.measures.placed(waited)
 
-    def event(self, name: str, **attributes: Attribute) -> None:
+    @_kept
+    def event(self, /, name: str, **attributes: Attribute) -> None:
         self._story.heard(name, attributes)
         if name == n.HOLD and not self._holds and attributes.get("outcome") == "granted":
             self._holds = True
@@ -196,10 +230,7 @@ class _CallSpan(CallSpan):
             return
         if name == n.WAIT:
             attributes["reason"] = self._story.why or self._in_the_way(str(attributes.get("target"))) or UNKNOWN
-        try:
-            self._span.add_event(n.EVENT.format(name=name), attributes)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._telemetry.troubles.met(error)
+        self._span.add_event(n.EVENT.format(name=name), attributes)
 
     def attempt(self, target: LiveTarget, running: Running, begin: Begin) -> AttemptSpan:
         telemetry = self._telemetry
@@ -239,39 +270,46 @@ class _CallSpan(CallSpan):
     def _in_the_way(self, target: str) -> str | None:
         return self._telemetry.stands_at(self.targets, target)
 
+    @_kept
     def replayed(self, answer: StoredAnswer) -> None:
         capture = self._telemetry.capture
         if capture is None or not self._records:
             return
-        try:
-            # No exchange has a span that could hold them.
-            self._span.set_attributes(
-                {**capture.asked(self._request), **capture.answered(answer.message, answer.finish_reason)}
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            self._telemetry.troubles.met(error)
+        # No exchange has a span that could hold them.
+        self._span.set_attributes(
+            {**capture.asked(self._request), **capture.answered(answer.message, answer.finish_reason)}
+        )
 
     def end(self, ended: Ended, books: Books) -> None:
-        telemetry = self._telemetry
+        self._telemetry.live.discard(self)
+        self._telemetry.holds -= self._holds
+        # Each for itself: whichever of them fails, the other is not lost to it.
+        self._end_span(ended, books)
+        self._measure(ended, books)
+
+    @_kept
+    def _end_span(self, ended: Ended, books: Books) -> None:
         try:
-            telemetry.live.discard(self)
-            telemetry.holds -= self._holds
-            telemetry.measures.call_ended(self._route, ended, books, telemetry.clock() - self._began, self._queued)
             if self._records:
                 if ended.cache != "off":
                     self._span.add_event(n.EVENT.format(name=n.CACHE_EVENT), {"outcome": ended.cache})
                 fallback = self._story.why if self._story.fell_back else None
                 self._span.set_attributes(call_ended(ended, books, fallback=fallback, queued=self._queued))
                 _close(self._span, ended.outcome)
+        finally:
             self._span.end()
-        except Exception as error:  # noqa: BLE001 - as above
-            telemetry.troubles.met(error)
+
+    @_kept
+    def _measure(self, ended: Ended, books: Books) -> None:
+        telemetry = self._telemetry
+        telemetry.measures.call_ended(self._route, ended, books, telemetry.clock() - self._began, self._queued)
 
 
 class _AttemptSpan(AttemptSpan):
-    __slots__ = ("_last", "_provider", "_span", "_telemetry")
+    __slots__ = ("_last", "_provider", "_span", "_telemetry", "troubles")
 
     def __init__(self, telemetry: OtelTelemetry, span: Span, provider: str) -> None:
+        self.troubles = telemetry.troubles
         self._telemetry = telemetry
         self._span = span
         self._provider = provider
@@ -279,10 +317,14 @@ class _AttemptSpan(AttemptSpan):
 
     def headers(self) -> Sequence[tuple[str, str]]:
         carrier: dict[str, str] = {}
-        # Of the trace alone: baggage of the host's is not for strangers.
-        _TRACE_CONTEXT.inject(carrier, set_span_in_context(self._span, Context()))
+        try:
+            # Of the trace alone: baggage of the host's is not for strangers.
+            _TRACE_CONTEXT.inject(carrier, set_span_in_context(self._span, Context()))
+        except Exception as error:  # noqa: BLE001 - as above
+            self.troubles.met(error)
         return tuple(carrier.items())
 
+    @_kept
     def chunk(self, attempt: AttemptRun) -> None:
         now, last = self._telemetry.clock(), self._last
         self._last = now
@@ -290,17 +332,24 @@ class _AttemptSpan(AttemptSpan):
             self._telemetry.measures.chunk(now - last, attempt.target, self._provider, attempt.exchange.url)
 
     def end(self, attempt: AttemptRun, told: Attempt) -> None:
+        self._end_span(attempt, told)
+        self._measure(attempt, told)
+
+    @_kept
+    def _end_span(self, attempt: AttemptRun, told: Attempt) -> None:
         telemetry, span = self._telemetry, self._span
         try:
-            telemetry.measures.attempt_ended(attempt, told, self._provider)
             if span.is_recording():
                 span.set_attributes(attempt_ended(telemetry.names, attempt, told))
                 if telemetry.capture is not None:
                     span.set_attributes(_content(telemetry.capture, attempt))
                 _close(span, told.outcome)
+        finally:
             span.end()
-        except Exception as error:  # noqa: BLE001 - as above
-            telemetry.troubles.met(error)
+
+    @_kept
+    def _measure(self, attempt: AttemptRun, told: Attempt) -> None:
+        self._telemetry.measures.attempt_ended(attempt, told, self._provider)
 
 
 def _content(capture: Capture, attempt: AttemptRun) -> Attributes:
