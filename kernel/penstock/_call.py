@@ -233,7 +233,7 @@ class _Run:
                 continue
             match step:
                 case Stop() as stop:
-                    return await self.outage(self.failures.last_word(self.books.verdict(stop, now)))
+                    return await self.outage(self.failures.verdict(stop, now))
                 case Wait(until=until, stage=stage):
                     self.call.span.event("wait", target=self.call.targets[stage].name, seconds=until - now)
                     await self.reach.wait(until)
