@@ -182,6 +182,31 @@ def test_beyond_so_many_series_nothing_is_lost_but_its_attributes() -> None:
     assert book.sums("sum")[()] == book.distributions("spread")[()].count == 50
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 8))),
+    st.lists(st.tuples(st.sampled_from("bcd"), st.integers(0, 8))),
+)
+def test_what_came_since_a_copy_and_what_was_in_it_are_all_there_is(
+    first: list[tuple[str, int]], then: list[tuple[str, int]]
+) -> None:
+    book, alone = MetricBook([SUM, SPREAD]), MetricBook([SUM, SPREAD])
+
+    def fill(taken: MetricBook, values: list[tuple[str, int]]) -> None:
+        for label, value in values:
+            taken.add("sum", value, (("label", label),))
+            taken.record("spread", value, (("label", label),))
+
+    fill(book, first)
+    before = book.copy()
+    fill(book, then)
+    fill(alone, then)
+    since = book.since(before)
+    assert since.sums("sum") == {labels: value for labels, value in alone.sums("sum").items() if value}
+    assert {labels: (each.counts, each.total) for labels, each in since.distributions("spread").items()} == {
+        labels: (each.counts, each.total) for labels, each in alone.distributions("spread").items()
+    }
+
+
 def test_another_thread_may_read_while_series_are_made() -> None:
     book = MetricBook([SUM, SPREAD])
     failed: list[Exception] = []
@@ -190,8 +215,7 @@ def test_another_thread_may_read_while_series_are_made() -> None:
     def read() -> None:
         while not over.is_set():
             try:
-                book.sums("sum")
-                book.distributions("spread")
+                book.copy()
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
                 failed.append(error)
                 return
