@@ -102,6 +102,8 @@ PHASE_STREAM: Final = "penstock.phase.stream_s"
 """From the first token to the end."""
 PHASE_VALIDATE: Final = "penstock.phase.validate_s"
 """Of the attempt: reading its answer, and making a value of it, where one is asked for."""
+CONTENT_CUT: Final = "penstock.content.cut"
+"""True where captured content was cut to `content_limit`, or a part of it left out."""
 METADATA: Final = "penstock.metadata."
 """In front of the keys of a call's metadata that `[telemetry] metadata` lists."""
 
