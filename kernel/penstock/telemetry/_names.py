@@ -1,12 +1,12 @@
 """Every name that telemetry uses: of spans, attributes, events and metrics.
 
-The `gen_ai.*` names are those of the OpenTelemetry GenAI semantic conventions, which are still in development and have
-a repository of their own since 2026 (github.com/open-telemetry/semantic-conventions-genai). Two vocabularies are
-spoken, and OTEL_SEMCONV_STABILITY_OPT_IN chooses, as those conventions ask:
+The `gen_ai.*` names are those of the OpenTelemetry GenAI semantic conventions, which are still in development. Two
+vocabularies are spoken, and OTEL_SEMCONV_STABILITY_OPT_IN chooses, as those conventions ask:
 
-- `RELEASED`: the schema that was published last, 1.42.0, which backends know. The default.
-- `LATEST`: the text of that repository of November 2026 (docs/gen-ai/client-inference.md, gen-ai-token-metrics.md),
-  with `gen_ai_latest_experimental` in the variable.
+- `RELEASED`: what the general conventions (github.com/open-telemetry/semantic-conventions) said of GenAI in 1.42.0, the
+  schema that backends know. The default.
+- `LATEST`: the text of the repository that GenAI has had of its own since (semantic-conventions-genai; November 2026,
+  docs/gen-ai/client-inference.md, gen-ai-token-metrics.md), with `gen_ai_latest_experimental` in the variable.
 
 What both call the same is a constant below. `penstock.*` are our own: documented here, and nowhere else.
 """
@@ -40,7 +40,11 @@ REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
 REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
 REQUEST_TOP_P: Final = "gen_ai.request.top_p"
 REQUEST_SEED: Final = "gen_ai.request.seed"
+REQUEST_STOP: Final = "gen_ai.request.stop_sequences"
+REQUEST_CHOICES: Final = "gen_ai.request.choice.count"
 REQUEST_STREAM: Final = "gen_ai.request.stream"
+REQUEST_FIELDS: Final = {name: f"gen_ai.request.{name}" for name in ("top_k", "frequency_penalty", "presence_penalty")}
+"""Those that a request has in `extra`, or a target in `params`, under the name that the wire has for them."""
 OUTPUT_TYPE: Final = "gen_ai.output.type"
 RESPONSE_ID: Final = "gen_ai.response.id"
 RESPONSE_MODEL: Final = "gen_ai.response.model"
@@ -138,6 +142,11 @@ SUPPRESSED_METRIC: Final = "penstock.retries.suppressed"
 CACHE_METRIC: Final = "penstock.cache.lookups"
 BREAKER_METRIC: Final = "penstock.breaker.state"
 BREAKER_CHANGES: Final = "penstock.breaker.changes"
+BREAKER_SCOPE: Final = "penstock.breaker.scope"
+"""An attribute of both: `target:sonnet`, `provider:openai`, `key:openai/0`. The state after a change is told under the
+name of the metric that shows it."""
+SUPPRESSED_PROVIDER: Final = "penstock.suppressed.provider"
+SUPPRESSED_REASON: Final = "penstock.suppressed.reason"
 QUEUE_LENGTH: Final = "penstock.queue.length"
 IN_FLIGHT: Final = "penstock.calls.in_flight"
 HOLDS: Final = "penstock.holds"

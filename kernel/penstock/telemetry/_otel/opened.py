@@ -213,12 +213,14 @@ def _telemetry(  # noqa: PLR0917 - what both ways to open have in common
     by_variable = config.telemetry is None and environ.get(CAPTURE_VARIABLE, "").strip().lower() in CAPTURE_WORDS
     capture = Capture(redaction(redactors), said.content_limit) if said.capture_content or by_variable else None
     kinds = {name: provider.kind for name, provider in config.providers.items()}
+    bases = {name: str(url) for name, each in config.providers.items() if (url := each.options.get("base_url"))}
     return OtelTelemetry(
         tracer,
         Measures(names, sink),
         names,
         clock=clock,
         kind_of=lambda name: kinds.get(name, name),
+        base_of=bases.get,
         metadata=said.metadata,
         capture=capture,
     )

@@ -27,7 +27,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from penstock._events import BreakerChanged, CoolingDown, Event
 from penstock.telemetry import NO_TELEMETRY, AttemptSpan, Attribute, CallSpan, Telemetry, TraceIds
 from penstock.telemetry import _names as n
-from penstock.telemetry._attributes import Attributes, attempt_ended, begin_word, call_ended, chosen
+from penstock.telemetry._attributes import Attributes, attempt_ended, begin_word, call_ended, chosen, server_of
 from penstock.telemetry._content import Capture
 from penstock.telemetry._measures import Measures
 from penstock.telemetry._names import Vocabulary
@@ -87,10 +87,11 @@ class OtelTelemetry(Telemetry):
         *,
         clock: Callable[[], float],
         kind_of: Callable[[str], str],
+        base_of: Callable[[str], str | None] = lambda _: None,
         metadata: Sequence[str] = (),
         capture: Capture | None = None,
     ) -> None:
-        """`clock` is the kernel's; `kind_of` gives the kind of a provider by its name."""
+        """`clock` is the kernel's; `kind_of` gives the kind of a provider by its name, `base_of` its configured URL."""
         self.tracer = tracer
         self.measures = measures
         self.names = names
@@ -103,6 +104,9 @@ class OtelTelemetry(Telemetry):
         self.holds = 0
         """Calls that hold a part of a budget."""
         self._kind_of = kind_of
+        self._base_of = base_of
+        self._servers: dict[str, tuple[str, int]] = {}
+        """By the name of a target."""
         self._providers: dict[str, str] = {}
         self._standing: dict[str, str] = {}
         """By scope: what stands in the way there, as far as events told."""
@@ -153,6 +157,20 @@ class OtelTelemetry(Telemetry):
             kind = self._kind_of(name)
             word = self._providers[name] = n.PROVIDERS.get(kind, kind)
         return word
+
+    def server_at(self, target: LiveTarget) -> tuple[str, int] | None:
+        """Where it is asked, for samplers: as configured, else as it was asked last. None: nobody knows yet."""
+        name = target.name
+        if name not in self._servers and (base := self._base_of(target.provider.name)) is not None:
+            self.asked_at(name, base)
+        return self._servers.get(name)
+
+    def asked_at(self, target: str, url: str) -> None:
+        """It was asked there."""
+        if target not in self._servers and (server := server_of(url)) is not None:
+            if len(self._servers) >= 1_024:
+                del self._servers[next(iter(self._servers))]
+            self._servers[target] = server
 
     def stands_at(self, targets: Sequence[LiveTarget], name: str) -> str | None:
         """What is known to stand in the way of a target."""
@@ -252,6 +270,8 @@ class _CallSpan(CallSpan):
                 n.ATTEMPT_NUMBER: running.number,
                 n.ATTEMPT_REASON: step.reason,
             }
+            if (server := telemetry.server_at(target)) is not None:
+                attributes[n.SERVER_ADDRESS], attributes[n.SERVER_PORT] = server
             if running.probe:
                 attributes[n.ATTEMPT_PROBE] = True
             if (word := begin_word(begin)) is not None:
@@ -339,6 +359,8 @@ class _AttemptSpan(AttemptSpan):
     def _end_span(self, attempt: AttemptRun, told: Attempt) -> None:
         telemetry, span = self._telemetry, self._span
         try:
+            if attempt.exchange.url is not None:
+                telemetry.asked_at(attempt.target.name, attempt.exchange.url)
             if span.is_recording():
                 span.set_attributes(attempt_ended(telemetry.names, attempt, told))
                 if telemetry.capture is not None:
