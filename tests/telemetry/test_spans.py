@@ -24,8 +24,9 @@ from tracing import Tracing
 from worlds import GPT, SONNET, config, good, model_of, openai_chunks
 
 import penstock
+from penstock import errors
 from penstock.telemetry._opening import open_telemetry
-from penstock.testing import Answer, Reply, ScriptedTransport
+from penstock.testing import Answer, Reply, ScriptedTransport, Silence
 
 BOOM = Reply(500, json={"error": {"type": "api_error", "message": "boom"}})
 
@@ -377,7 +378,28 @@ def test_a_stale_answer_that_is_fetched_anew_is_a_trace_of_its_own() -> None:
         calls = [span for span in collector.spans if span.kind == "internal"]
     assert all(not span.span.parent_span_id for span in calls)
     assert len({span.span.trace_id for span in calls}) == len(calls)
-    assert [span.attributes["penstock.cache.outcome"] for span in calls].count("stale") == 1
+    (stale,) = [span for span in calls if span.attributes["penstock.cache.outcome"] == "stale"]
+    (refresh,) = [about for span in calls for name, about in span.events if name == "penstock.refresh"]
+    assert refresh == {"of": stale.attributes["penstock.call.id"]}
+
+
+def test_a_call_that_a_shutdown_cut_ends_in_a_word_like_all_others() -> None:
+    async def main(collector: Collector) -> None:
+        settings = config(telemetry={"otlp": collector.url, "metrics": False}, kernel={"grace": 0.01})
+        async with trio.open_nursery() as nursery:
+            async with penstock.open_kernel(settings, transport=ScriptedTransport(lambda _: Silence())) as kernel:
+
+                async def ask() -> None:
+                    with pytest.raises(errors.KernelClosedError):
+                        await kernel.complete("hello")
+
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+
+    with collecting() as collector:
+        trio.run(main, collector)
+    (call,) = (span for span in collector.spans if span.kind == "internal")
+    assert call.status == "error: kernel_closed"
 
 
 def test_the_chunks_of_a_stream_are_no_spans() -> None:

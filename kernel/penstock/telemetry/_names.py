@@ -128,6 +128,8 @@ REPAIR: Final = "repair"
 COMMIT: Final = "commit"
 HEDGE: Final = "hedge"
 STALE: Final = "stale"
+REFRESH: Final = "refresh"
+"""Of a call that nobody waits for: it fetches anew what the call with the id `of` was served past its time."""
 PASSED_OVER: Final = "passed_over"
 RETRY_SUPPRESSED: Final = "retry_suppressed"
 
