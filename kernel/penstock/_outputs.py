@@ -94,9 +94,9 @@ class OutputBook:
         return Wanted(self._of(kind), tuple(self._link(each, kind) for each in further), max_repairs)
 
     def _link(self, each: Further, kind: Any) -> Step:
-        if isinstance(each, Validator) or (callable(each) and not isinstance(each, tuple)):
+        if isinstance(each, Validator) or callable(each):
             return each
-        named = (each, kind) if isinstance(each, str) else each
+        named: object = (each, kind) if isinstance(each, str) else each
         try:
             known = self._links.get(named)
         except TypeError:  # as with types

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import attrs
 import msgspec
 from msgspec import UNSET, Struct
 
+from penstock._discreet import type_name
 from penstock._nearest import did_you_mean, quoted
 from penstock._validator import InvalidValueError, Validator
 from penstock.errors import UnsendableRequestError
@@ -42,16 +43,16 @@ Step: TypeAlias = Validator | Callable[[Any], Any] | Link
 
 def linked(each: object, kind: Any, specs: Sequence[ValidatorSpec]) -> Link:
     """The validator of a name, or of a pair. Raises UnsendableRequestError for what is neither."""
-    match each:
-        case str(name):
-            return _made(name, kind, specs)
-        case (str(name), of):
-            return _made(name, of, specs)
-        case other:
-            raise UnsendableRequestError(
-                f"validators: {type(other).__name__} given; give a Validator, a function, the name of a plugin, or a"
-                " pair of its name and a schema, pattern or type"
-            )
+    given = type_name(each)
+    if isinstance(each, str):
+        return _made(each, kind, specs)
+    pair = cast("tuple[object, ...]", each) if isinstance(each, tuple) else ()
+    if len(pair) == 2 and isinstance(name := pair[0], str):
+        return _made(name, pair[1], specs)
+    raise UnsendableRequestError(
+        f"validators: {given} given; give a Validator, a function, the name of a plugin, or a pair of its"
+        " name and a schema, pattern or type"
+    )
 
 
 def _made(name: str, of: Any, specs: Sequence[ValidatorSpec]) -> Link:

@@ -331,10 +331,14 @@ def test_validators_stand_behind_the_type_in_order() -> None:
 
 def test_plugins_stand_in_a_chain_under_their_names() -> None:
     """They go by what is named with them, and see plain data; what only checks keeps what the type has built."""
-    chain = [
+
+    def as_pydantic_made_it(trip: object) -> None:
+        assert isinstance(trip, ModelTrip)
+
+    chain: list[Any] = [
         ("jsonschema", {"properties": {"days": {"maximum": 10}}}),
         ("pydantic", ModelTrip),
-        lambda trip: trip if isinstance(trip, ModelTrip) else pytest.fail("pydantic comes before"),
+        as_pydantic_made_it,
         ("jsonschema", {"properties": {"city": {"pattern": "^R"}}}),
         ("cattrs", AttrsTrip),
     ]
@@ -359,7 +363,10 @@ def test_a_validator_of_the_programs_own_is_named_like_any_other() -> None:
                 raise ValueError(f"{self._kind.__name__}: not to Paris")
             return value
 
-    plugin = penstock.hookspecs.ValidatorSpec("travel", lambda kind: NotTo(kind) if kind is Trip else None)
+    def make(kind: Any) -> penstock.abc.Validator | None:
+        return NotTo(kind) if kind is Trip else None
+
+    plugin = penstock.hookspecs.ValidatorSpec("travel", make)
     kernel = AnsweredKernel(['{"city": "Paris", "days": 3}', GOOD], config=ONE_OPENAI, plugins=[plugin])
 
     async def plan(kernel: penstock.Kernel) -> Any:
