@@ -396,6 +396,8 @@ def test_a_variable_that_the_sdk_does_not_take_is_named(name: str, value: str, m
     [
         (f"{OTLP}_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "base2_exponential_bucket_histogram"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "soon"),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_on"),
         (f"{OTLP}_TRACES_PROTOCOL", "http/json"),
     ],
 )

@@ -22,6 +22,12 @@ LIMITS = (
     "OTEL_SPAN_EVENT_COUNT_LIMIT",
     "OTEL_SPAN_LINK_COUNT_LIMIT",
 )
+MEANINGLESS = {
+    "OTEL_CONFIG_FILE": "the configuration is penstock's own",
+    "OTEL_METRICS_EXEMPLAR_FILTER": "metrics have no exemplars",
+    "OTEL_METRIC_EXPORT_TIMEOUT": "the exporter has a timeout of its own, OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+}
+"""With why."""
 USUAL = {QUEUE: 2_048, BATCH: 512, DELAY: 5_000}
 """What the specification has where nothing is set."""
 
@@ -44,6 +50,9 @@ def unheeded(environ: Mapping[str, str]) -> Iterator[str]:
     """What is set and means nothing to penstock, each a sentence."""
     if environ.get(AGGREGATION, "").strip().lower() not in {"", "explicit_bucket_histogram"}:
         yield f"{AGGREGATION} means nothing: histograms have explicit buckets"
+    if environ.get("OTEL_PROPAGATORS") and "tracecontext" not in environ["OTEL_PROPAGATORS"]:
+        yield "OTEL_PROPAGATORS means nothing: where a provider's table says so, it is sent traceparent"
+    yield from (f"{name} means nothing: {why}" for name, why in MEANINGLESS.items() if environ.get(name))
     interval = environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
     if interval and (_whole(interval) or 0) < 1:
         yield "OTEL_METRIC_EXPORT_INTERVAL must be a whole number of milliseconds, 1 or more: 60000 is taken"
