@@ -172,12 +172,12 @@ class OtelTelemetry(Telemetry):
                 del self._servers[next(iter(self._servers))]
             self._servers[target] = server
 
-    def stands_at(self, targets: Sequence[LiveTarget], name: str) -> str | None:
-        """What is known to stand in the way of a target."""
+    def stands_at(self, targets: Sequence[LiveTarget], name: str) -> tuple[str, str] | None:
+        """What is known to stand in the way of a target, and in which scope."""
         if not self._standing:
             return None
         scopes = next((target.scopes for target in targets if target.name == name), ())
-        return next((self._standing[scope] for scope in scopes if scope in self._standing), None)
+        return next(((self._standing[scope], scope) for scope in scopes if scope in self._standing), None)
 
     def _stands(self, scope: str, what: str | None) -> None:
         self._standing.pop(scope, None)
@@ -247,7 +247,9 @@ class _CallSpan(CallSpan):
         if not self._records or name == ATTEMPT_FAILED:
             return
         if name == n.WAIT:
-            attributes["reason"] = self._story.why or self._in_the_way(str(attributes.get("target"))) or UNKNOWN
+            target = str(attributes.get("target"))
+            attributes["reason"] = self._story.why or self._in_the_way(target) or UNKNOWN
+            attributes |= self._scope_of(target, attributes["reason"])
         self._span.add_event(n.EVENT.format(name=name), attributes)
 
     def attempt(self, target: LiveTarget, running: Running, begin: Begin) -> AttemptSpan:
@@ -260,7 +262,8 @@ class _CallSpan(CallSpan):
                 known=self._in_the_way,
             )
             if step.event is not None:
-                self.event(step.event, **step.attributes)
+                before = str(step.attributes.get("from"))
+                self.event(step.event, **step.attributes, **self._scope_of(before, step.attributes["reason"]))
             provider = telemetry.provider_word(target)
             attributes: Attributes = {
                 n.OPERATION: n.CHAT,
@@ -288,7 +291,13 @@ class _CallSpan(CallSpan):
             return NO_TELEMETRY.call("", "", "", (), self._request, None).attempt(target, running, begin)
 
     def _in_the_way(self, target: str) -> str | None:
-        return self._telemetry.stands_at(self.targets, target)
+        found = self._telemetry.stands_at(self.targets, target)
+        return None if found is None else found[0]
+
+    def _scope_of(self, target: str, reason: object) -> dict[str, str]:
+        """The breaker or the cool-down that is the reason; nothing where that is something else."""
+        found = self._telemetry.stands_at(self.targets, target)
+        return {"scope": found[1]} if found is not None and found[0] == reason else {}
 
     @_kept
     def replayed(self, answer: StoredAnswer) -> None:
