@@ -37,7 +37,7 @@ def _an_address(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
         wrong = True
     if wrong:
         raise ValueError(f"{attribute.name} must be an address such as http://localhost:4318")
-    if "@" in parts.netloc or "?" in value or "#" in value:
+    if "@" in value or "?" in value or "#" in value:
         # It is shown and logged as it stands, by exporters too; and the path of each signal comes behind it.
         raise ValueError(
             f"{attribute.name} takes no user, password, query or fragment: credentials go into telemetry.headers"

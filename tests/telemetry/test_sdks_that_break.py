@@ -37,7 +37,8 @@ class Broken:
     def add(self, name: str, amount: float, labels: Labels) -> None:
         raise ValueError(name, amount, labels)
 
-    record = add
+    def record(self, name: str, value: float, labels: Labels) -> None:
+        raise ValueError(name, value, labels)
 
 
 class BrokenProcessor(SpanProcessor):
@@ -126,8 +127,8 @@ def test_metadata_that_is_no_text_fails_no_call(value: object, caplog: pytest.Lo
 class BrokenFilter(ExemplarFilter):
     """A host's own, that raises for every figure."""
 
-    def should_sample(self, *_: Any) -> bool:
-        raise ValueError("canary")
+    def should_sample(self, value: Any, time_unix_nano: Any, attributes: Any, context: Any) -> bool:
+        raise ValueError(value, time_unix_nano, attributes, context)
 
 
 class ForgottenMeters(MeterProvider):

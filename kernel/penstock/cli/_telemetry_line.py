@@ -13,6 +13,7 @@ from penstock._config_telemetry import OTLP_PACKAGES, missing_extra
 from penstock.cli._words import escaped
 from penstock.telemetry._destination import (
     SIGNALS,
+    Signal,
     address_of,
     console_by,
     is_off,
@@ -37,7 +38,7 @@ def telemetry_line(said: TelemetryConfig | None, environ: Mapping[str, str]) -> 
     named = named_by(said, environ)
     if not (named or console_by(environ)):
         return "exported nowhere (neither telemetry.otlp nor OTEL_EXPORTER_OTLP_ENDPOINT names a collector)"
-    sent = [signal for signal in SIGNALS if "otlp" in ways_of(said, environ, signal)]
+    sent: list[Signal] = [signal for signal in SIGNALS if "otlp" in ways_of(said, environ, signal)]
     for protocol, spoken_by in dict.fromkeys(protocol_of(said, environ, signal) for signal in sent):
         if protocol not in OTLP_PACKAGES:
             says = f"{spoken_by} is {escaped(protocol)}, which is neither {' nor '.join(OTLP_PACKAGES)}"

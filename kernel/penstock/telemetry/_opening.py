@@ -74,7 +74,7 @@ def open_telemetry(
         logger.warning(
             "telemetry: %s names %s; penstock has otlp, console and none", name, " and ".join(map(ascii, words))
         )
-    ways = {signal: _open_ways(said, environ, signal) for signal in SIGNALS}
+    ways: dict[Signal, tuple[Way, ...]] = {signal: _open_ways(said, environ, signal) for signal in SIGNALS}
     if not any(ways.values()):
         return None
     return open_exporting(config, ways, clock=clock, redactors=redactors, environ=environ)

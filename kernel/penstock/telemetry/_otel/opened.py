@@ -78,7 +78,8 @@ class OpenTelemetry:
         with trio.move_on_after(CLOSING) as waiting:
             async with trio.open_nursery() as nursery:
                 for close in self._closes():
-                    nursery.start_soon(partial(trio.to_thread.run_sync, self._close, close, abandon_on_cancel=True))
+                    kept = partial(self._close, close)
+                    nursery.start_soon(partial(trio.to_thread.run_sync, kept, abandon_on_cancel=True))
         if waiting.cancelled_caught:
             logger.warning("telemetry: the collector did not take what was left within %g s; it is lost", CLOSING)
 
