@@ -269,9 +269,12 @@ class _Run:
             uncovered = await self.cover.one_more(stage, begin, asked) if self.call.chain else None
         except (BudgetExceededError, LedgerUnavailableError) as refusal:
             self.cache.end(gone="refused")
+            self.fail_unmended(refusal)
             return await self.outage(self.failures.last_word(refusal))
         if uncovered is not None:
             self.cache.end(gone="refused")  # for a reason of this call's own: others may well go there
+            if isinstance(uncovered, BudgetExceededError) and not self.cascade.others_left(stage):
+                self.fail_unmended(uncovered)
             return None
         permit = await self.reach.admit(stage, ignoring=ignoring)
         if permit is None:
@@ -282,6 +285,14 @@ class _Run:
             return None
         # A filter that looks at answers belongs here, after decode.
         return self.replies.answer(attempt, attempt.completion)
+
+    def fail_unmended(self, refusal: CallError) -> None:
+        """Raises OutputInvalidError where an answer came that was not valid: that another cannot be paid is no reason
+        to tell less of it.
+        """
+        invalid = None if self.extraction is None else self.extraction.last_invalid
+        if invalid is not None:
+            raise self.failures.unmended(invalid, refusal)
 
     # The hops
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import attrs
 from msgspec import Struct
 
 from penstock._books import Books
@@ -76,7 +77,7 @@ class CallHold(Struct, eq=False):
             result = await self.ref.top_up(
                 self.hold_id, more, deadline=self.deadline, context=self.span.context, likely=guess
             )
-            self.granted = self._checked(result)
+            self.granted = self._checked(attrs.evolve(result, own=True) if isinstance(result, Refused) else result)
 
     def request(self, stage: int, request: ChatRequest) -> ChatRequest:
         """The request as the budget lets it go out."""

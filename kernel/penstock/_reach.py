@@ -16,25 +16,14 @@ from penstock._asked import Call
 from penstock._engine import Engine, later
 from penstock._health import Permit, admit
 from penstock.policy.breaker import BreakerState, Denied
-from penstock.policy.first_probe import held_back
 from penstock.policy.retry import Cascade, Try
 
-__all__ = ["PROBING_POLL", "Reach", "open_circuits"]
+__all__ = ["PROBING_POLL", "Reach"]
 
 HALF_OPEN = BreakerState.HALF_OPEN
 PROBING_POLL = 0.25
 """Seconds, give or take a half, after which a call that waits for a permit looks again by itself. It is woken when one
 comes back; this is for what nobody was told of."""
-
-
-def open_circuits(engine: Engine, call: Call, now: float, *, has_waited: bool = False) -> Mapping[int, float]:
-    """Stages with an open circuit, with the moment from which this call may probe it."""
-    opened = engine.opened(call.targets)
-    if not opened or call.all_open != "soonest":
-        return opened  # under the other policies a call waits for no circuit
-    again = {scope for scope, health in engine.breakers.snapshot.items() if health.again}
-    stages = [stage for stage, target in enumerate(call.targets) if not again.isdisjoint(target.scopes)]
-    return held_back(opened, stages, now, has_waited=has_waited, deadline=min(call.deadline, call.horizon))
 
 
 class Reach(Struct, eq=False):
@@ -70,9 +59,8 @@ class Reach(Struct, eq=False):
         if not unhealthy:
             return self.denied
         full = {scope for scope, health in unhealthy.items() if health.state is HALF_OPEN and not health.permits_left}
-        now = self.engine.clock.monotonic()
-        opened = open_circuits(self.engine, self.call, now, has_waited=self.has_waited)
-        return later(later(opened, self.denied), self._full(full, now))
+        opened = later(self.engine.opened(self.call.targets), self.denied)
+        return later(opened, self._full(full, self.engine.clock.monotonic()))
 
     def _full(self, scopes: set[str], now: float) -> Mapping[int, float]:
         """Stages whose permits are all out: to ask for one would be to be told so, at the price of a whole visit.

@@ -98,7 +98,15 @@ class SchemaLimits(Struct, frozen=True, kw_only=True):
     deepest: int | None = None
     """Levels of objects in objects."""
     unsaid: frozenset[str] = frozenset()
-    """Keywords that it does not take: they are left out."""
+    """Keywords that it does not take: they are left out. Without them more is allowed, and nothing is forbidden."""
+    refused: frozenset[str] = frozenset()
+    """Keywords that it does not take, and that say too much to be left out. `oneOf` is said as `anyOf`."""
+    formats: frozenset[str] | None = None
+    """The formats that it knows; others are left out. None: all."""
+    lone_references: bool = False
+    """Nothing may stand beside a `$ref`: what is described there is written out."""
+    typed: bool = False
+    """Every part has to name its type."""
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):

@@ -67,7 +67,9 @@ def test_json_is_told_as_what_is_asked_for_whether_natively_by_a_tool_or_in_word
 
     def answer(request: httpx.Request) -> Answer:
         if {"response_format", "tool_choice"} & json.loads(request.content).keys():
-            return Reply(400, json={"error": {"type": "invalid_request_error", "message": "not here"}})
+            return Reply(
+                400, json={"error": {"type": "invalid_request_error", "message": "neither response_format nor tools"}}
+            )
         return good(request, '{"day": "Monday"}')
 
     spans, upstream = sent(main, answer)

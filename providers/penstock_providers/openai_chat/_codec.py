@@ -32,6 +32,7 @@ from penstock_providers.openai_chat._models import MISTRAL_IDS, Model, is_mistra
 from penstock_providers.openai_chat._options import DialectOptions, OpenAIChatOptions
 from penstock_providers.openai_chat._read import FAMILY, AnswerReader
 from penstock_providers.openai_chat._stream import ChatDecoder
+from penstock_providers.openai_chat._thinking import own_thinking
 from penstock_providers.openai_chat._wire import as_answer, parse_json, to_json
 from penstock_providers.openai_chat.dialects import OPENAI, Dialect
 
@@ -106,6 +107,10 @@ class OpenAIChat(Provider):
     def own_max_tokens(self, target: Target) -> int | None:
         """By either of the wire's two names; where both are given, what the bound goes by."""
         return _bounds.named_limit(target.params)
+
+    def own_thinking(self, target: Target) -> bool | None:
+        """By the words of this dialect, or of any other: what is called so means it, whoever reads it."""
+        return own_thinking(target.params, self._dialect)
 
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole response."""
