@@ -219,8 +219,8 @@ def _offer(
     bound = _input_bound(asked.request, target)
     if bound is None and rules.on_unknown_bound == "deny":
         return BudgetExceededError(
-            f"{target.name}: the request holds something whose input, or its price, has no bound, and an account on its"
-            ' path has a limit; on_unknown_bound = "estimate" would let it through on a guess'
+            f"{target.name}: the request holds something whose input, output or price has no bound, and an account on"
+            ' its path has a limit; on_unknown_bound = "estimate" would let it through on a guess'
         )
     price = target.price or rules.price_cap
     if price is None and terms.money and rules.on_unknown_price != "allow":
