@@ -19,7 +19,7 @@ from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race
 from penstock._books import Books
 from penstock._cover import Cover
-from penstock._ending import GONE_AFTER, ConsumerLeft, Ended, cut_short, tell_end, tell_start
+from penstock._ending import GONE_AFTER, ConsumerLeft, Ended, cut_short, outcome_of, tell_end, tell_start
 from penstock._engine import Engine, later
 from penstock._failures import Failures
 from penstock._fitting import CallFitting
@@ -179,7 +179,7 @@ class _Run:
         except ConsumerLeft:
             raise
         except PenstockError as error:
-            outcome = error.kind if isinstance(error, CallError) else type(error).__name__
+            outcome = outcome_of(error)
             raise
         except Exception as bug:
             outcome = type(bug).__name__
@@ -238,7 +238,7 @@ class _Run:
                 continue
             match step:
                 case Stop() as stop:
-                    return await self.outage(self.failures.last_word(self.books.verdict(stop, now)))
+                    return await self.outage(self.failures.verdict(stop, now))
                 case Wait(until=until, stage=stage):
                     self.call.span.event("wait", target=self.call.targets[stage].name, seconds=until - now)
                     await self.reach.wait(until)

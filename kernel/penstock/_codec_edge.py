@@ -78,8 +78,8 @@ class CodecEdge:
         raise broken_codec(self.target, f"{type(told).__name__} in place of {kind.__name__}")
 
     def discreet(self, error: CallError) -> CallError:
-        """The error, with the credential taken out of what it says."""
-        return discreet(error, self.secret, self.target)
+        """The error, with the credential and the target's own headers taken out of what it says."""
+        return discreet(error, self.secret, self.target, self.live.wire.headers)
 
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole response. Raises the error that it is, where it is none."""
@@ -119,7 +119,7 @@ class CodecEdge:
     def is_named(self, request_id: str | None) -> None:
         """The provider has named the exchange."""
         if request_id:
-            self.request_id = without_secret(request_id, self.secret)
+            self.request_id = without_secret(request_id, self.secret, self.live.wire.headers)
 
 
 def _is_credible(usage: object) -> TypeGuard[Usage]:

@@ -24,6 +24,7 @@ from penstock.errors import (
     BudgetCutError,
     BudgetExceededError,
     CallError,
+    CircuitOpenError,
     ContentFilteredError,
     InvalidRequestError,
     OutputInvalidError,
@@ -35,7 +36,7 @@ from penstock.errors import (
 from penstock.policy.commit import Continue
 from penstock.policy.money import usd_in_words
 from penstock.policy.repairing import Fault, GiveUp, Next
-from penstock.policy.retry import ACTIONS, Cascade, Cools, Same
+from penstock.policy.retry import ACTIONS, Cascade, Cools, Same, Stop
 from penstock.policy.retry_budget import Suppressed
 
 if TYPE_CHECKING:
@@ -192,6 +193,13 @@ class Failures(Struct, eq=False):
         for stage, target in enumerate(self.call.targets):
             if target.provider.name == suppressed.provider:
                 self.cascade.give_up(stage)
+
+    def verdict(self, stop: Stop, now: float) -> CallError:
+        """The error of a call that can try no more."""
+        error = self.books.verdict(stop, now)
+        if isinstance(error, CircuitOpenError):
+            self.reach.tell_barred()
+        return self.last_word(error)
 
     def last_word(self, error: CallError) -> CallError:
         """The error that the call ends in; where something was shown, it says that this is not the whole of it."""

@@ -136,6 +136,10 @@ def tell_health(
         limited = ACTIONS[action_key(error)].cools is not Cools.NOTHING
     if permit.thawing and permit.id is not None:
         engine.router.give_back(permit.id, "answered" if answered else "limited" if limited else "nothing")
+    if error is not None or slow or permit.id is not None:
+        # What this attempt changes is the doing of its call, and told as such: a moment later the call may be over.
+        engine.router.catch_up()
+        engine.breakers.catch_up()
 
 
 def _tell_failure(engine: Engine, target: LiveTarget, error: CallError) -> None:

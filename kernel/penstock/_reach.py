@@ -116,6 +116,17 @@ class Reach(Struct, eq=False, gc=False):
         (self.denied if isinstance(answer, Denied) else self.thawing)[stage] = until
         return None
 
+    def tell_barred(self) -> None:
+        """The call ends because nobody may be asked: for each of its targets, what stands in the way of it."""
+        unhealthy, cooling = self.engine.breakers.snapshot, self.engine.router.snapshot.cooling
+        for target in self.call.targets:
+            for scope in target.scopes:
+                health, cool = unhealthy.get(scope), cooling.get(scope)
+                if health is not None:
+                    self.call.span.event("denied", target=target.name, scope=scope, reason=str(health.state.value))
+                elif cool is not None:
+                    self.call.span.event("denied", target=target.name, scope=scope, reason="cooling")
+
     async def wait(self, until: float) -> None:
         """Until then, or until more may pass and it is this call's turn to look."""
         scopes = {scope for stage in self.cascade.left() for scope in self.call.targets[stage].scopes}
