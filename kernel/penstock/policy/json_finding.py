@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from penstock.policy.json_notation import Unreadable
-from penstock.policy.json_places import BETWEEN_LINES, Candidate, Places, decoded
+from penstock.policy.json_places import BETWEEN_LINES, LAST_LINE, Candidate, Places, decoded
+from penstock.policy.json_rivals import ends_too_early, is_note, is_rival, misses_its_head, rivals
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, only_content, own_words, replaced, schema_at, takes_no_more, value_at
@@ -71,7 +72,7 @@ class _Search(Places):
     def found(self, whole: Json) -> Found | NotFound:
         """The value, or why there is none."""
         if whole is not NONE:
-            self.candidates = [Candidate(whole, (), 0, len(self.text), fenced=False)]
+            self.candidates = [Candidate(whole, (), self.text, 0, len(self.text), fenced=False)]
         elif not self.look_at_bare():
             self.look()
             if not self.candidates and not self.failures:
@@ -81,13 +82,15 @@ class _Search(Places):
     def chosen(self) -> Found | NotFound:
         """The one candidate that is meant."""
         certain = [settled for each in self.candidates if (settled := self.settled(each)) is not None]
-        if len(certain) < len(self.candidates):
-            self.failures.append(Unreadable("truncated", "ends where more may have been meant", len(self.text)))
-        fitting = [each for each in certain if self.fits(each.value)]
+        fitting, misfits = list[Candidate](), list[Candidate]()
+        for each in certain:
+            (fitting if self.fits(each.value) else misfits).append(each)
         if not fitting:
             fitting = list(self.unfolded(certain))
+            misfits = []
         if self.check is None:
             fitting = _most_telling(fitting)
+        fitting = [each for each in fitting if not is_note(each)] or fitting
         if not fitting:
             return self.none(certain)
         first = fitting[0]
@@ -95,7 +98,22 @@ class _Search(Places):
             says = f"the text holds {len(fitting)} different values, and each of them would do"
             return NotFound("ambiguous", says)
         best = min(fitting, key=lambda each: len(each.repairs))
-        return Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
+        return self.doubt(best, misfits) or Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
+
+    def doubt(self, best: Candidate, misfits: list[Candidate]) -> NotFound | None:
+        """Why the one value that fits may not be the one that is meant."""
+        schema = None if self.check is None else self.check.schema
+        for failure in self.failures:
+            if is_rival(best, failure, self.text, schema):
+                return NotFound(failure.reason, f"of several values, one {failure.says}")
+        for misfit in rivals(best, misfits, schema):
+            flaws = () if self.check is None else self.check.flaws(misfit.value)
+            return NotFound("misfit", "of several values, one that may be meant does not fit the schema", flaws)
+        if is_note(best):
+            return NotFound("ambiguous", "the brackets may point to a source, and be no value")
+        if misses_its_head(best.text, best.start, best.end) or ends_too_early(best.text, best.end):
+            return NotFound("damaged", "the JSON begins or ends before its last property")
+        return None
 
     def around(self, candidate: Candidate) -> Iterator[str]:
         """What stood around the value."""
@@ -111,7 +129,16 @@ class _Search(Places):
         return self.check is None or self.check.fits(value)
 
     def settled(self, candidate: Candidate) -> Candidate | None:
-        """The candidate where the schema says that nothing is missing; None where something may be."""
+        """The candidate where the schema says that nothing is missing; None, and a failure, where something may be."""
+        settled = self.completed(candidate)
+        if settled is None:
+            failure = Unreadable("truncated", "ends where more may have been meant", len(self.text))
+            failure.start, failure.fenced = candidate.place, candidate.fenced
+            self.failures.append(failure)
+        return settled
+
+    def completed(self, candidate: Candidate) -> Candidate | None:
+        """The candidate, with the last word whole, where its schema says how it ends."""
         cut = candidate.cut
         if cut is None:
             return candidate
@@ -139,7 +166,8 @@ class _Search(Places):
             joined = [each.value for each in candidates]
             if self.fits(joined):
                 repairs = tuple(dict.fromkeys(repair for each in candidates for repair in each.repairs))
-                yield Candidate(joined, ("lines", *repairs), candidates[0].start, candidates[-1].end, fenced=False)
+                first, last = candidates[0], candidates[-1]
+                yield msgspec.structs.replace(first, value=joined, repairs=("lines", *repairs), end=last.end)
                 return
         for each in candidates:
             yield from self.unquoted(each)
@@ -161,8 +189,19 @@ class _Search(Places):
             )
 
     def are_lines(self, candidates: list[Candidate]) -> bool:
-        """True where nothing but space and commas stands between them."""
-        return all(BETWEEN_LINES.match(self.text[before.end : after.start]) for before, after in pairwise(candidates))
+        """True where nothing but space and commas stands between them, and nothing beside them says that there are
+        more.
+        """
+        first, last = candidates[0], candidates[-1]
+        if any(each.text is not first.text for each in candidates):
+            return False
+        before = first.text[first.text.rfind("\n", 0, first.start) + 1 : first.start]
+        return (
+            not self.failures
+            and not before.strip()
+            and LAST_LINE.match(first.text, last.end) is not None
+            and all(BETWEEN_LINES.match(first.text[one.end : next_.start]) for one, next_ in pairwise(candidates))
+        )
 
     def none(self, certain: list[Candidate]) -> NotFound:
         """Why there is no value: what is wrong with the likeliest candidate."""

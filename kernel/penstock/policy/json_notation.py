@@ -46,6 +46,9 @@ class Unreadable(Exception):  # noqa: N818 - a verdict that the finder takes, no
         self.reason: Reason = reason
         self.says = says
         self.at = at
+        self.start = at
+        """Where the value begins, as far as one knows."""
+        self.fenced = False
 
 
 class SaidTwiceError(ValueError):

@@ -17,7 +17,7 @@ from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, words_of
 
-__all__ = ["BETWEEN_LINES", "Candidate", "Places", "decoded"]
+__all__ = ["BETWEEN_LINES", "LAST_LINE", "Candidate", "Places", "decoded"]
 
 MOST_PLACES = 64
 """Places in one text at which a value is looked for."""
@@ -35,10 +35,19 @@ class Candidate(Struct, frozen=True):
 
     value: Json
     repairs: tuple[str, ...]
+    text: str
+    """In which it stands: the whole one, or what that quotes."""
     start: int
     end: int
     fenced: bool
     cut: Cut | None = None
+    quoted_at: int = 0
+    """Where in the whole text the quotation begins."""
+
+    @property
+    def place(self) -> int:
+        """What stands behind it in the whole text has a higher one."""
+        return self.quoted_at + self.start
 
 
 # Whole texts
@@ -102,6 +111,8 @@ _GOES_ON = re.compile(r"""\s*+,\s*+(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+')\s*+:"""
 _FENCED = re.compile(r"(`{3,9}+)\w{0,20}+\s*+")
 _MORE_STRUCTURE = re.compile(r"\s*+[,}\]]")
 BETWEEN_LINES = re.compile(r"[\s,]*+\Z")
+# Behind the last of several lines: the end, a fence's or a tag's, or a text of its own.
+LAST_LINE = re.compile(r"\s*+(?:\Z|```|~~~|</|<\|)|[ \t]*+\n[ \t]*+\n\s*+[A-Za-z]")
 _BRACKETS = re.compile(r"""[{}\[\]]|"(?:[^"\\\n]|\\.)*+"|^[ \t]*+(?:`{3,}|~{3,})""", re.MULTILINE)
 
 
@@ -173,16 +184,9 @@ class Places:
             read = self.read_as_it_is(start.start())
             # What follows is not looked at: it must not hold another.
             if read is not None and not self.text.count("{", read.end) and not self.text.count("[", read.end):
-                self.candidates.append(Candidate(read.value, (), start.start(), read.end, fenced=False))
+                self.candidates.append(Candidate(read.value, (), self.text, start.start(), read.end, fenced=False))
                 return
         self.failures.append(Unreadable("too_long", "is damaged, and too long to be mended", 0))
-
-    def behind_thinking(self, opening: re.Match[str]) -> int:
-        """The model thinks aloud: nothing of that is meant."""
-        closing = f"</{opening['think']}"
-        end = self.text.find(closing, opening.end())
-        self.thinking_open = end < 0
-        return len(self.text) if end < 0 else end + len(closing)
 
     def take(self, at: int, *, fenced: bool, doubled: bool = False) -> int:
         """Reads the value that begins here; where to look on."""
@@ -195,11 +199,12 @@ class Places:
         ):
             read = Unreadable("damaged", "is closed before its last property", read.end)
         if isinstance(read, Unreadable):
+            read.start, read.fenced = at, fenced
             self.failures.append(read)
             end = len(text) if read.reason == "too_long" else self.skipped(at)
             self.left_to_read -= end - at
             return end
-        self.candidates.append(Candidate(read.value, read.repairs, at, read.end, fenced, read.cut))
+        self.candidates.append(Candidate(read.value, read.repairs, text, at, read.end, fenced, read.cut))
         return read.end
 
     def read_as_it_is(self, at: int) -> Read | None:
@@ -234,28 +239,29 @@ class Places:
         if isinstance(read, Unreadable):
             self.failures.append(read)
         else:
-            self.candidates.append(
-                Candidate(read.value, ("first_brace", *read.repairs), at, at + read.end - 1, fenced=False, cut=read.cut)
-            )
+            repairs, end = ("first_brace", *read.repairs), at + read.end - 1
+            self.candidates.append(Candidate(read.value, repairs, self.text, at, end, fenced=False, cut=read.cut))
 
     def take_escaped(self, at: int) -> int:
         r"""A value all of whose quotes are escaped: `{\"a\": 1}`."""
         if self.layers < 2:
-            self.look_in(_unescaped(self.text[at:]), "escaped_quotes")
+            self.look_in(_unescaped(self.text[at:]), "escaped_quotes", at)
         return len(self.text)
 
-    def look_in(self, text: str, repair: str) -> None:
+    def look_in(self, text: str, repair: str, at: int = 0) -> None:
         """Looks in what this text is a quotation of."""
         inner = Places(text, self.check, layers=self.layers + 1)
         inner.allowance = self.allowance
         whole = decoded(text)
         if whole is not NONE:
-            inner.candidates = [Candidate(whole, (), 0, len(text), fenced=False)]
+            inner.candidates = [Candidate(whole, (), text, 0, len(text), fenced=False)]
         else:
             inner.look()
-        self.failures.extend(inner.failures)
+        for failure in inner.failures:
+            failure.start += at
+            self.failures.append(failure)
         for each in inner.candidates:
-            self.candidates.append(msgspec.structs.replace(each, repairs=(repair, *each.repairs)))
+            self.candidates.append(msgspec.structs.replace(each, repairs=(repair, *each.repairs), quoted_at=at))
 
     def skipped(self, at: int) -> int:
         """Behind the value that cannot be read. What is inside of it is never taken for the whole."""
@@ -289,14 +295,14 @@ class Places:
         if value is NONE or (isinstance(value, str) and not (self.check is None or self.check.fits(value))):
             return False
         start = self.text.rindex(bare)
-        self.candidates.append(Candidate(value, (), start, start + len(bare), fenced=fence is not None))
+        self.candidates.append(Candidate(value, (), self.text, start, start + len(bare), fenced=fence is not None))
         return True
 
     def look_for_word(self) -> None:
         """A word of the schema's that is all there is."""
         plain = without_thinking(self.text).strip(" \t\r\n`*_\"'“”‘’.")
         if not self.thinking_open and plain in self.words:
-            self.candidates.append(Candidate(plain, ("unquoted_words",), 0, len(self.text), fenced=False))
+            self.candidates.append(Candidate(plain, ("unquoted_words",), self.text, 0, len(self.text), fenced=False))
 
 
 def without_thinking(text: str) -> str:
