@@ -188,3 +188,178 @@ def test_what_an_envelope_says_is_something_else_is_no_answer(text: str, schema:
 )
 def test_an_envelope_is_opened(text: str, schema: dict[str, Any], value: Any) -> None:
     assert found(text, schema) == value
+
+
+NOTED = {
+    "type": "object",
+    "properties": {"note": {"type": "string"}, "b": {"type": "integer"}},
+    "required": ["note"],
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"b": 1, "note": "paid by "card" #4711"\n}',
+        '{"note": "I love "python" #coding"}',
+        '{"note": "I love "python" #coding", "b": 1}',
+        '{"note": "see "docs" // internal"}',
+        '{\n  "note": "see "docs" // internal",\n  "b": 3\n}',
+        '{"note": "see "docs", // internal", "b": 1}',
+        "{'b': 3, 'note': 'the 'best' #1'}",
+        '{"note":"He said "ok"\n```\ndone\n```"}',
+        '{"note": "python" #coding", "b": 1}',
+        '{"note": "he said "hi", "b": 2}',
+    ],
+)
+def test_text_behind_an_inner_quote_is_never_lost(text: str) -> None:
+    refused(text, NOTED)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ('{"note": "see docs" // internal\n, "b": 1}', "see docs"),
+        ('{"note": "see docs" // the "best" ones\n, "b": 1}', "see docs"),
+        ('{"note": "see docs" /* really */}', "see docs"),
+        ('```json\n{"b": 1, "note": "see docs"\n```', "see docs"),
+        ('{"note": "see "docs" now" // internal\n}', 'see "docs" now'),
+        ('{"note": "see "docs" /* x */ now"}', 'see "docs" /* x */ now'),
+        ('{"note":"He said "ok" ```done```"}', 'He said "ok" ```done```'),
+        ("{'note': 'x', # it's fine\n 'b': 1}", "x"),
+    ],
+)
+def test_comments_and_fences_are_left_out_behind_a_string_and_kept_inside(text: str, note: str) -> None:
+    assert found(text, NOTED)["note"] == note
+
+
+LEVELS = {
+    "type": "object",
+    "properties": {"level": {"enum": ["None", "High"]}, "owner": {"type": ["string", "null"]}},
+    "required": ["level", "owner"],
+}
+EITHER = {"type": "object", "properties": {"level": {"anyOf": [{"enum": ["None", "High"]}, {"type": "null"}]}}}
+
+
+def test_a_word_is_a_literal_where_the_schema_does_not_list_it_for_its_place() -> None:
+    assert found("{'level': 'High', 'owner': None}", LEVELS) == {"level": "High", "owner": None}
+    assert found("{level: None, owner: 'Ada'}", LEVELS) == {"level": "None", "owner": "Ada"}
+    flags = {"type": "object", "properties": {"on": {"type": "boolean"}, "mode": {"enum": ["True", "False"]}}}
+    assert found("{'on': True, 'mode': 'True'}", flags) == {"on": True, "mode": "True"}
+
+
+def test_a_word_that_may_be_text_as_well_as_a_literal_is_not_guessed() -> None:
+    assert refused("{'level': None}", EITHER).reason == "ambiguous"
+
+
+CUSTOMER = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+ORDER = {
+    "type": "object",
+    "properties": {"customer": CUSTOMER, "paid": {"type": "boolean"}},
+    "required": ["customer"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "schema"),
+    [
+        ('{"customer": {"name": "Ada", "paid": false}', ORDER),
+        ('{"customer": {"name": "Ada", "paid": false', ORDER),
+        ('[{"customer": {"name": "Ada", "paid": false}]', {"type": "array", "items": ORDER}),
+        ('{"result": {"customer": {"name": "Ada", "paid": false}}', ORDER),
+        ('{"a": {"b": "x", "c": "y"}', None),
+        ("[[1, 2], [3, 4]", None),
+        ("[[1, 2], [3, 4]", {"type": "array", "items": {"type": ["array", "integer"]}}),
+    ],
+)
+def test_where_a_bracket_is_missing_nothing_is_said_of_the_wrong_one(text: str, schema: dict[str, Any] | None) -> None:
+    refused(text, schema)
+
+
+def test_where_a_bracket_is_missing_and_one_place_is_left_for_it_the_value_is_found() -> None:
+    text = '{"paid": true, "customer": {"name": "Ada", "born": "1815"}'
+    assert found(text, ORDER) == {"paid": True, "customer": {"name": "Ada", "born": "1815"}}
+    assert found("[[1, 2], [3, 4]", {"type": "array", "items": NUMBERS}) == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "// 97 more omitted\n",
+        "// and 7 more\n",
+        "# etc.\n",
+        "/* remaining omitted */",
+        "// usw.\n",
+        "/* … */",
+        "# 省略\n",
+    ],
+)
+def test_a_list_with_a_comment_that_something_was_left_out_is_not_whole(comment: str) -> None:
+    refused(f"[1, 2, 3 {comment}]", NUMBERS)
+    refused(f"[1, 2, 3, {comment}]", NUMBERS)
+
+
+@pytest.mark.parametrize("text", ["[n", "[true, tru", '{"a": [nul', '{"a": tr'])
+def test_what_is_cut_inside_a_word_is_not_whole(text: str) -> None:
+    refused(text, {"type": ["array", "object"]})
+
+
+def test_what_is_cut_inside_a_choice_is_whole_only_where_nothing_more_could_come() -> None:
+    mood = {"type": "object", "properties": {"mood": {"enum": ["good", "bad"]}, "note": {"type": "string"}}}
+    refused('{"mood": "goo', mood)
+    del mood["properties"]["note"]  # type: ignore[attr-defined]
+    assert found('{"mood": "goo', {**mood, "additionalProperties": False}) == {"mood": "good"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"note": "in C:\dir\", "b": 1}',
+        r'{"note": "say \hi\" to her"}',
+        '{"note": "one line \\\n and another"}',
+        '{"note": "C:\\\tmp"}',
+    ],
+)
+def test_a_backslash_that_may_be_an_escape_or_none_is_not_guessed(text: str) -> None:
+    refused(text, NOTED)
+
+
+def test_items_between_which_a_comma_is_missing_are_no_quotation() -> None:
+    refused('["say \\"hi\\" to", false "C:/tmp"]', {"type": "array"})
+
+
+DRAFT, ANSWER = '{"number": "A-0", "total": 1.0}', '{"number": "A-1", "total": 2.0}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>{DRAFT}</think>{ANSWER}",
+        f"<THINK>{DRAFT}</THINK>{ANSWER}",
+        f"<Thinking>{DRAFT}</thinking>{ANSWER}",
+        f"<seed:think>{DRAFT}</seed:think>{ANSWER}",
+        f"◁think▷{DRAFT}◁/think▷{ANSWER}",
+        f"[THINK]{DRAFT}[/THINK]{ANSWER}",
+        f"{DRAFT}[/THINK]{ANSWER}",
+        f"<|begin_of_thought|>{DRAFT}<|end_of_thought|>{ANSWER}",
+        f"<|channel|>analysis<|message|>maybe {DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{ANSWER}",
+        f"<|channel|>analysis<|message|>maybe {DRAFT}<|channel|>final<|message|>{ANSWER}",
+        f"analysisMaybe {DRAFT}? Yes.assistantfinal{ANSWER}",
+    ],
+)
+def test_what_a_model_thinks_aloud_is_not_its_answer(text: str) -> None:
+    assert found(text, INVOICE) == {"number": "A-1", "total": 2.0}
+
+
+@pytest.mark.parametrize(
+    "opening", ["<think>", "<THINK>\n", "Well. <think>Now", "◁think▷", "[THINK]", "<|channel|>analysis"]
+)
+def test_what_is_not_thought_through_is_no_answer(opening: str) -> None:
+    refused(f"{opening} {DRAFT}", INVOICE)
+
+
+@pytest.mark.parametrize(
+    "text", [f"I will not use <think> tags. {ANSWER}", f"Without `<think>`: {ANSWER}", f"No <think></think>: {ANSWER}"]
+)
+def test_prose_that_speaks_of_thinking_is_no_thought(text: str) -> None:
+    assert found(text, INVOICE) == {"number": "A-1", "total": 2.0}

@@ -98,7 +98,7 @@ class Writing:
         self.python_words = draw(st.booleans())
         self.raw_newlines = draw(st.booleans())
         self.colon = draw(st.sampled_from([":", ": ", " : ", " = ", " => "]))
-        self.between = draw(st.sampled_from([", ", ",", ",\n  ", " , // and\n", ", /* more */ ", ",\u00a0"]))
+        self.between = draw(st.sampled_from([", ", ",", ",\n  ", " , // and\n", ", /* too */ ", ",\u00a0"]))
 
     def value(self, value: Any) -> str:
         match value:

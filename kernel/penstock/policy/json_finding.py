@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from penstock.policy.json_levels import may_stand_higher
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import BETWEEN_LINES, LAST_LINE, Candidate, Places, decoded
 from penstock.policy.json_rivals import ends_too_early, is_note, is_rival, misses_its_head, rivals
@@ -109,6 +110,9 @@ class _Search(Places):
         for misfit in rivals(best, misfits, schema):
             flaws = () if self.check is None else self.check.flaws(misfit.value)
             return NotFound("misfit", "of several values, one that may be meant does not fit the schema", flaws)
+        fits = None if self.check is None else self.check.fits
+        if any(may_stand_higher(best.value, path, schema, fits) for path in best.unclosed):
+            return NotFound("ambiguous", "a bracket is missing, and it may be one of several")
         if is_note(best):
             return NotFound("ambiguous", "the brackets may point to a source, and be no value")
         if misses_its_head(best.text, best.start, best.end) or ends_too_early(best.text, best.end):
@@ -149,6 +153,9 @@ class _Search(Places):
             return None
         if not cut.inside_string:
             return candidate if takes_no_more(schema, value_at(candidate.value, cut.path)) else None
+        above = schema_at(self.check.schema, cut.path[:-1])
+        if above is None or not takes_no_more(above, value_at(candidate.value, cut.path[:-1])):
+            return None
         begun = value_at(candidate.value, cut.path)
         choices = [word for word in own_words(schema) if word.startswith(begun)]
         if len(choices) != 1:
@@ -166,14 +173,18 @@ class _Search(Places):
             joined = [each.value for each in candidates]
             if self.fits(joined):
                 repairs = tuple(dict.fromkeys(repair for each in candidates for repair in each.repairs))
-                first, last = candidates[0], candidates[-1]
-                yield msgspec.structs.replace(first, value=joined, repairs=("lines", *repairs), end=last.end)
+                unclosed = tuple((line, *path) for line, each in enumerate(candidates) for path in each.unclosed)
+                end = candidates[-1].end
+                yield msgspec.structs.replace(
+                    candidates[0], value=joined, repairs=("lines", *repairs), end=end, unclosed=unclosed
+                )
                 return
         for each in candidates:
             yield from self.unquoted(each)
             inner = only_content(each.value, self.check.schema)
             if inner is not NONE and self.fits(inner):
-                yield msgspec.structs.replace(each, value=inner, repairs=(*each.repairs, "envelope"))
+                unclosed = tuple(dict.fromkeys(path[1:] for path in each.unclosed))
+                yield msgspec.structs.replace(each, value=inner, repairs=(*each.repairs, "envelope"), unclosed=unclosed)
 
     def unquoted(self, candidate: Candidate) -> Iterator[Candidate]:
         """JSON in a JSON string."""
@@ -184,9 +195,8 @@ class _Search(Places):
         inner.allowance = self.allowance
         found = inner.found(decoded(quoted))
         if isinstance(found, Found):
-            yield msgspec.structs.replace(
-                candidate, value=found.value, repairs=(*candidate.repairs, "quoted", *found.repairs)
-            )
+            repairs = (*candidate.repairs, "quoted", *found.repairs)
+            yield msgspec.structs.replace(candidate, value=found.value, repairs=repairs, unclosed=())
 
     def are_lines(self, candidates: list[Candidate]) -> bool:
         """True where nothing but space and commas stands between them, and nothing beside them says that there are

@@ -92,7 +92,14 @@ JSON_SPACE = re.compile(r"[ \t\r\n]*+")
 # Whatever Unicode calls a space, what is invisible, and the comments of JavaScript, JSON5 and Python.
 SPACE = re.compile(r"(?:[\s\ufeff\u200b-\u200f\u2060]++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|#(?!#)[^\n]*+)*+")
 COMMENT = re.compile(r"//|/\*|#")
-LEFT_OUT = re.compile(r"(?://|/\*|#)[ \t]{0,9}+(?:\.\.\.|…)")
+# What comments say where the model left something out, in the languages that it may have been asked in.
+LEFT_OUT = re.compile(
+    r"\.\.\.|…|\b(?:more|omit(?:s|ted)?|etc|et cetera|and so (?:on|forth)|remain(?:s|der|ing)|rest|truncated"
+    r"|abbreviated|shortened|abridged|continue[sd]?|others?|elided|skip(?:s|ped)|snip(?:ped)?|left out|additional"
+    r"|further|repeat(?:s|ed)?|same (?:as|for|here)|similar|likewise|todo|fill in|usw|weitere|restliche|autres"
+    r"|la suite|más|restantes?|outros|altri|прочие)\b|и т\. ?д\.|省略|其余|其他|等等|以下略|など|나머지",
+    re.IGNORECASE,
+)
 FENCE = re.compile(r"[ \t]*+(?:```|~~~)")
 # What stands behind a quote that ends a string, rather than being part of it.
 KEY_AHEAD = re.compile(

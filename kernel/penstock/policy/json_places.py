@@ -14,6 +14,13 @@ from msgspec import Struct
 from penstock.policy.json_notation import DEEPEST, SCANNER, Allowance, Unreadable
 from penstock.policy.json_reading import Cut, Read, read_json
 from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_thinking import (
+    CLOSING_BEHIND_FIRST,
+    OPENING_BEHIND_FIRST,
+    behind_leaked,
+    behind_thought,
+    without_thinking,
+)
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, words_of
 
@@ -41,6 +48,8 @@ class Candidate(Struct, frozen=True):
     end: int
     fenced: bool
     cut: Cut | None = None
+    unclosed: tuple[tuple[str | int, ...], ...] = ()
+    """Paths of containers that nothing closes."""
     quoted_at: int = 0
     """Where in the whole text the quotation begins."""
 
@@ -94,16 +103,15 @@ def _shallow(text: str, start: int, end: int, value: Json) -> bool:
 
 # Where something begins: an object whose first key can be seen, or an array whose first item can; a fence; thinking.
 # It begins with a class of characters, by which the engine skips what cannot be one; every look ahead is bounded.
-THOUGHT = "(?:think|thinking|thought|reasoning|reflection|scratchpad|analysis)>"
 _START = re.compile(
-    r"[`~<{\[](?:(?<=[`~])(?P<line>[`~]{20,}+)|"
+    rf"[`~<{{\[◁](?:(?P<think>{OPENING_BEHIND_FIRST})|(?P<thought>{CLOSING_BEHIND_FIRST})"
+    r"|(?<=[`~])(?P<line>[`~]{20,}+)|"
     r"""(?<=\{)(?:(?P<run>\{{2,}+)|(?P<doubled>\{(?=\s{0,256}+["'“]))"""
     r"""|(?P<object>(?=\s{0,256}+(?:["'“‘`}«„,]|[A-Za-z_$][\w$-]{0,100}+\s{0,9}+[:=]|-?\d{1,20}+\s{0,9}+:"""
     r"""|//|/\*|\#[^\n{]{0,200}+\n))))"""
     r"""|(?<=[{\[])(?P<escaped>(?=\s{0,256}+\\{1,8}+"))"""
     r"""|(?<=\[)(?P<array>(?!\s{0,256}+```)(?=\s{0,256}+(?:["'“‘`{\[\]«„]|[-+]?\.?\d|//|/\*|[A-Za-z]{1,20}+\s{0,9}+[,\]])))"""
-    r"""|(?<=[`~])(?P<fence>(?:`{2,18}+|~{2,18}+)(?P<info>[\w+-]{0,20}+)(?=\s|\Z|[{\[<]))"""
-    rf"""|(?<=<)(?:(?P<think>{THOUGHT})|(?P<thought>/{THOUGHT})))"""
+    r"""|(?<=[`~])(?P<fence>(?:`{2,18}+|~{2,18}+)(?P<info>[\w+-]{0,20}+)(?=\s|\Z|[{\[<])))"""
 )
 _ENTITIES = re.compile(r"[{\[]\s*+(?:\{\s*+)?&(?:quot|\#34|\#39|apos);")
 _NO_BRACE = re.compile(r"""\s*+(?:`{3,}+\w*+\s*+)?(?P<key>"[^"\n{}]{1,200}+"\s*+:)""")
@@ -135,8 +143,9 @@ class Places:
 
     def look(self) -> None:  # noqa: C901, PLR0912 - one case for each thing that may begin
         """Every value in the text, from its start to its end, none inside another."""
-        text, at, fenced = self.text, 0, False
-        if sum(text.count(char) for char in "{[<`~") > MOST_OPENINGS:
+        text, at, fenced = self.text, behind_leaked(self.text), False
+        never = set[str]()
+        if sum(text.count(char) for char in "{[<`~◁") > MOST_OPENINGS:
             self.look_once()
             return
         if not self.layers and len(text) <= LONGEST_MENDED and '"' not in text and _ENTITIES.search(text):
@@ -154,10 +163,9 @@ class Places:
                 case "run":  # of braces: of three or more, the last two may mean something
                     at = start.end() - 2
                 case "think":
-                    closing = f"</{start['think']}"
-                    end = text.find(closing, start.end())
-                    self.thinking_open = end < 0
-                    at = len(text) if end < 0 else end + len(closing)
+                    end = behind_thought(text, start.start(), start.end(), never)
+                    self.thinking_open = end is None
+                    at = len(text) if end is None else end
                 case "thought":
                     # Its opening stands in the prompt: all so far was thinking.
                     self.candidates.clear()
@@ -204,7 +212,7 @@ class Places:
             end = len(text) if read.reason == "too_long" else self.skipped(at)
             self.left_to_read -= end - at
             return end
-        self.candidates.append(Candidate(read.value, read.repairs, text, at, read.end, fenced, read.cut))
+        self.candidates.append(Candidate(read.value, read.repairs, text, at, read.end, fenced, read.cut, read.unclosed))
         return read.end
 
     def read_as_it_is(self, at: int) -> Read | None:
@@ -226,7 +234,8 @@ class Places:
         if self.left_to_read < 0 or len(text) - at > LONGEST_MENDED:
             return Unreadable("too_long", "is damaged, and too long to be mended", at)
         try:
-            read = read_json(text, at, self.allowance, words=self.words, doubled=doubled)
+            schema = None if self.check is None else self.check.schema
+            read = read_json(text, at, self.allowance, words=self.words, schema=schema, doubled=doubled)
         except Unreadable as unreadable:
             self.left_to_read -= max(0, unreadable.at - at)
             return unreadable
@@ -240,7 +249,9 @@ class Places:
             self.failures.append(read)
         else:
             repairs, end = ("first_brace", *read.repairs), at + read.end - 1
-            self.candidates.append(Candidate(read.value, repairs, self.text, at, end, fenced=False, cut=read.cut))
+            self.candidates.append(
+                Candidate(read.value, repairs, self.text, at, end, fenced=False, cut=read.cut, unclosed=read.unclosed)
+            )
 
     def take_escaped(self, at: int) -> int:
         r"""A value all of whose quotes are escaped: `{\"a\": 1}`."""
@@ -303,13 +314,6 @@ class Places:
         plain = without_thinking(self.text).strip(" \t\r\n`*_\"'“”‘’.")
         if not self.thinking_open and plain in self.words:
             self.candidates.append(Candidate(plain, ("unquoted_words",), self.text, 0, len(self.text), fenced=False))
-
-
-def without_thinking(text: str) -> str:
-    last = None
-    for match in re.finditer(r"</(?:think|thinking|thought|reasoning|reflection|scratchpad|analysis)>", text):
-        last = match
-    return text if last is None else text[last.end() :]
 
 
 _ESCAPES = (

@@ -153,7 +153,7 @@ def is_note(candidate: Candidate) -> bool:
         return True
     if not before or before.endswith(">"):
         return False
-    if before[-1] in ":=：":
+    if before[-1] in ":=\uff1a":
         return len(value) == 1 and _LABEL.search(before) is not None
     return len(value) == 1 or _COPULA.search(before) is None
 
