@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from penstock.policy.json_levels import may_stand_higher
 from penstock.policy.json_notation import Unreadable
-from penstock.policy.json_places import BETWEEN_LINES, LAST_LINE, Candidate, Places, decoded
+from penstock.policy.json_places import BETWEEN_LINES, LAST_LINE, Candidate, Places, decoded, decoded_or_not
 from penstock.policy.json_rivals import ends_too_early, is_note, is_rival, misses_its_head, rivals
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
@@ -56,10 +56,10 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None)
     the same; the time is linear in the text, and no text raises.
     """
     check = SchemaCheck(schema) if isinstance(schema, Mapping) else schema
-    whole = decoded(text)
+    whole, no_json_at = decoded_or_not(text)
     if whole is not NONE and (check is None or check.fits(whole)) and not _is_quoted_json(whole, check):
         return Found(whole)
-    return _Search(text, check).found(whole)
+    return _Search(text, check, no_json_at=no_json_at).found(whole)
 
 
 def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:

@@ -24,7 +24,7 @@ from penstock.policy.json_thinking import (
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, words_of
 
-__all__ = ["BETWEEN_LINES", "LAST_LINE", "Candidate", "Places", "decoded"]
+__all__ = ["BETWEEN_LINES", "LAST_LINE", "Candidate", "Places", "decoded", "decoded_or_not"]
 
 MOST_PLACES = 64
 """Places in one text at which a value is looked for."""
@@ -67,13 +67,24 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 def decoded(text: str) -> Json:
     """The text as JSON, where it is that and nothing else."""
+    return decoded_or_not(text)[0]
+
+
+def decoded_or_not(text: str) -> tuple[Json, int]:
+    """The same, and where a value begins of which it is known now that it is no JSON; -1 where nothing is known."""
     if not _ENDS_AS_JSON.search(text, max(0, len(text) - 256)):
-        return NONE
+        return NONE, -1
     try:
         value = SCANNER.decode(text)
+    except json.JSONDecodeError as wrong:
+        return NONE, -1 if wrong.msg == "Extra data" else _start_of(text)
     except (ValueError, RecursionError):
-        return NONE
-    return value if _is_sound(text, 0, len(text), value) else NONE
+        return NONE, _start_of(text)
+    return (value, -1) if _is_sound(text, 0, len(text), value) else (NONE, _start_of(text))
+
+
+def _start_of(text: str) -> int:
+    return len(text) - len(text.lstrip(" \t\r\n"))
 
 
 def _is_sound(text: str, start: int, end: int, value: Json) -> bool:
@@ -127,11 +138,13 @@ _BRACKETS = re.compile(r"""[{}\[\]]|"(?:[^"\\\n]|\\.)*+"|^[ \t]*+(?:`{3,}|~{3,})
 class Places:
     """Those of one text."""
 
-    def __init__(self, text: str, check: SchemaCheck | None, *, layers: int = 0) -> None:
+    def __init__(self, text: str, check: SchemaCheck | None, *, layers: int = 0, no_json_at: int = -1) -> None:
         self.text = text
         self.check = check
         self.layers = layers
         """How many quotations this text was taken out of."""
+        self.no_json_at = no_json_at
+        """Where a value begins that was tried as it is before."""
         self.words = frozenset[str]() if check is None else words_of(check.schema)
         self.allowance = Allowance()
         self.left_to_read = MOST_READ * len(text) + 4_096
@@ -217,6 +230,8 @@ class Places:
 
     def read_as_it_is(self, at: int) -> Read | None:
         """Valid JSON, in the time that C takes for it."""
+        if at == self.no_json_at:
+            return None
         try:
             value, end = SCANNER.raw_decode(self.text, at)
         except json.JSONDecodeError as wrong:

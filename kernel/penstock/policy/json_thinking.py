@@ -28,7 +28,9 @@ OPENING_BEHIND_FIRST = (
 none."""
 CLOSING_BEHIND_FIRST = rf"(?:(?<=<)(?i:/{_NAMES}>|\|end_of_thought\|>)|(?<=◁)/think▷|(?<=\[)(?i:/think\]))"
 """What a thought ends with, in the same way."""
-_CLOSINGS = re.compile(r"[<◁\[]" + CLOSING_BEHIND_FIRST)
+# The same, led by the one character that most of them share: the engine finds that at once, or that there is none.
+_CLOSINGS = re.compile(rf"/(?:(?<=</)(?i:{_NAMES}>)|(?<=◁/)think▷|(?<=\[/)(?i:think\]))")
+_END_OF_THOUGHT = "<|end_of_thought|>"
 _NEXT_CHANNEL = re.compile(r"<\|end\|>|<\|channel\|>")
 # As in `I do not use <think> tags`: a word in a sentence. A thought begins on its own, or takes over.
 _SPOKEN_OF = re.compile(r"[ \t]++[^\s<{\[]|[`\"'.,;:)]")
@@ -55,7 +57,7 @@ def _end_of(opening: str, text: str, at: int) -> int | None:
         channel = _NEXT_CHANNEL.search(text, at)
         # What opens the next channel is looked at again: it may be another thought.
         return None if channel is None else channel.start() if channel[0] == "<|channel|>" else channel.end()
-    closing = "<|end_of_thought|>" if opening.startswith("<|") else f"{opening[0]}/{opening[1:]}"
+    closing = _END_OF_THOUGHT if opening.startswith("<|") else f"{opening[0]}/{opening[1:]}"
     found = re.compile(re.escape(closing), re.IGNORECASE).search(text, at)
     return None if found is None else found.end()
 
@@ -76,6 +78,9 @@ def behind_leaked(text: str) -> int:
 def without_thinking(text: str) -> str:
     """What stands behind the last thought that ends."""
     last = behind_leaked(text)
+    end = text.rfind(_END_OF_THOUGHT, last)
+    if end >= 0:
+        last = end + len(_END_OF_THOUGHT)
     for closing in _CLOSINGS.finditer(text, last):
         last = closing.end()
     return text[last:]
