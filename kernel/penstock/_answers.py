@@ -105,7 +105,7 @@ class CallCache(Struct, eq=False):
     context: object
     outcome: CacheOutcome = "off"
     _flight: _Flight | None = None
-    _seen: set[int] = set()
+    _seen: frozenset[int] = frozenset()
     """Stages that were looked up or peeked at."""
     _stale: dict[int, Entry] = {}
     """By stage: what may be served where nobody answers."""
@@ -133,7 +133,7 @@ class CallCache(Struct, eq=False):
             return None
         assert self._ref is not None
         (key, wire), policy = keyed, self.call.cache
-        self._seen.add(stage)
+        self._seen |= {stage}
         self.outcome = "miss"
         for turn in range(MOST_TURNS):
             self._flight = flight = _Flight(stage, target, f"{self.call.id}/{stage}/{turn}", key, wire)
@@ -215,7 +215,7 @@ class CallCache(Struct, eq=False):
         keyed = self._key(target, request, wall)
         if keyed is None or not self.call.cache.read:
             return None
-        self._seen.add(stage)
+        self._seen |= {stage}
         assert self._ref is not None
         key, _ = keyed
         entry = await self._ref.peek(key, deadline=self.call.deadline, context=self.context)

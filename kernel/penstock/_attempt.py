@@ -103,8 +103,8 @@ class AttemptRun(Struct, eq=False):
     """Around whoever prepares a hedge for it: over as soon as it is decided."""
     decided: bool = False
     """It brought a token, or ended."""
-    held: list[Chunk] = []
-    """What came before its first token."""
+    held: list[Chunk] | None = None
+    """What came before its first token; None where nothing did."""
     completion: Completion | None = None
     validating: float | None = None
     """Seconds that making a value of its answer took, or finding out that it is none; None: nobody asked for one."""

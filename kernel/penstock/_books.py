@@ -82,10 +82,10 @@ class Books(Struct, eq=False):
     """Filled as the call goes on. `charged` never falls."""
 
     unknown_usage: UnknownUsage = "bound"
-    attempts: list[Attempt] = []
+    attempts: tuple[Attempt, ...] = ()
     """In the order in which they ended."""
-    errors: list[CallError] = []
-    refusals: list[CallError] = []
+    errors: tuple[CallError, ...] = ()
+    refusals: tuple[CallError, ...] = ()
     """Why stages were passed over without an attempt."""
     charged: Amount = NOTHING
     estimated: bool = False
@@ -166,7 +166,7 @@ class Books(Struct, eq=False):
             probe=running.probe,
             provider_request_id=request_id,
         )
-        self.attempts.append(attempt)
+        self.attempts = (*self.attempts, attempt)
         return attempt
 
     def _tell(self, target: str, usage: Usage, charge: Amount, *, estimated: bool) -> None:
@@ -186,7 +186,7 @@ class Books(Struct, eq=False):
 
     def note(self, error: CallError) -> None:
         """An error the call has met: of an attempt, or of a flight it had joined."""
-        self.errors.append(error)
+        self.errors = (*self.errors, error)
 
     def _likely(
         self, running: Running, outcome: str, usage: Usage | None, streamed_bytes: int, exact: int | None
@@ -211,7 +211,8 @@ class Books(Struct, eq=False):
     @property
     def in_order(self) -> tuple[Attempt, ...]:
         """The attempts in the order in which they began: of two in a race the later may end first."""
-        return tuple(sorted(self.attempts, key=attrgetter("number")))
+        attempts = self.attempts
+        return attempts if len(attempts) < 2 else tuple(sorted(attempts, key=attrgetter("number")))
 
     @property
     def usage(self) -> Usage:

@@ -8,6 +8,7 @@ cancelled at any point leaves nothing behind.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -48,13 +49,9 @@ if TYPE_CHECKING:
 __all__ = ["run_call"]
 
 
-async def run_call(engine: Engine, call: Call, consumer: Consumer | None = None) -> ChatResponse:
+def run_call(engine: Engine, call: Call, consumer: Consumer | None = None) -> Awaitable[ChatResponse]:
     """Runs a call to its end: a complete response, or one error. With a consumer the answer is streamed to it."""
-    run = _Run(engine, call, consumer)
-    try:
-        return await run.to_the_end()
-    finally:
-        run.let_go()
+    return _Run(engine, call, consumer).to_the_end()
 
 
 class _Run:
@@ -99,14 +96,13 @@ class _Run:
             books=self.books,
             hold=self.hold,
             consumer=consumer,
-            others_left=self.cascade.others_left,
+            cascade=self.cascade,
             fitting=self.fitting,
-            take_encoded=self.cache.take_encoded,
+            cache=self.cache,
             leave=self.leave,
-            elsewhere=self.reach.elsewhere,
+            reach=self.reach,
             extraction=self.extraction,
             scope=self.scope,
-            could_follow=self.reach.could_follow,
             showing=showing_of(call, consumer),
         )
         self.started = engine.clock.monotonic()
@@ -132,7 +128,7 @@ class _Run:
     @property
     def cover(self) -> Cover:
         """What its attempts may cost."""
-        return Cover(self.engine, self.call, self.fitting, self.hold, self.trials, self.failures.refuse)
+        return Cover(self.engine, self.call, self.fitting, self.hold, self.trials, self.refuse)
 
     @property
     def replies(self) -> Replies:
@@ -187,6 +183,7 @@ class _Run:
         finally:
             self.engine.ended(scope)
             self.pay(outcome, target)
+            self.let_go()
 
     async def take_place(self) -> None:
         """One of `max_in_flight` places, in the order of asking."""
@@ -301,36 +298,40 @@ class _Run:
 
     async def attempt(self, stage: int, permit: Permit, begin: Begin, asked: ChatRequest) -> AttemptRun | None:
         """One exchange, or two where a probe is hedged. None where it failed and the cascade may go on."""
-        race = Race()
+        trials, consumer, race = self.trials, self.consumer, Race()
         try:
-            return await self.race(race, self.trials.make(stage, permit, begin, asked, race))
+            attempt = trials.make(stage, permit, begin, asked, race)
+            if consumer is not None:
+                consumer.attempting = True
+            if permit.probe:
+                self.cache.end(gone="refused")  # nobody shall wait for the answer of a target that may be down
+            if permit.silent and self.cascade.others_left(stage):
+                hedging = Hedging(
+                    self.engine, self.call, consumer, self.fitting, self.reach, self.cover, self.leave, trials
+                )
+                runners = await trials.hedged(attempt, partial(hedging.hedge, stage), hedging.delay(attempt))
+            else:
+                await trials.alone(attempt)
+                runners = [attempt]
+            if consumer is not None:
+                consumer.attempting = False
+            self.learn_from(runners)
+            winner = race.winner
+            return winner if winner is not None and winner.error is None else None
         finally:
             race.end()
 
-    async def race(self, race: Race, attempt: AttemptRun) -> AttemptRun | None:
-        """The attempt, and the hedge that joins it where it is a probe that brings nothing."""
-        trials, consumer, permit, stage = self.trials, self.consumer, attempt.permit, attempt.stage
-        if consumer is not None:
-            consumer.attempting = True
-        if permit.probe:
-            self.cache.end(gone="refused")  # nobody shall wait for the answer of a target that may be down
-        if permit.silent and self.cascade.others_left(stage):
-            hedging = Hedging(
-                self.engine, self.call, consumer, self.fitting, self.reach, self.cover, self.leave, trials
-            )
-            runners = await trials.hedged(attempt, partial(hedging.hedge, stage), hedging.delay(attempt))
-        else:
-            await trials.alone(attempt)
-            runners = [attempt]
-        if consumer is not None:
-            consumer.attempting = False
-        for ended in runners:
-            if ended.error is not None:
-                self.failures.of(ended, ended.error)
-            elif ended.overtaken:
-                self.cascade.overtaken(ended.stage)
-                self.reach.silent.add(ended.stage)
-            elif ended.lost:
-                self.cascade.lost(ended.stage)
-        winner = race.winner
-        return winner if winner is not None and winner.error is None else None
+    def learn_from(self, ended: Sequence[AttemptRun]) -> None:
+        """Attempts are over: what that means for what may be tried next."""
+        for attempt in ended:
+            if attempt.error is not None:
+                self.failures.of(attempt, attempt.error)
+            elif attempt.overtaken:
+                self.cascade.overtaken(attempt.stage)
+                self.reach.silent |= {attempt.stage}
+            elif attempt.lost:
+                self.cascade.lost(attempt.stage)
+
+    def refuse(self, stage: int, reason: CallError) -> None:
+        """The stage is out of the question."""
+        self.failures.refuse(stage, reason)

@@ -23,7 +23,8 @@ class Clock:
         """Seconds that never jump back; only differences mean anything."""
         today = time.time() - self.monotonic()
         self._anchor = MOCK_WALL_ANCHOR.get(today) if self._mocked else today
-
-    def wall(self) -> float:
+        self.wall = self._after_anchor if self._mocked else time.time
         """Unix time in seconds."""
-        return self._anchor + self.monotonic() if self._mocked else time.time()
+
+    def _after_anchor(self) -> float:
+        return self._anchor + self.monotonic()

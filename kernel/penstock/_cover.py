@@ -6,6 +6,7 @@ Not here: the prices (`_budgeting`), and the hold (`_hold`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from msgspec import Struct
 
@@ -56,16 +57,12 @@ class Cover(Struct, eq=False):
     def offers(self) -> Offers:
         """What an attempt at each stage may cost, by what is known now."""
         call, fitting, learned = self.call, self.fitting, self.engine.router.snapshot.learned
-        pricing = self.pricing(learned)
-
-        def price(stage: int) -> Offer | CallError:  # holds nothing that holds the offers: the call is freed at once
-            target = call.targets[stage]
-            return pricing.offer(fitting.foreseen(stage, target), target)
-
+        # A partial and no closure: calls that wait are looked through by the garbage collector, each cell of them.
+        price = partial(_offer, fitting, self.pricing(learned))
         # What is more than text of a plain kind may be alike to no two targets.
-        shaped = self.fitting.shape is not None
         stages = len(call.targets)
-        return Offers(price, stages, call.along.standing(learned) if shaped else range(stages))
+        standing = call.along.standing(learned) if fitting.shape is not None else range(stages)
+        return Offers(price, stages, standing)
 
     def price(self, request: ChatRequest, target: LiveTarget) -> Offer | CallError:
         """The same of one target that is asked for something else."""
@@ -75,3 +72,9 @@ class Cover(Struct, eq=False):
         """What this call is priced by."""
         call = self.call
         return Pricing(chain_terms(call.chain), learned, call.rules, call.request.max_tokens)
+
+
+def _offer(fitting: CallFitting, pricing: Pricing, stage: int) -> Offer | CallError:
+    """What an attempt at the stage costs. Holds nothing that holds the offers: the call is freed at once."""
+    target = fitting.targets[stage]
+    return pricing.offer(fitting.foreseen(stage, target), target)

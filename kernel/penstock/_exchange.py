@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import trio
 
@@ -103,21 +104,15 @@ class Exchange:
         wire = authorized(self._edge, encoded(self._edge, request, stream=False) if wire is None else wire)
         phases = self.phases
         deadline = trio.current_time() + phases.total
-        if deadline >= ends_at:
-            return await self._answered(wire)
-        with trio.CancelScope(deadline=deadline) as scope:
-            return await self._answered(wire)
-        assert scope.cancelled_caught
+        with nullcontext() if deadline >= ends_at else trio.CancelScope(deadline=deadline):
+            incoming = await self._sent(wire)
+            head = incoming.head
+            try:
+                body = await incoming.body()
+            finally:
+                await incoming.let_go()
+            return self._edge.decode(WireResponse(head.status, head.headers, body))
         raise TotalTimeoutError(f"{self._edge.target} did not answer within {phases.total:g} s (total{phases.whose})")
-
-    async def _answered(self, wire: WireRequest) -> Completion:
-        incoming = await self._sent(wire)
-        head = incoming.head
-        try:
-            body = await incoming.body()
-        finally:
-            await incoming.let_go()
-        return self._edge.decode(WireResponse(head.status, head.headers, body))
 
     async def streamed(self, request: ChatRequest, deliver: Deliver, meter: Meter | None = None) -> Completion:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.

@@ -76,7 +76,7 @@ class Failures(Struct, eq=False):
             return
         if isinstance(attempt.begin, Continue) and action_key(error) in ("invalid_request", "context_length"):
             # Of the prefix, most likely: the same target is asked again without it, and for its own answer.
-            trials.prefill_refused.add(stage)
+            trials.prefill_refused |= {stage}
             self.books.note(error)
             return
         if attempt.filtered:
@@ -132,7 +132,7 @@ class Failures(Struct, eq=False):
         """The stage is out of the question for this call."""
         self.cascade.give_up(stage)
         if error not in self.books.refusals:
-            self.books.refusals.append(error)
+            self.books.refusals = (*self.books.refusals, error)
 
     def note(self, stage: int, error: CallError, *, of_this_call: bool = False) -> None:
         """Tells the cascade, and whoever must act. `of_this_call`: another call might not take it for a failure."""
@@ -155,7 +155,7 @@ class Failures(Struct, eq=False):
             should_retry=getattr(error, "should_retry", None),
         )
         if ACTIONS[kind].same is Same.LAST:
-            self.reach.silent.add(stage)
+            self.reach.silent |= {stage}
         if ACTIONS[kind].cools is Cools.KEY or kind == "authentication":
             self.key_is_useless(target.key)
         if counts:

@@ -36,7 +36,7 @@ class CallFitting(Struct, eq=False):
     """All of the call: what one of them can write in full, another may have to write in less."""
     _fitted: dict[int, Fitted | CallError] = {}
     """By stage: a route has no more entries than that."""
-    _told: set[Event] = set()
+    _told: frozenset[Event] = frozenset()
     _as_it_is: Fitted | None = None
     """The request for every target that takes it as it is: one for all of them."""
     _shape: Shape | None = None
@@ -157,7 +157,7 @@ class CallFitting(Struct, eq=False):
             news.append(RequestAdapted(self.call_id, target, fitted.adapted))
         # A route may come to a target twice, and a budget may cap what was fitted before.
         news = [event for event in news if event not in self._told]
-        self._told.update(news)
+        self._told = self._told.union(news)
         for event in news:
             self.events.emit(event)
         if news and (without := dict.fromkeys(fitted.dropped + kinds)):

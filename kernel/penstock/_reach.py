@@ -49,7 +49,7 @@ class Reach(Struct, eq=False):
     """Stages that a breaker closed to this call, until when."""
     thawing: dict[int, float] = {}
     """Stages that were cooling, and have no permit left for this call yet."""
-    silent: set[int] = set()
+    silent: frozenset[int] = frozenset()
     """Stages that kept this call waiting for nothing."""
     has_waited: bool = False
     turn: str | None = None

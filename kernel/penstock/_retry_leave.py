@@ -35,9 +35,9 @@ class RetryLeave(Struct, eq=False):
     call: Call
     hold: CallHold
     fitting: CallFitting
-    _asked: set[str] = set()
+    _asked: frozenset[str] = frozenset()
     """Providers that this call has made an attempt at."""
-    _failed: set[str] = set()
+    _failed: frozenset[str] = frozenset()
     """Those that failed it: going back there is a retry, with whatever target."""
     _withdrawn: dict[str, Receipts] = {}
     """Leave that was given and is not used yet: it was asked for before the wait. By provider."""
@@ -104,7 +104,7 @@ class RetryLeave(Struct, eq=False):
     def begin(self, provider: str) -> Receipts:
         """An attempt begins; returns the receipts of the leave that it needed. Never waits."""
         if provider not in self._asked:
-            self._asked.add(provider)
+            self._asked |= {provider}
             self.engine.router.first_attempt(provider)
         return self._withdrawn.pop(provider, {})
 
@@ -122,7 +122,7 @@ class RetryLeave(Struct, eq=False):
         # A second one is as good as a connection that was lost.
         action = ACTIONS["connection_lost" if kind == "reused_connection_closed" else kind]
         if action.blame in (Blame.TARGET, Blame.PROVIDER) or action.cools is Cools.TARGET:
-            self._failed.add(provider)
+            self._failed |= {provider}
 
     def _told(self, provider: str, answer: Suppressed) -> Suppressed:
         # Whoever refused, an account too: it is this provider that is not asked.

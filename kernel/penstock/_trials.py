@@ -15,6 +15,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from penstock._answers import CallCache
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race, unwrapped
 from penstock._books import Books, Running, action_key
@@ -26,17 +27,18 @@ from penstock._fitting import CallFitting, with_maker
 from penstock._health import Permit, tell_health
 from penstock._hold import CallHold
 from penstock._idempotency import IdempotencyKeys
+from penstock._reach import Reach
 from penstock._retry_leave import RetryLeave
 from penstock._streamed_answer import StillMissing
-from penstock._targets import LiveTarget
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import BudgetCutError, CallError, ContentFilteredError, RefusedError, StreamBrokenError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
 from penstock.policy.meter import Meter
+from penstock.policy.retry import Cascade
 from penstock.policy.stream_watch import Phases
 from penstock.policy.time_slice import sliced
 from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
-from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage, WireRequest
+from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage
 
 if TYPE_CHECKING:
     from penstock._extraction import Extraction
@@ -58,18 +60,13 @@ class Trials(Struct, eq=False):
     hold: CallHold
     consumer: Consumer | None
     """None: nobody watches; the answer is returned whole."""
-    others_left: Callable[[int], bool]
-    """Whether a stage other than this one may still be tried in this call."""
+    cascade: Cascade
     fitting: CallFitting
-    take_encoded: Callable[[LiveTarget, ChatRequest], WireRequest | None]
-    """A wire request that was made for the cache's key already."""
+    cache: CallCache
     leave: RetryLeave
-    elsewhere: Callable[[int], int | None]
-    """One that could be tried right now, and is healthy."""
+    reach: Reach
     scope: trio.CancelScope
     """Of the whole call: its deadline."""
-    could_follow: Callable[..., bool]
-    """Whether a target of none of these stages may yet be asked within the call's time."""
     showing: Showing
     extraction: Extraction | None = None
     """Where the answer is to become a value."""
@@ -80,9 +77,9 @@ class Trials(Struct, eq=False):
     """The text whose place the answer of the attempt that is shown takes."""
     restart_unseen: bool = False
     """The consumer was never told to drop it."""
-    prefill_refused: set[int] = set()
+    prefill_refused: frozenset[int] = frozenset()
     """Stages whose target would not go on from a prefix."""
-    hung_up: set[int] = set()
+    hung_up: frozenset[int] = frozenset()
     """Stages whose last attempt was on a kept connection that had been closed."""
 
     def forget(self) -> None:
@@ -156,7 +153,7 @@ class Trials(Struct, eq=False):
         target, call = self.call.targets[stage], self.call
         phases = target.phases_for(asked)
         left = min(call.deadline, call.horizon) - self.engine.clock.monotonic()
-        follows = phases.total > left / 2 and self.could_follow(stage, *race.stages)
+        follows = phases.total > left / 2 and self.reach.could_follow(stage, *race.stages)
         streamed = self.consumer is not None or streams_upstream(
             asked, target.capabilities, target.upstream_stream, hurried=follows and phases.total >= left
         )
@@ -175,7 +172,7 @@ class Trials(Struct, eq=False):
             if attempt.streamed:
                 completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
             else:
-                wire = self.take_encoded(target, request)
+                wire = self.cache.take_encoded(target, request)
                 completion = await exchange.whole(request, wire, ends_at=self.call.deadline)
             attempt.completion = completion = with_maker(completion, target.wire)
             if attempt.race.claim(attempt):
@@ -232,13 +229,14 @@ class Trials(Struct, eq=False):
         """Chunks of an attempt: kept until its first token, then shown as the commit policy says."""
         if self.shown is not attempt:
             if self.watched:
+                attempt.held = attempt.held or []
                 attempt.held.extend(chunks)
             if not any(map(is_token, chunks)):
                 return
             if not attempt.race.claim(attempt):
                 attempt.exchange.pause_clocks()
                 await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
-            chunks, attempt.held = attempt.held, []
+            chunks, attempt.held = attempt.held or (), None
             self._show(attempt)
         attempt.span.chunk(attempt)
         if not self.watched:
@@ -251,7 +249,7 @@ class Trials(Struct, eq=False):
             self.call.span.event("commit", attempt=attempt.running.number, policy=self.call.commit.policy)
         if missing == "nothing":
             self.consumer.hand_over(out)
-        else:
+        elif missing != "answer" or not self.consumer.offer(out):
             await self._put(self.consumer, out, attempt, whole=missing != "answer")
 
     async def _put(self, consumer: Consumer, out: Sequence[Chunk], attempt: AttemptRun, *, whole: bool) -> None:
@@ -283,7 +281,7 @@ class Trials(Struct, eq=False):
         """The answer is complete: what was held back goes out, then `Finished`. Returns the whole answer."""
         if self.shown is not attempt:
             self._show(attempt)
-            self.showing.take(attempt.held)
+            self.showing.take(attempt.held or ())
         rest = self.showing.finish()
         if self.consumer is not None:
             self.consumer.hand_over([*rest, Finished(completion.finish_reason, self.books.usage)])
@@ -307,7 +305,7 @@ class Trials(Struct, eq=False):
     def filtered(self, stage: int, completion: Completion) -> CallError | None:
         """Where the route says so, an answer that was filtered or refused counts as a failure before commit."""
         seen = self.consumer is not None and self.showing.committed
-        if not self.call.next_on_content_filter or seen or not self.others_left(stage):
+        if not self.call.next_on_content_filter or seen or not self.cascade.others_left(stage):
             return None
         match completion.finish_reason:
             case "content_filter":
@@ -326,9 +324,10 @@ class Trials(Struct, eq=False):
         outcome = error.kind if error else "ok" if completion else "cancelled"
         usage = completion.usage if completion else exchange.usage
         again = attempt.stage in self.hung_up
-        self.hung_up.discard(attempt.stage)
+        if again:
+            self.hung_up -= {attempt.stage}
         if error is not None and action_key(error) == "reused_connection_closed":
-            self.hung_up.add(attempt.stage)
+            self.hung_up |= {attempt.stage}
         before = self.books.charged
         told = self.books.close(
             running,
@@ -351,7 +350,7 @@ class Trials(Struct, eq=False):
             self.call.id,
             answered=completion is not None,
             error=None if attempt.was_hurried else error,
-            slow=late and self.elsewhere(attempt.stage) is not None,
+            slow=late and self.reach.elsewhere(attempt.stage) is not None,
             overtaken=attempt.overtaken,
             again=again,
         )

@@ -190,6 +190,25 @@ def test_a_batch_for_which_there_is_room_is_no_checkpoint_and_waiting_is_announc
     run(main)
 
 
+def test_an_offer_is_taken_where_there_is_room_and_else_counts_for_nothing() -> None:
+    async def call(consumer: Consumer) -> ChatResponse:
+        with trio.testing.assert_no_checkpoints():
+            assert [consumer.offer(batch(number)) for number in range(3)] == [True, True, False]
+        assert (consumer.batches, consumer.chunks) == (2, 2)
+        await consumer.put(batch(2))
+        assert (consumer.batches, consumer.chunks) == (3, 3)
+        return RESPONSE
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            _, ref = open_stream_pump(nursery, call)
+            await wait_all_tasks_blocked()
+            assert [await number_of(ref) for _ in range(4)] == [0, 1, 2, None]
+            await ref.close()
+
+    run(main)
+
+
 def test_what_is_handed_over_waits_beside_the_channel_and_keeps_its_place() -> None:
     room = trio.Event()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 import pytest
 
 from penstock.policy.stream_watch import Phases
@@ -12,12 +12,14 @@ DEFAULTS = Phases()
 
 
 def test_a_whole_answer_is_waited_for_half_of_what_the_call_has_left() -> None:
-    assert sliced(DEFAULTS, streamed=False, left=600.0) == attrs.evolve(DEFAULTS, total=300.0, halved=True)
+    assert sliced(DEFAULTS, streamed=False, left=600.0) == msgspec.structs.replace(DEFAULTS, total=300.0, halved=True)
     assert sliced(DEFAULTS, streamed=False, left=900.0).total == 450.0
 
 
 def test_the_first_token_of_a_stream_likewise_where_the_default_leaves_less_to_others() -> None:
-    assert sliced(DEFAULTS, streamed=True, left=40.0) == attrs.evolve(DEFAULTS, first_token=20.0, halved=True)
+    assert sliced(DEFAULTS, streamed=True, left=40.0) == msgspec.structs.replace(
+        DEFAULTS, first_token=20.0, halved=True
+    )
     assert sliced(DEFAULTS, streamed=True, left=60.0) is DEFAULTS
     assert sliced(DEFAULTS, streamed=True, left=600.0).total == 600.0, "once it has begun, it may take its time"
 
@@ -25,7 +27,7 @@ def test_the_first_token_of_a_stream_likewise_where_the_default_leaves_less_to_o
 def test_however_short_the_time_nobody_is_hurried_beyond_half_of_the_default() -> None:
     assert sliced(DEFAULTS, streamed=False, left=60.0).total == 300.0
     assert sliced(DEFAULTS, streamed=True, left=20.0).first_token == 15.0
-    assert sliced(attrs.evolve(DEFAULTS, first_token=300.0), streamed=True, left=60.0).first_token == 150.0
+    assert sliced(msgspec.structs.replace(DEFAULTS, first_token=300.0), streamed=True, left=60.0).first_token == 150.0
 
 
 def test_what_leaves_others_as_much_is_not_changed() -> None:

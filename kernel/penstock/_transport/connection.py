@@ -56,7 +56,7 @@ class Connection:
         await self._send(b"".join(pieces))
         if isinstance(self._wire.failure, httpx.WriteTimeout):
             raise self._wire.failure
-        return await self._head(timeouts.read)
+        return await (self._read_head() if math.isinf(timeouts.read) else self._head_within(timeouts.read))
 
     async def body(self, read_timeout: float) -> bytes:
         """What the next read brings of the body; empty at its end."""
@@ -127,9 +127,7 @@ class Connection:
             # Only now is it the server's turn; while it was reading, its silence was no news.
             reading.deadline = trio.current_time() + read_timeout
 
-    async def _head(self, read_timeout: float) -> Head:
-        if math.isinf(read_timeout):
-            return await self._read_head()
+    async def _head_within(self, read_timeout: float) -> Head:
         with trio.CancelScope(deadline=trio.current_time() + read_timeout):
             return await self._read_head()
         raise _silent(read_timeout)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import attrs
 import h11
 import httpx
+from msgspec import Struct
 
 from penstock._transport.failures import BrokenHttp, HeadCutOff, PeerClosed, sentence
 from penstock._transport.plain import CHUNKED, Fields, Head, plain_head, plain_request
@@ -35,13 +35,12 @@ _ANY_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 """What h11 is told of an exchange whose heads were plain, where it is needed for the body alone."""
 
 
-@attrs.frozen
-class _Asked:
-    """A request that went out without h11."""
+class _Asked(Struct, frozen=True, gc=False):
+    """A request, as h11 can be told of it."""
 
     method: str
     target: bytes
-    headers: list[tuple[bytes, bytes]]
+    headers: Fields
     body: bytes
 
 
@@ -91,9 +90,8 @@ class Conversation:
         """What is to be sent. Raises httpx.LocalProtocolError if HTTP/1.1 cannot say it; then nothing may follow."""
         if method == "CONNECT":
             raise httpx.LocalProtocolError("CONNECT is for proxies: it would end HTTP on this connection")
-        fields = [field for field in headers if field[0].lower() not in _NOT_SENT]
-        asked = _Asked(method, target, fields, body)
-        head = plain_request(method, target, fields, len(body))
+        asked = _Asked(method, target, headers, body)
+        head = plain_request(method, target, headers, len(body))
         if head is not None:
             self._asked = asked
             return [head, body] if body else [head]
@@ -252,8 +250,9 @@ class Conversation:
 
 def _told(http: h11.Connection, asked: _Asked) -> list[bytes]:
     """Tells h11 of a request; what it would send."""
+    fields = [field for field in asked.headers if field[0].lower() not in _NOT_SENT]
     try:
-        event = h11.Request(method=asked.method, target=asked.target, headers=asked.headers)
+        event = h11.Request(method=asked.method, target=asked.target, headers=fields)
         pieces = http.send_with_data_passthrough(event) or []
         if asked.body:
             pieces += http.send_with_data_passthrough(h11.Data(data=asked.body)) or []

@@ -59,23 +59,31 @@ class Consumer:
         self.attempting = False
         """An exchange is under way: the call says so, and there is something to bring to an end."""
 
-    async def put(self, batch: Batch, *, before_waiting: Callable[[], None] | None = None) -> None:
-        """Hands over a batch: waits until there is room; at once, into nothing, where the consumer is gone.
+    def offer(self, batch: Batch) -> bool:
+        """Hands over a batch where there is room; into nothing, where the consumer is gone. False: it is to be `put`.
 
-        Where there is room this is no checkpoint: whoever reads the next batch from a socket waits its turn there.
+        No checkpoint: whoever reads the next batch from a socket waits its turn there.
         """
-        self.batches += 1
-        self.chunks += len(batch)
-        if self.left:
-            return
         try:
-            if not self._put_nowait(batch):
-                if before_waiting is not None:
-                    before_waiting()
-                while self._rest:
-                    await self._send.send(self._rest[0])
-                    self._rest.popleft()
-                await self._send.send(batch)
+            if not (self.left or self._put_nowait(batch)):
+                return False
+        except trio.BrokenResourceError:
+            return False  # which `put` finds out as well, and says
+        self._count(batch)
+        return True
+
+    async def put(self, batch: Batch, *, before_waiting: Callable[[], None] | None = None) -> None:
+        """The same, and waits until there is room."""
+        if self.offer(batch):
+            return
+        self._count(batch)
+        try:
+            if before_waiting is not None:
+                before_waiting()
+            while self._rest:
+                await self._send.send(self._rest[0])
+                self._rest.popleft()
+            await self._send.send(batch)
         except trio.BrokenResourceError:
             if not self.left:
                 raise
@@ -85,8 +93,7 @@ class Consumer:
 
         Two batches of an attempt, at most, find no room in the channel: with the end of its bytes, and after it.
         """
-        self.batches += 1
-        self.chunks += len(batch)
+        self._count(batch)
         if self.left:
             return
         try:
@@ -94,6 +101,10 @@ class Consumer:
                 self._rest.append(batch)
         except trio.BrokenResourceError:
             pass  # the consumer has left, and this call is about to be cancelled
+
+    def _count(self, batch: Batch) -> None:
+        self.batches += 1
+        self.chunks += len(batch)
 
     def _put_nowait(self, batch: Batch) -> bool:
         if self._rest:

@@ -99,6 +99,9 @@ class Fresh(Struct, frozen=True):
     """An attempt whose answer is the first that is shown."""
 
 
+FRESH = Fresh()
+
+
 class Restart(Struct, frozen=True):
     """An attempt whose answer takes the place of the one that was shown and broke."""
 
@@ -175,12 +178,13 @@ class Showing:
 
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
-        self._shown = _Shown()
+        self._shown: _Shown | None = None
+        """None under the policies that never go on from it."""
         self._held: list[Chunk] = []
         self._buffered = 0
         self._marker: Chunk | None = None
         self._open = False
-        self._begin: Begin = Fresh()
+        self._begin: Begin = FRESH
         self._overlap = ""
         self._dropped = 0
         self.committed = False
@@ -230,7 +234,7 @@ class Showing:
     @property
     def prefix(self) -> str | None:
         """What can be gone on from; None where the policy is not to, or something was shown that no prefill can say."""
-        if self._commit.policy != "continue" or self._shown.more_than_text:
+        if self._shown is None or self._shown.more_than_text:
             return None
         text = self._shown.text.getvalue()
         return text if text.strip() else None
@@ -268,14 +272,14 @@ class Showing:
         held, self._held = self._held, []
         self._open = self.committed = True
         if not isinstance(self._begin, Continue):
-            self._shown, self.text_characters = _Shown(), 0
+            self._shown, self.text_characters = _Shown() if self._commit.policy == "continue" else None, 0
         return self._passed(held)
 
     def _passed(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
         if self._overlap:
             chunks = [kept for chunk in chunks if (kept := self._without_overlap(chunk)) is not None]
         self.text_characters += sum(map(_text_characters, chunks))
-        if self._commit.policy == "continue":
+        if self._shown is not None:
             self._shown.add(chunks)
         if self._marker is None or not any(map(is_token, chunks)):
             return chunks

@@ -119,12 +119,14 @@ class LedgerBook:
             if isinstance(found, Lacking):
                 return found
             output, parts = found
+            held = None
         else:  # as of nearly every reserve
             output, parts = step.max_output, [Part(most, self._hold_in(free.pages, step.windows, most))]
+            held = Held(output, most)
         page = HoldPage(step.hold_id, step.account, output, parts, self.now, self.now + step.lease)
         self._remember(step.lease)
         self.pages.add_hold(page)
-        return _held(page)
+        return held or _held(page)
 
     def _fitted(self, step: Reserve, barred: set[str]) -> Lacking | tuple[int, list[Part]]:
         """The largest output that there is room for, and what is counted for it; or what is in the way of the least."""
@@ -202,7 +204,10 @@ class LedgerBook:
             hold = HoldPage(step.hold_id, step.account, 0, [Part(NOTHING, buckets)], self.now, self.now)
         else:
             return KNOWN
-        before = self._live(hold) if step.turns else {}
+        if not step.turns:  # as of nearly every call
+            self._charge(hold, step.charged, estimated=step.estimated)
+            return Charged(hold.amount, ())
+        before = self._live(hold)
         self._charge(hold, step.charged, estimated=step.estimated)
         turns = [Turn(window.key, spent, window.spent, window.buckets[-1].end) for window, spent in before.items()]
         return Charged(hold.amount, tuple(turns))
@@ -353,7 +358,9 @@ class LedgerBook:
     def _hold_in(self, pages: Iterable[WindowPage], uses: Iterable[WindowUse], amount: Amount) -> tuple[Bucket, ...]:
         buckets: list[Bucket] = []
         for page, use in zip(pages, uses, strict=True):
-            bucket = page.bucket(use.end, rolling=use.rolling)
+            # Nearly always it is there, and that is what `bucket` would find.
+            known = page.buckets and not use.rolling
+            bucket = page.buckets[-1] if known else page.bucket(use.end, rolling=use.rolling)
             bucket.hold(amount)
             buckets.append(bucket)
         self.pages.touched(buckets)

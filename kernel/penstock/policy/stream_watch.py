@@ -5,7 +5,7 @@ Pure: `now` is an argument. Not here: the deadline of the whole call, which neve
 
 from __future__ import annotations
 
-import attrs
+from msgspec import Struct
 
 from penstock.errors import (
     AttemptTimeoutError,
@@ -21,8 +21,7 @@ THROUGHPUT_PERIOD = 10.0
 """Seconds over which `min_throughput` is measured: models pause for a second or two in healthy streams."""
 
 
-@attrs.frozen
-class Phases:
+class Phases(Struct, frozen=True, gc=False):
     """The timeouts of one attempt, in seconds, and the slowest stream that is put up with."""
 
     connect: float = 5.0

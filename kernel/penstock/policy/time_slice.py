@@ -9,7 +9,7 @@ beyond half of the default itself, however short the call: up to there a target 
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from penstock.policy.stream_watch import Phases
 
@@ -27,5 +27,5 @@ def sliced(phases: Phases, *, streamed: bool, left: float) -> Phases:
     if ("first_token" if streamed else "total") in phases.given or usual <= most:
         return phases
     if streamed:
-        return attrs.evolve(phases, first_token=most, halved=True)
-    return attrs.evolve(phases, total=most, halved=True)
+        return msgspec.structs.replace(phases, first_token=most, halved=True)
+    return msgspec.structs.replace(phases, total=most, halved=True)

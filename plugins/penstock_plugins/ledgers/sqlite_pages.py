@@ -19,7 +19,7 @@ from penstock.policy.ledger_book import EARLIEST
 from penstock.policy.ledger_pages import Bucket, HoldPage, Part, WindowPage
 from penstock.policy.ledger_steps import HistoryRow, SpendRow, Spent
 from penstock_plugins.ledgers.sqlite_journal import SqliteJournal
-from penstock_plugins.ledgers.sqlite_rows import write_rows
+from penstock_plugins.ledgers.sqlite_rows import update_rows, write_rows
 from penstock_plugins.ledgers.sqlite_schema import Figure
 
 __all__ = ["SqlitePages"]
@@ -51,6 +51,11 @@ ON CONFLICT ("window", "end") DO UPDATE SET
   spent_tokens = excluded.spent_tokens, spent_nano_usd = excluded.spent_nano_usd,
   estimated_tokens = excluded.estimated_tokens, estimated_nano_usd = excluded.estimated_nano_usd
 """
+_UPDATE_BUCKET = """
+UPDATE buckets SET held_tokens = ?3, held_nano_usd = ?4, spent_tokens = ?5, spent_nano_usd = ?6,
+  estimated_tokens = ?7, estimated_nano_usd = ?8
+WHERE "window" = ?1 AND "end" = ?2
+"""
 _WRITE_HOLD = """
 INSERT INTO holds (id, settled, ends_at, account, output_tokens, reserved_at, lease_ends, top_ups, lapsed, parts)
 VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -64,6 +69,12 @@ INSERT INTO holds (id, settled, ends_at) VALUES (?, 1, ?)
 ON CONFLICT (id) DO UPDATE SET
   settled = 1, ends_at = excluded.ends_at, account = NULL, output_tokens = NULL, reserved_at = NULL, lease_ends = NULL,
   top_ups = NULL, lapsed = NULL, parts = NULL
+"""
+_BURY_HELD = """
+UPDATE holds SET
+  settled = 1, ends_at = ?2, account = NULL, output_tokens = NULL, reserved_at = NULL, lease_ends = NULL,
+  top_ups = NULL, lapsed = NULL, parts = NULL
+WHERE id = ?1
 """
 RELEASED = 2
 """In place of 1 for a hold that has lapsed: who knows only that, reads it as lapsed."""
@@ -220,13 +231,14 @@ class SqlitePages:
     def write(self) -> None:
         """Writes what was changed: every row once."""
         if self._touched:
-            write_rows(self._cursor, _WRITE_BUCKET, [_bucket_row(bucket) for bucket in self._touched if bucket.live])
+            rows = [_bucket_row(bucket) for bucket in self._touched if bucket.live]
+            update_rows(self._cursor, _UPDATE_BUCKET, _WRITE_BUCKET, rows)
             self._touched.clear()
         if self._touched_holds or self._buried:
             self._write_holds()
         if self._touched_windows:
-            rows = [(page.key, page.limit_tokens, page.limit_nano_usd) for page in self._touched_windows]
-            write_rows(self._cursor, _WRITE_LIMITS, rows)
+            limits = [(page.key, page.limit_tokens, page.limit_nano_usd) for page in self._touched_windows]
+            write_rows(self._cursor, _WRITE_LIMITS, limits)
             self._touched_windows.clear()
         self._journal.write()
 
@@ -288,7 +300,7 @@ class SqlitePages:
         if held:
             write_rows(self._cursor, _WRITE_HOLD, held)
         if self._buried:
-            write_rows(self._cursor, _BURY, list(self._buried.items()))
+            update_rows(self._cursor, _BURY_HELD, _BURY, list(self._buried.items()))
         if ended:
             write_rows(self._cursor, "DELETE FROM holds WHERE id = ?", ended)
         self._touched_holds.clear()

@@ -6,25 +6,30 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["write_rows"]
+__all__ = ["update_rows", "write_rows"]
 
 MOST = 2**63 - 1
 
 
-def write_rows(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Carries the statement out for each row."""
+def write_rows(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Carries the statement out for each row; returns how many rows of the table it came to."""
     try:
-        _write(cursor, statement, rows)
+        return _write(cursor, statement, rows)
     except OverflowError:  # rare, so that asking each figure first would cost more; rows may be written twice
-        _write(cursor, statement, [_widened(row) for row in rows])
+        return _write(cursor, statement, [_widened(row) for row in rows])
 
 
-def _write(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+def update_rows(cursor: sqlite3.Cursor, update: str, insert: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Writes rows that nearly always are there. `insert` takes the same figures, and any row, half as long again."""
+    if write_rows(cursor, update, rows) < len(rows):
+        write_rows(cursor, insert, rows)
+
+
+def _write(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
     if len(rows) == 1:
-        cursor.execute(statement, rows[0])
-    else:
-        # Not by the cursor that is kept: with Python 3.11 it would keep the statement, and that the file open.
-        cursor.connection.executemany(statement, rows)
+        return cursor.execute(statement, rows[0]).rowcount
+    # Not by the cursor that is kept: with Python 3.11 it would keep the statement, and that the file open.
+    return cursor.connection.executemany(statement, rows).rowcount
 
 
 def _widened(row: Sequence[object]) -> tuple[object, ...]:

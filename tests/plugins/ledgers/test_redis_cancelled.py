@@ -51,7 +51,7 @@ def test_a_commit_may_be_cancelled_at_each_await(connected: bool, valkey: Valkey
     while not trio.run(once, nth):
         nth += 1
         assert nth < 500, "a commit never gets through"
-    assert nth > 2, "nothing was cancelled"
+    assert nth > 1, "nothing was cancelled"
 
 
 def test_cancelled_questions_leave_no_answer_for_the_next(valkey: Valkey) -> None:

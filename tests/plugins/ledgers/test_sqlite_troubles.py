@@ -444,7 +444,16 @@ trio.run(main)
 
 
 @pytest.mark.parametrize(
-    "last", ["UPDATE ledger", "INSERT INTO buckets", "INSERT INTO holds", "INSERT INTO journal", "COMMIT"]
+    "last",
+    [
+        "UPDATE ledger",
+        "UPDATE buckets",
+        "INSERT INTO holds",
+        "UPDATE holds",
+        "UPDATE journal",
+        "INSERT INTO journal",
+        "COMMIT",
+    ],
 )
 def test_killed_before_any_statement_all_of_the_batch_or_nothing_is_there(path: Path, last: str) -> None:
     ran = run_program(KILLED, str(path), last)

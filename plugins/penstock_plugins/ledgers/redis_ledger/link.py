@@ -19,10 +19,12 @@ import coredis.exceptions as says
 import trio
 from anyio import connect_tcp
 from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.memory import MemoryObjectSendStream
 from coredis.connection import TCPConnection, TCPLocation
 
 from penstock.errors import LedgerUnavailableError
 from penstock_plugins.coredis_log import OURS
+from penstock_plugins.ledgers.redis_ledger.at_once import SocketOnlyStream, Writing
 
 NOT_LOADED = "Function not found"
 MOST_MOVES = 3
@@ -180,6 +182,8 @@ class Link:
             )
             connection.over = stream
             await self._nursery.start(_live, connection)
+            if isinstance(stream, SocketOnlyStream):
+                connection.send_at_once(stream)
             self._connection = connection
             self.opened += 1
             return connection
@@ -193,15 +197,24 @@ class _Connection(TCPConnection):
     async def _connect(self) -> ByteStream:
         return self.over
 
+    def send_at_once(self, stream: SocketOnlyStream) -> None:
+        """From now on. Not during the handshake, in which coredis has several questions under way."""
+        # A name of coredis' own: in a release that uses another this changes nothing, and its task sends as before.
+        channel = getattr(self, "_write_buffer_in", None)
+        if isinstance(channel, MemoryObjectSendStream):
+            self._write_buffer_in = Writing(stream, channel)  # type: ignore[assignment]
+
 
 async def _stream(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStream:
     """Raises OSError."""
     if tls is None:
-        stream: ByteStream = await connect_tcp(host, port)
+        plain = await connect_tcp(host, port)
+        stream: ByteStream = SocketOnlyStream(plain)
+        raw = plain.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
     else:
         # A ledger's answers say themselves when they are whole: an end without a goodbye cuts none short unseen.
         stream = await connect_tcp(host, port, tls=True, ssl_context=tls, tls_standard_compatible=False)
-    raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
+        raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return stream
 
