@@ -109,6 +109,7 @@ DOCUMENTED: Mapping[str, Mapping[str, Any]] = {
         "base_url": "https://api.z.ai/api/paas/v4",
         "key_variable": "ZAI_API_KEY",
         "json_schema": False,
+        "json_object": True,
         "thinking": ThinkingForm(on=ENABLED, off=DISABLED),
     },
 }
@@ -131,6 +132,7 @@ OTHERS: Mapping[str, tuple[Any, ...]] = {
     "tools": (True, False),
     "vision": (True, False),
     "json_schema": (None, True, False),
+    "json_object": (True, False),
     "thinking": (
         ThinkingForm(),
         ThinkingForm(level=()),

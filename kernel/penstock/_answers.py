@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -103,6 +104,8 @@ class CallCache(Struct, eq=False):
     call: Call
     may_lead: bool
     context: object
+    takes: Callable[[Message], bool] | None = None
+    """Whether a stored answer will do: who asks for a value takes none that does not become one. None: any will."""
     outcome: CacheOutcome = "off"
     _flight: _Flight | None = None
     _seen: frozenset[int] = frozenset()
@@ -111,6 +114,8 @@ class CallCache(Struct, eq=False):
     """By stage: what may be served where nobody answers."""
     _encoded: tuple[LiveTarget, ChatRequest, WireRequest] | None = None
     """What the last key was made from."""
+    _passed: set[str] = set()
+    """Keys whose stored answer will not do: what comes next takes its place."""
 
     @property
     def _ref(self) -> CacheRef | None:
@@ -143,7 +148,7 @@ class CallCache(Struct, eq=False):
                     key,
                     may_lead=self.may_lead and policy.store,
                     deadline=self.call.deadline,
-                    read=policy.read,
+                    read=policy.read and key not in self._passed,
                     max_age=policy.max_age,
                     context=self.context,
                 )
@@ -162,7 +167,7 @@ class CallCache(Struct, eq=False):
             served = self._serve(stage, key, found.entry, since=wall, follower=found.follower)
             if served is not None:
                 return served
-            # What another call was given is too old for this one: once more, by its own measure.
+            # What another call was given is too old for this one, or will not do: once more, by its own measure.
         return None
 
     async def _look_further(self, flight: _Flight, since: float, *, leads: bool) -> Cached | None:
@@ -232,11 +237,12 @@ class CallCache(Struct, eq=False):
         age = self.engine.freshness.age(entry.stored_at, entry.fresh_until, now, max_age=policy.max_age)
         if age is Age.GONE:
             return None
-        answer = _read(entry)
-        if answer is None:
-            return None
         if age is Age.IF_ERROR:
             self._stale[stage] = entry
+            return None
+        answer = self._taken(entry)
+        if answer is None:
+            self._passed.add(key)
             return None
         if age is Age.FRESH:
             self.outcome = "follower" if follower else "hit"
@@ -252,11 +258,16 @@ class CallCache(Struct, eq=False):
             entry = self._stale[stage]
             age = self.engine.freshness.age(entry.stored_at, entry.fresh_until, now, max_age=policy.max_age)
             # One that may be served while it is fetched anew, and was not: a follower of whoever fetched it.
-            answer = None if age is Age.GONE else _read(entry)
+            answer = None if age is Age.GONE else self._taken(entry)
             if answer is not None:
                 self.outcome = "stale"
                 return Cached(answer, now - entry.stored_at)
         return None
+
+    def _taken(self, entry: Entry) -> StoredAnswer | None:
+        """What is stored; None for what is no answer, or will not do."""
+        answer = _read(entry)
+        return None if answer is None or not (self.takes is None or self.takes(answer.message)) else answer
 
     @property
     def offers_stale(self) -> bool:

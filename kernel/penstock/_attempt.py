@@ -95,6 +95,8 @@ class AttemptRun(Struct, eq=False):
     exchange: Exchange
     span: AttemptSpan
     race: Race
+    wants_value: bool = False
+    """Its answer is to become a value, however the target is asked for it."""
     sent: ChatRequest | None = None
     """As it went out, capped by the budget and by what its target can write; None: not yet."""
     scope: trio.CancelScope | None = None

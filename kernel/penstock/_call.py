@@ -90,6 +90,7 @@ class _Run:
             from penstock._extraction import Extraction  # noqa: PLC0415
 
             self.extraction = Extraction(call, call.output, self.cascade.others_left, self.hold.capped)
+            self.cache.takes = self.extraction.take_stored
         self.trials = Trials(
             engine=engine,
             call=call,
@@ -256,7 +257,7 @@ class _Run:
             asked, mends = self.extraction.shaped(stage, target, asked), self.extraction.repairing
         if not (self.trials.showing.committed or mends):
             found = await self.cache.look_up(stage, target, asked, self.engine.clock.wall())
-            if isinstance(found, Cached) and self.takes(found):
+            if isinstance(found, Cached):
                 return self.replies.replay(found)
             if isinstance(found, CallError):
                 self.failures.note(stage, found)
@@ -281,10 +282,6 @@ class _Run:
             return None
         # A filter that looks at answers belongs here, after decode.
         return self.replies.answer(attempt, attempt.completion)
-
-    def takes(self, found: Cached) -> bool:
-        """True where a stored answer will do: who asks for a value takes none that nobody has checked."""
-        return self.extraction is None or self.extraction.take_stored(found.answer.message)
 
     # The hops
 

@@ -33,6 +33,7 @@ def _an_address(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
     try:
         parts = urlsplit(value)
         wrong = parts.scheme not in {"http", "https"} or not parts.hostname or (parts.port or 1) < 1
+        wrong = wrong or bool(parts.query or parts.fragment)  # the path of each signal comes behind it
     except ValueError:
         wrong = True
     if wrong:

@@ -9,9 +9,9 @@ from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
 
 import attrs
 
-from penstock._outputs import Further
 from penstock._plan import CallOptions, make_request
 from penstock._stream import ChatStream, OpenStream
+from penstock._validator_chain import Further
 from penstock.errors import KernelError, OutputInvalidError
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.json_partial import NOTHING_YET, PartialJson
@@ -87,7 +87,7 @@ def wanting(kind: Any, asked: Any, words: Words, max_repairs: int) -> tuple[Chat
         (kind,) = typing.get_args(kind)
     of_request: dict[str, Any] = {name: value for name, value in words.items() if name in OF_REQUESTS}
     others: dict[str, Any] = {name: value for name, value in words.items() if name not in OF_REQUESTS}
-    further = tuple(others.pop("validators", ()))
+    further = others.pop("validators", ())
     request = make_request(asked, **of_request)
     return request, CallOptions(**others, kind=kind, validators=further, max_repairs=max_repairs)
 
@@ -99,9 +99,12 @@ class ExtractStream(Generic[T]):
     The last one is not checked: `value` is, after the iteration has ended. Whatever ends the call is raised by it.
     """
 
-    def __init__(self, stream: ChatStream) -> None:
+    def __init__(self, stream: ChatStream, *, callers_tools: bool = False) -> None:
         self._stream = stream
         self._growing = PartialJson()
+        self._callers_tools = callers_tools
+        """Calls are of these, then: the value is never asked for by a tool beside them."""
+        self._called = False
 
     def __aiter__(self) -> Self:
         return self
@@ -109,13 +112,18 @@ class ExtractStream(Generic[T]):
     async def __anext__(self) -> Any:
         while True:
             chunk = await anext(self._stream)
-            if isinstance(chunk, Restarted):
-                self._growing = PartialJson()
             changed = False
-            if isinstance(chunk, TextDelta) and not chunk.refusal:
-                changed = self._growing.feed(chunk.text)
-            elif isinstance(chunk, ToolCallDelta):
-                changed = self._growing.feed(chunk.arguments)
+            match chunk:
+                case Restarted():
+                    self._growing, self._called = PartialJson(), False
+                case TextDelta(refusal=False) if not self._called:
+                    changed = self._growing.feed(chunk.text)
+                case ToolCallDelta() if not self._callers_tools:
+                    if not self._called:  # what was said before it is not the value
+                        self._growing, self._called = PartialJson(), True
+                    changed = self._growing.feed(chunk.arguments)
+                case _:
+                    pass
             if changed and self._growing.value is not NOTHING_YET:
                 return self._growing.value
 
@@ -141,15 +149,16 @@ def called_tools(response: ChatResponse) -> bool:
 class OpenExtractStream(Generic[T]):
     """What `Kernel.stream_extract` returns: enter it to start the call, leave it to end it."""
 
-    def __init__(self, make: Callable[[], OpenStream]) -> None:
+    def __init__(self, make: Callable[[], OpenStream], *, callers_tools: bool = False) -> None:
         self._make = make
+        self._callers_tools = callers_tools
         self._open: OpenStream | None = None
 
     async def __aenter__(self) -> ExtractStream[T]:
         if self._open is not None:
             raise KernelError("a stream is entered once; call kernel.stream_extract again")
         self._open = self._make()
-        return ExtractStream(await self._open.__aenter__())
+        return ExtractStream(await self._open.__aenter__(), callers_tools=self._callers_tools)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -32,12 +32,13 @@ from penstock.policy.repairing import (
     roomier,
     told_in_words,
 )
-from penstock.policy.schema_shaping import Shaped, unshaped
+from penstock.policy.schema_shaping import Shaped, asks_for_object, unshaped
 from penstock.types import ChatRequest, Completion, Message, OutputSchema, Tool
 
 __all__ = ["Extraction"]
 
-Way: TypeAlias = Literal["native", "tool", "words"]
+Way: TypeAlias = Literal["native", "tool", "object", "words"]
+"""`object`: in words, in a mode that lets the model say nothing but a JSON object."""
 MOST_TARGETS = 64
 """Whose ways are kept with a type; a reload brings others."""
 CUT = frozenset({"closed", "completed", "lines"})
@@ -88,6 +89,10 @@ class Extraction:
             request = reasked(request, self.fault, self.wanted.ready.schema)
         if self.room is not None:
             request = roomier(request, self.room)
+        return self.first_asked(stage, target, request)
+
+    def first_asked(self, stage: int, target: LiveTarget, request: ChatRequest) -> ChatRequest:
+        """The request as the target is asked it before anything has to be mended."""
         asking = self.askings.get(stage)
         if asking is None:
             asking = self.askings[stage] = self._known_or_chosen(stage, target, request)
@@ -120,6 +125,13 @@ class Extraction:
             asking = _Asking("tool", ready.parameters, ready.check_of(ready.parameters))
             if not self._cannot(target, self._said(asking, request), "tool_choice"):
                 return asking
+        if (
+            "object" not in refused
+            and target.capabilities.json_object
+            and asks_for_object(ready.schema)
+            and not request.tools  # who may say nothing but an object may not call them
+        ):
+            return _Asking("object")
         return _Asking("words")
 
     @staticmethod
@@ -137,6 +149,10 @@ class Extraction:
             case "tool", Shaped() as shaped:
                 tool = Tool(ready.name, "Gives the answer.", shaped.schema)
                 return msgspec.structs.replace(request, tools=(tool,), tool_choice=ready.name)
+            case "object", _:
+                return msgspec.structs.replace(
+                    told_in_words(request, ready.schema), output=OutputSchema(name=ready.name)
+                )
             case _:
                 return told_in_words(request, ready.schema) if ready.schema else request
 
@@ -178,7 +194,9 @@ class Extraction:
         return error
 
     def take_stored(self, message: Message) -> bool:
-        """True where a stored answer becomes a value. It may be one that nobody has checked."""
+        """True where a stored answer becomes a value: `value`. It may be one that nobody has checked, or for another
+        type.
+        """
         for asking in (*self.askings.values(), _Asking("words")):
             written = self._written(asking, message)
             if written is not None and self._read(asking, written, "stop") is None:

@@ -23,9 +23,11 @@ from penstock.actors.stream_pump import Consumer
 from penstock.errors import (
     BudgetCutError,
     CallError,
+    ContentFilteredError,
     InvalidRequestError,
     OutputInvalidError,
     ParameterDemandedError,
+    RefusedError,
     StreamBrokenError,
     UnsupportedParameterError,
 )
@@ -180,6 +182,8 @@ class Failures(Struct, eq=False):
         """The error that the call ends in; where something was shown, it says that this is not the whole of it."""
         if not self.trials.showing.committed or self.consumer is None:
             return error
+        if self.trials.extraction is not None and isinstance(error, ContentFilteredError | RefusedError):
+            return error  # nothing broke: it is what came in place of a value
         broken = StreamBrokenError(
             f"the stream broke after it had begun: {error}",
             partial=self.trials.partial,

@@ -1,37 +1,31 @@
 """The types that answers are to become, made ready once: schema, check, and whoever builds the values.
 
-Not here: one call with its repairs (`_extraction`), and the validators (plugins).
+Not here: one call with its repairs (`_extraction`), what stands behind a type (`_validator_chain`), and the validators
+(plugins).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import attrs
 from msgspec import Struct
 
-from penstock._validator import InvalidValueError, Validator
+from penstock._validator import Validator
+from penstock._validator_chain import Further, Link, Step, checked, linked, through
 from penstock.errors import UnsendableRequestError
 from penstock.hookspecs import ValidatorSpec
 from penstock.policy.json_schema import SchemaCheck, SchemaError
-from penstock.policy.json_values import Flaw
 from penstock.policy.schema_shaping import Shaped, Unshapeable, as_parameters, shape_schema
 from penstock.types import SchemaLimits
 
-__all__ = ["Further", "OutputBook", "ReadyType", "Wanted"]
-
-logger = logging.getLogger("penstock")
+__all__ = ["OutputBook", "ReadyType", "Wanted"]
 
 MOST_KEPT = 256
 """Types that are kept ready; programs have a few. Those made at run time must not fill the memory."""
 MAX_REPAIRS = 2
-
-Further: TypeAlias = "Validator | Callable[[Any], Any]"
-"""What stands behind a type: a validator, or a function that raises ValueError for a no, and returns the value, another
-in its place, or None."""
 
 
 @attrs.define(eq=False)
@@ -73,32 +67,14 @@ class Wanted(Struct, frozen=True, eq=False):
     """What one call's answer is to become."""
 
     ready: ReadyType
-    further: tuple[Further, ...] = ()
+    further: tuple[Step, ...] = ()
     max_repairs: int = MAX_REPAIRS
 
     def built(self, value: Any) -> Any:
         """The value, by the type and then by what stands behind it. Raises InvalidValueError."""
-        for validator in (self.ready.validator, *self.further):
-            if isinstance(validator, Validator):
-                value = _checked(validator.check, value, type(validator).__name__)
-            else:
-                changed = _checked(validator, value, getattr(validator, "__name__", "validator"))
-                value = value if changed is None else changed
-        return value
-
-
-def _checked(check: Callable[[Any], Any], value: Any, name: str) -> Any:
-    try:
-        return check(value)
-    except InvalidValueError:
-        raise
-    except (ValueError, AssertionError) as no:
-        raise InvalidValueError(flaws=[Flaw("$", str(no) or f"is not valid ({name})")]) from None
-    except Exception as bug:  # foreign code: its no is no answer, and the call goes on
-        logger.exception("the validator %s broke", name)
-        raise InvalidValueError(
-            flaws=[Flaw("$", f"could not be checked: {name} broke ({type(bug).__name__})")]
-        ) from bug
+        validator = self.ready.validator
+        made = checked(validator.check, value, type(validator).__name__)
+        return through(self.further, made, value) if self.further else made
 
 
 @attrs.define(eq=False)
@@ -107,15 +83,29 @@ class OutputBook:
 
     specs: Callable[[], Sequence[ValidatorSpec]] = tuple
     _ready: dict[Any, ReadyType] = attrs.Factory(dict[Any, ReadyType])
+    _links: dict[Any, Link] = attrs.Factory(dict[Any, Link])
 
     def wanted(self, kind: Any, further: Sequence[Further] = (), max_repairs: int = MAX_REPAIRS) -> Wanted:
         """What a call for that type wants. Raises UnsendableRequestError where nothing can build it."""
-        for each in further:
-            if not (isinstance(each, Validator) or callable(each)):
-                raise UnsendableRequestError(f"validators: {type(each).__name__} given; give a Validator or a function")
+        if isinstance(further, str) or not isinstance(cast("object", further), Sequence):
+            raise UnsendableRequestError(f"validators: {type(further).__name__} given; give a list of them")
         if not isinstance(cast("object", max_repairs), int) or max_repairs < 0:
             raise UnsendableRequestError(f"max_repairs is {max_repairs!r}; it must be 0 or more")
-        return Wanted(self._of(kind), tuple(further), max_repairs)
+        return Wanted(self._of(kind), tuple(self._link(each, kind) for each in further), max_repairs)
+
+    def _link(self, each: Further, kind: Any) -> Step:
+        if isinstance(each, Validator) or callable(each):
+            return each
+        named: object = (each, kind) if isinstance(each, str) else each
+        try:
+            known = self._links.get(named)
+        except TypeError:  # as with types
+            return linked(each, kind, self.specs())
+        if known is None:
+            if len(self._links) >= MOST_KEPT:
+                self._links.clear()
+            known = self._links[named] = linked(each, kind, self.specs())
+        return known
 
     def _of(self, kind: Any) -> ReadyType:
         try:

@@ -65,7 +65,7 @@ class CallOptions(Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] | None = None
     kind: Any = None
     """What the answer is to become; else what the request's `output` says."""
-    validators: tuple[Any, ...] = ()
+    validators: Sequence[Any] = ()
     max_repairs: int = MAX_REPAIRS
 
     def over(self, other: CallOptions) -> CallOptions:
@@ -167,12 +167,13 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     _refuse_what_is_not_built(options)
     _check_types(options)
     commit = _commit(options)
-    kind, output = options.kind, None
-    if request.output is not None and (kind is not None or request.output.kind is not None):
-        kind = request.output.kind if kind is None else kind
-        request = msgspec.structs.replace(request, output=None)
+    kind, validators, asks = options.kind, options.validators, request.output
+    if asks is not None and kind is None and (asks.kind is not None or asks.validators):
+        kind, validators = asks.schema if asks.kind is None else asks.kind, asks.validators
+    output = None
     if kind is not None:
-        output = engine.outputs.wanted(kind, options.validators, options.max_repairs)
+        output = engine.outputs.wanted(kind, validators, options.max_repairs)
+        request = request if asks is None else msgspec.structs.replace(request, output=None)
     cache = _cache(options)
     route = _route(engine, request, options)
     along = engine.targets.along(route)

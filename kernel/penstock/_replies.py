@@ -11,7 +11,6 @@ from penstock._books import Books
 from penstock._hold import CallHold
 from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
-from penstock.errors import OutputInvalidError
 from penstock.policy.replay import replayed
 from penstock.types import ChatResponse, Completion, Finished
 
@@ -53,12 +52,6 @@ class Replies(Struct, eq=False):
     def replay(self, cached: Cached) -> ChatResponse:
         """A stored answer: it costs nothing, whatever it once cost."""
         usage, stored = self.books.usage, cached.answer
-        extraction = self.trials.extraction
-        if extraction is not None and not extraction.take_stored(stored.message):
-            error = OutputInvalidError(
-                f"{stored.target}: the stored answer is not valid", last_output=stored.message.text
-            )
-            raise self.books.signed(error)
         self.call.span.replayed(stored)
         if self.consumer is not None:
             self.consumer.hand_over([*replayed(stored.message), Finished(stored.finish_reason, usage)])
@@ -74,6 +67,6 @@ class Replies(Struct, eq=False):
             cache=self.cache.outcome,
             saved=cached.saved,
             id=stored.id,
-            value=None if extraction is None else extraction.value,
+            value=None if self.trials.extraction is None else self.trials.extraction.value,
             metadata=self.call.metadata,
         )

@@ -25,16 +25,19 @@ IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 class OutputSchema(Discreet, frozen=True):
     """What the answer shall keep to. A schema alone is passed to the provider's native mode, and not checked here.
+    An empty one asks for some JSON object, where the provider has a mode for that.
 
     With a `kind` (a type, or whatever else `Kernel.extract` takes) the answer is checked, mended and asked for again.
+    `validators` stand behind it, as in `Kernel.extract`; without a kind, behind the schema.
     """
 
     shown = frozenset({"name", "strict"})
 
-    schema: dict[str, Any]
+    schema: dict[str, Any] = {}
     name: str = "output"
     strict: bool = True
     kind: Any = None
+    validators: Sequence[Any] = ()
 
 
 class ChatRequest(Discreet, frozen=True):

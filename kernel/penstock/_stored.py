@@ -57,6 +57,8 @@ class Stored(Struct, eq=False):
             request = self.fitting.foreseen(stage, target)
             if isinstance(request, CallError):
                 continue
+            if self.trials.extraction is not None:
+                request = self.trials.extraction.first_asked(stage, target, request)
             stored = await self.cache.peek(stage, target, request, self.engine.clock.wall())
             if stored is not None:
                 return stored

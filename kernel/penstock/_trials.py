@@ -141,6 +141,7 @@ class Trials(Struct, eq=False):
             exchange=Exchange(target, phases, engine.clock.wall, self.keys),
             span=self.call.span.attempt(target, running, begin),
             race=race,
+            wants_value=self.extraction is not None,
             scope=trio.CancelScope() if race.is_on else None,
         )
         if target.provider.propagate_trace:

@@ -110,6 +110,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 
     prefill: bool = False
     json_schema: bool | None = None
+    json_object: bool = False
+    """It takes the wish for a JSON object without a schema: an OutputSchema whose schema is empty."""
     schema_limits: SchemaLimits = SchemaLimits()
     """Of the schemas that it takes, where it takes any."""
     tools: bool = True

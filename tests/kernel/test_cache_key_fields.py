@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -77,7 +77,7 @@ def drawn(kind: Any) -> Iterator[Any]:  # noqa: C901, PLR0912 - one line for eac
         yield from ("one", "another")
     elif kind is bytes:
         yield from (b"one", b"another")
-    elif origin is tuple:
+    elif origin in (tuple, Sequence):
         yield ()
         yield from ((each,) for each in drawn(arguments[0]))
     elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):

@@ -25,7 +25,7 @@ from penstock.errors import (
     UnsendableRequestError,
 )
 from penstock.testing import AnsweredKernel
-from penstock.types import Completion, Usage
+from penstock.types import Completion, Part, Usage
 from penstock_plugins.validators.regex import Regex
 
 TWO_TARGETS: dict[str, Any] = {
@@ -257,6 +257,41 @@ def test_beside_tools_of_the_caller_it_is_asked_in_words() -> None:
     assert '"title":"Trip"' in system
 
 
+THINKER: dict[str, Any] = {
+    "providers": {"deepseek": {}},
+    "routes": {"default": {"cascade": [{"target": "deepseek/deepseek-chat", "attempts": 1}]}},
+}
+"""It has no schema mode but one for objects, and while it thinks no tool can be demanded of it."""
+
+
+def test_words_go_with_the_wish_for_an_object_where_the_target_takes_it() -> None:
+    kernel = AnsweredKernel([GOOD, f"[{GOOD}]", GOOD], config=THINKER)
+
+    async def plan(kernel: penstock.Kernel) -> list[Any]:
+        kinds: list[tuple[Any, list[Tool]]] = [(Trip, []), (list[Trip], []), (Trip, [Tool("clock")])]
+        return [(await extract(kernel, kind, thinking="low", tools=tools)).value for kind, tools in kinds]
+
+    assert kernel.run(plan) == [Trip("Rome", 3), [Trip("Rome", 3)], Trip("Rome", 3)]
+    # A list is no object, and who may say nothing but an object calls no tools.
+    assert [request.output and request.output.schema for request in kernel.requests] == [{}, None, None]
+    assert all('"title":"Trip"' in str(request.system) for request in kernel.requests)
+
+
+def test_a_wish_for_an_object_that_is_refused_is_left_out() -> None:
+    kernel = AnsweredKernel([InvalidRequestError("no response_format here"), GOOD], config=THINKER)
+    assert kernel.run(lambda k: extract(k, Trip, thinking="low")).value == Trip("Rome", 3)
+    assert [request.output is None for request in kernel.requests] == [False, True]
+
+
+def test_a_request_may_wish_for_some_object_where_its_target_has_a_mode_for_that() -> None:
+    async def ask(kernel: penstock.Kernel) -> str:
+        return (await kernel.complete(ChatRequest("Plan a trip.", output={}))).text
+
+    assert AnsweredKernel([GOOD], config=THINKER).run(ask) == GOOD
+    with pytest.raises(UnsendableRequestError, match="an output schema"):
+        AnsweredKernel([], config=ONE_OLD_CLAUDE).run(ask)
+
+
 def test_a_schema_that_the_target_refuses_is_asked_for_in_another_way() -> None:
     kernel = AnsweredKernel(
         [InvalidRequestError("Invalid schema for response_format"), ToolCall("1", "Trip", {"city": "Rome", "days": 3})],
@@ -292,6 +327,82 @@ def test_validators_stand_behind_the_type_in_order() -> None:
     assert extracted.value == Trip("Rome", 4)
     assert "only in Italy" in kernel.requests[1].messages[-1].text
     assert "$.city: must match" in kernel.requests[2].messages[-1].text
+
+
+def test_plugins_stand_in_a_chain_under_their_names() -> None:
+    """They go by what is named with them, and see plain data; what only checks keeps what the type has built."""
+
+    def as_pydantic_made_it(trip: object) -> None:
+        assert isinstance(trip, ModelTrip)
+
+    chain: list[Any] = [
+        ("jsonschema", {"properties": {"days": {"maximum": 10}}}),
+        ("pydantic", ModelTrip),
+        as_pydantic_made_it,
+        ("jsonschema", {"properties": {"city": {"pattern": "^R"}}}),
+        ("cattrs", AttrsTrip),
+    ]
+    kernel = AnsweredKernel(['{"city": "Rome", "days": 30}', '{"city": "Paris", "days": 3}', GOOD])
+    assert kernel.run(lambda k: extract(k, DataTrip, validators=chain)).value == AttrsTrip("Rome", 3)
+    assert "$.days: must be at most 10" in kernel.requests[1].messages[-1].text
+    assert "$.city: must match ^R" in kernel.requests[2].messages[-1].text
+
+
+def test_a_chain_that_only_checks_keeps_the_value_of_the_type() -> None:
+    chain = ["msgspec", ("jsonschema", SCHEMA), ("regex", re.compile("ignored where no text stands"))]
+    assert AnsweredKernel([GOOD]).run(lambda k: extract(k, Trip, validators=chain)).value == Trip("Rome", 3)
+
+
+def test_a_validator_of_the_programs_own_is_named_like_any_other() -> None:
+    class NotTo(penstock.abc.Validator):
+        def __init__(self, kind: Any) -> None:
+            self._kind = kind
+
+        def check(self, value: Any) -> Any:
+            if value["city"] == "Paris":
+                raise ValueError(f"{self._kind.__name__}: not to Paris")
+            return value
+
+    def make(kind: Any) -> penstock.abc.Validator | None:
+        return NotTo(kind) if kind is Trip else None
+
+    plugin = penstock.hookspecs.ValidatorSpec("travel", make)
+    kernel = AnsweredKernel(['{"city": "Paris", "days": 3}', GOOD], config=ONE_OPENAI, plugins=[plugin])
+
+    async def plan(kernel: penstock.Kernel) -> Any:
+        output = penstock.OutputSchema(kind=DataTrip, validators=[("travel", Trip)])
+        return (await kernel.complete(ChatRequest("Plan a trip.", output=output))).value
+
+    assert kernel.run(plan) == DataTrip("Rome", 3)
+    assert "Trip: not to Paris" in kernel.requests[1].messages[-1].text
+
+
+def test_validators_behind_a_schema_alone_make_complete_check_it() -> None:
+    output = penstock.OutputSchema(SCHEMA, validators=[("jsonschema", {"properties": {"days": {"maximum": 10}}})])
+    kernel = AnsweredKernel(['{"city": "Rome", "days": 30}', GOOD])
+
+    async def plan(kernel: penstock.Kernel) -> Any:
+        return (await kernel.complete(ChatRequest("Plan a trip.", output=output))).value
+
+    assert kernel.run(plan) == {"city": "Rome", "days": 3}
+
+
+@pytest.mark.parametrize(
+    ("validators", "says"),
+    [
+        (["regx"], "no validator plugin is named 'regx'; did you mean 'regex'?"),
+        (["regex"], "regex can check nothing by Trip; name what it is to go by: ('regex', ...)"),
+        ([("jsonschema", {"type": "strin"})], "'strin' is no type"),
+        ([("msgspec", lambda: 1)], "cannot be asked for"),
+        ([3], "int given; give a Validator, a function, the name of a plugin"),
+        ("regex", "str given; give a list of them"),
+        (3, "int given; give a list of them"),
+    ],
+    ids=str,
+)
+def test_a_chain_that_cannot_be_is_said_before_anything_is_sent(validators: Any, says: str) -> None:
+    with pytest.raises(UnsendableRequestError, match=re.escape(says)):
+        AnsweredKernel([]).run(lambda k: extract(k, Trip, validators=validators))
 
 
 def test_a_validator_that_breaks_is_a_no(caplog: pytest.LogCaptureFixture) -> None:
@@ -394,3 +505,31 @@ def test_a_stream_whose_value_is_never_valid_ends_in_the_error() -> None:
 
     with pytest.raises(OutputInvalidError):
         AnsweredKernel([WRONG, WRONG]).run(grow)
+
+
+def test_what_grows_is_the_value_and_not_what_is_said_or_called_beside_it() -> None:
+    async def grow(kernel: penstock.Kernel, tools: list[Tool]) -> list[Any]:
+        seen: list[Any] = []
+        async with kernel.stream_extract(Trip, "Plan a trip.", tools=tools) as stream:
+            seen.extend([dict(part) async for part in stream])
+        return seen
+
+    beside: list[Part] = [penstock.Text('{"thought": 1}'), ToolCall("1", "Trip", {"city": "Rome", "days": 3})]
+    assert AnsweredKernel([beside], config=ONE_OLD_CLAUDE).run(grow, [])[-1] == {"city": "Rome", "days": 3}
+    callers: list[Part] = [ToolCall("1", "clock", {"zone": "CET"})]
+    assert AnsweredKernel([callers], config=ONE_OLD_CLAUDE).run(grow, [Tool("clock")]) == []
+
+
+@pytest.mark.parametrize(("reason", "error"), [("refusal", RefusedError), ("content_filter", ContentFilteredError)])
+def test_a_stream_that_was_refused_in_the_middle_says_so_as_a_whole_answer_does(
+    reason: str, error: type[Exception]
+) -> None:
+    async def grow(kernel: penstock.Kernel) -> None:
+        async with kernel.stream_extract(Trip, "Plan a trip.") as stream:
+            async for _ in stream:
+                await trio.lowlevel.checkpoint()
+
+    with pytest.raises(error) as caught:
+        AnsweredKernel([ended('{"city": "Ro', reason)]).run(grow)
+    assert isinstance(caught.value, penstock.CallError)
+    assert len(caught.value.attempts) == 1

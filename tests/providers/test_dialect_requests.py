@@ -88,6 +88,8 @@ def asked_of(recorded: dict[str, Any]) -> ChatRequest:
     if wanted.get("type") == "json_schema":
         schema = wanted["json_schema"]
         fields["output"] = OutputSchema(schema["schema"], strict=schema.get("strict", False))
+    if wanted.get("type") == "json_object":
+        fields["output"] = OutputSchema()
     thinking = part_of(recorded, "reasoning")
     wish = recorded.get("reasoning_effort") or thinking.get("effort") or thinking.get("max_tokens")
     if part_of(recorded, "thinking").get("type") == "disabled":

@@ -95,6 +95,10 @@ def shows_schema(row: Dialect, recording: Recording, body: Json) -> bool:
     )
 
 
+def shows_object(row: Dialect, recording: Recording, body: Json) -> bool:
+    return row.json_object and body["response_format"] == {"type": "json_object"} and recording.response.status == 200
+
+
 def shows_thinking(row: Dialect, _recording: Recording, _body: Json) -> bool:
     """All that was recorded of its wishes to think is what would be sent for them; this one has all the fields."""
     return all(says_as_recorded(row, each) for each in exchanges_of(row))
@@ -129,6 +133,7 @@ SHOWS: Mapping[str, Shows] = {
     "forces_while_thinking": shows_no_force,
     "vision": shows_no_vision,
     "json_schema": shows_schema,
+    "json_object": shows_object,
     "thinking": shows_thinking,
     "reasoning_back": shows_reasoning_back,
     "tool_call_id": shows_ids,

@@ -193,6 +193,9 @@ def test_what_a_provider_cannot_do_is_not_asked_of_it() -> None:
         "perplexity",
         "vllm",
     }
+    assert {name for name in can if can[name].json_object} == {"deepseek", "mistral", "zai"}
+    assert codec_of(DIALECTS["openrouter"]).capabilities("openai/gpt-4o").json_object
+    assert codec_of(DIALECTS["azure"]).capabilities("gpt-35-turbo").json_object
     assert codec_of(DIALECTS["openrouter"]).capabilities("openai/gpt-4o").json_schema is True
     assert codec_of(DIALECTS["azure"]).capabilities("gpt-35-turbo").json_schema is False
     assert all(each.stream_usage for each in can.values())

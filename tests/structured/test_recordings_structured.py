@@ -6,65 +6,41 @@ a refusal, the end of the room (`length`), nothing, or an error. A recording tha
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import pytest
 from damaged_outputs import same
 from dialect_exchanges import BY_FOLDER, SERVER, codec_of
-from msgspec import UNSET, Struct, UnsetType
-from plain_reading import asked_body
-from recorded import FOLDER, Recording, recordings
+from recorded import Recording
+from recorded_outcomes import (
+    EXCHANGES,
+    LISTED,
+    TAGS,
+    Outcome,
+    exchanges_that_give,
+    given,
+    kind_of,
+    schema_of,
+    tools_of,
+)
 
 from penstock import errors
 from penstock.abc import Provider
 from penstock.errors import ProviderError
 from penstock.policy.json_finding import Found, NotFound, find_json
-from penstock.types import Completion, ToolCall
+from penstock.types import Completion
 from penstock_providers.anthropic_messages import AnthropicMessages
 from penstock_providers.openai_chat import OpenAIChat, OpenAIChatOptions
 
-TAGS = frozenset({"json-schema", "json-object", "strict", "refusal", "finish-length"})
-ANTHROPIC = ("anthropic-messages", "vertex-anthropic", "bedrock-invoke-anthropic")
-CHAT_WITHOUT_A_ROW = ("openai-chat", "doubleword-openai-compat")
-
-
-class Outcome(Struct, frozen=True, forbid_unknown_fields=True):
-    """What one recording gives."""
-
-    id: str
-    gives: Literal["value", "calls", "text", "refusal", "length", "nothing", "error"]
-    value: Any | UnsetType = UNSET
-    calls: list[tuple[str, dict[str, Any]]] = []
-    error: str = ""
-
-
-LISTED = [
-    msgspec.json.decode(line, type=Outcome)
-    for line in (Path(__file__).parent / "recorded_outcomes.jsonl").read_text(encoding="utf-8").splitlines()
-]
-EXCHANGES = {
-    exchange.id: exchange
-    for exchange in recordings(*sorted(folder.name for folder in FOLDER.iterdir() if any(folder.glob("*.json"))))
-    if exchange.features & TAGS
-}
-
-
-def given(kind: str) -> list[Any]:
-    return [pytest.param(outcome, EXCHANGES[outcome.id], id=outcome.id) for outcome in LISTED if outcome.gives == kind]
-
-
-def exchanges_that_give(kind: str) -> list[Any]:
-    return [pytest.param(EXCHANGES[outcome.id], id=outcome.id) for outcome in LISTED if outcome.gives == kind]
-
 
 def codec_for(exchange: Recording) -> Provider:
-    if exchange.provider in ANTHROPIC:
-        return AnthropicMessages()
-    if exchange.provider in CHAT_WITHOUT_A_ROW:
-        return OpenAIChat(OpenAIChatOptions(base_url=SERVER))
-    return codec_of(BY_FOLDER[exchange.provider])
+    match kind_of(exchange):
+        case "anthropic":
+            return AnthropicMessages()
+        case "openai":
+            return OpenAIChat(OpenAIChatOptions(base_url=SERVER))
+        case _:
+            return codec_of(BY_FOLDER[exchange.provider])
 
 
 def read(exchange: Recording) -> Completion:
@@ -75,25 +51,6 @@ def read(exchange: Recording) -> Completion:
     decoder.feed(exchange.body_bytes())
     decoder.close()
     return decoder.completion
-
-
-def schema_of(exchange: Recording) -> dict[str, Any] | None:
-    """The schema of the answer that the request asked for, in any of the wires' spellings; None for any JSON."""
-    body = asked_body(exchange)
-    format_ = body.get("response_format") or body.get("output_config", {}).get("format") or body.get("output_format")
-    assert format_, f"{exchange.id} asks for no JSON"
-    schema: dict[str, Any] | None = format_.get("schema") or format_.get("json_schema", {}).get("schema")
-    return schema
-
-
-def schema_of_call(exchange: Recording, call: ToolCall) -> dict[str, Any] | None:
-    """The schema of a tool's arguments, of the tool that the call names."""
-    for tool in asked_body(exchange).get("tools", []):
-        function = tool.get("function", tool)
-        if function.get("name") == call.name:
-            schema: dict[str, Any] | None = function.get("parameters") or function.get("input_schema")
-            return schema
-    return None
 
 
 def found(text: str, schema: dict[str, Any] | None) -> Any:
@@ -123,7 +80,7 @@ def test_calls_give_arguments_that_fit_their_tools(outcome: Outcome, exchange: R
     completion = read(exchange)
     assert completion.finish_reason == "tool_calls"
     calls = completion.message.tool_calls
-    arguments = [found(call.raw_arguments or "{}", schema_of_call(exchange, call)) for call in calls]
+    arguments = [found(call.raw_arguments or "{}", tools_of(exchange).get(call.name)) for call in calls]
     assert [call.name for call in calls] == [name for name, _ in outcome.calls]
     assert same(arguments, [wanted for _, wanted in outcome.calls])
 

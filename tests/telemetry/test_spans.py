@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -49,6 +50,26 @@ def sent(
     with collecting() as collector:
         trio.run(run, collector)
         return collector.spans, upstream
+
+
+def test_json_is_told_as_what_is_asked_for_whether_natively_by_a_tool_or_in_words() -> None:
+    day = {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]}
+
+    async def main(kernel: penstock.Kernel) -> None:
+        await kernel.extract(day, "when?", model=GPT)
+        await kernel.complete("when?", model=GPT)
+
+    def answer(request: httpx.Request) -> Answer:
+        if {"response_format", "tool_choice"} & json.loads(request.content).keys():
+            return Reply(400, json={"error": {"type": "invalid_request_error", "message": "not here"}})
+        return good(request, '{"day": "Monday"}')
+
+    spans, upstream = sent(main, answer)
+    asked = [json.loads(request.content) for request in upstream.requests]
+    ways = [body.get("response_format", {}).get("type") or ("tool" if "tool_choice" in body else "") for body in asked]
+    assert ways == ["json_schema", "tool", "json_object", "", ""]
+    told = [span.attributes.get("gen_ai.output.type") for span in spans if span.kind == "client"]
+    assert told == ["json", "json", "json", "json", None]
 
 
 CALLS = 10_000 if SOAK else 600

@@ -54,6 +54,7 @@ async def values(kernel: penstock.Kernel) -> None:
     assert_type(extracted, penstock.Extracted[Trip])
     assert_type(extracted.value, Trip)
     assert_type(extracted.response, penstock.ChatResponse)
+    await kernel.extract(Trip, "a trip", validators=["acme", ("jsonschema", {"maxProperties": 1})])
     assert_type((await kernel.extract(list[Trip], "trips")).value, list[Trip])
     assert_type((await kernel.extract(penstock.Output[Trip | int], "either")).value, Trip | int)
     assert_type((await kernel.extract(penstock.Output[Literal["a", "b"]], "one")).value, Literal["a", "b"])

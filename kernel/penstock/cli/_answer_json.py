@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from penstock.errors import CallError, PenstockError
+from penstock.cli._schema import value_json
+from penstock.errors import CallError, OutputInvalidError, PenstockError
 from penstock.types import Attempt, ChatResponse, Chunk, Usage
 
-__all__ = ["chunk_line", "error_line", "finished_line", "response_line"]
+__all__ = ["chunk_line", "error_line", "extracted_line", "finished_line", "growing_line", "response_line"]
 
 # Amounts of money as numbers with all their digits, never as floats.
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -24,14 +25,24 @@ def response_line(response: ChatResponse) -> str:
     return _line({"text": response.text, **_about(response)})
 
 
+def extracted_line(value: object, response: ChatResponse) -> str:
+    """The whole answer, and the value that was made of it and checked."""
+    return _line({"value": value_json(value), "text": response.text, **_about(response)})
+
+
+def growing_line(part: object) -> str:
+    """A value as far as it has come: nobody has checked it."""
+    return _line({"type": "growing", "value": value_json(part)})
+
+
 def chunk_line(chunk: Chunk) -> str:
     """One chunk of a stream; `type` says which."""
     return _line(chunk)
 
 
-def finished_line(response: ChatResponse) -> str:
-    """The last line of a stream: everything about the answer but its text."""
-    return _line({"type": "finished", **_about(response)})
+def finished_line(response: ChatResponse, **more: object) -> str:
+    """The last line of a stream: everything about the answer but its text; and `more`."""
+    return _line({"type": "finished", **more, **_about(response)})
 
 
 def error_line(error: PenstockError, code: int) -> str:
@@ -44,6 +55,8 @@ def error_line(error: PenstockError, code: int) -> str:
             "cost": _usd(error.cost),
             "attempts": [_attempt(attempt) for attempt in error.attempts],
         }
+    if isinstance(error, OutputInvalidError):
+        fields["paths"] = error.paths
     return _line({"error": fields})
 
 

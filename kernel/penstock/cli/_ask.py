@@ -17,10 +17,17 @@ from penstock._config import Config
 from penstock._front import Kernel
 from penstock._kernel import open_kernel
 from penstock.cli._account import account_argument
-from penstock.cli._answer_json import chunk_line, error_line, finished_line, response_line
+from penstock.cli._answer_json import (
+    chunk_line,
+    error_line,
+    extracted_line,
+    finished_line,
+    growing_line,
+    response_line,
+)
 from penstock.cli._exits import OK, exit_code
 from penstock.cli._prompt import read_prompt
-from penstock.cli._schema import read_kind, value_line
+from penstock.cli._schema import read_kind, value_json, value_line
 from penstock.cli._screen import AnswerWriter
 from penstock.cli._tell import tell
 from penstock.cli._words import dollars, seconds, tokens
@@ -71,7 +78,7 @@ def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float
     help="The whole call is over by then.",
 )
 @click.option("--stream", "streamed", is_flag=True, help="Write the answer as it comes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object; with --stream one a line for every chunk.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object; with --stream one a line for every step.")
 @click.option(
     "--schema",
     "kind",
@@ -106,6 +113,7 @@ def ask(
       penstock ask "Name the moons of Mars."
       git diff | penstock ask "Write a commit message." --stream
       penstock ask --schema invoice.json "$(cat mail.txt)"
+      penstock ask --schema invoice.json --json "$(cat mail.txt)" | jq '.value, .cost'
       penstock ask --json -m openai/gpt-4o-mini - < question.txt | jq -r .text
 
     \b
@@ -117,8 +125,6 @@ def ask(
       124  its time was up
       130  interrupted
     """  # noqa: D301 - click reads the escape
-    if as_json and kind is not None:
-        raise click.UsageError("--schema prints JSON already; leave out --json.")
     wanted = _Wanted(
         prompt=read_prompt(prompt),
         options=options,
@@ -160,21 +166,24 @@ async def _complete(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
 
 async def _value(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
     extracted = await kernel.extract(wanted.kind, wanted.prompt, **wanted.options)
-    await AnswerWriter().write(value_line(extracted.value))
-    return extracted.response
+    value, response = extracted.value, extracted.response
+    await AnswerWriter().write(extracted_line(value, response) if wanted.as_json else value_line(value))
+    return response
 
 
 async def _growing(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
     """A line each time that there is more of it; the last one is the value that was checked."""
     out, last = AnswerWriter(), ""
+    written = growing_line if wanted.as_json else value_line
     async with kernel.stream_extract(wanted.kind, wanted.prompt, **wanted.options) as stream:
         async for part in stream:
-            line = value_line(part)
+            line = written(part)
             if line != last:
                 await out.write(line)
             last = line
-        await out.write(value_line(stream.value))
-        return stream.response
+        value, response = stream.value, stream.response
+    await out.write(finished_line(response, value=value_json(value)) if wanted.as_json else value_line(value))
+    return response
 
 
 async def _stream(wanted: _Wanted, kernel: Kernel) -> ChatResponse:

@@ -5,6 +5,7 @@ Not here: finding it out (`_inspection`, `_live_check`).
 
 from __future__ import annotations
 
+import os
 import time
 
 import click
@@ -29,8 +30,8 @@ __all__ = ["check"]
 def check(file: str | None, *, live: bool) -> int:
     """Check the configuration in FILE, or the one that PENSTOCK_CONFIG or the keys in the environment make.
 
-    Shows providers, targets with their prices and where these are from, routes and accounts. Keys are never shown, only
-    where they come from.
+    Shows providers, targets with their prices and where these are from, routes, accounts, and where telemetry goes.
+    Keys and headers are never shown, only where they come from.
 
     \b
     Examples:
@@ -44,7 +45,7 @@ def check(file: str | None, *, live: bool) -> int:
       2  there are mistakes; all of them are told
     """  # noqa: D301 - click reads the escape
     config = Config.load(file) if file is not None else Config.from_environment()
-    inspection = inspect(config, time.time())
+    inspection = inspect(config, time.time(), os.environ)
     console = make_console()
     _show(console, inspection)
     if not live:
@@ -74,6 +75,7 @@ def _show(console: Console, inspection: Inspection) -> None:
     if inspection.targets:
         console.print("Timeouts: connect / first token / idle / total.", style="dim")
     console.print(f"Cache: {inspection.cache}.")
+    console.print(f"Telemetry: {inspection.telemetry}.")
     console.print("The configuration is in order.", style="green")
     for warning in (*inspection.warnings, *inspection.problems):
         tell(f"note: {warning}")

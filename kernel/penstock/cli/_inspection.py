@@ -5,8 +5,7 @@ Not here: printing them (`_check`), and sending anything (`_live_check`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -15,6 +14,7 @@ from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._config_stores import ready_cache, ready_ledger
 from penstock._discovery import PluginHost
 from penstock._price_book import PriceBook, configured_targets
+from penstock.cli._telemetry_line import safe_address, telemetry_line
 from penstock.cli._words import days_since, dollars
 from penstock.policy.accounts import limits_in_words
 from penstock.policy.money import price_at, usd
@@ -75,14 +75,15 @@ class Inspection:
     routes: tuple[RouteLine, ...]
     accounts: tuple[AccountLine, ...]
     cache: str
+    telemetry: str
     warnings: tuple[str, ...]
     problems: tuple[str, ...]
 
 
-def inspect(config: Config, now: float) -> Inspection:
+def inspect(config: Config, now: float, environ: Mapping[str, str]) -> Inspection:
     """Loads the plugins that the configuration enables. Raises ConfigError with everything they do not take.
 
-    `now` is the Unix time: prices change, and grow old.
+    `now` is the Unix time: prices change, and grow old. `environ`: what OpenTelemetry's variables say.
     """
     host = PluginHost(config.plugins)
     ready = ready_providers(config, host)
@@ -97,6 +98,7 @@ def inspect(config: Config, now: float) -> Inspection:
         routes=tuple(_routes(config)),
         accounts=tuple(_accounts(config)),
         cache=_cache(config),
+        telemetry=telemetry_line(config.telemetry, environ),
         warnings=(*_warnings(config, prices), *_old_prices(prices, now)),
         problems=tuple(str(problem) for problem in host.problems),
     )
@@ -113,10 +115,7 @@ def _address(options: object) -> str:
     url = getattr(options, "base_url", None)
     if not isinstance(url, str) or not url:
         return "-"
-    parts = urlsplit(url)
-    # A URL may hold a user, a password, or a key in its query: none of them is shown.
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return safe_address(url)
 
 
 def _target(target: TargetConfig, price: Price | None, now: float) -> TargetLine:

@@ -11,11 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import attrs
 import click
 import msgspec
 
-__all__ = ["read_kind", "value_line"]
+from penstock._validator_chain import plain_part
+
+__all__ = ["read_kind", "value_json", "value_line"]
 
 
 def read_kind(_: click.Context, __: click.Parameter, given: str | None) -> Any:
@@ -45,14 +46,9 @@ def read_kind(_: click.Context, __: click.Parameter, given: str | None) -> Any:
 
 def value_line(value: object) -> str:
     """The value as one line of JSON."""
-    return msgspec.json.encode(value, enc_hook=_plain).decode() + "\n"
+    return bytes(value_json(value)).decode() + "\n"
 
 
-def _plain(value: Any) -> Any:
-    """What msgspec does not write by itself: pydantic's models, attrs classes without slots."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if attrs.has(value.__class__):
-        names: list[str] = [field.name for field in attrs.fields(value.__class__)]
-        return {name: getattr(value, name) for name in names}
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+def value_json(value: object) -> msgspec.Raw:
+    """The value as JSON, to stand in other JSON as it stands alone."""
+    return msgspec.Raw(msgspec.json.encode(value, enc_hook=plain_part))

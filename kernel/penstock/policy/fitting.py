@@ -205,6 +205,8 @@ def _asked(request: ChatRequest, held: Held) -> list[str]:
 def _takes(capabilities: Capabilities, request: ChatRequest, name: str) -> bool:
     match name:
         case "schema":
+            if request.output is not None and not request.output.schema:
+                return capabilities.json_object
             return capabilities.json_schema is not False
         case "seed":
             return capabilities.seed is not False

@@ -15,7 +15,7 @@ from penstock.policy.json_schema import SchemaError, pointed
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.types import SchemaLimits
 
-__all__ = ["WRAPPER", "Shaped", "Unshapeable", "as_parameters", "shape_schema", "unshaped"]
+__all__ = ["WRAPPER", "Shaped", "Unshapeable", "as_parameters", "asks_for_object", "shape_schema", "unshaped"]
 
 WRAPPER = "value"
 """The one property of the object that stands around a value that is none: every native mode wants an object."""
@@ -72,6 +72,11 @@ def _is_object_schema(schema: Json, root: Mapping[str, Json]) -> bool:
         if is_object(schema) and "$ref" in schema:
             schema = pointed(root, schema["$ref"])
     return is_object(schema) and schema.get("type") == "object"
+
+
+def asks_for_object(schema: Mapping[str, Json]) -> bool:
+    """True where every value of the schema is an object."""
+    return _is_object_schema(schema, schema)
 
 
 def as_parameters(schema: Mapping[str, Json]) -> Shaped:

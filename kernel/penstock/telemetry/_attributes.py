@@ -32,7 +32,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 def attempt_ended(names: Vocabulary, attempt: AttemptRun, told: Attempt) -> Attributes:
     """What the span of an attempt says at its end, beside what it said when it began."""
     said: Attributes = {n.OUTCOME: told.outcome}
-    _request(said, names, attempt.sent or attempt.request)
+    request = attempt.sent or attempt.request
+    _request(said, names, request)
+    if attempt.wants_value or request.output is not None:
+        said[n.OUTPUT_TYPE] = "json"
     _exchange(said, attempt)
     _answer(said, attempt)
     if told.outcome not in {"ok", "cancelled"}:
@@ -116,8 +119,6 @@ def _request(said: Attributes, names: Vocabulary, request: ChatRequest) -> None:
     ):
         if value is not None:
             said[name] = value
-    if request.output is not None:
-        said[n.OUTPUT_TYPE] = "json"
     if names.reasoning_level is not None and isinstance(request.thinking, str):
         said[names.reasoning_level] = request.thinking
 

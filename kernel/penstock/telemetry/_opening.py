@@ -12,8 +12,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from penstock._config_telemetry import missing_extra
+from penstock._config_telemetry import OTLP_PACKAGES, missing_extra
 from penstock.errors import ConfigError
+from penstock.telemetry._destination import is_off, named_by, protocol_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["open_telemetry"]
 
 logger = logging.getLogger("penstock")
-
-ENDPOINTS = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-)
 
 
 def open_telemetry(
@@ -42,11 +37,11 @@ def open_telemetry(
     """What the kernel tells; None: nobody asks. Raises ConfigError where what is asked for cannot be."""
     environ = os.environ if environ is None else environ
     said = config.telemetry
-    if (said is not None and not said.enabled) or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if is_off(said, environ):
         return None
+    collector = named_by(said, environ)
     named = said is not None and said.otlp is not None
-    by_environment = any(environ.get(name) for name in ENDPOINTS)
-    if not (named or by_environment or "opentelemetry.trace" in sys.modules):
+    if not (collector or "opentelemetry.trace" in sys.modules):
         return None
     from penstock.telemetry._otel.opened import open_exporting, open_in_host  # noqa: PLC0415  # heavy
 
@@ -57,10 +52,10 @@ def open_telemetry(
                 "telemetry.otlp means nothing: the program has an OpenTelemetry SDK of its own, which is used"
             )
         return hosted
-    if not (named or by_environment):
+    if not collector:
         return None
-    protocol = (said and said.protocol) or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
-    if protocol not in {"http/protobuf", "grpc"}:
+    protocol, _ = protocol_of(said, environ)
+    if protocol not in OTLP_PACKAGES:
         logger.warning("OTEL_EXPORTER_OTLP_PROTOCOL is neither http/protobuf nor grpc: nothing is exported")
         return None
     if (says := missing_extra(protocol)) is not None:

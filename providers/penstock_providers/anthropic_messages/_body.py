@@ -101,7 +101,7 @@ def _own_fields(request: ChatRequest, target: Target) -> dict[str, Any]:
     spoken = turns(request)
     allowed = allowance(request, target, budgets=takes_budget(request, spoken))
     output: dict[str, Any] = {} if allowed.effort is None else {"effort": allowed.effort}
-    if request.output is not None:
+    if request.output is not None and request.output.schema:
         output["format"] = {"type": "json_schema", "schema": request.output.schema}
     fields: dict[str, Any] = {
         "model": target.model,

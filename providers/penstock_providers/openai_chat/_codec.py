@@ -155,6 +155,7 @@ class OpenAIChat(Provider):
             known,
             prefill=row.prefill is not None,
             json_schema=known.json_schema if row.json_schema is None or known.json_schema is False else row.json_schema,
+            json_object=row.json_object or (row.openai_models and known.json_object),
             tools=known.tools and row.tools,
             vision=known.vision and row.vision,
             stream_usage=self._options.reports_usage,

@@ -144,6 +144,8 @@ def _tool(tool: Tool) -> Json:
 
 
 def _schema(output: OutputSchema) -> Json:
+    if not output.schema:
+        return {"type": "json_object"}
     schema: Json = {"name": output.name, "schema": output.schema, "strict": output.strict}
     return {"type": "json_schema", "json_schema": schema}
 

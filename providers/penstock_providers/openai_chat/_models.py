@@ -68,6 +68,8 @@ class Model:
     """When it rejects every `temperature` and `top_p` but 1."""
     takes_stop: bool = True
     json_schema: bool | None = True
+    json_object: bool = False
+    """It takes the wish for a JSON object without a schema, as far as that was recorded or is documented."""
     tools: bool = True
     parallel_tools: bool = True
     takes_parallel: bool = True
@@ -89,6 +91,7 @@ class Model:
         sampling = self.fixed_sampling != "always"
         return Capabilities(
             json_schema=self.json_schema,
+            json_object=self.json_object,
             schema_limits=STRICT,
             tools=self.tools,
             parallel_tools=self.parallel_tools,
@@ -114,13 +117,15 @@ _SUCCESSOR = re.compile(r"(?:gpt-(?:[5-9]|[1-9][0-9])|o[1-9])(?:[.-]|$)")
 
 _MISTRAL = re.compile(r"(?:open-)?(?:mistral|mixtral|ministral|magistral|codestral|devstral|pixtral|voxtral)\b")
 
-_GPT_35 = Model(context_window=16_385, max_output=4_096, json_schema=False, vision=False)
-_GPT_35_0613 = attrs.evolve(_GPT_35, context_window=4_096, parallel_tools=False, seed=False)
+_GPT_35 = Model(context_window=16_385, max_output=4_096, json_schema=False, json_object=True, vision=False)
+_GPT_35_0613 = attrs.evolve(_GPT_35, json_object=False, context_window=4_096, parallel_tools=False, seed=False)
 _GPT_4 = Model(
     context_window=8_192, max_output=8_192, json_schema=False, vision=False, parallel_tools=False, seed=False
 )
-_GPT_4_TURBO = Model(context_window=128_000, max_output=4_096, json_schema=False, image_tokens=_TILES_4O)
-_GPT_4O = Model(context_window=128_000, max_output=16_384, image_tokens=_TILES_4O)
+_GPT_4_TURBO = Model(
+    context_window=128_000, max_output=4_096, json_schema=False, json_object=True, image_tokens=_TILES_4O
+)
+_GPT_4O = Model(context_window=128_000, max_output=16_384, json_object=True, image_tokens=_TILES_4O)
 _GPT_41 = Model(context_window=1_047_576, max_output=32_768, image_tokens=_PATCHES)
 _O = Model(
     context_window=200_000,
@@ -148,7 +153,7 @@ _GPT_51 = attrs.evolve(_GPT_5, effort_off="none", fixed_sampling="while reasonin
 _GPT_54 = attrs.evolve(_GPT_51, context_window=1_050_000, image_tokens=_ORIGINAL)
 _GPT_56 = attrs.evolve(_GPT_54, image_tokens=_DEAREST_IMAGE)
 _GPT_5_CHAT = attrs.evolve(
-    _GPT_4O, context_window=128_000, max_output=16_384, tools=False, image_tokens=_PATCHES_FLAGSHIP
+    _GPT_4O, context_window=128_000, max_output=16_384, json_object=False, tools=False, image_tokens=_PATCHES_FLAGSHIP
 )
 
 _MODELS: dict[str, Model] = {
@@ -162,19 +167,19 @@ _MODELS: dict[str, Model] = {
     "gpt-4-turbo": _GPT_4_TURBO,
     "gpt-4-1106": attrs.evolve(_GPT_4_TURBO, vision=False),
     "gpt-4-0125": attrs.evolve(_GPT_4_TURBO, vision=False),
-    "gpt-4-vision": _GPT_4_TURBO,
-    "gpt-4-1106-vision": _GPT_4_TURBO,
-    "gpt-4.5": _GPT_4O,
+    "gpt-4-vision": attrs.evolve(_GPT_4_TURBO, json_object=False),
+    "gpt-4-1106-vision": attrs.evolve(_GPT_4_TURBO, json_object=False),
+    "gpt-4.5": attrs.evolve(_GPT_4O, json_object=False),
     "gpt-4o": _GPT_4O,
     "gpt-4o-2024-05-13": attrs.evolve(_GPT_4O, max_output=4_096, json_schema=False),
     "gpt-4o-mini": attrs.evolve(_GPT_4O, image_tokens=_TILES_4O_MINI),
-    "gpt-4o-search": attrs.evolve(_GPT_4O, searches=True, vision=False),
-    "gpt-4o-mini-search": attrs.evolve(_GPT_4O, searches=True, vision=False),
-    "gpt-4o-audio": attrs.evolve(_GPT_4O, json_schema=False, vision=False),
-    "gpt-4o-mini-audio": attrs.evolve(_GPT_4O, json_schema=False, vision=False),
-    "gpt-audio": attrs.evolve(_GPT_4O, json_schema=False, vision=False),
-    "gpt-audio-mini": attrs.evolve(_GPT_4O, json_schema=False, vision=False),
-    "chatgpt-4o": attrs.evolve(_GPT_4O, json_schema=False, tools=False),
+    "gpt-4o-search": attrs.evolve(_GPT_4O, json_object=False, searches=True, vision=False),
+    "gpt-4o-mini-search": attrs.evolve(_GPT_4O, json_object=False, searches=True, vision=False),
+    "gpt-4o-audio": attrs.evolve(_GPT_4O, json_schema=False, json_object=False, vision=False),
+    "gpt-4o-mini-audio": attrs.evolve(_GPT_4O, json_schema=False, json_object=False, vision=False),
+    "gpt-audio": attrs.evolve(_GPT_4O, json_schema=False, json_object=False, vision=False),
+    "gpt-audio-mini": attrs.evolve(_GPT_4O, json_schema=False, json_object=False, vision=False),
+    "chatgpt-4o": attrs.evolve(_GPT_4O, json_schema=False, json_object=False, tools=False),
     "gpt-4.1": _GPT_41,
     "gpt-4.1-mini": attrs.evolve(_GPT_41, image_tokens=_PATCHES_MINI),
     "gpt-4.1-nano": attrs.evolve(_GPT_41, image_tokens=_PATCHES_NANO),

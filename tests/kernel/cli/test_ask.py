@@ -52,6 +52,30 @@ def test_with_a_schema_the_value_that_was_checked_goes_to_stdout(tmp_path: Path)
     assert ask("--schema", str(schema), "--stream", saying).out.splitlines()[-1] == '{"deep":true}'
 
 
+def test_with_a_schema_json_tells_everything_about_the_answer_and_the_value_in_it(tmp_path: Path) -> None:
+    schema = tmp_path / "lake.json"
+    schema.write_text('{"type": "object", "properties": {"deep": {"type": "boolean"}}, "required": ["deep"]}')
+    answer = json.loads(ask("--schema", str(schema), "--json", SAYING).out)
+    assert answer["value"] == {"deep": True}
+    assert answer["text"] == '{"deep":true}'
+    assert [attempt["outcome"] for attempt in answer["attempts"]] == ["ok"]
+    streamed = ask("--schema", str(schema), "--json", "--stream", SAYING).out
+    *growing, finished = [json.loads(line) for line in streamed.splitlines()]
+    assert growing[-1] == {"type": "growing", "value": {"deep": True}}
+    assert (finished["type"], finished["value"]) == ("finished", {"deep": True})
+    assert answer.keys() - {"text"} == finished.keys() - {"type"}
+
+
+def test_json_tells_where_an_answer_is_not_valid(tmp_path: Path) -> None:
+    schema = tmp_path / "lake.json"
+    schema.write_text('{"type": "object", "required": ["deep"]}')
+    for streamed in ((), ("--stream",)):
+        ended = ask("--schema", str(schema), "--json", *streamed, "[[say {}]]")
+        told = json.loads(ended.err)["error"]
+        assert (told["kind"], told["paths"], told["exit_code"]) == ("output_invalid", ["$.deep"], 1)
+        assert [attempt["outcome"] for attempt in told["attempts"]] == ["output_invalid"] * 3
+
+
 def test_an_answer_that_does_not_become_the_type_is_a_failure_that_says_where(tmp_path: Path) -> None:
     schema = tmp_path / "lake.json"
     schema.write_text('{"type": "object", "required": ["deep"]}')

@@ -66,6 +66,15 @@ def test_a_good_configuration_is_shown_without_its_keys(tmp_path: Path) -> None:
     assert KEY not in ended.out + ended.err
 
 
+def test_where_telemetry_goes_is_shown_and_no_header(tmp_path: Path) -> None:
+    toml = GOOD + '[telemetry]\notlp = "http://collector:4318"\nheaders = { x-team = "env:TEAM_KEY" }\n'
+    environ = {"MY_KEY": KEY, "TEAM_KEY": "canary-1", "OTEL_EXPORTER_OTLP_HEADERS": "a=canary-2"}
+    ended = run_command("check", write(tmp_path, toml), environ=environ)
+    assert ended.code == 0
+    assert "Telemetry: traces to http://collector:4318/v1/traces, metrics to http" in " ".join(ended.out.split())
+    assert "canary" not in ended.out + ended.err
+
+
 def test_what_may_surprise_later_is_noted_now(tmp_path: Path) -> None:
     ended = run_command("check", write(tmp_path, GOOD), environ={"MY_KEY": KEY})
     assert "no price is known for own" in ended.err

@@ -34,7 +34,7 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def after(days: int, **more: object) -> Inspection:
-    return inspect(Config.from_dict({**SETTINGS, **more}), TAKEN + days * DAY)
+    return inspect(Config.from_dict({**SETTINGS, **more}), TAKEN + days * DAY, {})
 
 
 @pytest.mark.usefixtures("no_package")

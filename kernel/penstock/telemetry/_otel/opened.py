@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from penstock._config import Config, TelemetryConfig
 from penstock.telemetry import _names as n
 from penstock.telemetry._content import Capture
+from penstock.telemetry._destination import silenced_by
 from penstock.telemetry._measures import Measures, Sink, instruments
 from penstock.telemetry._metrics import Labels, MetricBook
 from penstock.telemetry._otel.figures import HostFigures, Pusher, host_figures
@@ -130,13 +131,13 @@ def open_exporting(
     provider = pusher = None
     tracer: trace.Tracer = trace.NoOpTracer()
     sink: Sink = _Nowhere()
-    if said.traces and environ.get("OTEL_TRACES_EXPORTER", "otlp") != "none":
+    if not silenced_by(said, environ, "traces"):
         sampler = None if said.sample is None else ParentBased(TraceIdRatioBased(said.sample))
         # Closed by the kernel, within bounds: the SDK's own hook would wait for half a minute when Python exits.
         provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(_span_exporter(said, protocol)))
         tracer = provider.get_tracer(n.SCOPE, _version())
-    if said.metrics and environ.get("OTEL_METRICS_EXPORTER", "otlp") != "none":
+    if not silenced_by(said, environ, "metrics"):
         sink = book = MetricBook(instruments(names))
         every = _milliseconds(environ.get("OTEL_METRIC_EXPORT_INTERVAL"), 60_000) / 1000
         pusher = Pusher(book, _metric_exporter(said, protocol), resource, _version(), every=every)

@@ -113,6 +113,9 @@ class Dialect:
     vision: bool = True
     json_schema: bool | None = None
     """None: that depends on the model."""
+    json_object: bool = False
+    """Every model takes the wish for a JSON object without a schema. False: that depends on the model, on the rest of
+    the request, or nobody knows."""
     thinking: ThinkingForm = ThinkingForm()
     reasoning_back: ReasoningBack | None = "as it came"
     """Where reasoning goes back with the message it belongs to. `content`: as parts of it. `in the text`: before what
