@@ -10,17 +10,16 @@ import re
 
 __all__ = [
     "CLOSING_BEHIND_FIRST",
-    "LONGEST_MARK",
+    "MARKS",
     "OPENING_BEHIND_FIRST",
     "behind_leaked",
     "behind_thought",
     "without_thinking",
 ]
 
-LONGEST_MARK = 32
-"""Characters of what opens or closes thinking."""
-
-_NAMES = "(?:seed:|antml:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis)"
+_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "analysis")
+_VENDORS = ("", "seed:", "antml:")
+_NAMES = f"(?:{'|'.join(_VENDORS[1:])})?(?:{'|'.join(_TAGS)})"
 OPENING_BEHIND_FIRST = (
     rf"(?:(?<=<)(?i:{_NAMES}>|\|begin_of_thought\|>|\|channel\|>analysis(?=<|\s|\Z))|(?<=◁)think▷|(?<=\[)(?i:think\]))"
 )
@@ -31,6 +30,12 @@ CLOSING_BEHIND_FIRST = rf"(?:(?<=<)(?i:/{_NAMES}>|\|end_of_thought\|>)|(?<=◁)/
 # The same, led by the one character that most of them share: the engine finds that at once, or that there is none.
 _CLOSINGS = re.compile(rf"/(?:(?<=</)(?i:{_NAMES}>)|(?<=◁/)think▷|(?<=\[/)(?i:think\]))")
 _END_OF_THOUGHT = "<|end_of_thought|>"
+MARKS = (
+    *(f"<{slash}{vendor}{tag}>" for slash in ("", "/") for vendor in _VENDORS for tag in _TAGS),
+    *("◁think▷", "◁/think▷", "[think]", "[/think]", "<|begin_of_thought|>", _END_OF_THOUGHT),
+    *("<|channel|>analysis<", "<|channel|>final", "<|channel|>commentary", "<|end|>"),
+)
+"""All of them, in small letters: for whoever has only the beginning of one."""
 _NEXT_CHANNEL = re.compile(r"<\|end\|>|<\|channel\|>")
 # As in `I do not use <think> tags`: a word in a sentence. A thought begins on its own, or takes over.
 _SPOKEN_OF = re.compile(r"[ \t]++[^\s<{\[]|[`\"'.,;:)]")
