@@ -43,6 +43,8 @@ EXAMPLE = '{"number": "A-0", "total": 0.0}'
         f'{{"number": "A-17", "total": $13.5}}, in the shape of {EXAMPLE}',
         f'```json\n{{"number": "A-17", "total": ???}}\n```\nThe shape was {EXAMPLE}.',
         f'[{{"number": "A-17", "total": $13.5}}] in the shape of {EXAMPLE}',
+        f"{{num…\nThe shape was {EXAMPLE}.",
+        f"The shape was {EXAMPLE}.\n{{num…",
         f'{EXAMPLE} is the shape, {{\\"number\\": \\"A-17\\", \\"total\\": 1,5}} the answer',
     ],
 )
@@ -56,6 +58,7 @@ def test_an_example_is_not_taken_where_the_answer_beside_it_cannot_be_read(text:
         f'For example {EXAMPLE}. Answer: {{"number": "A-17", "total": "2"}}',
         f'{{"number": "A-17", "total": "2"}}, in the shape of {EXAMPLE}',
         f'{EXAMPLE}\n```\n{{"number": 17}}\n```',
+        f'{{"number": "A-17"}}, total: 3}}, in the shape of {EXAMPLE}',
     ],
 )
 def test_an_example_is_not_taken_where_the_answer_beside_it_does_not_fit(text: str) -> None:
@@ -267,12 +270,15 @@ ORDER = {
         ('{"customer": {"name": "Ada", "paid": false', ORDER),
         ('[{"customer": {"name": "Ada", "paid": false}]', {"type": "array", "items": ORDER}),
         ('{"result": {"customer": {"name": "Ada", "paid": false}}', ORDER),
+        ('{"customer": {"name": "Ada"}, "paid": false}}', {"type": "object", "properties": {"customer": ORDER}}),
         ('{"a": {"b": "x", "c": "y"}', None),
         ("[[1, 2], [3, 4]", None),
         ("[[1, 2], [3, 4]", {"type": "array", "items": {"type": ["array", "integer"]}}),
     ],
 )
-def test_where_a_bracket_is_missing_nothing_is_said_of_the_wrong_one(text: str, schema: dict[str, Any] | None) -> None:
+def test_where_a_bracket_is_missing_or_too_many_nothing_is_said_of_the_wrong_one(
+    text: str, schema: dict[str, Any] | None
+) -> None:
     refused(text, schema)
 
 

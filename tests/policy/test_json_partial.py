@@ -182,32 +182,22 @@ def test_what_is_damaged_is_shown_as_far_as_it_was_sound(text: str, last: Any) -
 
 
 FLOODS = [
-    "</think>",
-    "<think></think>",
-    "<think>",
-    "< ",
-    "<",
-    "{",
-    "[",
-    "{}",
-    "[1]",
-    "[1] see ",
-    "'",
-    "{'a':'",
-    '{"a":"x",',
-]
-FLOODS += [
-    "{'a':' ' ' ' ",
-    "[1,",
-    "\\u",
-    '{"a":"\\',
-    "◁",
-    "<|channel|>analysis",
-    "a [think] ",
-    "{a",
-    "1",
-    "\n{x: ",
-    " ",
+    *(
+        "</think>",
+        "<think></think>",
+        "<think>",
+        "< ",
+        "<",
+        "{",
+        "[",
+        "{}",
+        "[1]",
+        "[1] see ",
+        "'",
+        "{'a':'",
+        '{"a":"x",',
+    ),
+    *("{'a':' ' ' ' ", "[1,", "\\u", '{"a":"\\', "◁", "<|channel|>analysis", "a [think] ", "{a", "1", "\n{x: ", " "),
 ]
 
 

@@ -15,10 +15,18 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_levels import may_stand_higher
+from penstock.policy.json_levels import may_stand_higher, may_stand_lower
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import BETWEEN_LINES, LAST_LINE, Candidate, Places, decoded, decoded_or_not
-from penstock.policy.json_rivals import ends_too_early, is_note, is_rival, misses_its_head, rivals
+from penstock.policy.json_rivals import (
+    ends_too_early,
+    has_bracket_more,
+    is_begun_before,
+    is_note,
+    is_rival,
+    misses_its_head,
+    rivals,
+)
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, only_content, own_words, replaced, schema_at, takes_no_more, value_at
@@ -113,6 +121,10 @@ class _Search(Places):
         fits = None if self.check is None else self.check.fits
         if any(may_stand_higher(best.value, path, schema, fits) for path in best.unclosed):
             return NotFound("ambiguous", "a bracket is missing, and it may be one of several")
+        if has_bracket_more(best.text, best.end) and may_stand_lower(best.value, schema, fits):
+            return NotFound("ambiguous", "there is a bracket too many, and it may be one of several")
+        if is_begun_before(best.text, best.start):
+            return NotFound("truncated", "the JSON may have broken off before another value")
         if is_note(best):
             return NotFound("ambiguous", "the brackets may point to a source, and be no value")
         if misses_its_head(best.text, best.start, best.end) or ends_too_early(best.text, best.end):

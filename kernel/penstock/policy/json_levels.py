@@ -1,4 +1,4 @@
-"""Whether a missing bracket leaves open into which of two containers a member belongs.
+"""Whether a bracket too few, or too many, leaves open into which of two containers a member belongs.
 
 `{"customer": {"name": "Ada", "paid": false}` lacks one: `paid` may be said of the customer, or of the order. Not here:
 what is closed, and where (`json_reading`).
@@ -7,15 +7,17 @@ what is closed, and where (`json_reading`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import schemas_at, value_at
 
-__all__ = ["may_stand_higher"]
+__all__ = ["may_stand_higher", "may_stand_lower"]
 
 MOST_TRIED = 8
 """Other places that are tried, each with a check of the whole value; where there are more, there is doubt enough."""
 DEEPEST_TRIED = 16
+MOST_OBJECTS = 256
 
 
 def may_stand_higher(
@@ -38,6 +40,37 @@ def may_stand_higher(
     return False
 
 
+def may_stand_lower(value: Json, schema: Json, fits: Callable[[Json], bool] | None) -> bool:
+    """True where members behind an object could as well stand in it, and the value would fit: there is a brace too
+    many somewhere, and it may be the one that closes that object.
+    """
+    tried = 0
+    left: list[tuple[tuple[str | int, ...], Json]] = [((), value)]
+    for path, at in left:
+        if len(left) > MOST_OBJECTS:
+            return True
+        members: list[tuple[Any, Json]] = [*at.items()] if is_object(at) else [*enumerate(at)]
+        containers = [name for name, held in members if is_object(held) or is_array(held)]
+        if len(containers) > MOST_OBJECTS:
+            return True
+        left.extend(((*path, name), at[name]) for name in containers)
+        if not is_object(at):
+            continue
+        for place, (name, inner) in enumerate(members[:-1]):
+            following = members[place + 1][0]
+            if not is_object(inner) or following in inner or not _knows(schemas_at(schema, (*path, name)), following):
+                continue
+            tried += 1
+            if fits is None or tried > MOST_TRIED:
+                return True
+            inner[following] = at.pop(following)
+            found = fits(value)
+            at[following] = inner.pop(following)
+            if found:
+                return True
+    return False
+
+
 _Chain = list[tuple[tuple[str | int, ...], Json]]
 _Move = tuple[Json, Json, int]
 
@@ -47,7 +80,7 @@ def _chain(value: Json, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str
     at = value_at(value, path)
     while (is_object(at) or is_array(at)) and at:
         yield path, at
-        last: str | int = next(reversed(at)) if is_object(at) else len(at) - 1
+        last: Json = next(reversed(at)) if is_object(at) else len(at) - 1
         path, at = (*path, last), at[last]
 
 

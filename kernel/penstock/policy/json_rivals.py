@@ -12,10 +12,11 @@ from typing import Any
 
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import Candidate
+from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import root_shapes
 
-__all__ = ["ends_too_early", "is_note", "is_rival", "misses_its_head", "rivals"]
+__all__ = ["ends_too_early", "has_bracket_more", "is_begun_before", "is_note", "is_rival", "misses_its_head", "rivals"]
 
 MOST_BRACKETS = 4_096
 """Brackets behind a value that are paired; behind more of them there is doubt enough."""
@@ -30,6 +31,8 @@ _ELLIPSIS_BEHIND = re.compile(r"[\s,;]*+(?:\.\.\.|…|(?:and|plus|\+)\s+\d+\s+mo
 _ITEM_BEHIND = re.compile(r"""(?:-?\d[\d.]{0,99}+|"[^"\n]{0,200}+")[ \t]*+(?:[,\n]|\Z)""")
 _BRACKETS = re.compile(r"""[{}\[\]]|"[^"\n]{0,200}+\"""")
 _NAME_BEFORE = re.compile(r"""["“][^"“”\n]{0,200}["”][ \t]*+(?::|=>)\s*+\Z""")
+_BRACKET_MORE = re.compile(r"[\s,;]*+[}\]]")
+_LINE_OF_BRACE = re.compile(r"(?:\A|\n)[ \t]*+\{")
 _MARKUP = " \t*_`"
 _LABEL = re.compile(r"\b(?:source|ref|see|cit|note|foot|cf|quell|vgl|fig|eq)", re.IGNORECASE)
 _COPULA = re.compile(r"\b(?:is|are)\s*+\Z")
@@ -40,7 +43,8 @@ def rivals(best: Candidate, misfits: list[Candidate], schema: Json) -> Iterator[
     for each in misfits:
         if not _looks_like(each.value, schema):
             continue
-        if each.place > best.place or (each.fenced and not best.fenced) or _is_whole(each.value, schema):
+        stands_out = each.place > best.place or (each.fenced and not best.fenced)
+        if stands_out or _is_whole(each.value, schema) or ends_too_early(each.text, each.end):
             yield each
 
 
@@ -113,24 +117,38 @@ def ends_too_early(text: str, end: int) -> bool:
     return _closes_more(text, at)
 
 
+def has_bracket_more(text: str, end: int) -> bool:
+    """True where another bracket is closed right behind the value: there is one too many, here or before."""
+    return _BRACKET_MORE.match(text, end) is not None
+
+
 def _closes_more(text: str, at: int) -> bool:
-    """True where a bracket is closed that was not opened, and there was content before it."""
-    if text.find("}", at) < 0 and text.find("]", at) < 0:
+    """True where a bracket is closed that was not opened, and there was content before it; or a brace never is."""
+    if not any(text.find(bracket, at) >= 0 for bracket in "{}]"):
         return False
-    depth = 0
+    depth = braces = 0
     for count, token in enumerate(_BRACKETS.finditer(text, at)):
-        match token[0][0]:
+        match token[0]:
             case "{" | "[":
                 depth += 1
+                braces += token[0] == "{"
             case "}" | "]":
                 depth -= 1
+                braces -= token[0] == "}"
                 if depth < 0:
                     return True
             case _:
                 pass
         if count >= MOST_BRACKETS:
             return True
-    return False
+    return braces > 0
+
+
+def is_begun_before(text: str, start: int) -> bool:
+    """True where a line before the value begins with a brace that was never closed: an answer may have broken off."""
+    before = without_thinking(text[:start])
+    line = _LINE_OF_BRACE.search(before)
+    return line is not None and before.count("{", line.start()) > before.count("}", line.start())
 
 
 def misses_its_head(text: str, start: int, end: int) -> bool:
