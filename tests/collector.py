@@ -99,14 +99,21 @@ class Collector:
                 ]
         return found
 
+    def each(self) -> list[dict[str, Metric]]:
+        """The metrics of each time that they were sent, by name."""
+        return [
+            {
+                metric.name: metric
+                for part in ExportMetricsServiceRequest.FromString(body).resource_metrics
+                for scope in part.scope_metrics
+                for metric in scope.metrics
+            }
+            for body in self.metrics
+        ]
+
     def latest(self) -> dict[str, Metric]:
         """The metrics of the last time that they were sent, by name."""
-        found: dict[str, Metric] = {}
-        for body in self.metrics:
-            for part in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-                for scope in part.scope_metrics:
-                    found |= {metric.name: metric for metric in scope.metrics}
-        return found
+        return {name: metric for found in self.each() for name, metric in found.items()}
 
 
 class _Server(ThreadingHTTPServer):

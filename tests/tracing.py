@@ -5,16 +5,16 @@ What exporters send of them is tested by `collector`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import penstock
 from penstock.telemetry._content import Capture
-from penstock.telemetry._measures import Measures, instruments
+from penstock.telemetry._measures import Measures, Sink, instruments
 from penstock.telemetry._metrics import MetricBook
 from penstock.telemetry._names import LATEST, RELEASED
 from penstock.telemetry._otel.spans import OtelTelemetry
@@ -25,20 +25,30 @@ __all__ = ["Tracing"]
 class Tracing:
     """Traces kernels from the moment that it is told of them."""
 
-    def __init__(self, *, latest: bool = False, capture: Capture | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        latest: bool = False,
+        capture: Capture | None = None,
+        sink: Sink | None = None,
+        processors: Sequence[SpanProcessor] = (),
+    ) -> None:
+        """`sink` takes the figures in place of the book; `processors` see the spans before they are kept."""
         self._names = LATEST if latest else RELEASED
         self._capture = capture
         self._memory = InMemorySpanExporter()
         self._provider = TracerProvider(shutdown_on_exit=False)
-        self._provider.add_span_processor(SimpleSpanProcessor(self._memory))
+        for each in (*processors, SimpleSpanProcessor(self._memory)):
+            self._provider.add_span_processor(each)
         self.book = MetricBook(instruments(self._names))
+        self._sink = sink or self.book
 
     def trace(self, kernel: penstock.Kernel) -> None:
         """Every call from here on."""
         engine: Any = kernel._engine  # pyright: ignore[reportPrivateUsage] - what calls are told to
         telemetry = OtelTelemetry(
             self._provider.get_tracer("test"),
-            Measures(self._names, self.book),
+            Measures(self._names, self._sink),
             self._names,
             clock=engine.clock.monotonic,
             kind_of=lambda name: name,
@@ -47,6 +57,11 @@ class Tracing:
         )
         engine.telemetry = telemetry
         engine.events.watch(telemetry.heard)
+
+    @property
+    def names(self) -> list[str]:
+        """Those of the spans that ended."""
+        return sorted(span.name for span in self._memory.get_finished_spans())
 
     @property
     def spans(self) -> list[str]:

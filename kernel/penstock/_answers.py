@@ -95,9 +95,11 @@ class _Flight(Struct, eq=False, gc=False):
     lookup_id: str
     key: str
     wire: WireRequest
+    purges: int
+    """How often the cache had been purged when it began."""
 
 
-class CallCache(Struct, eq=False):
+class CallCache(Struct, eq=False, gc=False):
     """The cache as one call sees it. Holds at most one flight; `end` is told on every way out."""
 
     engine: Engine
@@ -108,7 +110,7 @@ class CallCache(Struct, eq=False):
     """Whether a stored answer will do: who asks for a value takes none that does not become one. None: any will."""
     outcome: CacheOutcome = "off"
     _flight: _Flight | None = None
-    _seen: frozenset[int] = frozenset()
+    _seen: tuple[int, ...] = ()
     """Stages that were looked up or peeked at."""
     _stale: dict[int, Entry] = {}
     """By stage: what may be served where nobody answers."""
@@ -138,10 +140,12 @@ class CallCache(Struct, eq=False):
             return None
         assert self._ref is not None
         (key, wire), policy = keyed, self.call.cache
-        self._seen |= {stage}
+        self._seen += (stage,)
         self.outcome = "miss"
         for turn in range(MOST_TURNS):
-            self._flight = flight = _Flight(stage, target, f"{self.call.id}/{stage}/{turn}", key, wire)
+            self._flight = flight = _Flight(
+                stage, target, f"{self.call.id}/{stage}/{turn}", key, wire, self._ref.purges
+            )
             try:
                 found = await self._ref.lookup(
                     flight.lookup_id,
@@ -159,7 +163,7 @@ class CallCache(Struct, eq=False):
                 return replica(shared)  # each follower raises, and signs, its own
             if not isinstance(found, Hit):
                 if found.stale is not None:
-                    self._stale[stage] = found.stale
+                    self._keep_in_mind(stage, found.stale)
                 if found.after == "target_failed":
                     return GoElsewhere()
                 return await self._look_further(flight, wall, leads=isinstance(found, Leads))
@@ -208,9 +212,12 @@ class CallCache(Struct, eq=False):
         if entry.stored_at == known:
             return None
         entry = without_skew(entry, self.engine.clock.wall())
+        newest = self._stale.get(flight.stage)
+        if newest is not None and entry.stored_at < newest.stored_at:
+            return None  # the memory had a newer answer, if one that is too old now: this one is superseded
         served = self._serve(flight.stage, flight.key, entry, since=since, follower=follower)
         if served is not None:
-            self.end(entry=entry)
+            self.end(entry=None if self._was_purged(flight) else entry, gone="not_shareable")
         return served
 
     async def peek(self, stage: int, target: LiveTarget, request: ChatRequest, wall: float) -> Cached | None:
@@ -220,7 +227,7 @@ class CallCache(Struct, eq=False):
         keyed = self._key(target, request, wall)
         if keyed is None or not self.call.cache.read:
             return None
-        self._seen |= {stage}
+        self._seen += (stage,)
         assert self._ref is not None
         key, _ = keyed
         entry = await self._ref.peek(key, deadline=self.call.deadline, context=self.context)
@@ -238,7 +245,7 @@ class CallCache(Struct, eq=False):
         if age is Age.GONE:
             return None
         if age is Age.IF_ERROR:
-            self._stale[stage] = entry
+            self._keep_in_mind(stage, entry)
             return None
         answer = self._taken(entry)
         if answer is None:
@@ -250,6 +257,12 @@ class CallCache(Struct, eq=False):
             self.outcome = "stale"
             self.engine.refresh(self.call, stage, key)
         return Cached(answer, now - entry.stored_at)
+
+    def _keep_in_mind(self, stage: int, entry: Entry) -> None:
+        """For an outage. The newer one stays."""
+        known = self._stale.get(stage)
+        if known is None or known.stored_at <= entry.stored_at:
+            self._stale[stage] = entry
 
     def stale(self) -> Cached | None:
         """What was found past its time, of the first target in the cascade that has any. Asks nobody."""
@@ -332,6 +345,8 @@ class CallCache(Struct, eq=False):
             refused, gone = f"the last answer ended with finish_reason {completion.finish_reason!r}", "uncacheable"
         elif not self.call.cache.store:
             refused = "the last call was read-only"
+        elif self._was_purged(flight):
+            refused = "the cache was purged while the last answer was asked for"
         if refused:
             self.end(gone=gone, refused=refused)
             return
@@ -344,6 +359,10 @@ class CallCache(Struct, eq=False):
         if self._second is not None:
             self._second.put(flight.key, entry)
         self.end(entry=entry)
+
+    def _was_purged(self, flight: _Flight) -> bool:
+        """What was asked for before a purge is not stored after it."""
+        return self._ref is not None and self._ref.was_purged(flight.key, flight.purges)
 
     def _entry(self, flight: _Flight, completion: Completion, target: LiveTarget) -> Entry:
         usage, codec, now = completion.usage, target.provider.codec, self.engine.clock.wall()

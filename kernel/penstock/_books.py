@@ -82,6 +82,8 @@ class Books(Struct, eq=False):
     """Filled as the call goes on. `charged` never falls."""
 
     unknown_usage: UnknownUsage = "bound"
+    journal: bool = True
+    """Somebody can read later what was charged at which target: else that is not even added up."""
     attempts: tuple[Attempt, ...] = ()
     """In the order in which they ended."""
     errors: tuple[CallError, ...] = ()
@@ -150,7 +152,8 @@ class Books(Struct, eq=False):
             charge = charge.at_least(bound + _beyond(running, likely.output_tokens))
         self.charged += charge
         self.estimated = self.estimated or not known
-        self._tell(running.target.name, likely, charge, estimated=not known)
+        if self.journal:
+            self._tell(running.target.name, likely, charge, estimated=not known)
         attempt = Attempt(
             target=running.target.name,
             number=running.number,
@@ -223,6 +226,8 @@ class Books(Struct, eq=False):
     @property
     def cost(self) -> Decimal | None:
         """Of all attempts together, in USD; None where one of them has no price."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].cost
         total = Decimal(0)
         for attempt in self.attempts:
             if attempt.cost is None:

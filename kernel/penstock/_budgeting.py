@@ -19,7 +19,7 @@ from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage, chai
 from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.budget import Amount, Line, Refused
 from penstock.policy.holds import NOTHING
-from penstock.policy.money import NANO_PER_USD, cost, dearest_prices, input_cost, usd_in_words
+from penstock.policy.money import NANO_PER_USD, cost, dearest_prices, input_cost, nano_for, usd_in_words
 from penstock.policy.routing import NOTHING_LEARNED, TOKENS_PER_BYTE, Learned
 from penstock.policy.shape import Shape, shape_of
 from penstock.types import (
@@ -149,6 +149,9 @@ class Pricing(Struct, eq=False, gc=False):
     rules: BudgetRules
     named: int | None
     """As in `price_offers`."""
+    usual: ChatRequest | None = None
+    """What nearly every target is asked, where its shape is known."""
+    shape: Shape | None = None
     _asked: _Asked | None = None
 
     def offer(self, request: ChatRequest | CallError, target: LiveTarget) -> Offer | CallError:
@@ -158,7 +161,7 @@ class Pricing(Struct, eq=False, gc=False):
         asked = self._asked
         if asked is None or asked.request is not request:
             # Nearly always one for all targets: most take what is asked as it is.
-            asked = self._asked = _Asked.of(request)
+            asked = self._asked = _Asked.of(request, self.shape if request is self.usual else shape_of(request))
         try:
             return _offer(asked, target, self.terms, self.learned.get(target.name), self.rules, named=self.named or 0)
         except CallError as error:
@@ -200,8 +203,8 @@ class _Asked(Struct, frozen=True, gc=False):
     shape: Shape | None
 
     @classmethod
-    def of(cls, request: ChatRequest) -> _Asked:
-        size, shape = text_bytes(request), shape_of(request)
+    def of(cls, request: ChatRequest, shape: Shape | None) -> _Asked:
+        size = text_bytes(request)
         return cls(request, size, size if shape is not None or is_text(request) else 0, shape)
 
 
@@ -219,8 +222,8 @@ def _offer(
     bound = _input_bound(asked.request, target)
     if bound is None and rules.on_unknown_bound == "deny":
         return BudgetExceededError(
-            f"{target.name}: the request holds something whose input, or its price, has no bound, and an account on its"
-            ' path has a limit; on_unknown_bound = "estimate" would let it through on a guess'
+            f"{target.name}: the request holds something whose input, output or price has no bound, and an account on"
+            ' its path has a limit; on_unknown_bound = "estimate" would let it through on a guess'
         )
     price = target.price or rules.price_cap
     if price is None and terms.money and rules.on_unknown_price != "allow":
@@ -236,17 +239,18 @@ def _offer(
     output = _output_terms(asked, target, terms.output_cap, rules.min_output_tokens)
     outputs = output.outputs
     line = Line.at_price(input_tokens, price, outputs.maximum)
-    if max(input_tokens, outputs.maximum) > MOST_TOKENS or line.amount_at(outputs.maximum).nano_usd > MOST_NANO_USD:
+    nano_usd = line.input_nano_usd + nano_for(outputs.maximum, line.output_nano_per_million)
+    if input_tokens > MOST_TOKENS or outputs.maximum > MOST_TOKENS or nano_usd > MOST_NANO_USD:
         return BudgetExceededError(
             f"{target.name}: one attempt could come to {input_tokens} tokens of input and {outputs.maximum} of output,"
-            f" and {usd_in_words(line.amount_at(outputs.maximum).nano_usd)} USD, which is more than is held for one:"
+            f" and {usd_in_words(nano_usd)} USD, which is more than is held for one:"
             f" {MOST_TOKENS} tokens of either, {usd_in_words(MOST_NANO_USD)} USD; ask for less, or for fewer answers"
         )
     least = None
     if terms.money and price is not None:
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
     wanted = max(outputs.minimum, named)
-    if not terms.within(estimate, wanted, least):
+    if terms.per_request and not terms.within(estimate, wanted, least):
         most = None if least is None else line.amount_at(outputs.minimum).nano_usd
         refused = check_request_limits(
             terms.chain, estimate, wanted, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
@@ -272,7 +276,10 @@ def _likely(line: Line, estimate: int, price: Price | None) -> Line:
     if price is None:
         return Line(tokens, 0, 0, line.max_output)
     nano_usd = min(input_cost(tokens, price), line.input_nano_usd)
-    return Line(tokens, nano_usd, dearest_prices(price, tokens).output, line.max_output)
+    # Where the price depends on neither length nor time, what comes out costs what it costs at most.
+    varies = price.long is not None or price.timed
+    output = dearest_prices(price, tokens).output if varies else line.output_nano_per_million
+    return Line(tokens, nano_usd, output, line.max_output)
 
 
 def _output_terms(asked: _Asked, target: LiveTarget, output_cap: int | None, min_output_tokens: int) -> OutputTerms:

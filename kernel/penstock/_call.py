@@ -19,7 +19,7 @@ from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race
 from penstock._books import Books
 from penstock._cover import Cover
-from penstock._ending import GONE_AFTER, ConsumerLeft, Ended, cut_short, tell_end, tell_start
+from penstock._ending import GONE_AFTER, ConsumerLeft, Ended, cut_short, outcome_of, tell_end, tell_start
 from penstock._engine import Engine, later
 from penstock._failures import Failures
 from penstock._fitting import CallFitting
@@ -62,7 +62,10 @@ class _Run:
         self.call = call
         self.consumer = consumer
         self.scope = trio.CancelScope(deadline=call.deadline)
-        self.books = Books(unknown_usage=engine.accounts.unknown_usage_of(call.account, call.rules.unknown_usage))
+        self.books = Books(
+            unknown_usage=engine.accounts.unknown_usage_of(call.account, call.rules.unknown_usage),
+            journal=engine.budget.keeps_journal,
+        )
         self.cascade = Cascade(
             call.stages,
             deadline=min(call.deadline, call.horizon),
@@ -176,7 +179,7 @@ class _Run:
         except ConsumerLeft:
             raise
         except PenstockError as error:
-            outcome = error.kind if isinstance(error, CallError) else type(error).__name__
+            outcome = outcome_of(error)
             raise
         except Exception as bug:
             outcome = type(bug).__name__
@@ -184,7 +187,8 @@ class _Run:
         finally:
             self.engine.ended(scope)
             self.pay(outcome, target)
-            self.let_go()
+            if outcome != "ok" or self.books.errors:
+                self.let_go()
 
     async def take_place(self) -> None:
         """One of `max_in_flight` places, in the order of asking."""
@@ -212,7 +216,8 @@ class _Run:
     def let_go(self) -> None:
         """Forgets everything, so that it is freed at once and not by the garbage collector, which stops every call.
 
-        An error holds the frames it passed, those hold this, and this would hold the error.
+        An error holds the frames it passed, those hold this, and this would hold the error: where there is none, there
+        is no such ring.
         """
         vars(self).clear()
 
@@ -233,7 +238,7 @@ class _Run:
                 continue
             match step:
                 case Stop() as stop:
-                    return await self.outage(self.failures.last_word(self.books.verdict(stop, now)))
+                    return await self.outage(self.failures.verdict(stop, now))
                 case Wait(until=until, stage=stage):
                     self.call.span.event("wait", target=self.call.targets[stage].name, seconds=until - now)
                     await self.reach.wait(until)
@@ -269,9 +274,12 @@ class _Run:
             uncovered = await self.cover.one_more(stage, begin, asked) if self.call.chain else None
         except (BudgetExceededError, LedgerUnavailableError) as refusal:
             self.cache.end(gone="refused")
+            self.fail_unmended(refusal)
             return await self.outage(self.failures.last_word(refusal))
         if uncovered is not None:
             self.cache.end(gone="refused")  # for a reason of this call's own: others may well go there
+            if isinstance(uncovered, BudgetExceededError) and not self.cascade.others_left(stage):
+                self.fail_unmended(uncovered)
             return None
         permit = await self.reach.admit(stage, ignoring=ignoring)
         if permit is None:
@@ -282,6 +290,14 @@ class _Run:
             return None
         # A filter that looks at answers belongs here, after decode.
         return self.replies.answer(attempt, attempt.completion)
+
+    def fail_unmended(self, refusal: CallError) -> None:
+        """Raises OutputInvalidError where an answer came that was not valid: that another cannot be paid is no reason
+        to tell less of it.
+        """
+        invalid = None if self.extraction is None else self.extraction.last_invalid
+        if invalid is not None:
+            raise self.failures.unmended(invalid, refusal)
 
     # The hops
 

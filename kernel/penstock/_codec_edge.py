@@ -6,6 +6,7 @@ The edge where a provider plugin's results become ours. Not here: how foreign ex
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import ParamSpec, TypeGuard, TypeVar, cast
 
 import attrs
@@ -21,6 +22,8 @@ __all__ = ["CodecEdge"]
 
 NAMED_STATUSES = frozenset({400, 401, 403, 404, 413, 422})
 """Statuses that mean what they say, whatever `x-should-retry` adds."""
+
+_COUNTS: Callable[[Usage], tuple[object, ...]] = attrgetter(*(set(Usage.__struct_fields__) - {"kinds"}))
 
 _Result = TypeVar("_Result")
 _Asked = ParamSpec("_Asked")
@@ -75,8 +78,8 @@ class CodecEdge:
         raise broken_codec(self.target, f"{type(told).__name__} in place of {kind.__name__}")
 
     def discreet(self, error: CallError) -> CallError:
-        """The error, with the credential taken out of what it says."""
-        return discreet(error, self.secret, self.target)
+        """The error, with the credential and the target's own headers taken out of what it says."""
+        return discreet(error, self.secret, self.target, self.live.wire.headers)
 
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole response. Raises the error that it is, where it is none."""
@@ -116,18 +119,17 @@ class CodecEdge:
     def is_named(self, request_id: str | None) -> None:
         """The provider has named the exchange."""
         if request_id:
-            self.request_id = without_secret(request_id, self.secret)
+            self.request_id = without_secret(request_id, self.secret, self.live.wire.headers)
 
 
 def _is_credible(usage: object) -> TypeGuard[Usage]:
     """False for counts that nothing can have used: below zero, or more than any model reads or writes."""
     if not isinstance(usage, Usage):
         return False
-    counts: dict[str, object] = msgspec.structs.asdict(usage)
-    kinds = counts.pop("kinds")
+    kinds = cast("object", usage.kinds)
     if not isinstance(kinds, dict):
         return False
-    return all(
-        isinstance(count, int) and 0 <= count <= MOST_TOKENS
-        for count in (*counts.values(), *cast("dict[object, object]", kinds).values())
-    )
+    for count in (*_COUNTS(usage), *cast("dict[object, object]", kinds).values()):
+        if not (isinstance(count, int) and 0 <= count <= MOST_TOKENS):
+            return False
+    return True

@@ -22,6 +22,8 @@ _SECRET = re.compile(
     r"key|secret|(?<!first_)token(?!s)|password|passwd|credential|auth|header|cookie|signature", re.IGNORECASE
 )
 _USERINFO = re.compile(r"//[^/@\s]*@")
+_QUERY = re.compile(r"(://[^?\s]*\?)\S+")
+"""Of an address: keys stand there too."""
 
 
 class WrongError(ValueError):
@@ -79,7 +81,7 @@ def shown(value: object, path: str = "") -> str:
         case _ if is_secret(path):
             return f"<{type(value).__name__}>"
         case str():
-            return _quoted(_USERINFO.sub("//...@", value))
+            return _quoted(_QUERY.sub(r"\1...", _USERINFO.sub("//...@", value)))
         case int() if value.bit_length() > 200:
             return "a number of very many digits"
         case int() | float():

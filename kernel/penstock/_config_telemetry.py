@@ -33,11 +33,15 @@ def _an_address(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
     try:
         parts = urlsplit(value)
         wrong = parts.scheme not in {"http", "https"} or not parts.hostname or (parts.port or 1) < 1
-        wrong = wrong or bool(parts.query or parts.fragment)  # the path of each signal comes behind it
     except ValueError:
         wrong = True
     if wrong:
         raise ValueError(f"{attribute.name} must be an address such as http://localhost:4318")
+    if "@" in value or "?" in value or "#" in value:
+        # It is shown and logged as it stands, by exporters too; and the path of each signal comes behind it.
+        raise ValueError(
+            f"{attribute.name} takes no user, password, query or fragment: credentials go into telemetry.headers"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +70,7 @@ def read_telemetry(
     if isinstance(given, dict):
         for name, source in cast("dict[str, object]", given).items():
             try:
-                headers[name] = open_secret(source, environ=environ, folder=folder)
+                headers[name] = open_secret(source, environ=environ, folder=folder, of_header=True)
             except BadSecretError as error:
                 mistakes.add(join(join(path, "headers"), name), str(error))
             if not is_header_name(name):

@@ -171,7 +171,10 @@ class Message(Discreet, frozen=True, gc=False):
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "content", content_parts(self.content, f"{self.role} message"))
+        content: object = self.content
+        if type(content) is tuple and len(content) == 1 and type(content[0]) is Text:
+            return  # as nearly all of them are: some are made for every call
+        msgspec.structs.force_setattr(self, "content", content_parts(content, f"{self.role} message"))
 
     @classmethod
     def system(cls, content: str | Iterable[Part], *, name: str | None = None) -> Message:

@@ -6,7 +6,6 @@ Not here: the prices (`_budgeting`), and the hold (`_hold`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from msgspec import Struct
 
@@ -57,8 +56,7 @@ class Cover(Struct, eq=False):
     def offers(self) -> Offers:
         """What an attempt at each stage may cost, by what is known now."""
         call, fitting, learned = self.call, self.fitting, self.engine.router.snapshot.learned
-        # A partial and no closure: calls that wait are looked through by the garbage collector, each cell of them.
-        price = partial(_offer, fitting, self.pricing(learned))
+        price = _Priced(fitting, self.pricing(learned))
         # What is more than text of a plain kind may be alike to no two targets.
         stages = len(call.targets)
         standing = call.along.standing(learned) if fitting.shape is not None else range(stages)
@@ -71,10 +69,20 @@ class Cover(Struct, eq=False):
     def pricing(self, learned: Mapping[str, Learned]) -> Pricing:
         """What this call is priced by."""
         call = self.call
-        return Pricing(chain_terms(call.chain), learned, call.rules, call.request.max_tokens)
+        return Pricing(
+            chain_terms(call.chain), learned, call.rules, call.request.max_tokens, call.request, self.fitting.shape
+        )
 
 
-def _offer(fitting: CallFitting, pricing: Pricing, stage: int) -> Offer | CallError:
-    """What an attempt at the stage costs. Holds nothing that holds the offers: the call is freed at once."""
-    target = fitting.targets[stage]
-    return pricing.offer(fitting.foreseen(stage, target), target)
+class _Priced(Struct, eq=False, gc=False):
+    """What an attempt at a stage costs. Holds nothing that holds the offers: the call is freed at once.
+
+    No closure and no partial: calls that wait are looked through by the garbage collector, each object of them.
+    """
+
+    fitting: CallFitting
+    pricing: Pricing
+
+    def __call__(self, stage: int) -> Offer | CallError:
+        target = self.fitting.targets[stage]
+        return self.pricing.offer(self.fitting.foreseen(stage, target), target)

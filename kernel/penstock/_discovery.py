@@ -23,6 +23,7 @@ from penstock._plugin_guard import guarded, hook_manager, rehearse
 from penstock._token_counter import TokenCounter
 from penstock.errors import PluginError, PluginLoadError, PluginVersionError
 from penstock.hookspecs import PLUGIN_API, CacheStoreSpec, LedgerSpec, ProviderSpec, ValidatorSpec
+from penstock.policy.price_figures import can_be_reckoned_with
 from penstock.types import Price
 
 __all__ = ["CACHES", "LEDGERS", "PluginHost", "PluginInfo", "Sort"]
@@ -174,12 +175,12 @@ class PluginHost:
         """What the first plugin that knows the model at that provider says. One that fails is passed over."""
 
         def taken(loaded: _Loaded, answer: object) -> Price | None:
-            if not isinstance(answer, Price):
+            if not isinstance(answer, Price) or not can_be_reckoned_with(answer):
                 return None
             return answer if answer.source else replace(answer, source=f"plugin {loaded.info.name}")
 
         told = {"model": model, "kind": kind, "base_url": base_url, "now": now}
-        return self._first_answer("penstock_price", told, taken, "not a Price")
+        return self._first_answer("penstock_price", told, taken, "not a Price of whole figures from 0 on")
 
     def tokenizer(self, model: str, kind: str) -> TokenCounter | None:
         """What the first plugin that knows the model counts its tokens with. One that fails is passed over."""

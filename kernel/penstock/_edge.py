@@ -7,11 +7,14 @@ Then the place in the code and its traceback remain.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import PurePath
+from typing import TypeAlias
 
 import h11
 import httpx
 
+from penstock._config_mistakes import is_secret
 from penstock._transport import BrokenHttp, HeadCutOff, ReusedConnectionClosed
 from penstock._transport.failures import sentence
 from penstock.errors import (
@@ -28,6 +31,8 @@ from penstock.errors import (
 
 __all__ = ["broken_codec", "broken_transport", "discreet", "translated", "without_secret"]
 
+Headers: TypeAlias = Sequence[tuple[str, str]]
+"""Names and values."""
 LEAST_OF_A_KEY = 8
 """Characters: the beginning of a key that a shortened quotation may end in. Fewer tell nothing."""
 
@@ -57,8 +62,10 @@ def broken_codec(target: str, bug: BaseException | str) -> CodecFailedError:
     return CodecFailedError(says).with_traceback(bug.__traceback__)
 
 
-def discreet(error: CallError, secret: str | None, target: str) -> CallError:
-    """The error fit to be shown: it names its target, holds no credential (providers quote them) and no false hint."""
+def discreet(error: CallError, secret: str | None, target: str, headers: Headers = ()) -> CallError:
+    """The error fit to be shown: it names its target, holds no credential (providers quote them), none of the `headers`
+    that are configured for the target, and no false hint.
+    """
     hint: object = error.retry_after
     if not (isinstance(hint, int | float) and 0 <= hint < math.inf):
         error.retry_after = None
@@ -66,18 +73,33 @@ def discreet(error: CallError, secret: str | None, target: str) -> CallError:
     if target not in words:
         # Codecs do not know their target's name.
         error.args = (f"{target}: {words}",)
-    if secret:
-        error.args = tuple(without_secret(each, secret) if isinstance(each, str) else each for each in error.args)
+    if secret or headers:
+        error.args = tuple(
+            without_secret(each, secret, headers) if isinstance(each, str) else each for each in error.args
+        )
         if isinstance(error, ProviderError):
-            error.code = error.code and without_secret(error.code, secret)
-        error.request_id = error.request_id and without_secret(error.request_id, secret)
-        if _quotes(error.__cause__, secret) or _quotes(error.__context__, secret):
+            error.code = error.code and without_secret(error.code, secret, headers)
+        error.request_id = error.request_id and without_secret(error.request_id, secret, headers)
+        if _quotes(error.__cause__, secret, headers) or _quotes(error.__context__, secret, headers):
             error.__cause__ = error.__context__ = None
     return error
 
 
-def without_secret(text: str, secret: str | None) -> str:
-    """The text without the secret, and without any longer beginning of it: quotations get shortened."""
+def without_secret(text: str, secret: str | None, headers: Headers = ()) -> str:
+    """The text without the secret, and without any longer beginning of it: quotations get shortened. The same of what
+    stands in headers: of a word of one whose name says that it is secret, of others the value as a whole.
+    """
+    text = _without(text, secret)
+    for name, value in headers:
+        if is_secret(name):
+            for word in value.split():
+                text = _without(text, word if len(word) >= LEAST_OF_A_KEY else None)
+        elif len(value) >= LEAST_OF_A_KEY:
+            text = text.replace(value, "[header]")
+    return text
+
+
+def _without(text: str, secret: str | None) -> str:
     if not secret or secret[:LEAST_OF_A_KEY] not in text:
         return text
     for end in range(len(secret), min(LEAST_OF_A_KEY, len(secret)) - 1, -1):
@@ -85,9 +107,10 @@ def without_secret(text: str, secret: str | None) -> str:
     return text
 
 
-def _quotes(error: BaseException | None, secret: str) -> bool:
+def _quotes(error: BaseException | None, secret: str | None, headers: Headers) -> bool:
     while error is not None:
-        if secret[:LEAST_OF_A_KEY] in f"{error} {error.args!r}":
+        says = f"{error} {error.args!r}"
+        if without_secret(says, secret, headers) != says:
             return True
         error = error.__cause__ or error.__context__
     return False

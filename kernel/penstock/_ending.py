@@ -6,6 +6,7 @@ Not here: what is owed to actors when a call is over (`_call`).
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from penstock._engine import Engine
 from penstock._events import CallEnded, CallStarted
 from penstock.errors import (
     ActorFailedError,
+    CallError,
     DeadlineExceededError,
     KernelClosedError,
     OverloadedLocallyError,
@@ -25,18 +27,26 @@ from penstock.errors import (
 from penstock.policy.coalesce import GoneReason
 from penstock.telemetry._attributes import chosen
 
-__all__ = ["GONE_AFTER", "ConsumerLeft", "Ended", "cut_short", "tell_end", "tell_start"]
+__all__ = ["GONE_AFTER", "ConsumerLeft", "Ended", "cut_short", "outcome_of", "tell_end", "tell_start"]
 
 logger = logging.getLogger("penstock")
 
+_INNER_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 GONE_AFTER: Mapping[str, GoneReason] = {
     "cancelled": "cancelled",
     "deadline_exceeded": "deadline",
     "budget_exceeded": "refused",
     "budget_cut": "refused",
-    "KernelClosedError": "cancelled",
+    "kernel_closed": "cancelled",
 }
 """How a call ended, as its followers need to know it."""
+
+
+def outcome_of(error: PenstockError) -> str:
+    """The word for how a call ended: the kind of its error; of those that have none, their name in the same manner."""
+    if isinstance(error, CallError):
+        return error.kind
+    return _INNER_CAPITAL.sub("_", type(error).__name__.removesuffix("Error")).lower()
 
 
 class ConsumerLeft(PenstockError):  # noqa: N818 - a signal: nobody is left to see it

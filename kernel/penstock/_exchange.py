@@ -14,7 +14,7 @@ import trio
 
 from penstock._codec_edge import CodecEdge
 from penstock._idempotency import IdempotencyKeys
-from penstock._incoming import Incoming
+from penstock._incoming import Incoming, Response
 from penstock._sending import authorized, encoded, keyed, send, traced
 from penstock._streamed_answer import Deliver, StreamedAnswer
 from penstock._targets import LiveTarget
@@ -105,7 +105,7 @@ class Exchange:
         phases = self.phases
         deadline = trio.current_time() + phases.total
         with nullcontext() if deadline >= ends_at else trio.CancelScope(deadline=deadline):
-            incoming = await self._sent(wire)
+            incoming = self._begun(await send(self._edge, self._complete(wire), self.phases, self._connected))
             head = incoming.head
             try:
                 body = await incoming.body()
@@ -127,7 +127,7 @@ class Exchange:
         scope = trio.CancelScope(deadline=watch.deadline())
         self._answer = answer = StreamedAnswer(self._edge, watch, scope)
         with scope:
-            incoming = await self._sent(wire)
+            incoming = self._begun(await send(self._edge, self._complete(wire), self.phases, self._connected))
             head = incoming.head
             try:
                 if not incoming.is_success:
@@ -147,9 +147,11 @@ class Exchange:
     def _connected(self) -> None:
         self.connected_at = trio.current_time()
 
-    async def _sent(self, wire: WireRequest) -> Incoming:
+    def _complete(self, wire: WireRequest) -> WireRequest:
+        """With the headers that are of this exchange alone."""
         self.url = wire.url
-        wire = traced(keyed(self._edge, wire, self._keys), self.trace)
-        response = await send(self._edge, wire, self.phases, self._connected)
+        return traced(keyed(self._edge, wire, self._keys), self.trace)
+
+    def _begun(self, response: Response) -> Incoming:
         self.status = response.status
         return Incoming(self._edge, response)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import assert_never
 
 import attrs
@@ -30,15 +30,15 @@ from penstock._explanation import (
 from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when, when_ignored
 from penstock._incoming import AFTER_THE_END
 from penstock._plan import CallOptions, make_call
-from penstock._reach import PROBING_POLL, open_circuits
+from penstock._reach import PROBING_POLL
 from penstock._targets import LiveTarget
 from penstock.errors import ParameterDemandedError
 from penstock.policy.accounts import limits_in_words, path_and_parents
 from penstock.policy.holds import NOTHING
 from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Same, Stage, Step, Stop, Try, Wait
 from penstock.policy.stream_watch import Phases
-from penstock.policy.time_slice import sliced
-from penstock.policy.upstream_stream import streams_upstream
+from penstock.policy.time_slice import timed
+from penstock.policy.upstream_stream import may_be_streamed
 from penstock.policy.worst_case import StageCase, worst_case
 from penstock.telemetry import NO_TELEMETRY
 from penstock.types import ChatRequest
@@ -59,6 +59,8 @@ class _Foreseen:
     when: When
     case: StageCase
     phases: Phases
+    now: Phases
+    """The same if the call began with it: what others are left for may shorten them."""
     streamed: bool
     looked_up: bool
     retries: RetriesUsedUp | None
@@ -80,7 +82,7 @@ def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, strea
         route=call.route,
         account=call.account,
         accounts=tuple(_accounts(engine, call.account)),
-        stages=tuple(_explained(seen, _phases_now(seen, stages, deadline)) for seen in stages),
+        stages=tuple(map(_explained, stages)),
         first=first,
         starts_in=starts_in,
         cache="off" if engine.cache is None else call.cache_when,
@@ -132,18 +134,19 @@ def _stages(engine: Engine, call: Call, now: float, deadline: float, *, stream: 
             target,
             spending,
             now,
-            _streamed(target, spending, ready, deadline, stream=stream),
+            # As if the call began with it: as a call decides it (`Trials.phases`).
+            timed(
+                target.phases_for(spending.asked),
+                target.capabilities,
+                target.upstream_stream,
+                watched=stream,
+                takes_long=target.takes_long(spending.asked),
+                left=deadline,
+                could_follow=partial(bool, ready - {target.name}),
+            ),
         )
         for stage, target, spending in zip(call.stages, call.targets, known, strict=True)
     ]
-
-
-def _streamed(
-    target: LiveTarget, spending: Spending, ready: AbstractSet[str], deadline: float, *, stream: bool
-) -> bool:
-    """Whether its attempt would be streamed if the call began with it: as a call decides it (`Trials.phases`)."""
-    hurried = bool(ready - {target.name}) and target.phases_for(spending.asked).total >= deadline
-    return stream or streams_upstream(spending.asked, target.capabilities, target.upstream_stream, hurried=hurried)
 
 
 def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a stage meets
@@ -154,9 +157,12 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
     target: LiveTarget,
     spending: Spending,
     now: float,
-    streamed: bool,  # noqa: FBT001 - one thing more that is known
+    timing: tuple[Phases, bool],
 ) -> _Foreseen:
     wall, phases = engine.clock.wall(), target.phases_for(spending.asked)
+    sliced, streamed = timing
+    others = any(other.name != target.name for other in call.targets)
+    later = may_be_streamed(target.capabilities, target.upstream_stream, others=others)
     allowed, dearest = stage.attempts, spending.amount
     found = when(engine, target, now)
     if spending.refused is not None:
@@ -175,13 +181,14 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
         when=found,
         case=StageCase(
             allowed=allowed,
-            longest=_longest(phases, streamed=streamed or _may_be_streamed(call, target)),
+            longest=_longest(phases, streamed=streamed or later),
             dearest=dearest,
             share=min(stage.target_share, stage.provider_share),
             provider=stage.provider,
             refused_prefills=int(goes_on(call, target)),
         ),
         phases=phases,
+        now=sliced,
         streamed=streamed,
         looked_up=cache.would_look_up(target, spending.asked, wall),
         retries=_retries(engine, target.provider.name, now),
@@ -199,12 +206,6 @@ def _retries(engine: Engine, provider: str, now: float) -> RetriesUsedUp | None:
     return RetriesUsedUp(used=told.used, limit=told.limit, room_in=room_in, says=says)
 
 
-def _may_be_streamed(call: Call, target: LiveTarget) -> bool:
-    """Once less time is left, a target that would be asked for a whole answer now is asked for a stream."""
-    others = any(other.name != target.name for other in call.targets)
-    return others and target.upstream_stream == "auto" and target.capabilities.stream_usage
-
-
 def _longest(phases: Phases, *, streamed: bool) -> float:
     """Seconds of one attempt: its total timeout, and what a stream's connection gets to end after its answer has."""
     return phases.total + (AFTER_THE_END if streamed else 0.0)
@@ -215,19 +216,11 @@ def _silent(phases: Phases, *, streamed: bool) -> float:
     return min(phases.first_token, phases.total) if streamed else phases.total
 
 
-def _phases_now(seen: _Foreseen, stages: Sequence[_Foreseen], deadline: float) -> Phases:
-    """The timeouts that its attempt would have if the call began with it: as a call sets them (`Trials.phases`)."""
-    others = (other for other in stages if other.case.allowed and other.target.name != seen.target.name)
-    if not any(_could_follow(other.when, deadline) for other in others):
-        return seen.phases
-    return sliced(seen.phases, streamed=seen.streamed, left=deadline)
-
-
 def _could_follow(when: When, deadline: float) -> bool:
     return when.reason == "probing" or (when.ready_in is not None and when.ready_in < deadline)
 
 
-def _explained(seen: _Foreseen, now: Phases) -> StageExplanation:
+def _explained(seen: _Foreseen) -> StageExplanation:
     phases, spending = seen.phases, seen.spending
     amount = seen.case.dearest
     return StageExplanation(
@@ -247,7 +240,7 @@ def _explained(seen: _Foreseen, now: Phases) -> StageExplanation:
             total=phases.total,
         ),
         longest_attempt=seen.case.longest,
-        silent=_silent(now, streamed=seen.streamed),
+        silent=_silent(seen.now, streamed=seen.streamed),
         unreachable=min(phases.connect, seen.case.longest),
         looked_up=seen.looked_up,
         input_tokens=spending.input,
@@ -266,7 +259,7 @@ def _as_it_is(
 ) -> tuple[Sequence[_Foreseen], Beginning]:
     """How the call would begin as things are, by what the cascade itself says; and the stages in the light of that."""
     cascade = Cascade(call.stages, deadline=min(call.deadline, call.horizon), all_open=call.all_open)
-    cooling, opened = dict(engine.cooling(call.targets)), dict(open_circuits(engine, call, now))
+    cooling, opened = dict(engine.cooling(call.targets)), dict(engine.opened(call.targets))
     probing = False
     for stage, seen in enumerate(stages):
         if isinstance(seen.spending.refused, ParameterDemandedError):

@@ -98,7 +98,8 @@ class StageExplanation(Struct, frozen=True, kw_only=True):
     """Whether the provider is asked for a stream."""
     retries: RetriesUsedUp | None
     """The retry budget of its provider, where that is used up: a call's first attempt there is free all the same. None:
-    it has room, as far as anybody has asked it."""
+    it has room, as far as anybody has asked it. What a cap on the money of retries will refuse is not foreseen: that
+    depends on what the calls until then will have been charged."""
     timeouts: AttemptTimeouts
     longest_attempt: float
     """Seconds, where the deadline leaves as many. For a stream without the time its consumer takes."""

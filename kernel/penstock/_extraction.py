@@ -6,21 +6,29 @@ walk through the cascade (`_call`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal
 
 import attrs
 import msgspec
 
 from penstock._asked import Call
 from penstock._attempt import AttemptRun
+from penstock._budgeting import output_bytes
 from penstock._outputs import Wanted
 from penstock._targets import LiveTarget
 from penstock._validator import InvalidValueError
-from penstock.errors import CallError, ContentFilteredError, OutputInvalidError, RefusedError
+from penstock.errors import (
+    CallError,
+    ContentFilteredError,
+    InvalidRequestError,
+    OutputInvalidError,
+    RefusedError,
+)
 from penstock.policy.json_finding import Found, NotFound, find_json
 from penstock.policy.json_schema import SchemaCheck
-from penstock.policy.json_values import Flaw
+from penstock.policy.json_values import Flaw, frozen
+from penstock.policy.refused_ways import Way, refused_way
 from penstock.policy.repairing import (
     Fault,
     GiveUp,
@@ -32,12 +40,13 @@ from penstock.policy.repairing import (
     roomier,
     told_in_words,
 )
+from penstock.policy.schema_rules import MOST_FLAWS
 from penstock.policy.schema_shaping import Shaped, asks_for_object, unshaped
+from penstock.policy.shown_paths import shown_path
 from penstock.types import ChatRequest, Completion, Message, OutputSchema, Tool
 
 __all__ = ["Extraction"]
 
-Way: TypeAlias = Literal["native", "tool", "object", "words"]
 """`object`: in words, in a mode that lets the model say nothing but a JSON object."""
 MOST_TARGETS = 64
 """Whose ways are kept with a type; a reload brings others."""
@@ -71,7 +80,8 @@ class Extraction:
     """What the next attempt is to mend."""
     room: int | None = None
     askings: dict[int, _Asking] = attrs.Factory(dict[int, _Asking])
-    refused_ways: dict[int, set[Way]] = attrs.Factory(dict[int, set[Way]])
+    last_invalid: OutputInvalidError | None = None
+    """Of the last answer that came and was none."""
 
     def __attrs_post_init__(self) -> None:
         self.repairs = Repairs(self.wanted.max_repairs)
@@ -95,26 +105,27 @@ class Extraction:
         """The request as the target is asked it before anything has to be mended."""
         asking = self.askings.get(stage)
         if asking is None:
-            asking = self.askings[stage] = self._known_or_chosen(stage, target, request)
+            asking = self.askings[stage] = self._known_or_chosen(target, request)
         return self._said(asking, request)
 
-    def _known_or_chosen(self, stage: int, target: LiveTarget, request: ChatRequest) -> _Asking:
+    def _known_or_chosen(self, target: LiveTarget, request: ChatRequest) -> _Asking:
         """Of plain requests the same target takes the same: its codec is asked once."""
-        plain = not (request.tools or request.extra or request.thinking is not None or self.refused_ways)
+        plain = not (request.tools or request.extra or request.thinking is not None)
         known = self.wanted.ready.askings
         before: _Asking | None = known.get(target) if plain else None
         if before is not None:
             return before
-        asking = self._chosen(stage, target, request)
+        asking = self._chosen(target, request)
         if plain and len(known) < MOST_TARGETS:
             known[target] = asking
         return asking
 
-    def _chosen(self, stage: int, target: LiveTarget, request: ChatRequest) -> _Asking:
+    def _chosen(self, target: LiveTarget, request: ChatRequest) -> _Asking:
         """The first way that the target takes."""
-        ready, refused = self.wanted.ready, self.refused_ways.get(stage, set())
+        ready = self.wanted.ready
         if not ready.schema:
             return _Asking("words")
+        refused = ready.refused_by(target)
         if "native" not in refused and target.capabilities.json_schema is not False:
             shaped = ready.shaped(target.capabilities.schema_limits)
             if isinstance(shaped, Shaped):
@@ -122,9 +133,10 @@ class Extraction:
                 if not self._cannot(target, self._said(asking, request), "schema"):
                     return asking
         if "tool" not in refused and target.capabilities.tools and not request.tools and not _thinks(request):
-            asking = _Asking("tool", ready.parameters, ready.check_of(ready.parameters))
-            if not self._cannot(target, self._said(asking, request), "tool_choice"):
-                return asking
+            for way in self._tool_ways(target, refused):
+                asking = _Asking(way, ready.parameters, ready.check_of(ready.parameters))
+                if not self._cannot(target, self._said(asking, request), "tool_choice", "parallel_tool_calls"):
+                    return asking
         if (
             "object" not in refused
             and target.capabilities.json_object
@@ -135,9 +147,15 @@ class Extraction:
         return _Asking("words")
 
     @staticmethod
-    def _cannot(target: LiveTarget, request: ChatRequest, parameter: str) -> bool:
+    def _tool_ways(target: LiveTarget, refused: Collection[Way]) -> Sequence[Way]:
+        """Called once, and said so where the target takes that: two calls with different values are no answer."""
+        alone = target.capabilities.parallel_tool_calls and "tool alone" not in refused
+        return ("tool alone", "tool") if alone else ("tool",)
+
+    @staticmethod
+    def _cannot(target: LiveTarget, request: ChatRequest, *parameters: str) -> bool:
         try:
-            return parameter in target.provider.codec.unsupported(request, target.wire)
+            return not target.provider.codec.unsupported(request, target.wire).isdisjoint(parameters)
         except (Exception, SystemExit):  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
             return False
 
@@ -146,9 +164,14 @@ class Extraction:
         match asking.way, asking.shaped:
             case "native", Shaped() as shaped:
                 return msgspec.structs.replace(request, output=OutputSchema(shaped.schema, ready.name))
-            case "tool", Shaped() as shaped:
+            case "tool" | "tool alone" as way, Shaped() as shaped:
                 tool = Tool(ready.name, "Gives the answer.", shaped.schema)
-                return msgspec.structs.replace(request, tools=(tool,), tool_choice=ready.name)
+                return msgspec.structs.replace(
+                    request,
+                    tools=(tool,),
+                    tool_choice=ready.name,
+                    parallel_tool_calls=False if way == "tool alone" else None,
+                )
             case "object", _:
                 return msgspec.structs.replace(
                     told_in_words(request, ready.schema), output=OutputSchema(name=ready.name)
@@ -156,12 +179,14 @@ class Extraction:
             case _:
                 return told_in_words(request, ready.schema) if ready.schema else request
 
-    def degrade(self, stage: int) -> bool:
-        """The target refused the request: True where there is another way to ask it."""
-        asking = self.askings.pop(stage, None)
-        if asking is None or asking.way == "words":
+    def degrade(self, stage: int, error: InvalidRequestError) -> bool:
+        """The target refused the request: True where that was for the way it was asked, and there is another."""
+        asking = self.askings.get(stage)
+        closed = None if asking is None else refused_way(asking.way, str(error), error.code)
+        if closed is None:
             return False
-        self.refused_ways.setdefault(stage, set()).add(asking.way)
+        del self.askings[stage]
+        self.wanted.ready.refuse(self.call.targets[stage], closed)
         return True
 
     # Judging
@@ -182,15 +207,16 @@ class Extraction:
         if written is None:
             self.called_tools = True
             return None
-        fault = self._read(asking, written, completion.finish_reason)
+        fault = self._read_one(asking, written, completion.finish_reason)
         if fault is None:
             return None
         error = OutputInvalidError(
-            _message(self.call.targets[stage].name, fault),
+            _message(self.call.targets[stage].name, fault, self.wanted.ready.names),
             paths=[flaw.path for flaw in fault.flaws],
-            last_output=written,
+            last_output=fault.output,
         )
         error.fault = fault
+        self.last_invalid = error
         return error
 
     def take_stored(self, message: Message) -> bool:
@@ -199,17 +225,29 @@ class Extraction:
         """
         for asking in (*self.askings.values(), _Asking("words")):
             written = self._written(asking, message)
-            if written is not None and self._read(asking, written, "stop") is None:
+            if written is not None and self._read_one(asking, written, "stop") is None:
                 return True
         return False
 
-    def _written(self, asking: _Asking, message: Message) -> str | None:
-        """What the model wrote as the value; None where it called tools of the caller's instead."""
-        calls = message.tool_calls
-        own = [call for call in calls if asking.way == "tool" and call.name == self.wanted.ready.name]
+    def _written(self, asking: _Asking, message: Message) -> list[str] | None:
+        """What the model wrote as the value, the same once; None where it called tools of the caller's instead."""
+        calls, own = message.tool_calls, dict[Any, str]()
+        for call in calls if asking.way in ("tool", "tool alone") else ():
+            if call.name == self.wanted.ready.name:
+                text = call.raw_arguments or msgspec.json.encode(call.arguments).decode()
+                own.setdefault(_same_where_equal(text), text)
         if own:
-            return own[0].raw_arguments or msgspec.json.encode(own[0].arguments).decode()
-        return None if calls and self.call.request.tools else message.text
+            return list(own.values())
+        return None if calls and self.call.request.tools else [message.text]
+
+    def _read_one(self, asking: _Asking, written: Sequence[str], finish_reason: str) -> Fault | None:
+        """The same, of what may have been said several times: which was meant nobody knows."""
+        if len(written) == 1:
+            return self._read(asking, written[0], finish_reason)
+        said = "\n".join(written)
+        if finish_reason == "length":
+            return Fault("length", "the answer is cut: it reached max_tokens", said)
+        return Fault("misfit", f"{len(written)} different values were given, and one is asked for", said)
 
     def _read(self, asking: _Asking, written: str, finish_reason: str) -> Fault | None:
         """Reads and builds the value; what is wrong where that cannot be done."""
@@ -226,7 +264,7 @@ class Extraction:
         try:
             self.value = self.wanted.built(found.value)
         except InvalidValueError as no:
-            return Fault("misfit", str(no), written, no.flaws or (Flaw("$", str(no)),))
+            return Fault("misfit", str(no), written, no.flaws[:MOST_FLAWS] or (Flaw("$", str(no)),))
         return None
 
     def _found(self, asking: _Asking, written: str) -> Found | NotFound:
@@ -234,7 +272,7 @@ class Extraction:
         if asking.shaped is not None and asking.check is not None:
             sent = find_json(written, asking.check)
             if isinstance(sent, Found):
-                value = unshaped(sent.value, ready.schema, asking.shaped)
+                value = unshaped(sent.value, ready.check, asking.shaped)
                 flaws = ready.check.flaws(value)
                 if not flaws:
                     return Found(value, sent.repairs)
@@ -250,8 +288,11 @@ class Extraction:
         completion = attempt.completion
         reason = completion.finish_reason if completion is not None else ""
         limit = attempt.request.max_tokens
-        if limit is None and completion is not None and completion.usage is not None:
-            limit = completion.usage.output_tokens or None
+        if limit is None and completion is not None:
+            # Where none was asked for: what came is as much as there was room for, whatever the usage says of it. A
+            # token is a byte at least, and room is doubled.
+            told = 0 if completion.usage is None else completion.usage.output_tokens
+            limit = max(told, -(-output_bytes(completion.message) // 2)) or None
         step = self.repairs.step(
             attempt.target.name,
             fault,
@@ -276,13 +317,21 @@ def _thinks(request: ChatRequest) -> bool:
     return request.thinking not in (None, "off")
 
 
-def _message(target: str, fault: Fault) -> str:
-    """Without a word of the model's."""
+def _same_where_equal(text: str) -> Any:
+    """Equal for texts of the same value."""
+    try:
+        return frozen(msgspec.json.decode(text))
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
+def _message(target: str, fault: Fault, names: Collection[str]) -> str:
+    """Without a word of the model's: of properties, those that the schema names."""
     what = {
         "damaged": "is no readable JSON",
         "misfit": "does not fit what was asked for",
         "empty": "is empty",
         "length": "was cut: it reached max_tokens",
     }[fault.kind]
-    where = ", ".join(dict.fromkeys(flaw.path for flaw in fault.flaws[:5]))
+    where = ", ".join(dict.fromkeys(shown_path(flaw.path, names) for flaw in fault.flaws[:5]))
     return f"{target}: the answer {what}" + (f" (at {where})" if where else "")

@@ -22,7 +22,9 @@ from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import (
     BudgetCutError,
+    BudgetExceededError,
     CallError,
+    CircuitOpenError,
     ContentFilteredError,
     InvalidRequestError,
     OutputInvalidError,
@@ -32,8 +34,9 @@ from penstock.errors import (
     UnsupportedParameterError,
 )
 from penstock.policy.commit import Continue
+from penstock.policy.money import usd_in_words
 from penstock.policy.repairing import Fault, GiveUp, Next
-from penstock.policy.retry import ACTIONS, Cascade, Cools, Same
+from penstock.policy.retry import ACTIONS, Cascade, Cools, Same, Stop
 from penstock.policy.retry_budget import Suppressed
 
 if TYPE_CHECKING:
@@ -69,9 +72,9 @@ class Failures(Struct, eq=False):
         if (
             isinstance(error, InvalidRequestError)
             and trials.extraction is not None
-            and trials.extraction.degrade(stage)
+            and trials.extraction.degrade(stage, error)
         ):
-            # Of the schema, most likely: models and servers differ in what they take, and no table knows them all.
+            # Of the schema: models and servers differ in what they take, and no table knows them all.
             self.books.note(error)
             self.cache.end(gone="uncacheable")
             self.call.span.event("attempt_failed", target=attempt.target.name, kind=error.kind)
@@ -110,6 +113,19 @@ class Failures(Struct, eq=False):
             self.cascade.give_up(attempt.stage)
         if not shown:
             trials.forget()  # nobody has seen it, and nobody goes on from it
+
+    def unmended(self, invalid: OutputInvalidError, refusal: CallError) -> CallError:
+        """The error of a call whose answer is not valid, and whose next attempt there is no money or ledger for."""
+        if isinstance(refusal, BudgetExceededError):
+            whose = f"account {refusal.account!r}" if refusal.account else "the root account"
+            of = f" of its limit of {refusal.limit}" if refusal.limit else ""
+            says = f"a repair did not fit the budget: {whose} lacks {_lacking(refusal)}{of}"
+        else:
+            says = f"a repair could not be booked: {refusal}"
+        invalid.args = (f"{invalid.args[0]}; {says}",)
+        invalid.retry_after = refusal.retry_after
+        invalid.__cause__ = refusal
+        return self.books.signed(invalid)
 
     def cut(self, attempt: AttemptRun, error: BudgetCutError) -> None:
         """The answer used up the hold. That is the end under every commit policy, but where another attempt won."""
@@ -178,6 +194,13 @@ class Failures(Struct, eq=False):
             if target.provider.name == suppressed.provider:
                 self.cascade.give_up(stage)
 
+    def verdict(self, stop: Stop, now: float) -> CallError:
+        """The error of a call that can try no more."""
+        error = self.books.verdict(stop, now)
+        if isinstance(error, CircuitOpenError):
+            self.reach.tell_barred()
+        return self.last_word(error)
+
     def last_word(self, error: CallError) -> CallError:
         """The error that the call ends in; where something was shown, it says that this is not the whole of it."""
         if not self.trials.showing.committed or self.consumer is None:
@@ -192,3 +215,9 @@ class Failures(Struct, eq=False):
         )
         broken.__cause__ = error
         return self.books.signed(broken)
+
+
+def _lacking(refusal: BudgetExceededError) -> str:
+    money = [f"{usd_in_words(refusal.missing_nano_usd)} USD"] if refusal.missing_nano_usd > 0 else []
+    tokens = [f"{refusal.missing_tokens} tokens"] if refusal.missing_tokens > 0 else []
+    return " and ".join(money + tokens) or "what calls before this one wait for"

@@ -24,6 +24,9 @@ __all__ = ["CallFitting", "with_maker"]
 
 logger = logging.getLogger("penstock")
 
+_MARKED = (Thinking, ProviderPart)
+"""Parts that are bound to who made them."""
+
 
 class CallFitting(Struct, eq=False):
     """The requests of one call, one for each stage of its route."""
@@ -182,7 +185,10 @@ def _unfit_error(target: LiveTarget, unfit: Unfit) -> UnsupportedParameterError:
 def with_maker(completion: Completion, target: Target) -> Completion:
     """The answer with those of its parts marked as the target's that another of the same wire may refuse."""
     message = completion.message
-    if not any(isinstance(part, Thinking | ProviderPart) for part in message.content):
+    for part in message.content:
+        if isinstance(part, _MARKED):
+            break
+    else:
         return completion
     content = tuple(_marked(part, target) for part in message.content)
     return msgspec.structs.replace(completion, message=Message(message.role, content, message.name))

@@ -22,7 +22,6 @@ from penstock.errors import BudgetExceededError, CallError, UnsupportedParameter
 from penstock.policy.breaker import BreakerState, ScopeHealth
 from penstock.policy.holds import Amount, Line
 from penstock.policy.routing import CoolDown
-from penstock.policy.upstream_stream import asks_for_thinking
 from penstock.types import ChatRequest, WireRequest
 
 __all__ = ["Spending", "goes_on", "refusal", "spendings", "unsendable", "when", "when_ignored"]
@@ -105,7 +104,7 @@ def goes_on(call: Call, target: LiveTarget) -> bool:
     return (
         call.commit.policy == "continue"
         and target.capabilities.prefill
-        and not asks_for_thinking(call.request)
+        and not target.asked_to_think(call.request)
         and call.request.output is None
         and call.output is None
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import attrs
 from msgspec import Struct
 
 from penstock._books import Books
@@ -76,7 +77,7 @@ class CallHold(Struct, eq=False):
             result = await self.ref.top_up(
                 self.hold_id, more, deadline=self.deadline, context=self.span.context, likely=guess
             )
-            self.granted = self._checked(result)
+            self.granted = self._checked(attrs.evolve(result, own=True) if isinstance(result, Refused) else result)
 
     def request(self, stage: int, request: ChatRequest) -> ChatRequest:
         """The request as the budget lets it go out."""
@@ -96,14 +97,13 @@ class CallHold(Struct, eq=False):
 
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""
-        offer = self.offer(stage)
-        if offer is None or self.granted is None or finish_reason != "length":
+        if finish_reason != "length" or self.granted is None or (offer := self.offer(stage)) is None:
             return False
         return offer.outputs.insert and self.granted.output_tokens < offer.uncapped_output
 
     def settle(self) -> None:
         """Replaces the hold by what was charged. Never raises, never waits."""
-        spent = tuple(self.books.by_target.values()) if self.ref.keeps_journal else ()
+        spent = tuple(self.books.by_target.values())
         if self.granted is None and spent:
             self.ref.note(self.call_id, self.account, spent)
         self.ref.settle(self.hold_id, self.books.charged, estimated=self.books.estimated, spent=spent)

@@ -25,7 +25,7 @@ class IdempotencyKeys:
     def __init__(self) -> None:
         # At most one for each attempt of the call. Bodies are compared, which is free where there is one: hashing
         # them would cost a call with images more than all the rest.
-        self._drawn: list[tuple[str, bytes, str]] = []
+        self._drawn: tuple[tuple[str, bytes, str], ...] = ()
 
     def key(self, target: str, body: bytes) -> str:
         """The key of every attempt that sends this body to this target: 32 hexadecimal digits."""
@@ -33,5 +33,5 @@ class IdempotencyKeys:
             if known_target == target and known_body == body:
                 return key
         key = os.urandom(KEY_BYTES).hex()
-        self._drawn.append((target, body, key))
+        self._drawn += ((target, body, key),)
         return key

@@ -98,6 +98,9 @@ class Incoming:
     async def body(self, cut: Cut = MalformedResponseError) -> bytes:
         """The whole body."""
         limit = MAX_BODY if self.is_success else MAX_ERROR_BODY
+        body = self._response.body
+        if isinstance(body, Body) and (rest := body.rest(limit)) is not None:
+            return rest
         pieces: list[bytes] = []
         size = 0
         while (data := await self.read(cut)) is not None:
@@ -105,7 +108,7 @@ class Incoming:
             size += len(data)
             if size > limit:
                 raise MalformedResponseError(f"{self._edge.target} sent a body of more than {limit} bytes")
-            if isinstance(self._response.body, Body) and self._response.body.is_whole:
+            if isinstance(body, Body) and body.is_whole:
                 break
         return b"".join(pieces)
 

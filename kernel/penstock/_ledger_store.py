@@ -39,8 +39,9 @@ class LedgerStore(ABC):
       and never held again.
     - *Cancelled* at any point, `commit` leaves the store usable; whether the batch was carried out is unknown then.
 
-    Errors: LedgerUnavailableError where the store cannot be reached or does not work; ConfigError where its content is
-    of another version and cannot be migrated; of a step that cannot be kept as above. Nothing else.
+    Errors: LedgerUnavailableError where the store cannot be reached, does not work, or has lost some of what this
+    process has seen in it (it would be spent once more); ConfigError where its content is of another version and cannot
+    be migrated; of a step that cannot be kept as above. Nothing else.
     """
 
     shared: ClassVar[bool] = True

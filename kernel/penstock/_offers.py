@@ -40,7 +40,10 @@ class Offers(Struct, eq=False):
 
     def refused(self) -> list[tuple[int, CallError]]:
         """The stages that may not be tried, with the reasons."""
-        if all(isinstance(self.of(stage), Offer) for stage in self.standing):
+        for stage in self.standing:
+            if not isinstance(self.of(stage), Offer):
+                break
+        else:
             return []
         self.standing = range(self.stages)
         return [(stage, offer) for stage, offer in enumerate(self.every()) if isinstance(offer, CallError)]

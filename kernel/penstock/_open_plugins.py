@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
@@ -46,6 +47,7 @@ class OpenPlugins:
         except Exception as error:
             raise PluginLoadError(f"the plugin of {what} failed to open: {type(error).__name__}") from error
         opened: Opened = await nursery.start(self._hold, what, kind, opening)
+        await trio.lowlevel.checkpoint_if_cancelled()  # it is closed again then: see `_hold`
         return opened
 
     def stop(self) -> None:
@@ -79,10 +81,13 @@ class OpenPlugins:
                 async with opening as made:
                     if not isinstance(made, kind):
                         raise TypeError(f"{type(made).__name__} is no {kind.__name__}")  # noqa: TRY301 - as all that fails here
+                    # Then nobody takes it over: a task that stays is waited for where it was started, for ever.
+                    cancelled = trio.current_effective_deadline() == -math.inf
                     opened = scope.shield = True
-                    scope.deadline = float("inf")
+                    scope.deadline = math.inf
                     task_status.started(made)
-                    await self._stop.wait()
+                    if not cancelled:
+                        await self._stop.wait()
                     scope.deadline = trio.current_time() + CLOSING
         except Exception as error:
             if opened:

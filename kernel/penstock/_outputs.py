@@ -6,19 +6,24 @@ Not here: one call with its repairs (`_extraction`), what stands behind a type (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import attrs
+import msgspec
 from msgspec import Struct
 
 from penstock._validator import Validator
-from penstock._validator_chain import Further, Link, Step, checked, linked, through
+from penstock._validator_chain import Further, Link, Step, checked, linked, taken, through
 from penstock.errors import UnsendableRequestError
 from penstock.hookspecs import ValidatorSpec
-from penstock.policy.json_schema import SchemaCheck, SchemaError
+from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.refused_ways import Way
 from penstock.policy.schema_shaping import Shaped, Unshapeable, as_parameters, shape_schema
+from penstock.policy.shown_paths import names_of
 from penstock.types import SchemaLimits
 
 __all__ = ["OutputBook", "ReadyType", "Wanted"]
@@ -26,6 +31,8 @@ __all__ = ["OutputBook", "ReadyType", "Wanted"]
 MOST_KEPT = 256
 """Types that are kept ready; programs have a few. Those made at run time must not fill the memory."""
 MAX_REPAIRS = 2
+Refusals: TypeAlias = "WeakKeyDictionary[Any, set[tuple[Way, bytes]]]"
+"""By target: ways in which it was asked for a schema, and refused to be."""
 
 
 @attrs.define(eq=False)
@@ -36,6 +43,8 @@ class ReadyType:
     schema: Mapping[str, Any]
     check: SchemaCheck
     name: str
+    refused: Refusals = attrs.Factory(WeakKeyDictionary["Any", "set[tuple[Way, bytes]]"])
+    """The book's: what targets have refused, of this type and of others."""
     shapes: dict[SchemaLimits, Shaped | Unshapeable] = attrs.Factory(dict[SchemaLimits, Shaped | Unshapeable])
 
     checks: dict[int, SchemaCheck] = attrs.Factory(dict[int, SchemaCheck])
@@ -55,6 +64,29 @@ class ReadyType:
         if id(shaped) not in self.checks:
             self.checks[id(shaped)] = SchemaCheck(shaped.schema)
         return self.checks[id(shaped)]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The properties that it names."""
+        return names_of(self.schema)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The same for the same schema."""
+        return blake2b(msgspec.json.encode(self.schema, order="deterministic"), digest_size=16).digest()
+
+    def refused_by(self, target: Any) -> Collection[Way]:
+        """The ways in which the target did not want to be asked for it."""
+        told = self.refused.get(target)
+        return {way for way, digest in told if digest == self.digest} if told else ()
+
+    def refuse(self, target: Any, way: Way) -> None:
+        """The target does not want to be asked so. Remembered as long as the kernel and the target live."""
+        told = self.refused.setdefault(target, set())
+        if len(told) >= MOST_KEPT:
+            told.clear()
+        told.add((way, self.digest))
+        self.askings.pop(target, None)
 
     def shaped(self, limits: SchemaLimits) -> Shaped | Unshapeable:
         """The schema within the limits of a native mode, made once for each."""
@@ -82,6 +114,7 @@ class OutputBook:
     """Those of one kernel."""
 
     specs: Callable[[], Sequence[ValidatorSpec]] = tuple
+    refused: Refusals = attrs.Factory(WeakKeyDictionary["Any", "set[tuple[Way, bytes]]"])
     _ready: dict[Any, ReadyType] = attrs.Factory(dict[Any, ReadyType])
     _links: dict[Any, Link] = attrs.Factory(dict[Any, Link])
 
@@ -95,7 +128,7 @@ class OutputBook:
 
     def _link(self, each: Further, kind: Any) -> Step:
         if isinstance(each, Validator) or callable(each):
-            return each
+            return taken(each)
         named: object = (each, kind) if isinstance(each, str) else each
         try:
             known = self._links.get(named)
@@ -124,9 +157,11 @@ class OutputBook:
                 validator = spec.make(kind)
                 if validator is not None:
                     schema = validator.schema or {}
-                    return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind))
-        except (TypeError, SchemaError) as wrong:
+                    return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind), refused=self.refused)
+        except (TypeError, ValueError) as wrong:  # a SchemaError is one
             raise UnsendableRequestError(f"output: {wrong}") from None
+        except Exception as bug:  # foreign code
+            raise UnsendableRequestError(f"output: a validator plugin broke ({type(bug).__name__})") from bug
         raise UnsendableRequestError(f"output: no validator plugin knows what to make of {kind!r}")
 
 

@@ -252,10 +252,9 @@ def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteC
 
 def _chain(engine: Engine, account: str) -> tuple[Any, ...]:
     try:
-        chain = engine.accounts.chain(account)
+        return engine.accounts.limited_chain(account)
     except ValueError as error:
         raise _mistake("account", str(error)) from None
-    return chain if any(spec.limits for spec in chain) else ()
 
 
 def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizon: float) -> float:
@@ -269,9 +268,8 @@ def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizo
         raise UnsendableRequestError(f"timeout is of type {type(given).__name__}; it must be a number of seconds")
     if given is not None and not given > 0:
         raise UnsendableRequestError(f"timeout is {given}; it must be more than 0 seconds")
-    named = [seconds for seconds in (given, route.timeout) if seconds is not None]
-    if named:
-        return min(named)
+    if given is not None or route.timeout is not None:
+        return min(given or math.inf, math.inf if route.timeout is None else route.timeout)
     return math.inf if horizon < math.inf else engine.config.kernel.timeout
 
 
@@ -310,18 +308,18 @@ def _refuse_what_is_not_built(options: CallOptions) -> None:
 
 
 def _check_types(options: CallOptions) -> None:
-    for name, kinds, says in (
-        ("route", str, "a str"),
-        ("account", str, "a str"),
-        ("cache", (str, CachePolicy), "a str or a CachePolicy"),
-    ):
-        value = getattr(options, name)
-        if value is not None and not isinstance(value, kinds):
-            raise _mistake(name, f"is of type {type(value).__name__}; it must be {says}")
+    _check_type("route", options.route, str, "a str")
+    _check_type("account", options.account, str, "a str")
+    _check_type("cache", options.cache, (str, CachePolicy), "a str or a CachePolicy")
     for pair in (options.metadata or {}).items():
         # They go into spans, which leave together: one that cannot be written would take its neighbours along.
         if any(isinstance(text, str) and not text.isascii() and _is_torn(text) for text in pair):
             raise _mistake("metadata", "holds half a character (a lone surrogate), which no text can have")
+
+
+def _check_type(name: str, value: object, kinds: type | tuple[type, ...], says: str) -> None:
+    if value is not None and not isinstance(value, kinds):
+        raise _mistake(name, f"is of type {type(value).__name__}; it must be {says}")
 
 
 def _is_torn(text: str) -> bool:

@@ -16,10 +16,9 @@ from penstock._asked import Call
 from penstock._engine import Engine, later
 from penstock._health import Permit, admit
 from penstock.policy.breaker import BreakerState, Denied
-from penstock.policy.first_probe import held_back
 from penstock.policy.retry import Cascade, Try
 
-__all__ = ["PROBING_POLL", "Reach", "open_circuits"]
+__all__ = ["PROBING_POLL", "Reach"]
 
 HALF_OPEN = BreakerState.HALF_OPEN
 PROBING_POLL = 0.25
@@ -27,17 +26,7 @@ PROBING_POLL = 0.25
 comes back; this is for what nobody was told of."""
 
 
-def open_circuits(engine: Engine, call: Call, now: float, *, has_waited: bool = False) -> Mapping[int, float]:
-    """Stages with an open circuit, with the moment from which this call may probe it."""
-    opened = engine.opened(call.targets)
-    if not opened or call.all_open != "soonest":
-        return opened  # under the other policies a call waits for no circuit
-    again = {scope for scope, health in engine.breakers.snapshot.items() if health.again}
-    stages = [stage for stage, target in enumerate(call.targets) if not again.isdisjoint(target.scopes)]
-    return held_back(opened, stages, now, has_waited=has_waited, deadline=min(call.deadline, call.horizon))
-
-
-class Reach(Struct, eq=False):
+class Reach(Struct, eq=False, gc=False):
     """The stages of one call, as they can be reached."""
 
     engine: Engine
@@ -70,9 +59,8 @@ class Reach(Struct, eq=False):
         if not unhealthy:
             return self.denied
         full = {scope for scope, health in unhealthy.items() if health.state is HALF_OPEN and not health.permits_left}
-        now = self.engine.clock.monotonic()
-        opened = open_circuits(self.engine, self.call, now, has_waited=self.has_waited)
-        return later(later(opened, self.denied), self._full(full, now))
+        opened = later(self.engine.opened(self.call.targets), self.denied)
+        return later(opened, self._full(full, self.engine.clock.monotonic()))
 
     def _full(self, scopes: set[str], now: float) -> Mapping[int, float]:
         """Stages whose permits are all out: to ask for one would be to be told so, at the price of a whole visit.
@@ -127,6 +115,17 @@ class Reach(Struct, eq=False):
             until = min(until, self._look_again(self.engine.clock.monotonic()))
         (self.denied if isinstance(answer, Denied) else self.thawing)[stage] = until
         return None
+
+    def tell_barred(self) -> None:
+        """The call ends because nobody may be asked: for each of its targets, what stands in the way of it."""
+        unhealthy, cooling = self.engine.breakers.snapshot, self.engine.router.snapshot.cooling
+        for target in self.call.targets:
+            for scope in target.scopes:
+                health, cool = unhealthy.get(scope), cooling.get(scope)
+                if health is not None:
+                    self.call.span.event("denied", target=target.name, scope=scope, reason=str(health.state.value))
+                elif cool is not None:
+                    self.call.span.event("denied", target=target.name, scope=scope, reason="cooling")
 
     async def wait(self, until: float) -> None:
         """Until then, or until more may pass and it is this call's turn to look."""

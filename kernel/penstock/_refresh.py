@@ -14,9 +14,10 @@ import trio
 
 from penstock._asked import Call
 from penstock._call import run_call
+from penstock._ending import outcome_of
 from penstock._engine import Engine
 from penstock._events import CacheRefreshed
-from penstock.errors import CallError, PenstockError
+from penstock.errors import PenstockError
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.refreshing import Refreshing
 
@@ -54,19 +55,21 @@ class Refreshes:
         engine = self._engine
         engine.calls += 1
         call_id = f"{engine.name}-{engine.calls}"
+        targets = call.targets[stage : stage + 1]
+        span = engine.telemetry.call(call_id, call.route, call.account, targets, call.request, None)
+        # In a trace of its own: who was served the stale answer had its trace end with it.
+        span.event("refresh", of=call.id)
         return msgspec.structs.replace(
             call,
             id=call_id,
             stages=call.stages[stage : stage + 1],
-            targets=call.targets[stage : stage + 1],
+            targets=targets,
             cache=REFRESH,
             deadline=engine.clock.monotonic() + engine.config.kernel.timeout,
             horizon=math.inf,
             # Nobody waits for it: where the target is known to be down, it is left alone.
             all_open="fail",
-            span=engine.telemetry.call(
-                call_id, call.route, call.account, call.targets[stage : stage + 1], call.request, None
-            ),
+            span=span,
             metadata=None,
         )
 
@@ -76,7 +79,7 @@ class Refreshes:
             await run_call(self._engine, call)
             outcome = "ok"
         except PenstockError as error:
-            outcome = error.kind if isinstance(error, CallError) else type(error).__name__
+            outcome = outcome_of(error)
         except Exception as bug:
             outcome = type(bug).__name__
             logger.exception("call %s, which refreshes the cache, ended in a bug", call.id)

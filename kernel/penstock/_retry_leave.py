@@ -35,7 +35,7 @@ class RetryLeave(Struct, eq=False):
     call: Call
     hold: CallHold
     fitting: CallFitting
-    _asked: frozenset[str] = frozenset()
+    _asked: tuple[str, ...] = ()
     """Providers that this call has made an attempt at."""
     _failed: frozenset[str] = frozenset()
     """Those that failed it: going back there is a retry, with whatever target."""
@@ -104,7 +104,7 @@ class RetryLeave(Struct, eq=False):
     def begin(self, provider: str) -> Receipts:
         """An attempt begins; returns the receipts of the leave that it needed. Never waits."""
         if provider not in self._asked:
-            self._asked |= {provider}
+            self._asked += (provider,)
             self.engine.router.first_attempt(provider)
         return self._withdrawn.pop(provider, {})
 

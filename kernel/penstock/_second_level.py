@@ -26,6 +26,7 @@ from penstock.errors import CacheStoreError, PluginError, PluginLoadError
 from penstock.policy.entries import Entry
 from penstock.policy.sealed import seal, unseal
 from penstock.policy.store_health import StoreHealth
+from penstock.policy.unwritten import Unwritten
 
 __all__ = ["AWAY", "Away", "SecondLevel", "SecondLevelSettings", "SecondLevelStatistics"]
 
@@ -109,6 +110,7 @@ class SecondLevel:
         self._reads, self._writes = StoreHealth(), StoreHealth()
         self._waiting: deque[_Put | _Release] = deque()
         self._waiting_bytes = 0
+        self._unwritten = Unwritten()
         self._wanted = trio.Event()
         """Set where there is something to write, or the writer is to end."""
         self._writing = False
@@ -132,9 +134,14 @@ class SecondLevel:
         return self._store is not None and self._store.shares_flights
 
     async def get(self, key: str) -> Entry | Away | None:
-        """The entry of that key; None: there is none that can be read; AWAY: the store does not say in time."""
+        """The entry of that key; None: there is none that can be read; AWAY: the store does not say in time.
+
+        One that is older than what was put there, and was not written, is none.
+        """
         sealed = await self._ask(self._reads, "reading", self._settings.timeout, lambda store: store.get(key))
         entry = unseal(key, sealed) if isinstance(sealed, bytes) else None
+        if entry is not None and self._unwritten.is_superseded(key, entry.stored_at):
+            entry = None
         if entry is None:
             self._misses += 1
             return AWAY if sealed is AWAY else None
@@ -148,6 +155,7 @@ class SecondLevel:
         ):
             self._let_go()
         self._waiting.append(_Put(key, entry))
+        self._unwritten.put(key, entry.stored_at)
         self._waiting_bytes += len(entry.value)
         self._wanted.set()
 
@@ -294,6 +302,7 @@ class SecondLevel:
 
     async def _write_batch(self) -> None:
         entries: dict[str, StoredEntry] = {}
+        stored_at: dict[str, float] = {}
         releases: list[_Release] = []
         while self._waiting and len(entries) + len(releases) < 2 * BATCH and len(entries) < BATCH:
             match self._waiting.popleft():
@@ -302,6 +311,7 @@ class SecondLevel:
                     sealed = await self._sealed(key, entry)
                     if sealed is not None:
                         entries[key] = StoredEntry(key, sealed, entry.fresh_until + self._settings.kept)
+                        stored_at[key] = entry.stored_at
                 case _Release() as release:
                     releases.append(release)
         if entries:
@@ -311,6 +321,8 @@ class SecondLevel:
                 self._dropped += len(batch)
             else:
                 self._puts += len(batch)
+                for key, at in stored_at.items():
+                    self._unwritten.written(key, at)
         async with trio.open_nursery() as nursery:
             for release in releases:
                 nursery.start_soon(self._ask, self._writes, "writing", WRITING, partial(_release, release))

@@ -21,8 +21,11 @@ logger = logging.getLogger("penstock")
 MOST_BYTES = 65_536
 """No key is longer; what is longer is the wrong file."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
+_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 _SHELL = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
 _FileMark: TypeAlias = tuple[int, int, int]
+_Check: TypeAlias = Callable[[str, str], str]
+"""Gives back what can be sent, and raises BadSecretError of all else; told what it is, where it is no literal."""
 
 
 class BadSecretError(ValueError):
@@ -83,8 +86,8 @@ class Secret:
 class _Literal:
     described = "the configuration itself"
 
-    def __init__(self, key: str) -> None:
-        self._key = _checked(key)
+    def __init__(self, key: str, check: _Check) -> None:
+        self._key = check(key, "")
 
     def current(self) -> str:
         return self._key
@@ -94,8 +97,9 @@ class _Literal:
 
 
 class _Variable:
-    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, name: str, environ: Mapping[str, str], check: _Check) -> None:
         self.described = f"env:{name}"
+        self._check = check
         self._name = name
         self._environ = environ
         self._key = self.again()
@@ -108,13 +112,14 @@ class _Variable:
         if not value:
             state = "is not set" if value is None else "is empty"
             raise BadSecretError(f"the environment variable {self._name} {state}")
-        self._key = _checked(value, f"the value of {self._name}")
+        self._key = self._check(value, f"the value of {self._name}")
         return self._key
 
 
 class _File:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: _Check) -> None:
         self.described = f"file:{path}"
+        self._check = check
         self._path = path
         self._mark: _FileMark | None = None
         self._key = self.again()
@@ -145,7 +150,7 @@ class _File:
         if len(content) > MOST_BYTES:
             raise BadSecretError(f"the file {self._path} is longer than any key")
         # Editors and `echo` end a file with a newline: that is not part of the key.
-        self._key = _checked(content.decode("utf-8", "replace").strip(), f"the content of {self._path}")
+        self._key = self._check(content.decode("utf-8", "replace").strip(), f"the content of {self._path}")
         self._mark = mark
         return self._key
 
@@ -162,8 +167,9 @@ class _Callable:
 
     described = "a callable"
 
-    def __init__(self, give: Callable[[], object]) -> None:
+    def __init__(self, give: Callable[[], object], check: _Check) -> None:
         self._give = give
+        self._check = check
 
     def current(self) -> str:
         try:
@@ -173,38 +179,43 @@ class _Callable:
             raise BadSecretError(f"the callable raised {type(error).__name__}") from None
         if not isinstance(key, str):
             raise BadSecretError(f"the callable returned {type(key).__name__}, not a string")
-        return _checked(key, "what the callable returned")
+        return self._check(key, "what the callable returned")
 
     def again(self) -> str:
         return self.current()
 
 
-def open_secret(source: object, *, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Secret:
+def open_secret(
+    source: object, *, environ: Mapping[str, str] | None = None, folder: Path | None = None, of_header: bool = False
+) -> Secret:
     """The secret from "env:NAME", "file:PATH" (relative to `folder`), the key itself, or a callable that gives it.
 
-    Raises BadSecretError that says what to do.
+    `of_header`: it is the whole value of a header, and may hold spaces: "Bearer ...". Raises BadSecretError that says
+    what to do.
     """
+    check = _checked_value if of_header else _checked_key
     if isinstance(source, Secret):
         return source
     if callable(source):
-        return Secret(_Callable(source))
+        return Secret(_Callable(source, check))
     if not isinstance(source, str):
         raise BadSecretError('a key is a string: "env:NAME", "file:PATH" or the key itself')
     scheme, _, rest = source.partition(":")
     if scheme == "env":
         if not rest or "=" in rest or "\0" in rest:
             raise BadSecretError('after "env:" comes the name of an environment variable')
-        return Secret(_Variable(rest, os.environ if environ is None else environ))
+        return Secret(_Variable(rest, os.environ if environ is None else environ, check))
     if scheme == "file":
         if not rest:
             raise BadSecretError('after "file:" comes the path of a file')
-        return Secret(_File((folder or Path()) / Path(rest)))
+        return Secret(_File((folder or Path()) / Path(rest), check))
     if variable := _SHELL.fullmatch(source):
         raise BadSecretError(f'variables are not expanded here; say "env:{variable[1]}"')
-    return Secret(_Literal(source))
+    return Secret(_Literal(source, check))
 
 
-def _checked(key: str, what: str = "the key") -> str:
+def _checked_key(key: str, what: str) -> str:
+    what = what or "the key"
     if not key:
         raise BadSecretError(f"{what} is empty")
     if any(character.isspace() for character in key):
@@ -212,3 +223,15 @@ def _checked(key: str, what: str = "the key") -> str:
     if not _VISIBLE.fullmatch(key):
         raise BadSecretError(f"{what} holds a character that cannot be sent in a header: keys are plain ASCII")
     return key
+
+
+def _checked_value(value: str, what: str) -> str:
+    what = what or "the value"
+    if not value.strip():
+        raise BadSecretError(f"{what} is empty")
+    if not _VALUE.fullmatch(value):
+        raise BadSecretError(
+            f"{what} holds what no header does: a line break, a space at its beginning or end, or a character that is"
+            " not plain ASCII"
+        )
+    return value

@@ -105,12 +105,8 @@ async def send(edge: CodecEdge, wire: WireRequest, phases: Phases, connected: Ca
 def _asked(wire: WireRequest) -> Asked:
     """The codec's headers, and ours where it names none."""
     place = _place(wire.url)
-    fields: list[tuple[bytes, bytes]] = []
-    named: set[bytes] = set()
-    for name, value in wire.headers:
-        field = name.encode("ascii")
-        named.add(field.lower())
-        fields.append((field, value.encode("ascii")))
+    fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in wire.headers]
+    named = [name.lower() for name, _ in fields]
     fields += [field for field in OUR_HEADERS if field[0] not in named]
     if b"host" not in named:
         fields.insert(0, (b"host", place.host))

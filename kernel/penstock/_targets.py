@@ -20,7 +20,7 @@ from penstock.policy.retry import Stage
 from penstock.policy.routing import NOTHING_LEARNED, TOKENS_PER_BYTE, Learned, key_scope, target_scope
 from penstock.policy.shape import Shape
 from penstock.policy.stream_watch import Phases
-from penstock.policy.upstream_stream import UpstreamStream, asks_for_thinking
+from penstock.policy.upstream_stream import UpstreamStream, asked_to_think, takes_long
 from penstock.types import Capabilities, ChatRequest, Price, Target
 
 __all__ = ["LiveProvider", "LiveTarget", "OutputTerms", "RouteTargets", "TargetBook", "provider_scope"]
@@ -119,6 +119,18 @@ def _own_max_tokens(target: LiveTarget) -> int | None:
     return told if isinstance(told, int) and told > 0 else None
 
 
+def _own_thinking(target: LiveTarget) -> bool | None:
+    """None where the codec says nothing of it, or what is no answer."""
+    if not target.wire.params:
+        return None
+    told: object = None
+    try:
+        told = target.provider.codec.own_thinking(target.wire)
+    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+        return None
+    return told if isinstance(told, bool) else None
+
+
 @attrs.frozen(eq=False)
 class LiveTarget:
     """Everything a call needs to know of a target, worked out once."""
@@ -141,6 +153,8 @@ class LiveTarget:
     """Its own params ask for more than its model can write."""
     own_max_tokens: int | None = attrs.field(init=False, default=attrs.Factory(_own_max_tokens, takes_self=True))
     """What its own params ask for. None: they name no figure."""
+    own_thinking: bool | None = attrs.field(init=False, default=attrs.Factory(_own_thinking, takes_self=True))
+    """Whether its own params ask the model to think. None: they say nothing of it."""
     fitting: set[Shape] = attrs.field(init=False, repr=False, factory=set[Shape])
     """Shapes of requests that fit as they are, whatever the rules."""
     outputs: dict[OutputKey, OutputTerms] = attrs.field(init=False, repr=False, factory=dict[OutputKey, OutputTerms])
@@ -172,8 +186,18 @@ class LiveTarget:
 
     def phases_for(self, request: ChatRequest) -> Phases:
         """The timeouts of an attempt: longer silences where thinking is asked for, or the model reasons unasked."""
-        thinks = asks_for_thinking(request) or (self.capabilities.reasoning and request.thinking is None)
+        asked = self.asked_to_think(request)
+        thinks = self.capabilities.reasoning if asked is None else asked
         return self.thinking_phases if thinks else self.phases
+
+    def asked_to_think(self, request: ChatRequest) -> bool | None:
+        """Whether the model is asked to think, by the request or by its params. None: neither says."""
+        return asked_to_think(request, own=self.own_thinking)
+
+    def takes_long(self, request: ChatRequest) -> bool:
+        """True where the answer may take minutes, for what the request or its params ask for."""
+        thinks = self.asked_to_think(request) or False
+        return takes_long(request, thinks=thinks, own_max_tokens=self.own_max_tokens)
 
     @property
     def default_max_tokens(self) -> int | None:

@@ -36,8 +36,7 @@ from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Show
 from penstock.policy.meter import Meter
 from penstock.policy.retry import Cascade
 from penstock.policy.stream_watch import Phases
-from penstock.policy.time_slice import sliced
-from penstock.policy.upstream_stream import asks_for_thinking, streams_upstream
+from penstock.policy.time_slice import timed
 from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class Trials(Struct, eq=False):
             target.capabilities.prefill
             and stage not in self.prefill_refused
             # Both are refused beside a prefill: reasoning and schemas are to shape the answer from its first word.
-            and not asks_for_thinking(self.call.request)
+            and not target.asked_to_think(self.call.request)
             and self.call.request.output is None
             and self.extraction is None
         )
@@ -152,13 +151,15 @@ class Trials(Struct, eq=False):
     def phases(self, stage: int, race: Race, asked: ChatRequest) -> tuple[Phases, bool]:
         """Its timeouts, and whether it is streamed: another target may have to answer in the call's time."""
         target, call = self.call.targets[stage], self.call
-        phases = target.phases_for(asked)
-        left = min(call.deadline, call.horizon) - self.engine.clock.monotonic()
-        follows = phases.total > left / 2 and self.reach.could_follow(stage, *race.stages)
-        streamed = self.consumer is not None or streams_upstream(
-            asked, target.capabilities, target.upstream_stream, hurried=follows and phases.total >= left
+        return timed(
+            target.phases_for(asked),
+            target.capabilities,
+            target.upstream_stream,
+            watched=self.consumer is not None,
+            takes_long=target.takes_long(asked),
+            left=min(call.deadline, call.horizon) - self.engine.clock.monotonic(),
+            could_follow=partial(self.reach.could_follow, stage, *race.stages),
         )
-        return (sliced(phases, streamed=streamed, left=left) if follows else phases), streamed
 
     # While they run
 
@@ -350,7 +351,7 @@ class Trials(Struct, eq=False):
             attempt.permit,
             self.call.id,
             answered=completion is not None,
-            error=None if attempt.was_hurried else error,
+            error=None if error is None or attempt.was_hurried else error,
             slow=late and self.reach.elsewhere(attempt.stage) is not None,
             overtaken=attempt.overtaken,
             again=again,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from penstock.policy.json_values import Flaw
 
@@ -26,6 +26,9 @@ class Validator(ABC):
     for it runs in the kernel's own loop. One that raises anything but ValueError is told as broken, and its answer is
     taken for a no.
     """
+
+    takes_json: ClassVar[bool] = False
+    """It is given plain JSON data wherever it stands, and not what a type or another validator has built of it."""
 
     @property
     def schema(self) -> Mapping[str, Any] | None:

@@ -6,7 +6,10 @@ Not here: the type itself (`_outputs`), and the validators (plugins).
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
+from inspect import iscoroutine, iscoroutinefunction
+from traceback import extract_tb
 from typing import Any, TypeAlias, cast
 
 import attrs
@@ -20,7 +23,7 @@ from penstock.errors import UnsendableRequestError
 from penstock.hookspecs import ValidatorSpec
 from penstock.policy.json_values import Flaw
 
-__all__ = ["Further", "Link", "Step", "checked", "linked", "plain_part", "through"]
+__all__ = ["Further", "Link", "Step", "checked", "linked", "plain_part", "taken", "through"]
 
 logger = logging.getLogger("penstock")
 
@@ -31,14 +34,30 @@ pattern, another type. Alone it is made of the type that was asked for."""
 
 
 class Link(Struct, frozen=True, eq=False):
-    """A plugin's validator, under its name. It is given plain JSON data, as if it stood at the head of a chain."""
+    """A validator, and its name in errors."""
 
     name: str
     validator: Validator
+    takes_json: bool = True
+    """A plugin's is given plain JSON data, as if it stood at the head of a chain."""
 
 
-Step: TypeAlias = Validator | Callable[[Any], Any] | Link
+Step: TypeAlias = Callable[[Any], Any] | Link
 """One of a chain, ready to be passed."""
+
+
+def taken(each: Validator | Callable[[Any], Any]) -> Step:
+    """A validator or a function of the program's own. Raises UnsendableRequestError for one that has to be awaited."""
+    called = each.check if isinstance(each, Validator) else each
+    if iscoroutinefunction(called) or iscoroutinefunction(type(called).__call__):
+        raise UnsendableRequestError(
+            f"validators: {_name(each)} is async, and nobody awaits it; check the value after the call"
+        )
+    return Link(_name(each), each, each.takes_json) if isinstance(each, Validator) else each
+
+
+def _name(each: object) -> str:
+    return getattr(each, "__name__", None) or type(each).__name__
 
 
 def linked(each: object, kind: Any, specs: Sequence[ValidatorSpec]) -> Link:
@@ -77,50 +96,63 @@ def _made(name: str, of: Any, specs: Sequence[ValidatorSpec]) -> Link:
 def through(chain: Sequence[Step], value: Any, plain: Any) -> Any:
     """What comes out at the end. `plain` is the JSON data that the value was built from. Raises InvalidValueError."""
     for each in chain:
-        before = value
         match each:
-            case Link(name=name, validator=validator):
+            case Link(name=name, validator=validator, takes_json=True):
                 if plain is UNSET:
                     plain = checked(_plain_value, value, name)
                 made = checked(validator.check, plain, name)
                 # One that only checks hands on what it was given: that says nothing against what the type has built.
-                value = before if made is plain else made
+                value = value if made is plain else made
                 continue
-            case Validator():
-                value = checked(each.check, value, type(each).__name__)
+            case Link(name=name, validator=validator):
+                value = checked(validator.check, value, name)
             case function:
-                changed = checked(function, value, getattr(function, "__name__", "validator"))
+                changed = checked(function, value, _name(function))
                 value = value if changed is None else changed
-        if value is not before:
-            plain = UNSET
+        plain = UNSET  # even the same value may have been changed
     return value
 
 
 def checked(check: Callable[[Any], Any], value: Any, name: str) -> Any:
     """What a check returns. Raises InvalidValueError for its no, and where it breaks."""
     try:
-        return check(value)
+        return _unawaited(check(value))
     except InvalidValueError:
         raise
     except (ValueError, AssertionError) as no:
         raise InvalidValueError(flaws=[Flaw("$", str(no) or f"is not valid ({name})")]) from None
-    except Exception as bug:  # foreign code: its no is no answer, and the call goes on
-        logger.exception("the validator %s broke", name)
+    except Exception as bug:  # noqa: BLE001 - foreign code: its no is no answer, and the call goes on
+        # Neither what it says nor its traceback: they quote the answer.
+        place = extract_tb(bug.__traceback__)[-1]
+        logger.error(  # noqa: TRY400
+            "the validator %s broke: %s in %s, line %d", name, type(bug).__name__, place.filename, place.lineno
+        )
         raise InvalidValueError(
             flaws=[Flaw("$", f"could not be checked: {name} broke ({type(bug).__name__})")]
-        ) from bug
+        ) from None
+
+
+def _unawaited(made: Any) -> Any:
+    """What a check has made. Raises TypeError where it only began to."""
+    if iscoroutine(made):
+        made.close()
+        raise TypeError("it is async, and nobody awaits it")
+    return made
 
 
 def _plain_value(value: object) -> Any:
     """The value as JSON data. Raises TypeError where it holds what JSON cannot say."""
-    return msgspec.to_builtins(value, enc_hook=plain_part)
+    return msgspec.to_builtins(value, str_keys=True, enc_hook=plain_part)
 
 
 def plain_part(value: Any) -> Any:
     """What msgspec does not write by itself: pydantic's models, attrs classes without slots."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+    pydantic = sys.modules.get("pydantic_core")
+    if pydantic is not None and hasattr(value, "__pydantic_serializer__"):
+        return pydantic.to_jsonable_python(value, by_alias=True)
     if attrs.has(value.__class__):
         names: list[str] = [field.name for field in attrs.fields(value.__class__)]
         return {name: getattr(value, name) for name in names}
+    if pydantic is not None and type(value).__module__.startswith("pydantic"):
+        return pydantic.to_jsonable_python(value)  # an address, a path, and the like
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -98,7 +98,15 @@ class SchemaLimits(Struct, frozen=True, kw_only=True):
     deepest: int | None = None
     """Levels of objects in objects."""
     unsaid: frozenset[str] = frozenset()
-    """Keywords that it does not take: they are left out."""
+    """Keywords that it does not take: they are left out. Without them more is allowed, and nothing is forbidden."""
+    refused: frozenset[str] = frozenset()
+    """Keywords that it does not take, and that say too much to be left out. `oneOf` is said as `anyOf`."""
+    formats: frozenset[str] | None = None
+    """The formats that it knows; others are left out. None: all."""
+    lone_references: bool = False
+    """Nothing may stand beside a `$ref`: what is described there is written out."""
+    typed: bool = False
+    """Every part has to name its type."""
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -221,4 +229,6 @@ class Target(Discreet, frozen=True, kw_only=True):
     def most_tokens(self, text: str) -> int:
         """The tokens that a text can come to: exact where a plugin counts them, else one for each UTF-8 byte."""
         exact = None if self.count_tokens is None else self.count_tokens(text)
-        return len(text.encode()) if exact is None else exact
+        if exact is not None:
+            return exact
+        return len(text) if text.isascii() else len(text.encode())

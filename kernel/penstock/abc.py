@@ -153,6 +153,16 @@ class Provider(ABC):
         figure: object = target.params.get("max_tokens")
         return figure if type(figure) is int else None
 
+    def own_thinking(self, target: Target) -> bool | None:
+        """Whether the target's own `params` ask the model to think, in the words of this wire. None: neither way.
+
+        A model that thinks is given more time before it speaks, and a whole answer of it is streamed: what the request
+        says of thinking comes first, then this, then what `capabilities` know of the model. Law: True and False only
+        for what `encode` sends. The default knows no words.
+        """
+        del target
+        return None
+
     @abstractmethod
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole 2xx response.

@@ -277,7 +277,45 @@ def test_what_could_not_be_booked_by_the_end_is_told(caplog: pytest.LogCaptureFi
 
     with caplog.at_level(logging.ERROR):
         talk(job)
-    assert "1 charges were not booked; their holds are charged in full when their leases end" in caplog.text
+    assert "1 charges were not booked; what is held for them is charged in full when the leases end" in caplog.text
+    assert "never booked" not in caplog.text
+
+
+def test_what_was_let_through_and_is_never_booked_is_told_by_account_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def job(world: World) -> None:
+        await world.reserve("held", 600)
+        world.store.trouble = refuses
+        world.settle("held", 450)
+        for number in range(3):
+            await world.reserve(str(number), 10)
+            world.settle(str(number), 7)
+
+    with caplog.at_level(logging.ERROR):
+        talk(job, settings=KeeperSettings(on_store_down="allow"))
+    assert "0 USD and 21 tokens of 3 calls of account '/', which were let through without it, are never" in caplog.text
+    assert "1 charges were not booked" in caplog.text
+
+
+def test_another_trouble_of_a_store_that_is_away_is_told_too_and_each_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def job(world: World) -> None:
+        for trouble in ("it is down", "its books are older", "it is down"):
+
+            async def raises(trouble: str = trouble) -> None:
+                raise LedgerUnavailableError(trouble)
+
+            world.store.trouble = raises
+            with pytest.raises(LedgerUnavailableError):
+                await world.reserve(trouble, 10)
+            world.settle(trouble)
+            await trio.sleep(5)
+
+    with caplog.at_level(logging.ERROR):
+        talk(job)
+    told = [record.getMessage() for record in caplog.records]
+    assert sum("it is down" in line for line in told) == 1
+    assert sum("its books are older" in line for line in told) == 1
 
 
 def test_the_hold_of_a_long_call_is_renewed_and_that_of_a_killed_one_is_charged_in_full() -> None:

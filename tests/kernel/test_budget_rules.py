@@ -125,3 +125,25 @@ def test_a_price_that_is_known_is_not_capped() -> None:
             assert spent == 57_500
 
     run(main)
+
+
+@pytest.mark.parametrize("extra", [{"n": 50.0}, {"n": "50"}, {"max_completion_tokens": 9_000.0}, {"max_tokens": -1}])
+@pytest.mark.parametrize("whose", ["the request", "the target"])
+def test_a_figure_that_servers_read_each_in_its_own_way_is_not_let_through(extra: dict[str, Any], whose: str) -> None:
+    config: dict[str, Any] = {
+        "providers": {"local": {"kind": "openai", "api_key": "k", "base_url": "http://127.0.0.1:1/v1"}},
+        "targets": {"t": {"provider": "local", "model": "m", "params": extra if whose == "the target" else {}}},
+        "routes": {"default": {"cascade": ["t"]}},
+        "budget": {"limits": [{"per": "day", "tokens": 1_000_000}]},
+    }
+    request = penstock.ChatRequest("hello", extra={"local": extra} if whose == "the request" else {})
+
+    async def main() -> None:
+        upstream = ScriptedTransport(good)
+        async with penstock.open_kernel(penstock.Config.from_dict(config), transport=upstream) as kernel:
+            assert not (await kernel.quote(request)).fits
+            with pytest.raises(errors.BudgetExceededError, match="has no bound"):
+                await kernel.complete(request, max_tokens=500 if whose == "the request" else None)
+            assert not upstream.requests
+
+    run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import httpx
@@ -294,6 +295,25 @@ def test_emptying_the_cache_takes_all_or_what_is_of_one_tenant() -> None:
             assert (await kernel.complete("question 1", account="one")).cache == "miss"
             assert await kernel.cache.purge() == 4
             assert store.entries == {}
+
+    run(main)
+
+
+@pytest.mark.parametrize("store", ["memory", "fake"])
+def test_what_was_asked_for_before_the_cache_was_emptied_is_not_in_it_afterwards(store: str) -> None:
+    async def main() -> None:
+        kept = FakeCacheStore()
+        async with penstock.open_kernel(cached(store=store), transport=counting(), plugins=[kept.plugin()]) as kernel:
+            async with trio.open_nursery() as nursery:
+                for account in ("one", "two"):
+                    nursery.start_soon(partial(kernel.complete, "hello", account=account))
+                await wait_all_tasks_blocked(0.1)
+                await kernel.cache.purge(account="one")
+            await trio.sleep(1)
+            assert (await kernel.complete("hello", account="two")).cache == "hit"
+            assert len(kept.entries) == (1 if store == "fake" else 0)
+            assert (await kernel.complete("hello", account="one")).cache == "miss"
+            assert (await kernel.complete("hello", account="one")).cache == "hit"
 
     run(main)
 

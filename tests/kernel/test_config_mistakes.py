@@ -330,3 +330,11 @@ def test_the_source_is_named_in_front() -> None:
     with pytest.raises(ConfigError) as caught:
         Config.from_dict({"x": 1}, source=None, environ={})
     assert caught.value.source is None
+
+
+def test_an_address_is_shown_without_what_may_be_secret_in_it() -> None:
+    table = {"base_url": "https://127.0.0.1:9/v1?key=canary"}
+    with pytest.raises(ConfigError) as caught:
+        Config.from_dict({"providers": {"openai": {"api_key": "k", **table}}}, environ={})
+    assert "canary" not in str(caught.value)
+    assert "127.0.0.1:9/v1" in str(caught.value)

@@ -451,20 +451,6 @@ def test_a_stored_answer_that_nobody_checked_is_no_value() -> None:
     assert AnsweredKernel([WRONG, GOOD], config=config).run(twice).value == {"city": "Rome", "days": 3}
 
 
-def test_a_budget_that_allows_one_attempt_refuses_the_repair() -> None:
-    config = ONE_OPENAI | {
-        "targets": {"m": {"provider": "openai", "model": "gpt-4o", "price": {"input": 1, "output": 1}}},
-        "routes": {"default": {"cascade": ["m"]}},
-        "budget": {"limits": [{"per": "day", "tokens": 4_500}]},
-    }
-    usage = Usage(input_tokens=1_000, output_tokens=1_000)
-    answers = [Completion(message=Message.assistant(WRONG), finish_reason="stop", usage=usage)]
-    kernel = AnsweredKernel(answers, config=config)
-    with pytest.raises(penstock.BudgetExceededError) as caught:
-        kernel.run(lambda k: extract(k, Trip, max_tokens=1_000))
-    assert [attempt.outcome for attempt in caught.value.attempts] == ["output_invalid"]
-
-
 def test_what_cannot_be_asked_for_is_said_before_anything_is_sent() -> None:
     for kind, says in ((lambda: 1, "cannot be asked for"), ({"type": "strin"}, "'strin' is no type")):
         with pytest.raises(UnsendableRequestError, match=re.escape(says)):

@@ -31,12 +31,13 @@ from hedging import (
     two_targets,
 )
 from leaving_ledger import LeavingLedger
-from worlds import GPT, HAIKU, SONNET, good, model_of, run
+from trio.testing import MockClock
+from worlds import GPT, HAIKU, SONNET, config, good, model_of, run
 
 import penstock
 from penstock import Attempt, errors
 from penstock._events import AttemptEnded, RetrySuppressed
-from penstock.testing import Answer, Broken, Reply, ScriptedTransport
+from penstock.testing import Answer, Broken, Reply, ScriptedTransport, Silence
 
 BOOM = Reply(500, json={"type": "error", "error": {"type": "api_error", "message": "boom"}})
 modes = pytest.mark.parametrize("mode", MODES)
@@ -159,7 +160,8 @@ def test_a_target_that_is_silent_again_opens_again_for_longer(mode: Mode) -> Non
         two = Two()
         async with penstock.open_kernel(two_targets(), transport=two.upstream) as kernel:
             await two.fall_silent(kernel)
-            for least, most in ((8, 10), (12, 15), (12, 15)):
+            # What jitter took from one time is added to the next, up to the cap.
+            for least, most in ((8, 11), (12, 15), (12, 15)):
                 began = trio.current_time()
                 response = await ask(kernel, mode, f"at {began}")
                 assert response.target == GPT
@@ -186,6 +188,24 @@ def test_a_probe_that_fails_before_the_delay_is_not_hedged(mode: Mode) -> None:
             assert two.asked[1][0] - began == pytest.approx(1.0)
 
     run(main)
+
+
+@modes
+def test_with_all_defaults_hedges_of_a_target_that_stays_silent_begin_when_the_readme_says(mode: Mode) -> None:
+    settings = config(routes={"default": {"cascade": [SONNET, GPT]}})
+    upstream = ScriptedTransport(lambda request: good(request) if model_of(request) in GPT else Silence())
+    waits: list[float] = []
+
+    async def main() -> None:
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            while len(waits) < 10:
+                began = trio.current_time()
+                if (await ask(kernel, mode)).attempts[0].probe:
+                    waits.append(trio.current_time() - began)
+                await trio.sleep(5.0)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert waits == pytest.approx([2.0, 4.0, 2.0, 8.0, 2.0, 4.0, 2.0, 15.0, 2.0, 4.0])
 
 
 @modes

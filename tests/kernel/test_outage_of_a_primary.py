@@ -4,7 +4,7 @@ the traffic again."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, cycle
 
@@ -49,6 +49,8 @@ ATTEMPTS = range(1, 11) if SOAK else (1, 3, 5, 10)
 """Whatever a user allows a stage: none of what is promised depends on it."""
 WORLDS = [(kind, attempts) for kind in OUTAGES for attempts in ATTEMPTS]
 SOME = WORLDS if SOAK else WORLDS[::3]
+TIMEOUTS = (None, 5, 8, 10, 15, 20, 30)
+"""Seconds that a route gives a call. In few of them nobody waits for the first probe, and whoever comes may be it."""
 
 
 @attrs.define
@@ -79,12 +81,16 @@ class Primary:
         return self.kernel is None or self.kernel.health().targets[SONNET] == "closed"
 
 
-def two_stages(attempts: int, **tables: object) -> Config:
-    return config(routes={"default": {"cascade": [{"target": SONNET, "attempts": attempts}, GPT]}}, **tables)
+def two_stages(attempts: int, *, timeout: float | None = None, **tables: object) -> Config:
+    return config(routes=route([{"target": SONNET, "attempts": attempts}, GPT], timeout), **tables)
 
 
-def one_stage(attempts: int) -> Config:
-    return config(routes={"default": {"cascade": [{"target": SONNET, "attempts": attempts}]}})
+def one_stage(attempts: int, *, timeout: float | None = None) -> Config:
+    return config(routes=route([{"target": SONNET, "attempts": attempts}], timeout))
+
+
+def route(cascade: Sequence[object], timeout: float | None) -> Mapping[str, object]:
+    return {"default": {"cascade": cascade} if timeout is None else {"cascade": cascade, "timeout": timeout}}
 
 
 @attrs.frozen
@@ -160,11 +166,25 @@ def test_at_most_six_attempts_reach_a_primary_that_is_down_before_its_breaker_op
 def test_in_an_outage_of_a_minute_less_than_ten_reach_it_and_20_seconds_later_it_carries_the_traffic_again(
     kind: str, attempts: int, beside: str, *, streamed: bool
 ) -> None:
+    for number, timeout in enumerate(TIMEOUTS if SOAK else (None, random.Random(kind + beside).choice(TIMEOUTS[1:]))):
+        for seed in range(2):
+            random.seed(2 * number + seed)
+            outage_of_a_minute(kind, attempts, beside, timeout, streamed=streamed)
+
+
+@pytest.mark.parametrize("timeout", TIMEOUTS)
+def test_so_it_is_where_it_is_alone_and_however_little_time_a_call_has(timeout: float | None) -> None:
+    for seed in range(60 if SOAK else 5):
+        random.seed(seed)
+        outage_of_a_minute("refused", 3, "nobody", timeout, streamed=False)
+
+
+def outage_of_a_minute(kind: str, attempts: int, beside: str, timeout: float | None, *, streamed: bool) -> None:
     async def main() -> None:
         primary = Primary(OUTAGES[kind](), trio.current_time() + 60.0, BESIDE[beside])
         upstream = ScriptedTransport(primary.answer)
-        settings = one_stage(attempts) if beside == "nobody" else two_stages(attempts)
-        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+        stages = one_stage if beside == "nobody" else two_stages
+        async with penstock.open_kernel(stages(attempts, timeout=timeout), transport=upstream) as kernel:
             traffic = Traffic(kernel, 5.0, streamed)
             await traffic.until(120.0)
             assert kernel.health().targets[SONNET] == "closed"
@@ -173,9 +193,7 @@ def test_in_an_outage_of_a_minute_less_than_ten_reach_it_and_20_seconds_later_it
         assert {call.by for call in late} == {SONNET}
         assert max(call.seconds for call in late) < 0.1
 
-    for seed in range(5 if SOAK else 2):
-        random.seed(seed)
-        run(main)
+    run(main)
 
 
 @pytest.mark.slow

@@ -42,6 +42,19 @@ def test_a_body_that_cleans_up_after_a_cancel_finds_the_kernel_in_its_place() ->
     run(main)
 
 
+def test_a_kernel_that_is_cancelled_while_it_opens_ends_at_once() -> None:
+    async def main() -> None:
+        before = trio.current_time()
+        with trio.CancelScope() as outer:
+            outer.cancel()
+            async with penstock.open_kernel(config(), transport=ScriptedTransport(good)):
+                pytest.fail("it has not opened")
+        assert outer.cancelled_caught
+        assert trio.current_time() == before
+
+    run(main)
+
+
 def test_an_interrupt_in_a_task_of_ours_comes_out_bare() -> None:
     def interrupted(_request: httpx.Request) -> Silence:
         raise KeyboardInterrupt

@@ -65,6 +65,9 @@ class Acme(OpenAIChat):
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         return cast("int | None", self.instead("output_bound", lambda: super(Acme, self).output_bound(request, target)))
 
+    def own_thinking(self, target: Target) -> bool | None:
+        return cast("bool | None", self.instead("own_thinking", lambda: super(Acme, self).own_thinking(target)))
+
     def decode(self, response: WireResponse) -> Completion:
         return cast("Completion", self.instead("decode", lambda: super(Acme, self).decode(response)))
 
@@ -293,6 +296,19 @@ def test_capabilities_that_break_leave_the_cautious_defaults(bug: str) -> None:
         async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
             assert (await kernel.complete(PROMPT)).target == THEIRS
             assert kernel.health().ready
+
+    run(main)
+
+
+@pytest.mark.parametrize("bug", ["", "raises", "exits", "nonsense", "nothing"])
+def test_a_codec_that_breaks_on_what_its_params_say_of_thinking_is_taken_to_say_nothing(bug: str) -> None:
+    async def main() -> None:
+        plugin = acme(own_thinking=BUGS[bug]) if bug else acme()
+        tables = settings(defaults={"params": {"reasoning_effort": "high"}})
+        async with penstock.open_kernel(tables, transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
+            stage = kernel.explain(PROMPT, timeout=2_000).stages[0]
+            assert (stage.target, stage.streamed) == (THEIRS, not bug)
+            assert (await kernel.complete(PROMPT)).target == THEIRS
 
     run(main)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
@@ -210,6 +211,29 @@ def test_a_short_hint_is_waited_for_and_one_longer_than_five_seconds_sends_on_at
             assert trio.current_time() == pytest.approx(seconds)
 
     run(main)
+
+
+@pytest.mark.parametrize("calls", [5, 20])
+def test_of_many_calls_at_a_limit_none_waits_longer_than_five_seconds_while_another_target_is_idle(calls: int) -> None:
+    upstream = Upstream(lambda: limited(1.0, delay=0.2) if trio.current_time() < 10.0 else None)
+    waits: list[float] = []
+
+    async def one(kernel: penstock.Kernel) -> None:
+        waits.extend(attempt.waited for attempt in (await kernel.complete("hello")).attempts)
+
+    async def main() -> None:
+        settings = route({"target": SONNET, "attempts": 3}, GPT)
+        async with (
+            penstock.open_kernel(settings, transport=upstream.transport()) as kernel,
+            trio.open_nursery() as nursery,
+        ):
+            for _ in range(calls):
+                nursery.start_soon(one, kernel)
+                await trio.sleep(0.05)
+
+    random.seed(calls)
+    run(main)
+    assert 4.0 < max(waits) < 5.02
 
 
 def test_where_all_are_cooling_the_first_is_waited_for_if_time_allows_and_else_told_at_once() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -18,6 +21,7 @@ import penstock
 from penstock._clock import MOCK_WALL_ANCHOR
 from penstock.abc import CacheStore, StoredEntry
 from penstock.hookspecs import CacheStoreSpec
+from penstock.policy.sealed import seal, unseal
 from penstock.testing import FakeCacheStore, Reply, ScriptedTransport
 
 
@@ -127,6 +131,66 @@ def test_a_store_in_trouble_is_a_miss_and_costs_a_call_no_more_than_its_timeout(
                 assert (await kernel.complete(f"question {number}")).text == ANSWER
                 assert trio.current_time() - before <= 0.25 + 0.001
             assert trio.current_time() - began <= 200 * 0.001 + 4 * 0.25, "after three failures it is left alone"
+
+    run(main)
+
+
+def numbered(is_down: Callable[[], bool] = lambda: False) -> ScriptedTransport:
+    """Answers `v1`, `v2`, ..."""
+    count = itertools.count(1)
+
+    def answer(request: httpx.Request) -> Reply:
+        if is_down():
+            return Reply(status=503)
+        return Reply(json=json.loads(json.dumps(good(request).json).replace(ANSWER, f"v{next(count)}")))
+
+    return ScriptedTransport(answer)
+
+
+def test_an_answer_that_the_store_did_not_take_is_never_followed_by_an_older_one() -> None:
+    async def main() -> None:
+        store, upstream = FakeCacheStore(), numbered()
+        settings = stored(ttl=100)
+        async with penstock.open_kernel(settings, transport=upstream, plugins=[store.plugin()]) as kernel:
+            assert (await kernel.complete("hello")).text == "v1"
+            await trio.sleep(1)
+            store.error, store.trouble = penstock.CacheStoreError("the disk is full"), "writing"
+            assert (await kernel.complete("hello", cache="refresh")).text == "v2"
+            assert (await kernel.complete("hello")).text == "v2"
+            (one,) = store.entries.values()
+            older = unseal(one.key, one.sealed)
+            assert older is not None
+            # More is left of its time than of the newer one's: both vary by a tenth.
+            longer = msgspec.structs.replace(older, fresh_until=older.fresh_until + 50)
+            sealed = seal(one.key, longer)
+            assert sealed is not None
+            store.entries[one.key] = StoredEntry(one.key, sealed, 1e12)
+            await trio.sleep(115)
+            response = await kernel.complete("hello")
+            assert (response.cache, response.text) == ("miss", "v3")
+
+    run(main)
+
+
+def test_in_an_outage_the_newer_answer_in_memory_goes_before_the_older_one_in_the_store() -> None:
+    async def main() -> None:
+        is_down = False
+        store, upstream = FakeCacheStore(), numbered(lambda: is_down)
+        settings = stored(ttl=10, stale_if_error=1_000)
+        async with penstock.open_kernel(settings, transport=upstream, plugins=[store.plugin()]) as kernel:
+            await kernel.complete("hello")
+            await wait_all_tasks_blocked()
+            older = dict(store.entries)
+            await trio.sleep(1)
+            assert (await kernel.complete("hello", cache="refresh")).text == "v2"
+            await wait_all_tasks_blocked()
+            # Another process, which asked before and was slow to write.
+            store.entries = older
+            await trio.sleep(20)
+            is_down = True
+            for _ in range(2):
+                response = await kernel.complete("hello")
+                assert (response.cache, response.text) == ("stale", "v2")
 
     run(main)
 

@@ -356,3 +356,27 @@ def test_errors_stay_discreet_when_they_are_copied() -> None:
             seen.check(KEY, PROMPT)
 
     run(main)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_header_of_a_target_that_a_provider_echoes_is_not_in_the_error(stream: bool) -> None:  # noqa: FBT001 - a case
+    headers = {"helicone-auth": "Bearer canary-of-a-header", "x-team": "canary-of-the-team", "x-on": "1"}
+    targets = {"first": {"provider": "openai", "model": "gpt-4o", "headers": headers}}
+
+    def answer(request: httpx.Request) -> Answer:
+        said = f"error 1: bad {request.headers['helicone-auth']} (canary-of-a-h...) of {request.headers['x-team']}"
+        return Reply(401, json=quoting(said), headers=[("x-request-id", "canary-of-a-header")])
+
+    async def main() -> None:
+        settings = config(targets=targets, routes={"default": {"cascade": ["first"]}})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+            with pytest.raises(errors.AuthenticationError) as caught:
+                if stream:
+                    async with kernel.stream("hello") as chunks:
+                        await anext(aiter(chunks))
+                await kernel.complete("hello")
+        told = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + str(caught.value.request_id)
+        assert "canary" not in told + str(caught.value.code)
+        assert "error 1" in told  # what is as short as that says nothing, and is no secret
+
+    run(main)

@@ -12,7 +12,7 @@ from worlds import GPT, SONNET, config, is_stream, run
 
 import penstock
 from penstock import ChatRequest, Tool, errors
-from penstock.policy.upstream_stream import LONG_ANSWER, streams_upstream
+from penstock.policy.upstream_stream import LONG_ANSWER, asked_to_think, streams_upstream, takes_long
 from penstock.testing import Reply, ScriptedTransport, Silence
 from penstock.types import Capabilities
 from penstock_plugins.rehearsal import RehearsalTransport, Script, Upstream
@@ -37,11 +37,21 @@ WEATHER = Tool("weather", "of a city", {"type": "object", "properties": {"city":
     ],
 )
 def test_auto_streams_what_may_take_long_where_streams_tell_their_usage(request_: ChatRequest, streams: bool) -> None:  # noqa: FBT001
-    assert streams_upstream(request_, TELLS) == streams
-    assert not streams_upstream(request_, SILENT)
+    long = takes_long(request_, thinks=asked_to_think(request_) or False)
+    assert streams_upstream(TELLS, "auto", takes_long=long) == streams
+    assert not streams_upstream(SILENT, "auto", takes_long=long)
     for capabilities in (TELLS, SILENT):
-        assert streams_upstream(request_, capabilities, "always")
-        assert not streams_upstream(request_, capabilities, "never")
+        assert streams_upstream(capabilities, "always", takes_long=long)
+        assert not streams_upstream(capabilities, "never", takes_long=long)
+
+
+def test_what_the_params_ask_for_counts_where_the_request_says_nothing() -> None:
+    for own in (True, False, None):
+        assert asked_to_think(ChatRequest("hello"), own=own) is own
+        assert asked_to_think(ChatRequest("hello", thinking="off"), own=own) is False
+        assert asked_to_think(ChatRequest("hello", thinking="low"), own=own) is True
+    assert takes_long(ChatRequest("hello"), thinks=False, own_max_tokens=LONG_ANSWER + 1)
+    assert not takes_long(ChatRequest("hello", max_tokens=9), thinks=False, own_max_tokens=LONG_ANSWER + 1)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +155,43 @@ def test_models_that_think_before_they_speak_get_more_time_for_the_first_token(
                     async with kernel.stream("hello", **options) as stream:
                         async for _ in stream:
                             pass
+            assert trio.current_time() == pytest.approx(seconds)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize(
+    ("target", "params", "options", "streamed", "seconds"),
+    [
+        (SONNET, {}, {}, False, 600.0),
+        (SONNET, {"max_tokens": 5_000}, {}, True, 30.0),
+        (SONNET, {"max_tokens": 5_000}, {"max_tokens": 100}, False, 600.0),
+        (SONNET, {"thinking": {"type": "enabled", "budget_tokens": 2_000}}, {}, True, 300.0),
+        (SONNET, {"thinking": {"type": "enabled", "budget_tokens": 2_000}}, {"thinking": "off"}, False, 600.0),
+        (SONNET, {"thinking": {"type": "disabled"}}, {}, False, 600.0),
+        (GPT, {"max_completion_tokens": 5_000}, {}, True, 30.0),
+        ("openai/gpt-5", {"reasoning_effort": "high"}, {}, True, 300.0),
+        ("openai/gpt-5", {"reasoning_effort": "minimal", "max_tokens": 5_000}, {}, True, 30.0),
+        ("openai/gpt-5", {"max_completion_tokens": 5_000}, {}, True, 300.0),
+    ],
+)
+def test_what_a_target_asks_for_by_its_own_params_counts_as_if_the_request_did(
+    target: str,
+    params: dict[str, Any],
+    options: dict[str, Any],
+    streamed: bool,  # noqa: FBT001 - a parameter
+    seconds: float,
+) -> None:
+    async def main() -> None:
+        provider, _, model = target.partition("/")
+        settings = cascade(("t", 1), targets={"t": {"provider": provider, "model": model, "params": params}})
+        upstream = ScriptedTransport([Silence()])
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            (stage,) = kernel.explain("hello", **options).stages
+            assert (stage.streamed, stage.silent) == (streamed, seconds)
+            with pytest.raises(errors.CallError):
+                await kernel.complete("hello", **options)
+            assert is_stream(upstream.requests[0]) == streamed
             assert trio.current_time() == pytest.approx(seconds)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

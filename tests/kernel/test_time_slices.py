@@ -216,3 +216,24 @@ def test_explain_tells_of_a_lone_target_what_is_configured() -> None:
             assert kernel.explain("hello", timeout=12).stages[0].silent == 600.0
 
     run(main)
+
+
+@pytest.mark.parametrize("target", [SONNET, "openai/o3"])
+@pytest.mark.parametrize("timeout", [14, 16, 60, 149, 151, 290, 400])
+def test_in_a_short_call_a_silent_target_is_left_where_the_readme_says(target: str, timeout: float) -> None:
+    """After half of what is left, but not sooner than half of the default: 15 s, or 150 s of a model that reasons."""
+    default = 300.0 if target == "openai/o3" else 30.0
+    silence = min(default, max(default, timeout) / 2)
+
+    async def main() -> None:
+        async with penstock.open_kernel(route(target, HAIKU), transport=silent(target)) as kernel:
+            assert kernel.explain("hello", timeout=timeout).stages[0].silent == pytest.approx(silence)
+            if timeout < silence:
+                with pytest.raises(errors.DeadlineExceededError):
+                    await kernel.complete("hello", timeout=timeout)
+                assert trio.current_time() == pytest.approx(timeout)
+                return
+            assert (await kernel.complete("hello", timeout=timeout)).target == HAIKU
+            assert trio.current_time() == pytest.approx(silence)
+
+    run(main)

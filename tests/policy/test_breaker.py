@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 
 import attrs
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from penstock.policy import breaker as breaker_module
 from penstock.policy.breaker import (
@@ -201,6 +203,38 @@ def test_jitter_shortens_the_time_by_a_fifth_at_most(jitter: float, lasts: float
     assert health_of(make_open(jitter=jitter)).open_until == pytest.approx(lasts)
 
 
+@given(
+    jitters=st.lists(st.floats(0, 1), min_size=5, max_size=5), late=st.lists(st.floats(0, 20), min_size=5, max_size=5)
+)
+@example(jitters=[0.0] * 5, late=[0.0] * 5)
+@example(jitters=[0.0, 1.0, 0.5, 0.0, 1.0], late=[0.0] * 5)
+def test_what_jitter_takes_does_not_add_up_in_the_first_minute(jitters: list[float], late: list[float]) -> None:
+    breakers, now, full = make_open(jitter=jitters[0]), 0.0, 0.0
+    for nth, (time, takes, waits) in enumerate(zip([5, 10, 15, 15, 15], [*jitters[1:], 1.0], late, strict=True)):
+        full, until = full + time, health_of(breakers).open_until
+        assert until >= full - 0.2 * time - 1e-9, nth
+        assert 0.8 * time - 1e-9 <= until - now <= min(1.1 * time, 15.0) + 1e-9
+        now = until + waits
+        probe(breakers, f"probe {nth}", FAILED, now, jitter=takes)
+
+
+def test_it_is_made_up_for_at_once() -> None:
+    breakers, times = make_open(jitter=0.0), [4.0]
+    for jitter in (1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0):
+        now = health_of(breakers).open_until
+        probe(breakers, f"at {now}", FAILED, now, jitter=jitter)
+        times.append(health_of(breakers).open_until - now)
+    assert times == pytest.approx([4.0, 11.0, 12.0, 15.0, 15.0, 12.0, 12.0, 15.0])
+
+
+def test_what_a_server_asked_for_beyond_it_makes_up_for_what_jitter_took() -> None:
+    breakers = make_open(jitter=0.0)
+    breakers.record(A, FAILED, 1.0, jitter=0.0, retry_after=3.5)
+    assert health_of(breakers).open_until == 4.5
+    probe(breakers, "half made up", FAILED, 4.5, jitter=1.0)
+    assert health_of(breakers).open_until - 4.5 == pytest.approx(10.5)
+
+
 def test_it_stays_open_at_least_as_long_as_the_server_asked() -> None:
     breakers = make_breakers()
     record_all(breakers, [FAILED] * 3)
@@ -332,11 +366,11 @@ def test_a_slow_probe_fails_only_where_slowness_or_timeouts_opened() -> None:
     slow = make_breakers()
     record_all(slow, [SLOW] * 8, step=0.0)
     probe(slow, "slow", SLOW, 5.0)
-    assert health_of(slow) == ScopeHealth(BreakerState.OPEN, 15.0, 0, "slow_ratio", silent=True, again=True)
+    assert health_of(slow) == ScopeHealth(BreakerState.OPEN, 15.0, 0, "slow_ratio", silent=True)
     mute = make_breakers()
     record_all(mute, [TIMED_OUT] * 5, step=0.0)
     probe(mute, "slow", SLOW, 5.0)
-    assert health_of(mute) == ScopeHealth(BreakerState.OPEN, 15.0, 0, "failures_in_a_row", silent=True, again=True)
+    assert health_of(mute) == ScopeHealth(BreakerState.OPEN, 15.0, 0, "failures_in_a_row", silent=True)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ class ModelScope:
     state: str = "closed"
     history: list[Result] = attrs.Factory(list[Result])
     not_before: float = -math.inf
+    in_full: float = -math.inf
+    """When it may be probed had jitter taken nothing: of this time, and of those before it that are made up for."""
     closed_at: float = -math.inf
     times_opened: int = 0
     for_key: bool = False
@@ -61,16 +63,20 @@ class ModelScope:
     def open(self, now: float, jitter: float, hint: float | None) -> None:
         self.times_opened += 1
         self.state = "open"
-        self.extend(now, jitter, hint)
+        behind = self.in_full > self.not_before and self.times_opened <= 5
+        self.extend(now, jitter, hint, self.in_full - self.not_before if behind else 0.0)
 
-    def extend(self, now: float, jitter: float, hint: float | None) -> None:
+    def extend(self, now: float, jitter: float, hint: float | None, behind: float = 0.0) -> None:
         span, cap = (60.0, 900.0) if self.for_key else (5.0, 15.0)
         for _ in range(self.times_opened - 1):
             span = min(span * 2, cap)
-        moments = [self.not_before, now + span * (0.8 + 0.2 * jitter)]
+        lasts = span * (1 - 0.2 * (1 - jitter)) + behind
+        assert 0.8 * span <= lasts <= 1.1 * span or span == cap
+        moments = [self.not_before, now + min(lasts, cap)]
         if hint is not None:
             moments.append(now + hint)
         self.not_before = max(moments)
+        self.in_full = now + span + behind
 
     def hear(self, news: list[Result], now: float, jitter: float, *, began: float = math.inf) -> None:
         news = [one for one in news if one.verdict not in UNTELLING]
@@ -170,7 +176,7 @@ class ModelScope:
     def close(self, now: float) -> None:
         self.begin("closed")
         self.history = []
-        self.not_before = -math.inf
+        self.not_before = self.in_full = -math.inf
         self.closed_at = now
         self.mute = self.for_key = False
         self.outrun = 0
@@ -385,7 +391,6 @@ class BreakersMachine(RuleBasedStateMachine):
             assert health.state.value == story.state
             assert health.open_until == story.not_before
             assert health.silent == story.mute
-            assert health.again == (story.times_opened > 1)
             assert health.permits_left == (story.free if story.state == "half_open" else 0)
 
     @invariant()

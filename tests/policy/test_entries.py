@@ -98,6 +98,16 @@ def test_what_was_superseded_is_not_served_even_where_the_new_one_cannot_be_stor
     assert entries.statistics().bytes == 0
 
 
+def test_an_older_answer_that_comes_later_does_not_take_the_place_of_the_newer_one() -> None:
+    entries = Entries(10_000)
+    put(entries, "k", b"newer", now=50.0)
+    assert entries.put("k", Entry(b"older", 40.0, 200.0), now=60.0)
+    found = entries.get("k", 60.0)
+    assert found is not None
+    assert found.value == b"newer"
+    assert entries.put("k", Entry(b"before a clock was set back", 40.0, 200.0), now=45.0)
+
+
 def test_storing_again_replaces_and_counts_once() -> None:
     entries = Entries(10_000)
     put(entries, "k", bytes(100))
@@ -181,6 +191,9 @@ class EntriesMachine(RuleBasedStateMachine):
     def put(self, key: str, value: bytes, parts: bytes, before: float, ttl: float) -> None:
         entry = Entry(value, self.now - before, self.now + ttl, parts)
         stored = self.entries.put(key, entry, now=self.now)
+        if any(one.key == key and entry.stored_at < one.entry.stored_at <= self.now for one in self.used):
+            assert stored
+            return
         self.used = [one for one in self.used if one.key != key]
         one = Stored(key, entry)
         assert stored == (before >= 0 and ttl + KEPT > 0 and one.size <= BOUND)

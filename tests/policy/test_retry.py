@@ -384,6 +384,7 @@ class Walk(RuleBasedStateMachine):
         self.failures: list[tuple[int, str]] = []
         self.not_before: dict[int, float] = {}
         self.rested: dict[int, float] = {}
+        self.failed_at: dict[int, float] = {}
         self.hung_up: list[int] = []
         self.failed_then: dict[int, int] = {}
         self.blamed: list[tuple[float, int, str]] = []
@@ -421,6 +422,7 @@ class Walk(RuleBasedStateMachine):
         assert isinstance(self.step, Try)
         stage = self.step.stage
         self.walk.failed(stage, kind, now=self.now, jitter=jitter, retry_after=hint)
+        self.failed_at[stage] = self.now
         if kind in GOES_NOWHERE:
             self.over = not self.passed_over(stage)
         if kind == "context_length":
@@ -468,6 +470,15 @@ class Walk(RuleBasedStateMachine):
         self.now = self.step.until
         self.step = self.walk.next(self.now, self.unavailable)
 
+    @precondition(lambda self: isinstance(self.step, Wait))
+    @rule(seconds=st.floats(0.1, 5.0), times=st.integers(1, 6))
+    def the_wait_is_over_but_others_are_let_go_first(self, seconds: float, times: int) -> None:
+        for _ in range(times):
+            if isinstance(self.step, Wait):
+                self.unavailable[self.step.stage] = self.step.until + seconds
+                self.the_wait_is_over()
+                self.no_target_is_waited_for_beyond_five_seconds_while_another_could_answer()
+
     @rule(stage=st.integers(0, 3), seconds=st.floats(0.0, 20.0))
     def a_target_becomes_unavailable(self, stage: int, seconds: float) -> None:
         if stage < len(self.stages):
@@ -489,6 +500,14 @@ class Walk(RuleBasedStateMachine):
                 assert any(self.may_try(stage) for stage in range(len(self.stages)))
             case Stop():
                 assert not any(self.may_try(stage) for stage in range(len(self.stages)))
+
+    @invariant()
+    def no_target_is_waited_for_beyond_five_seconds_while_another_could_answer(self) -> None:
+        if not isinstance(self.step, Wait):
+            return
+        others = set(range(len(self.stages))) - {self.step.stage} - self.kept_it_waiting()
+        if any(self.may_try(at) and self.ready_at(at) <= self.now for at in others):
+            assert self.step.until <= self.failed_at[self.step.stage] + 5.02
 
     def ready_at(self, stage: int) -> float:
         return max(self.rested.get(stage, 0.0), self.unavailable.get(stage, 0.0), self.rests_until(stage))

@@ -31,6 +31,27 @@ def test_a_short_cool_down_of_a_rate_limit_is_waited_for_though_everyone_knows_o
     assert failed("rate_limited", hint=2.0).next(0.0, {0: 2.5}) == Wait(2.5, 0)
 
 
+def test_a_rate_limit_that_goes_on_for_others_is_waited_for_no_longer_than_one_that_is_long() -> None:
+    walk = failed("rate_limited", hint=1.0)
+    assert walk.next(0.0, {0: 1.0}) == Wait(1.0, 0)
+    assert walk.next(1.0, {0: 2.0}) == Wait(2.0, 0), "another call was let go first, and was refused"
+    assert walk.next(2.0, {0: 5.0}) == Wait(5.0, 0)
+    assert walk.next(5.0, {0: 5.25}) == Try(1)
+
+
+def test_what_was_waited_for_before_the_last_attempt_does_not_count() -> None:
+    walk = failed("rate_limited", hint=4.0)
+    assert walk.next(4.0) == Try(0)
+    walk.failed(0, "rate_limited", now=4.0, jitter=1.0, retry_after=4.0)
+    assert walk.next(4.0) == Wait(8.0, 0)
+
+
+def test_a_hint_of_just_as_long_is_waited_for_though_everyone_hears_of_it_a_moment_later() -> None:
+    walk = failed("rate_limited", hint=5.0)
+    assert walk.next(0.0) == Wait(5.0, 0)
+    assert walk.next(5.0, {0: 5.005}) == Wait(5.005, 0)
+
+
 def test_with_nobody_else_in_reach_an_open_circuit_is_waited_for_after_all() -> None:
     assert failed("server_error").next(0.0, {0: 4.5, 1: 400.0}) == Wait(4.5, 0)
 

@@ -113,6 +113,13 @@ def test_what_runs_at_the_provider_has_no_bound_in_or_out(extra: dict[str, Any])
     assert CODEC.output_bound(request, target("claude-sonnet-4-5")) is None
 
 
+@pytest.mark.parametrize("figure", [0, -1, 5.0, "5", True, None, [5]])
+def test_a_figure_that_is_no_plain_number_is_what_a_server_makes_of_it_and_has_no_bound(figure: object) -> None:
+    request = ChatRequest("q", max_tokens=7, extra={"anthropic": {"max_tokens": figure}})
+    assert CODEC.input_bound(request, target("claude-sonnet-4-5")) is None
+    assert CODEC.output_bound(request, target("claude-sonnet-4-5")) is None
+
+
 @pytest.mark.parametrize(
     ("source", "more", "bounded"),
     [

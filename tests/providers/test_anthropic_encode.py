@@ -50,6 +50,23 @@ def encoded(request: ChatRequest, to: Target | None = None, *, stream: bool = Fa
     return cast("dict[str, Any]", msgspec.json.decode(wire.body))
 
 
+@pytest.mark.parametrize(
+    ("thinking", "thinks"),
+    [
+        ({"type": "enabled", "budget_tokens": 2_000}, True),
+        ({"type": "adaptive", "display": "summarized"}, True),
+        ({"type": "disabled"}, False),
+        ({"type": "between_tools"}, None),
+        ({}, None),
+        ("enabled", None),
+        (None, None),
+    ],
+)
+def test_whether_a_targets_params_ask_to_think(thinking: object, thinks: bool | None) -> None:  # noqa: FBT001
+    assert CODEC.own_thinking(target(params={"thinking": thinking})) is thinks
+    assert CODEC.own_thinking(target(params={"max_tokens": 9})) is None
+
+
 def plainly(value: Any, name: str = "") -> Any:
     """The same request where the wire offers several spellings of one thing.
 

@@ -59,6 +59,7 @@ WITHOUT_INPUT_BOUND = {
     "openai-chat/ruby_llm--o-mini-search-preview": "a search",
     "openrouter/activeagent--native_format_test-test_agent_web_search": "a search",
     "openrouter/activeagent--open_router-pdf": "a PDF",
+    "together-openai-compat/openllmetry--test_chat-test_together_chat_legacy": "a limit of the output taken away",
     "openrouter/pydantic-ai--test_openrouter-test_openrouter_file_annotation": "a PDF",
     "openrouter/pydantic-ai--test_openrouter-test_openrouter_web_search": "a search",
 }

@@ -212,6 +212,45 @@ def test_what_is_set_goes_before_what_the_row_says(row: Dialect) -> None:
     assert shown["stream_options"] == {"include_usage": True}
 
 
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+@pytest.mark.parametrize("wish", ["low", "high", 3_000, "off"])
+def test_params_that_say_what_a_request_would_say_of_thinking_are_understood(row: Dialect, wish: Any) -> None:
+    codec = codec_of(row)
+    plain, wishing = body(codec, ChatRequest("q")), body(codec, ChatRequest("q", thinking=wish))
+    params = {name: value for name, value in wishing.items() if name not in plain}
+    asks = codec.own_thinking(Target(name="t", provider="p", model="m", params=params))
+    assert asks is ((wish != "off") if params else None)
+
+
+@pytest.mark.parametrize(
+    ("params", "asks"),
+    [
+        ({"reasoning_effort": "medium"}, True),
+        ({"reasoning_effort": "default"}, True),
+        ({"reasoning_effort": "minimal"}, False),
+        ({"reasoning_effort": "none"}, False),
+        ({"reasoning_effort": None}, None),
+        ({"reasoning": {"max_tokens": 2_000}}, True),
+        ({"reasoning": {"effort": "none"}}, False),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, True),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, False),
+        ({"chat_template_kwargs": {"custom": 1}}, None),
+        ({"enable_thinking": True}, True),
+        ({"thinking_budget": 0}, False),
+        ({"thinking": {"type": "enabled"}}, True),
+        ({"thinking": None}, None),
+        ({"thinking": "yes"}, None),
+        ({"max_tokens": 9}, None),
+        ({}, None),
+    ],
+)
+def test_the_words_of_any_dialect_are_understood_at_a_server_that_is_not_known(
+    params: dict[str, Any],
+    asks: bool | None,  # noqa: FBT001 - a parameter
+) -> None:
+    assert OpenAIChat().own_thinking(Target(name="t", provider="p", model="m", params=params)) is asks
+
+
 def test_a_gateway_that_gives_more_than_is_asked_for_is_bounded_by_what_it_gives() -> None:
     request, target = ChatRequest("q", max_tokens=1), Target(name="t", provider="p", model="m")
     bounds = {row.name: codec_of(row).output_bound(request, target) for row in ROWS}

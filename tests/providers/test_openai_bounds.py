@@ -104,6 +104,7 @@ def test_an_image_costs_the_published_maximum_whatever_its_size(model: str, toke
         of(previous_response_id="r"),
         of(service_tier="priority"),
         of(service_tier=["priority"]),
+        of(max_tokens=None),
         of(tools=[{"name": "f"}]),
         of(plugins=[{"id": "web"}]),
         of(a_field_of_tomorrow=1),
@@ -136,6 +137,33 @@ def test_openrouter_gives_sixteen_tokens_where_fewer_are_asked_for() -> None:
     for codec, tokens in ((openrouter, 16), (OpenAIChat(), 1)):
         assert codec.output_bound(ChatRequest("-", max_tokens=1), target("gpt-4o")) == tokens
         assert codec.output_bound(ChatRequest("-", max_tokens=17), target("gpt-4o")) == 17
+
+
+NO_PLAIN_FIGURES: list[object] = [0, -1, 5.0, "5", True, False, [5], {}]
+
+
+@pytest.mark.parametrize("name", ["n", "max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("figure", NO_PLAIN_FIGURES)
+@pytest.mark.parametrize("model", ["gpt-4o", "unknown"])
+def test_a_figure_that_is_no_plain_number_is_what_a_server_makes_of_it_and_has_no_bound(
+    name: str, figure: object, model: str
+) -> None:
+    codec = OpenAIChat()
+    for request, to in (
+        (ChatRequest("-", max_tokens=50, extra={"openai": {name: figure}}), target(model)),
+        (ChatRequest("-", extra={"openai": {"max_tokens": 50, name: figure}}), target(model)),
+        (ChatRequest("-"), target(model, **{"max_tokens": 50, name: figure})),
+    ):
+        assert codec.input_bound(request, to) is None
+        assert codec.output_bound(request, to) is None
+    assert codec.own_max_tokens(target(model, **{name: figure})) is None
+
+
+def test_a_limit_that_is_taken_away_leaves_the_models_own() -> None:
+    away = ChatRequest("-", max_tokens=50, extra={"openai": {"max_tokens": None, "max_completion_tokens": None}})
+    assert bound(away) is None
+    assert bound(away, "gpt-4o") is not None
+    assert OpenAIChat().output_bound(away, target("gpt-4o")) == 16_384
 
 
 def test_a_target_can_make_a_request_unbounded_too() -> None:

@@ -138,7 +138,13 @@ def test_the_call_of_the_tool_that_a_value_is_asked_by_gives_it(
 ) -> None:
     name, arguments = outcome.calls[0]
     server = Upstream(exchange, takes_schemas=False)
-    value, seen = server.extract({**(tools_of(exchange)[name] or ANY_OBJECT), "title": name}, way=way)
+    schema = {**(tools_of(exchange)[name] or ANY_OBJECT), "title": name}
+    if any(other == name and not same(others, arguments) for other, others in outcome.calls):
+        # Which of them was meant nobody knows.
+        with pytest.raises(OutputInvalidError):
+            server.extract(schema, way=way, max_repairs=0)
+        return
+    value, seen = server.extract(schema, way=way)
     assert same(value, arguments)
     assert way_in(server.bodies[-1]) == "tool"
     if way == "streamed" and arguments:

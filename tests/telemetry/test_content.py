@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from worlds import ANSWER, config, good
 
 import penstock
-from penstock import ChatRequest, Image, Message, Tool, ToolCall, ToolResult
+from penstock import ChatRequest, Image, Message, Text, Thinking, Tool, ToolCall, ToolResult
 from penstock.telemetry import _names as n
 from penstock.telemetry._content import Capture
 from penstock.telemetry._redaction import NOT_CAPTURED
@@ -129,21 +129,54 @@ def test_where_redacting_fails_nothing_of_the_text_goes_out(broken: Any, caplog:
 
 
 def test_half_a_secret_never_goes_out_because_the_text_was_cut_before_it_was_redacted() -> None:
-    capture = Capture(lambda text: text.replace("secret-key", "[key]"), limit=12)
-    told = str(capture.asked(ChatRequest("12345 secret-key and more")))
-    assert "secret" not in told
-    assert "12345 [key] " in told
+    capture = Capture(lambda text: text.replace("secret-key", "[key]"), limit=110)
+    told = capture.asked(ChatRequest(f"{'x' * 40} secret-key and more{'y' * 40}"))
+    assert "secret" not in str(told)
+    assert f"{'x' * 12}[" in str(told[n.INPUT_MESSAGES])
+    assert told[n.CONTENT_CUT] is True
 
 
-@given(st.lists(st.text(max_size=40), min_size=1, max_size=5), st.integers(1, 60))
-def test_no_attribute_holds_more_text_than_allowed(texts: list[str], limit: int) -> None:
-    messages = [Message.user(text or "-") for text in texts]
-    told = json.loads(str(Capture(lambda text: text, limit).asked(ChatRequest(messages))[n.INPUT_MESSAGES]))
-    shown = "".join(part["content"].partition("[")[0] for message in told for part in message["parts"])
-    marks = sum("more characters]" in part["content"] for message in told for part in message["parts"])
-    given = "".join(text or "-" for text in texts)
-    assert len(shown) <= limit or "[" in given
-    assert marks or len(given) <= limit
+TEXTS = st.text(max_size=200)
+PARTS = st.one_of(
+    st.builds(Text, TEXTS.filter(bool)),
+    st.builds(ToolCall, TEXTS.filter(bool), TEXTS.filter(bool), st.dictionaries(TEXTS, TEXTS, max_size=2)),
+    st.builds(ToolResult, TEXTS.filter(bool), TEXTS),
+    st.builds(Thinking, TEXTS),
+)
+MESSAGES = st.builds(Message, st.sampled_from(["user", "assistant", "system"]), st.lists(PARTS, min_size=1, max_size=3))
+
+
+@given(st.lists(MESSAGES, min_size=1, max_size=4), TEXTS, st.integers(1, 800))
+def test_no_attribute_is_longer_than_allowed_whatever_is_long_and_all_of_them_are_json(
+    messages: list[Message], reason: str, limit: int
+) -> None:
+    capture = Capture(lambda text: text, limit)
+    for told in (capture.asked(ChatRequest(messages)), capture.answered(messages[-1], reason)):
+        whole = told.pop(n.CONTENT_CUT, False) is False
+        for name, value in told.items():
+            assert len(str(value)) <= limit, name
+            assert isinstance(json.loads(str(value)), list)
+        if whole:
+            shown = str(json.loads(str(told.get(n.INPUT_MESSAGES, told.get(n.OUTPUT_MESSAGES)))))
+            assert "more characters]" not in shown or "more characters]" in str(messages)
+
+
+def test_ten_thousand_short_messages_are_no_more_than_one_long_one() -> None:
+    roles = ("user", "assistant")
+    messages = [Message(roles[number % 2], "m") for number in range(10_001)]  # type: ignore[arg-type]  # both are roles
+    told = Capture(lambda text: text, 8_192).asked(ChatRequest(messages))
+    assert 8_000 < len(str(told[n.INPUT_MESSAGES])) <= 8_192
+    assert told[n.CONTENT_CUT] is True
+
+
+def test_ids_of_tool_calls_and_finish_reasons_are_redacted_and_short() -> None:
+    capture = Capture(replacing("canary", "***"), 8_192)
+    call = ToolCall("canary" + "x" * 5_000, "canary", {"canary": "canary"})
+    told = capture.answered(Message.assistant([call]), "canary" + "y" * 5_000)
+    assert "canary" not in str(told)
+    assert len(str(told[n.OUTPUT_MESSAGES])) < 1_000
+    (answer,) = json.loads(str(told[n.OUTPUT_MESSAGES]))
+    assert answer["finish_reason"].startswith("***yyy")
 
 
 def test_images_tools_and_their_results_are_told_without_their_bytes() -> None:

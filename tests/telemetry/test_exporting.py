@@ -10,6 +10,8 @@ import time
 import tracemalloc
 from collections.abc import Generator
 from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -113,6 +115,10 @@ def test_the_headers_of_a_collector_are_secrets() -> None:
     [
         ({"otlp": "localhost:4318"}, "telemetry.otlp"),
         ({"otlp": "http://"}, "telemetry.otlp"),
+        ({"otlp": "http://me:canary@localhost:4318"}, "telemetry.otlp"),
+        ({"otlp": "http://localhost:4318/?key=canary"}, "telemetry.otlp"),
+        ({"headers": {"authorization": "Bearer canary\nx: y"}}, "telemetry.headers.authorization"),
+        ({"headers": {"authorization": " "}}, "telemetry.headers.authorization"),
         ({"protocol": "udp"}, "telemetry.protocol"),
         ({"sample": 1.5}, "telemetry.sample"),
         ({"content_limit": 0}, "telemetry.content_limit"),
@@ -125,6 +131,18 @@ def test_a_mistake_in_the_table_is_told_at_its_path(table: dict[str, Any], path:
     with pytest.raises(errors.ConfigError) as caught:
         config(telemetry=table)
     assert [mistake.path for mistake in caught.value.mistakes] == [path]
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["Bearer canary", "Basic Y2FuYXJ5Og==", "file"])
+def test_a_header_of_a_collector_may_hold_spaces(given: str, tmp_path: Path) -> None:
+    kept = tmp_path / "header"
+    kept.write_text("Bearer from-a-file\n")
+    with collecting() as collector:
+        header = f"file:{kept}" if given == "file" else given
+        trio.run(calls, config(telemetry={"otlp": collector.url, "headers": {"authorization": header}}))
+    expected = "Bearer from-a-file" if given == "file" else given
+    assert {each["authorization"] for each in collector.headers} == {expected}
 
 
 def test_the_table_and_the_value_have_the_same_settings() -> None:
@@ -287,3 +305,119 @@ def _timed(one: Any) -> float:
     for _ in range(20_000):
         one()
     return (time.process_time() - began) / 20_000
+
+
+# Variables of the SDK
+
+
+OTLP = "OTEL_EXPORTER_OTLP"
+
+
+def test_metrics_may_tell_what_came_since_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{OTLP}_METRICS_TEMPORALITY_PREFERENCE", "delta")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
+
+    async def main(collector: Collector) -> None:
+        settings = config(telemetry={"otlp": collector.url, "traces": False})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(good)) as kernel:
+            for _ in range(5):
+                await kernel.complete("hello")
+                await trio.sleep(0.03)
+
+    with collecting() as collector:
+        trio.run(main, collector)
+    attempts = [found["penstock.attempts"].sum for found in collector.each() if "penstock.attempts" in found]
+    name = "penstock.call.duration"
+    durations = [found[name].histogram for found in collector.each() if name in found]
+    assert len(attempts) > 1
+    assert {each.aggregation_temporality for each in attempts} == {1}, "delta"
+    assert {each.aggregation_temporality for each in durations} == {1}
+    assert sum(point.as_int or point.as_double for each in attempts for point in each.data_points) == 5
+    assert sum(point.count for each in durations for point in each.data_points) == 5
+    points = [each.data_points[0] for each in attempts]
+    assert all(one.time_unix_nano <= other.start_time_unix_nano for one, other in pairwise(points))
+
+
+def test_each_signal_may_have_a_protocol_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{OTLP}_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv(f"{OTLP}_TRACES_PROTOCOL", "grpc")
+    with collecting() as over_http, collecting_grpc() as over_grpc:
+        monkeypatch.setenv(f"{OTLP}_TRACES_ENDPOINT", over_grpc.url)
+        monkeypatch.setenv(f"{OTLP}_METRICS_ENDPOINT", f"{over_http.url}/v1/metrics")
+        trio.run(calls, config())
+    assert (len(over_grpc.traces) > 0, over_grpc.metrics) == (True, [])
+    assert (over_http.traces, len(over_http.metrics) > 0) == ([], True)
+
+
+def test_what_is_told_may_be_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    trio.run(calls, config())
+    printed = capsys.readouterr().out
+    assert '"name": "call default"' in printed
+    assert '"penstock.attempts": 1' in printed
+
+
+def test_the_console_and_a_collector_may_have_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for signal in ("TRACES", "METRICS"):
+        monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "otlp, console, zipkin")
+    with collecting() as collector:
+        trio.run(calls, config(telemetry={"otlp": collector.url}))
+    printed = capsys.readouterr().out
+    assert '"name": "call default"' in printed
+    assert '"name": "penstock.attempts"' in printed
+    assert len(collector.spans) == 2
+    assert collector.latest()
+    assert "OTEL_TRACES_EXPORTER names 'zipkin'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "99999"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "-5"),
+        (f"{OTLP}_TRACES_COMPRESSION", "canary"),
+    ],
+)
+def test_a_variable_that_the_sdk_does_not_take_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    # Over gRPC, which the SDK is stricter with.
+    with pytest.raises(errors.ConfigError, match=name):
+        trio.run(calls, config(telemetry={"otlp": "http://127.0.0.1:9", "protocol": "grpc"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (f"{OTLP}_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "base2_exponential_bucket_histogram"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "soon"),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_on"),
+        (f"{OTLP}_TRACES_PROTOCOL", "http/json"),
+    ],
+)
+def test_a_variable_that_is_not_followed_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, value)
+    with collecting() as collector:
+        trio.run(calls, config(telemetry={"otlp": collector.url}))
+    assert [name in record.getMessage() for record in caplog.records if record.name == "penstock"] == [True]
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_credentials_of_a_variable_do_not_go_to_the_collector_of_the_table(
+    protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{OTLP}_HEADERS", "authorization=canary,x-team=theirs")
+    for headers in ({}, {"X-Team": "ours"}):
+        with collecting() if protocol == "http/protobuf" else collecting_grpc() as collector:
+            trio.run(calls, config(telemetry={"otlp": collector.url, "protocol": protocol, "headers": headers}))
+        assert collector.headers
+        assert "canary" not in str(collector.headers)
+        assert {each.get("x-team") for each in collector.headers} == {headers.get("X-Team")}

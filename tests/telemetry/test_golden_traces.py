@@ -186,6 +186,56 @@ def test_no_circuit_lets_a_call_pass() -> None:
     check_golden("no-circuit-closed", traced(main, good))
 
 
+ALONE = {"default": {"cascade": [{"target": "first", "attempts": 1}]}}
+
+
+def test_a_cool_down_that_a_call_began_is_told_in_its_own_trace_though_it_ends_there() -> None:
+    async def main(kernel: penstock.Kernel) -> None:
+        with pytest.raises(errors.RateLimitedError):
+            await ask(kernel)
+
+    limited = Reply(429, json={"error": {"message": "slow down"}}, headers=[("retry-after", "20")])
+    check_golden("cool-down", traced(main, lambda _: limited, routes=ALONE))
+
+
+def changes(spans: list[GotSpan]) -> list[list[tuple[str, ...]]]:
+    """What each call tells of breakers, in the order in which they began."""
+    calls = sorted((span for span in spans if span.kind == "internal"), key=lambda span: span.span.start_time_unix_nano)
+    told = ("scope", "before", "after", "reason")
+    return [
+        [tuple(about[key] for key in told if key in about) for name, about in call.events if "wait" not in name]
+        for call in calls
+    ]
+
+
+def test_a_breaker_that_a_call_opens_is_told_in_its_own_trace_and_in_no_later_one() -> None:
+    async def main(kernel: penstock.Kernel) -> None:
+        for _ in range(5):
+            with pytest.raises(errors.ServerError):
+                await ask(kernel)
+        with pytest.raises(errors.CircuitOpenError):
+            await kernel.complete("hello", timeout=1)
+
+    opens = ("target:first", "closed", "open", "failures_in_a_row")
+    assert changes(traced(main, lambda _: BOOM, routes=ALONE)) == [[], [], [], [], [opens], [("target:first", "open")]]
+
+
+def test_the_probe_that_closes_a_breaker_tells_it_in_its_own_trace() -> None:
+    left = [BOOM] * 2
+
+    async def main(kernel: penstock.Kernel) -> None:
+        for _ in range(2):
+            with pytest.raises(errors.ServerError):
+                await ask(kernel)
+        while kernel.snapshot().breakers:
+            await ask(kernel)
+
+    breaker = {"failures_in_a_row": 2, "open_for": 0.05, "open_cap": 0.05}
+    spans = traced(main, lambda request: left.pop() if left else good(request), routes=ALONE, breaker=breaker)
+    *_, last = changes(spans)
+    assert [change[1:3] for change in last] == [("half_open", "closed")]
+
+
 def test_a_breaker_that_opens_under_a_call() -> None:
     async def main(kernel: penstock.Kernel) -> None:
         async with trio.open_nursery() as nursery:

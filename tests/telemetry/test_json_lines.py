@@ -54,3 +54,10 @@ def test_a_field_does_not_take_the_place_of_what_every_line_has(lines: Any) -> N
     (line,) = told()
     assert line["level"] == "info"
     assert line["time"] != "never"
+
+
+def test_numbers_that_json_has_no_word_for_are_told_as_texts(lines: Any) -> None:
+    logger, told = lines
+    logger.info("ended", extra={"metadata_a": float("nan"), "metadata_b": float("-inf"), "metadata_c": 1.5})
+    (line,) = told()
+    assert (line["metadata_a"], line["metadata_b"], line["metadata_c"]) == ("nan", "-inf", 1.5)

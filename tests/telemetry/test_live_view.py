@@ -140,6 +140,73 @@ def test_frames_tell_what_happens_from_the_moment_on_that_somebody_watches(runti
     trio.run(main)
 
 
+def of_target(name: str) -> Any:
+    """A configuration with one target."""
+    return config(
+        targets={name: {"provider": "openai", "model": "gpt-4o"}},
+        routes={"default": {"cascade": [name]}},
+        telemetry={"live_view": True},
+    )
+
+
+def test_a_target_that_a_reload_took_away_is_shown_as_gone_to_all_who_watch(runtime: Path) -> None:
+    async def main() -> None:
+        with trio.fail_after(10):
+            async with penstock.open_kernel(of_target("old"), transport=ScriptedTransport(good)) as kernel:
+                async with await connected(runtime) as one, await connected(runtime) as other:
+                    for stream in (one, other):
+                        await frames(stream, 1)
+                    await kernel.complete("hello")
+                    await kernel.reload(of_target("new"))
+                    await kernel.complete("hello")
+                    for stream in (one, other):
+                        targets = {target.name: target for target in (await frames(stream, 3))[-1].targets}
+                        assert (targets["old"].state, targets["old"].attempts) == ("gone", 1)
+                        assert (targets["new"].state, targets["new"].attempts) == ("closed", 1)
+                async with await connected(runtime) as late:
+                    (frame,) = await frames(late, 1)
+                    assert [target.name for target in frame.targets] == ["new"]
+
+    trio.run(main)
+
+
+def test_the_trouble_of_one_watcher_is_no_others(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However it may come about: here the clock of its tally breaks for one of them."""
+    broken: list[LiveTally] = []
+
+    def heard(tally: LiveTally, event: Any, now: float) -> None:
+        del event, now
+        if tally in broken:
+            raise RuntimeError("a bug")
+
+    async def main() -> None:
+        async with watched() as kernel, await connected(runtime) as one, await connected(runtime) as other:
+            for stream in (one, other):
+                await frames(stream, 1)
+            await kernel.complete("hello")
+            assert await one.receive_some() == b""
+            await frames(other, 3)
+            for _ in range(2):  # and who comes back is told of no more
+                async with await connected(runtime) as again:
+                    await frames(again, 1)
+
+    made = LiveTally.__init__
+
+    def first_is_broken(tally: LiveTally, *args: Any) -> None:
+        made(tally, *args)
+        if not broken:
+            broken.append(tally)
+
+    monkeypatch.setattr(LiveTally, "__init__", first_is_broken)
+    monkeypatch.setattr(LiveTally, "heard", heard)
+    trio.run(main)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "telemetry.live_view: a bug; a watcher is let go (this is told once)"
+    ]
+
+
 def test_while_nobody_watches_no_event_is_made(runtime: Path) -> None:
     async def main() -> None:
         async with watched() as kernel:

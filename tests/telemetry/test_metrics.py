@@ -99,8 +99,9 @@ def test_breakers_queues_holds_and_the_cache_are_measured() -> None:
     found = measured(main, cache={"store": "memory"})
     lookups = {attributes["penstock.cache.outcome"]: count for attributes, count in points(found[n.CACHE_METRIC])}
     assert lookups == {"miss": 1, "hit": 1}
-    assert points(found[n.BREAKER_METRIC]) == [({"scope": f"target:{SONNET}"}, 1.0)]
-    assert points(found[n.BREAKER_CHANGES]) == [({"scope": f"target:{SONNET}", "state": "isolated"}, 1)]
+    assert points(found[n.BREAKER_METRIC]) == [({n.BREAKER_SCOPE: f"target:{SONNET}"}, 1.0)]
+    told = {n.BREAKER_SCOPE: f"target:{SONNET}", n.BREAKER_METRIC: "isolated"}
+    assert points(found[n.BREAKER_CHANGES]) == [(told, 1)]
     for name in (n.QUEUE_LENGTH, n.IN_FLIGHT, n.HOLDS):
         assert points(found[name]) == [({}, 0)]
 
@@ -116,10 +117,35 @@ def test_models_that_callers_name_do_not_grow_the_metrics_without_bound() -> Non
 
     found = measured(main, answer)
     series = points(found["gen_ai.client.operation.duration"])
-    assert len(series) == 201
+    assert len(series) == 200
     others = [count for attributes, count in series if attributes["gen_ai.request.model"] == OTHER]
-    assert others == [100]
+    assert others == [101]
     assert [attributes["penstock.route"] for attributes, _ in points(found["penstock.call.duration"])] == ["model"]
+
+
+def test_breakers_of_models_that_callers_name_do_not_grow_the_metrics_without_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "10")
+
+    async def main(collector: Collector) -> None:
+        settings = config(telemetry={"otlp": collector.url, "traces": False})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(good)) as kernel:
+            for number in range(300):
+                await kernel.breakers.isolate(f"target:openai/made-up-{number}")
+                if number >= 50:
+                    await kernel.breakers.close(f"target:openai/made-up-{number - 50}")
+                await trio.sleep(0.002)
+
+    with collecting() as collector:
+        trio.run(main, collector)
+        found = collector.each()
+    for name in (n.BREAKER_METRIC, n.BREAKER_CHANGES):
+        told = {
+            str(attributes[n.BREAKER_SCOPE]) for each in found if name in each for attributes, _ in points(each[name])
+        }
+        assert 50 <= len(told) <= 200, name
+        assert OTHER in told
 
 
 def test_the_newest_conventions_are_spoken_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +208,31 @@ def test_beyond_so_many_series_nothing_is_lost_but_its_attributes() -> None:
     assert book.sums("sum")[()] == book.distributions("spread")[()].count == 50
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 8))),
+    st.lists(st.tuples(st.sampled_from("bcd"), st.integers(0, 8))),
+)
+def test_what_came_since_a_copy_and_what_was_in_it_are_all_there_is(
+    first: list[tuple[str, int]], then: list[tuple[str, int]]
+) -> None:
+    book, alone = MetricBook([SUM, SPREAD]), MetricBook([SUM, SPREAD])
+
+    def fill(taken: MetricBook, values: list[tuple[str, int]]) -> None:
+        for label, value in values:
+            taken.add("sum", value, (("label", label),))
+            taken.record("spread", value, (("label", label),))
+
+    fill(book, first)
+    before = book.copy()
+    fill(book, then)
+    fill(alone, then)
+    since = book.since(before)
+    assert since.sums("sum") == {labels: value for labels, value in alone.sums("sum").items() if value}
+    assert {labels: (each.counts, each.total) for labels, each in since.distributions("spread").items()} == {
+        labels: (each.counts, each.total) for labels, each in alone.distributions("spread").items()
+    }
+
+
 def test_another_thread_may_read_while_series_are_made() -> None:
     book = MetricBook([SUM, SPREAD])
     failed: list[Exception] = []
@@ -190,8 +241,7 @@ def test_another_thread_may_read_while_series_are_made() -> None:
     def read() -> None:
         while not over.is_set():
             try:
-                book.sums("sum")
-                book.distributions("spread")
+                book.copy()
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
                 failed.append(error)
                 return

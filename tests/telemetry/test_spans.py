@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,11 +17,16 @@ import trio
 import trio.testing
 from collector import Collector, GotSpan, collecting
 from golden import tree_of
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import SpanKind
 from soak import SOAK
+from tracing import Tracing
 from worlds import GPT, SONNET, config, good, model_of, openai_chunks
 
 import penstock
-from penstock.testing import Answer, Reply, ScriptedTransport
+from penstock import errors
+from penstock.telemetry._opening import open_telemetry
+from penstock.testing import Answer, Reply, ScriptedTransport, Silence
 
 BOOM = Reply(500, json={"error": {"type": "api_error", "message": "boom"}})
 
@@ -61,7 +67,9 @@ def test_json_is_told_as_what_is_asked_for_whether_natively_by_a_tool_or_in_word
 
     def answer(request: httpx.Request) -> Answer:
         if {"response_format", "tool_choice"} & json.loads(request.content).keys():
-            return Reply(400, json={"error": {"type": "invalid_request_error", "message": "not here"}})
+            return Reply(
+                400, json={"error": {"type": "invalid_request_error", "message": "neither response_format nor tools"}}
+            )
         return good(request, '{"day": "Monday"}')
 
     spans, upstream = sent(main, answer)
@@ -70,6 +78,66 @@ def test_json_is_told_as_what_is_asked_for_whether_natively_by_a_tool_or_in_word
     assert ways == ["json_schema", "tool", "json_object", "", ""]
     told = [span.attributes.get("gen_ai.output.type") for span in spans if span.kind == "client"]
     assert told == ["json", "json", "json", "json", None]
+
+
+class Started(SpanProcessor):
+    """Keeps what spans say when they begin: what a sampler can see."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        del parent_context
+        if span.kind is SpanKind.CLIENT:
+            self.seen.append(dict(span.attributes))
+
+
+def test_a_span_says_where_it_goes_from_its_beginning_and_what_was_asked_for_in_the_words_of_the_wire() -> None:
+    started = Started()
+    tracing = Tracing(processors=[started])
+    targets = {
+        "first": {
+            "provider": "local",
+            "model": "m",
+            "params": {"top_k": 4, "presence_penalty": 1, "frequency_penalty": 0.5},
+        }
+    }
+    providers = {"local": {"kind": "openai", "base_url": "http://127.0.0.1:8080/v1", "api_key": "k"}}
+
+    async def main() -> None:
+        settings = config(targets=targets, providers=providers, routes={"default": {"cascade": ["first"]}})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(good)) as kernel:
+            tracing.trace(kernel)
+            request = penstock.ChatRequest("hello", stop=("END", "STOP"), extra={"local": {"n": 2, "top_k": 5}})
+            for _ in range(2):
+                await kernel.complete(request)
+
+    trio.run(main)
+    assert [each.get("server.address") for each in started.seen] == [None, "127.0.0.1"], "known once it was asked"
+    told = json.loads(tracing.spans[0])["attributes"]
+    assert {
+        name.removeprefix("gen_ai.request."): value for name, value in told.items() if "gen_ai.request" in name
+    } == {
+        "model": "m",
+        "stop_sequences": ["END", "STOP"],
+        "top_k": 5,
+        "presence_penalty": 1.0,
+        "frequency_penalty": 0.5,
+        "choice.count": 2,
+    }
+
+
+def test_where_a_provider_has_a_url_in_the_configuration_its_first_span_begins_with_it() -> None:
+    with collecting() as collector:
+        told = config(
+            telemetry={"otlp": collector.url, "metrics": False},
+            providers={"local": {"kind": "openai", "base_url": "http://127.0.0.1:8080/v1", "api_key": "k"}},
+        )
+        opened = open_telemetry(told, clock=float, redactors=(), environ={})
+        assert opened is not None
+        target: Any = SimpleNamespace(name="t", provider=SimpleNamespace(name="local"))
+        assert opened.telemetry.server_at(target) == ("127.0.0.1", 8080)
+        trio.run(opened.aclose)
 
 
 CALLS = 10_000 if SOAK else 600
@@ -312,7 +380,28 @@ def test_a_stale_answer_that_is_fetched_anew_is_a_trace_of_its_own() -> None:
         calls = [span for span in collector.spans if span.kind == "internal"]
     assert all(not span.span.parent_span_id for span in calls)
     assert len({span.span.trace_id for span in calls}) == len(calls)
-    assert [span.attributes["penstock.cache.outcome"] for span in calls].count("stale") == 1
+    (stale,) = [span for span in calls if span.attributes["penstock.cache.outcome"] == "stale"]
+    (refresh,) = [about for span in calls for name, about in span.events if name == "penstock.refresh"]
+    assert refresh == {"of": stale.attributes["penstock.call.id"]}
+
+
+def test_a_call_that_a_shutdown_cut_ends_in_a_word_like_all_others() -> None:
+    async def main(collector: Collector) -> None:
+        settings = config(telemetry={"otlp": collector.url, "metrics": False}, kernel={"grace": 0.01})
+        async with trio.open_nursery() as nursery:
+            async with penstock.open_kernel(settings, transport=ScriptedTransport(lambda _: Silence())) as kernel:
+
+                async def ask() -> None:
+                    with pytest.raises(errors.KernelClosedError):
+                        await kernel.complete("hello")
+
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+
+    with collecting() as collector:
+        trio.run(main, collector)
+    (call,) = (span for span in collector.spans if span.kind == "internal")
+    assert call.status == "error: kernel_closed"
 
 
 def test_the_chunks_of_a_stream_are_no_spans() -> None:

@@ -12,7 +12,7 @@ class TargetFrame(Struct, frozen=True, kw_only=True):
 
     name: str
     state: str
-    """`closed`, `open`, `half_open`, `isolated` or `cooling`."""
+    """`closed`, `open`, `half_open`, `isolated` or `cooling`; `gone` where a reload has taken it away since."""
     why: str = ""
     """What made it so."""
     for_s: float | None = None

@@ -46,6 +46,7 @@ class LiveServer:
         self._done = trio.Event()
         self._done.set()
         self._watchers = 0
+        self._told = False
 
     def start(self, nursery: trio.Nursery) -> None:
         """Begins to listen. Where it cannot, the log says so, and the kernel goes on."""
@@ -86,6 +87,11 @@ class LiveServer:
                 await self._send_frames(stream)
             except trio.BrokenResourceError:
                 pass  # it has seen enough
+            except Exception:
+                # The trouble of one watcher is no other's; and who comes back every second fills no log.
+                if not self._told:
+                    self._told = True
+                    logger.exception("telemetry.live_view: a bug; a watcher is let go (this is told once)")
             finally:
                 self._watchers -= 1
 

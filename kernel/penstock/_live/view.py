@@ -15,6 +15,7 @@ from penstock._live.frame import AccountFrame, ActorFrame, CacheFrame, Frame, Ta
 from penstock._live.tally import LiveTally, TargetTally
 from penstock._snapshot import KernelSnapshot
 from penstock._target_state import target_state
+from penstock.errors import NoRouteError
 from penstock.policy.breaker import ScopeHealth
 from penstock.policy.routing import CoolDown
 
@@ -76,8 +77,14 @@ class Watcher:
     def _target(self, name: str, states: Mapping[str, str], snapshot: KernelSnapshot, now: float) -> TargetFrame:
         engine = self.engine
         seen = self.tally.targets.get(name, TargetTally())
+        try:
+            target = engine.targets.target(name)
+        except NoRouteError:
+            # It was asked before a reload took it out of the configuration.
+            return TargetFrame(
+                name=name, state="gone", attempts=seen.attempts, failures=seen.failures, last_failure=seen.last_failure
+            )
         state = states.get(name) or target_state(engine, name)
-        target = engine.targets.target(name)
         why, until = _trouble(target.scopes, snapshot.breakers, snapshot.cooling) if state != "closed" else ("", None)
         learned = engine.router.snapshot.learned.get(name)
         return TargetFrame(

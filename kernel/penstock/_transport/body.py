@@ -57,6 +57,17 @@ class Body(httpx.AsyncByteStream):
             raise StopAsyncIteration
         return data
 
+    def rest(self, most: int) -> bytes | None:
+        """All that is left of the body, where it came with the head as nearly every whole answer does, and is no longer
+        than that. None: it has to be read. Never raises.
+        """
+        connection = self._connection
+        if connection is None or (data := connection.rest(min(most, self._left))) is None:
+            return None
+        self._whole = True
+        self._end(reusable=connection.end_exchange())
+        return data
+
     async def aclose(self) -> None:
         """Lets the connection go; one with more to come is closed. Never waits. Idempotent."""
         if (connection := self._connection) is not None:

@@ -13,7 +13,7 @@ import trio
 
 from penstock._transport.conversation import Conversation
 from penstock._transport.failures import PeerClosed, ReusedConnectionClosed
-from penstock._transport.plain import Fields, Head
+from penstock._transport.plain import Asked, Head
 from penstock._transport.timeouts import Timeouts
 from penstock._transport.wire import MAX_READ, PLAIN_READ, Wire
 
@@ -47,13 +47,13 @@ class Connection:
         """Closes the socket at once. Idempotent."""
         self._wire.close()
 
-    async def ask(self, method: str, target: bytes, headers: Fields, body: bytes, timeouts: Timeouts) -> Head:
+    async def ask(self, asked: Asked, timeouts: Timeouts) -> Head:
         """Sends a request; the head of the final response. After an error or a cancellation: close."""
-        pieces = self._http.ask(method, target, headers, body)
         self._wire.send_timeout = timeouts.write
-        if len(body) > SENT_AT_ONCE:
-            return await self._send_beside_reader(pieces, timeouts)
-        await self._send(b"".join(pieces))
+        if len(asked.body) > SENT_AT_ONCE:
+            return await self._send_beside_reader(self._http.ask(asked), timeouts)
+        # Nothing of it is kept here: what is sent is held once as long as the answer is waited for, not twice.
+        await self._send(b"".join(self._http.ask(asked)))
         if isinstance(self._wire.failure, httpx.WriteTimeout):
             raise self._wire.failure
         return await (self._read_head() if math.isinf(timeouts.read) else self._head_within(timeouts.read))
@@ -70,6 +70,11 @@ class Connection:
             if scope.cancelled_caught:
                 raise httpx.ReadTimeout(f"the server sent nothing for {read_timeout:g} s")
         return data
+
+    def rest(self, most: int) -> bytes | None:
+        """The rest of the body, where it is here to its last byte and no longer than that. None: read on."""
+        at_hand = self._http.at_hand
+        return None if at_hand is None or at_hand > most else self._http.body()
 
     def skip_buffered_body(self) -> bool:
         """Whether the body ends within what is already here. Drops it."""
@@ -133,10 +138,12 @@ class Connection:
         raise _silent(read_timeout)
 
     async def _read_head(self) -> Head:
-        await self._receive()  # nothing of it can be here: a connection on which something is left is not used again
-        while (head := self._http.head()) is None:
+        while True:
+            # Nothing of it can be here yet: a connection on which something is left is not used again.
             await self._receive()
-        return head
+            head = self._http.head()
+            if head is not None:
+                return head
 
     async def _receive(self) -> None:
         try:

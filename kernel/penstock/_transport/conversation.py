@@ -9,14 +9,14 @@ into them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import h11
 import httpx
-from msgspec import Struct
 
 from penstock._transport.failures import BrokenHttp, HeadCutOff, PeerClosed, sentence
-from penstock._transport.plain import CHUNKED, Fields, Head, plain_head, plain_request
+from penstock._transport.plain import CHUNKED, Asked, Head, plain_head, plain_request
 from penstock._transport.whole_chunks import WholeChunks
 
 __all__ = ["MAX_INFORMATIONAL", "Conversation"]
@@ -35,15 +35,6 @@ _ANY_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 """What h11 is told of an exchange whose heads were plain, where it is needed for the body alone."""
 
 
-class _Asked(Struct, frozen=True, gc=False):
-    """A request, as h11 can be told of it."""
-
-    method: str
-    target: bytes
-    headers: Fields
-    body: bytes
-
-
 class Conversation:
     """Ask; receive until there is a head; receive until the body has ended; end. Then again.
 
@@ -57,7 +48,7 @@ class Conversation:
     def _begin(self) -> None:
         self._http: h11.Connection | None = None
         """None: all that was said so far is plain."""
-        self._asked: _Asked | None = None
+        self._asked: Asked | None = None
         self._informational = 0
         self._has_head = False
         self._ended = False
@@ -70,7 +61,7 @@ class Conversation:
         """Of a plain body: its bytes, and those of them that have not been handed out."""
         self._failure: httpx.RemoteProtocolError | None = None
         self._chunks: WholeChunks | None = None
-        self._whole: list[bytes] = []
+        self._whole: Sequence[bytes] = ()
         """What whole chunks of the last read hold: it comes after what h11 was given, and before `_rest`."""
         self._rest = b""
         self._is_h11_ahead = False
@@ -86,15 +77,20 @@ class Conversation:
         """Whether no head is here, nor anything that could become one."""
         return not self._has_head and not self._buffer and (self._http is None or not self._http.trailing_data[0])
 
-    def ask(self, method: str, target: bytes, headers: Fields, body: bytes) -> list[bytes]:
+    @property
+    def at_hand(self) -> int | None:
+        """Bytes of the body that are not handed out yet, where all of them are here. None: not all, or nobody knows."""
+        all_here = self._has_head and self._http is None and self._chunks is None and len(self._buffer) >= self._missing
+        return self._missing if all_here else None
+
+    def ask(self, asked: Asked) -> list[bytes]:
         """What is to be sent. Raises httpx.LocalProtocolError if HTTP/1.1 cannot say it; then nothing may follow."""
-        if method == "CONNECT":
+        if asked.method == "CONNECT":
             raise httpx.LocalProtocolError("CONNECT is for proxies: it would end HTTP on this connection")
-        asked = _Asked(method, target, headers, body)
-        head = plain_request(method, target, headers, len(body))
+        head = plain_request(asked.method, asked.target, asked.headers, len(asked.body))
         if head is not None:
             self._asked = asked
-            return [head, body] if body else [head]
+            return [head, asked.body]
         self._http = http = h11.Connection(h11.CLIENT, self._max_header_bytes)
         return _told(http, asked)
 
@@ -141,7 +137,7 @@ class Conversation:
             if self._is_h11_ahead:
                 self._read_from_h11(pieces)
             pieces += self._whole
-            self._whole = []
+            self._whole = ()
             if self._rest:
                 rest, self._rest = self._rest, b""
                 if self._http is None and rest == _LAST_CHUNK:
@@ -248,7 +244,7 @@ class Conversation:
         self._ended = isinstance(event, h11.EndOfMessage)
 
 
-def _told(http: h11.Connection, asked: _Asked) -> list[bytes]:
+def _told(http: h11.Connection, asked: Asked) -> list[bytes]:
     """Tells h11 of a request; what it would send."""
     fields = [field for field in asked.headers if field[0].lower() not in _NOT_SENT]
     try:

@@ -8,13 +8,26 @@ not is None here, and h11's to judge (`conversation`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["CHUNKED", "Fields", "Head", "plain_head", "plain_request"]
+from msgspec import Struct
+
+__all__ = ["CHUNKED", "Asked", "Fields", "Head", "plain_head", "plain_request"]
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 """The header fields of a head, as they are on the wire."""
+
+
+class Asked(Struct, frozen=True, gc=False):
+    """A request as a transport needs it."""
+
+    method: str
+    target: bytes
+    """Path and query."""
+    headers: Fields
+    body: bytes
+
 
 CHUNKED = -1
 """The length of a body that comes in chunks."""
@@ -47,31 +60,24 @@ class Head(NamedTuple):
     http_version: bytes = b"1.1"
 
 
-def plain_request(method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], body_length: int) -> bytes | None:
+def plain_request(method: str, target: bytes, headers: Fields, body_length: int) -> bytes | None:
     """The head as h11 would write it, with the host in front. None if anything of it is for h11 to judge."""
     if method not in _METHODS:
         return None
-    host = length = None
-    fields: list[bytes] = []
-    for name, value in headers:
-        lowered = name.lower()
-        if b":" in name or lowered in _ODD_IN_REQUESTS:
-            return None
-        if lowered == b"host":
-            if host is not None:
-                return None
-            host = b"%b: %b\r\n" % (name, value)
-            continue
-        if lowered == b"content-length":
-            if length is not None:
-                return None
-            length = value
-        fields.append(b"%b: %b\r\n" % (name, value))
-    if host is None or (length != b"%d" % body_length and (length is not None or body_length)):
+    names = [name.lower() for name, _ in headers]
+    if names.count(b"host") != 1 or not _ODD_IN_REQUESTS.isdisjoint(names) or b":" in b"".join(names):
         return None
-    head = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (method.encode(), target, host, b"".join(fields))
+    lengths = names.count(b"content-length")
+    if lengths > 1 or (body_length and not lengths):
+        return None
+    if lengths and headers[names.index(b"content-length")][1] != b"%d" % body_length:
+        return None
+    lines = [b": ".join(field) for field in headers]
+    if names[0] != b"host":
+        lines.insert(0, lines.pop(names.index(b"host")))
+    head = b"%b %b HTTP/1.1\r\n%b\r\n\r\n" % (method.encode(), target, b"\r\n".join(lines))
     # As many lines as were meant: a value with a line of its own in it would look as good as the others.
-    if head.count(b"\n") != len(fields) + 3 or not _REQUEST.fullmatch(head):
+    if head.count(b"\n") != len(lines) + 2 or not _REQUEST.fullmatch(head):
         return None
     return head
 

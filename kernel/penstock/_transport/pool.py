@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import attrs
+from msgspec import Struct
 
 __all__ = ["Pool", "PoolStatistics", "Poolable", "Slot", "Waiter"]
 
@@ -30,8 +31,7 @@ class Poolable(Protocol):
 _C = TypeVar("_C", bound=Poolable)
 
 
-@attrs.define(eq=False)
-class Slot(Generic[_C]):
+class Slot(Struct, Generic[_C], eq=False, gc=False):
     """The right to one connection. Without one, its holder makes one and fills the slot with it.
 
     Each holder has a slot of its own, so that giving one back twice can never take it from the next holder.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
+from msgspec import Struct
 
 __all__ = ["Timeouts"]
 
 
-class Timeouts(NamedTuple):
+class Timeouts(Struct, frozen=True, gc=False):
     """Seconds; infinite where there is none."""
 
     connect: float = math.inf
@@ -25,4 +26,4 @@ class Timeouts(NamedTuple):
     def of(cls, request: httpx.Request) -> Timeouts:
         """Those in `extensions["timeout"]`."""
         given: dict[str, Any] = request.extensions.get("timeout") or {}
-        return cls(*[math.inf if seconds is None else seconds for seconds in map(given.get, cls._fields)])
+        return cls(*[math.inf if seconds is None else seconds for seconds in map(given.get, cls.__struct_fields__)])

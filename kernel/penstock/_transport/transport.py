@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
 
 import attrs
 import httpx
@@ -22,7 +21,7 @@ from penstock._transport.decompression import decompressed_body
 from penstock._transport.dial import Dialer, Origin
 from penstock._transport.failures import ReusedConnectionClosed
 from penstock._transport.lookup import Lookup, Resolve, resolve_by_system
-from penstock._transport.plain import Fields, Head
+from penstock._transport.plain import Asked, Fields, Head
 from penstock._transport.pool import Pool, PoolStatistics, Slot
 from penstock._transport.timeouts import Timeouts
 from penstock._transport.trust import trust
@@ -30,16 +29,6 @@ from penstock._transport.trust import trust
 __all__ = ["Asked", "Transport", "TransportStatistics"]
 
 MIB = 1_048_576
-
-
-class Asked(NamedTuple):
-    """A request as a transport needs it."""
-
-    method: str
-    target: bytes
-    """Path and query."""
-    headers: Fields
-    body: bytes
 
 
 @attrs.frozen
@@ -124,7 +113,7 @@ class Transport(httpx.AsyncBaseTransport):
                 pool.fill(slot, connection)
             if connected is not None:
                 connected()
-            head = await connection.ask(asked.method, asked.target, asked.headers, asked.body, timeouts)
+            head = await connection.ask(asked, timeouts)
         except BaseException as error:
             pool.give_back(slot, trio.current_time(), reusable=False)
             if isinstance(error, ReusedConnectionClosed):

@@ -30,6 +30,7 @@ from penstock.policy.foreseen_hold import foresee_hold
 from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
 from penstock.policy.holds import NOTHING, Amount, BudgetEvent, Granted, Line, Refused
 from penstock.policy.ledger_steps import Held, Lacking, Landed, Reserve, Settle, Spent, Step, TopUp, WindowRow
+from penstock.policy.money import usd_in_words
 from penstock.policy.refusals import refusals
 
 __all__ = ["BudgetKeeper", "BudgetRef", "KeeperSettings", "OnStoreDown", "StoreChange", "open_budget_keeper"]
@@ -47,6 +48,8 @@ SETTLE_WITHIN = 0.01
 half as many, and whoever comes finds the store at rest more often. Until then what was held stays held."""
 RETRY = (0.1, 2.0)
 """Seconds until a store that did not answer is asked again, at first and at most; doubled in between."""
+MOST_SAID = 10
+"""Different troubles of a store that are logged until it is back."""
 MOST_UNBOOKED = 10_000
 """Charges that are kept for a store that is away, some megabytes; beyond it no more calls are let through."""
 
@@ -129,6 +132,8 @@ class BudgetKeeper(Actor):
         self._asking: dict[str, Reply[Decision]] = {}
         """Whose answer is owed: one ask a call at a time."""
         self._away: LedgerUnavailableError | None = None
+        self._said: set[str] = set()
+        """What was logged since the store is away: what is wrong with it may change meanwhile."""
         self._retry_at = -math.inf
         self._retry_in = RETRY[0]
         self._settle_at = math.inf
@@ -140,13 +145,28 @@ class BudgetKeeper(Actor):
         if self._queue.has_work:
             self._retry_at = -math.inf
             await self.commit(at_once=True)
-        if self._queue.kept:
-            logger.error(
-                "the ledger's store is away: %d charges were not booked; their holds are charged in full when their"
-                " leases end",
-                self._queue.kept,
-            )
+        self._tell_what_is_left()
         self.stop(ActorFailedError(f"{self.name} ended with the kernel"))
+
+    def _tell_what_is_left(self) -> None:
+        """At the end, while the store is away: what will be booked otherwise, and what never."""
+        lost = self._queue.never_booked
+        for account, (calls, charged) in lost.items():
+            logger.error(
+                "the ledger's store is away, and the kernel ends: %s USD and %d tokens of %d calls of account %a, which"
+                " were let through without it, are never booked; add them by hand (penstock budget set)",
+                usd_in_words(charged.nano_usd),
+                charged.tokens,
+                calls,
+                account or "/",
+            )
+        held = self._queue.kept - sum(calls for calls, _ in lost.values())
+        if held:
+            logger.error(
+                "the ledger's store is away: %d charges were not booked; what is held for them is charged in full when"
+                " the leases end",
+                held,
+            )
 
     def handle(self, envelope: Envelope) -> None:
         """One message."""
@@ -310,12 +330,17 @@ class BudgetKeeper(Actor):
             self._on_store(StoreChange(away=True, reason=str(error)))
             then = "let through and booked later" if self._settings.on_store_down == "allow" else "refused"
             logger.error("%s; calls of accounts with limits are %s", error, then)
+        elif str(error) not in self._said and len(self._said) < MOST_SAID:
+            logger.error("%s", error)
+        if len(self._said) < MOST_SAID:
+            self._said.add(str(error))
         self._away = error
         self._retry_at = self._clock.monotonic() + self._retry_in
         self._retry_in = min(2 * self._retry_in, RETRY[1])
 
     def _is_back(self, booked: int) -> None:
         self._away = None
+        self._said.clear()
         self._retry_in = RETRY[0]
         self._on_store(StoreChange(away=False, booked=booked))
         logger.warning("the ledger's store answers again; %d charges that waited for it are booked", booked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TypeAlias
@@ -51,6 +51,8 @@ __all__ = [
     "open_cache_actor",
 ]
 
+MOST_PURGES = 64
+"""Of which the prefixes are remembered: an answer that was asked for before more than these is not stored."""
 MOST_REASONS = 1_024
 """Keys of which is remembered why their last answer was not stored; the oldest is forgotten first."""
 
@@ -281,6 +283,10 @@ class CacheRef:
     def __init__(self, address: Address, look: Callable[[], CacheStatistics]) -> None:
         self._address = address
         self._look = look
+        self.purges = 0
+        """How often something was removed so far."""
+        self._purged: deque[str] = deque(maxlen=MOST_PURGES)
+        """The prefixes of the last of them."""
 
     async def lookup(
         self,
@@ -335,7 +341,16 @@ class CacheRef:
 
     async def purge(self, prefix: str = "") -> int:
         """Removes the entries whose key begins with `prefix`; says how many."""
+        self.purges += 1
+        self._purged.append(prefix)
         return await self._address.ask_aside(_Purge(prefix))
+
+    def was_purged(self, key: str, since: int) -> bool:
+        """Whether that key was removed, or would have been, since there had been so many purges."""
+        later = self.purges - since
+        return later > len(self._purged) or any(
+            key.startswith(prefix) for prefix in list(self._purged)[len(self._purged) - later :]
+        )
 
     def contents(self) -> CacheStatistics:
         """What is stored and who waits."""

@@ -11,7 +11,18 @@ from urllib.parse import urlsplit
 from penstock._config import TelemetryConfig
 from penstock._config_telemetry import OTLP_PACKAGES, missing_extra
 from penstock.cli._words import escaped
-from penstock.telemetry._destination import SIGNALS, address_of, is_off, named_by, protocol_of, silenced_by
+from penstock.telemetry._destination import (
+    SIGNALS,
+    Signal,
+    address_of,
+    console_by,
+    is_off,
+    named_by,
+    protocol_of,
+    silenced_by,
+    ways_of,
+)
+from penstock.telemetry._variables import unfit
 
 __all__ = ["safe_address", "telemetry_line"]
 
@@ -22,24 +33,24 @@ def telemetry_line(said: TelemetryConfig | None, environ: Mapping[str, str]) -> 
     """One sentence. A program that has an SDK of its own has everything there instead."""
     if off := is_off(said, environ):
         return f"switched off by {off}"
+    if mistakes := list(unfit(environ)):
+        return f"no kernel opens: {'; '.join(mistakes)}"
     named = named_by(said, environ)
-    if not named:
+    if not (named or console_by(environ)):
         return "exported nowhere (neither telemetry.otlp nor OTEL_EXPORTER_OTLP_ENDPOINT names a collector)"
-    protocol, spoken_by = protocol_of(said, environ)
-    if protocol not in OTLP_PACKAGES:
-        return f"exported nowhere: {spoken_by} is {escaped(protocol)}, which is neither {' nor '.join(OTLP_PACKAGES)}"
-    missing = missing_extra(protocol)
-    if missing is not None:
-        return f"exported nowhere: {protocol}, named by {named[0]}, {missing}"
-    return "; ".join(
-        [
-            ", ".join(_signals(said, environ, protocol)),
-            _won(named),
-            f"{protocol} ({spoken_by})",
-            *_headers(said, environ),
-            "the extra penstock[otlp] is installed",
-        ]
-    )
+    sent: list[Signal] = [signal for signal in SIGNALS if "otlp" in ways_of(said, environ, signal)]
+    for protocol, spoken_by in dict.fromkeys(protocol_of(said, environ, signal) for signal in sent):
+        if protocol not in OTLP_PACKAGES:
+            says = f"{spoken_by} is {escaped(protocol)}, which is neither {' nor '.join(OTLP_PACKAGES)}"
+            return f"exported nowhere: {says}"
+        missing = missing_extra(protocol)
+        if missing is not None:
+            return f"exported nowhere: {protocol}, named by {named[0]}, {missing}"
+    parts = [", ".join(_signals(said, environ)), _won(named or console_by(environ))]
+    if sent:
+        spoken = dict.fromkeys("{} ({})".format(*protocol_of(said, environ, signal)) for signal in sent)
+        parts += [" and ".join(spoken), *_headers(said, environ), "the extra penstock[otlp] is installed"]
+    return "; ".join(parts)
 
 
 def safe_address(url: str) -> str:
@@ -54,13 +65,17 @@ def safe_address(url: str) -> str:
     return escaped(f"{parts.scheme}://{host}{parts.path}")
 
 
-def _signals(said: TelemetryConfig | None, environ: Mapping[str, str], protocol: str) -> Iterator[str]:
+def _signals(said: TelemetryConfig | None, environ: Mapping[str, str]) -> Iterator[str]:
     for signal in SIGNALS:
-        by = silenced_by(said, environ, signal)
-        if by:
-            yield f"no {signal} ({by})"
-        else:
+        ways = ways_of(said, environ, signal)
+        if "otlp" in ways:
+            protocol, _ = protocol_of(said, environ, signal)
             yield f"{signal} to {safe_address(address_of(said, environ, signal, protocol))}"
+        if "console" in ways:
+            yield f"{signal} to the console"
+        if not ways:
+            by = silenced_by(said, environ, signal)
+            yield f"no {signal} ({by})" if by else f"no {signal}"
 
 
 def _won(named: tuple[str, ...]) -> str:
@@ -74,7 +89,6 @@ def _won(named: tuple[str, ...]) -> str:
 def _headers(said: TelemetryConfig | None, environ: Mapping[str, str]) -> Iterator[str]:
     by_variable = [name for name in HEADERS if environ.get(name)]
     if said is not None and said.headers:
-        others = f", which go before {' and '.join(by_variable)}" if by_variable else ""
-        yield f"with the headers {', '.join(said.headers)} of telemetry.headers{others}"
-    elif by_variable:
+        yield f"with the headers {', '.join(said.headers)} of telemetry.headers"
+    if by_variable and (said is None or said.otlp is None):  # they are for the collector that variables name
         yield f"with the headers of {' and '.join(by_variable)}"

@@ -177,7 +177,7 @@ class CodecFailedError(CallError):
 class OutputInvalidError(CallError):
     """The answer is not what was asked for. `paths` names where; `last_output` is what the model wrote.
 
-    Its text holds no word of the model's but the names of properties.
+    Its text holds no word of the model's: of a path it shows the names that the schema has, and `[...]` for others.
     """
 
     kind = "output_invalid"

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import attrs
+from msgspec import Struct
 
 from penstock.policy.holds import Amount, Refused
 from penstock.policy.money import usd_in_words
@@ -200,6 +201,16 @@ def path_and_parents(path: str) -> Iterator[str]:
         yield path
 
 
+class _Said(Struct, frozen=True, kw_only=True, gc=False):
+    """What the specs on the path of an account come to: every call asks, and accounts are few beside calls."""
+
+    chain: tuple[AccountSpec, ...]
+    limited: tuple[AccountSpec, ...]
+    unknown_usage: UnknownUsage | None
+    money_capped: tuple[str, ...]
+    tenant: str
+
+
 class AccountTree:
     """Answers which spec holds for an account and for each of its parents. Never changes."""
 
@@ -210,7 +221,7 @@ class AccountTree:
         self._patterns = sorted(patterns, key=lambda spec: [segment == "*" for segment in spec.path.split("/")])
         if len({spec.path for spec in accounts}) != len(accounts):
             raise ValueError("an account is declared twice")
-        self._chains: dict[str, tuple[AccountSpec, ...]] = {}
+        self._known: dict[str, _Said] = {}
 
     @property
     def declared(self) -> Collection[str]:
@@ -226,27 +237,19 @@ class AccountTree:
 
     def chain(self, account: str) -> tuple[AccountSpec, ...]:
         """The specs on the account's path, the root's first. Raises ValueError where it is no path."""
-        known = self._chains.get(account)
-        if known is not None:
-            return known
-        check_path(account)
-        specs = (self.spec_of(path) for path in path_and_parents(account))
-        if len(self._chains) >= _MOST_CHAINS:
-            self._chains.clear()
-        return self._chains.setdefault(account, tuple(spec for spec in specs if spec is not None))
+        return self._said_of(account).chain
+
+    def limited_chain(self, account: str) -> tuple[AccountSpec, ...]:
+        """The same where any of them has limits; else none. Raises as `chain`."""
+        return self._said_of(account).limited
 
     def unknown_usage_of(self, account: str, default: UnknownUsage) -> UnknownUsage:
         """What is charged to an account where usage was not told: as the nearest upward says, that does."""
-        for spec in reversed(self.chain(account)):
-            if spec.unknown_usage is not None:
-                return spec.unknown_usage
-        return default
+        return self._said_of(account).unknown_usage or default
 
     def money_capped(self, account: str) -> tuple[str, ...]:
         """The accounts on a path that cap what is spent on retries, the root's first."""
-        if not any(spec.retry_money is not None for spec in self.chain(account)):
-            return ()
-        return tuple([path for path in path_and_parents(account) if self.retry_money_of(path) is not None])
+        return self._said_of(account).money_capped
 
     def retry_money_of(self, path: str) -> float | None:
         """The cap of exactly this account."""
@@ -258,10 +261,30 @@ class AccountTree:
 
         An account of that name is another partition than a tenant of that name: accounts are often named by customers.
         """
-        named = [spec.tenant for spec in self.chain(account) if spec.tenant is not None]
-        if named or not account:
-            return f"tenant:{named[-1] if named else DEFAULT_TENANT}"
-        return f"account:{account}"
+        return self._said_of(account).tenant
+
+    def _said_of(self, account: str) -> _Said:
+        known = self._known.get(account)
+        if known is not None:
+            return known
+        check_path(account)
+        along = [(path, spec) for path in path_and_parents(account) if (spec := self.spec_of(path)) is not None]
+        chain = tuple([spec for _, spec in along])
+        unknown_usage: UnknownUsage | None = None
+        tenant = None if account else DEFAULT_TENANT
+        for spec in chain:  # the nearest goes before those above it
+            unknown_usage = spec.unknown_usage or unknown_usage
+            tenant = tenant if spec.tenant is None else spec.tenant
+        said = _Said(
+            chain=chain,
+            limited=chain if any(spec.limits for spec in chain) else (),
+            unknown_usage=unknown_usage,
+            money_capped=tuple([path for path, spec in along if spec.retry_money is not None]),
+            tenant=f"account:{account}" if tenant is None else f"tenant:{tenant}",
+        )
+        if len(self._known) >= _MOST_CHAINS:
+            self._known.clear()
+        return self._known.setdefault(account, said)
 
 
 @attrs.frozen

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, cast
 
 import msgspec
 
-from penstock.types import WireRequest
+from penstock.types import Headers, WireRequest
 
 __all__ = ["SCHEMA_VERSION", "WITHOUT_INFLUENCE", "Parts", "cache_key", "differing", "key_parts", "tenant_prefix"]
 
@@ -83,7 +83,7 @@ def cache_key(wire: WireRequest, *, family: str, significant_headers: frozenset[
 
     Headers count but for those `WITHOUT_INFLUENCE`, and these too where they are among `significant_headers`.
     """
-    headers = sorted(_telling(wire, significant_headers))
+    headers = sorted(_telling(wire.headers, significant_headers))
     parts = (SCHEMA_VERSION, wire.method, wire.url, *_question(wire.body, family), headers, tenant)
     digest = hashlib.blake2b(_canonical(parts), digest_size=32).hexdigest()
     return tenant_prefix(tenant) + digest
@@ -91,8 +91,8 @@ def cache_key(wire: WireRequest, *, family: str, significant_headers: frozenset[
 
 def key_parts(wire: WireRequest, *, family: str, significant_headers: frozenset[str]) -> Parts:
     """What the same key is made of, part by part."""
-    parts = {"method": _sum(wire.method), "url": _sum(wire.url)}
-    headers = _telling(wire, significant_headers)
+    parts = {"method": _sum_of_text(wire.method), "url": _sum_of_text(wire.url)}
+    headers = _telling(wire.headers, significant_headers)
     for name, _ in headers:
         parts[f"header {name}"] = _sum_of_secrets([value for key, value in headers if key == name])
     form, question = _question(wire.body, family)
@@ -124,15 +124,22 @@ def _sum(value: object) -> int:
     return zlib.crc32(_canonical(value))
 
 
+_sum_of_text = lru_cache(maxsize=1_024)(_sum)
+"""Of texts that are the same for all requests to a target."""
+
+
 def _sum_of_secrets(value: object) -> int:
     """The same of what may be a credential: a checksum tells more of it than its length in bits."""
     return int.from_bytes(hashlib.blake2b(_canonical(value), digest_size=4, person=b"header").digest(), "big")
 
 
-def _telling(wire: WireRequest, significant: frozenset[str]) -> list[tuple[str, str]]:
+def _telling(headers: Headers, significant: frozenset[str]) -> list[tuple[str, str]]:
     """The headers that count."""
-    named = [(name.lower(), value) for name, value in wire.headers]
-    return [(name, value) for name, value in named if name in significant or name not in WITHOUT_INFLUENCE]
+    return [
+        (lowered, value)
+        for name, value in headers
+        if (lowered := name.lower()) in significant or lowered not in WITHOUT_INFLUENCE
+    ]
 
 
 def _question(body: bytes, family: str) -> tuple[str, object]:
@@ -147,6 +154,8 @@ def _question(body: bytes, family: str) -> tuple[str, object]:
     fields = cast("dict[str, Any]", parsed)
     if family == "openai-chat":
         _read_arguments(fields.get("messages"))
+    if left_out.isdisjoint(fields):
+        return "json", fields
     return "json", {name: value for name, value in fields.items() if name not in left_out}
 
 
@@ -155,7 +164,7 @@ def _read_arguments(messages: object) -> None:
     between them. All else of it is what the model reads.
     """
     for message in _tables_in(messages):
-        for call in _tables_in(message.get("tool_calls")):
+        for call in _tables_in(message["tool_calls"]) if "tool_calls" in message else ():
             for function in _tables_in([call.get("function")]):
                 if "arguments" in function:
                     function["arguments"] = _read_text(function["arguments"])
@@ -163,8 +172,9 @@ def _read_arguments(messages: object) -> None:
 
 def _tables_in(items: object) -> list[dict[str, Any]]:
     """Those of a list; none where it is no list."""
-    listed = cast("list[object]", items) if isinstance(items, list) else []
-    return [cast("dict[str, Any]", item) for item in listed if isinstance(item, dict)]
+    if not isinstance(items, list):
+        return []
+    return [item for item in cast("list[dict[str, Any] | None]", items) if isinstance(item, dict)]
 
 
 def _read_text(value: Any) -> tuple[str, object]:

@@ -18,6 +18,14 @@ from penstock.policy.tally import MAX_FAILURES, MAX_SECONDS, Counts, Tally, Verd
 
 __all__ = ["BreakerSettings", "BreakerState", "Cause", "Circuit", "Reason", "ScopeHealth"]
 
+JITTER = 0.2
+"""The most that jitter takes of the time for which a breaker opens: those of several processes are not to end
+together."""
+MADE_UP = 5
+"""So many times in a row what jitter took is made up for: by default 5, 10, 15, 15 and 15 s, a minute in all. What each
+took would add up to one probe more of a target that is down for so long. Later ones are free again: those of several
+processes would come nearer and nearer to one another, for what is owed never shrinks where the time is at its cap."""
+
 
 class BreakerState(enum.Enum):
     """Where a breaker stands."""
@@ -53,7 +61,8 @@ class BreakerSettings:
     failure_ratio: float = attrs.field(default=0.5, validator=[validators.gt(0), validators.le(1)])
     slow_ratio: float = attrs.field(default=0.5, validator=[validators.gt(0), validators.le(1)])
     open_for: float = attrs.field(default=5.0, validator=validators.gt(0))
-    """Doubles each time it opens again without having closed by answers."""
+    """Doubles each time it opens again without having closed by answers. Jitter takes up to a fifth of it, which is
+    added to the next time."""
     open_cap: float = attrs.field(default=15.0, validator=validators.gt(0))
     key_open_for: float = attrs.field(default=60.0, validator=validators.gt(0))
     """Where the provider refused the key: someone must act, and asking often may lock it."""
@@ -88,15 +97,15 @@ class ScopeHealth:
     silent: bool = False
     """It is known to keep callers waiting, so that a probe of it should be hedged. True where slowness opened it, where
     at least half of the failures that did were timeouts, or where a probe of it timed out since; until it closes."""
-    again: bool = False
-    """It has opened more than once since it was last known to be well."""
 
 
 class Circuit:
     """The breaker of one scope.
 
     Laws: only probes move it while it is half-open, only time while it is open; its time is extended, never shortened;
-    every permit comes back, by `give_back` or by its lease; once closed it hears nothing of what began before.
+    every permit comes back, by `give_back` or by its lease; once closed it hears nothing of what began before; the
+    first `MADE_UP` times for which it opens in a row end, added up, no earlier than without jitter, but for what jitter
+    takes of the last of them.
     """
 
     def __init__(self, settings: Callable[[], BreakerSettings]) -> None:
@@ -107,6 +116,9 @@ class Circuit:
         self._silent = False
         self._overtaken = 0
         self._open_until = -math.inf
+        self._full_until = -math.inf
+        """Until when it would be open if jitter took nothing from this time; before `_open_until` where a server asked
+        for more."""
         self._closed_at = -math.inf
         self._opened = 0
         """Times it opened since it was last known healthy."""
@@ -128,7 +140,7 @@ class Circuit:
         if self._state is BreakerState.CLOSED:
             return None
         left = self._probing.left if self._state is BreakerState.HALF_OPEN else 0
-        return ScopeHealth(self._state, self._open_until, left, self._cause, self._silent, again=self._opened > 1)
+        return ScopeHealth(self._state, self._open_until, left, self._cause, self._silent)
 
     @property
     def silent(self) -> bool:
@@ -232,7 +244,7 @@ class Circuit:
             case BreakerState.OPEN:
                 # Calls that were under way together were refused for the same reason: longer, but not doubled.
                 self._cause, self._silent = "key_refused", False
-                self._open_until = max(self._open_until, self._time_to_open(now, jitter, hint))
+                self._stay_open(now, jitter, hint)
                 return None
             case BreakerState.ISOLATED:
                 return None
@@ -248,7 +260,8 @@ class Circuit:
         """Everyone passes. By hand it is no proof of health: if it opens again, it does so for longer."""
         if self._state is BreakerState.CLOSED:
             return None
-        self._state, self._open_until, self._closed_at = BreakerState.CLOSED, -math.inf, now
+        self._state, self._closed_at = BreakerState.CLOSED, now
+        self._open_until = self._full_until = -math.inf
         self._silent, self._overtaken, self._tally, self._probing = False, 0, Tally(), Permits()
         if reason == "probes_answered":
             self._opened = 0
@@ -291,17 +304,26 @@ class Circuit:
         if reason != "probe_failed":
             self._cause = reason
         self._opened += 1
-        self._open_until = max(self._open_until, self._time_to_open(now, jitter, hint))
+        taken = self._full_until - self._open_until if self._full_until > self._open_until else 0.0
+        self._stay_open(now, jitter, hint, owed=taken if self._opened <= MADE_UP else 0.0)
         self._state = BreakerState.OPEN
         self._probing = Permits()
         return reason
 
-    def _time_to_open(self, now: float, jitter: float, hint: float | None) -> float:
+    def _stay_open(self, now: float, jitter: float, hint: float | None, *, owed: float = 0.0) -> None:
+        """From now on for its time, longer by what jitter took from the one before (`owed`), but not beyond the cap."""
+        full, cap = self._full_time()
+        hinted = hint if hint is not None and math.isfinite(hint) else 0.0
+        own = min(cap, full * (1 - JITTER * (1 - jitter)) + owed)
+        self._full_until = now + full + owed
+        self._open_until = max(self._open_until, now + max(own, hinted))
+
+    def _full_time(self) -> tuple[float, float]:
+        """Seconds for which it opens where jitter takes nothing, and the most that these come to."""
         settings = self.settings
         first, cap = settings.open_for, settings.open_cap
         if self._cause == "key_refused":
             first, cap = settings.key_open_for, settings.key_open_cap
         # A first time that was set longer than the cap is meant so.
-        own = min(max(first, cap), first * 2.0 ** min(self._opened - 1, 30)) * (0.8 + 0.2 * jitter)
-        hinted = hint if hint is not None and math.isfinite(hint) else 0.0
-        return now + max(own, hinted)
+        cap = max(first, cap)
+        return min(cap, first * 2.0 ** min(self._opened - 1, 30)), cap

@@ -231,6 +231,8 @@ class Flights(Generic[V]):
 
     def _end(self, flight: _Flight, action: Deliver[V] | Fail | Release) -> tuple[Directive[V], ...]:
         del self._by_key[flight.key]
+        if not flight.followers:
+            return ()
         for call_id in flight.followers:
             del self._by_call[call_id]
         return tuple(Directive(call_id, action) for call_id in flight.followers)

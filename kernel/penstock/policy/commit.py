@@ -180,7 +180,8 @@ class Showing:
         self._commit = commit
         self._shown: _Shown | None = None
         """None under the policies that never go on from it."""
-        self._held: list[Chunk] = []
+        self._held: list[Chunk] | None = None
+        """None where nothing came: of most whole answers nothing does, until they are here."""
         self._buffered = 0
         self._marker: Chunk | None = None
         self._open = False
@@ -195,7 +196,7 @@ class Showing:
     def begin(self, begin: Begin) -> None:
         """An attempt brings its first token, or its whole answer: what it brings is shown from now on."""
         self._begin, self._open, self._dropped = begin, False, 0
-        self._held, self._buffered, self._marker, self._overlap = [], 0, None, ""
+        self._held, self._buffered, self._marker, self._overlap = None, 0, None, ""
         match begin:
             case Fresh():
                 pass
@@ -209,6 +210,7 @@ class Showing:
         """Chunks came; returns those that go out now."""
         if self._open:
             return self._passed(chunks)
+        self._held = self._held or []
         self._held.extend(chunks)
         if not self._is_ripe(chunks):
             return ()
@@ -225,7 +227,7 @@ class Showing:
 
     def lost(self) -> None:
         """The attempt failed before it was shown."""
-        self._held, self._buffered = [], 0
+        self._held, self._buffered = None, 0
 
     def unseen(self, chunks: Sequence[Chunk]) -> None:
         """These were to go out, and the consumer did not take them."""
@@ -269,7 +271,7 @@ class Showing:
                 return any(map(is_token, chunks))
 
     def _release(self) -> Sequence[Chunk]:
-        held, self._held = self._held, []
+        held, self._held = self._held or (), None
         self._open = self.committed = True
         if not isinstance(self._begin, Continue):
             self._shown, self.text_characters = _Shown() if self._commit.policy == "continue" else None, 0

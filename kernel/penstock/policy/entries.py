@@ -44,7 +44,8 @@ class Entries:
     """Answers by key, kept for `kept` seconds after they were fresh.
 
     Laws: `bytes` never exceeds the bound, keys, values and overhead included; an entry is found only from the moment
-    it was stored until its time is over; once missed, it stays missing until it is stored again.
+    it was stored until its time is over; once missed, it stays missing until it is stored again; the newer of two
+    answers stays, in whatever order they come.
     """
 
     def __init__(self, max_bytes: int, *, kept: float = 0.0) -> None:
@@ -69,11 +70,14 @@ class Entries:
         return entry
 
     def put(self, key: str, entry: Entry, *, now: float) -> bool:
-        """Stores the entry in place of what was there.
+        """Stores the entry in place of what was there, but for a newer one, which stays.
 
-        False where it was not stored: it is larger than the bound, or its time is over. What was there before is gone
-        in any case: it has been superseded.
+        False where nothing is stored: it is larger than the bound, or its time is over. What was there before is gone
+        then all the same: it has been superseded.
         """
+        known = self._entries.get(key)
+        if known is not None and entry.stored_at < known.stored_at <= now:
+            return True
         self._drop(key)
         size = _size(key, entry)
         if size > self._max_bytes or not entry.stored_at <= now < entry.fresh_until + self._kept:

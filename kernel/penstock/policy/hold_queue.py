@@ -349,6 +349,19 @@ class HoldQueue:
         return len(self._settles)
 
     @property
+    def never_booked(self) -> dict[str, tuple[int, Amount]]:
+        """By account: of the settles that the store has not taken, those of calls that were let through without it.
+
+        Nothing is held for them. How many, and what they come to.
+        """
+        lost: dict[str, tuple[int, Amount]] = {}
+        for settle in self._settles.values():
+            if settle.windows:
+                calls, charged = lost.get(settle.account, (0, NOTHING))
+                lost[settle.account] = calls + 1, charged + settle.charged
+        return lost
+
+    @property
     def next_wait_end(self) -> float | None:
         """When there is something to decide of those who wait although nothing was settled here."""
         ends: list[float] = []

@@ -75,7 +75,8 @@ class Line(Struct, frozen=True, gc=False):
     """The target never gives more than this, whatever it is asked for."""
 
     def __post_init__(self) -> None:
-        if min(self.input_tokens, self.input_nano_usd, self.output_nano_per_million, self.max_output) < 0:
+        # Plain comparisons: each call makes two lines for each of its targets.
+        if self.input_tokens < 0 or self.input_nano_usd < 0 or self.output_nano_per_million < 0 or self.max_output < 0:
             raise ValueError("no figure of a line is negative")
 
     @classmethod
@@ -161,6 +162,8 @@ class Refused:
     """What was compared with the limit: the most the request can cost, or a guess."""
     otherwise: Amount | None = None
     """What would be missing by the other of the two; None: it would fit by that."""
+    own: bool = False
+    """True where the call that asks has a hold already, and asks for more."""
 
     @property
     def says(self) -> str:
@@ -183,7 +186,8 @@ class Refused:
         smallest = ", even for the shortest useful answer" if self.below_minimum and self.reason != "held" else ""
         measure = f"by the {self.basis} of the request{smallest}; {self._by_the_other}"
         if self.reason == "held":
-            return f"is held by calls in flight; {by} are missing ({measure})"
+            whom = "calls in flight, this one among them" if self.own else "calls in flight"
+            return f"is held by {whom}; {by} are missing ({measure})"
         return f"is short by {by} ({measure})"
 
     @property

@@ -7,78 +7,53 @@ annotation, as the standard says. Not here: how a schema is shaped for a provide
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 from penstock.policy.json_values import Flaw, Json, is_array, is_object
+from penstock.policy.schema_compounds import COMPOUND
+from penstock.policy.schema_references import SchemaError as SchemaError
+from penstock.policy.schema_references import is_deeper
+from penstock.policy.schema_references import pointed as pointed
 from penstock.policy.schema_rules import (
     MOST_FLAWS,
     SIMPLE,
+    Findings,
     Path,
     Rule,
     all_rules,
-    dependent,
+    flaws_by,
     kind_of,
     nothing_fits,
-    tell,
 )
+from penstock.policy.schema_tags import Tags, tags_of
 
 __all__ = ["SchemaCheck", "SchemaError", "pointed"]
 
-
+DEEPEST = 100
+"""Objects and lists within one another in a schema: whoever walks through it may do so by recursion."""
 NOT_HERE = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
-
-
-class SchemaError(ValueError):
-    """The schema itself is wrong, or says what is not understood here. Names the place and the keyword."""
-
-
-def pointed(root: Mapping[str, Json], reference: str) -> Json:
-    """What a local `$ref` points to. Raises SchemaError."""
-    if reference == "#":
-        return root
-    if not reference.startswith("#"):
-        raise SchemaError(f"$ref {reference!r}: only references into the schema itself are followed")
-    if not reference.startswith("#/"):
-        return _anchored(root, reference[1:])
-    at: Json = root
-    for raw in reference[2:].split("/"):
-        step = raw.replace("~1", "/").replace("~0", "~").replace("%25", "%")
-        if is_object(at) and step in at:
-            at = at[step]
-        elif is_array(at) and step.isdecimal() and int(step) < len(at):
-            at = at[int(step)]
-        else:
-            raise SchemaError(f"$ref {reference!r} points nowhere")
-    return at
-
-
-def _anchored(root: Json, name: str) -> Json:
-    left: list[Json] = [root]
-    while left:
-        at = left.pop()
-        if is_object(at):
-            if at.get("$anchor") == name:
-                return at
-            left.extend(at.values())
-        elif is_array(at):
-            left.extend(at)
-    raise SchemaError(f"$ref '#{name}' points nowhere")
 
 
 class SchemaCheck:
     """A schema, compiled. Raises SchemaError where it is wrong.
 
     Laws: it never changes the value or the schema; the same value has the same flaws; a value has none exactly where
-    it fits.
+    it fits. The work is bounded by the size of the value times that of the schema, however choices are nested.
     """
 
     def __init__(self, schema: Mapping[str, Json] | bool) -> None:  # noqa: FBT001 - a schema may be a boolean
         self.schema = schema
         self._root: Mapping[str, Json] = schema if is_object(schema) else {}
         self._references: dict[str, list[Rule]] = {}
-        self._rules = self._compile(schema, "#")
+        self._parts: dict[int, Rule] = {}
+        self._tags: dict[int, Tags] = {}
+        if is_deeper(schema, DEEPEST):
+            raise SchemaError(f"it is nested deeper than {DEEPEST} levels")
+        try:
+            self._rules = self._compile(schema, "#")
+        except RecursionError:  # along references, which may be long
+            raise SchemaError("its references lead too deep") from None
 
     def fits(self, value: Json) -> bool:
         """True where the value has no flaw."""
@@ -86,9 +61,12 @@ class SchemaCheck:
 
     def flaws(self, value: Json) -> tuple[Flaw, ...]:
         """The first flaws of the value, at most 20."""
-        found: list[Flaw] = []
-        for rule in self._rules:
-            rule(value, None, found)
+        found = Findings()
+        try:
+            for rule in self._rules:
+                rule(value, None, found)
+        except RecursionError:
+            return (Flaw("$", "is nested too deep to be checked"),)
         return tuple(found[:MOST_FLAWS])
 
     def _compile(self, schema: Json, where: str) -> list[Rule]:  # noqa: C901 - keyword by keyword
@@ -109,9 +87,9 @@ class SchemaCheck:
             if keyword in stated:
                 try:
                     rules.append(make(stated[keyword], stated))
-                except (TypeError, ValueError, re.error) as wrong:
+                except (TypeError, ValueError, OverflowError, re.error) as wrong:
                     raise SchemaError(f"{where}/{keyword}: {wrong}") from None
-        for keyword, compound in _COMPOUND.items():
+        for keyword, compound in COMPOUND.items():
             if keyword in stated:
                 rules.extend(compound(self, stated[keyword], stated, f"{where}/{keyword}"))
         return rules
@@ -129,235 +107,44 @@ class SchemaCheck:
             self._references[reference] = held
             held.extend(self._compile(pointed(self._root, reference), reference))
         rules = self._references[reference]
-        busy: set[tuple[int, int]] = set()
 
-        def follow(value: Json, path: Path, found: list[Flaw]) -> None:
-            # A reference that leads back to itself without going into the value asks nothing of it.
-            step = (id(value), id(path))
-            if step in busy:
-                return
-            busy.add(step)
-            try:
+        def follow(value: Json, path: Path, found: Findings) -> None:
+            key = (id(rules), id(value))
+            if key not in found.known:
+                found.known[key] = None
+                apart = Findings(found.known)
                 for rule in rules:
-                    rule(value, path, found)
-            finally:
-                busy.discard(step)
+                    rule(value, path, apart)
+                found.known[key] = apart
+            # One that leads back to itself without going into the value asks nothing of it.
+            known = found.known[key]
+            if len(found) < MOST_FLAWS:
+                found.extend(known or ())
+            if not (is_object(value) or is_array(value)):
+                found.known.pop(key, None)  # the same word may stand in many places
 
         return follow
 
+    def part_fits(self, schema: Json, value: Json) -> bool:
+        """Whether a value fits a schema that stands within this one. That is made ready when it is first asked for."""
+        rule = self._parts.get(id(schema))
+        if rule is None:
+            rule = self._parts[id(schema)] = self.compile_at(schema, "#")
+        try:
+            return not flaws_by(rule, value, None, Findings())
+        except RecursionError:
+            return False
 
-# What looks into the value, or at it by other schemas
+    def tags_at(self, schema: Json) -> Tags:
+        """The properties by which a schema within this one can be told from others."""
+        tags = self._tags.get(id(schema))
+        if tags is None:
+            tags = self._tags[id(schema)] = tags_of(self.behind(schema), self.behind)
+        return tags
 
-
-def _properties(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    rules = [(name, check.compile_at(schema, f"{where}/{name}")) for name, schema in _object(asked, where).items()]
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_object(value):
-            for name, rule in rules:
-                if name in value:
-                    rule(value[name], (path, name), found)
-
-    return [look]
-
-
-def _pattern_properties(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    patterns = _patterns(asked, where)
-    rules = [(pattern, check.compile_at(asked[pattern.pattern], f"{where}/{pattern.pattern}")) for pattern in patterns]
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_object(value):
-            for name, held in value.items():
-                for pattern, rule in rules:
-                    if pattern.search(name):
-                        rule(held, (path, name), found)
-
-    return [look]
-
-
-def _patterns(asked: Json, where: str) -> list[re.Pattern[str]]:
-    try:
-        return [re.compile(pattern) for pattern in _object(asked, where)]
-    except re.error as wrong:
-        raise SchemaError(f"{where}: {wrong}") from None
-
-
-def _additional(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str) -> list[Rule]:
-    named = frozenset(_object(stated.get("properties", {}), where))
-    patterns = _patterns(stated.get("patternProperties", {}), where)
-    rule = check.compile_at(asked, where)
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_object(value):
-            for name in value:
-                if name in named or any(pattern.search(name) for pattern in patterns):
-                    continue
-                if asked is False:
-                    tell(found, (path, name), "is no property of the schema")
-                else:
-                    rule(value[name], (path, name), found)
-
-    return [] if asked is True else [look]
-
-
-def _property_names(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    rule = check.compile_at(asked, where)
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_object(value):
-            for name in value:
-                rule(name, (path, name), found)
-
-    return [look]
-
-
-def _items(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str) -> list[Rule]:
-    if is_array(asked):  # as it was until 2019: one schema for each place
-        first = [check.compile_at(schema, where) for schema in asked]
-        rest = check.compile_at(stated.get("additionalItems", True), where)
-        return [_in_order(first), _from(len(first), rest)]
-    first_free = len(stated.get("prefixItems", ()))
-    return [_from(first_free, check.compile_at(asked, where))]
-
-
-def _prefix_items(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    return [_in_order([check.compile_at(schema, where) for schema in asked])]
-
-
-def _in_order(rules: Sequence[Rule]) -> Rule:
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_array(value):
-            for at, (held, rule) in enumerate(zip(value, rules, strict=False)):
-                rule(held, (path, at), found)
-
-    return look
-
-
-def _from(first: int, rule: Rule) -> Rule:
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_array(value):
-            for at in range(first, len(value)):
-                rule(value[at], (path, at), found)
-
-    return look
-
-
-def _contains(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str) -> list[Rule]:
-    rule = check.compile_at(asked, where)
-    least, most = stated.get("minContains", 1), stated.get("maxContains", math.inf)
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_array(value):
-            many = sum(not _flaws_by(rule, each) for each in value)
-            if not least <= many <= most:
-                tell(found, path, f"must contain {least} or more of what it is to contain, and has {many}")
-
-    return [look]
-
-
-def _flaws_by(rule: Rule, value: Json, path: Path = None) -> list[Flaw]:
-    found: list[Flaw] = []
-    rule(value, path, found)
-    return found
-
-
-def _all_of(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    return [check.compile_at(schema, f"{where}/{at}") for at, schema in enumerate(asked)]
-
-
-def _any_of(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    rules = [check.compile_at(schema, f"{where}/{at}") for at, schema in enumerate(asked)]
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        nearest: list[Flaw] | None = None
-        for rule in rules:
-            flaws = _flaws_by(rule, value, path)
-            if not flaws:
-                return
-            if nearest is None or _distance(flaws) < _distance(nearest):
-                nearest = flaws
-        # The flaws by the choice that is nearest help more than "none of 7 fits".
-        found.extend(nearest or ())
-
-    return [look]
-
-
-def _distance(flaws: list[Flaw]) -> tuple[bool, int]:
-    """A wrong type or tag means that another choice was meant."""
-    return any(flaw.says.startswith("must be ") for flaw in flaws), len(flaws)
-
-
-def _one_of(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str) -> list[Rule]:
-    rules = [check.compile_at(schema, f"{where}/{at}") for at, schema in enumerate(asked)]
-    (any_of,) = _any_of(check, asked, stated, where)
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        fitting = sum(not _flaws_by(rule, value) for rule in rules)
-        if fitting > 1:
-            tell(found, path, f"fits {fitting} of the choices, and must fit one")
-        elif not fitting:
-            any_of(value, path, found)
-
-    return [look]
-
-
-def _not(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
-    rule = check.compile_at(asked, where)
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if not _flaws_by(rule, value):
-            tell(found, path, "is what the schema rules out")
-
-    return [look]
-
-
-def _if(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str) -> list[Rule]:
-    rule = check.compile_at(asked, where)
-    then = check.compile_at(stated.get("then", True), where)
-    otherwise = check.compile_at(stated.get("else", True), where)
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        (otherwise if _flaws_by(rule, value) else then)(value, path, found)
-
-    return [look]
-
-
-def _dependent_schemas(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str) -> list[Rule]:
-    # `dependencies`, until 2019, held lists of names too.
-    rules = [
-        (name, check.compile_at(schema, f"{where}/{name}"))
-        for name, schema in _object(asked, where).items()
-        if not is_array(schema)
-    ]
-
-    def look(value: Json, path: Path, found: list[Flaw]) -> None:
-        if is_object(value):
-            for name, rule in rules:
-                if name in value:
-                    rule(value, path, found)
-
-    return [look, dependent(asked, stated)]
-
-
-def _object(asked: Json, where: str) -> dict[str, Json]:
-    if not is_object(asked):
-        raise SchemaError(f"{where}: must be an object")
-    return dict(asked)
-
-
-_COMPOUND: dict[str, Callable[[SchemaCheck, Json, Mapping[str, Json], str], list[Rule]]] = {
-    "properties": _properties,
-    "patternProperties": _pattern_properties,
-    "additionalProperties": _additional,
-    "propertyNames": _property_names,
-    "items": _items,
-    "prefixItems": _prefix_items,
-    "contains": _contains,
-    "allOf": _all_of,
-    "anyOf": _any_of,
-    "oneOf": _one_of,
-    "not": _not,
-    "if": _if,
-    "dependentSchemas": _dependent_schemas,
-    "dependencies": _dependent_schemas,
-}
+    def behind(self, schema: Json) -> Json:
+        """The schema that a reference stands for."""
+        for _ in range(16):
+            if is_object(schema) and "$ref" in schema:
+                schema = pointed(self._root, schema["$ref"])
+        return schema

@@ -20,6 +20,10 @@ __all__ = ["Fault", "GiveUp", "MoreRoom", "Next", "Reask", "Repairs", "reasked",
 
 ESCALATE_AFTER = 2
 """Invalid answers of one target, after which another is asked."""
+LONGEST_PATH = 200
+LONGEST_SENTENCE = 500
+"""Characters of what is wrong, and where: both may hold the model's own words, and a validator's are anybody's."""
+MOST_TOLD = 20
 LONGEST_QUOTED = 12_000
 """Characters of the last output that are sent back: beginning and end where it is longer."""
 
@@ -116,7 +120,11 @@ def reasked(request: ChatRequest, fault: Fault, schema: Mapping[str, Any]) -> Ch
     """
     if fault.kind == "empty":
         return request
-    wrong = "\n".join(f"- {flaw.path}: {flaw.says}" for flaw in fault.flaws) or f"- {fault.says}"
+    told = [
+        f"- {_shortened(flaw.path, LONGEST_PATH)}: {_shortened(flaw.says, LONGEST_SENTENCE)}"
+        for flaw in fault.flaws[:MOST_TOLD]
+    ]
+    wrong = "\n".join(told) or f"- {_shortened(fault.says, LONGEST_SENTENCE)}"
     says = (
         "The JSON below is not valid.\n" + wrong + "\n\n"
         f"It must fit this JSON Schema:\n{_compact(schema)}\n\n"
@@ -141,6 +149,10 @@ def told_in_words(request: ChatRequest, schema: Mapping[str, Any]) -> ChatReques
     given = request.system
     text = given if isinstance(given, str) else given.text if given is not None else ""
     return msgspec.structs.replace(request, system=f"{text}\n\n{says}" if text else says)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]}[...]{text[-most // 2 :]}"
 
 
 def _compact(schema: Mapping[str, Any]) -> str:

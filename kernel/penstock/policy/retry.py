@@ -33,6 +33,9 @@ __all__ = [
     "backoff",
 ]
 
+LATER = 0.01
+"""Seconds after a call has heard what a server asks for, by which everyone knows of it: they wait that much longer."""
+
 
 class Cascade:
     """Walks the stages of one call. It owns every retry: nothing below it tries again.
@@ -41,7 +44,8 @@ class Cascade:
     they fail or lose to another that is faster; no step is planned that begins after the deadline; a stage that may
     never be tried again is never returned; one whose target or provider has failed this call as often as one call may
     have it fail is not returned while another can be tried at once, nor before it has rested; nor is one at a provider
-    or address that fell silent while another elsewhere can be; the answer depends on the arguments alone.
+    or address that fell silent while another elsewhere can be; while another can be tried no stage is waited for beyond
+    `max_wait` since it failed, in however many waits; the answer depends on the arguments alone.
     """
 
     def __init__(
@@ -60,7 +64,8 @@ class Cascade:
         self._all_open = all_open
         self._begun: list[Progress] | None = None
         """None: nothing is known against any stage. So most calls end, of routes however long."""
-        self._share = CallShare(self._stages)
+        self._known_share: CallShare | None = None
+        """None: as above."""
         self._staying: int | None = None
         self._final = False
 
@@ -70,6 +75,13 @@ class Cascade:
         if self._begun is None:
             self._begun = [Progress() for _ in self._stages]
         return self._begun
+
+    @property
+    def _share(self) -> CallShare:
+        """What of the call's attempts each target and provider has had."""
+        if self._known_share is None:
+            self._known_share = CallShare(self._stages)
+        return self._known_share
 
     def next(
         self,
@@ -127,7 +139,9 @@ class Cascade:
             return None
         if at <= now:
             return Try(self._staying)
-        if at - now <= self._settings.max_wait and at < self._deadline:
+        most = self._settings.max_wait
+        # Others come first where many wait: of one long wait in pieces, no piece is long.
+        if at - now <= most and at <= progress.failed_at + most + LATER and at < self._deadline:
             return Wait(at, self._staying)
         return None
 
@@ -173,7 +187,7 @@ class Cascade:
         """
         action = ACTIONS[kind]
         progress = self._progress[stage]
-        self._staying = None
+        self._staying, progress.failed_at = None, now
         if action.same is Same.AT_ONCE:
             if progress.fresh_connection:
                 progress.fresh_connection, progress.doubtful = False, True

@@ -7,16 +7,30 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import TypeAlias
 
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object, is_text, json_path
 
-__all__ = ["MOST_FLAWS", "SIMPLE", "Path", "Rule", "all_rules", "nothing_fits", "tell"]
+__all__ = [
+    "MOST_FLAWS",
+    "SIMPLE",
+    "Findings",
+    "Path",
+    "Rule",
+    "all_rules",
+    "compiled_pattern",
+    "flaws_by",
+    "names_in",
+    "nothing_fits",
+    "tell",
+    "whole_number",
+]
 
 Path: TypeAlias = "tuple[Path, str | int] | None"
 """Linked from the leaf to the root: a step costs the same however deep it is."""
-Rule: TypeAlias = "Callable[[Json, Path, list[Flaw]], None]"
+Rule: TypeAlias = "Callable[[Json, Path, Findings], None]"
 
 MOST_FLAWS = 20
 """More than a model, or a person, reads; what is checked after them is not told."""
@@ -24,19 +38,48 @@ NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", list: 
 LONGEST_SHOWN = 60
 
 
+class Findings(list[Flaw]):
+    """The flaws of one value, and what the rules have found out about its parts so far.
+
+    Choices within choices would ask the same rule about the same part over and over, twice as often at each level down.
+    """
+
+    __slots__ = ("known",)
+
+    def __init__(self, known: dict[tuple[int, int], Findings | None] | None = None) -> None:
+        super().__init__()
+        self.known: dict[tuple[int, int], Findings | None] = {} if known is None else known
+        """By a rule and an object or a list, by their identities: both outlive this. None: it is being looked at."""
+
+
+def flaws_by(rule: Rule, value: Json, path: Path, found: Findings) -> Findings:
+    """What a rule has against a value, apart from what else was found. An object or a list is looked at once."""
+    if not (is_object(value) or is_array(value)):
+        apart = Findings(found.known)
+        rule(value, path, apart)
+        return apart
+    key = (id(rule), id(value))
+    known = found.known.get(key)
+    if known is None:
+        known = Findings(found.known)
+        rule(value, path, known)
+        found.known[key] = known
+    return known
+
+
 def all_rules(rules: list[Rule]) -> Rule:
     """One rule out of several."""
     if len(rules) == 1:
         return rules[0]
 
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
+    def check(value: Json, path: Path, found: Findings) -> None:
         for rule in rules:
             rule(value, path, found)
 
     return check
 
 
-def tell(found: list[Flaw], path: Path, says: str) -> None:
+def tell(found: Findings, path: Path, says: str) -> None:
     """Adds a flaw, as long as there are not too many."""
     if len(found) >= MOST_FLAWS:
         return
@@ -48,7 +91,7 @@ def tell(found: list[Flaw], path: Path, says: str) -> None:
     found.append(Flaw(json_path(reversed(keys)), says))
 
 
-def nothing_fits(value: Json, path: Path, found: list[Flaw]) -> None:
+def nothing_fits(value: Json, path: Path, found: Findings) -> None:
     """The rule of the schema `false`."""
     del value
     tell(found, path, "must not be there")
@@ -77,7 +120,9 @@ _TYPES: dict[str, Callable[[Json], bool]] = {
 
 
 def _type(asked: Json, stated: Mapping[str, Json]) -> Rule:
-    names = [asked] if isinstance(asked, str) else list(asked)
+    names = [asked] if isinstance(asked, str) else list(names_in(asked))
+    if not names:
+        raise ValueError("must name a type")
     unknown = [name for name in names if name not in _TYPES]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no type; valid are {', '.join(_TYPES)}")
@@ -86,7 +131,7 @@ def _type(asked: Json, stated: Mapping[str, Json]) -> Rule:
     tests = [_TYPES[name] for name in names]
     says = f"must be {' or '.join(names)}"
 
-    def several(value: Json, path: Path, found: list[Flaw]) -> None:
+    def several(value: Json, path: Path, found: Findings) -> None:
         if not any(test(value) for test in tests):
             tell(found, path, f"{says}, and is {kind_of(value)}")
 
@@ -94,7 +139,7 @@ def _type(asked: Json, stated: Mapping[str, Json]) -> Rule:
         return several
     only = tests[0]
 
-    def one(value: Json, path: Path, found: list[Flaw]) -> None:
+    def one(value: Json, path: Path, found: Findings) -> None:
         if not only(value):
             tell(found, path, f"{says}, and is {kind_of(value)}")
 
@@ -111,10 +156,12 @@ def _enum(asked: Json, _: Mapping[str, Json]) -> Rule:
         raise TypeError("must be a list")
     choices = asked
     allowed = {frozen(each) for each in choices}
+    simple = not any(is_array(each) or is_object(each) for each in choices)
     says = f"must be one of {', '.join(_shown(each) for each in choices[:MOST_FLAWS])}"
 
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
-        if frozen(value) not in allowed:
+    def check(value: Json, path: Path, found: Findings) -> None:
+        # What is large is not looked through for the sake of words.
+        if (simple and (is_array(value) or is_object(value))) or frozen(value) not in allowed:
             tell(found, path, says)
 
     return check
@@ -123,7 +170,7 @@ def _enum(asked: Json, _: Mapping[str, Json]) -> Rule:
 def _const(asked: Json, _: Mapping[str, Json]) -> Rule:
     allowed, says = frozen(asked), f"must be {_shown(asked)}"
 
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
+    def check(value: Json, path: Path, found: Findings) -> None:
         if frozen(value) != allowed:
             tell(found, path, says)
 
@@ -132,10 +179,10 @@ def _const(asked: Json, _: Mapping[str, Json]) -> Rule:
 
 def _number(test: Callable[[float, float], bool], says: str) -> Callable[[Json, Mapping[str, Json]], Rule]:
     def make(limit: Json, _: Mapping[str, Json]) -> Rule:
-        if not _is_number(limit):
+        if not _is_number(limit) or not _is_finite(limit):
             raise TypeError("must be a number")
 
-        def check(value: Json, path: Path, found: list[Flaw]) -> None:
+        def check(value: Json, path: Path, found: Findings) -> None:
             if _is_number(value) and not test(value, limit):
                 tell(found, path, f"must be {says} {limit}")
 
@@ -144,22 +191,49 @@ def _number(test: Callable[[float, float], bool], says: str) -> Callable[[Json, 
     return make
 
 
-def _is_multiple(value: float, of: float) -> bool:
-    if isinstance(value, int) and isinstance(of, int):
-        return value % of == 0
-    ratio = value / of
-    return math.isfinite(ratio) and math.isclose(ratio, round(ratio), rel_tol=1e-12, abs_tol=1e-9)
+def _multiple(of: Json, _: Mapping[str, Json]) -> Rule:
+    if not _is_number(of) or not 0 < of < math.inf:
+        raise TypeError("must be a number above 0")
+    step = _exactly(of)
+
+    def check(value: Json, path: Path, found: Findings) -> None:
+        if _is_number(value) and not (_is_finite(value) and (_exactly(value) / step).denominator == 1):
+            tell(found, path, f"must be a multiple of {of}")
+
+    return check
+
+
+def _is_finite(number: float) -> bool:
+    return type(number) is int or math.isfinite(number)  # of an integer of 400 digits it cannot be asked
+
+
+def _exactly(number: float) -> Fraction:
+    """As it is written: 0.3 is three times 0.1, and a number of 400 digits is one."""
+    return Fraction(number) if type(number) is int else Fraction(repr(number))
+
+
+def whole_number(limit: Json) -> int:
+    """A count in a schema. Raises TypeError."""
+    whole = type(limit) is int or (type(limit) is float and limit.is_integer())
+    if not whole or limit < 0:
+        raise TypeError("must be a whole number, 0 or more")
+    return int(limit)
+
+
+def names_in(asked: Json) -> tuple[str, ...]:
+    """A list of names in a schema. Raises TypeError."""
+    if not is_array(asked) or not all(map(is_text, asked)):
+        raise TypeError("must be a list of strings")
+    return tuple(asked)
 
 
 def _size(
     counts: Callable[[Json], bool], test: Callable[[int, int], bool], says: str
 ) -> Callable[[Json, Mapping[str, Json]], Rule]:
     def make(limit: Json, _: Mapping[str, Json]) -> Rule:
-        if type(limit) is not int and not (type(limit) is float and limit.is_integer()):
-            raise TypeError("must be a whole number")
-        whole = int(limit)
+        whole = whole_number(limit)
 
-        def check(value: Json, path: Path, found: list[Flaw]) -> None:
+        def check(value: Json, path: Path, found: Findings) -> None:
             if counts(value) and not test(len(value), whole):
                 tell(found, path, f"must have {says.format(whole)}, and has {len(value)}")
 
@@ -168,10 +242,21 @@ def _size(
     return make
 
 
-def _pattern(asked: Json, _: Mapping[str, Json]) -> Rule:
-    expression = re.compile(asked)
+_ENDS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\$)", re.DOTALL)
+"""The dollars of a pattern that are an end, and not a sign in a class or behind a backslash."""
 
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
+
+def compiled_pattern(asked: Json) -> re.Pattern[str]:
+    """A pattern of a schema. To Python `$` may also stand before a last line break; in schemas it is the end."""
+    if not isinstance(asked, str):
+        raise TypeError("must be a string")
+    return re.compile(_ENDS.sub(lambda found: r"\Z" if found[1] else found[0], asked))
+
+
+def _pattern(asked: Json, _: Mapping[str, Json]) -> Rule:
+    expression = compiled_pattern(asked)
+
+    def check(value: Json, path: Path, found: Findings) -> None:
         if type(value) is str and expression.search(value) is None:
             tell(found, path, f"must match {asked}")
 
@@ -179,7 +264,10 @@ def _pattern(asked: Json, _: Mapping[str, Json]) -> Rule:
 
 
 def _unique(asked: Json, _: Mapping[str, Json]) -> Rule:
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
+    if not isinstance(asked, bool):
+        raise TypeError("must be true or false")
+
+    def check(value: Json, path: Path, found: Findings) -> None:
         if asked is True and is_array(value) and len({frozen(each) for each in value}) < len(value):
             tell(found, path, "must not hold the same twice")
 
@@ -187,9 +275,9 @@ def _unique(asked: Json, _: Mapping[str, Json]) -> Rule:
 
 
 def _required(asked: Json, _: Mapping[str, Json]) -> Rule:
-    names: Sequence[str] = tuple(asked)
+    names = names_in(asked)
 
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
+    def check(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name in names:
                 if name not in value:
@@ -200,9 +288,11 @@ def _required(asked: Json, _: Mapping[str, Json]) -> Rule:
 
 def dependent(asked: Json, _: Mapping[str, Json]) -> Rule:
     """What `dependentRequired` asks."""
-    needs: dict[str, Sequence[str]] = {name: tuple(others) for name, others in asked.items() if is_array(others)}
+    if not is_object(asked):
+        raise TypeError("must be an object")
+    needs = {name: names_in(others) for name, others in asked.items()}
 
-    def check(value: Json, path: Path, found: list[Flaw]) -> None:
+    def check(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name, others in needs.items():
                 for other in others if name in value else ():
@@ -220,7 +310,7 @@ SIMPLE: dict[str, Callable[[Json, Mapping[str, Json]], Rule]] = {
     "maximum": _number(lambda value, limit: value <= limit, "at most"),
     "exclusiveMinimum": _number(lambda value, limit: value > limit, "more than"),
     "exclusiveMaximum": _number(lambda value, limit: value < limit, "less than"),
-    "multipleOf": _number(_is_multiple, "a multiple of"),
+    "multipleOf": _multiple,
     "minLength": _size(is_text, lambda size, limit: size >= limit, "at least {} characters"),
     "maxLength": _size(is_text, lambda size, limit: size <= limit, "at most {} characters"),
     "pattern": _pattern,

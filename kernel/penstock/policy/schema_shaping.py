@@ -11,8 +11,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from penstock.policy.json_schema import SchemaError, pointed
+from penstock.policy.json_schema import SchemaCheck, pointed
 from penstock.policy.json_values import Json, is_array, is_object
+from penstock.policy.schema_nulls import WithoutNulls, allows_null
+from penstock.policy.schema_rules import kind_of
 from penstock.types import SchemaLimits
 
 __all__ = ["WRAPPER", "Shaped", "Unshapeable", "as_parameters", "asks_for_object", "shape_schema", "unshaped"]
@@ -24,6 +26,11 @@ BELOW = ("properties", "$defs", "definitions", "patternProperties", "dependentSc
 ASIDE = ("items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else")
 """Keywords that hold one schema."""
 SEVERAL = ("anyOf", "oneOf", "allOf", "prefixItems")
+ABOUT = frozenset({"title", "description", "default", "deprecated", "examples", "readOnly", "writeOnly", "$comment"})
+"""Keywords that tell of a part, and ask nothing of it."""
+SIMPLE_KINDS = frozenset({"string", "integer", "number", "boolean", "null"})
+MOST_WRITTEN_OUT = 100
+"""References that are written out for what stands beside them: each brings all that it refers to."""
 
 
 class Shaped(Struct, frozen=True):
@@ -56,11 +63,15 @@ def shape_schema(schema: Mapping[str, Json], limits: SchemaLimits) -> Shaped | U
     return Shaped(sent, wrapped, shaping.nulls)
 
 
-def unshaped(value: Json, schema: Mapping[str, Json], shaped: Shaped) -> Json:
-    """The value as the schema has it: out of its wrapper, without the nulls that stand for nothing."""
+def unshaped(value: Json, check: SchemaCheck, shaped: Shaped) -> Json:
+    """The value as the checked schema has it: out of its wrapper, without the nulls that stand for nothing."""
     if shaped.wrapped and is_object(value) and value.keys() == {WRAPPER}:
         value = value[WRAPPER]
-    return _without_nulls(value, schema, schema) if shaped.nulls else value
+    return WithoutNulls(check).of(value) if shaped.nulls else value
+
+
+ANYTHING = "a part of it allows anything"
+MORE_BESIDE = "a part of it asks for more beside a reference"
 
 
 class _Unsayable(Exception):  # noqa: N818 - caught in this file
@@ -100,14 +111,22 @@ class _Shaping:
 
     def __init__(self, limits: SchemaLimits) -> None:
         self.limits = limits
-        self.properties = self.optional = self.unions = self.enumerated = 0
+        self.properties = self.optional = self.written_out = 0
+        self.unions: int = 0
+        self.enumerated: int = 0
         self.nulls = False
+        self.root: Mapping[str, Json] = {}
+        self.within: list[str] = []
+        """The references that are being written out."""
 
     def run(self, schema: dict[str, Json]) -> dict[str, Json]:
+        self.root = schema
         if not self.limits.recursion and _refers_to_itself(schema):
             raise _Unsayable("it refers to itself")
         if "$ref" in schema:
             # The root has to be an object in its own words.
+            if schema.keys() - ABOUT - self.limits.unsaid - {"$ref", "$defs", "definitions"}:
+                raise _Unsayable(MORE_BESIDE)
             schema = {**pointed(schema, schema["$ref"]), **{key: schema[key] for key in schema if key != "$ref"}}
         shaped: dict[str, Json] = self.shape(schema, 0)
         for name, count, most in (
@@ -120,34 +139,82 @@ class _Shaping:
                 raise _Unsayable(f"it has {count} {name}, and {most} are allowed")
         return shaped
 
-    def shape(self, schema: Json, depth: int) -> Json:  # noqa: C901 - keyword by keyword
+    def shape(self, schema: Json, depth: int) -> Json:
         if not is_object(schema):
             if schema is True:
-                raise _Unsayable("a part of it allows anything")
+                raise _Unsayable(ANYTHING)
             return schema
         if self.limits.deepest is not None and depth > self.limits.deepest:
             raise _Unsayable(f"it is nested deeper than {self.limits.deepest} levels")
-        if not schema.keys() - {"title", "description", "default"}:
-            raise _Unsayable("a part of it allows anything")
-        shaped: dict[str, Json] = {}
-        for keyword, held in schema.items():
-            if keyword in self.limits.unsaid:
-                continue
-            if keyword in BELOW and is_object(held):
-                deeper = depth + (keyword == "properties")
-                shaped[keyword] = {name: self.shape(each, deeper) for name, each in held.items()}
-            elif keyword in ASIDE and is_object(held) and keyword != "additionalProperties":
-                shaped[keyword] = self.shape(held, depth + 1)
-            elif keyword in SEVERAL and is_array(held):
-                word = "anyOf" if keyword == "oneOf" and self.limits.all_required else keyword
-                shaped[word] = [self.shape(each, depth) for each in held]
-            else:
-                shaped[keyword] = held
-        self.unions += "anyOf" in shaped or is_array(shaped.get("type"))
-        self.enumerated += len(shaped.get("enum", ()))
+        if not schema.keys() - ABOUT:
+            raise _Unsayable(ANYTHING)
+        if "$ref" in schema:
+            return self.reference(schema, depth)
+        if is_array(schema.get("allOf")) and len(schema["allOf"]) == 1 and not schema.keys() - ABOUT - {"allOf"}:
+            # As some write a reference with a description.
+            (only,) = schema["allOf"]
+            if is_object(only):
+                return self.shape({**only, **{name: schema[name] for name in schema if name != "allOf"}}, depth)
+        shaped = {
+            "anyOf" if keyword == "oneOf" and keyword in self.limits.refused else keyword: self.said(
+                keyword, held, depth
+            )
+            for keyword, held in schema.items()
+            if self.is_said(keyword, held)
+        }
+        if self.limits.typed:
+            _name_type(shaped)
+        self.unions += int("anyOf" in shaped or is_array(shaped.get("type")))
+        listed: list[Json] = shaped.get("enum", [])
+        self.enumerated += len(listed)
         if shaped.get("type") == "object" or "properties" in shaped:
             self.close(schema, shaped)
-        return shaped
+        return _or_null(shaped) if schema.get("nullable") is True and "nullable" in self.limits.unsaid else shaped
+
+    def is_said(self, keyword: str, held: Json) -> bool:
+        """False for what is left out."""
+        if keyword in self.limits.refused and keyword != "oneOf":
+            raise _Unsayable(f"it has {keyword}")
+        formats = self.limits.formats
+        return keyword not in self.limits.unsaid and not (keyword == "format" and formats and held not in formats)
+
+    def said(self, keyword: str, held: Json, depth: int) -> Json:
+        """What is said by a keyword."""
+        if keyword in BELOW and is_object(held):
+            deeper = depth + (keyword == "properties")
+            return {name: self.shape(each, deeper) for name, each in held.items()}
+        if keyword in ASIDE and is_object(held) and keyword != "additionalProperties":
+            return self.shape(held, depth + 1)
+        if keyword in SEVERAL and is_array(held):
+            return [self.shape(each, depth) for each in held]
+        if keyword == "items" and is_array(held) and "prefixItems" in self.limits.refused:
+            raise _Unsayable("it has items one by one")  # as it was written until 2019
+        return held
+
+    def reference(self, schema: Mapping[str, Json], depth: int) -> Json:
+        """A reference. What is told beside it is told of a copy, where nothing may stand beside it."""
+        name, limits = schema["$ref"], self.limits
+        if schema.keys() - ABOUT - limits.unsaid - {"$ref"}:
+            raise _Unsayable(MORE_BESIDE)
+        if not limits.lone_references:
+            return {keyword: held for keyword, held in schema.items() if keyword not in limits.unsaid}
+        if "description" not in schema or name in self.within or self.written_out >= MOST_WRITTEN_OUT:
+            return {"$ref": name}
+        meant = pointed(self.root, name)
+        if not is_object(meant):
+            return {"$ref": name}
+        self.written_out += 1
+        self.within.append(name)
+        beside = {keyword: schema[keyword] for keyword in ("title", "description") if keyword in schema}
+        before = self.properties, self.optional, self.unions, self.enumerated
+        try:
+            return self.shape({**meant, **beside}, depth)
+        except _Unsayable:
+            # Too deep, as a copy: where it is not for that, what is referred to says so itself.
+            self.properties, self.optional, self.unions, self.enumerated = before
+            return {"$ref": name}
+        finally:
+            self.within.pop()
 
     def close(self, schema: Mapping[str, Json], shaped: dict[str, Json]) -> None:
         """No property but those named; where the mode wants all of them, none that may be missing."""
@@ -169,19 +236,25 @@ class _Shaping:
         shaped["required"] = list(names)
 
 
+def _name_type(shaped: dict[str, Json]) -> None:
+    """Says of what is listed of which type it is, and of a list of anything that it cannot be said."""
+    if shaped.get("type") == "array" and "items" not in shaped:
+        raise _Unsayable(ANYTHING)
+    if not shaped.keys().isdisjoint({"type", "anyOf"}):
+        return
+    listed = [shaped["const"]] if "const" in shaped else shaped.get("enum", ())
+    kinds = list(dict.fromkeys(map(kind_of, listed)))
+    if not kinds or not SIMPLE_KINDS.issuperset(kinds):
+        raise _Unsayable(ANYTHING)
+    shaped["type"] = kinds[0] if len(kinds) == 1 else kinds
+
+
 def _or_null(schema: Json) -> Json:
-    if _allows_null(schema):
+    if allows_null(schema):
         return schema
     if is_object(schema) and isinstance(schema.get("type"), str) and "enum" not in schema and "const" not in schema:
         return {**schema, "type": [schema["type"], "null"]}
     return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _allows_null(schema: Json) -> bool:
-    if not is_object(schema):
-        return schema is True
-    kind, choices = schema.get("type"), schema.get("anyOf") or schema.get("oneOf") or ()
-    return kind == "null" or (is_array(kind) and "null" in kind) or any(_allows_null(each) for each in choices)
 
 
 def _refers_to_itself(root: Mapping[str, Json]) -> bool:
@@ -214,36 +287,3 @@ def _references(schema: Json) -> list[str]:
         elif is_array(at):
             left.extend(at)
     return found
-
-
-def _without_nulls(value: Json, schema: Json, root: Mapping[str, Json]) -> Json:
-    """Without the properties that are null, need not be there, and may not be null."""
-    for _ in range(16):
-        if is_object(schema) and "$ref" in schema:
-            try:
-                schema = pointed(root, schema["$ref"])
-            except SchemaError:
-                return value
-    if not is_object(schema):
-        return value
-    if is_array(value):
-        return [_without_nulls(each, schema.get("items"), root) for each in value]
-    if not is_object(value):
-        return value
-    choices = [each for each in (schema.get("anyOf") or schema.get("oneOf") or ()) if each != {"type": "null"}]
-    if len(choices) == 1 and "properties" not in schema:
-        return _without_nulls(value, choices[0], root)
-    known, required = schema.get("properties", {}), schema.get("required", ())
-    return {
-        name: _without_nulls(held, known.get(name), root)
-        for name, held in value.items()
-        if not (held is None and name in known and name not in required and not _may_be_null(known[name], root))
-    }
-
-
-def _may_be_null(schema: Json, root: Mapping[str, Json]) -> bool:
-    for _ in range(16):
-        if is_object(schema) and "$ref" in schema:
-            schema = pointed(root, schema["$ref"])
-    says_what = is_object(schema) and not schema.keys().isdisjoint({"type", "enum", "const", "anyOf", "oneOf"})
-    return _allows_null(schema) or not says_what

@@ -18,6 +18,8 @@ class Progress:
 
     failures: int = 0
     not_before: float = -math.inf
+    failed_at: float = -math.inf
+    """When it failed last: since then the call has waited for it, if it has stayed there."""
     spent: bool = False
     last_resort: bool = False
     """It timed out, or its host cannot be reached: it waits until no other target is left."""

@@ -1,4 +1,4 @@
-"""How much of a call's time one attempt may use up in silence while another target is left that could be asked.
+"""When an attempt is streamed, and how much of a call's time it may use up in silence while another target is left.
 
 Not here: the timeouts themselves (`stream_watch`), and which targets are left (`retry`).
 
@@ -9,11 +9,36 @@ beyond half of the default itself, however short the call: up to there a target 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from penstock.policy.stream_watch import Phases
+from penstock.policy.upstream_stream import UpstreamStream, streams_upstream
+from penstock.types import Capabilities
 
-__all__ = ["sliced"]
+__all__ = ["sliced", "timed"]
+
+
+def timed(
+    phases: Phases,
+    capabilities: Capabilities,
+    mode: UpstreamStream,
+    *,
+    watched: bool,
+    takes_long: bool,
+    left: float,
+    could_follow: Callable[[], bool],
+) -> tuple[Phases, bool]:
+    """The timeouts of an attempt in a call that has `left` seconds, and whether it is streamed.
+
+    `watched`: the answer is streamed to somebody anyway; `could_follow`: whether another target could be asked in the
+    call's time. It is asked only where that matters.
+    """
+    follows = phases.total > left / 2 and could_follow()
+    hurried = follows and phases.total >= left
+    streamed = watched or streams_upstream(capabilities, mode, takes_long=takes_long, hurried=hurried)
+    return (sliced(phases, streamed=streamed, left=left) if follows else phases), streamed
 
 
 def sliced(phases: Phases, *, streamed: bool, left: float) -> Phases:

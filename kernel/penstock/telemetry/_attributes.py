@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
+from penstock._discreet import type_name
 from penstock.policy.commit import Continue, Restart
 from penstock.telemetry import _names as n
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from penstock._attempt import AttemptRun
     from penstock._books import Books
     from penstock._ending import Ended
+    from penstock._targets import LiveTarget
     from penstock.policy.commit import Begin
     from penstock.telemetry._names import Vocabulary
     from penstock.types import Attempt, ChatRequest, Usage
@@ -26,6 +28,8 @@ __all__ = ["Attributes", "attempt_ended", "begin_word", "call_ended", "chosen", 
 Attributes: TypeAlias = dict[str, str | int | float | bool | Sequence[str]]
 MOST_CHARACTERS = 256
 """Of a value that comes from a user or a provider."""
+MOST_STOPS = 16
+"""No provider takes more stop sequences."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -33,7 +37,7 @@ def attempt_ended(names: Vocabulary, attempt: AttemptRun, told: Attempt) -> Attr
     """What the span of an attempt says at its end, beside what it said when it began."""
     said: Attributes = {n.OUTCOME: told.outcome}
     request = attempt.sent or attempt.request
-    _request(said, names, request)
+    _request(said, names, request, attempt.target)
     if attempt.wants_value or request.output is not None:
         said[n.OUTPUT_TYPE] = "json"
     _exchange(said, attempt)
@@ -89,14 +93,21 @@ def begin_word(begin: Begin) -> str | None:
 
 
 def chosen(metadata: Mapping[str, Any] | None, keys: Sequence[str]) -> Attributes:
-    """What of a call's metadata is told: the keys that were asked for, their values as they are or as text."""
+    """What of a call's metadata is told: the keys that were asked for, their values as they are or as text. Never
+    raises: of what cannot be made a text, the type is told.
+    """
     if not (keys and metadata):
         return {}
     return {key: _plain(metadata[key]) for key in keys if metadata.get(key) is not None}
 
 
 def _plain(value: object) -> str | int | float | bool:
-    return value if isinstance(value, bool | int | float) else str(value)[:MOST_CHARACTERS]
+    if isinstance(value, bool | float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
+        return value
+    try:
+        return str(value)[:MOST_CHARACTERS]
+    except Exception:  # noqa: BLE001 - the caller's own class, or a number of more digits than Python writes
+        return f"<{type_name(value)}>"
 
 
 @lru_cache(maxsize=1_024)
@@ -110,7 +121,7 @@ def server_of(url: str) -> tuple[str, int] | None:
     return None if parts.hostname is None or port is None else (parts.hostname, port)
 
 
-def _request(said: Attributes, names: Vocabulary, request: ChatRequest) -> None:
+def _request(said: Attributes, names: Vocabulary, request: ChatRequest, target: LiveTarget) -> None:
     for name, value in (
         (n.REQUEST_MAX_TOKENS, request.max_tokens),
         (n.REQUEST_TEMPERATURE, request.temperature),
@@ -119,8 +130,26 @@ def _request(said: Attributes, names: Vocabulary, request: ChatRequest) -> None:
     ):
         if value is not None:
             said[name] = value
+    if request.stop:
+        said[n.REQUEST_STOP] = tuple(each[:MOST_CHARACTERS] for each in request.stop[:MOST_STOPS])
     if names.reasoning_level is not None and isinstance(request.thinking, str):
         said[names.reasoning_level] = request.thinking
+    if request.extra or target.wire.params:
+        _fields(said, request, target)
+
+
+def _fields(said: Attributes, request: ChatRequest, target: LiveTarget) -> None:
+    """What the request and the target say in the wire's own words."""
+    fields: dict[str, object] = dict(target.wire.params)
+    for name in (target.provider.codec.family, target.provider.name):
+        fields |= request.extra.get(name, {})
+    for field, name in n.REQUEST_FIELDS.items():
+        value = fields.get(field)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            said[name] = value if field == "top_k" else float(value)
+    choices = fields.get("n")
+    if isinstance(choices, int) and not isinstance(choices, bool) and choices != 1:
+        said[n.REQUEST_CHOICES] = choices
 
 
 def _exchange(said: Attributes, attempt: AttemptRun) -> None:
@@ -141,7 +170,8 @@ def _answer(said: Attributes, attempt: AttemptRun) -> None:
         said[n.RESPONSE_MODEL] = (completion.model or attempt.target.wire.model)[:MOST_CHARACTERS]
         if completion.id:
             said[n.RESPONSE_ID] = completion.id[:MOST_CHARACTERS]
-    elif attempt.exchange.first_token_at is not None:
+    else:
+        # As the conventions have it: one was expected, and did not come, whether it failed or was cancelled.
         said[n.FINISH_REASONS] = ("error",)
 
 

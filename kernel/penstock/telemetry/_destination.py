@@ -11,9 +11,24 @@ from typing import Literal, TypeAlias
 
 from penstock._config import TelemetryConfig
 
-__all__ = ["SIGNALS", "Signal", "address_of", "is_off", "named_by", "protocol_of", "silenced_by"]
+__all__ = [
+    "SIGNALS",
+    "WAYS",
+    "Signal",
+    "Way",
+    "address_of",
+    "console_by",
+    "is_off",
+    "named_by",
+    "protocol_of",
+    "silenced_by",
+    "strange_ways",
+    "ways_of",
+]
 
 Signal: TypeAlias = Literal["traces", "metrics"]
+Way: TypeAlias = Literal["otlp", "console"]
+WAYS: tuple[Way, ...] = ("otlp", "console")
 SIGNALS: tuple[Signal, ...] = ("traces", "metrics")
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
@@ -35,20 +50,44 @@ def named_by(said: TelemetryConfig | None, environ: Mapping[str, str]) -> tuple[
     return (*named, *(name for name in variables if environ.get(name)))
 
 
-def protocol_of(said: TelemetryConfig | None, environ: Mapping[str, str]) -> tuple[str, str]:
-    """What is spoken, and what says so. It may be no protocol that there is."""
+def console_by(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables that ask for what is told to be printed."""
+    return tuple(_exporter_of(signal) for signal in SIGNALS if "console" in _words_of(environ, signal))
+
+
+def protocol_of(said: TelemetryConfig | None, environ: Mapping[str, str], signal: Signal) -> tuple[str, str]:
+    """What is spoken where one signal goes, and what says so. It may be no protocol that there is."""
     if said is not None and said.protocol is not None:
         return said.protocol, "telemetry.protocol"
-    given = environ.get(PROTOCOL)
-    return (given, PROTOCOL) if given else ("http/protobuf", "by default")
+    for name in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", PROTOCOL):
+        if given := environ.get(name, "").strip():
+            return given, name
+    return "http/protobuf", "by default"
 
 
 def silenced_by(said: TelemetryConfig | None, environ: Mapping[str, str], signal: Signal) -> str:
     """What keeps one signal back; empty: nothing does."""
     if said is not None and not getattr(said, signal):
         return f"telemetry.{signal}"
-    variable = f"OTEL_{signal.upper()}_EXPORTER"
-    return variable if environ.get(variable, "otlp") == "none" else ""
+    return _exporter_of(signal) if _words_of(environ, signal) == ["none"] else ""
+
+
+def ways_of(said: TelemetryConfig | None, environ: Mapping[str, str], signal: Signal) -> tuple[Way, ...]:
+    """How one signal leaves: to a collector, where one is named, and to the console, where a variable asks for it."""
+    if silenced_by(said, environ, signal):
+        return ()
+    words = _words_of(environ, signal)
+    named = bool(named_by(said, environ))
+    return tuple(way for way in WAYS if way in words and (way != "otlp" or named))
+
+
+def strange_ways(environ: Mapping[str, str]) -> dict[str, list[str]]:
+    """What variables ask for that there is not, by variable."""
+    known = {*WAYS, "none"}
+    asked = {_exporter_of(signal): _words_of(environ, signal) for signal in SIGNALS}
+    return {
+        name: strange for name, words in asked.items() if (strange := [each for each in words if each not in known])
+    }
 
 
 def address_of(said: TelemetryConfig | None, environ: Mapping[str, str], signal: Signal, protocol: str) -> str:
@@ -64,3 +103,12 @@ def address_of(said: TelemetryConfig | None, environ: Mapping[str, str], signal:
 
 def _endpoint_of(signal: Signal) -> str:
     return f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"
+
+
+def _exporter_of(signal: Signal) -> str:
+    return f"OTEL_{signal.upper()}_EXPORTER"
+
+
+def _words_of(environ: Mapping[str, str], signal: Signal) -> list[str]:
+    words = (word.strip().lower() for word in environ.get(_exporter_of(signal), "").split(","))
+    return [word for word in words if word] or ["otlp"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 __all__ = ["JsonFormatter"]
@@ -31,7 +32,7 @@ class JsonFormatter(logging.Formatter):
         }
         for name, value in vars(record).items():
             if name not in _KNOWN and name not in line:
-                line[name] = value if isinstance(value, bool | int | float | str) or value is None else str(value)
+                line[name] = _plain(value)
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
             traceback = record.exc_info[2]
@@ -39,4 +40,10 @@ class JsonFormatter(logging.Formatter):
                 traceback = traceback.tb_next
             if traceback is not None:
                 line["raised_at"] = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
-        return json.dumps(line, ensure_ascii=False, allow_nan=True)
+        return json.dumps(line, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: object) -> str | int | float | bool | None:
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)  # JSON has no word for it
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)

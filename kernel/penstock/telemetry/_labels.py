@@ -7,7 +7,8 @@ __all__ = ["MOST_VALUES", "OTHER", "Bounded"]
 OTHER = "_OTHER"
 """The word of the conventions for a value that has no name of its own."""
 MOST_VALUES = 200
-"""Of one attribute. More targets than that are in no cascade; each costs a series of every metric it is part of."""
+"""Of one attribute, `_OTHER` among them. More targets than that are in no cascade; each costs a series of every metric
+that it is part of."""
 
 
 class Bounded:
@@ -21,7 +22,7 @@ class Bounded:
         """The value itself, or `_OTHER`."""
         if value in self._known:
             return value
-        if len(self._known) >= self._most:
+        if len(self._known) >= self._most - 1:
             return OTHER
         self._known.add(value)
         return value

@@ -69,15 +69,19 @@ class Measures:
         self._names = names
         self._sink = sink
         self._models = Bounded()
+        self._answering = Bounded()
         self._targets = Bounded()
+        self._scopes = Bounded()
         self._routes = Bounded()
         self._errors = Bounded(64)
-        self._labels: dict[tuple[str, str | None], Labels] = {}
+        self._labels: dict[tuple[str, str | None, str | None], Labels] = {}
 
     def attempt_ended(self, attempt: AttemptRun, told: Attempt, provider: str) -> None:
         """An exchange is over. `provider` is the conventions' word for its provider."""
         sink, names = self._sink, self._names
-        labels = self._labels_of(attempt.target, provider, attempt.exchange.url)
+        completion = attempt.completion
+        model = None if completion is None else completion.model or attempt.target.wire.model
+        labels = self._labels_of(attempt.target, provider, attempt.exchange.url, model)
         outcome = told.outcome if told.outcome in {"ok", "cancelled"} else self._errors(told.outcome)
         failed = outcome != "ok"
         sink.record(names.duration, told.duration, (*labels, (n.ERROR_TYPE, outcome)) if failed else labels)
@@ -115,9 +119,11 @@ class Measures:
         """Something happened beside the calls."""
         match event:
             case RetrySuppressed():
-                self._sink.add(n.SUPPRESSED_METRIC, 1, (("provider", event.provider), ("reason", event.reason)))
+                labels: Labels = ((n.SUPPRESSED_PROVIDER, event.provider), (n.SUPPRESSED_REASON, event.reason))
+                self._sink.add(n.SUPPRESSED_METRIC, 1, labels)
             case BreakerChanged():
-                self._sink.add(n.BREAKER_CHANGES, 1, (("scope", self._targets(event.scope)), ("state", event.after)))
+                labels = ((n.BREAKER_SCOPE, self._scopes(event.scope)), (n.BREAKER_METRIC, event.after))
+                self._sink.add(n.BREAKER_CHANGES, 1, labels)
             case _:
                 pass
 
@@ -135,8 +141,9 @@ class Measures:
             if tokens := getattr(usage, field):
                 sink.add(name, tokens, (*labels, (n.TOKEN_MODALITY, "unknown")))
 
-    def _labels_of(self, target: LiveTarget, provider: str, url: str | None) -> Labels:
-        found = self._labels.get((target.name, url))
+    def _labels_of(self, target: LiveTarget, provider: str, url: str | None, model: str | None = None) -> Labels:
+        """`model` is the one that answered, where it is known."""
+        found = self._labels.get((target.name, url, model))
         if found is None:
             labels: list[tuple[str, str | int]] = [
                 (n.OPERATION, n.CHAT),
@@ -146,7 +153,9 @@ class Measures:
             server = None if url is None else server_of(url)
             if server is not None:
                 labels += [(n.SERVER_ADDRESS, server[0]), (n.SERVER_PORT, server[1])]
+            if model is not None:
+                labels.append((n.RESPONSE_MODEL, self._answering(model)))
             if len(self._labels) >= 1_024:
                 self._labels.clear()
-            found = self._labels[target.name, url] = tuple(labels)
+            found = self._labels[target.name, url, model] = tuple(labels)
         return found

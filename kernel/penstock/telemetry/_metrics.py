@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Distribution", "Instrument", "Labels", "MetricBook"]
+__all__ = ["MOST_SERIES", "Distribution", "Instrument", "Labels", "MetricBook"]
 
 Labels: TypeAlias = tuple[tuple[str, str | int], ...]
 """Attributes of one series, always in the same order."""
@@ -77,13 +77,43 @@ class MetricBook:
         found.most = max(found.most, value)
 
     def sums(self, name: str) -> Mapping[Labels, float]:
-        """A copy, for another thread: one call of C, which no other thread can come between."""
-        return dict(self._sums[name])
+        """By attributes."""
+        return self._sums[name]
 
     def distributions(self, name: str) -> Mapping[Labels, Distribution]:
-        """The same. A value that comes at this very moment may be in the counts and not yet in the total."""
-        copied = dict(self._spread[name])
-        return {
-            labels: Distribution(list(each.counts), each.total, each.least, each.most)
-            for labels, each in copied.items()
-        }
+        """The same."""
+        return self._spread[name]
+
+    def copy(self) -> MetricBook:
+        """For another thread. A series is copied by one call of C, which no other thread can come between; a value that
+        comes at this very moment may be in the counts of a distribution and not yet in its total.
+        """
+        made = MetricBook(self.instruments)
+        for name, series in self._sums.items():
+            made._sums[name] = dict(series)
+        for name, spread in self._spread.items():
+            made._spread[name] = {
+                labels: Distribution(list(each.counts), each.total, each.least, each.most)
+                for labels, each in dict(spread).items()
+            }
+        return made
+
+    def since(self, before: MetricBook) -> MetricBook:
+        """What came since an earlier copy: series in which nothing did are left out, and least and most are unknown."""
+        made = MetricBook(self.instruments)
+        for name, series in self._sums.items():
+            old = before.sums(name)
+            made._sums[name] = {
+                labels: more for labels, value in series.items() if (more := value - old.get(labels, 0.0))
+            }
+        for name, spread in self._spread.items():
+            beyond = {labels: _beyond(each, before.distributions(name).get(labels)) for labels, each in spread.items()}
+            made._spread[name] = {labels: each for labels, each in beyond.items() if each.count}
+        return made
+
+
+def _beyond(each: Distribution, before: Distribution | None) -> Distribution:
+    if before is None:
+        return each
+    counts = [now - then for now, then in zip(each.counts, before.counts, strict=True)]
+    return Distribution(counts, each.total - before.total)

@@ -1,12 +1,12 @@
 """Every name that telemetry uses: of spans, attributes, events and metrics.
 
-The `gen_ai.*` names are those of the OpenTelemetry GenAI semantic conventions, which are still in development and have
-a repository of their own since 2026 (github.com/open-telemetry/semantic-conventions-genai). Two vocabularies are
-spoken, and OTEL_SEMCONV_STABILITY_OPT_IN chooses, as those conventions ask:
+The `gen_ai.*` names are those of the OpenTelemetry GenAI semantic conventions, which are still in development. Two
+vocabularies are spoken, and OTEL_SEMCONV_STABILITY_OPT_IN chooses, as those conventions ask:
 
-- `RELEASED`: the schema that was published last, 1.42.0, which backends know. The default.
-- `LATEST`: the text of that repository of November 2026 (docs/gen-ai/client-inference.md, gen-ai-token-metrics.md),
-  with `gen_ai_latest_experimental` in the variable.
+- `RELEASED`: what the general conventions (github.com/open-telemetry/semantic-conventions) said of GenAI in 1.42.0, the
+  schema that backends know. The default.
+- `LATEST`: the text of the repository that GenAI has had of its own since (semantic-conventions-genai; November 2026,
+  docs/gen-ai/client-inference.md, gen-ai-token-metrics.md), with `gen_ai_latest_experimental` in the variable.
 
 What both call the same is a constant below. `penstock.*` are our own: documented here, and nowhere else.
 """
@@ -40,7 +40,11 @@ REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
 REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
 REQUEST_TOP_P: Final = "gen_ai.request.top_p"
 REQUEST_SEED: Final = "gen_ai.request.seed"
+REQUEST_STOP: Final = "gen_ai.request.stop_sequences"
+REQUEST_CHOICES: Final = "gen_ai.request.choice.count"
 REQUEST_STREAM: Final = "gen_ai.request.stream"
+REQUEST_FIELDS: Final = {name: f"gen_ai.request.{name}" for name in ("top_k", "frequency_penalty", "presence_penalty")}
+"""Those that a request has in `extra`, or a target in `params`, under the name that the wire has for them."""
 OUTPUT_TYPE: Final = "gen_ai.output.type"
 RESPONSE_ID: Final = "gen_ai.response.id"
 RESPONSE_MODEL: Final = "gen_ai.response.model"
@@ -102,6 +106,8 @@ PHASE_STREAM: Final = "penstock.phase.stream_s"
 """From the first token to the end."""
 PHASE_VALIDATE: Final = "penstock.phase.validate_s"
 """Of the attempt: reading its answer, and making a value of it, where one is asked for."""
+CONTENT_CUT: Final = "penstock.content.cut"
+"""True where captured content was cut to `content_limit`, or a part of it left out."""
 METADATA: Final = "penstock.metadata."
 """In front of the keys of a call's metadata that `[telemetry] metadata` lists."""
 
@@ -122,6 +128,8 @@ REPAIR: Final = "repair"
 COMMIT: Final = "commit"
 HEDGE: Final = "hedge"
 STALE: Final = "stale"
+REFRESH: Final = "refresh"
+"""Of a call that nobody waits for: it fetches anew what the call with the id `of` was served past its time."""
 PASSED_OVER: Final = "passed_over"
 RETRY_SUPPRESSED: Final = "retry_suppressed"
 
@@ -136,6 +144,11 @@ SUPPRESSED_METRIC: Final = "penstock.retries.suppressed"
 CACHE_METRIC: Final = "penstock.cache.lookups"
 BREAKER_METRIC: Final = "penstock.breaker.state"
 BREAKER_CHANGES: Final = "penstock.breaker.changes"
+BREAKER_SCOPE: Final = "penstock.breaker.scope"
+"""An attribute of both: `target:sonnet`, `provider:openai`, `key:openai/0`. The state after a change is told under the
+name of the metric that shows it."""
+SUPPRESSED_PROVIDER: Final = "penstock.suppressed.provider"
+SUPPRESSED_REASON: Final = "penstock.suppressed.reason"
 QUEUE_LENGTH: Final = "penstock.queue.length"
 IN_FLIGHT: Final = "penstock.calls.in_flight"
 HOLDS: Final = "penstock.holds"
@@ -152,7 +165,7 @@ SHORT_SECONDS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
 class Vocabulary:
     """What the two versions of the conventions call differently."""
 
-    version: str
+    schema_url: str
     cache_write_tokens: str
     reasoning_level: str | None
     """None: there is no such attribute."""
@@ -168,7 +181,7 @@ class Vocabulary:
 
 
 RELEASED: Final = Vocabulary(
-    version="1.42.0",
+    schema_url="https://opentelemetry.io/schemas/1.42.0",
     cache_write_tokens="gen_ai.usage.cache_creation.input_tokens",
     reasoning_level=None,
     duration="gen_ai.client.operation.duration",
@@ -177,7 +190,7 @@ RELEASED: Final = Vocabulary(
     token_usage="gen_ai.client.token.usage",
 )
 LATEST: Final = Vocabulary(
-    version="development, November 2026",
+    schema_url="https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev",
     cache_write_tokens="gen_ai.usage.cache_write.input_tokens",
     reasoning_level="gen_ai.request.reasoning.level",
     duration="gen_ai.client.inference.duration",

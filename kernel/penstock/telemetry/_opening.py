@@ -1,7 +1,8 @@
 """Whether there is anybody to tell: decided without importing OpenTelemetry, which takes a tenth of a second.
 
 In this order: switched off; the SDK of the program itself, where it has set one up before the kernel opens; a collector
-that the configuration names; one that the environment names. Not here: what is then opened (`_otel.opened`).
+that the configuration names; one, or the console, that the environment names. Not here: what is then opened
+(`_otel.opened`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,23 @@ from typing import TYPE_CHECKING
 
 from penstock._config_telemetry import OTLP_PACKAGES, missing_extra
 from penstock.errors import ConfigError
-from penstock.telemetry._destination import is_off, named_by, protocol_of
+from penstock.telemetry._destination import (
+    SIGNALS,
+    Signal,
+    Way,
+    console_by,
+    is_off,
+    named_by,
+    protocol_of,
+    strange_ways,
+    ways_of,
+)
+from penstock.telemetry._variables import unfit, unheeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from penstock._config import Config
+    from penstock._config import Config, TelemetryConfig
     from penstock.telemetry._otel.opened import OpenTelemetry
 
 __all__ = ["open_telemetry"]
@@ -39,9 +51,9 @@ def open_telemetry(
     said = config.telemetry
     if is_off(said, environ):
         return None
-    collector = named_by(said, environ)
+    asked = bool(named_by(said, environ) or console_by(environ))
     named = said is not None and said.otlp is not None
-    if not (collector or "opentelemetry.trace" in sys.modules):
+    if not (asked or "opentelemetry.trace" in sys.modules):
         return None
     from penstock.telemetry._otel.opened import open_exporting, open_in_host  # noqa: PLC0415  # heavy
 
@@ -52,15 +64,34 @@ def open_telemetry(
                 "telemetry.otlp means nothing: the program has an OpenTelemetry SDK of its own, which is used"
             )
         return hosted
-    if not collector:
+    if not asked:
         return None
-    protocol, _ = protocol_of(said, environ)
+    if mistakes := list(unfit(environ)):
+        raise ConfigError(f"the environment: {'; '.join(mistakes)}")
+    for says in unheeded(environ):
+        logger.warning("telemetry: %s", says)
+    for name, words in strange_ways(environ).items():
+        logger.warning(
+            "telemetry: %s names %s; penstock has otlp, console and none", name, " and ".join(map(ascii, words))
+        )
+    ways: dict[Signal, tuple[Way, ...]] = {signal: _open_ways(said, environ, signal) for signal in SIGNALS}
+    if not any(ways.values()):
+        return None
+    return open_exporting(config, ways, clock=clock, redactors=redactors, environ=environ)
+
+
+def _open_ways(said: TelemetryConfig | None, environ: Mapping[str, str], signal: Signal) -> tuple[Way, ...]:
+    """Those that can be gone. Raises ConfigError where the configuration names one that cannot."""
+    ways = ways_of(said, environ, signal)
+    if "otlp" not in ways:
+        return ways
+    protocol, spoken_by = protocol_of(said, environ, signal)
     if protocol not in OTLP_PACKAGES:
-        logger.warning("OTEL_EXPORTER_OTLP_PROTOCOL is neither http/protobuf nor grpc: nothing is exported")
-        return None
-    if (says := missing_extra(protocol)) is not None:
-        if named:
-            raise ConfigError(f"telemetry.otlp: {says}")
-        logger.warning("the environment names a collector, which %s; nothing is exported", says)
-        return None
-    return open_exporting(config, protocol, clock=clock, redactors=redactors, environ=environ)
+        logger.warning("%s is neither http/protobuf nor grpc: no %s are exported", spoken_by, signal)
+    elif (says := missing_extra(protocol)) is None:
+        return ways
+    elif said is not None and said.otlp is not None:
+        raise ConfigError(f"telemetry.otlp: {says}")
+    else:
+        logger.warning("the environment names a collector, which %s; no %s are exported", says, signal)
+    return tuple(way for way in ways if way != "otlp")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from penstock.telemetry import _names as n
-from penstock.telemetry._labels import MOST_VALUES
+from penstock.telemetry._labels import Bounded
 from penstock.telemetry._metrics import Instrument, Labels
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ STATES = {"open": 1.0, "isolated": 1.0, "half_open": 0.5}
 
 def look_at(engine: Engine, holds: Callable[[], int]) -> Look:
     """Looks at a kernel. What it reads is replaced as a whole, never changed, so that any thread may."""
+    scopes = Bounded()
 
-    def look(name: str) -> Iterator[tuple[float, Labels]]:
-        match name:
+    def look(instrument: str) -> Iterator[tuple[float, Labels]]:
+        match instrument:
             case n.IN_FLIGHT:
                 yield engine.in_flight, ()
             case n.QUEUE_LENGTH:
@@ -37,7 +38,11 @@ def look_at(engine: Engine, holds: Callable[[], int]) -> Look:
             case n.HOLDS:
                 yield holds(), ()
             case _:
-                for scope, health in list(engine.breakers.snapshot.items())[:MOST_VALUES]:
-                    yield STATES.get(str(health.state.value), 0.0), (("scope", scope),)
+                worst: dict[str, float] = {}
+                for scope, health in engine.breakers.snapshot.items():
+                    name = scopes(scope)
+                    worst[name] = max(worst.get(name, 0.0), STATES.get(str(health.state.value), 0.0))
+                for name, value in worst.items():
+                    yield value, ((n.BREAKER_SCOPE, name),)
 
     return look

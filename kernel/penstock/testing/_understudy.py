@@ -105,6 +105,9 @@ class Understudy(Provider):
     def own_max_tokens(self, target: Target) -> int | None:
         return self._real.own_max_tokens(target)
 
+    def own_thinking(self, target: Target) -> bool | None:
+        return self._real.own_thinking(target)
+
     def kind(self, target: Target) -> Hashable:
         return self._real.kind(target)
 

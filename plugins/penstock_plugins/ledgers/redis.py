@@ -4,8 +4,8 @@ Needs `penstock[redis]`. Each batch is one call of a function, which the server 
 clock. All keys carry one hash tag: a cluster keeps a ledger on one node.
 
 What it survives is what the server survives: with `appendonly yes` and `appendfsync always` its crash, with less a
-second's writes may be lost; a failover may lose what its replicas had not yet. `maxmemory-policy` must be `noeviction`,
-or the server forgets what was spent.
+second's writes may be lost; a failover may lose what its replicas had not yet. Whoever has seen what was lost notices,
+and refuses. `maxmemory-policy` must be `noeviction`, or the server forgets what was spent.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ BEFORE_THE_KERNEL = 0.95
 MOST_NEW_WINDOWS = 5
 """Times that a clock is set back in vain because a window was begun meanwhile."""
 CHECK_EVERY = 5.0
-"""Seconds until the server is asked again whether it may forget keys: another policy, or another server behind the same
-name, is found within them, for a tenth of a millisecond each time."""
+"""Seconds until the server is looked at again, as with each new connection: whether it may forget keys, and whether it
+is still the same. Another policy is found within them, for a tenth of a millisecond each time."""
+MOST_LOOKS = 2
+"""At the server for one batch: it has begun another life, and is not likely to begin one more meanwhile."""
 AT_ONCE = 500
 """Rows that are read in one step: nobody else waits long for the server."""
 
@@ -93,23 +95,31 @@ class RedisLedger(LedgerStore):
         self._now = now
         self._check_every = check_every
         self._checked_on = 0
-        """How many connections had been opened when the server was last asked how it keeps its memory."""
+        """The connection by which the server was last looked at."""
         self._check_at = -math.inf
-        self._born: float | None = None
-        """When the books were begun that this kernel keeps; None: it has not seen them yet."""
+        self._life = ""
+        """Of the server, as of that look."""
+        self._seen: wire.Seen | None = None
+        """How far the books had come that this kernel keeps; None: it has not seen them yet."""
 
     async def commit(self, steps: Sequence[Step]) -> Landed:
-        """One function of the server, one round trip; now and then one more, as `CHECK_EVERY` says."""
+        """One function of the server, one round trip; now and then one more before it, as `CHECK_EVERY` says."""
         now = "" if self._now is None else repr(self._now())
-        born = "" if self._born is None else repr(self._born)
-        reply = await self._link.run(self._book, self._keys, b"steps", now, born, *wire.packed_steps(steps))
-        with wire.understood():
-            landed, begun = wire.landed(reply)
-        if self._link.opened != self._checked_on or trio.current_time() >= self._check_at:
-            await self._check_memory()
-            self._checked_on, self._check_at = self._link.opened, trio.current_time() + self._check_every
-        self._born = begun
-        return landed
+        packed = wire.packed_steps(steps)
+        looks = self._link.on != self._checked_on or trio.current_time() >= self._check_at
+        for _ in range(MOST_LOOKS):
+            if looks:
+                await self._look()
+            seen = wire.packed_seen(self._life, self._seen, fresh=looks)
+            reply = await self._link.run(self._book, self._keys, b"steps", now, seen, *packed)
+            try:
+                with wire.understood():
+                    landed, self._seen = wire.landed(reply, self._life)
+            except wire.LookAgain:
+                looks = True
+            else:
+                return landed
+        raise LedgerUnavailableError("the ledger's server is being replaced; it is asked again with the next step")
 
     async def set_clock_back(self, reason: str) -> ClockSetBack | None:
         """As `LedgerStore` says, to the time of the server."""
@@ -126,19 +136,25 @@ class RedisLedger(LedgerStore):
             with wire.understood():
                 before = wire.clock_before(reply)
             if before is not None:
-                self._born = None  # they are the same books, to whoever set their clock
+                self._seen = None  # they are the same books, to whoever set their clock
                 return ClockSetBack(before, min(before, now))
         raise LedgerUnavailableError("new accounts spend faster than the ledger's clock can be set back: end the apps")
 
-    async def _check_memory(self) -> None:
-        """Raises LedgerUnavailableError where the server gives up keys for room: what was spent would be forgotten."""
-        told: bytes | str = await self._link.ask(b"INFO", b"memory")
-        text = told.decode(errors="replace") if isinstance(told, bytes) else told
-        if "maxmemory_policy:allkeys" in text:
+    async def _look(self) -> None:
+        """Which life of the server this is.
+
+        Raises LedgerUnavailableError where it gives up keys for room: what was spent would be forgotten.
+        """
+        told: bytes | str = await self._link.ask(b"INFO", b"server", b"replication", b"memory")
+        with wire.understood():
+            life, policy = wire.life_and_policy(told)
+        if policy.startswith("allkeys"):
             raise LedgerUnavailableError(
                 "the ledger's server forgets keys when its memory is full (maxmemory-policy allkeys-...): set"
                 " maxmemory-policy noeviction, or give the ledger a server of its own"
             )
+        self._life = life
+        self._checked_on, self._check_at = self._link.on, trio.current_time() + self._check_every
 
     async def windows(self, keys: Sequence[str] | None = None) -> Sequence[WindowRow]:
         """As they are now: leases that have ended are charged before."""

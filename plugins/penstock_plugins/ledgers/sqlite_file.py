@@ -6,6 +6,7 @@ Everything but the constructor runs in the one thread that owns the connection. 
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from typing import Literal, TypeAlias, TypeVar
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock_plugins.ledgers.sqlite_queue import WriterQueue
-from penstock_plugins.ledgers.sqlite_schema import bring_up_to_date
-from penstock_plugins.ledgers.sqlite_troubles import network_file_system, not_to_be_opened, unavailable
+from penstock_plugins.ledgers.sqlite_schema import APPLICATION_ID, bring_up_to_date
+from penstock_plugins.ledgers.sqlite_troubles import is_spoiled, network_file_system, not_to_be_opened, unavailable
 
 __all__ = ["SqliteFile", "read_file"]
 
@@ -23,8 +24,12 @@ T = TypeVar("T")
 _Seen: TypeAlias = tuple[int, ...]
 
 _DAMAGED = (
-    "the ledger {path} was overwritten or cut short while it was in use: what was spent is not known any more; stop"
-    " what uses it, and put a copy in its place"
+    "the ledger {path} was overwritten or cut short while it was in use: what was spent is not known any more; bring"
+    " the file back, or stop what uses it and put a copy in its place"
+)
+_BEGUN_ANEW = (
+    "the ledger %s is begun anew: there was one before, and its file is gone or empty. What was spent is not known any"
+    " more; where nobody meant that, bring the file back"
 )
 STATEMENTS = 128
 """Prepared statements that are kept: more than there are."""
@@ -37,8 +42,11 @@ class SqliteFile:
     of SQLite the connection is closed and the next write opens it anew, so that it recovers when the cause is gone.
     """
 
-    def __init__(self, path: Path, *, synchronous: Literal["full", "normal"], lock_timeout: float) -> None:
+    def __init__(
+        self, path: Path, *, synchronous: Literal["full", "normal"], lock_timeout: float, logger: logging.Logger
+    ) -> None:
         self.path = path
+        self._logger = logger
         self._synchronous = synchronous
         self._lock_timeout = lock_timeout
         self._queue = WriterQueue(path.with_name(f"{path.name}-lock"))
@@ -47,8 +55,8 @@ class SqliteFile:
         """Kept, as a new one for each statement takes a microsecond."""
         self._seen: _Seen = ()
         """The file that was opened, as it was seen last: another may be put in its place. Empty: none was."""
-        self._damaged: _Seen = ()
-        """Device and inode of one that was overwritten or cut short meanwhile."""
+        self._doubted = False
+        """It looked as if it was overwritten or cut short, and SQLite has not found it sound since."""
         self._checked = 0
         """How many rows the connection had written when the WAL was last put into the file."""
 
@@ -118,16 +126,17 @@ class SqliteFile:
         self._queue.close()
 
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        if self._damaged and _seen(self.path)[:2] == self._damaged:
-            raise LedgerUnavailableError(_DAMAGED.format(path=self.path))
         connection = self._connection
-        if connection is None:
-            connection = self._connect()
-        elif (seen := _seen(self.path)) != self._seen:
+        if connection is not None and (seen := _seen(self.path)) != self._seen:
             if seen[:2] != self._seen[:2]:
-                connection = self._connect()
+                self.disconnect()
+                connection = None
             else:
                 self._look(seen)
+        if connection is None:
+            if self._doubted:
+                self._judge()
+            connection = self._connect()
         cursor = self._cursor
         assert cursor is not None  # as long as there is a connection
         cursor.execute("BEGIN IMMEDIATE")
@@ -145,6 +154,7 @@ class SqliteFile:
         self.disconnect()
         # One that vanished is not made anew while we run: what was spent must not be forgotten without a word.
         mode = "rw" if self._seen else "rwc"
+        is_new = not self._seen and _is_empty(self.path)
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -169,20 +179,29 @@ class SqliteFile:
         self._connection, self._cursor = connection, connection.cursor()
         self._checked = 0
         self._seen = _seen(self.path)
+        if is_new and self._queue.is_marked:
+            self._logger.error(_BEGUN_ANEW, self.path)
+        self._queue.mark()
         return connection
 
     def _look(self, seen: _Seen) -> None:
         """The file itself was written to since the last look: by a checkpoint, or by somebody who is no ledger.
 
         SQLite goes by its WAL and by what it remembers, and would notice late, or when it is opened the next time.
-        Raises LedgerUnavailableError, from then on, until another file is in its place.
+        Looks are cheap and can deceive: of a checkpoint that is under way, or whose process was killed, the file has
+        a part, and the WAL all. So what looks odd is for SQLite to judge. Raises LedgerUnavailableError, until the file
+        is sound again.
         """
-        if seen[2] >= self._seen[2] and _is_database(self.path):
-            self._seen = seen
-            return
-        self._damaged = seen[:2]
-        self.disconnect()
-        raise LedgerUnavailableError(_DAMAGED.format(path=self.path))
+        if seen[2] < self._seen[2] or not _looks_well(self.path):
+            self._judge()
+        self._seen = seen
+
+    def _judge(self) -> None:
+        self._doubted = True  # also where SQLite cannot tell now
+        if not _is_sound(self.path, timeout=self._lock_timeout):
+            self.disconnect()
+            raise LedgerUnavailableError(_DAMAGED.format(path=self.path))
+        self._doubted = False
 
 
 def _begin_wal(connection: sqlite3.Connection) -> None:
@@ -212,17 +231,47 @@ def _seen(path: Path) -> _Seen:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _is_database(path: Path) -> bool:
-    """Whether the file itself begins as a database does, its WAL left aside.
+def _is_empty(path: Path) -> bool:
+    try:
+        return not _seen(path)[2]
+    except FileNotFoundError:
+        return True
+
+
+def _looks_well(path: Path) -> bool:
+    """Whether the file itself begins as a ledger does, its WAL left aside.
 
     By SQLite: to open and close it ourselves would end the locks that SQLite has on it.
     """
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
         try:
-            connection.execute("PRAGMA schema_version").fetchall()
+            return _is_ledger(connection)
         finally:
             connection.close()
     except sqlite3.Error:
         return False
-    return True
+
+
+def _is_sound(path: Path, *, timeout: float) -> bool:
+    """Whether the file and its WAL together are a ledger: read whole, by SQLite, under its locks.
+
+    Raises sqlite3.Error and OSError where that cannot be told now.
+    """
+    if not _seen(path)[2]:
+        return False  # not even opened: SQLite would take it for a new database, and its WAL away
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout, isolation_level=None)
+    try:
+        connection.execute("BEGIN")
+        return _is_ledger(connection) and connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+    except sqlite3.DatabaseError as error:
+        if is_spoiled(error):
+            return False
+        raise
+    finally:
+        connection.close()
+
+
+def _is_ledger(connection: sqlite3.Connection) -> bool:
+    ((application,),) = connection.execute("PRAGMA application_id")
+    return bool(application == APPLICATION_ID)

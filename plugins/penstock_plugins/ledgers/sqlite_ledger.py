@@ -36,6 +36,12 @@ DAY = 86_400.0
 SET_BACK = (
     "the clock of the ledger was set back by hand, and this process reckons by the time before that: start it anew"
 )
+OTHER_BOOKS = (
+    "the ledger {path} has older books than this process knew ({missing} batches are missing): an older copy was put in"
+    " its place, or it was begun anew. What was spent since is not in them, so this process refuses calls of accounts"
+    " with limits; bring the file back, or start the process anew to go on with the books that are there (penstock"
+    " budget set corrects what is spent)"
+)
 _BEGIN = "UPDATE ledger SET latest = max(latest, ?), writes = writes + 1 RETURNING latest, writes"
 _GO_ON = "UPDATE ledger SET latest = ?, writes = ? WHERE latest <= ? AND writes = ?"
 """The same where nobody else wrote and the clock goes on, which is nearly always: it takes half as long."""
@@ -83,6 +89,8 @@ class SqliteLedgerBook:
         self._read: _Read | None = None
         self._latest = EARLIEST
         """The time of the last batch that went into the file, whose own is not before that unless set back by hand."""
+        self._carried = self._writes = 0
+        """The number of that batch: books that have not come so far are others, or older."""
         self._purge_at = 0.0
         self._purge_journal_at = 0.0
 
@@ -98,7 +106,7 @@ class SqliteLedgerBook:
             self._read = None
             raise
         if landed is not None:
-            self._latest = landed.now
+            self._latest, self._writes = landed.now, self._carried
         return landed
 
     def set_clock_back(self, reason: str, begin: Callable[[], bool]) -> ClockSetBack | None:
@@ -121,6 +129,7 @@ class SqliteLedgerBook:
         read.pages.write()
         if read.book.tombstone != longest_lease:
             connection.execute("UPDATE ledger SET longest_lease = ?", (read.book.tombstone,))
+        self._carried = read.writes
         if now >= self._purge_at:
             self._purge(read)
         return landed
@@ -129,6 +138,9 @@ class SqliteLedgerBook:
         ((now, writes),) = connection.execute(_BEGIN, (now,))
         if now < self._latest:
             raise LedgerUnavailableError(SET_BACK)
+        if writes <= self._writes:
+            missing = self._writes - writes + 1
+            raise LedgerUnavailableError(OTHER_BOOKS.format(path=self.file.path, missing=missing))
         read = self._read
         if read is None or read.connection is not connection or read.writes != writes - 1:
             read = self._read = _Read(connection, connection.cursor(), *open_book(connection), writes)

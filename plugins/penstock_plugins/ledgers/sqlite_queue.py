@@ -40,6 +40,16 @@ class WriterQueue:
         if _fcntl is not None and self._file is not None:
             _fcntl.flock(self._file, _fcntl.LOCK_UN)
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether there was a file to write to, once. While it is our turn."""
+        return self._file is not None and os.fstat(self._file).st_size > 0
+
+    def mark(self) -> None:
+        """There is one: kept in the file beside it, which outlives it. While it is our turn."""
+        if self._file is not None and not self.is_marked:
+            os.write(self._file, b"in use\n")
+
     def close(self) -> None:
         """Leaves for good. The file stays: others may be waiting at it."""
         if self._file is not None:

@@ -41,7 +41,9 @@ class SqliteLedger(LedgerStore):
         self._wall = tools.wall
         self._logger = tools.logger
         self._process = os.getpid()
-        self._file = SqliteFile(options.path, synchronous=options.synchronous, lock_timeout=options.lock_timeout)
+        self._file = SqliteFile(
+            options.path, synchronous=options.synchronous, lock_timeout=options.lock_timeout, logger=tools.logger
+        )
         self._book = SqliteLedgerBook(self._file, tools.wall, report_days=options.report_days)
         self._thread = OwnThread("penstock-ledger", rest=self._book.rest, pause=PAUSE)
 

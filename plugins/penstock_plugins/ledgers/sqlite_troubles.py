@@ -8,7 +8,7 @@ from pathlib import Path
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 
-__all__ = ["mounted_types", "network_file_system", "not_to_be_opened", "unavailable"]
+__all__ = ["is_spoiled", "mounted_types", "network_file_system", "not_to_be_opened", "unavailable"]
 
 _WORDS: dict[int, str] = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked: end that program, or raise lock_timeout in [ledger]",
@@ -67,6 +67,11 @@ def not_to_be_opened(path: Path, error: sqlite3.Error | OSError) -> ConfigError 
     return (
         ConfigError(f"[ledger] path: {path} cannot be used: {_in_words(error)}") if lasts else unavailable(path, error)
     )
+
+
+def is_spoiled(error: sqlite3.Error) -> bool:
+    """Whether it says that what is in the file is no sound database."""
+    return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def network_file_system(folder: Path) -> str | None:

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import cattrs
 import msgspec
-from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
-from cattrs.v import transform_error
+from cattrs.errors import BaseValidationError
+from cattrs.v import format_exception, transform_error
 
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
+from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw
 from penstock_plugins.validators.jsonschema import SchemaValidator
+from penstock_plugins.validators.msgspec import flaw_of
+from penstock_plugins.validators.type_parts import parts_of, pydantic_part
 
 __all__ = ["CattrsValidator", "penstock_validators"]
+
+Hook: typing.TypeAlias = Callable[[Any, Any], Any]
 
 
 class CattrsValidator(Validator):
     """Builds values of one attrs class, or of lists, unions and the like of such classes."""
 
+    takes_json = True
+
     def __init__(self, kind: Any) -> None:
         self._kind = kind
         self._plain = SchemaValidator(_schema_of(kind))
-        self._converter = cattrs.Converter(forbid_extra_keys=True)
+        self._converter = _converter()
 
     @property
     def schema(self) -> Mapping[str, Any]:
@@ -38,9 +46,60 @@ class CattrsValidator(Validator):
         self._plain.check(value)
         try:
             return self._converter.structure(value, self._kind)
-        except (BaseValidationError, ForbiddenExtraKeysError) as wrong:
-            told = [message.rsplit(" @ ", 1) for message in transform_error(wrong)]
+        except msgspec.ValidationError as wrong:
+            raise InvalidValueError(flaws=[flaw_of(str(wrong))]) from None
+        except BaseValidationError as wrong:
+            told = [message.rsplit(" @ ", 1) for message in transform_error(wrong, format_exception=_says)]
             raise InvalidValueError(flaws=[Flaw(each[-1], each[0]) for each in told]) from None
+
+
+def _converter() -> cattrs.Converter:
+    """Whatever holds no attrs class is built by msgspec: dates, decimals, unions and the rest, as in a Struct."""
+    converter = cattrs.Converter()
+
+    def plain(kind: Any) -> Hook:
+        return lambda value, _: msgspec.convert(value, kind, str_keys=True)
+
+    def union(kind: Any) -> Hook:
+        choices = [(each, SchemaCheck(msgspec.json.schema(each))) for each in typing.get_args(kind)]
+
+        def structure(value: Any, _: Any) -> Any:
+            # One fits, or the whole would not have come here.
+            return converter.structure(value, next(each for each, check in choices if check.fits(value)))
+
+        return structure
+
+    def keyed(kind: Any) -> Hook:
+        key, held = typing.get_args(kind)
+        names: Any = types.GenericAlias(dict, (key, None))
+
+        def structure(value: Any, _: Any) -> Any:
+            keys = msgspec.convert(dict.fromkeys(value), names, str_keys=True)
+            return dict(zip(keys, (converter.structure(each, held) for each in value.values()), strict=True))
+
+        return structure
+
+    converter.register_structure_hook(bytes, plain(bytes))  # those of cattrs itself for a class go before factories
+    converter.register_structure_hook_factory(_is_keyed, keyed)
+    converter.register_structure_hook_factory(_is_union, union)
+    converter.register_structure_hook_factory(_is_plain, plain)
+    return converter
+
+
+def _is_plain(kind: Any) -> bool:
+    return not any(isinstance(part, type) and attrs.has(part) for part in parts_of(kind))
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def _is_keyed(kind: Any) -> bool:
+    return typing.get_origin(kind) in (dict, Mapping) and typing.get_args(kind)[0] is not str
+
+
+def _says(wrong: BaseException, kind: type | None) -> str:
+    return str(wrong) if isinstance(wrong, msgspec.ValidationError) else format_exception(wrong, kind)
 
 
 def _schema_of(kind: Any) -> dict[str, Any]:
@@ -58,7 +117,12 @@ def _holds_attrs(kind: Any) -> bool:
 
 
 def _make(kind: Any) -> Validator | None:
-    return CattrsValidator(kind) if _holds_attrs(kind) else None
+    if isinstance(kind, Mapping) or not _holds_attrs(kind):
+        return None
+    foreign = pydantic_part(parts_of(kind))
+    if foreign is not None:
+        raise TypeError(f"{kind!r} cannot be asked for: {foreign.__name__} is pydantic's; make both of one kind")
+    return CattrsValidator(kind)
 
 
 @hookimpl

@@ -15,6 +15,8 @@ __all__ = ["SchemaValidator", "penstock_validators"]
 class SchemaValidator(Validator):
     """Checks values by one schema. Raises SchemaError where that is wrong."""
 
+    takes_json = True
+
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._check = SchemaCheck(schema)
         self._schema = schema

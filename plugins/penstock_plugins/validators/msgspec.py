@@ -11,18 +11,29 @@ import msgspec
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
 from penstock.policy.json_values import Flaw
+from penstock_plugins.validators.type_parts import parts_of, pydantic_part
 
-__all__ = ["MsgspecValidator", "penstock_validators"]
+__all__ = ["MsgspecValidator", "flaw_of", "penstock_validators"]
 
 _PLACE = re.compile(r"(.*) - at `(\$.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.+)`")
 
 
 class MsgspecValidator(Validator):
-    """Builds values of one type. Strict: "1" is no number."""
+    """Builds values of one type. Strict: "1" is no number, except as the name of a property.
+
+    Raises TypeError for what it cannot build, or only without the rules of another library.
+    """
+
+    takes_json = True
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
+        foreign = pydantic_part(parts_of(kind))
+        if foreign is not None:
+            raise TypeError(
+                f"{kind!r} cannot be asked for: {foreign.__name__} is pydantic's, and its rules would not be asked"
+            )
         try:
             self._schema = msgspec.json.schema(kind)
             msgspec.json.Decoder(kind)
@@ -37,12 +48,13 @@ class MsgspecValidator(Validator):
     def check(self, value: Any) -> Any:
         """The value, built."""
         try:
-            return msgspec.convert(value, self._kind)
+            return msgspec.convert(value, self._kind, str_keys=True)
         except msgspec.ValidationError as wrong:
-            raise InvalidValueError(flaws=[_flaw(str(wrong))]) from None
+            raise InvalidValueError(flaws=[flaw_of(str(wrong))]) from None
 
 
-def _flaw(message: str) -> Flaw:
+def flaw_of(message: str) -> Flaw:
+    """What msgspec says, and where."""
     place = _PLACE.fullmatch(message)
     says, path = (place[1], place[2]) if place is not None else (message, "$")
     missing = _MISSING.fullmatch(says)

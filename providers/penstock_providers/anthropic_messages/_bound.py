@@ -65,7 +65,7 @@ def input_bound_of(
     None: its bytes count. What the provider makes of tools is its own: they count by their bytes.
     """
     measure = _Measure(model.image_tokens, count)
-    if not _one_pass(body) or not all(body.get(name) in usual for name, usual in _USUAL.items()):
+    if output_bound_of(body) is None or not all(body.get(name) in usual for name, usual in _USUAL.items()):
         return None
     plain = sum(_size(body[name]) for name in _PROMPT_FIELDS if name in body and not (count and name == "system"))
     try:
@@ -80,9 +80,12 @@ def input_bound_of(
 
 
 def output_bound_of(body: Mapping[str, Any]) -> int | None:
-    """Output tokens, thinking included; None where the provider may sample several times for one request."""
+    """Output tokens, thinking included; None where the provider may sample several times for one request.
+
+    None, too, where `max_tokens` is no positive whole number: what a server makes of 5.0, "5", -1 or `true` is its own.
+    """
     max_tokens = body.get("max_tokens")
-    return max_tokens if _one_pass(body) and isinstance(max_tokens, int) else None
+    return max_tokens if _one_pass(body) and type(max_tokens) is int and max_tokens > 0 else None
 
 
 def _one_pass(body: Mapping[str, Any]) -> bool:

@@ -72,6 +72,16 @@ class AnthropicMessages(Provider):
         """Output tokens, thinking included, that the body allows. None where the provider samples several times."""
         return output_bound_of(body_of(request, target, stream=False))
 
+    def own_thinking(self, target: Target) -> bool | None:
+        """By the `type` of `thinking`. None where the model would do as it does anyway."""
+        match target.params.get("thinking"):
+            case {"type": "enabled" | "adaptive"}:
+                return True
+            case {"type": "disabled"}:
+                return False
+            case _:
+                return None
+
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole 2xx response."""
         try:

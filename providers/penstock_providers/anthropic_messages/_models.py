@@ -12,6 +12,7 @@ from typing import Literal
 import attrs
 
 from penstock.types import Capabilities, SchemaLimits, ToolCallIdForm
+from penstock_providers.schema_words import ANNOTATIONS, COMPOSED, UNCOUNTED
 
 __all__ = ["CITATIONS", "HIGHEST_TEMPERATURE", "Model", "capabilities_of", "model_of"]
 
@@ -103,22 +104,25 @@ SCHEMAS = SchemaLimits(
     most_optional=24,
     most_unions=16,
     # Not in the documentation's list of what is supported: numerical, string and array constraints.
-    unsaid=frozenset(
-        {
-            "minimum",
-            "maximum",
-            "exclusiveMinimum",
-            "exclusiveMaximum",
-            "multipleOf",
-            "minLength",
-            "maxLength",
-            "maxItems",
-            "uniqueItems",
-            "minItems",
-        }
-    ),
+    unsaid=ANNOTATIONS
+    | UNCOUNTED
+    | {
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "maxItems",
+        "minItems",
+    },
+    refused=COMPOSED,
+    formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}),
 )
-"""Of its 400s: "24 optional parameters", "16 union-typed parameters", no recursive schemas."""
+"""Of its 400s: "24 optional parameters", "16 union-typed parameters", no recursive schemas.
+
+The rest from https://platform.claude.com/docs/en/build-with-claude/structured-outputs."""
 
 _SPELLING = re.compile(r"(?:.*[./])?(claude-.+?)(?:[-@]20\d{6}|-latest|@latest|@default|-0)?(?:-v\d+)?(?::\d+)?")
 

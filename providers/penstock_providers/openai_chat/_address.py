@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 __all__ = ["chat_url"]
 
 
+@lru_cache(maxsize=1_024)
 def chat_url(base_url: str, query: str, *, deployment: str | None) -> str:
     """The URL of Chat Completions; at Azure that of the `deployment`, unless `base_url` has a path of Azure's already.
 

@@ -81,6 +81,7 @@ _SILENT = frozenset(
 )
 _TIERS = ("auto", "default", "flex")
 """Of processing, none dearer than what prices are for. What another one costs is not known here, so it has no bound."""
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _AROUND_A_MESSAGE = 32
 """Bytes of JSON around the text of a message: its role and its name, more than the tokens that mark them."""
 _TEXT_PARTS = frozenset({"text", "refusal", "thinking"})
@@ -97,6 +98,8 @@ def input_bound(body: dict[str, Any], model: Model, hidden_tokens: int, count: C
     `count` tells how many a text of a message has. None: its bytes count. What the server makes of tools and schemas is
     its own: they count by their bytes.
     """
+    if not _output_is_limited(body, model):
+        return None
     body = {name: value for name, value in body.items() if value is not None}
     if model.searches or not body.keys() <= _PROMPT | _SILENT or not _bounded_tools(body.get("tools")):
         return None
@@ -143,19 +146,36 @@ def output_bound(body: dict[str, Any], model: Model, *, least: int = 1) -> int |
 
     `least` may come where fewer were asked for.
     """
+    if not _output_is_limited(body, model):
+        return None
     limit = named_limit(body)
     if limit is None:
         limit = model.max_output
-    if limit is not None:
-        limit = max(limit, least)
-    choices = body.get("n")
-    return None if limit is None else limit * (choices if isinstance(choices, int) and choices > 1 else 1)
+    return None if limit is None else max(limit, least) * (body.get("n") or 1)
 
 
 def named_limit(body: Mapping[str, Any]) -> int | None:
-    """The output tokens of one choice that a body asks for; the larger of two. None: it names no figure."""
-    limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int)]
-    return max(limits, default=None)
+    """The output tokens of one choice that a body asks for; the larger of two. None: it names no plain figure."""
+    limits = [limit for name in _LIMITS if (limit := body.get(name)) is not None]
+    return max(limits, default=None) if all(map(_is_plain, limits)) else None
+
+
+def _output_is_limited(body: Mapping[str, Any], model: Model) -> bool:
+    """False where a figure of the body is none that all servers read alike.
+
+    To some, -1 and 0 mean no limit at all, and 5.0 and "5" mean five. What takes the limit away (null) leaves the
+    model's own, where it has one.
+    """
+    if "n" in body and body["n"] is not None and not _is_plain(body["n"]):
+        return False
+    given = [body[name] for name in _LIMITS if name in body]
+    limits = [limit for limit in given if limit is not None]
+    return all(map(_is_plain, limits)) if limits or not given else model.max_output is not None
+
+
+def _is_plain(figure: object) -> bool:
+    """A positive whole number, and not `true`, which is one to Python."""
+    return type(figure) is int and figure > 0
 
 
 def _bounded_tools(tools: object) -> bool:

@@ -30,8 +30,9 @@ from penstock_providers.openai_chat._foreign import objects_in
 from penstock_providers.openai_chat._messages import tells_errors
 from penstock_providers.openai_chat._models import MISTRAL_IDS, Model, is_mistral, model_of, unlimited_model_of
 from penstock_providers.openai_chat._options import DialectOptions, OpenAIChatOptions
-from penstock_providers.openai_chat._read import FAMILY, AnswerReader
+from penstock_providers.openai_chat._read import FAMILY, AnswerReader, plain_completion
 from penstock_providers.openai_chat._stream import ChatDecoder
+from penstock_providers.openai_chat._thinking import own_thinking
 from penstock_providers.openai_chat._wire import as_answer, parse_json, to_json
 from penstock_providers.openai_chat.dialects import OPENAI, Dialect
 
@@ -39,6 +40,11 @@ __all__ = ["OpenAIChat"]
 
 _SAY_SOMETHING = frozenset({"stop", "tool_calls"})
 """How an answer ends that has a message. Azure leaves it out where a filter ended the answer, and says so."""
+
+
+_WHOLE_HEADERS: Headers = (("content-type", "application/json"), ("accept", "application/json"))
+_STREAMED_HEADERS: Headers = (("content-type", "application/json"), ("accept", "text/event-stream"))
+"""Where nobody asks for more."""
 
 
 class OpenAIChat(Provider):
@@ -107,6 +113,10 @@ class OpenAIChat(Provider):
         """By either of the wire's two names; where both are given, what the bound goes by."""
         return _bounds.named_limit(target.params)
 
+    def own_thinking(self, target: Target) -> bool | None:
+        """By the words of this dialect, or of any other: what is called so means it, whoever reads it."""
+        return own_thinking(target.params, self._dialect)
+
     def decode(self, response: WireResponse) -> Completion:
         """The answer of a whole response."""
         payload = parse_json(response.body, "the response")
@@ -116,6 +126,9 @@ class OpenAIChat(Provider):
         answer = as_answer(payload, "the response")
         if not answer.choices:
             raise MalformedResponseError("the response holds no choices", request_id=request_id)
+        plain = plain_completion(answer, request_id=request_id, raw=payload)
+        if plain is not None:
+            return plain
         failure = broken_off(answer, response)
         reader = AnswerReader(whole=True)
         reader.take(answer)
@@ -170,9 +183,7 @@ class OpenAIChat(Provider):
         return model_of(name) if self._dialect.openai_models else unlimited_model_of(name)
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
-        headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream" if stream else "application/json",
-        }
-        headers |= dict(self._options.headers)
+        if not (target.headers or self._options.headers):
+            return _STREAMED_HEADERS if stream else _WHOLE_HEADERS
+        headers = dict(_STREAMED_HEADERS if stream else _WHOLE_HEADERS) | dict(self._options.headers)
         return tuple((headers | {name.lower(): value for name, value in target.headers}).items())

@@ -30,8 +30,10 @@ def wire_body(request: ChatRequest, target: Target, dialect: Dialect, *, stream:
     body: Json = {"model": target.model, "messages": wire_messages(request, target.model, dialect)}
     body |= _sampling(request, model, dialect)
     body |= _limit(request, model, dialect)
-    body |= _tools(request, target, dialect)
-    body |= _thinking(request, target, dialect)
+    if request.tools or request.tool_choice is not None or request.parallel_tool_calls is not None:
+        body |= _tools(request, target, dialect)
+    if request.thinking is not None or request.tool_choice is not None:
+        body |= _thinking(request, target, dialect)
     if request.output is not None:
         body["response_format"] = _schema(request.output)
     if stream:

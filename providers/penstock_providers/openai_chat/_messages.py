@@ -42,9 +42,13 @@ def wire_messages(request: ChatRequest, model: str, dialect: Dialect) -> list[Js
     Tool results are messages of their own here, and must directly follow the calls: whatever else was said before the
     last of them came is said after it. They hold text alone: images in them are shown by the user after that.
     """
+    messages = list(_all_messages(request))
+    if not any(map(_is_more_than_text, messages)):
+        said = [_one_text(message, model, dialect) for message in messages]
+        return _to_go_on_from(said, dialect)
     wired: list[Json] = []
     shown: list[Json] = []
-    for message in _answered_at_once(list(_all_messages(request))):
+    for message in _answered_at_once(messages):
         results = [part for part in message.content if isinstance(part, ToolResult)]
         rest = tuple(part for part in message.content if not isinstance(part, ToolResult))
         wired += map(_result, results)
@@ -59,11 +63,32 @@ def wire_messages(request: ChatRequest, model: str, dialect: Dialect) -> list[Js
             wired.append({"role": message.role, "content": _content(rest, message.role)} | _named(message, dialect))
     if shown:
         wired.append({"role": "user", "content": shown})
+    wired = _to_go_on_from(wired, dialect)
+    # Mistral's models let nobody else speak there, wherever they run.
+    return wired if dialect.user_after_tool and not is_mistral(model) else _bridged(wired)
+
+
+def _is_more_than_text(message: Message) -> bool:
+    """False for one text of anybody but a tool: of such messages none has to be moved, split or bridged."""
+    content = message.content
+    return len(content) != 1 or type(content[0]) is not Text or message.role == "tool"
+
+
+def _one_text(message: Message, model: str, dialect: Dialect) -> Json:
+    if message.role == "assistant":
+        return _assistant(message, message.content, model, dialect)
+    [said] = message.content
+    assert isinstance(said, Text)
+    wired = {"role": message.role, "content": said.text}
+    return wired | _named(message, dialect) if message.name else wired
+
+
+def _to_go_on_from(wired: list[Json], dialect: Dialect) -> list[Json]:
+    """The same, with a last message of the assistant's marked as the beginning of its answer."""
     last = wired[-1] if wired else {}
     if dialect.prefill and last.get("role") == "assistant" and "tool_calls" not in last:
         wired[-1] = {**last, **dialect.prefill}
-    # Mistral's models let nobody else speak there, wherever they run.
-    return wired if dialect.user_after_tool and not is_mistral(model) else _bridged(wired)
+    return wired
 
 
 def tells_errors(request: ChatRequest) -> bool:

@@ -16,6 +16,7 @@ from typing import Literal
 import attrs
 
 from penstock.types import Capabilities, SchemaLimits, ToolCallIdForm
+from penstock_providers.schema_words import ANNOTATIONS, COMPOSED, UNCOUNTED
 
 __all__ = ["LONGEST_ID", "MISTRAL_IDS", "Model", "is_mistral", "model_of", "unlimited_model_of"]
 
@@ -47,11 +48,15 @@ STRICT = SchemaLimits(
     most_properties=5_000,
     most_enumerated=1_000,
     deepest=10,
-    unsaid=frozenset(
-        {"default", "uniqueItems", "patternProperties", "minProperties", "maxProperties", "propertyNames"}
-    ),
+    lone_references=True,
+    typed=True,
+    formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}),
+    unsaid=ANNOTATIONS | UNCOUNTED | {"default"},
+    refused=COMPOSED,
 )
-"""https://platform.openai.com/docs/guides/structured-outputs: what `strict` allows. References to itself it does."""
+"""https://platform.openai.com/docs/guides/structured-outputs: what `strict` allows. References to itself it does.
+
+Nothing beside a reference: of its 400s, "$ref cannot have keywords {'description'}"."""
 
 
 @attrs.frozen(kw_only=True)

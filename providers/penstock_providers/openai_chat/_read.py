@@ -29,7 +29,7 @@ from penstock_providers.openai_chat._reasoning import ReasoningDetails, reasonin
 from penstock_providers.openai_chat._usage import read_usage
 from penstock_providers.openai_chat._wire import Answer, Call, Choice, Function, Piece
 
-__all__ = ["FAMILY", "AnswerReader"]
+__all__ = ["FAMILY", "AnswerReader", "plain_completion"]
 
 FAMILY = "openai-chat"
 
@@ -62,6 +62,48 @@ _FINISH = {
     "error": "error",
     "insufficient_system_resource": "error",  # of an answer that was broken off: `_broken_off` says what that is
 }
+
+
+_PLAIN_ENDS = frozenset({"stop", "length"})
+"""Reasons that mean what they say, where nothing but a text came."""
+
+
+def plain_completion(answer: Answer, *, request_id: str | None, raw: Any) -> Completion | None:
+    """What an `AnswerReader` reads of a whole answer that is one text and nothing else; None where it may be more.
+
+    Nearly all are, and to put one together from pieces costs as much as to parse it.
+    """
+    choices = answer.choices
+    if choices is None or len(choices) != 1 or answer.x_groq is not None:
+        return None
+    if answer.citations is not None or answer.search_results is not None:
+        return None
+    choice = choices[0]
+    said = choice.message
+    if said is None or choice.index or choice.finish_reason not in _PLAIN_ENDS or choice.usage or choice.error:
+        return None
+    if (
+        type(said.content) is not str
+        or not said.content
+        or said.refusal
+        or said.reasoning_content
+        or said.reasoning
+        or said.reasoning_details
+        or said.tool_calls
+        or said.function_call is not None
+        or said.annotations
+        or said.audio is not None
+    ):
+        return None
+    return Completion(
+        message=Message("assistant", (Text(said.content),)),
+        finish_reason=choice.finish_reason,
+        usage=read_usage(answer.usage) if answer.usage else None,
+        model=text_of(answer.model),
+        id=text_of(answer.id),
+        request_id=request_id,
+        raw=raw,
+    )
 
 
 class AnswerReader:

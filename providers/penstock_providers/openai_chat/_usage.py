@@ -27,6 +27,10 @@ class _OutputDetails(Struct, frozen=True):
     audio_tokens: Any = None
 
 
+_NO_INPUT_DETAILS = _InputDetails()
+_NO_OUTPUT_DETAILS = _OutputDetails()
+
+
 class _Usage(Struct, frozen=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -55,8 +59,8 @@ def read_usage(told: Any) -> Usage | None:
 
 
 def _normalised(wire: _Usage) -> Usage | None:
-    input_details = wire.prompt_tokens_details or _InputDetails()
-    output_details = wire.completion_tokens_details or _OutputDetails()
+    input_details = wire.prompt_tokens_details or _NO_INPUT_DETAILS
+    output_details = wire.completion_tokens_details or _NO_OUTPUT_DETAILS
     given = wire.prompt_tokens or 0
     written = wire.completion_tokens or 0
     reasoning = output_details.reasoning_tokens or 0
@@ -80,18 +84,21 @@ def _normalised(wire: _Usage) -> Usage | None:
         cache_write_tokens=min(cache_write, given),
         output_tokens=written,
         reasoning_tokens=min(reasoning, written),
-        kinds={
-            kind: min(count, of)
-            for kind, count, of in (
-                ("input_audio_tokens", input_details.audio_tokens, given),
-                ("output_audio_tokens", output_details.audio_tokens, written),
-                ("unnamed_tokens", 0 if unnamed == reasoning else unnamed, written),
-            )
-            if isinstance(count, int) and count > 0
-        },
+        kinds=_kinds(
+            ("input_audio_tokens", input_details.audio_tokens, given),
+            ("output_audio_tokens", output_details.audio_tokens, written),
+            ("unnamed_tokens", 0 if unnamed == reasoning else unnamed, written),
+        ),
         estimated=wire.prompt_tokens is None or wire.completion_tokens is None,
     )
 
 
+def _kinds(*counted: tuple[str, Any, int]) -> dict[str, int]:
+    return {kind: min(count, of) for kind, count, of in counted if count and isinstance(count, int) and count > 0}
+
+
 def _first(*counts: int | None) -> int:
-    return next((count for count in counts if count is not None), 0)
+    for count in counts:
+        if count is not None:
+            return count
+    return 0

@@ -13,7 +13,7 @@ from penstock._config_telemetry import OTLP_PACKAGES
 from penstock._secrets import open_secret
 from penstock.cli._telemetry_line import safe_address, telemetry_line
 from penstock.telemetry._destination import Signal, address_of
-from penstock.telemetry._otel.opened import _http  # pyright: ignore[reportPrivateUsage] - what the exporters are really given
+from penstock.telemetry._otel.exporters import of_http
 
 TOML = TelemetryConfig(otlp="http://collector:4318")
 ENDPOINT, PROTOCOL, HEADERS = (f"OTEL_EXPORTER_OTLP_{each}" for each in ("ENDPOINT", "PROTOCOL", "HEADERS"))
@@ -52,6 +52,25 @@ EXPORTERS: dict[Signal, Any] = {"traces": OTLPSpanExporter, "metrics": OTLPMetri
             ),
         ),
         (
+            TelemetryConfig(otlp="http://c:1"),
+            {"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc", "OTEL_TRACES_EXPORTER": "otlp,console"},
+            (
+                "traces to http://c:1/v1/traces, traces to the console, metrics to http://c:1; by telemetry.otlp;"
+                " http/protobuf (by default) and grpc (OTEL_EXPORTER_OTLP_METRICS_PROTOCOL);"
+                " the extra penstock[otlp] is installed"
+            ),
+        ),
+        (
+            None,
+            {"OTEL_TRACES_EXPORTER": "console"},
+            "traces to the console, no metrics; by OTEL_TRACES_EXPORTER",
+        ),
+        (
+            TOML,
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "0"},
+            "no kernel opens: OTEL_BSP_MAX_QUEUE_SIZE must be 1 or more",
+        ),
+        (
             None,
             {ENDPOINT: "http://c", PROTOCOL: "carrier\x1bpigeon"},
             (
@@ -71,11 +90,10 @@ def test_headers_are_named_and_never_shown() -> None:
     secret = open_secret("canary-of-the-table")
     said = TelemetryConfig(otlp="http://c", headers={"x-team": secret})
     environ = {HEADERS: "authorization=canary-of-a-variable"}
-    assert (
-        "with the headers x-team of telemetry.headers, which go before OTEL_EXPORTER_OTLP_HEADERS;"
-        in telemetry_line(said, environ)
-    )
-    assert "with the headers of OTEL_EXPORTER_OTLP_HEADERS;" in telemetry_line(TOML, environ)
+    assert "with the headers x-team of telemetry.headers;" in telemetry_line(said, environ)
+    # Those of a variable are for the collector that variables name.
+    assert "HEADERS" not in telemetry_line(TOML, environ)
+    assert "with the headers of OTEL_EXPORTER_OTLP_HEADERS;" in telemetry_line(None, {**environ, ENDPOINT: "http://c"})
     for each in (said, TOML, None):
         assert "canary" not in telemetry_line(each, {**environ, ENDPOINT: "http://canary@c/?canary"})
 
@@ -104,6 +122,6 @@ def test_it_is_the_address_that_the_exporters_take(monkeypatch: pytest.MonkeyPat
                         monkeypatch.setenv(name, value)
                 environ = {name: value for name, value in environ.items() if value is not None}
                 for signal, exporter in EXPORTERS.items():
-                    made = exporter(**_http(said, f"v1/{signal}"))
+                    made = exporter(**of_http(said, signal, environ))
                     assert made._endpoint == address_of(said, environ, signal, "http/protobuf")
                     made.shutdown()

@@ -51,7 +51,7 @@ def a_kernel(runtime: Path) -> Generator[subprocess.Popen[str]]:
 def test_it_draws_a_kernel_in_a_terminal_until_it_is_interrupted(tmp_path: Path) -> None:
     with a_kernel(tmp_path) as process:
         code, drawn = run_in_terminal("top", environ={"XDG_RUNTIME_DIR": str(tmp_path)}, interrupt_at="ok ")
-    assert code == 130
+    assert code == 0  # as its help says: that is how one stops watching
     assert f"pid {process.pid}" in drawn
     assert "anthropic/claude" in drawn
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from penstock._transport.conversation import MAX_INFORMATIONAL, Conversation
 from penstock._transport.failures import sentence
-from penstock._transport.plain import plain_head
+from penstock._transport.plain import Asked, plain_head
 
 LIMIT = 400
 """Bytes of a head: small, so that heads of the tests can be too long."""
@@ -86,7 +86,7 @@ def by_h11_alone(reads: list[bytes], method: str = "POST") -> Outcome:
 def by_the_conversation(reads: list[bytes], method: str = "POST", conversation: Conversation | None = None) -> Outcome:
     """As `Connection` does: a read whenever what is here does not suffice."""
     conversation = Conversation(max_header_bytes=LIMIT) if conversation is None else conversation
-    conversation.ask(method, b"/", FIELDS, b"hello")
+    conversation.ask(Asked(method, b"/", FIELDS, b"hello"))
     outcome, left = Outcome(), iter(reads)
     try:
         while outcome.head is None:
@@ -353,7 +353,7 @@ def test_of_a_plain_response_h11_sees_nothing(data: bytes, monkeypatch: pytest.M
 
 def test_nothing_of_a_response_is_here_until_its_first_byte() -> None:
     conversation = Conversation(max_header_bytes=LIMIT)
-    conversation.ask("POST", b"/", FIELDS, b"hello")
+    conversation.ask(Asked("POST", b"/", FIELDS, b"hello"))
     assert conversation.is_unanswered
     conversation.receive(b"H")
     assert not conversation.is_unanswered
@@ -366,7 +366,7 @@ def test_nothing_of_a_response_is_here_until_its_first_byte() -> None:
 
 def test_after_an_informational_response_alone_nothing_is_here_again() -> None:
     conversation = Conversation(max_header_bytes=LIMIT)
-    conversation.ask("POST", b"/", FIELDS, b"hello")
+    conversation.ask(Asked("POST", b"/", FIELDS, b"hello"))
     conversation.receive(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert conversation.head() is None
     assert conversation.is_unanswered
@@ -374,7 +374,7 @@ def test_after_an_informational_response_alone_nothing_is_here_again() -> None:
 
 def test_a_connection_that_ends_in_the_middle_of_a_body_hands_out_what_came_first() -> None:
     conversation = Conversation(max_header_bytes=LIMIT)
-    conversation.ask("POST", b"/", FIELDS, b"hello")
+    conversation.ask(Asked("POST", b"/", FIELDS, b"hello"))
     conversation.receive(PLAIN[:-2])
     assert conversation.head() is not None
     conversation.receive(b"")

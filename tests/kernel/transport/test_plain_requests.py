@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock._transport.conversation import Conversation
-from penstock._transport.plain import plain_request
+from penstock._transport.plain import Asked, plain_request
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -133,10 +133,10 @@ def test_a_request_goes_out_as_by_h11_or_not_at_all(method: str, target: bytes, 
     conversation = Conversation(max_header_bytes=65_536)
     if written is None:
         with pytest.raises(httpx.LocalProtocolError) as refused:
-            conversation.ask(method, target, fields, body)
+            conversation.ask(Asked(method, target, fields, body))
         assert "evil" not in str(refused.value)
     else:
-        assert b"".join(conversation.ask(method, target, fields, body)) == written
+        assert b"".join(conversation.ask(Asked(method, target, fields, body))) == written
 
 
 @given(st.binary(max_size=12), st.binary(max_size=12), st.binary(max_size=12))

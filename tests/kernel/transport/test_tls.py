@@ -15,6 +15,7 @@ from loopback import OK, SHORT, Loopback, Peer, Script, fetch, forever, loopback
 from penstock._transport import Transport
 from penstock._transport.dial import Dialer, Origin
 from penstock._transport.lookup import Lookup
+from penstock._transport.plain import Asked
 from penstock._transport.timeouts import Timeouts
 from penstock._transport.trust import trust
 
@@ -173,9 +174,8 @@ def test_what_the_server_said_before_it_hung_up_is_read_after_sending_has_failed
         async with loopback(script, tls=context) as server:
             connection = await dialer.dial(Origin.of(httpx.URL(server.url)), 5.0)
             await server.all_closed()
-            head = await connection.ask(
-                "POST", b"/", [(b"host", b"127.0.0.1"), (b"content-length", b"2")], b"{}", Timeouts(read=5.0)
-            )
+            asked = Asked("POST", b"/", [(b"host", b"127.0.0.1"), (b"content-length", b"2")], b"{}")
+            head = await connection.ask(asked, Timeouts(read=5.0))
             assert head.status_code == 401
             assert await connection.body(5.0) == b"no"
             assert connection.ended

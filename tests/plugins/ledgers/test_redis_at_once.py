@@ -9,19 +9,26 @@ from redis_stores import opened, patiently
 from valkey_process import Valkey
 
 from penstock.errors import LedgerUnavailableError
+from penstock_plugins.ledgers.redis import RedisLedger
 from penstock_plugins.ledgers.redis_ledger.at_once import AT_ONCE, SocketOnlyStream, Writing
 from penstock_plugins.ledgers.redis_ledger.link import Link
 
 SIZES = (10, 8 * AT_ONCE, 20, AT_ONCE - 100, 100 * AT_ONCE, 30, 2 * AT_ONCE, 40)
 
 
+def link_of(store: RedisLedger) -> Link:
+    """What the store asks its server through."""
+    return store._link  # pyright: ignore[reportPrivateUsage] - questions of any size are asked by nobody else
+
+
 def test_each_question_gets_its_own_answer_whatever_was_too_large_for_the_socket(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened(valkey.url, "in-order") as store, trio.open_nursery() as nursery:
             await store.commit(())
-            link: Link = store._link
-            assert link._connection is not None
-            assert isinstance(link._connection._write_buffer_in, Writing), "coredis has changed"
+            link = link_of(store)
+            connection = link._connection  # pyright: ignore[reportPrivateUsage] - whether coredis took what it was given
+            assert connection is not None
+            assert isinstance(connection._write_buffer_in, Writing), "coredis has changed"  # pyright: ignore[reportPrivateUsage]
 
             async def echoed(number: int) -> None:
                 said = b"%d:" % number + b"x" * SIZES[number % len(SIZES)]
@@ -39,7 +46,7 @@ def test_each_question_gets_its_own_answer_whatever_was_too_large_for_the_socket
 def test_a_server_that_has_stopped_reading_is_waited_for_no_longer_than_any_other(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened(valkey.url, "reads-nothing", timeout=0.5) as store:
-            link: Link = store._link
+            link = link_of(store)
             await store.commit(())
             valkey.say("CLIENT", "PAUSE", "1200", "ALL")
             with trio.fail_after(10):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -202,6 +204,103 @@ def test_books_that_are_lost_are_not_begun_anew_in_silence(tmp_path: Path, how: 
         trio.run(main, server)
 
 
+@pytest.mark.parametrize("overtaken", [False, True])
+def test_a_server_that_comes_back_with_older_books_is_refused_by_whoever_knew_the_later_ones(
+    tmp_path: Path, *, overtaken: bool
+) -> None:
+    async def main(server: Valkey) -> None:
+        async with opened(server.url, "older") as idle, opened(server.url, "older") as busy:
+            await idle.commit((reserve("a"),))
+            server.say("SAVE")
+            shutil.copyfile(tmp_path / "dump.rdb", tmp_path / "older")
+            for number in range(3):
+                await busy.commit((reserve(f"b{number}"),))
+            server.say("SAVE")
+            shutil.copyfile(tmp_path / "dump.rdb", tmp_path / "newer")
+
+            await come_back(server, "older")
+            if overtaken:
+                for number in range(5):
+                    assert (await idle.commit((reserve(f"c{number}"),))).answers == (Held(0, Amount(10)),)
+            for _ in range(2):
+                said = await unavailable(busy)
+                assert "older than this process knew them (3 batches are missing)" in said
+            # Of whoever has seen nothing of what is missing, nothing is missing.
+            assert await held(idle) == (60 if overtaken else 10)
+            async with opened(server.url, "older") as new:
+                assert await held(new) == (60 if overtaken else 10)
+
+            await come_back(server, "newer")
+            assert await held(busy) == 40
+            if overtaken:
+                assert "older than this process knew them" in await unavailable(idle)
+
+    async def come_back(server: Valkey, dump: str) -> None:
+        server.kill()
+        shutil.copyfile(tmp_path / dump, tmp_path / "dump.rdb")
+        await trio.to_thread.run_sync(server.start)
+
+    with running(tmp_path, "--appendonly", "no") as server:
+        trio.run(main, server)
+
+
+def test_a_replica_that_lagged_behind_is_refused_by_whoever_knew_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    url = tmp_path / "url"
+
+    async def main(first: Valkey, second: Valkey) -> None:
+        url.write_text(first.url)
+        async with opened(f"file:{url}", "lagged") as store, opened(f"file:{url}", "lagged") as other:
+            await store.commit((reserve("a"),))
+            await other.commit(())
+            first.say("WAIT", "1", "5000")
+            await until(lambda: second.say("ZCARD", "{penstock:lagged}:due") == ":1")
+            second.say("REPLICAOF", "NO", "ONE")
+            await store.commit((reserve("b"),))
+            first.kill()
+            url.write_text(second.url)
+            for number in range(3):
+                await patiently(partial(other.commit, (reserve(f"c{number}"),)))
+            while "older than this process knew them (1 batches are missing)" not in (said := await unavailable(store)):
+                assert "cannot be used" in said, said
+
+    with running(tmp_path / "first", "--repl-diskless-sync-delay", "0") as first:
+        with running(tmp_path / "second", "--replicaof", f"127.0.0.1 {first.port}") as second:
+            trio.run(main, first, second)
+
+
+def test_a_server_that_takes_over_on_the_same_connection_is_looked_at_again(valkey: Valkey) -> None:
+    """A replica that became a primary, at whose connections nothing happened: others have told the books."""
+
+    async def main() -> None:
+        async with opened(valkey.url, "same", check_every=1e9) as store:
+            await store.commit((reserve("a"),))
+            valkey.say("REPLICAOF", "127.0.0.1", str(free_port()))
+            valkey.say("REPLICAOF", "NO", "ONE")
+            async with opened(valkey.url, "same") as other:
+                await other.commit((reserve("b"),))
+                assert (await store.commit((reserve("c"),))).answers == (Held(0, Amount(10)),)
+                assert await held(store) == 30
+                assert await held(other) == 30
+
+    trio.run(main)
+
+
+def test_books_of_the_former_version_are_gone_on_with(valkey: Valkey) -> None:
+    async def main() -> None:
+        async with opened(valkey.url, "former", clock=Clock(2e9)) as store:
+            await store.commit((reserve("a"),))
+            script = "return redis.call('HSET', KEYS[1], '', struct.pack('<ddddd', 2, 2e9, 600, 0, 1e9))"
+            valkey.say("EVAL", script, "1", "{penstock:former}:windows")
+        async with opened(valkey.url, "former", clock=Clock(2e9)) as store:
+            assert await held(store) == 10
+            await store.commit((reserve("b"),))
+            assert await held(store) == 20
+
+    trio.run(main)
+
+
 def test_a_server_that_gives_up_keys_for_room_is_no_place_for_a_ledger(tmp_path: Path) -> None:
     async def main(server: Valkey) -> None:
         async with opened(server.url, "evicted") as store:
@@ -326,7 +425,7 @@ def test_content_of_another_version_is_left_alone(valkey: Valkey) -> None:
             await store.commit((reserve("a"),))
             script = "return redis.call('HSET', KEYS[1], '', struct.pack('<dddd', 1, 0, 60, 0))"
             valkey.say("EVAL", script, "1", "{penstock:version}:windows")
-            with pytest.raises(ConfigError, match="of version 1, and this penstock keeps version 2"):
+            with pytest.raises(ConfigError, match="of version 1, and this penstock keeps version 3"):
                 await store.commit(())
 
     trio.run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from functools import partial
@@ -197,7 +198,7 @@ class FileBesideMemory(RuleBasedStateMachine):
         return read_file(self.path, act, timeout=5.0)
 
     def _open(self) -> SqliteLedgerBook:
-        file = SqliteFile(self.path, synchronous="normal", lock_timeout=5.0)
+        file = SqliteFile(self.path, synchronous="normal", lock_timeout=5.0, logger=logging.getLogger("penstock"))
         file.open(_yes)
         return SqliteLedgerBook(file, lambda: self.now, report_days=10_000)
 

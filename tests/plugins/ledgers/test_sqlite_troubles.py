@@ -27,6 +27,9 @@ from penstock_plugins.ledgers.sqlite_schema import STEPS, bring_up_to_date
 from penstock_plugins.ledgers.sqlite_troubles import NETWORK, mounted_types, network_file_system
 
 fcntl = pytest.importorskip("fcntl", reason="writers queue by flock, which this system does not have")
+resource = pytest.importorskip(
+    "resource", reason="a process is ended by the size of its file, which this system cannot"
+)
 PAGE = 2_048
 TESTS = str(Path(__file__).parents[2])
 
@@ -322,46 +325,171 @@ def test_a_file_that_vanished_is_not_begun_anew_behind_your_back(path: Path) -> 
     told(path, story)
 
 
-@pytest.mark.parametrize("how", ["overwritten", "cut short"])
+def spoil(path: Path, how: str) -> None:
+    with path.open("r+b") as file:
+        if how == "overwritten":
+            file.write(b"\x5a" * path.stat().st_size)
+        else:
+            file.truncate(2_048 if how == "cut short" else 0)
+
+
+@pytest.mark.parametrize("how", ["overwritten", "cut short", "emptied"])
 def test_a_file_that_is_spoiled_while_it_is_in_use_is_noticed_and_no_call_is_let_through(path: Path, how: str) -> None:
-    copy = path.with_name("copy.db")
-
-    def keep_a_copy() -> None:
-        connection = sqlite3.connect(path)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-        shutil.copyfile(path, copy)
-
-    def spoil() -> None:
-        with path.open("r+b") as file:
-            if how == "overwritten":
-                file.write(b"\x5a" * path.stat().st_size)
-            else:
-                file.truncate(2_048)
-
     async def story(store: LedgerStore) -> None:
         await answers(store, reserve("one", 300))
-        keep_a_copy()
-        await answers(store, reserve("two", 100))
-        spoil()
-        for hold in ("three", "four"):
+        checkpoint(path)
+        whole = path.with_name("whole.db")
+        shutil.copyfile(path, whole)
+        spoil(path, how)
+        for hold in ("two", "three"):
             with pytest.raises(LedgerUnavailableError, match="overwritten or cut short while it was in use"):
                 await answer(store, reserve(hold, 200))
-        # A copy in its place is another file.
-        for ending in ("-wal", "-shm"):
-            path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
-        copy.replace(path)
-        assert isinstance(await answer(store, reserve("five", 200)), Held)
+        shutil.copyfile(whole, path)
+        assert isinstance(await answer(store, reserve("four", 200)), Held), "it is well again, and so are we"
         assert await root_window(store) == (500, 0)
 
     told(path, story)
+
+
+@pytest.mark.parametrize("how", ["overwritten", "cut short"])
+def test_a_file_that_is_spoiled_when_sqlite_cannot_be_asked_is_noticed_once_it_can(path: Path, how: str) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        checkpoint(path)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        spoil(path, how)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            with pytest.raises(LedgerUnavailableError):
+                await answer(store, reserve("two", 200))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        with pytest.raises(LedgerUnavailableError, match="overwritten or cut short while it was in use"):
+            await answer(store, reserve("three", 200))
+
+    told(path, story)
+
+
+def checkpoint(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+    connection.close()
+
+
+GROWN = """
+import os, signal, trio
+from pathlib import Path
+from ledgering import *
+
+async def main():
+    async with sqlite_ledger(Path(sys.argv[1]), Wall()) as store:
+        await answers(store, *[reserve(f"{n}-{'x' * 500}", 1) for n in range(40)])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+trio.run(main)
+"""
+TORN = """
+import os, resource, signal, sqlite3
+
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA wal_autocheckpoint = 0")
+# Ended, as at once as by SIGKILL, by its first write that would lengthen the file.
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(sys.argv[1]),) * 2)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+"""
+
+
+def test_a_checkpoint_whose_process_was_killed_in_its_middle_stops_nobody(path: Path) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        assert run_program(GROWN, str(path)).returncode == -signal.SIGKILL
+        ran = run_program(TORN, str(path))
+        assert ran.returncode == -signal.SIGXFSZ, ran.stderr
+        assert is_torn(path), "it has the beginning of the checkpoint, and not its end"
+        assert isinstance(await answer(store, reserve("two", 200)), Held)
+        assert await root_window(store) == (540, 0)
+
+    told(path, story)
+
+
+def is_torn(path: Path) -> bool:
+    """Whether it says that it has more pages than it has."""
+    content = path.read_bytes()
+    return int.from_bytes(content[28:32], "big") * PAGE > len(content)
+
+
+def test_older_books_in_its_place_are_for_who_has_not_known_the_later_ones(path: Path) -> None:
+    copy, kept = path.with_name("copy.db"), path.with_name("kept.db")
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        checkpoint(path)
+        shutil.copyfile(path, copy)
+        await answers(store, reserve("two", 600))
+        checkpoint(path)
+        shutil.copyfile(path, kept)
+        for older in range(2):
+            put_in_place(copy, path)
+            for _ in range(2):
+                with pytest.raises(LedgerUnavailableError, match="older books than this process knew"):
+                    await answer(store, reserve("three", 200))
+            if not older:
+                async with sqlite_ledger(path, Wall()) as other:
+                    assert isinstance(await answer(other, reserve("three", 200)), Held)
+        put_in_place(kept, path)
+        assert not isinstance(await answer(store, reserve("three", 200)), Held)
+        assert await root_window(store) == (900, 0)
+
+    told(path, story)
+
+
+def put_in_place(copy: Path, path: Path) -> None:
+    for ending in ("-wal", "-shm"):
+        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+    shutil.copyfile(copy, path.with_name("new.db"))
+    path.with_name("new.db").replace(path)
+
+
+def test_books_that_another_process_began_anew_are_not_taken_for_those_of_before(path: Path) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        await answers(store, reserve("two", 300))
+        checkpoint(path)
+        spoil(path, "emptied")
+        await unavailable(store, "overwritten or cut short")
+        async with sqlite_ledger(path, Wall()) as other:
+            await answers(other, reserve("three", 1))
+            await unavailable(store, "older books than this process knew")
+
+    told(path, story)
+
+
+@pytest.mark.parametrize("how", ["emptied", "deleted"])
+def test_a_file_that_was_lost_between_two_runs_is_begun_anew_and_that_is_told(
+    path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        told(path, answers_nothing)
+    assert not caplog.text, "at first, and when all is well"
+    if how == "emptied":
+        os.truncate(path, 0)
+    else:
+        path.unlink()
+    told(path, answers_nothing)
+    (record,) = caplog.records
+    assert "is begun anew: there was one before, and its file is gone or empty" in record.getMessage()
+    told(path, answers_nothing)
+    assert len(caplog.records) == 1
 
 
 def test_another_file_in_its_place_is_what_counts(path: Path) -> None:
     other = path.with_name("other.db")
 
     async def in_the_other(store: LedgerStore) -> None:
-        await answers(store, reserve("other", 900), settle("other", 900))
+        await answers(store, reserve("other", 900))
+        await answers(store, settle("other", 900))
 
     told(other, in_the_other)
 

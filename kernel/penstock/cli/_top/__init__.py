@@ -44,6 +44,7 @@ def top(*, kernel: str | None, once: bool, as_json: bool) -> int:
     Exit codes:
       0  it was watched until Ctrl-C, or once
       1  there is no such kernel, or it has ended
+      130  interrupted before it was watched
     """  # noqa: D301 - click reads the escape
     try:
         return trio.run(_watch, kernel, once, as_json)
@@ -64,6 +65,9 @@ async def _watch(kernel: str | None, once: bool, as_json: bool) -> int:  # noqa:
         except GoneError as gone:
             tell(str(gone))
             return FAILED
+        except KeyboardInterrupt:
+            if once:
+                raise  # before there was anything to see
     return OK
 
 

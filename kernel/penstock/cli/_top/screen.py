@@ -27,6 +27,7 @@ STATES = {
     "half_open": ("probing", "yellow"),
     "cooling": ("cooling", "yellow"),
     "isolated": ("isolated", "red"),
+    "gone": ("gone", "dim"),
 }
 MOST_ACCOUNTS = 5
 BAR = 16
@@ -77,7 +78,9 @@ def _outcomes(frame: Frame) -> Text:
 
 
 def _targets(frame: Frame, width: int, room: int | None) -> Iterator[RenderableType]:
-    ordered = sorted(frame.targets, key=lambda each: (each.state == "closed", -each.per_s, -each.attempts, each.name))
+    ordered = sorted(
+        frame.targets, key=lambda each: (each.state in {"closed", "gone"}, -each.per_s, -each.attempts, each.name)
+    )
     shown = ordered if room is None else ordered[: room if len(ordered) <= room else room - 1]
     yield _table(shown, width)
     if left := ordered[len(shown) :]:

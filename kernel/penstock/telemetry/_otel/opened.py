@@ -1,6 +1,7 @@
 """Telemetry, open: in the SDK that the program has, or with an SDK of penstock's own that nobody else sees.
 
-The global providers are read and never set. Not here: whether either is wanted (`_opening`).
+The global providers are read and never set. Not here: whether either is wanted (`_opening`), and what sends
+(`exporters`, `figures`).
 """
 
 from __future__ import annotations
@@ -8,30 +9,35 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from penstock._config import Config, TelemetryConfig
+from penstock.errors import ConfigError
 from penstock.telemetry import _names as n
 from penstock.telemetry._content import Capture
-from penstock.telemetry._destination import silenced_by
+from penstock.telemetry._destination import Signal, Way
 from penstock.telemetry._measures import Measures, Sink, instruments
 from penstock.telemetry._metrics import Labels, MetricBook
+from penstock.telemetry._otel.exporters import metric_exporter, span_exporter
 from penstock.telemetry._otel.figures import HostFigures, Pusher, host_figures
 from penstock.telemetry._otel.spans import OtelTelemetry
 from penstock.telemetry._redaction import redaction
 from penstock.telemetry._standing import Look, look_at
+from penstock.telemetry._variables import is_delta
 
 __all__ = ["OpenTelemetry", "open_exporting", "open_in_host"]
 
 logger = logging.getLogger("penstock")
+
+S = TypeVar("S")
 
 CLOSING = 3.0
 """Seconds that what is left may take to be sent when the kernel closes. What is not gone by then is lost."""
@@ -72,9 +78,16 @@ class OpenTelemetry:
         with trio.move_on_after(CLOSING) as waiting:
             async with trio.open_nursery() as nursery:
                 for close in self._closes():
-                    nursery.start_soon(partial(trio.to_thread.run_sync, close, abandon_on_cancel=True))
+                    kept = partial(self._close, close)
+                    nursery.start_soon(partial(trio.to_thread.run_sync, kept, abandon_on_cancel=True))
         if waiting.cancelled_caught:
             logger.warning("telemetry: the collector did not take what was left within %g s; it is lost", CLOSING)
+
+    def _close(self, close: Callable[[], object]) -> None:
+        try:
+            close()
+        except Exception as error:  # noqa: BLE001 - of the SDK, or of an exporter: the kernel closes all the same
+            self.telemetry.troubles.met(error)
 
     def _closes(self) -> list[Callable[[], object]]:
         closes: list[Callable[[], object]] = []
@@ -103,46 +116,88 @@ def open_in_host(
     environ: Mapping[str, str],
 ) -> OpenTelemetry | None:
     """In the SDK that the program has set up; None: it has none."""
-    tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()
+    tracers = _taken(trace.get_tracer_provider, "traces") or trace.NoOpTracerProvider()
+    meters = _taken(metrics.get_meter_provider, "metrics") or metrics.NoOpMeterProvider()
     has_traces = not isinstance(tracers, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
     # The API has no name for the provider that stands in until there is one.
     has_metrics = not (isinstance(meters, metrics.NoOpMeterProvider) or type(meters).__name__ == "_ProxyMeterProvider")
     if not (has_traces or has_metrics):
         return None
     names, said = n.vocabulary(environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "")), config.telemetry or TelemetryConfig()
-    figures = host_figures(meters, instruments(names), _version()) if has_metrics and said.metrics else None
-    tracer = tracers.get_tracer(n.SCOPE, _version()) if said.traces else trace.NoOpTracer()
-    telemetry = _telemetry(config, tracer, figures or _Nowhere(), names, clock, redactors, environ)
+    figures = None
+    if has_metrics and said.metrics:
+        figures = _taken(lambda: host_figures(meters, instruments(names), _version(), names.schema_url), "metrics")
+    tracer: trace.Tracer | None = None
+    if said.traces:
+        tracer = _taken(lambda: tracers.get_tracer(n.SCOPE, _version(), schema_url=names.schema_url), "traces")
+    telemetry = _telemetry(
+        config, tracer or trace.NoOpTracer(), figures or _Nowhere(), names, clock, redactors, environ
+    )
     return OpenTelemetry(telemetry, host=figures)
+
+
+def _taken(take: Callable[[], S], what: str) -> S | None:
+    """What a provider of the host's gives; None where it raises. It is foreign code: no kernel fails to open for it."""
+    try:
+        return take()
+    except Exception as error:  # noqa: BLE001 - foreign code
+        kind = type(error).__name__  # its words are not ours
+        logger.error("telemetry: the program's own SDK takes no %s: its provider raised %s", what, kind)  # noqa: TRY400
+        return None
 
 
 def open_exporting(
     config: Config,
-    protocol: str,
+    ways: Mapping[Signal, Sequence[Way]],
     *,
     clock: Callable[[], float],
     redactors: Sequence[Callable[[str], str]],
     environ: Mapping[str, str],
 ) -> OpenTelemetry:
-    """With an SDK of penstock's own, and exporters that send to a collector from threads of theirs."""
+    """With an SDK of penstock's own, and exporters that send from threads of theirs.
+
+    Raises ConfigError where the SDK does not take what variables say.
+    """
     said = config.telemetry or TelemetryConfig()
     names = n.vocabulary(environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""))
-    resource = _resource(said)
     provider = pusher = None
     tracer: trace.Tracer = trace.NoOpTracer()
     sink: Sink = _Nowhere()
-    if not silenced_by(said, environ, "traces"):
-        sampler = None if said.sample is None else ParentBased(TraceIdRatioBased(said.sample))
-        # Closed by the kernel, within bounds: the SDK's own hook would wait for half a minute when Python exits.
-        provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(_span_exporter(said, protocol)))
-        tracer = provider.get_tracer(n.SCOPE, _version())
-    if not silenced_by(said, environ, "metrics"):
-        sink = book = MetricBook(instruments(names))
-        every = _milliseconds(environ.get("OTEL_METRIC_EXPORT_INTERVAL"), 60_000) / 1000
-        pusher = Pusher(book, _metric_exporter(said, protocol), resource, _version(), every=every)
+    try:
+        resource = _resource(said)
+        if ways["traces"]:
+            sampler = None if said.sample is None else ParentBased(TraceIdRatioBased(said.sample))
+            # Closed by the kernel, within bounds: the SDK's own hook would wait for half a minute when Python exits.
+            provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+            for way in ways["traces"]:
+                provider.add_span_processor(BatchSpanProcessor(span_exporter(said, way, environ)))
+            tracer = provider.get_tracer(n.SCOPE, _version(), schema_url=names.schema_url)
+        if ways["metrics"]:
+            sink = book = MetricBook(instruments(names))
+            pusher = Pusher(
+                book,
+                [metric_exporter(said, way, environ) for way in ways["metrics"]],
+                resource,
+                InstrumentationScope(n.SCOPE, _version(), names.schema_url),
+                every=_milliseconds(environ.get("OTEL_METRIC_EXPORT_INTERVAL"), 60_000) / 1000,
+                delta=is_delta(environ),
+            )
+    except Exception as error:  # noqa: BLE001 - whatever the SDK raises of what variables say
+        if provider is not None:
+            provider.shutdown()
+        raise ConfigError(_not_taken(error, environ)) from None
     telemetry = _telemetry(config, tracer, sink, names, clock, redactors, environ)
     return OpenTelemetry(telemetry, pusher=pusher, provider=provider)
+
+
+def _not_taken(error: Exception, environ: Mapping[str, str]) -> str:
+    """What the SDK says, where it names a variable; else the variables that it may mean. Of others it may say anything,
+    the value of a header too.
+    """
+    words = str(error)
+    says = f": {words}" if "OTEL_" in words and "HEADERS" not in words else ""
+    variables = ", ".join(sorted(name for name in environ if name.startswith("OTEL_"))) or "none"
+    return f"telemetry cannot be set up ({type(error).__name__}{says}); the variables that are set: {variables}"
 
 
 def _telemetry(  # noqa: PLR0917 - what both ways to open have in common
@@ -159,12 +214,14 @@ def _telemetry(  # noqa: PLR0917 - what both ways to open have in common
     by_variable = config.telemetry is None and environ.get(CAPTURE_VARIABLE, "").strip().lower() in CAPTURE_WORDS
     capture = Capture(redaction(redactors), said.content_limit) if said.capture_content or by_variable else None
     kinds = {name: provider.kind for name, provider in config.providers.items()}
+    bases = {name: str(url) for name, each in config.providers.items() if (url := each.options.get("base_url"))}
     return OtelTelemetry(
         tracer,
         Measures(names, sink),
         names,
         clock=clock,
         kind_of=lambda name: kinds.get(name, name),
+        base_of=bases.get,
         metadata=said.metadata,
         capture=capture,
     )
@@ -175,49 +232,6 @@ def _resource(said: TelemetryConfig) -> Resource:
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         return resource.merge(Resource({SERVICE_NAME: "penstock"}))
     return resource
-
-
-def _span_exporter(said: TelemetryConfig, protocol: str) -> SpanExporter:
-    if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  # an extra
-
-        return OTLPSpanExporter(**_grpc(said))
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  # an extra
-        OTLPSpanExporter as HTTPSpanExporter,
-    )
-
-    return HTTPSpanExporter(**_http(said, "v1/traces"))
-
-
-def _metric_exporter(said: TelemetryConfig, protocol: str) -> MetricExporter:
-    if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (  # noqa: PLC0415  # an extra
-            OTLPMetricExporter,
-        )
-
-        return OTLPMetricExporter(**_grpc(said))
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415  # an extra
-        OTLPMetricExporter as HTTPMetricExporter,
-    )
-
-    return HTTPMetricExporter(**_http(said, "v1/metrics"))
-
-
-def _http(said: TelemetryConfig, path: str) -> dict[str, Any]:
-    """What an exporter is given. None: as the environment says."""
-    return {"endpoint": None if said.otlp is None else f"{said.otlp.rstrip('/')}/{path}", "headers": _headers(said)}
-
-
-def _grpc(said: TelemetryConfig) -> dict[str, Any]:
-    headers = _headers(said)
-    # HTTP/2 knows no capital letters.
-    lower = None if headers is None else {name.lower(): value for name, value in headers.items()}
-    insecure = None if said.otlp is None else said.otlp.startswith("http://")
-    return {"endpoint": said.otlp, "insecure": insecure, "headers": lower}
-
-
-def _headers(said: TelemetryConfig) -> dict[str, str] | None:
-    return {name: secret.reveal() for name, secret in said.headers.items()} or None
 
 
 def _milliseconds(given: str | None, default: float) -> float:

@@ -1,13 +1,14 @@
 """Spans: one for a call, one for each of its attempts, with explicit parents. Nothing is ever attached to a context.
 
-Whatever goes wrong here stays here: a span processor of the host's own is foreign code.
+Whatever goes wrong here stays here: a sampler, a span processor or an instrument of the host's own is foreign code, and
+so is what a caller gave as metadata. Everything that a call is told through is `_kept`: it never raises.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import (
@@ -26,7 +27,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from penstock._events import BreakerChanged, CoolingDown, Event
 from penstock.telemetry import NO_TELEMETRY, AttemptSpan, Attribute, CallSpan, Telemetry, TraceIds
 from penstock.telemetry import _names as n
-from penstock.telemetry._attributes import Attributes, attempt_ended, begin_word, call_ended, chosen
+from penstock.telemetry._attributes import Attributes, attempt_ended, begin_word, call_ended, chosen, server_of
 from penstock.telemetry._content import Capture
 from penstock.telemetry._measures import Measures
 from penstock.telemetry._names import Vocabulary
@@ -45,13 +46,34 @@ if TYPE_CHECKING:
 
 __all__ = ["OtelTelemetry"]
 
-logger = logging.getLogger("penstock")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 CALL_OF_A_MODEL = "model"
 """In place of a route, in names: those of models can come from callers."""
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
 _FAILED: dict[str, Status] = {}
 """By kind of error: there are some thirty."""
+
+
+class _Troubled(Protocol):
+    troubles: Troubles
+
+
+T = TypeVar("T", bound=_Troubled)
+
+
+def _kept(method: Callable[Concatenate[T, P], None]) -> Callable[Concatenate[T, P], None]:
+    """The border: what the method raises is told once of each kind, and goes no further."""
+
+    @wraps(method)
+    def keeps(self: T, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - foreign code
+            self.troubles.met(error)
+
+    return keeps
 
 
 class OtelTelemetry(Telemetry):
@@ -65,10 +87,11 @@ class OtelTelemetry(Telemetry):
         *,
         clock: Callable[[], float],
         kind_of: Callable[[str], str],
+        base_of: Callable[[str], str | None] = lambda _: None,
         metadata: Sequence[str] = (),
         capture: Capture | None = None,
     ) -> None:
-        """`clock` is the kernel's; `kind_of` gives the kind of a provider by its name."""
+        """`clock` is the kernel's; `kind_of` gives the kind of a provider by its name, `base_of` its configured URL."""
         self.tracer = tracer
         self.measures = measures
         self.names = names
@@ -81,6 +104,9 @@ class OtelTelemetry(Telemetry):
         self.holds = 0
         """Calls that hold a part of a budget."""
         self._kind_of = kind_of
+        self._base_of = base_of
+        self._servers: dict[str, tuple[str, int]] = {}
+        """By the name of a target."""
         self._providers: dict[str, str] = {}
         self._standing: dict[str, str] = {}
         """By scope: what stands in the way there, as far as events told."""
@@ -97,13 +123,21 @@ class OtelTelemetry(Telemetry):
         """A call begins. Its parent is the span that is current in the caller's task, or `metadata["traceparent"]`."""
         try:
             return _CallSpan(self, call_id, route, account, targets, request, metadata)
-        except Exception as error:  # noqa: BLE001 - foreign code: samplers and span processors
+        except Exception as error:  # noqa: BLE001 - as above
             self.troubles.met(error)
             return NO_TELEMETRY.call(call_id, route, account, targets, request, metadata)
 
     def heard(self, event: Event) -> None:
         """Something happened beside the calls: counted, and told in the spans of those whom it concerns."""
+        self._count(event)
+        self._tell_calls(event)
+
+    @_kept
+    def _count(self, event: Event) -> None:
         self.measures.heard(event)
+
+    @_kept
+    def _tell_calls(self, event: Event) -> None:
         match event:
             case BreakerChanged():
                 self._stands(event.scope, None if event.after == "closed" else f"circuit {event.after}")
@@ -124,12 +158,26 @@ class OtelTelemetry(Telemetry):
             word = self._providers[name] = n.PROVIDERS.get(kind, kind)
         return word
 
-    def stands_at(self, targets: Sequence[LiveTarget], name: str) -> str | None:
-        """What is known to stand in the way of a target."""
+    def server_at(self, target: LiveTarget) -> tuple[str, int] | None:
+        """Where it is asked, for samplers: as configured, else as it was asked last. None: nobody knows yet."""
+        name = target.name
+        if name not in self._servers and (base := self._base_of(target.provider.name)) is not None:
+            self.asked_at(name, base)
+        return self._servers.get(name)
+
+    def asked_at(self, target: str, url: str) -> None:
+        """It was asked there."""
+        if target not in self._servers and (server := server_of(url)) is not None:
+            if len(self._servers) >= 1_024:
+                del self._servers[next(iter(self._servers))]
+            self._servers[target] = server
+
+    def stands_at(self, targets: Sequence[LiveTarget], name: str) -> tuple[str, str] | None:
+        """What is known to stand in the way of a target, and in which scope."""
         if not self._standing:
             return None
         scopes = next((target.scopes for target in targets if target.name == name), ())
-        return next((self._standing[scope] for scope in scopes if scope in self._standing), None)
+        return next(((self._standing[scope], scope) for scope in scopes if scope in self._standing), None)
 
     def _stands(self, scope: str, what: str | None) -> None:
         self._standing.pop(scope, None)
@@ -156,6 +204,7 @@ class _CallSpan(CallSpan):
         metadata: Mapping[str, Any] | None,
     ) -> None:
         self.targets = targets
+        self.troubles = telemetry.troubles
         self._telemetry = telemetry
         self._request = request
         self._route = CALL_OF_A_MODEL if request.model is not None else route
@@ -175,19 +224,22 @@ class _CallSpan(CallSpan):
             attributes=attributes,
         )
         self._within = self.context = set_span_in_context(self._span, parent)
+        self._ids = _ids(self._span)
         self._records = self._span.is_recording()
         if self._records:
             telemetry.live.add(self)
 
     @property
     def ids(self) -> TraceIds | None:
-        return _ids(self._span)
+        return self._ids
 
+    @_kept
     def placed(self, waited: float) -> None:
         self._queued = waited
         self._telemetry.measures.placed(waited)
 
-    def event(self, name: str, **attributes: Attribute) -> None:
+    @_kept
+    def event(self, /, name: str, **attributes: Attribute) -> None:
         self._story.heard(name, attributes)
         if name == n.HOLD and not self._holds and attributes.get("outcome") == "granted":
             self._holds = True
@@ -195,11 +247,10 @@ class _CallSpan(CallSpan):
         if not self._records or name == ATTEMPT_FAILED:
             return
         if name == n.WAIT:
-            attributes["reason"] = self._story.why or self._in_the_way(str(attributes.get("target"))) or UNKNOWN
-        try:
-            self._span.add_event(n.EVENT.format(name=name), attributes)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._telemetry.troubles.met(error)
+            target = str(attributes.get("target"))
+            attributes["reason"] = self._story.why or self._in_the_way(target) or UNKNOWN
+            attributes |= self._scope_of(target, attributes["reason"])
+        self._span.add_event(n.EVENT.format(name=name), attributes)
 
     def attempt(self, target: LiveTarget, running: Running, begin: Begin) -> AttemptSpan:
         telemetry = self._telemetry
@@ -211,7 +262,8 @@ class _CallSpan(CallSpan):
                 known=self._in_the_way,
             )
             if step.event is not None:
-                self.event(step.event, **step.attributes)
+                before = str(step.attributes.get("from"))
+                self.event(step.event, **step.attributes, **self._scope_of(before, step.attributes["reason"]))
             provider = telemetry.provider_word(target)
             attributes: Attributes = {
                 n.OPERATION: n.CHAT,
@@ -221,6 +273,8 @@ class _CallSpan(CallSpan):
                 n.ATTEMPT_NUMBER: running.number,
                 n.ATTEMPT_REASON: step.reason,
             }
+            if (server := telemetry.server_at(target)) is not None:
+                attributes[n.SERVER_ADDRESS], attributes[n.SERVER_PORT] = server
             if running.probe:
                 attributes[n.ATTEMPT_PROBE] = True
             if (word := begin_word(begin)) is not None:
@@ -237,41 +291,54 @@ class _CallSpan(CallSpan):
             return NO_TELEMETRY.call("", "", "", (), self._request, None).attempt(target, running, begin)
 
     def _in_the_way(self, target: str) -> str | None:
-        return self._telemetry.stands_at(self.targets, target)
+        found = self._telemetry.stands_at(self.targets, target)
+        return None if found is None else found[0]
 
+    def _scope_of(self, target: str, reason: object) -> dict[str, str]:
+        """The breaker or the cool-down that is the reason; nothing where that is something else."""
+        found = self._telemetry.stands_at(self.targets, target)
+        return {"scope": found[1]} if found is not None and found[0] == reason else {}
+
+    @_kept
     def replayed(self, answer: StoredAnswer) -> None:
         capture = self._telemetry.capture
         if capture is None or not self._records:
             return
-        try:
-            # No exchange has a span that could hold them.
-            self._span.set_attributes(
-                {**capture.asked(self._request), **capture.answered(answer.message, answer.finish_reason)}
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            self._telemetry.troubles.met(error)
+        # No exchange has a span that could hold them.
+        self._span.set_attributes(
+            {**capture.asked(self._request), **capture.answered(answer.message, answer.finish_reason)}
+        )
 
     def end(self, ended: Ended, books: Books) -> None:
-        telemetry = self._telemetry
+        self._telemetry.live.discard(self)
+        self._telemetry.holds -= self._holds
+        # Each for itself: whichever of them fails, the other is not lost to it.
+        self._end_span(ended, books)
+        self._measure(ended, books)
+
+    @_kept
+    def _end_span(self, ended: Ended, books: Books) -> None:
         try:
-            telemetry.live.discard(self)
-            telemetry.holds -= self._holds
-            telemetry.measures.call_ended(self._route, ended, books, telemetry.clock() - self._began, self._queued)
             if self._records:
                 if ended.cache != "off":
                     self._span.add_event(n.EVENT.format(name=n.CACHE_EVENT), {"outcome": ended.cache})
                 fallback = self._story.why if self._story.fell_back else None
                 self._span.set_attributes(call_ended(ended, books, fallback=fallback, queued=self._queued))
                 _close(self._span, ended.outcome)
+        finally:
             self._span.end()
-        except Exception as error:  # noqa: BLE001 - as above
-            telemetry.troubles.met(error)
+
+    @_kept
+    def _measure(self, ended: Ended, books: Books) -> None:
+        telemetry = self._telemetry
+        telemetry.measures.call_ended(self._route, ended, books, telemetry.clock() - self._began, self._queued)
 
 
 class _AttemptSpan(AttemptSpan):
-    __slots__ = ("_last", "_provider", "_span", "_telemetry")
+    __slots__ = ("_last", "_provider", "_span", "_telemetry", "troubles")
 
     def __init__(self, telemetry: OtelTelemetry, span: Span, provider: str) -> None:
+        self.troubles = telemetry.troubles
         self._telemetry = telemetry
         self._span = span
         self._provider = provider
@@ -279,10 +346,14 @@ class _AttemptSpan(AttemptSpan):
 
     def headers(self) -> Sequence[tuple[str, str]]:
         carrier: dict[str, str] = {}
-        # Of the trace alone: baggage of the host's is not for strangers.
-        _TRACE_CONTEXT.inject(carrier, set_span_in_context(self._span, Context()))
+        try:
+            # Of the trace alone: baggage of the host's is not for strangers.
+            _TRACE_CONTEXT.inject(carrier, set_span_in_context(self._span, Context()))
+        except Exception as error:  # noqa: BLE001 - as above
+            self.troubles.met(error)
         return tuple(carrier.items())
 
+    @_kept
     def chunk(self, attempt: AttemptRun) -> None:
         now, last = self._telemetry.clock(), self._last
         self._last = now
@@ -290,17 +361,26 @@ class _AttemptSpan(AttemptSpan):
             self._telemetry.measures.chunk(now - last, attempt.target, self._provider, attempt.exchange.url)
 
     def end(self, attempt: AttemptRun, told: Attempt) -> None:
+        self._end_span(attempt, told)
+        self._measure(attempt, told)
+
+    @_kept
+    def _end_span(self, attempt: AttemptRun, told: Attempt) -> None:
         telemetry, span = self._telemetry, self._span
         try:
-            telemetry.measures.attempt_ended(attempt, told, self._provider)
+            if attempt.exchange.url is not None:
+                telemetry.asked_at(attempt.target.name, attempt.exchange.url)
             if span.is_recording():
                 span.set_attributes(attempt_ended(telemetry.names, attempt, told))
                 if telemetry.capture is not None:
                     span.set_attributes(_content(telemetry.capture, attempt))
                 _close(span, told.outcome)
+        finally:
             span.end()
-        except Exception as error:  # noqa: BLE001 - as above
-            telemetry.troubles.met(error)
+
+    @_kept
+    def _measure(self, attempt: AttemptRun, told: Attempt) -> None:
+        self._telemetry.measures.attempt_ended(attempt, told, self._provider)
 
 
 def _content(capture: Capture, attempt: AttemptRun) -> Attributes:

@@ -6,9 +6,11 @@
 -- step that fails, a key of a wrong type or a full memory leave all as it was.
 --
 -- KEYS     (`K` below) all that a ledger has, under one hash tag (one slot of a cluster):
---   1 windows  hash, the book itself, of four kinds of fields:
+--   1 windows  hash, the book itself, of five kinds of fields:
 --                ''         doubles: version, now (the latest time ever), tombstone (the longest lease, in seconds),
---                           the time before which nothing is due, and when the books were begun
+--                           the time before which nothing is due, when the books were begun, and the batches so far;
+--                           then the name of the life of the server that carried out the last of them
+--                '!' packed {name, batches at its end, ...}: the lives of servers before, oldest first
 --                window key doubles: limit tokens, limit USD and nano-USD (-1 where none is set by hand), and ten for
 --                           each bucket
 --                '#' id     of a hold, packed {account, output, reserved at, lease ends, top-ups, lapsed, and of each
@@ -25,8 +27,16 @@
 -- ARGV[1]  'steps', and ARGV[4] and so on are the steps; 'back': the clock is set back to ARGV[2], and ARGV[4] is
 --          {reason, window key -> its end then}; 'windows' or 'holds': answered by what is kept of them all, each after
 --          its field
--- ARGV[2]  the time, or '' for the server's own; ARGV[3] when the books were begun, or ''
--- Answers  packed {now, {answer, ...}, begun}, or {false, version} where the content is of another version
+-- ARGV[2]  the time, or '' for the server's own
+-- ARGV[3]  of steps: packed the name of the server's life, whether it was looked at for this batch, and what who asks
+--          has seen of these books: when they were begun, in which life, and its batches (or nothing of that)
+-- Answers  packed {now, {answer, ...}, begun, batches}. {false, version} where the content is of another version, and
+--          {false, 0} where it is of other books than who asks has seen; {false, -1, batches} where it lacks so many (or
+--          false) that who asks has seen; {false, -2} where the server is to be looked at again
+--
+-- Lives. A server that was restarted, or a replica in its place, may come back with what it had a while ago, and then
+-- the number of batches goes on from there, and may pass what somebody has seen. So each life of a server has a name,
+-- and it is kept how many batches there were at its end: what was seen in a life, and is not among them, is lost.
 --
 -- Figures. Numbers here are doubles, exact up to 2^53, which is less than 10 million USD in nano-USD. So money is a
 -- pair: whole USD (rounded down) and the nano-USD above them, 0 to 999,999,999. An amount is {tokens, USD, nano-USD}.
@@ -37,9 +47,10 @@
 -- one sorted set. And it makes few tables, which are dear to grow and to collect, and changes figures in place: a
 -- packed array grows while it is unpacked, so what every call needs is unpacked as a row of values instead.
 
-local VERSION = 2
+local VERSION, FORMER = 3, 2  -- the former has no batches and no life
 local E9, E6 = 1000000000, 1000000
 local QUARTER = 900           -- seconds: days of every time zone begin at a quarter of an hour
+local MOST_LIVES = 100        -- of which no batch is lost unseen: a server is restarted more seldom
 local MOST_HISTORY = 10000    -- rows, some megabytes: what people do by hand is seldom more in years
 local JOURNAL_KEPT = 34560000 -- seconds, 400 days: a year can be compared with the one before
 local SWEEPS, SWEPT = 10, 1000 -- a second, and what is over that each forgets: no batch waits long for it
@@ -65,9 +76,9 @@ local begin, read, need, fetch, exactly, plus, minus, less_money, at_most, at_le
   takes, refills_at, guessed, lacks_of, count, any_by_estimate, at_output, dearest, room_of, fits, most_output, held,
   remember, lacking, rows, reserve, add_part, use_as_before, top_up, charge_part, charge, settle, turns_of, renew,
   held_ids, is_below, adopt, adopt_hold, release, state, spend, change, end_leases, first_due, find_old, forget_old,
-  name, set_back, list, run
+  name, own_books, live_on, lacks, set_back, list, run
 -- What one call works on; `begin` makes it anew, for a call may have ended in an error.
-local K, now, tombstone, next_due, born
+local K, now, tombstone, next_due, born, batches, life, lives
 local book, sums, changed_windows, new_ends, changed_holds, dropped, buried, journal, history, barred
 local old_ids, old_fields
 
@@ -79,6 +90,7 @@ function begin(keys)
   K = keys
   -- By their fields of the book: what was read (or false), and in its place the page or hold that was made of it.
   book = {}
+  lives = nil
   sums, changed_windows, new_ends = {}, {}, {}
   changed_holds, dropped, buried, journal, history, barred = {}, {}, {}, {}, {}, {}
 end
@@ -503,7 +515,9 @@ function write_all()
   local ends, ended = pack_windows(kept)
   local quarters = pack_journal(kept)
   for i, row in ipairs(history) do rows[i] = pack(row) end
-  kept[2] = pack_doubles('<ddddd', VERSION, now, tombstone, next_due, born)
+  batches = batches + 1
+  kept[2] = pack_doubles('<dddddd', VERSION, now, tombstone, next_due, born, batches) .. life
+  if lives then kept[#kept + 1], kept[#kept + 2] = '!', pack(lives) end
   if #ends + #ended > 0 then call('ZCARD', K[2]) end
   if #over > 0 then call('ZCARD', K[3]) end
   if #rows > 0 then call('LLEN', K[4]) end
@@ -1108,15 +1122,54 @@ end
 
 local does = {reserve, top_up, settle, renew, adopt, release, change}
 
+-- Reads what is kept of the books as a whole; returns their version, or nothing where there are none.
+function own_books()
+  local kept = read('')
+  if not kept then return end
+  local version = unpacked_doubles('<d', kept)
+  if version ~= VERSION and version ~= FORMER then return version end
+  now, tombstone, next_due, born = unpacked_doubles('<dddd', kept, 9)
+  if version == VERSION then
+    batches, life = unpacked_doubles('<d', kept, 41), kept:sub(49)
+  end
+  return VERSION
+end
+
+-- From now on in another life of a server.
+function live_on(name)
+  local kept = read('!')
+  lives = kept and unpacked(kept) or {}
+  lives[#lives + 1], lives[#lives + 2] = life, batches
+  if #lives > 2 * MOST_LIVES then lives = {unpack(lives, 3)} end
+  life = name
+end
+
+-- What these books lack of so many batches that were seen in a life: their number, or false where nobody can tell; nil
+-- where they have them all.
+function lacks(seen_life, seen)
+  if seen_life == life then
+    if seen > batches then return seen - batches end
+    return
+  end
+  local kept = lives or unpacked(read('!') or pack({}))
+  for i = #kept - 1, 1, -2 do
+    if kept[i] == seen_life then
+      if seen > kept[i + 1] then return seen - kept[i + 1] end
+      return
+    end
+  end
+  return false
+end
+
 -- Sets the clock back by hand: what counts is moved to the windows of that time, what is held is charged. The books
 -- are begun anew, so that whoever reckons by the time before is refused. Answers {before}, or nothing where a window
 -- has come that was not named.
 function set_back(args)
   local reason, ends = unpack(unpacked(args[4]))
-  local kept, version = read(''), nil
   local back = tonumber(args[2])
-  if not kept then return pack({back}) end
-  version, now, tombstone = unpacked_doubles('<ddd', kept)
+  batches, life = 0, ''
+  local version = own_books()
+  if not version then return pack({back}) end
   if version ~= VERSION then return pack({false, version}) end
   local before = now
   if before <= back then return pack({before}) end
@@ -1174,19 +1227,28 @@ function run(keys, args)
     local time = call('TIME')
     now = tonumber(time[1]) + tonumber(time[2]) / E6
   end
-  local before, version = 0, VERSION
-  tombstone, next_due, born = 60, 0, now
+  local time, before = now, 0
+  tombstone, next_due, born, batches = 60, 0, now, 0
+  local server, fresh, seen_born, seen_life, seen = unpacked(args[3])
+  life = server
   each_portion(fields, fetch)
-  local own = read('')
-  if own then
-    version, before, tombstone, next_due = unpacked_doubles('<dddd', own)
+  local version = own_books()
+  if version then
     if version ~= VERSION then return pack({false, version}) end
-    born = unpacked_doubles('<d', own, 33)
+    before = now
     -- A clock that goes back reopens nothing.
-    now = max(now, before)
+    now = max(time, before)
   end
   -- Whoever knew these books finds others in their place: what was spent is gone with them.
-  if args[3] ~= '' and tonumber(args[3]) ~= born then return pack({false, 0}) end
+  if seen_born and seen_born ~= born then return pack({false, 0}) end
+  if life ~= server then
+    if not fresh then return pack({false, -2}) end
+    live_on(server)
+  end
+  if seen_born then
+    local missing = lacks(seen_life, seen)
+    if missing ~= nil then return pack({false, -1, missing}) end
+  end
 
   local sweeps = floor(now * SWEEPS) ~= floor(before * SWEEPS)
   if sweeps then find_old() end
@@ -1199,7 +1261,7 @@ function run(keys, args)
 
   write_all()
   if sweeps then forget_old() end
-  return pack({now, answers, born})
+  return pack({now, answers, born, batches})
 end
 
 redis.register_function('penstock_ledger', run)

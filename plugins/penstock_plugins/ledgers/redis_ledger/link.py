@@ -118,6 +118,11 @@ class Link:
             connection.invalidate()
 
     @property
+    def on(self) -> int:
+        """The number of the connection by which the next question goes; 0 where it opens another."""
+        return self.opened if self._connection is not None and self._connection.usable else 0
+
+    @property
     def _where(self) -> str:
         return ":".join(map(str, self._moved)) if self._moved else str(self._find())
 

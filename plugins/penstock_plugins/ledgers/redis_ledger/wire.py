@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 import msgspec
 
 from penstock.errors import ConfigError, LedgerUnavailableError
@@ -55,21 +56,55 @@ from penstock_plugins.ledgers.redis_ledger.figures import (
 
 __all__ = [
     "BOOK_VERSION",
+    "LookAgain",
+    "Seen",
     "clock_before",
     "history_row",
     "hold_row",
     "landed",
+    "life_and_policy",
     "packed_ends",
+    "packed_seen",
     "packed_steps",
     "spend_row",
     "understood",
     "window_row",
 ]
 
-BOOK_VERSION = "2"
+BOOK_VERSION = "3"
 """Of the content, as `book.lua` writes it down."""
 KNOWN, STALE = Known(), Stale()
 unpacked = msgspec.msgpack.Decoder().decode
+
+
+class LookAgain(Exception):  # noqa: N818 - no error: what is to be done
+    """The server is not the one that it was when it was last looked at. Nothing was carried out."""
+
+
+@attrs.frozen
+class Seen:
+    """How far books had come."""
+
+    born: float
+    life: str
+    """Of the server that had carried out the last batch."""
+    batches: int
+
+
+def life_and_policy(info: bytes | str) -> tuple[str, str]:
+    """A name for the life of a server, and its `maxmemory-policy`, by its INFO.
+
+    The name is another one from each start, and for a replica from the time when it takes over.
+    """
+    text = info.decode(errors="replace") if isinstance(info, bytes) else info
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    life = lines.get("run_id", "")[:16] + lines.get("master_replid", "")[:16]
+    return life, lines.get("maxmemory_policy", "")
+
+
+def packed_seen(life: str, seen: Seen | None, *, fresh: bool) -> bytes:
+    """Who carries out a batch, and what who asks has seen of the books. `fresh`: the server was just looked at."""
+    return _in_a_row((life, fresh) if seen is None else (life, fresh, seen.born, seen.life, seen.batches))
 
 
 def packed_steps(steps: Sequence[Step]) -> list[bytes]:
@@ -162,17 +197,34 @@ LOST = (
 )
 
 
-def landed(reply: bytes) -> tuple[Landed, float]:
-    """The answers to a batch, and when the books were begun: those that are lost and begun anew have another time.
+OLDER = (
+    "the ledger's books on the server are older than this process knew them{lacking}: it was restarted from a snapshot,"
+    " or a replica that lagged behind took its place. What was spent since is not in them, so this process refuses"
+    " calls of accounts with limits; bring the data back (appendonly yes with appendfsync always keeps all of it), or"
+    " start the process anew to go on with the books that are there (penstock budget set corrects what is spent)"
+)
 
-    Raises ConfigError where the content is of another version, LedgerUnavailableError where the books are lost.
+
+def landed(reply: bytes, life: str) -> tuple[Landed, Seen]:
+    """The answers to a batch that was carried out in this life of the server, and how far the books have come.
+
+    Raises ConfigError where the content is of another version, LedgerUnavailableError where the books are lost or lack
+    what was seen of them, LookAgain where the server has begun another life.
     """
-    now, answers, *born = unpacked(reply)
-    if now is False and answers == 0:
-        raise LedgerUnavailableError(LOST)
-    if now is False:
-        raise _of_another_version(answers)
-    return Landed(float(now), tuple([_answer(answer) for answer in answers])), float(born[0])
+    match unpacked(reply):
+        case [False, 0]:
+            raise LedgerUnavailableError(LOST)
+        case [False, -1, missing]:
+            lacking = f" ({int(missing)} batches are missing)" if missing else ""
+            raise LedgerUnavailableError(OLDER.format(lacking=lacking))
+        case [False, -2]:
+            raise LookAgain
+        case [False, version]:
+            raise _of_another_version(version)
+        case [now, answers, born, batches]:
+            return Landed(float(now), tuple([_answer(one) for one in answers])), Seen(float(born), life, int(batches))
+        case _:
+            raise ValueError
 
 
 def packed_ends(reason: str, keys: Iterable[str], now: float) -> bytes:

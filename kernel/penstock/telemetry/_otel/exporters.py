@@ -1,0 +1,104 @@
+"""Exporters: to a collector over OTLP, or to the console. What is not given to them they take from `OTEL_*` variables.
+
+Not here: which are wanted (`telemetry._destination`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
+from opentelemetry.util.re import parse_env_headers
+
+from penstock._config import TelemetryConfig
+from penstock.telemetry._destination import Signal, Way, protocol_of
+
+if TYPE_CHECKING:
+    import requests
+
+__all__ = ["metric_exporter", "of_grpc", "of_http", "span_exporter"]
+
+NO_HEADERS = ","
+"""A list of headers with none in it. Where nothing at all is given, the exporter for gRPC takes those of a variable."""
+
+
+def span_exporter(said: TelemetryConfig, way: Way, environ: Mapping[str, str]) -> SpanExporter:
+    """Of traces."""
+    if way == "console":
+        return ConsoleSpanExporter(out=sys.stdout)
+    if protocol_of(said, environ, "traces")[0] == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  # an extra
+
+        return OTLPSpanExporter(**of_grpc(said))
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  # an extra
+        OTLPSpanExporter as HTTPSpanExporter,
+    )
+
+    return HTTPSpanExporter(**of_http(said, "traces", environ))
+
+
+def metric_exporter(said: TelemetryConfig, way: Way, environ: Mapping[str, str]) -> MetricExporter:
+    """Of metrics."""
+    if way == "console":
+        return ConsoleMetricExporter(out=sys.stdout)
+    if protocol_of(said, environ, "metrics")[0] == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (  # noqa: PLC0415  # an extra
+            OTLPMetricExporter,
+        )
+
+        return OTLPMetricExporter(**of_grpc(said))
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415  # an extra
+        OTLPMetricExporter as HTTPMetricExporter,
+    )
+
+    return HTTPMetricExporter(**of_http(said, "metrics", environ))
+
+
+def of_http(said: TelemetryConfig, signal: Signal, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What an exporter over HTTP is given. None: as the environment says."""
+    if said.otlp is None:
+        return {"endpoint": None, "headers": _headers(said)}
+    endpoint = f"{said.otlp.rstrip('/')}/v1/{signal}"
+    return {"endpoint": endpoint, "headers": _headers(said), "session": _session(said, signal, environ)}
+
+
+def of_grpc(said: TelemetryConfig) -> dict[str, Any]:
+    """The same over gRPC."""
+    headers = _headers(said)
+    if said.otlp is None:
+        return {"endpoint": None, "insecure": None, "headers": _lower(headers)}
+    insecure = said.otlp.startswith("http://")
+    return {"endpoint": said.otlp, "insecure": insecure, "headers": _lower(headers) or NO_HEADERS}
+
+
+def _headers(said: TelemetryConfig) -> dict[str, str] | None:
+    return {name: secret.reveal() for name, secret in said.headers.items()} or None
+
+
+def _lower(headers: dict[str, str] | None) -> dict[str, str] | None:
+    """HTTP/2 knows no capital letters."""
+    return None if headers is None else {name.lower(): value for name, value in headers.items()}
+
+
+def _session(said: TelemetryConfig, signal: Signal, environ: Mapping[str, str]) -> requests.Session:
+    """One that sends no header of a variable: that is a credential of another collector than the configuration's.
+
+    The exporter adds them whatever it is given.
+    """
+    import requests  # noqa: PLC0415  # comes with the exporter
+
+    given = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_HEADERS") or environ.get("OTEL_EXPORTER_OTLP_HEADERS", "")
+    own = {name.lower() for name in said.headers}
+    strange = [name for name in parse_env_headers(given, liberal=True) if name.lower() not in own]
+
+    def without(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        for name in strange:
+            request.headers.pop(name, None)
+        return request
+
+    session = requests.Session()
+    session.auth = without
+    return session

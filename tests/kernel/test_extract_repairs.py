@@ -1,0 +1,168 @@
+"""Answers that are no values: what is asked next is of one size, and the error in which it ends says exactly why."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+import penstock
+from penstock import Message
+from penstock.abc import InvalidValueError
+from penstock.errors import BudgetExceededError, OutputInvalidError
+from penstock.policy.json_values import Flaw
+from penstock.testing import AnsweredKernel
+from penstock.types import Completion, Usage
+
+TARGET: dict[str, Any] = {
+    "providers": {"openai": {}},
+    "targets": {"m": {"provider": "openai", "model": "gpt-4o", "price": {"input": 1, "output": 1}}},
+    "routes": {"default": {"cascade": [{"target": "m", "attempts": 1}]}},
+}
+
+
+class Trip(msgspec.Struct):
+    city: str
+    days: int = 1
+
+
+class Closed(msgspec.Struct, forbid_unknown_fields=True):
+    city: str
+
+
+WRONG = '{"city": "Rome", "days": "three"}'
+GOOD = '{"city": "Rome", "days": 3}'
+
+
+def answered(text: str, *, finish: str = "stop", output_tokens: int = 1_000) -> Completion:
+    usage = Usage(input_tokens=1_000, output_tokens=output_tokens)
+    return Completion(message=Message.assistant(text), finish_reason=finish, usage=usage)
+
+
+async def extract(kernel: penstock.Kernel, kind: Any, /, **words: Any) -> penstock.Extracted[Any]:
+    return await kernel.extract(kind, "Plan a trip.", **words)
+
+
+def invalid(kernel: AnsweredKernel, kind: Any, **words: Any) -> OutputInvalidError:
+    with pytest.raises(OutputInvalidError) as caught:
+        kernel.run(lambda each: extract(each, kind, **words))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"per": "day", "tokens": 4_500}, {"per": "day", "usd": 0.0045}, {"per": "request", "input_tokens": 200}],
+    ids=["tokens", "money", "one request"],
+)
+def test_a_repair_that_does_not_fit_the_budget_ends_in_what_is_wrong_with_the_answer(limit: dict[str, Any]) -> None:
+    long = WRONG[:-1] + f', "note": "{"x" * 3_000}"}}'
+    kernel = AnsweredKernel([answered(long)], config=TARGET | {"budget": {"limits": [limit]}})
+    error = invalid(kernel, Trip, max_tokens=1_000)
+    assert [attempt.outcome for attempt in error.attempts] == ["output_invalid"]
+    assert error.paths == ("$.days",)
+    assert error.last_output == long
+    assert error.cost == Decimal("0.002")
+    assert "a repair did not fit the budget: the root account lacks " in str(error)
+    assert "calls in flight" not in str(error)
+    assert isinstance(error.__cause__, BudgetExceededError)
+
+
+def test_what_a_call_holds_itself_is_not_told_as_held_by_others() -> None:
+    config = TARGET | {"budget": {"limits": [{"per": "day", "tokens": 4_000}]}}
+    error = invalid(AnsweredKernel([answered(WRONG)], config=config), Trip, max_tokens=200)
+    assert "calls in flight" not in str(error)
+    assert "is held by calls in flight, this one among them" in str(error.__cause__)
+
+
+def test_a_streamed_repair_that_does_not_fit_the_budget_ends_in_the_same() -> None:
+    async def grow(kernel: penstock.Kernel) -> None:
+        async with kernel.stream_extract(Trip, "Plan a trip.", max_tokens=1_000) as stream:
+            async for _ in stream:
+                pass
+
+    kernel = AnsweredKernel(
+        [answered(WRONG)], config=TARGET | {"budget": {"limits": [{"per": "day", "tokens": 4_500}]}}
+    )
+    with pytest.raises(OutputInvalidError, match="did not fit the budget") as caught:
+        kernel.run(grow)
+    assert caught.value.last_output == WRONG
+
+
+def test_what_the_next_target_would_cost_too_much_for_ends_in_what_is_wrong_with_the_answer() -> None:
+    two = TARGET["targets"] | {"dear": {"provider": "openai", "model": "gpt-4o", "price": {"input": 1, "output": 1}}}
+    cascade = {"cascade": [{"target": "m", "attempts": 1}, {"target": "dear", "attempts": 1}]}
+    config = {**TARGET, "targets": two, "routes": {"default": cascade}}
+    config |= {"budget": {"limits": [{"per": "day", "tokens": 7_500}]}}
+    error = invalid(AnsweredKernel([answered(WRONG), answered(WRONG)], config=config), Trip, max_tokens=1_000)
+    assert [attempt.target for attempt in error.attempts] == ["m", "m"]
+    assert "did not fit the budget" in str(error)
+
+
+def sizes(kernel: AnsweredKernel) -> list[int]:
+    return [len(msgspec.json.encode(request)) for request in kernel.requests]
+
+
+def test_what_a_validator_says_does_not_make_repairs_longer() -> None:
+    def wordy(value: Trip) -> None:
+        raise ValueError(f"{value.city} is wrong: " + "z" * 300_000)
+
+    kernel = AnsweredKernel([GOOD] * 3)
+    error = invalid(kernel, Trip, validators=[wordy])
+    assert max(sizes(kernel)) < 4_000
+    assert "Rome is wrong" in kernel.requests[1].messages[-1].text
+    assert len(str(error)) < 500
+
+
+def test_names_that_the_model_makes_up_do_not_make_repairs_or_errors_longer() -> None:
+    made_up = ", ".join(f'"{chr(97 + at) * 20_000}": 1' for at in range(15))
+    kernel = AnsweredKernel([f'{{"city": "Rome", {made_up}}}'] * 3)
+    error = invalid(kernel, Closed)
+    assert max(sizes(kernel)) < 25_000
+    assert len(str(error)) < 500
+
+
+def test_a_validator_that_finds_fault_with_everything_does_not_make_repairs_longer() -> None:
+    def many(_: Trip) -> None:
+        raise InvalidValueError(flaws=[Flaw(f"$.x[{at}]", "no") for at in range(5_000)])
+
+    kernel = AnsweredKernel([GOOD] * 2)
+    error = invalid(kernel, Trip, validators=[many], max_repairs=1)
+    assert max(sizes(kernel)) < 4_000
+    assert len(error.paths) == 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        (dict[str, int], '{"john@example.com": "x"}'),
+        (Closed, '{"city": "Rome", "john@example.com": 1}'),
+        ({"type": "object", "properties": {"a": {"type": "object"}}, "additionalProperties": False}, '{"john": 1}'),
+        ({"additionalProperties": {"type": "integer"}, "type": "object"}, '{"it is \\"john\\"": "x"}'),
+    ],
+    ids=str,
+)
+def test_names_of_properties_that_are_the_models_own_stand_in_the_errors_data_and_not_in_its_words(
+    kind: Any, answer: str
+) -> None:
+    error = invalid(AnsweredKernel([answer]), kind, max_repairs=0)
+    assert "john" not in str(error)
+    assert "(at $[...])" in str(error)
+    assert any("john" in path for path in error.paths) or kind == dict[str, int]
+
+
+@pytest.mark.parametrize("told", [7, 0, 400])
+def test_a_cut_answer_gets_more_room_than_it_took_however_little_usage_says_it_took(told: int) -> None:
+    cut = '{"city": "' + "Roma " * 200
+    kernel = AnsweredKernel([answered(cut, finish="length", output_tokens=told), GOOD])
+    kernel.run(lambda each: extract(each, Trip))
+    assert kernel.requests[0].max_tokens is None
+    assert kernel.requests[1].max_tokens is not None
+    assert kernel.requests[1].max_tokens >= max(len(cut), 2 * told)
+
+
+def test_an_answer_of_any_digits_is_judged_and_ends_in_no_foreign_error() -> None:
+    money = {"type": "object", "properties": {"e": {"type": "number", "multipleOf": 0.01}}, "required": ["e"]}
+    found = AnsweredKernel([f'{{"e": {"9" * 400}}}']).run(lambda each: extract(each, money))
+    assert found.value == {"e": int("9" * 400)}
