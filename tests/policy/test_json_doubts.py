@@ -114,6 +114,7 @@ def test_lines_that_are_whole_are_a_list(behind: str) -> None:
     [
         '\n"note": "unpaid"}',
         ', "note": "unpaid"}',
+        ', /* too */ "note": "unpaid"}',
         '} "note": "unpaid"}',
         '}; "note": "unpaid"}',
         ', note: "unpaid"}',
@@ -369,3 +370,7 @@ def test_what_is_not_thought_through_is_no_answer(opening: str) -> None:
 )
 def test_prose_that_speaks_of_thinking_is_no_thought(text: str) -> None:
     assert found(text, INVOICE) == {"number": "A-1", "total": 2.0}
+
+
+def test_the_end_of_a_text_that_speaks_of_thinking_ends_no_thought() -> None:
+    refused(f'{{"number": "A-1"}}, "note": "as in </think>"}}\nNot {EXAMPLE}', INVOICE)

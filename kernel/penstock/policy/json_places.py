@@ -179,6 +179,8 @@ class Places:
                     end = behind_thought(text, start.start(), start.end(), never)
                     self.thinking_open = end is None
                     at = len(text) if end is None else end
+                case "thought" if text[start.end() : start.end() + 1] in {'"', "'"}:
+                    at = start.end()  # the end of a text that speaks of it
                 case "thought":
                     # Its opening stands in the prompt: all so far was thinking.
                     self.candidates.clear()

@@ -24,7 +24,7 @@ MOST_BRACKETS = 4_096
 _FIRST_NAME = re.compile(r"""[\s\[{]{0,200}+["'“”‘`\\„«]{0,4}+([^"'“”‘’`\\„«»:=\s]{1,200}+)""")
 _FIRST_ITEM = re.compile(r"""\[\s{0,200}+([\[{"'“‘`\d.+-])""")
 _KINDS = {"[": "array", "{": "object", '"': "string", "'": "string", "“": "string", "‘": "string", "`": "string"}
-_BEHIND = re.compile(r"[\s,;}\])`~]*+")
+_BEHIND = re.compile(r"(?:[\s,;}\])`~]++|/\*[^*]{0,200}+\*/|//[^\n]{0,200}+\n)*+")
 _NAME_BEHIND = re.compile(r"""(?:"[^"\n]{1,200}+"|'[^'\n]{1,200}+'|“[^”\n]{1,200}+”|‘[^’\n]{1,200}+’)\s*+(?::|=>)""")
 _BARE_NAME_BEHIND = re.compile(r"[A-Za-z_$][\w$-]{0,99}+\s{0,9}+:(?!//)")
 _ELLIPSIS_BEHIND = re.compile(r"[\s,;]*+(?:\.\.\.|…|(?:and|plus|\+)\s+\d+\s+more\b)", re.IGNORECASE)
