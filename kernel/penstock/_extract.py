@@ -14,7 +14,7 @@ from penstock._stream import ChatStream, OpenStream
 from penstock._validator_chain import Further
 from penstock.errors import KernelError, OutputInvalidError
 from penstock.policy.cache_policy import CachePolicy
-from penstock.policy.json_partial import NOTHING_YET, PartialJson
+from penstock.policy.json_partial import PartialJson
 from penstock.types import (
     ChatRequest,
     ChatResponse,
@@ -99,9 +99,10 @@ class ExtractStream(Generic[T]):
     The last one is not checked: `value` is, after the iteration has ended. Whatever ends the call is raised by it.
     """
 
-    def __init__(self, stream: ChatStream, *, callers_tools: bool = False) -> None:
+    def __init__(self, stream: ChatStream, *, schema: Any = None, callers_tools: bool = False) -> None:
         self._stream = stream
-        self._growing = PartialJson()
+        self._schema = schema
+        self._growing = PartialJson(schema)
         self._callers_tools = callers_tools
         """Calls are of these, then: the value is never asked for by a tool beside them."""
         self._called = False
@@ -115,16 +116,16 @@ class ExtractStream(Generic[T]):
             changed = False
             match chunk:
                 case Restarted():
-                    self._growing, self._called = PartialJson(), False
+                    self._growing, self._called = PartialJson(self._schema), False
                 case TextDelta(refusal=False) if not self._called:
                     changed = self._growing.feed(chunk.text)
                 case ToolCallDelta() if not self._callers_tools:
                     if not self._called:  # what was said before it is not the value
-                        self._growing, self._called = PartialJson(), True
+                        self._growing, self._called = PartialJson(self._schema), True
                     changed = self._growing.feed(chunk.arguments)
                 case _:
                     pass
-            if changed and self._growing.value is not NOTHING_YET:
+            if changed:
                 return self._growing.value
 
     @property
@@ -149,8 +150,11 @@ def called_tools(response: ChatResponse) -> bool:
 class OpenExtractStream(Generic[T]):
     """What `Kernel.stream_extract` returns: enter it to start the call, leave it to end it."""
 
-    def __init__(self, make: Callable[[], OpenStream], *, callers_tools: bool = False) -> None:
+    def __init__(
+        self, make: Callable[[], OpenStream], *, schema: Callable[[], Any], callers_tools: bool = False
+    ) -> None:
         self._make = make
+        self._schema = schema
         self._callers_tools = callers_tools
         self._open: OpenStream | None = None
 
@@ -158,7 +162,8 @@ class OpenExtractStream(Generic[T]):
         if self._open is not None:
             raise KernelError("a stream is entered once; call kernel.stream_extract again")
         self._open = self._make()
-        return ExtractStream(await self._open.__aenter__(), callers_tools=self._callers_tools)
+        stream = await self._open.__aenter__()
+        return ExtractStream(stream, schema=self._schema(), callers_tools=self._callers_tools)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -50,8 +50,8 @@ __all__ = ["Extraction"]
 """`object`: in words, in a mode that lets the model say nothing but a JSON object."""
 MOST_TARGETS = 64
 """Whose ways are kept with a type; a reload brings others."""
-CUT = frozenset({"closed", "completed"})
-"""Repairs that an answer cut by its limit may not have: what they put right is the cut itself."""
+CUT = frozenset({"closed", "completed", "lines"})
+"""Repairs that an answer cut by its limit may not have: what they put right may be the cut itself."""
 
 
 @attrs.define(eq=False)

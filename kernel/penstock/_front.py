@@ -218,6 +218,7 @@ class Kernel:
             lambda: OpenStream(
                 self._engine, self._nursery, lambda: make_call(self._engine, chat, options, streamed=True)
             ),
+            schema=lambda: self._engine.outputs.wanted(options.kind).ready.schema,
             callers_tools=bool(chat.tools),
         )
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from damaging import Writing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.policy.json_finding import Found, NotFound, find_json
 from penstock.policy.json_notation import DEEPEST
 from penstock.policy.json_schema import SchemaCheck
-from penstock.policy.json_values import is_array, is_object
 
 NAMES = st.text("abcdefghij_", min_size=1, max_size=8)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\ufdd0"), max_size=20)
@@ -86,48 +86,6 @@ def objects(draw: st.DrawFn) -> tuple[dict[str, Any], Any]:
 
 def same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-class Writing:
-    """Writes a value as a model might that knows no JSON by heart: an encoder of its own, damage and all."""
-
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.quote = draw(st.sampled_from(['"', "'"]))
-        self.bare_keys = draw(st.booleans())
-        self.trailing_commas = draw(st.booleans())
-        self.python_words = draw(st.booleans())
-        self.raw_newlines = draw(st.booleans())
-        self.colon = draw(st.sampled_from([":", ": ", " : ", " = ", " => "]))
-        self.between = draw(st.sampled_from([", ", ",", ",\n  ", " , // and\n", ", /* more */ ", ",\u00a0"]))
-
-    def value(self, value: Any) -> str:
-        match value:
-            case None:
-                return "None" if self.python_words else "null"
-            case bool():
-                return str(value) if self.python_words else str(value).lower()
-            case str():
-                return self.text(value)
-            case _ if is_array(value):
-                return self.held("[", [self.value(each) for each in value], "]")
-            case _ if is_object(value):
-                members = [f"{self.key(name)}{self.colon}{self.value(held)}" for name, held in value.items()]
-                return self.held("{", members, "}")
-            case _:
-                return json.dumps(value)
-
-    def key(self, name: str) -> str:
-        return name if self.bare_keys else self.text(name)
-
-    def text(self, text: str) -> str:
-        escaped = json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"').replace(self.quote, f"\\{self.quote}")
-        if self.raw_newlines and "\\\\" not in escaped:
-            escaped = escaped.replace("\\n", "\n")
-        return f"{self.quote}{escaped}{self.quote}"
-
-    def held(self, opening: str, members: list[str], closing: str) -> str:
-        comma = "," if self.trailing_commas and members else ""
-        return f"{opening}{self.between.join(members)}{comma}{closing}"
 
 
 PROSE = st.sampled_from(["", "Here:\n", "As of [1], the {name} is: ", '<think>{"last": true}</think>\n', "JSON = "])

@@ -43,7 +43,7 @@ def test_however_the_text_is_split_the_whole_value_stands_there_in_the_end(
     cuts: list[int],
     ascii_only: bool,  # noqa: FBT001 - drawn by Hypothesis
 ) -> None:
-    text = f"<think>{{}}</think>Here: {json.dumps(value, ensure_ascii=ascii_only, indent=1)} That is all."
+    text = f"<think>{{}}</think>Here:\n{json.dumps(value, ensure_ascii=ascii_only, indent=1)} That is all."
     growing = fed(split(text, cuts))
     assert growing.whole
     assert growing.value == value
@@ -100,3 +100,118 @@ def test_all_partial_values_together_cost_time_linear_in_the_text(kind: str) -> 
 
     # Eight times the text: quadratic would be sixty-four times the time.
     assert seconds(800_000) < 24 * seconds(100_000)
+
+
+def shown(text: str, schema: Any = None) -> list[Any]:
+    """All that is shown while the text comes character by character: each time that there is something new."""
+    growing, seen = PartialJson(schema), list[Any]()
+    for char in text:
+        if growing.feed(char):
+            seen.append(copy.deepcopy(growing.value))
+    return seen
+
+
+PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "items": {"type": "array"}}}
+PEOPLE = {"type": "array", "items": PERSON}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'name': 'Ada', 'items': [1, 2]}",
+        '{name: "Ada", items: [1, 2]}',
+        "{“name”: “Ada”, “items”: [1, 2]}",
+        'As [1] says: {"name": "Ada", "items": [1, 2]}',
+        'With {braces} and {"name" in them: {"name": "Ada", "items": [1, 2]}',
+        '{{"name": "Ada", "items": [1, 2]}}',
+        '<THINK>{"name": "Bob"}</THINK>{"name": "Ada", "items": [1, 2]}',
+        '◁think▷{"name": "Bob"}◁/think▷{"name": "Ada", "items": [1, 2]}',
+        '<|channel|>analysis<|message|>{"x": 1}<|end|><|channel|>final<|message|>{"name": "Ada", "items": [1, 2]}',
+        '{"value": {"name": "Ada", "items": [1, 2]}}',
+    ],
+)
+def test_what_is_written_otherwise_or_stands_behind_something_else_is_shown_as_it_is_meant(text: str) -> None:
+    seen = shown(text, PERSON)
+    assert seen[-1] == {"name": "Ada", "items": [1, 2]}
+    assert all(is_part(part, seen[-1]) for part in seen)
+
+
+def test_the_thoughts_before_a_closing_tag_alone_are_taken_back() -> None:
+    assert shown('{"name": "Bob"}</think>{"name": "Ada"}', PERSON)[-1] == {"name": "Ada"}
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "last"),
+    [
+        ('{"value": [{"name": "Ada"}]}', PEOPLE, [{"name": "Ada"}]),
+        ('{"value": "Ada"}', {"type": "string"}, "Ada"),
+        ('{"value": 1, "unit": "m"}', {"type": "object"}, {"value": 1, "unit": "m"}),
+        ("As [1] says: [4, 5]", {"type": "array"}, [4, 5]),
+        ("[4, 5] as [1] says", {"type": "array"}, [4, 5]),
+        ("{}", PERSON, {}),
+        ("[]", PEOPLE, []),
+    ],
+)
+def test_the_wrapper_of_a_mode_and_notes_are_never_shown(text: str, schema: Any, last: Any) -> None:
+    seen = shown(text, schema)
+    assert seen[-1] == last
+    assert all(is_part(part, last) for part in seen)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"value": [{"name": "Ada", "items": [1, 2]}]}', '{"name": "Ada", "items": [[], {}]}']
+)
+def test_each_step_has_something_new(text: str) -> None:
+    seen = shown(text, PEOPLE if text.startswith('{"value"') else PERSON)
+    assert all(before != after for before, after in pairwise(seen))
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ('{"name": "said "hi" to", "items": []}', {"name": "said "}),
+        ("{'name': 'the dogs', and more', 'items': []}", {"name": "the dogs"}),
+        ('{"name": "Ada" "items": []}', {"name": "Ada"}),
+        ('{"name": "Ada", "items": [1, x]}', {"name": "Ada", "items": [1]}),
+        ('{"name": "Ada", "items": [1.2.3]}', {"name": "Ada", "items": []}),
+        ('{"name": "Ada"] "items": [1]}', {"name": "Ada"}),
+    ],
+)
+def test_what_is_damaged_is_shown_as_far_as_it_was_sound(text: str, last: Any) -> None:
+    assert shown(text, PERSON)[-1] == last
+
+
+FLOODS = [
+    *(
+        "</think>",
+        "<think></think>",
+        "<think>",
+        "< ",
+        "<",
+        "{",
+        "[",
+        "{}",
+        "[1]",
+        "[1] see ",
+        "'",
+        "{'a':'",
+        '{"a":"x",',
+    ),
+    *("{'a':' ' ' ' ", "[1,", "\\u", '{"a":"\\', "◁", "<|channel|>analysis", "a [think] ", "{a", "1", "\n{x: ", " "),
+]
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("piece", [1, 10**9])
+def test_a_flood_costs_time_linear_in_the_text(flood: str, piece: int) -> None:
+    def seconds(size: int) -> float:
+        text = (flood * (size // len(flood) + 1))[:size]
+        pieces = [text[at : at + piece] for at in range(0, len(text), piece)]
+        best = 1e9
+        for _ in range(3):
+            began = time.process_time()
+            fed(pieces)
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert seconds(16_000) < 24 * seconds(2_000) + 0.005

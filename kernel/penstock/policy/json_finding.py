@@ -15,8 +15,18 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from penstock.policy.json_levels import may_stand_higher, may_stand_lower
 from penstock.policy.json_notation import Unreadable
-from penstock.policy.json_places import BETWEEN_LINES, Candidate, Places, decoded
+from penstock.policy.json_places import BETWEEN_LINES, LAST_LINE, Candidate, Places, decoded, decoded_or_not
+from penstock.policy.json_rivals import (
+    ends_too_early,
+    has_bracket_more,
+    is_begun_before,
+    is_note,
+    is_rival,
+    misses_its_head,
+    rivals,
+)
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, only_content, own_words, replaced, schema_at, takes_no_more, value_at
@@ -54,10 +64,10 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None)
     the same; the time is linear in the text, and no text raises.
     """
     check = SchemaCheck(schema) if isinstance(schema, Mapping) else schema
-    whole = decoded(text)
+    whole, no_json_at = decoded_or_not(text)
     if whole is not NONE and (check is None or check.fits(whole)) and not _is_quoted_json(whole, check):
         return Found(whole)
-    return _Search(text, check).found(whole)
+    return _Search(text, check, no_json_at=no_json_at).found(whole)
 
 
 def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:
@@ -71,7 +81,7 @@ class _Search(Places):
     def found(self, whole: Json) -> Found | NotFound:
         """The value, or why there is none."""
         if whole is not NONE:
-            self.candidates = [Candidate(whole, (), 0, len(self.text), fenced=False)]
+            self.candidates = [Candidate(whole, (), self.text, 0, len(self.text), fenced=False)]
         elif not self.look_at_bare():
             self.look()
             if not self.candidates and not self.failures:
@@ -81,13 +91,15 @@ class _Search(Places):
     def chosen(self) -> Found | NotFound:
         """The one candidate that is meant."""
         certain = [settled for each in self.candidates if (settled := self.settled(each)) is not None]
-        if len(certain) < len(self.candidates):
-            self.failures.append(Unreadable("truncated", "ends where more may have been meant", len(self.text)))
-        fitting = [each for each in certain if self.fits(each.value)]
+        fitting, misfits = list[Candidate](), list[Candidate]()
+        for each in certain:
+            (fitting if self.fits(each.value) else misfits).append(each)
         if not fitting:
             fitting = list(self.unfolded(certain))
+            misfits = []
         if self.check is None:
             fitting = _most_telling(fitting)
+        fitting = [each for each in fitting if not is_note(each)] or fitting
         if not fitting:
             return self.none(certain)
         first = fitting[0]
@@ -95,7 +107,29 @@ class _Search(Places):
             says = f"the text holds {len(fitting)} different values, and each of them would do"
             return NotFound("ambiguous", says)
         best = min(fitting, key=lambda each: len(each.repairs))
-        return Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
+        return self.doubt(best, misfits) or Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
+
+    def doubt(self, best: Candidate, misfits: list[Candidate]) -> NotFound | None:
+        """Why the one value that fits may not be the one that is meant."""
+        schema = None if self.check is None else self.check.schema
+        for failure in self.failures:
+            if is_rival(best, failure, self.text, schema):
+                return NotFound(failure.reason, f"of several values, one {failure.says}")
+        for misfit in rivals(best, misfits, schema):
+            flaws = () if self.check is None else self.check.flaws(misfit.value)
+            return NotFound("misfit", "of several values, one that may be meant does not fit the schema", flaws)
+        fits = None if self.check is None else self.check.fits
+        if any(may_stand_higher(best.value, path, schema, fits) for path in best.unclosed):
+            return NotFound("ambiguous", "a bracket is missing, and it may be one of several")
+        if has_bracket_more(best.text, best.end) and may_stand_lower(best.value, schema, fits):
+            return NotFound("ambiguous", "there is a bracket too many, and it may be one of several")
+        if is_begun_before(best.text, best.start):
+            return NotFound("truncated", "the JSON may have broken off before another value")
+        if is_note(best):
+            return NotFound("ambiguous", "the brackets may point to a source, and be no value")
+        if misses_its_head(best.text, best.start, best.end) or ends_too_early(best.text, best.end):
+            return NotFound("damaged", "the JSON begins or ends before its last property")
+        return None
 
     def around(self, candidate: Candidate) -> Iterator[str]:
         """What stood around the value."""
@@ -111,7 +145,16 @@ class _Search(Places):
         return self.check is None or self.check.fits(value)
 
     def settled(self, candidate: Candidate) -> Candidate | None:
-        """The candidate where the schema says that nothing is missing; None where something may be."""
+        """The candidate where the schema says that nothing is missing; None, and a failure, where something may be."""
+        settled = self.completed(candidate)
+        if settled is None:
+            failure = Unreadable("truncated", "ends where more may have been meant", len(self.text))
+            failure.start, failure.fenced = candidate.place, candidate.fenced
+            self.failures.append(failure)
+        return settled
+
+    def completed(self, candidate: Candidate) -> Candidate | None:
+        """The candidate, with the last word whole, where its schema says how it ends."""
         cut = candidate.cut
         if cut is None:
             return candidate
@@ -122,6 +165,9 @@ class _Search(Places):
             return None
         if not cut.inside_string:
             return candidate if takes_no_more(schema, value_at(candidate.value, cut.path)) else None
+        above = schema_at(self.check.schema, cut.path[:-1])
+        if above is None or not takes_no_more(above, value_at(candidate.value, cut.path[:-1])):
+            return None
         begun = value_at(candidate.value, cut.path)
         choices = [word for word in own_words(schema) if word.startswith(begun)]
         if len(choices) != 1:
@@ -139,13 +185,18 @@ class _Search(Places):
             joined = [each.value for each in candidates]
             if self.fits(joined):
                 repairs = tuple(dict.fromkeys(repair for each in candidates for repair in each.repairs))
-                yield Candidate(joined, ("lines", *repairs), candidates[0].start, candidates[-1].end, fenced=False)
+                unclosed = tuple((line, *path) for line, each in enumerate(candidates) for path in each.unclosed)
+                end = candidates[-1].end
+                yield msgspec.structs.replace(
+                    candidates[0], value=joined, repairs=("lines", *repairs), end=end, unclosed=unclosed
+                )
                 return
         for each in candidates:
             yield from self.unquoted(each)
             inner = only_content(each.value, self.check.schema)
             if inner is not NONE and self.fits(inner):
-                yield msgspec.structs.replace(each, value=inner, repairs=(*each.repairs, "envelope"))
+                unclosed = tuple(dict.fromkeys(path[1:] for path in each.unclosed))
+                yield msgspec.structs.replace(each, value=inner, repairs=(*each.repairs, "envelope"), unclosed=unclosed)
 
     def unquoted(self, candidate: Candidate) -> Iterator[Candidate]:
         """JSON in a JSON string."""
@@ -156,13 +207,23 @@ class _Search(Places):
         inner.allowance = self.allowance
         found = inner.found(decoded(quoted))
         if isinstance(found, Found):
-            yield msgspec.structs.replace(
-                candidate, value=found.value, repairs=(*candidate.repairs, "quoted", *found.repairs)
-            )
+            repairs = (*candidate.repairs, "quoted", *found.repairs)
+            yield msgspec.structs.replace(candidate, value=found.value, repairs=repairs, unclosed=())
 
     def are_lines(self, candidates: list[Candidate]) -> bool:
-        """True where nothing but space and commas stands between them."""
-        return all(BETWEEN_LINES.match(self.text[before.end : after.start]) for before, after in pairwise(candidates))
+        """True where nothing but space and commas stands between them, and nothing beside them says that there are
+        more.
+        """
+        first, last = candidates[0], candidates[-1]
+        if any(each.text is not first.text for each in candidates):
+            return False
+        before = first.text[first.text.rfind("\n", 0, first.start) + 1 : first.start]
+        return (
+            not self.failures
+            and not before.strip()
+            and LAST_LINE.match(first.text, last.end) is not None
+            and all(BETWEEN_LINES.match(first.text[one.end : next_.start]) for one, next_ in pairwise(candidates))
+        )
 
     def none(self, certain: list[Candidate]) -> NotFound:
         """Why there is no value: what is wrong with the likeliest candidate."""

@@ -31,9 +31,9 @@ __all__ = [
 
 DEEPEST = 128
 """Levels. Schemas of providers allow 5 or 10; whatever is deeper than this is no answer."""
-MOST_STEPS = 16_000
-"""What is read with forgiveness in one text: containers, damaged members, pieces of damaged strings. Between 10 and
-25 ms: a kernel has one loop for all its calls."""
+MOST_STEPS = 6_000
+"""What is read with forgiveness in one text: containers, damaged members (two steps each), pieces of damaged strings.
+About 20 ms: a kernel has one loop for all its calls."""
 
 Reason: TypeAlias = Literal["damaged", "truncated", "ambiguous", "too_deep", "too_long"]
 
@@ -46,6 +46,9 @@ class Unreadable(Exception):  # noqa: N818 - a verdict that the finder takes, no
         self.reason: Reason = reason
         self.says = says
         self.at = at
+        self.start = at
+        """Where the value begins, as far as one knows."""
+        self.fenced = False
 
 
 class SaidTwiceError(ValueError):
@@ -59,9 +62,14 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         for name, value in pairs:
-            if frozen(members[name]) != frozen(value):
+            held = members[name]
+            if held is not value and not _same_text(held, value) and frozen(held) != frozen(value):
                 raise SaidTwiceError(name)
     return members
+
+
+def _same_text(one: Any, other: Any) -> bool:
+    return type(one) is str and type(other) is str and one == other
 
 
 def _refused(name: str) -> Any:
@@ -89,7 +97,14 @@ JSON_SPACE = re.compile(r"[ \t\r\n]*+")
 # Whatever Unicode calls a space, what is invisible, and the comments of JavaScript, JSON5 and Python.
 SPACE = re.compile(r"(?:[\s\ufeff\u200b-\u200f\u2060]++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|#(?!#)[^\n]*+)*+")
 COMMENT = re.compile(r"//|/\*|#")
-LEFT_OUT = re.compile(r"(?://|/\*|#)[ \t]{0,9}+(?:\.\.\.|…)")
+# What comments say where the model left something out, in the languages that it may have been asked in.
+LEFT_OUT = re.compile(
+    r"\.\.\.|…|\b(?:more|omit(?:s|ted)?|etc|et cetera|and so (?:on|forth)|remain(?:s|der|ing)|rest|truncated"
+    r"|abbreviated|shortened|abridged|continue[sd]?|others?|elided|skip(?:s|ped)|snip(?:ped)?|left out|additional"
+    r"|further|repeat(?:s|ed)?|same (?:as|for|here)|similar|likewise|todo|fill in|usw|weitere|restliche|autres"
+    r"|la suite|más|restantes?|outros|altri|прочие)\b|и т\. ?д\.|省略|其余|其他|等等|以下略|など|나머지",
+    re.IGNORECASE,
+)
 FENCE = re.compile(r"[ \t]*+(?:```|~~~)")
 # What stands behind a quote that ends a string, rather than being part of it.
 KEY_AHEAD = re.compile(

@@ -1,7 +1,9 @@
 """JSON while it grows: the value as far as it has come, from text that comes in pieces.
 
 In time linear in the text, whatever its pieces: the value is one object that grows in place, and a long string is
-renewed each time it has grown by a part of itself. Not here: whether the whole is valid (`json_finding`, at the end).
+renewed each time it has grown by a part of itself. What is damaged beyond other quotes and names without any is shown
+as far as it was sound. Not here: whether the whole is valid (`json_finding`, at the end), where it begins among prose
+(`json_beginning`).
 """
 
 from __future__ import annotations
@@ -11,62 +13,93 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
+from penstock.policy.json_beginning import Beginning
 from penstock.policy.json_notation import DEEPEST
+from penstock.policy.json_values import Json, is_array, is_object
+from penstock.policy.schema_knowledge import root_shapes
+from penstock.policy.schema_shaping import WRAPPER
 
 __all__ = ["NOTHING_YET", "PartialJson"]
 
 NOTHING_YET: Any = object()
-"""Before the first bracket."""
+"""Before there is anything to show."""
 SHARE = 32
 """A growing string is renewed once it is longer by this part of itself: so that all its renewals together cost a
 constant times its length."""
+LONGEST_SCALAR = 400
+"""Characters of a number or word; and of what is held until more comes."""
 
-_START = re.compile(r"[{\[]")
-_THINKING = re.compile(r"<(/?)(?:think|thinking|thought|reasoning|reflection|scratchpad|analysis)>")
-_SPACE = re.compile(r"[\s,:]*+")
-_TEXT = re.compile(r'[^"\\]*+')
-_SCALAR = re.compile(r"[^\s,:\]}\[{\"]++")
-_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_SPACE = re.compile(r"[\s\ufeff]*+")
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
+_TEXTS = {close: re.compile(rf"[^{close}\\]*+") for close in _QUOTES.values()}
+_SCALAR = re.compile(r"[^\s,:\]}\[{\"']++")
+_NAME = re.compile(r"[A-Za-z_$][\w$-]*+")
+_BEHIND_QUOTE = re.compile(r"\s{0,16}+")
+_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", **{char: char for char in "\"\\/'`_"}}
 _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
-_NUMBER = re.compile(r"-?\d++(?:\.\d++)?+(?:[eE][-+]?\d++)?+")
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?+(?:[eE][-+]?\d{1,2}+)?+")
 
-_Role: TypeAlias = Literal["key", "value"]
+_State: TypeAlias = Literal["member", "colon", "value", "behind"]
 
 
 class _Open(Struct):
     value: Any
     is_object: bool
-    key: str | None = None
+    state: _State
+    """What comes next: a member or an end, the colon behind its name, its value, what stands behind that."""
+    key: str = ""
 
 
 class PartialJson:
     """Feed it text, look at `value`.
 
-    Laws: how the text is split changes nothing of what stands there in the end; a member of an object appears with its
-    value's first character that shows something, a number or word when it is whole; nothing raises.
+    `schema` says what is meant to come: a list is not looked for where an object is asked for, and what modes of
+    providers wrap around a value is taken off. Laws: how the text is split changes nothing of what stands there in the
+    end; a member of an object appears with its value's first character that shows something, a number or word when it
+    is whole; nothing raises.
     """
 
-    def __init__(self) -> None:
-        self.value: Any = NOTHING_YET
+    def __init__(self, schema: Json = None) -> None:
         self.whole = False
-        """The outermost bracket was closed: what follows is not looked at."""
+        """The outermost bracket was closed: what follows is not looked at, unless all of it was thinking."""
+        names = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
+        kinds = _kinds(schema)
+        self._wrapped = WRAPPER not in names and (bool(names) or bool(kinds and "object" not in kinds))
+        """An object of nothing but `WRAPPER` is no value of the schema's."""
+        self._objects = not kinds or "object" in kinds
+        self._beginning = Beginning("{[" if not kinds or "array" in kinds else "{")
+        self._root: Any = NOTHING_YET
+        self._changes = self._told = 0
         self._held = ""
         """What cannot be read before more comes: an escape's beginning, a number's, a tag's."""
         self._stack: list[_Open] = []
+        self._broken = False
+        """What came is no JSON: nothing more is shown of it."""
         self._pieces: list[str] | None = None
         """Of the string that has begun."""
+        self._close = '"'
         self._grown = 0
         self._shown = 0
-        self._role: _Role = "value"
-        self._thinking = False
+
+    @property
+    def value(self) -> Any:
+        """As far as it has come; NOTHING_YET where there is nothing to show."""
+        root = self._root
+        if is_object(root):
+            if self._wrapped and (not root or root.keys() == {WRAPPER}):
+                return root.get(WRAPPER, root if self.whole and self._objects else NOTHING_YET)
+            return root if self._objects and (root or self.whole or not self._beginning.prose_before) else NOTHING_YET
+        if is_array(root) and self._may_be_note(root):
+            return NOTHING_YET
+        return root
 
     def feed(self, text: str) -> bool:
-        """Takes more of the text. True where the value may have changed."""
-        if self.whole or not text:
+        """Takes more of the text. True where `value` has something new."""
+        if not text:
             return False
         text, self._held = self._held + text, ""
         at, before = 0, len(text)
-        while at < before and not self.whole:
+        while at < before:
             step = self._step(text, at)
             if step < 0:
                 self._held = text[at:]
@@ -74,113 +107,155 @@ class PartialJson:
             at = step
         if self._pieces is not None:
             self._show()
-        return self.value is not NOTHING_YET
+        if self._changes == self._told or self.value is NOTHING_YET:
+            return False
+        self._told = self._changes
+        return True
+
+    def _may_be_note(self, items: list[Json]) -> bool:
+        """`[1]` in running text points to a source, as long as nothing follows in the brackets."""
+        if not items:
+            return self._beginning.prose_before and not self.whole
+        return self._beginning.prose_before and len(items) == 1 and type(items[0]) is int
 
     # One step returns where the text goes on, -1 where more of it is needed.
 
     def _step(self, text: str, at: int) -> int:
         if self._pieces is not None:
             return self._string(text, at)
+        if self.whole or self._broken:
+            end = self._beginning.behind_closing(text, at)
+            if end is not None:  # all so far was thinking
+                self._begin_anew()
+                return end
+            return self._beginning.seen(text, at)
         if not self._stack:
             return self._begin(text, at)
-        match = _SPACE.match(text, at)
-        at = at if match is None else match.end()
-        if at >= len(text):
-            return at
-        char = text[at]
-        if char in "{[":
-            return self._open(char, at)
-        if char in "}]":
-            return self._close(at)
-        if char == '"':
-            container = self._stack[-1]
-            self._role = "key" if container.is_object and container.key is None else "value"
-            self._pieces, self._grown, self._shown = [], 0, 0
-            return at + 1
-        return self._scalar(text, at)
+        at = self._behind(text, at)
+        return at if at >= len(text) else self._token(text, at)
 
     def _begin(self, text: str, at: int) -> int:
-        """Prose, and thinking, before the value."""
-        tag = _THINKING.search(text, at)
-        if self._thinking:
-            if tag is None or not tag[1]:
-                cut = text.rfind("<", at)
-                return (
-                    -1
-                    if tag is None and cut >= 0 and len(text) - cut < 16 and cut == at
-                    else self._until(text, cut, at)
-                )
-            self._thinking = False
-            return tag.end()
-        start = _START.search(text, at)
-        if tag is not None and (start is None or tag.start() < start.start()):
-            self._thinking = not tag[1]
-            return tag.end()
-        if start is None:
-            return self._until(text, text.rfind("<", at), at)
-        return self._open(text[start.start()], start.start())
+        found, start = self._beginning.found(text, at)
+        if found:
+            self._open(text[start])
+            return start + 1
+        return start
+
+    def _begin_anew(self) -> None:
+        self.whole = self._broken = False
+        self._root, self._stack, self._pieces = NOTHING_YET, [], None
 
     @staticmethod
-    def _until(text: str, cut: int, at: int) -> int:
-        """All of it is passed over, but for what may be the beginning of a tag."""
-        if cut < 0 or len(text) - cut > 16:
-            return len(text)
-        return cut if cut > at else -1
+    def _behind(text: str, at: int) -> int:
+        match = _SPACE.match(text, at)
+        return at if match is None else match.end()
 
-    def _open(self, char: str, at: int) -> int:
-        if len(self._stack) >= DEEPEST:
-            self.whole = True
+    def _token(self, text: str, at: int) -> int:
+        """What stands between strings: brackets, commas, colons, numbers, words."""
+        container, char = self._stack[-1], text[at]
+        if char in "}]" and container.state in ("member", "behind") and (char == "}") == container.is_object:
+            return self._shut(at)
+        if char in ",:":
+            expected: _State = "behind" if char == "," else "colon"
+            if container.state != expected:
+                return self._break(at)
+            container.state = "value" if char == ":" or not container.is_object else "member"
+            if char == "," and not container.is_object:
+                container.state = "member"
             return at + 1
+        naming = container.is_object and container.state == "member"
+        if not naming and container.state not in ("value", "member"):
+            return self._break(at)
+        if char in _QUOTES:
+            self._pieces, self._close, self._grown, self._shown = [], _QUOTES[char], 0, 0
+            return at + 1
+        if char in "{[" and not naming:
+            if len(self._stack) >= DEEPEST:
+                return self._break(at)
+            self._open(char)
+            return at + 1
+        return self._scalar(text, at, naming=naming)
+
+    def _open(self, char: str) -> None:
         value: Any = {} if char == "{" else []
         if self._stack:
             self._put(value)
         else:
-            self.value = value
-        self._stack.append(_Open(value, char == "{"))
-        return at + 1
+            self._root = value
+            self._changes += 1
+        self._stack.append(_Open(value, char == "{", "member"))
 
-    def _close(self, at: int) -> int:
+    def _shut(self, at: int) -> int:
         self._stack.pop()
-        self.whole = not self._stack
+        if not self._stack:
+            self.whole = True
+            if is_array(self._root) and self._may_be_note(self._root):
+                self._begin_anew()
+            else:
+                self._changes += self.value is not NOTHING_YET and not self._root
         return at + 1
 
-    def _scalar(self, text: str, at: int) -> int:
+    def _break(self, at: int) -> int:
+        """What comes is no JSON. Where nothing of it was shown, it was nothing but a brace in the text."""
+        if len(self._stack) == 1 and not self._root:
+            self._begin_anew()
+            return at
+        self._broken = True
+        return at
+
+    def _scalar(self, text: str, at: int, *, naming: bool) -> int:
         match = _SCALAR.match(text, at)
         if match is None:
-            return at + 1
-        if match.end() >= len(text) and len(match[0]) < 400:
-            return -1
+            return self._break(at)
         word = match[0]
+        if match.end() >= len(text) and len(word) < LONGEST_SCALAR:
+            return -1
         container = self._stack[-1]
-        if container.is_object and container.key is None:
-            container.key = word.strip("'")
-        elif word in _WORDS:
+        if naming and _NAME.fullmatch(word):
+            container.key, container.state = word, "colon"
+        elif not naming and word in _WORDS:
             self._put(_WORDS[word])
-        elif _NUMBER.fullmatch(word) and len(word) < 400:
+        elif not naming and len(word) < LONGEST_SCALAR and _NUMBER.fullmatch(word):
             self._put(float(word) if any(char in ".eE" for char in word) else int(word))
+        else:
+            return self._break(at)
         return match.end()
 
     def _put(self, value: Any) -> None:
         container = self._stack[-1]
-        if not container.is_object:
-            container.value.append(value)
-        elif container.key is not None:
+        if container.is_object:
             container.value[container.key] = value
-            container.key = None
+        else:
+            container.value.append(value)
+        container.state = "behind"
+        self._changes += 1
 
     # Strings
 
     def _string(self, text: str, at: int) -> int:
-        assert self._pieces is not None
-        match = _TEXT.match(text, at)
+        match = _TEXTS[self._close].match(text, at)
         end = at if match is None else match.end()
         if end > at:
             self._take(text[at:end])
             return end
-        if text[at] == '"':
+        if text[at] == "\\":
+            return self._escape(text, at)
+        if self._close == '"':
             self._end_string()
             return at + 1
-        return self._escape(text, at)
+        return self._other_quote(text, at)
+
+    def _other_quote(self, text: str, at: int) -> int:
+        """It ends the string where structure follows; else it is an apostrophe."""
+        behind = _BEHIND_QUOTE.match(text, at + 1)
+        after = at + 1 if behind is None else behind.end()
+        if after >= len(text) and after - at <= 16:
+            return -1
+        if after >= len(text) or text[after] in ",:}]":
+            self._end_string()
+        else:
+            self._take(text[at])
+        return at + 1
 
     def _take(self, piece: str) -> None:
         assert self._pieces is not None
@@ -192,7 +267,7 @@ class PartialJson:
         if not char:
             return -1
         if char != "u":
-            self._take(_ESCAPES.get(char, char))
+            self._take(_ESCAPES.get(char, f"\\{char}"))
             return at + 2
         if len(text) < at + 6:
             return -1
@@ -207,41 +282,53 @@ class PartialJson:
         self._take("\ufffd" if code < 0 or 0xD800 <= code < 0xE000 else chr(code))
         return at + 6
 
+    def _naming(self) -> bool:
+        container = self._stack[-1]
+        return container.is_object and container.state == "member"
+
     def _end_string(self) -> None:
         pieces, self._pieces = self._pieces, None
         written = "".join(pieces or ())
-        if self._role == "key":
-            self._stack[-1].key = written
+        container = self._stack[-1]
+        if self._naming():
+            container.key, container.state = written, "colon"
         elif self._shown:
-            self._renew(written)
-            self._stack[-1].key = None
+            if self._grown > self._shown:
+                self._renew(written)
+            container.state = "behind"
         else:
             self._put(written)
 
     def _show(self) -> None:
         """The string as far as it has come, where enough of it is new."""
-        container = self._stack[-1]
-        if self._role == "key" or not self._grown or self._grown - self._shown <= self._shown // SHARE:
+        if self._naming() or not self._grown or self._grown - self._shown <= self._shown // SHARE:
             return
         assert self._pieces is not None
         written = "".join(self._pieces)
         self._pieces = [written]
-        if self._shown:
+        container = self._stack[-1]
+        if self._shown or container.is_object:
             self._renew(written)
-        elif container.is_object:
-            if container.key is None:
-                return
-            container.value[container.key] = written
         else:
             container.value.append(written)
+            self._changes += 1
         self._shown = self._grown
 
     def _renew(self, written: str) -> None:
         container = self._stack[-1]
-        if not container.is_object:
-            container.value[-1] = written
-        elif container.key is not None:
-            container.value[container.key] = written
+        container.value[container.key if container.is_object else -1] = written
+        self._changes += 1
+
+
+def _kinds(schema: Json) -> frozenset[str]:
+    """The types of JSON that a value may be of; none where the schema does not say."""
+    kinds: set[str] = set()
+    for shape in root_shapes(schema):
+        stated = shape.get("type")
+        if stated is None and not any(name in shape for name in ("$ref", "anyOf", "oneOf", "allOf")):
+            return frozenset()
+        kinds.update(stated if is_array(stated) else () if stated is None else (stated,))
+    return frozenset(kinds)
 
 
 def _code(text: str, at: int) -> int:

@@ -14,10 +14,17 @@ from msgspec import Struct
 from penstock.policy.json_notation import DEEPEST, SCANNER, Allowance, Unreadable
 from penstock.policy.json_reading import Cut, Read, read_json
 from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_thinking import (
+    CLOSING_BEHIND_FIRST,
+    OPENING_BEHIND_FIRST,
+    behind_leaked,
+    behind_thought,
+    without_thinking,
+)
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, words_of
 
-__all__ = ["BETWEEN_LINES", "Candidate", "Places", "decoded"]
+__all__ = ["BETWEEN_LINES", "LAST_LINE", "Candidate", "Places", "decoded", "decoded_or_not"]
 
 MOST_PLACES = 64
 """Places in one text at which a value is looked for."""
@@ -35,10 +42,21 @@ class Candidate(Struct, frozen=True):
 
     value: Json
     repairs: tuple[str, ...]
+    text: str
+    """In which it stands: the whole one, or what that quotes."""
     start: int
     end: int
     fenced: bool
     cut: Cut | None = None
+    unclosed: tuple[tuple[str | int, ...], ...] = ()
+    """Paths of containers that nothing closes."""
+    quoted_at: int = 0
+    """Where in the whole text the quotation begins."""
+
+    @property
+    def place(self) -> int:
+        """What stands behind it in the whole text has a higher one."""
+        return self.quoted_at + self.start
 
 
 # Whole texts
@@ -49,13 +67,24 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 def decoded(text: str) -> Json:
     """The text as JSON, where it is that and nothing else."""
+    return decoded_or_not(text)[0]
+
+
+def decoded_or_not(text: str) -> tuple[Json, int]:
+    """The same, and where a value begins of which it is known now that it is no JSON; -1 where nothing is known."""
     if not _ENDS_AS_JSON.search(text, max(0, len(text) - 256)):
-        return NONE
+        return NONE, -1
     try:
         value = SCANNER.decode(text)
+    except json.JSONDecodeError as wrong:
+        return NONE, -1 if wrong.msg == "Extra data" else _start_of(text)
     except (ValueError, RecursionError):
-        return NONE
-    return value if _is_sound(text, 0, len(text), value) else NONE
+        return NONE, _start_of(text)
+    return (value, -1) if _is_sound(text, 0, len(text), value) else (NONE, _start_of(text))
+
+
+def _start_of(text: str) -> int:
+    return len(text) - len(text.lstrip(" \t\r\n"))
 
 
 def _is_sound(text: str, start: int, end: int, value: Json) -> bool:
@@ -85,16 +114,15 @@ def _shallow(text: str, start: int, end: int, value: Json) -> bool:
 
 # Where something begins: an object whose first key can be seen, or an array whose first item can; a fence; thinking.
 # It begins with a class of characters, by which the engine skips what cannot be one; every look ahead is bounded.
-THOUGHT = "(?:think|thinking|thought|reasoning|reflection|scratchpad|analysis)>"
 _START = re.compile(
-    r"[`~<{\[](?:(?<=[`~])(?P<line>[`~]{20,}+)|"
+    rf"[`~<{{\[◁](?:(?P<think>{OPENING_BEHIND_FIRST})|(?P<thought>{CLOSING_BEHIND_FIRST})"
+    r"|(?<=[`~])(?P<line>[`~]{20,}+)|"
     r"""(?<=\{)(?:(?P<run>\{{2,}+)|(?P<doubled>\{(?=\s{0,256}+["'“]))"""
     r"""|(?P<object>(?=\s{0,256}+(?:["'“‘`}«„,]|[A-Za-z_$][\w$-]{0,100}+\s{0,9}+[:=]|-?\d{1,20}+\s{0,9}+:"""
     r"""|//|/\*|\#[^\n{]{0,200}+\n))))"""
     r"""|(?<=[{\[])(?P<escaped>(?=\s{0,256}+\\{1,8}+"))"""
     r"""|(?<=\[)(?P<array>(?!\s{0,256}+```)(?=\s{0,256}+(?:["'“‘`{\[\]«„]|[-+]?\.?\d|//|/\*|[A-Za-z]{1,20}+\s{0,9}+[,\]])))"""
-    r"""|(?<=[`~])(?P<fence>(?:`{2,18}+|~{2,18}+)(?P<info>[\w+-]{0,20}+)(?=\s|\Z|[{\[<]))"""
-    rf"""|(?<=<)(?:(?P<think>{THOUGHT})|(?P<thought>/{THOUGHT})))"""
+    r"""|(?<=[`~])(?P<fence>(?:`{2,18}+|~{2,18}+)(?P<info>[\w+-]{0,20}+)(?=\s|\Z|[{\[<])))"""
 )
 _ENTITIES = re.compile(r"[{\[]\s*+(?:\{\s*+)?&(?:quot|\#34|\#39|apos);")
 _NO_BRACE = re.compile(r"""\s*+(?:`{3,}+\w*+\s*+)?(?P<key>"[^"\n{}]{1,200}+"\s*+:)""")
@@ -102,17 +130,21 @@ _GOES_ON = re.compile(r"""\s*+,\s*+(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+')\s*+:"""
 _FENCED = re.compile(r"(`{3,9}+)\w{0,20}+\s*+")
 _MORE_STRUCTURE = re.compile(r"\s*+[,}\]]")
 BETWEEN_LINES = re.compile(r"[\s,]*+\Z")
+# Behind the last of several lines: the end, a fence's or a tag's, or a text of its own.
+LAST_LINE = re.compile(r"\s*+(?:\Z|```|~~~|</|<\|)|[ \t]*+\n[ \t]*+\n\s*+[A-Za-z]")
 _BRACKETS = re.compile(r"""[{}\[\]]|"(?:[^"\\\n]|\\.)*+"|^[ \t]*+(?:`{3,}|~{3,})""", re.MULTILINE)
 
 
 class Places:
     """Those of one text."""
 
-    def __init__(self, text: str, check: SchemaCheck | None, *, layers: int = 0) -> None:
+    def __init__(self, text: str, check: SchemaCheck | None, *, layers: int = 0, no_json_at: int = -1) -> None:
         self.text = text
         self.check = check
         self.layers = layers
         """How many quotations this text was taken out of."""
+        self.no_json_at = no_json_at
+        """Where a value begins that was tried as it is before."""
         self.words = frozenset[str]() if check is None else words_of(check.schema)
         self.allowance = Allowance()
         self.left_to_read = MOST_READ * len(text) + 4_096
@@ -124,8 +156,9 @@ class Places:
 
     def look(self) -> None:  # noqa: C901, PLR0912 - one case for each thing that may begin
         """Every value in the text, from its start to its end, none inside another."""
-        text, at, fenced = self.text, 0, False
-        if sum(text.count(char) for char in "{[<`~") > MOST_OPENINGS:
+        text, at, fenced = self.text, behind_leaked(self.text), False
+        never = set[str]()
+        if sum(text.count(char) for char in "{[<`~◁") > MOST_OPENINGS:
             self.look_once()
             return
         if not self.layers and len(text) <= LONGEST_MENDED and '"' not in text and _ENTITIES.search(text):
@@ -143,10 +176,11 @@ class Places:
                 case "run":  # of braces: of three or more, the last two may mean something
                     at = start.end() - 2
                 case "think":
-                    closing = f"</{start['think']}"
-                    end = text.find(closing, start.end())
-                    self.thinking_open = end < 0
-                    at = len(text) if end < 0 else end + len(closing)
+                    end = behind_thought(text, start.start(), start.end(), never)
+                    self.thinking_open = end is None
+                    at = len(text) if end is None else end
+                case "thought" if text[start.end() : start.end() + 1] in {'"', "'"}:
+                    at = start.end()  # the end of a text that speaks of it
                 case "thought":
                     # Its opening stands in the prompt: all so far was thinking.
                     self.candidates.clear()
@@ -173,16 +207,9 @@ class Places:
             read = self.read_as_it_is(start.start())
             # What follows is not looked at: it must not hold another.
             if read is not None and not self.text.count("{", read.end) and not self.text.count("[", read.end):
-                self.candidates.append(Candidate(read.value, (), start.start(), read.end, fenced=False))
+                self.candidates.append(Candidate(read.value, (), self.text, start.start(), read.end, fenced=False))
                 return
         self.failures.append(Unreadable("too_long", "is damaged, and too long to be mended", 0))
-
-    def behind_thinking(self, opening: re.Match[str]) -> int:
-        """The model thinks aloud: nothing of that is meant."""
-        closing = f"</{opening['think']}"
-        end = self.text.find(closing, opening.end())
-        self.thinking_open = end < 0
-        return len(self.text) if end < 0 else end + len(closing)
 
     def take(self, at: int, *, fenced: bool, doubled: bool = False) -> int:
         """Reads the value that begins here; where to look on."""
@@ -195,15 +222,18 @@ class Places:
         ):
             read = Unreadable("damaged", "is closed before its last property", read.end)
         if isinstance(read, Unreadable):
+            read.start, read.fenced = at, fenced
             self.failures.append(read)
             end = len(text) if read.reason == "too_long" else self.skipped(at)
             self.left_to_read -= end - at
             return end
-        self.candidates.append(Candidate(read.value, read.repairs, at, read.end, fenced, read.cut))
+        self.candidates.append(Candidate(read.value, read.repairs, text, at, read.end, fenced, read.cut, read.unclosed))
         return read.end
 
     def read_as_it_is(self, at: int) -> Read | None:
         """Valid JSON, in the time that C takes for it."""
+        if at == self.no_json_at:
+            return None
         try:
             value, end = SCANNER.raw_decode(self.text, at)
         except json.JSONDecodeError as wrong:
@@ -221,7 +251,8 @@ class Places:
         if self.left_to_read < 0 or len(text) - at > LONGEST_MENDED:
             return Unreadable("too_long", "is damaged, and too long to be mended", at)
         try:
-            read = read_json(text, at, self.allowance, words=self.words, doubled=doubled)
+            schema = None if self.check is None else self.check.schema
+            read = read_json(text, at, self.allowance, words=self.words, schema=schema, doubled=doubled)
         except Unreadable as unreadable:
             self.left_to_read -= max(0, unreadable.at - at)
             return unreadable
@@ -234,28 +265,31 @@ class Places:
         if isinstance(read, Unreadable):
             self.failures.append(read)
         else:
+            repairs, end = ("first_brace", *read.repairs), at + read.end - 1
             self.candidates.append(
-                Candidate(read.value, ("first_brace", *read.repairs), at, at + read.end - 1, fenced=False, cut=read.cut)
+                Candidate(read.value, repairs, self.text, at, end, fenced=False, cut=read.cut, unclosed=read.unclosed)
             )
 
     def take_escaped(self, at: int) -> int:
         r"""A value all of whose quotes are escaped: `{\"a\": 1}`."""
         if self.layers < 2:
-            self.look_in(_unescaped(self.text[at:]), "escaped_quotes")
+            self.look_in(_unescaped(self.text[at:]), "escaped_quotes", at)
         return len(self.text)
 
-    def look_in(self, text: str, repair: str) -> None:
+    def look_in(self, text: str, repair: str, at: int = 0) -> None:
         """Looks in what this text is a quotation of."""
         inner = Places(text, self.check, layers=self.layers + 1)
         inner.allowance = self.allowance
         whole = decoded(text)
         if whole is not NONE:
-            inner.candidates = [Candidate(whole, (), 0, len(text), fenced=False)]
+            inner.candidates = [Candidate(whole, (), text, 0, len(text), fenced=False)]
         else:
             inner.look()
-        self.failures.extend(inner.failures)
+        for failure in inner.failures:
+            failure.start += at
+            self.failures.append(failure)
         for each in inner.candidates:
-            self.candidates.append(msgspec.structs.replace(each, repairs=(repair, *each.repairs)))
+            self.candidates.append(msgspec.structs.replace(each, repairs=(repair, *each.repairs), quoted_at=at))
 
     def skipped(self, at: int) -> int:
         """Behind the value that cannot be read. What is inside of it is never taken for the whole."""
@@ -289,21 +323,14 @@ class Places:
         if value is NONE or (isinstance(value, str) and not (self.check is None or self.check.fits(value))):
             return False
         start = self.text.rindex(bare)
-        self.candidates.append(Candidate(value, (), start, start + len(bare), fenced=fence is not None))
+        self.candidates.append(Candidate(value, (), self.text, start, start + len(bare), fenced=fence is not None))
         return True
 
     def look_for_word(self) -> None:
         """A word of the schema's that is all there is."""
         plain = without_thinking(self.text).strip(" \t\r\n`*_\"'“”‘’.")
         if not self.thinking_open and plain in self.words:
-            self.candidates.append(Candidate(plain, ("unquoted_words",), 0, len(self.text), fenced=False))
-
-
-def without_thinking(text: str) -> str:
-    last = None
-    for match in re.finditer(r"</(?:think|thinking|thought|reasoning|reflection|scratchpad|analysis)>", text):
-        last = match
-    return text if last is None else text[last.end() :]
+            self.candidates.append(Candidate(plain, ("unquoted_words",), self.text, 0, len(self.text), fenced=False))
 
 
 _ESCAPES = (

@@ -27,6 +27,7 @@ from penstock.policy.json_notation import (
 )
 from penstock.policy.json_strings import StringReading
 from penstock.policy.json_values import frozen
+from penstock.policy.schema_knowledge import may_be_word
 
 __all__ = ["Cut", "Read", "read_json"]
 
@@ -46,6 +47,8 @@ class Read(Struct, frozen=True):
     end: int
     repairs: tuple[str, ...]
     cut: Cut | None = None
+    unclosed: tuple[tuple[str | int, ...], ...] = ()
+    """Paths of containers that nothing closes."""
 
 
 _PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*+)"[ \t\r\n]*+:[ \t\r\n]*+')
@@ -74,14 +77,21 @@ _PROPER = frozenset({"true", "false", "null"})
 
 
 def read_json(
-    text: str, start: int, allowance: Allowance, *, words: frozenset[str] = frozenset(), doubled: bool = False
+    text: str,
+    start: int,
+    allowance: Allowance,
+    *,
+    words: frozenset[str] = frozenset(),
+    schema: Any = None,
+    doubled: bool = False,
 ) -> Read:
     """The object or array that begins at `start`. Raises Unreadable.
 
-    `words` are those that may stand without quotes, for the schema knows them. `doubled`: every brace is written
+    `words` are those that may stand without quotes, for the schema knows them; where they are literals too, it tells
+    which of both is meant. `doubled`: every brace is written
     twice, as in templates.
     """
-    return _Reading(text, start, allowance, words, doubled).run()
+    return _Reading(text, start, allowance, words, schema, doubled).run()
 
 
 class _Open(Struct):
@@ -98,9 +108,19 @@ class _Open(Struct):
 class _Reading(StringReading):
     """One reading, from one place."""
 
-    def __init__(self, text: str, at: int, allowance: Allowance, words: frozenset[str], doubled: bool) -> None:  # noqa: FBT001
+    def __init__(  # noqa: PLR0917 - called in one place
+        self,
+        text: str,
+        at: int,
+        allowance: Allowance,
+        words: frozenset[str],
+        schema: Any,
+        doubled: bool,  # noqa: FBT001
+    ) -> None:
         super().__init__(text, at, allowance)
         self.words = words
+        self.schema = schema
+        self.unclosed: list[tuple[str | int, ...]] = []
         self.doubled = doubled
         self.stack: list[_Open] = []
         self.cut: Cut | None = None
@@ -211,6 +231,7 @@ class _Reading(StringReading):
             raise self.unreadable("damaged", f"has {char!r} where nothing of that kind is open")
         if depth < len(self.stack) - 1:
             self.mend("missing_closers")
+            self.unclosed.append(self.path_of(depth + 1))
         self.at += 2 if wanted and self.doubled and self.text.startswith("}}", self.at) else 1
         while len(self.stack) > depth:
             self.shut()
@@ -221,7 +242,7 @@ class _Reading(StringReading):
         if self.stack:
             self.put(closed)
         else:
-            self.done = Read(closed, self.at, tuple(self.repairs), self.cut)
+            self.done = Read(closed, self.at, tuple(self.repairs), self.cut, tuple(self.unclosed))
 
     def put(self, value: Any) -> None:
         """A value, as a member of the innermost container."""
@@ -243,13 +264,22 @@ class _Reading(StringReading):
         if self.behind_comma and not self.behind_value:
             self.cut = Cut(self.path(), inside_string=False)
         self.mend("closed")
+        self.unclosed.append(())
         while self.stack:
             self.shut()
 
     def path(self) -> tuple[str | int, ...]:
         """Of the innermost container."""
-        open_ones = self.stack[:-1]
-        return tuple([len(each.value) if each.key is None else each.key for each in open_ones])
+        return self.path_of(len(self.stack) - 1)
+
+    def path_of(self, depth: int) -> tuple[str | int, ...]:
+        """Of the container that this many are around."""
+        return tuple([len(each.value) if each.key is None else each.key for each in self.stack[:depth]])
+
+    def path_of_next(self) -> tuple[str | int, ...]:
+        """Of the value that is read."""
+        container = self.stack[-1]
+        return (*self.path(), container.key if container.key is not None else len(container.value))
 
     # Keys and values
 
@@ -332,7 +362,7 @@ class _Reading(StringReading):
         if written in _PROPER:
             return _WORDS[written]
         lowered = written.lower()
-        if written in self.words:
+        if written in self.words and self.is_word(written, lowered):
             self.mend("unquoted_words")
             return written
         if lowered in _WORDS:
@@ -342,9 +372,19 @@ class _Reading(StringReading):
             for proper in _PROPER:
                 if proper.startswith(written):
                     self.mend("completed")
+                    self.cut = Cut(self.path(), inside_string=False)
                     return _WORDS[proper]
             raise self.unreadable("truncated", "ends inside a word")
         raise self.unreadable("damaged", f"has {self.text[start : start + 24]!r} where a value should be")
+
+    def is_word(self, written: str, lowered: str) -> bool:
+        """False for what the schema lists elsewhere, and is Python's name of a literal here."""
+        if lowered not in _WORDS:
+            return True
+        word = may_be_word(self.schema, self.path_of_next(), written, _WORDS[lowered])
+        if word is None:
+            raise self.unreadable("ambiguous", "has a word without quotes that may be text as well as a literal")
+        return word
 
     # For strings
 
@@ -356,7 +396,5 @@ class _Reading(StringReading):
         """Whether there is one way for the string to go on, a schema may know."""
         if role == "key" or not self.words:
             raise self.unreadable("truncated", "ends inside a string")
-        container = self.stack[-1]
-        last = container.key if container.key is not None else len(container.value)
-        self.cut = Cut((*self.path(), last), inside_string=True)
+        self.cut = Cut(self.path_of_next(), inside_string=True)
         self.at = len(self.text)

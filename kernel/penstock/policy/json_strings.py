@@ -18,16 +18,20 @@ from penstock.policy.json_notation import (
     SPACE,
     VALUE_AHEAD,
     Notation,
+    Unreadable,
     behind,
 )
 
 __all__ = ["StringReading"]
 
-_STRUCTURE_INSIDE = re.compile(r"""["'“”]\s*(?::|,\s*["'“”])""")
+_STRUCTURE_INSIDE = re.compile(
+    r"""["'“”]\s*(?::|,\s*(?:["'“”]|(?:true|false|null|-?\d[\d.]*)\s*["'“”,]))""", re.IGNORECASE
+)
 
 # `\t` in `C:\tmp`, `\b` in `\beta`: where other backslashes are none, this may be none either.
 _CONTROL_OR_WORD = re.compile(r"\\[bfnrt][A-Za-z]")
 
+_ESCAPED_QUOTE = re.compile(r"""\\["']""")
 _JOINS = frozenset(" \t\n+|/&")
 """What joins two strings begins with one of these."""
 _ESCAPES = {
@@ -40,9 +44,9 @@ _ESCAPES = {
     "r": "\r",
     "t": "\t",
 }
-# Not JSON, but there is nothing else they could mean: quotes of other languages, Markdown's underscore, a line that
-# goes on.
-_ESCAPES_ELSEWHERE = {"'": "'", "`": "`", "_": "_", "\n": "", "\r": ""}
+# Not JSON, but there is nothing else they could mean: quotes of other languages, Markdown's underscore.
+_ESCAPES_ELSEWHERE = {"'": "'", "`": "`", "_": "_"}
+_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)")
 _HEX4 = re.compile(r"[0-9a-fA-F]{4}")
 _HEX2 = re.compile(r"[0-9a-fA-F]{2}")
 _STOPS = {quote: re.compile(rf"[^{re.escape(quote)}\\\x00-\x1f]*+") for quote in {*QUOTES.values()}}
@@ -103,13 +107,25 @@ class StringReading(Notation, ABC):
         written = "".join(pieces)
         if inner:
             # With one quote over, any of them may end an item; behind a property's value comes a name.
-            if (inner % 2 and role == "item") or _STRUCTURE_INSIDE.search(written) or self.joins_two(written, close):
-                raise self.unreadable("damaged", "has quotes in a string that may end it as well")
+            odd = inner % 2 and (role == "item" or self.opens_last(written, close))
+            if odd or _STRUCTURE_INSIDE.search(written) or self.joins_two(written, close):
+                raise self.doubtful()
             self.mend("inner_quotes")
             self.quoted_inside = True
-        if self.kept_backslash and _CONTROL_OR_WORD.search(text, start, at):
+        # `C:\dir\"`: where other backslashes are none, that before a quote may be none either.
+        escaped = len(_ESCAPED_QUOTE.findall(text, start, at)) if self.kept_backslash else 0
+        if self.kept_backslash and (escaped % 2 or _CONTROL_OR_WORD.search(text, start, at)):
             raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
         return self.without_surrogates(written)
+
+    @staticmethod
+    def opens_last(written: str, quote: str) -> bool:
+        """True for `he said "hi`: the quote that ended the string may have been the one that ends the quotation."""
+        at = written.rfind(quote)
+        before, after = written[:at][-1:], written[at + 1 : at + 2]
+        return (
+            (not before or before.isspace() or before in "([{-\u2013\u2014:=") and bool(after) and not after.isspace()
+        )
 
     @staticmethod
     def joins_two(written: str, quote: str) -> bool:
@@ -157,6 +173,8 @@ class StringReading(Notation, ABC):
                 return at + 12
             pieces.append(chr(code))
             return at + 6
+        if char and char < " ":  # a line that goes on, or one of two backslashes before an escape
+            raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
         self.mend("escapes")
         if char == "x" and (digits := _HEX2.match(text, at + 2)) is not None:
             pieces.append(chr(int(digits[0], 16)))
@@ -183,19 +201,55 @@ class StringReading(Notation, ABC):
         """True where the quote before `after` ends its string, and is not a part of it."""
         if role == "key":
             return True
-        text = self.text
+        text, close = self.text, self.text[after - 1]
         at = behind(JSON_SPACE, text, after)
         char = text[at : at + 1]
         if not char or char in "}]":
             return True
-        if COMMENT.match(text, at) or FENCE.match(text, at):
-            return True
-        ahead = VALUE_AHEAD
-        if role == "value":
-            ahead = QUOTED_KEY_AHEAD if inner and not self.names_are_bare() else KEY_AHEAD
+        if FENCE.match(text, at):
+            return self.ends_before_fence(after, at, inner=inner)
+        if COMMENT.match(text, at):
+            return self.ends_before_comment(at, role, close, inner=inner)
+        ahead = self.ahead(role, inner=inner)
         if char != ",":
             # A comma may be missing; not on the same line, without a space even: that is a quotation.
             return at > after and ahead.match(text, at) is not None
-        at = behind(SPACE, text, at + 1)
+        at = self.behind_comments(at + 1, close, inner=inner)
         char = text[at : at + 1]
         return not char or char in "}]," or ahead.match(text, at) is not None or bool(FENCE.match(text, at))
+
+    def ahead(self, role: str, *, inner: bool) -> re.Pattern[str]:
+        """What stands where the next member begins."""
+        if role != "value":
+            return VALUE_AHEAD
+        return QUOTED_KEY_AHEAD if inner and not self.names_are_bare() else KEY_AHEAD
+
+    def ends_before_fence(self, after: int, at: int, *, inner: bool) -> bool:
+        """On a line of its own the fence ends the block; elsewhere it is a part of the string."""
+        if "\n" not in self.text[after : at + 1]:
+            return False
+        if inner:
+            raise self.doubtful()
+        return True
+
+    def ends_before_comment(self, at: int, role: str, close: str, *, inner: bool) -> bool:
+        """What looks like a comment may be a part of the string, whose end comes later."""
+        end = self.behind_comments(at, close, inner=inner)
+        char = self.text[end : end + 1]
+        if char and char in "}],":
+            return True
+        return not inner if not char else self.ahead(role, inner=inner).match(self.text, end) is not None
+
+    def behind_comments(self, at: int, close: str, *, inner: bool) -> int:
+        """Where space and comments end. Raises Unreadable where they may hold the end of the string."""
+        end = behind(SPACE, self.text, at)
+        quotes = self.text.count(close, at, end)
+        if quotes and close == "'":
+            quotes -= len(_APOSTROPHE.findall(self.text, at, end))
+        if quotes % 2 or (quotes and inner):
+            raise self.doubtful()
+        return end
+
+    def doubtful(self) -> Unreadable:
+        """Where one quote may end the string as well as another."""
+        return self.unreadable("damaged", "has quotes in a string that may end it as well")

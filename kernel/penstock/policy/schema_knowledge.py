@@ -5,13 +5,29 @@ Not here: checking values (`json_schema`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock.policy.json_schema import pointed
 from penstock.policy.json_values import Json, is_array, is_object
 
-__all__ = ["NONE", "only_content", "own_words", "replaced", "schema_at", "takes_no_more", "value_at", "words_of"]
+__all__ = [
+    "NONE",
+    "may_be_word",
+    "only_content",
+    "own_words",
+    "replaced",
+    "root_shapes",
+    "schema_at",
+    "schemas_at",
+    "takes_no_more",
+    "value_at",
+    "words_of",
+]
+
+MOST_SHAPES = 64
+"""Of one place; a union of more is not told apart."""
 
 NONE: Json = object()
 """No value: null is one."""
@@ -73,6 +89,61 @@ def _plain(root: Mapping[str, Json], schema: Json) -> Mapping[str, Json] | None:
     return None
 
 
+def root_shapes(root: Any, *below: Json) -> list[Mapping[str, Json]]:
+    """The schemas that a value has to fit one of, behind references and choices; of the root where nothing is named."""
+    found: list[Mapping[str, Json]] = []
+    left: list[Json] = list(below) if below else [root]
+    steps = 0
+    while left and steps < MOST_SHAPES:
+        steps += 1
+        at = left.pop()
+        if not is_object(at):
+            continue
+        found.append(at)
+        if "$ref" in at and is_object(root):
+            left.append(pointed(root, at["$ref"]))
+        for choices in ("anyOf", "oneOf", "allOf"):
+            held = at.get(choices)
+            left.extend(held if is_array(held) else ())
+    return found
+
+
+def schemas_at(root: Any, path: tuple[str | int, ...]) -> list[Mapping[str, Json]]:
+    """All schemas that may be asked about a place in the value; none where nobody can say."""
+    at = root_shapes(root)
+    for step in path:
+        below: list[Json] = []
+        for shape in at:
+            if isinstance(step, str):
+                below.append(shape.get("properties", {}).get(step, shape.get("additionalProperties")))
+            else:
+                below.append(shape.get("items"))
+                below.extend(shape.get("prefixItems", ())[step : step + 1])
+        at = root_shapes(root, *below)
+        if len(at) >= MOST_SHAPES:
+            return []
+    return at
+
+
+def may_be_word(root: Any, path: tuple[str | int, ...], written: str, literal: Json) -> bool | None:
+    """Whether a bare word that is also a literal of some language is a string there: None where it may be either."""
+    at = schemas_at(root, path)
+    word = any(written in _listed(shape) for shape in at)
+    other = not at or any(_takes(shape, literal) for shape in at)
+    return None if word and other else word
+
+
+def _takes(schema: Mapping[str, Json], literal: Json) -> bool:
+    """True where a schema by itself may take null, true or false."""
+    if "enum" in schema or "const" in schema:
+        listed = schema.get("enum")
+        return any(each is literal for each in (*(listed if is_array(listed) else ()), schema.get("const", "")))
+    stated = schema.get("type")
+    if stated is None:
+        return not any(name in schema for name in ("$ref", "anyOf", "oneOf", "allOf"))
+    return ("null" if literal is None else "boolean") in (stated if is_array(stated) else [stated])
+
+
 def own_words(schema: Mapping[str, Json]) -> list[str]:
     """The strings that the schema of one place lists."""
     return list(dict.fromkeys(_listed(schema)))
@@ -104,24 +175,56 @@ def replaced(value: Json, path: tuple[str | int, ...], leaf: Json) -> Json:
     return value
 
 
-_ENVELOPES = ("arguments", "parameters", "input", "args")
+_OF_TOOLS = ("arguments", "parameters", "input", "args")
 """How calls of tools name what is meant for the tool."""
+_OF_ANSWERS = frozenset(
+    {"answer", "answers", "array", "data", "items", "json", "list", "output", "response", "result", "results"}
+    | {"text", "value", "values"}
+)
+"""How models name an answer as a whole."""
+_OF_OTHERS = frozenset(
+    {"bad", "before", "default", "deprecated", "draft", "error", "errors", "example", "examples", "expected", "failed"}
+    | {"failure", "former", "format", "ignored", "incorrect", "invalid", "missing", "not", "old", "original"}
+    | {"previous", "rejected", "sample", "schema", "skipped", "template", "unreadable", "wrong"}
+)
+"""Parts of names of what is not the answer."""
+_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 def only_content(value: Json, schema: Any) -> Json:
-    """What an object of one property, a list of one item, or the call of a tool holds."""
+    """What an object of one property, a list of one item, or the call of a tool holds.
+
+    What fits nearly everything, as a string, is content only under a name that says that it is the answer.
+    """
     if is_array(value):
-        items = value
-        return items[0] if len(items) == 1 else NONE
+        return value[0] if len(value) == 1 and is_object(value[0]) and value[0] else NONE
     if not is_object(value):
         return NONE
-    fields = value
-    known: Mapping[str, Json] = {}
-    if is_object(schema):
-        known = (_plain(schema, schema) or {}).get("properties", {})
-    if any(name in known for name in fields):
+    known = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
+    if any(name in known for name in value):
         return NONE  # a value of the schema, and a wrong one
-    if len(fields) == 1:
-        return next(iter(fields.values()))
-    named = [name for name in _ENVELOPES if name in fields]
-    return fields[named[0]] if len(named) == 1 and "name" in fields else NONE
+    if len(value) == 1:
+        name, content = next(iter(value.items()))
+        says = {part.lower() for part in _PARTS.findall(name)}
+        if says & _OF_OTHERS:
+            return NONE
+        telling = _tells(content, known, schema)
+        title = schema.get("title") if is_object(schema) else None
+        return content if telling or name.lower() in _OF_ANSWERS or name == title else NONE
+    named = [name for name in _OF_TOOLS if name in value]
+    return value[named[0]] if len(named) == 1 and "name" in value else NONE
+
+
+def _tells(content: Json, known: set[str], schema: Any) -> bool:
+    """True for an object, or a list of objects, with properties that the schema names."""
+    if is_object(content):
+        return any(name in known for name in content)
+    if not is_array(content) or not content:
+        return False
+    of_items = {
+        name
+        for shape in root_shapes(schema)
+        for item in root_shapes(schema, shape.get("items"))
+        for name in item.get("properties", ())
+    }
+    return all(is_object(each) and any(name in of_items for name in each) for each in content)

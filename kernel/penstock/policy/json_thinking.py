@@ -1,0 +1,91 @@
+"""Where a model thinks aloud in its text: nothing of that is its answer.
+
+In the tags of several models and vendors, and in the channels of one family, with their special tokens or without. Not
+here: thinking that a provider sends as such (the codecs).
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "CLOSING_BEHIND_FIRST",
+    "MARKS",
+    "OPENING_BEHIND_FIRST",
+    "behind_leaked",
+    "behind_thought",
+    "without_thinking",
+]
+
+_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "analysis")
+_VENDORS = ("", "seed:", "antml:")
+_NAMES = f"(?:{'|'.join(_VENDORS[1:])})?(?:{'|'.join(_TAGS)})"
+OPENING_BEHIND_FIRST = (
+    rf"(?:(?<=<)(?i:{_NAMES}>|\|begin_of_thought\|>|\|channel\|>analysis(?=<|\s|\Z))|(?<=◁)think▷|(?<=\[)(?i:think\]))"
+)
+"""What a thought begins with, behind the first character of it: `<`, `[` or `◁`. A tag that says more than its name is
+none."""
+CLOSING_BEHIND_FIRST = rf"(?:(?<=<)(?i:/{_NAMES}>|\|end_of_thought\|>)|(?<=◁)/think▷|(?<=\[)(?i:/think\]))"
+"""What a thought ends with, in the same way."""
+# The same, led by the one character that most of them share: the engine finds that at once, or that there is none.
+_CLOSINGS = re.compile(rf"/(?:(?<=</)(?i:{_NAMES}>)|(?<=◁/)think▷|(?<=\[/)(?i:think\]))")
+_END_OF_THOUGHT = "<|end_of_thought|>"
+MARKS = (
+    *(f"<{slash}{vendor}{tag}>" for slash in ("", "/") for vendor in _VENDORS for tag in _TAGS),
+    *("◁think▷", "◁/think▷", "[think]", "[/think]", "<|begin_of_thought|>", _END_OF_THOUGHT),
+    *("<|channel|>analysis<", "<|channel|>final", "<|channel|>commentary", "<|end|>"),
+)
+"""All of them, in small letters: for whoever has only the beginning of one."""
+_NEXT_CHANNEL = re.compile(r"<\|end\|>|<\|channel\|>")
+# As in `I do not use <think> tags`: a word in a sentence. A thought begins on its own, or takes over.
+_SPOKEN_OF = re.compile(r"[ \t]++[^\s<{\[]|[`\"'.,;:)]")
+# The special tokens of channels are gone, and what they stood between is one text.
+_LEAKED = re.compile(r"\s*+analysis(?=[A-Z\s])")
+_LEAKED_FINAL = "assistantfinal"
+
+
+def behind_thought(text: str, start: int, end: int, never: set[str]) -> int | None:
+    """Where the text goes on behind the thought whose opening stands from `start` to `end`; None where it has no end.
+
+    `never`: openings for which an end was looked for before in this text, and not found. It is kept here.
+    """
+    opening = text[start:end].lower()
+    at = None if opening in never else _end_of(opening, text, end)
+    if at is None:
+        never.add(opening)
+        return end if _is_spoken_of(text, start, end) else None
+    return at
+
+
+def _end_of(opening: str, text: str, at: int) -> int | None:
+    if opening.startswith("<|channel"):
+        channel = _NEXT_CHANNEL.search(text, at)
+        # What opens the next channel is looked at again: it may be another thought.
+        return None if channel is None else channel.start() if channel[0] == "<|channel|>" else channel.end()
+    closing = _END_OF_THOUGHT if opening.startswith("<|") else f"{opening[0]}/{opening[1:]}"
+    found = re.compile(re.escape(closing), re.IGNORECASE).search(text, at)
+    return None if found is None else found.end()
+
+
+def _is_spoken_of(text: str, start: int, end: int) -> bool:
+    line = text[max(text.rfind("\n", 0, start) + 1, start - 200) : start].strip(" \t`\"'*")
+    return bool(line) and not line.endswith(">") and _SPOKEN_OF.match(text, end) is not None
+
+
+def behind_leaked(text: str) -> int:
+    """Where the answer begins behind a channel of thinking whose tokens are lost; 0 where there is none."""
+    if _LEAKED.match(text) is None:
+        return 0
+    final = text.rfind(_LEAKED_FINAL)
+    return 0 if final < 0 else final + len(_LEAKED_FINAL)
+
+
+def without_thinking(text: str) -> str:
+    """What stands behind the last thought that ends."""
+    last = behind_leaked(text)
+    end = text.rfind(_END_OF_THOUGHT, last)
+    if end >= 0:
+        last = end + len(_END_OF_THOUGHT)
+    for closing in _CLOSINGS.finditer(text, last):
+        last = closing.end()
+    return text[last:]

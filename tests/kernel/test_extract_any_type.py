@@ -1,0 +1,314 @@
+"""Whatever type is asked for and however its value is written: what comes back is that value, or an error that says
+that it is none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any, NotRequired, TypedDict, cast
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+from damaging import Writing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import penstock
+from penstock.errors import OutputInvalidError
+from penstock.policy.json_values import is_array, is_object
+from penstock.testing import AnsweredKernel
+from penstock.types import Completion, Message
+
+# Quotes, comment signs, fences, brackets, tags and words that mean something elsewhere.
+WORDS = st.sampled_from(
+    """
+ok|it's|a, b|x: y|say "hi" to|"so" he said|C:\\tmp|né|{x}|[1]|```|50%|http://a.b/c|// c|/* c */|#4711|true|null|1,000
+\\|None|the "best" #1 tool|{"a": 1}|see "docs" // internal|<think>|</think>|"a", "b"|}|]|'|“x”|...|and "card" #4
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+TEXTS = st.lists(WORDS, max_size=3).map(" ".join) | st.text(
+    st.characters(codec="utf-8", exclude_characters="\ufdd0"), max_size=12
+)
+KINDS: dict[str, tuple[Any, st.SearchStrategy[Any], Any]] = {
+    "text": (str, TEXTS, "-"),
+    "number": (int, st.integers(-(10**9), 10**9), 7),
+    "flag": (bool, st.booleans(), True),
+    "maybe": (str | None, TEXTS | st.none(), None),
+    "texts": (list[str], st.lists(TEXTS, max_size=3), None),
+    "numbers": (list[int], st.lists(st.integers(0, 999), max_size=4), None),
+}
+EXAMPLES = 12
+NUMBERS = itertools.count()
+"""Of types: two of one name would be one to the schema."""
+NAMES = ("name", "note", "paid", "total", "items")
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    name: str
+    kind: Any
+    values: st.SearchStrategy[Any]
+    default: Any
+    required: bool
+
+
+def _struct(name: str, fields: list[Field]) -> Any:
+    listed: list[Any] = [
+        (each.name, each.kind) if each.required else (each.name, each.kind, each.default) for each in fields
+    ]
+    return msgspec.defstruct(name, listed, kw_only=True)
+
+
+def _dataclass(name: str, fields: list[Field]) -> Any:
+    listed: list[Any] = [
+        (each.name, each.kind) if each.required else (each.name, each.kind, dataclasses.field(default=each.default))
+        for each in fields
+    ]
+    return dataclasses.make_dataclass(name, listed, kw_only=True)
+
+
+def _attrs(name: str, fields: list[Field]) -> Any:
+    return attrs.make_class(
+        name,
+        {
+            each.name: attrs.field(type=each.kind, **({} if each.required else {"default": each.default}))
+            for each in fields
+        },
+        kw_only=True,
+    )
+
+
+def _typed_dict(name: str, fields: list[Field]) -> Any:
+    listed: dict[str, Any] = {each.name: each.kind if each.required else NotRequired[each.kind] for each in fields}
+    return TypedDict(name, listed)  # type: ignore[misc] # made at run time
+
+
+def _model(name: str, fields: list[Field]) -> Any:
+    listed: dict[str, Any] = {each.name: (each.kind, ... if each.required else each.default) for each in fields}
+    return pydantic.create_model(name, **listed)
+
+
+MAKERS: dict[str, Callable[[str, list[Field]], Any]] = {
+    "struct": _struct,
+    "dataclass": _dataclass,
+    "attrs": _attrs,
+    "mapping": _typed_dict,
+    "pydantic": _model,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Typed:
+    """A type, and what its values are as plain data."""
+
+    kind: Any
+    fields: list[Field]
+    has_defaults: bool
+
+    def values(self) -> st.SearchStrategy[dict[str, Any]]:
+        return st.fixed_dictionaries(
+            {each.name: each.values for each in self.fields if each.required},
+            optional={each.name: each.values for each in self.fields if not each.required},
+        )
+
+    def whole(self, value: dict[str, Any]) -> dict[str, Any]:
+        defaults = {each.name: each.default for each in self.fields if not each.required and self.has_defaults}
+        return {**defaults, **value}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, pydantic.BaseModel):
+        return {name: plain(held) for name, held in value.model_dump().items()}
+    if attrs.has(cast("type[Any]", type(value))):
+        return {name: plain(held) for name, held in attrs.asdict(value).items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: plain(held) for name, held in dataclasses.asdict(value).items()}
+    return msgspec.to_builtins(value)
+
+
+@st.composite
+def fields_of(draw: st.DrawFn, maker: str, depth: int = 1) -> list[Field]:
+    fields: list[Field] = []
+    for name in draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True)):
+        if depth and draw(st.integers(0, 4)) == 0:
+            inner = draw(typed(maker, depth - 1))
+            many = draw(st.booleans()) and inner.has_defaults is False
+            values = inner.values()
+            if inner.has_defaults:  # what stands in the whole is what the defaults make of it
+                values = values.map(inner.whole)
+            kind = list[inner.kind] if many else inner.kind
+            fields.append(Field(name, kind, st.lists(values, max_size=2) if many else values, None, required=True))
+            continue
+        kind, values, default = KINDS[draw(st.sampled_from(sorted(KINDS)))]
+        fields.append(
+            Field(name, kind, values, default, required=(default is None and kind != str | None) or draw(st.booleans()))
+        )
+    return fields
+
+
+@st.composite
+def typed(draw: st.DrawFn, maker: str, depth: int = 1) -> Typed:
+    fields = draw(fields_of(maker, depth))
+    return Typed(MAKERS[maker](f"Thing{next(NUMBERS)}", fields), fields, maker != "mapping")
+
+
+def extracted(kind: Any, texts: list[str], finish_reason: Any = "stop") -> list[Any]:
+    """The values as plain data, None for what was refused; one call after the other, of one kernel."""
+    answers = [Completion(message=Message.assistant(text), finish_reason=finish_reason) for text in texts]
+
+    async def extract(kernel: penstock.Kernel) -> list[Any]:
+        found: list[Any] = []
+        for _ in texts:
+            try:
+                found.append(plain((await kernel.extract(kind, "Tell me.", max_repairs=0)).value))
+            except OutputInvalidError:
+                found.append(None)
+        return found
+
+    return AnsweredKernel(answers).run(extract)
+
+
+DECOYS_BEFORE = (
+    "",
+    "As of [1], {curly}:\n",
+    "For example:\n{other}\n",
+    "The shape is {other}. So:\n",
+    "{misfit} is wrong:\n",
+    "<think>{other}</think>\n",
+    "◁think▷{other}◁/think▷",
+    "Not {damaged}, but:\n",
+    "```json\n{other}\n```\n",
+)
+DECOYS_BEHIND = (
+    "",
+    "\nIs that all?",
+    "\n[2] See above.",
+    "\nThe shape was {other}.",
+    "\nCorrection:\n{damaged}",
+    "\n{other}",
+    "\n{misfit}",
+    "}",
+    "\n```\n",
+    "\nNot {cut",
+)
+DAMAGES = ("plain", "fence", "closer lost", "all closers lost", "closed early", "a bracket more", "cut")
+
+
+@st.composite
+def told(draw: st.DrawFn, value: dict[str, Any], other: dict[str, Any]) -> str:
+    """The value, damaged and among what is not meant."""
+    writing = Writing(draw)
+    writing.inner_quotes = draw(st.booleans())
+    text = writing.value(value)
+    damage = draw(st.sampled_from(DAMAGES))
+    match damage:
+        case "fence":
+            text = f"```json\n{text}\n```"
+        case "closer lost":
+            text = text[:-1]
+        case "all closers lost":
+            text = text.rstrip("}]")
+        case "closed early" if ", " in text and not any(", " in held for held in _texts(value)):
+            at = draw(st.sampled_from([at for at in range(len(text)) if text.startswith(", ", at)]))
+            text = f"{text[:at]}}}{text[at:]}"
+        case "a bracket more":
+            text += draw(st.sampled_from(["}", "]", "}}"]))
+        case "cut":
+            text = text[: draw(st.integers(2, max(2, len(text))))] + draw(st.sampled_from(["", "???", "…"]))
+        case _:
+            pass
+    before, behind = draw(st.sampled_from(DECOYS_BEFORE)), draw(st.sampled_from(DECOYS_BEHIND))
+    if damage == "cut":
+        behind = ""
+    return _decoy(before, other) + text + _decoy(behind, other)
+
+
+def _decoy(decoy: str, other: dict[str, Any]) -> str:
+    sound = json.dumps(other)
+    told = {
+        "{other}": sound,
+        "{damaged}": sound.replace(":", ": $", 1),
+        "{misfit}": json.dumps({**other, next(iter(other), "name"): {"wrong": True}}),
+        "{cut": sound[:-2],
+    }
+    for name, held in told.items():
+        decoy = decoy.replace(name, held)
+    return decoy
+
+
+def _texts(value: Any) -> list[str]:
+    if is_object(value):
+        return [text for held in value.values() for text in _texts(held)]
+    if is_array(value):
+        return [text for held in value for text in _texts(held)]
+    return [value] if isinstance(value, str) else []
+
+
+AT_ONCE = 8
+"""Answers of one type, by one kernel: to open one takes longer than to extract."""
+
+
+def check(asked: Typed, answers: list[tuple[dict[str, Any], str]], finish_reason: str = "stop") -> list[Any]:
+    """That each is the value, or refused."""
+    found = extracted(asked.kind, [text for _, text in answers], finish_reason)
+    for (value, text), made in zip(answers, found, strict=True):
+        assert made is None or same(made, asked.whole(value)), text
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@given(data=st.data())
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_what_comes_back_is_the_value_or_an_error_and_never_anything_else(maker: str, data: st.DataObject) -> None:
+    asked = data.draw(typed(maker))
+    answers: list[tuple[dict[str, Any], str]] = []
+    for _ in range(AT_ONCE):
+        value, other = data.draw(asked.values()), data.draw(asked.values())
+        answers.append((value, data.draw(told(value, other))))
+    check(asked, answers)
+
+
+@st.composite
+def written(draw: st.DrawFn, value: dict[str, Any]) -> str:
+    return Writing(draw).value(value) if value else "{}"
+
+
+AROUND = ("{}", "```json\n{}\n```", "Here:\n{}\nIs that all?", "As of [1]:\n{}\n[2] See above.")
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@given(data=st.data())
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_what_only_the_notation_is_wrong_with_comes_back(maker: str, data: st.DataObject) -> None:
+    asked = data.draw(typed(maker))
+    answers: list[tuple[dict[str, Any], str]] = []
+    for _ in range(AT_ONCE):
+        value = data.draw(asked.values())
+        around = data.draw(st.sampled_from(AROUND))
+        answers.append((value, around.replace("{}", data.draw(written(value)))))
+    found = check(asked, answers)
+    assert None not in found, answers[found.index(None)]
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@given(data=st.data())
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_an_answer_cut_by_its_limit_is_the_value_or_an_error(maker: str, data: st.DataObject) -> None:
+    asked = data.draw(typed(maker))
+    answers: list[tuple[dict[str, Any], str]] = []
+    for _ in range(AT_ONCE):
+        value = data.draw(asked.values())
+        text = json.dumps(value, ensure_ascii=False)
+        answers.append((value, text[: data.draw(st.integers(0, len(text)))]))
+    check(asked, answers, "length")
