@@ -87,7 +87,8 @@ def _attrs(name: str, fields: list[Field]) -> Any:
 
 def _typed_dict(name: str, fields: list[Field]) -> Any:
     listed: dict[str, Any] = {each.name: each.kind if each.required else NotRequired[each.kind] for each in fields}
-    return TypedDict(name, listed)  # type: ignore[misc] # made at run time
+    make: Callable[[str, dict[str, Any]], Any] = cast("Any", TypedDict)  # checkers know it as a form only
+    return make(name, listed)
 
 
 def _model(name: str, fields: list[Field]) -> Any:
@@ -126,7 +127,8 @@ class Typed:
 def plain(value: Any) -> Any:
     if isinstance(value, pydantic.BaseModel):
         return {name: plain(held) for name, held in value.model_dump().items()}
-    if attrs.has(cast("type[Any]", type(value))):
+    kind: type[Any] = type(value)
+    if attrs.has(kind):
         return {name: plain(held) for name, held in attrs.asdict(value).items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: plain(held) for name, held in dataclasses.asdict(value).items()}
@@ -143,7 +145,8 @@ def fields_of(draw: st.DrawFn, maker: str, depth: int = 1) -> list[Field]:
             values = inner.values()
             if inner.has_defaults:  # what stands in the whole is what the defaults make of it
                 values = values.map(inner.whole)
-            kind = list[inner.kind] if many else inner.kind
+            inner_kind: Any = inner.kind
+            kind: Any = list[inner_kind] if many else inner_kind
             fields.append(Field(name, kind, st.lists(values, max_size=2) if many else values, None, required=True))
             continue
         kind, values, default = KINDS[draw(st.sampled_from(sorted(KINDS)))]
