@@ -127,7 +127,7 @@ class Typed:
 def plain(value: Any) -> Any:
     if isinstance(value, pydantic.BaseModel):
         return {name: plain(held) for name, held in value.model_dump().items()}
-    kind: type[Any] = type(value)
+    kind: Any = value.__class__
     if attrs.has(kind):
         return {name: plain(held) for name, held in attrs.asdict(value).items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
