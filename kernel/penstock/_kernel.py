@@ -245,7 +245,9 @@ class OpenKernel:
         settings = SecondLevelSettings(store=cache.store, timeout=cache.store_timeout, kept=_freshness(config).kept)
         self._second_level = second = SecondLevel(settings, clock, events.emit)
         tools = ready.tools(clock.wall, _plugin_logger(cache.store))
-        if not await nursery.start(second.hold, lambda: ready.spec.open(ready.options, tools)):
+        opened = await nursery.start(second.hold, lambda: ready.spec.open(ready.options, tools))
+        await trio.lowlevel.checkpoint_if_cancelled()  # it is closed again then: see `hold`
+        if not opened:
             return None
         second.start(nursery)
         return second

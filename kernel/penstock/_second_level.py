@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -232,7 +233,10 @@ class SecondLevel:
                 try:
                     with trio.CancelScope(deadline=trio.current_time() + OPENING) as scope:
                         async with opening() as store:
-                            scope.shield, scope.deadline = True, float("inf")
+                            if not begun and trio.current_effective_deadline() == -math.inf:
+                                # Then nobody takes it over: a task that stays is waited for where it was started.
+                                self._stop.set()
+                            scope.shield, scope.deadline = True, math.inf
                             if not begun:
                                 task_status.started(store is not None)
                             begun, self._store = True, store

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import httpx
 import pytest
 import trio
@@ -10,7 +14,9 @@ from worlds import ANSWER, config, good, run
 
 import penstock
 from penstock import errors
-from penstock.testing import ScriptedTransport, Silence
+from penstock.abc import CacheStore
+from penstock.hookspecs import CacheStoreSpec
+from penstock.testing import FakeCacheStore, ScriptedTransport, Silence
 
 LIMITED = {"limits": [{"per": "day", "tokens": 10**9}]}
 
@@ -50,6 +56,29 @@ def test_a_kernel_that_is_cancelled_while_it_opens_ends_at_once() -> None:
             async with penstock.open_kernel(config(), transport=ScriptedTransport(good)):
                 pytest.fail("it has not opened")
         assert outer.cancelled_caught
+        assert trio.current_time() == before
+
+    run(main)
+
+
+def test_a_kernel_that_is_cancelled_while_its_cache_opens_ends_at_once() -> None:
+    async def main() -> None:
+        before, store = trio.current_time(), FakeCacheStore()
+        closed: list[CacheStore] = []
+
+        @asynccontextmanager
+        async def open_it(_options: Any, _tools: Any) -> AsyncGenerator[CacheStore]:
+            outer.cancel()  # and then no checkpoint before it is open
+            yield store
+            closed.append(store)
+
+        with trio.CancelScope() as outer:
+            cached = config(cache={"store": "fake"})
+            plugins = [CacheStoreSpec("fake", open_it)]
+            async with penstock.open_kernel(cached, transport=ScriptedTransport(good), plugins=plugins):
+                pytest.fail("it has not opened")
+        assert outer.cancelled_caught
+        assert closed == [store]
         assert trio.current_time() == before
 
     run(main)
