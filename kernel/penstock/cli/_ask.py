@@ -113,7 +113,7 @@ def ask(
       penstock ask "Name the moons of Mars."
       git diff | penstock ask "Write a commit message." --stream
       penstock ask --schema invoice.json "$(cat mail.txt)"
-      penstock ask --schema invoice.json --json "$(cat mail.txt)" | jq '.value, .cost'
+      penstock ask --schema invoice.json --json "$(cat mail.txt)" | jq .value
       penstock ask --json -m openai/gpt-4o-mini - < question.txt | jq -r .text
 
     \b

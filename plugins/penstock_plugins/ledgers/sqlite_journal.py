@@ -28,9 +28,9 @@ ON CONFLICT (since, account, target, estimated) DO UPDATE SET
   output_tokens = excluded.output_tokens, reasoning_tokens = excluded.reasoning_tokens, nano_usd = excluded.nano_usd
 """
 _UPDATE = """
-UPDATE journal SET calls = ?5, attempts = ?6, input_tokens = ?7, cached_input_tokens = ?8, cache_write_tokens = ?9,
-  output_tokens = ?10, reasoning_tokens = ?11, nano_usd = ?12
-WHERE since = ?1 AND account = ?2 AND target = ?3 AND estimated = ?4
+UPDATE journal SET calls = ?, attempts = ?, input_tokens = ?, cached_input_tokens = ?, cache_write_tokens = ?,
+  output_tokens = ?, reasoning_tokens = ?, nano_usd = ?
+WHERE since = ? AND account = ? AND target = ? AND estimated = ?
 """
 _READ_SPAN = f"""
 SELECT since, account, target, estimated, {_COLUMNS} FROM journal WHERE since >= ? AND since < ?
@@ -74,7 +74,7 @@ class SqliteJournal:
         if not self._touched:
             return
         rows = [(*key, *self._rows[key]) for key in self._touched]
-        update_rows(self._cursor, _UPDATE, _WRITE, rows)
+        update_rows(self._cursor, _UPDATE, _WRITE, rows, keys=4)
         self._touched.clear()
         if self._mixed:
             self._rows = {key: row for key, row in self._rows.items() if key[0] == self._since}

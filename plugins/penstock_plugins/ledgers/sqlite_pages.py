@@ -52,9 +52,9 @@ ON CONFLICT ("window", "end") DO UPDATE SET
   estimated_tokens = excluded.estimated_tokens, estimated_nano_usd = excluded.estimated_nano_usd
 """
 _UPDATE_BUCKET = """
-UPDATE buckets SET held_tokens = ?3, held_nano_usd = ?4, spent_tokens = ?5, spent_nano_usd = ?6,
-  estimated_tokens = ?7, estimated_nano_usd = ?8
-WHERE "window" = ?1 AND "end" = ?2
+UPDATE buckets SET held_tokens = ?, held_nano_usd = ?, spent_tokens = ?, spent_nano_usd = ?,
+  estimated_tokens = ?, estimated_nano_usd = ?
+WHERE "window" = ? AND "end" = ?
 """
 _WRITE_HOLD = """
 INSERT INTO holds (id, settled, ends_at, account, output_tokens, reserved_at, lease_ends, top_ups, lapsed, parts)
@@ -72,9 +72,9 @@ ON CONFLICT (id) DO UPDATE SET
 """
 _BURY_HELD = """
 UPDATE holds SET
-  settled = 1, ends_at = ?2, account = NULL, output_tokens = NULL, reserved_at = NULL, lease_ends = NULL,
+  settled = 1, ends_at = ?, account = NULL, output_tokens = NULL, reserved_at = NULL, lease_ends = NULL,
   top_ups = NULL, lapsed = NULL, parts = NULL
-WHERE id = ?1
+WHERE id = ?
 """
 RELEASED = 2
 """In place of 1 for a hold that has lapsed: who knows only that, reads it as lapsed."""
@@ -232,7 +232,7 @@ class SqlitePages:
         """Writes what was changed: every row once."""
         if self._touched:
             rows = [_bucket_row(bucket) for bucket in self._touched if bucket.live]
-            update_rows(self._cursor, _UPDATE_BUCKET, _WRITE_BUCKET, rows)
+            update_rows(self._cursor, _UPDATE_BUCKET, _WRITE_BUCKET, rows, keys=2)
             self._touched.clear()
         if self._touched_holds or self._buried:
             self._write_holds()
@@ -300,7 +300,7 @@ class SqlitePages:
         if held:
             write_rows(self._cursor, _WRITE_HOLD, held)
         if self._buried:
-            update_rows(self._cursor, _BURY_HELD, _BURY, list(self._buried.items()))
+            update_rows(self._cursor, _BURY_HELD, _BURY, list(self._buried.items()), keys=1)
         if ended:
             write_rows(self._cursor, "DELETE FROM holds WHERE id = ?", ended)
         self._touched_holds.clear()

@@ -19,9 +19,14 @@ def write_rows(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any,
         return _write(cursor, statement, [_widened(row) for row in rows])
 
 
-def update_rows(cursor: sqlite3.Cursor, update: str, insert: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Writes rows that nearly always are there. `insert` takes the same figures, and any row, half as long again."""
-    if write_rows(cursor, update, rows) < len(rows):
+def update_rows(
+    cursor: sqlite3.Cursor, update: str, insert: str, rows: Sequence[tuple[Any, ...]], *, keys: int
+) -> None:
+    """Writes rows that nearly always are there, and begin with so many `keys`, which `update` takes last.
+
+    `insert` takes them as they are, and any row, but half as long again.
+    """
+    if write_rows(cursor, update, [(*row[keys:], *row[:keys]) for row in rows]) < len(rows):
         write_rows(cursor, insert, rows)
 
 
