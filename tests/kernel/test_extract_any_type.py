@@ -17,6 +17,7 @@ import pytest
 from damaging import Writing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from soak import SOAK
 
 import penstock
 from penstock.errors import OutputInvalidError
@@ -25,6 +26,8 @@ from penstock.testing import AnsweredKernel
 from penstock.types import Completion, Message
 
 # Quotes, comment signs, fences, brackets, tags and words that mean something elsewhere.
+pytestmark = pytest.mark.slow  # draws many types
+
 WORDS = st.sampled_from(
     """
 ok|it's|a, b|x: y|say "hi" to|"so" he said|C:\\tmp|né|{x}|[1]|```|50%|http://a.b/c|// c|/* c */|#4711|true|null|1,000
@@ -44,7 +47,7 @@ KINDS: dict[str, tuple[Any, st.SearchStrategy[Any], Any]] = {
     "texts": (list[str], st.lists(TEXTS, max_size=3), None),
     "numbers": (list[int], st.lists(st.integers(0, 999), max_size=4), None),
 }
-EXAMPLES = 12
+EXAMPLES = 300 if SOAK else 12
 NUMBERS = itertools.count()
 """Of types: two of one name would be one to the schema."""
 NAMES = ("name", "note", "paid", "total", "items")
@@ -272,7 +275,7 @@ def same(one: Any, other: Any) -> bool:
 
 @pytest.mark.parametrize("maker", MAKERS)
 @given(data=st.data())
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=not SOAK)
 def test_what_comes_back_is_the_value_or_an_error_and_never_anything_else(maker: str, data: st.DataObject) -> None:
     asked = data.draw(typed(maker))
     answers: list[tuple[dict[str, Any], str]] = []
@@ -292,7 +295,7 @@ AROUND = ("{}", "```json\n{}\n```", "Here:\n{}\nIs that all?", "As of [1]:\n{}\n
 
 @pytest.mark.parametrize("maker", MAKERS)
 @given(data=st.data())
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=not SOAK)
 def test_what_only_the_notation_is_wrong_with_comes_back(maker: str, data: st.DataObject) -> None:
     asked = data.draw(typed(maker))
     answers: list[tuple[dict[str, Any], str]] = []
@@ -306,7 +309,7 @@ def test_what_only_the_notation_is_wrong_with_comes_back(maker: str, data: st.Da
 
 @pytest.mark.parametrize("maker", MAKERS)
 @given(data=st.data())
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=not SOAK)
 def test_an_answer_cut_by_its_limit_is_the_value_or_an_error(maker: str, data: st.DataObject) -> None:
     asked = data.draw(typed(maker))
     answers: list[tuple[dict[str, Any], str]] = []
