@@ -49,6 +49,16 @@ NONE = (None, None)
 """Nothing is tried."""
 
 
+@attrs.frozen
+class _Timing:
+    """What an attempt at a target is given."""
+
+    phases: Phases
+    now: Phases
+    """The same if the call began with it: what others are left for may shorten them."""
+    streamed: bool
+
+
 @attrs.frozen(kw_only=True)
 class _Foreseen:
     """One stage as it stands."""
@@ -58,10 +68,7 @@ class _Foreseen:
     spending: Spending
     when: When
     case: StageCase
-    phases: Phases
-    now: Phases
-    """The same if the call began with it: what others are left for may shorten them."""
-    streamed: bool
+    timing: _Timing
     looked_up: bool
     retries: RetriesUsedUp | None
 
@@ -120,33 +127,28 @@ def _deadline(
 def _stages(engine: Engine, call: Call, now: float, deadline: float, *, stream: bool) -> list[_Foreseen]:
     cache = CallCache(engine, call, may_lead=False, context=None)
     known = spendings(engine, call)
+    found = [when(engine, target, now) for target in call.targets]
     ready = {
         target.name
-        for target, spending in zip(call.targets, known, strict=True)
-        if spending.refused is None and _could_follow(when(engine, target, now), deadline)
+        for target, spending, seen in zip(call.targets, known, found, strict=True)
+        if spending.refused is None and _could_follow(seen, deadline)
     }
-    return [
-        _foreseen(
-            engine,
-            call,
-            cache,
-            stage,
-            target,
-            spending,
-            now,
-            # As if the call began with it: as a call decides it (`Trials.phases`).
-            timed(
-                target.phases_for(spending.asked),
-                target.capabilities,
-                target.upstream_stream,
-                watched=stream,
-                takes_long=target.takes_long(spending.asked),
-                left=deadline,
-                could_follow=partial(bool, ready - {target.name}),
-            ),
+    foreseen: list[_Foreseen] = []
+    for stage, target, spending, seen in zip(call.stages, call.targets, known, found, strict=True):
+        phases = target.phases_for(spending.asked)
+        # As if the call began with it: as a call decides it (`Trials.phases`).
+        sliced, streamed = timed(
+            phases,
+            target.capabilities,
+            target.upstream_stream,
+            watched=stream,
+            takes_long=target.takes_long(spending.asked),
+            left=deadline,
+            could_follow=partial(bool, ready - {target.name}),
         )
-        for stage, target, spending in zip(call.stages, call.targets, known, strict=True)
-    ]
+        timing = _Timing(phases, sliced, streamed)
+        foreseen.append(_foreseen(engine, call, cache, stage, target, spending, seen, timing, now))
+    return foreseen
 
 
 def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a stage meets
@@ -156,15 +158,14 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
     stage: Stage,
     target: LiveTarget,
     spending: Spending,
+    found: When,
+    timing: _Timing,
     now: float,
-    timing: tuple[Phases, bool],
 ) -> _Foreseen:
-    wall, phases = engine.clock.wall(), target.phases_for(spending.asked)
-    sliced, streamed = timing
+    wall, streamed = engine.clock.wall(), timing.streamed
     others = any(other.name != target.name for other in call.targets)
     later = may_be_streamed(target.capabilities, target.upstream_stream, others=others)
     allowed, dearest = stage.attempts, spending.amount
-    found = when(engine, target, now)
     if spending.refused is not None:
         # Passed over before anything is tried. Whatever else rules a target out for this request belongs here.
         found, allowed = refusal(target, spending.refused), 0
@@ -181,15 +182,13 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
         when=found,
         case=StageCase(
             allowed=allowed,
-            longest=_longest(phases, streamed=streamed or later),
+            longest=_longest(timing.phases, streamed=streamed or later),
             dearest=dearest,
             share=min(stage.target_share, stage.provider_share),
             provider=stage.provider,
             refused_prefills=int(goes_on(call, target)),
         ),
-        phases=phases,
-        now=sliced,
-        streamed=streamed,
+        timing=timing,
         looked_up=cache.would_look_up(target, spending.asked, wall),
         retries=_retries(engine, target.provider.name, now),
     )
@@ -221,7 +220,7 @@ def _could_follow(when: When, deadline: float) -> bool:
 
 
 def _explained(seen: _Foreseen) -> StageExplanation:
-    phases, spending = seen.phases, seen.spending
+    timing, phases, spending = seen.timing, seen.timing.phases, seen.spending
     amount = seen.case.dearest
     return StageExplanation(
         target=seen.target.name,
@@ -230,17 +229,17 @@ def _explained(seen: _Foreseen) -> StageExplanation:
         when=seen.when,
         allowed=seen.stage.attempts,
         attempts=seen.case.attempts,
-        streamed=seen.streamed,
+        streamed=timing.streamed,
         retries=seen.retries,
         timeouts=AttemptTimeouts(
             connect=phases.connect,
             write=phases.write,
-            first_token=phases.first_token if seen.streamed else None,
-            idle=phases.idle if seen.streamed else None,
+            first_token=phases.first_token if timing.streamed else None,
+            idle=phases.idle if timing.streamed else None,
             total=phases.total,
         ),
         longest_attempt=seen.case.longest,
-        silent=_silent(seen.now, streamed=seen.streamed),
+        silent=_silent(timing.now, streamed=timing.streamed),
         unreachable=min(phases.connect, seen.case.longest),
         looked_up=seen.looked_up,
         input_tokens=spending.input,

@@ -109,26 +109,24 @@ def _overlong(target: LiveTarget) -> bool:
 
 def _own_max_tokens(target: LiveTarget) -> int | None:
     """None where the codec names no figure, or none that could be one."""
-    if not target.wire.params:
-        return None
-    told: object = None
-    try:
-        told = target.provider.codec.own_max_tokens(target.wire)
-    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
-        return None
+    told = _of_own_params(target, lambda codec: codec.own_max_tokens(target.wire))
     return told if isinstance(told, int) and told > 0 else None
 
 
 def _own_thinking(target: LiveTarget) -> bool | None:
     """None where the codec says nothing of it, or what is no answer."""
+    told = _of_own_params(target, lambda codec: codec.own_thinking(target.wire))
+    return told if isinstance(told, bool) else None
+
+
+def _of_own_params(target: LiveTarget, ask: Callable[[Provider], object]) -> object:
+    """What the codec says of the target's params. None: there are none, or it broke."""
     if not target.wire.params:
         return None
-    told: object = None
     try:
-        told = target.provider.codec.own_thinking(target.wire)
+        return ask(target.provider.codec)
     except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
         return None
-    return told if isinstance(told, bool) else None
 
 
 @attrs.frozen(eq=False)

@@ -26,8 +26,6 @@ from penstock.testing import AnsweredKernel
 from penstock.types import Completion, Message
 
 # Quotes, comment signs, fences, brackets, tags and words that mean something elsewhere.
-pytestmark = pytest.mark.slow  # draws many types
-
 WORDS = st.sampled_from(
     """
 ok|it's|a, b|x: y|say "hi" to|"so" he said|C:\\tmp|né|{x}|[1]|```|50%|http://a.b/c|// c|/* c */|#4711|true|null|1,000

@@ -12,10 +12,12 @@ from penstock._config import TelemetryConfig
 from penstock._config_telemetry import OTLP_PACKAGES, missing_extra
 from penstock.cli._words import escaped
 from penstock.telemetry._destination import (
+    HEADERS,
     SIGNALS,
     Signal,
     address_of,
     console_by,
+    headers_of,
     is_off,
     named_by,
     protocol_of,
@@ -25,8 +27,6 @@ from penstock.telemetry._destination import (
 from penstock.telemetry._variables import unfit
 
 __all__ = ["safe_address", "telemetry_line"]
-
-HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", *(f"OTEL_EXPORTER_OTLP_{each.upper()}_HEADERS" for each in SIGNALS))
 
 
 def telemetry_line(said: TelemetryConfig | None, environ: Mapping[str, str]) -> str:
@@ -87,7 +87,7 @@ def _won(named: tuple[str, ...]) -> str:
 
 
 def _headers(said: TelemetryConfig | None, environ: Mapping[str, str]) -> Iterator[str]:
-    by_variable = [name for name in HEADERS if environ.get(name)]
+    by_variable = [name for name in (HEADERS, *map(headers_of, SIGNALS)) if environ.get(name)]
     if said is not None and said.headers:
         yield f"with the headers {', '.join(said.headers)} of telemetry.headers"
     if by_variable and (said is None or said.otlp is None):  # they are for the collector that variables name

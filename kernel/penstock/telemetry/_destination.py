@@ -12,12 +12,14 @@ from typing import Literal, TypeAlias
 from penstock._config import TelemetryConfig
 
 __all__ = [
+    "HEADERS",
     "SIGNALS",
     "WAYS",
     "Signal",
     "Way",
     "address_of",
     "console_by",
+    "headers_of",
     "is_off",
     "named_by",
     "protocol_of",
@@ -32,6 +34,7 @@ WAYS: tuple[Way, ...] = ("otlp", "console")
 SIGNALS: tuple[Signal, ...] = ("traces", "metrics")
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 AT_HOME = {"http/protobuf": "http://localhost:4318", "grpc": "http://localhost:4317"}
 """Where the exporters send what nobody has named an address for."""
 
@@ -99,6 +102,11 @@ def address_of(said: TelemetryConfig | None, environ: Mapping[str, str], signal:
     else:
         base = environ.get(_endpoint_of(signal)) or environ.get(ENDPOINT) or AT_HOME.get(protocol, "")
     return f"{base.rstrip('/')}/v1/{signal}" if protocol == "http/protobuf" else base
+
+
+def headers_of(signal: Signal) -> str:
+    """The variable with the headers of one signal, which goes before `HEADERS`."""
+    return f"OTEL_EXPORTER_OTLP_{signal.upper()}_HEADERS"
 
 
 def _endpoint_of(signal: Signal) -> str:

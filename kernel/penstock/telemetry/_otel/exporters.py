@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 from opentelemetry.util.re import parse_env_headers
 
 from penstock._config import TelemetryConfig
-from penstock.telemetry._destination import Signal, Way, protocol_of
+from penstock.telemetry._destination import HEADERS, Signal, Way, address_of, headers_of, protocol_of
 
 if TYPE_CHECKING:
     import requests
@@ -61,7 +61,7 @@ def of_http(said: TelemetryConfig, signal: Signal, environ: Mapping[str, str]) -
     """What an exporter over HTTP is given. None: as the environment says."""
     if said.otlp is None:
         return {"endpoint": None, "headers": _headers(said)}
-    endpoint = f"{said.otlp.rstrip('/')}/v1/{signal}"
+    endpoint = address_of(said, environ, signal, "http/protobuf")
     return {"endpoint": endpoint, "headers": _headers(said), "session": _session(said, signal, environ)}
 
 
@@ -90,7 +90,7 @@ def _session(said: TelemetryConfig, signal: Signal, environ: Mapping[str, str]) 
     """
     import requests  # noqa: PLC0415  # comes with the exporter
 
-    given = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_HEADERS") or environ.get("OTEL_EXPORTER_OTLP_HEADERS", "")
+    given = environ.get(headers_of(signal)) or environ.get(HEADERS, "")
     own = {name.lower() for name in said.headers}
     strange = [name for name in parse_env_headers(given, liberal=True) if name.lower() not in own]
 
