@@ -12,7 +12,7 @@ from typing import Any
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import schemas_at, value_at
 
-__all__ = ["may_stand_higher", "may_stand_lower"]
+__all__ = ["may_begin_before", "may_stand_higher", "may_stand_lower"]
 
 MOST_TRIED = 8
 """Other places that are tried, each with a check of the whole value; where there are more, there is doubt enough."""
@@ -69,6 +69,13 @@ def may_stand_lower(value: Json, schema: Json, fits: Callable[[Json], bool] | No
             if found:
                 return True
     return False
+
+
+def may_begin_before(value: Json, fits: Callable[[Json], bool] | None) -> bool:
+    """True for a list that would fit as the only item of one, or with an empty list behind its last: of a bracket too
+    many, the other may be lost.
+    """
+    return is_array(value) and (fits is None or fits([value]) or fits([*value, []]))
 
 
 _Chain = list[tuple[tuple[str | int, ...], Json]]
