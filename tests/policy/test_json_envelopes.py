@@ -65,3 +65,8 @@ def test_a_list_in_an_envelope_is_found(text: str) -> None:
 )
 def test_an_envelope_that_says_more_of_its_content_is_not_opened(text: str, schema: dict[str, Any]) -> None:
     assert isinstance(find_json(text, schema), NotFound)
+
+
+def test_json_in_a_string_is_read_where_nothing_says_that_a_string_is_wanted() -> None:
+    assert find_json(json.dumps(WRITTEN)) == Found(ADA, ("quoted",))
+    assert find_json(json.dumps(WRITTEN), {"type": "string"}) == Found(WRITTEN)

@@ -116,7 +116,7 @@ class _Search(Places):
     def read(self, certain: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
         """Those that fit, as they are or as what they hold; and the others."""
         if self.check is None:
-            return certain or [each for quoted in certain if (each := self.unquoted(quoted)) is not None], []
+            return [self.unquoted(each) or each for each in certain], []
         direct = [each for each in certain if self.fits(each.value)]
         if not direct and (joined := self.joined(certain)) is not None:
             return [joined], []
