@@ -6,6 +6,8 @@ import json
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from penstock.policy.json_finding import Found, NotFound, find_json
 
@@ -19,6 +21,48 @@ def rows(count: int) -> list[dict[str, str]]:
 
 def lines(count: int, ending: str = "\n") -> str:
     return ending.join(json.dumps(row) for row in rows(count))
+
+
+TEXTS = st.text(st.sampled_from('ab"\\\n{}[],:é。'), max_size=8)
+ANY_ROW = st.fixed_dictionaries(
+    {"name": TEXTS}, optional={"tags": st.lists(TEXTS, max_size=2), "n": st.integers(0, 99)}
+)
+BEFORE = (
+    "",
+    "Here:\n",
+    "```jsonl\n",
+    "<think>{}</think>\n",
+    "The columns {x} were read [1].\n",
+    '[{"name": "x"}]\n',
+    "null\n",
+)
+BEHIND = (
+    "",
+    "\n",
+    "\n```",
+    "\n\nThat is all.",
+    '\n{"name": ',
+    "\n...",
+    '\n{"nam": 1}',
+    "\nnull",
+    '\n{"error": "cut"}',
+    "\n]",
+)
+WHOLE = {("", ""), ("", "\n"), ("Here:\n", ""), ("Here:\n", "\n\nThat is all."), ("```jsonl\n", "\n```")}
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_lines_of_any_values_are_that_list_or_nothing(data: st.DataObject) -> None:
+    some = data.draw(st.lists(ANY_ROW, min_size=2, max_size=5))
+    value = some * data.draw(st.sampled_from([1, 20, 50]))
+    ending = data.draw(st.sampled_from(["\n", ",\n", "\r\n", "\n\n", " \n"]))
+    ascii_only = data.draw(st.booleans())
+    before, behind = data.draw(st.sampled_from(BEFORE)), data.draw(st.sampled_from(BEHIND))
+    text = before + ending.join(json.dumps(row, ensure_ascii=ascii_only) for row in value) + behind
+    found = find_json(text, ROWS)
+    assert not isinstance(found, Found) or found.value == value, text
+    assert isinstance(found, Found) or (before, behind) not in WHOLE, text
 
 
 @pytest.mark.parametrize("count", [2, 63, 64, 65, 70, 500])
