@@ -15,22 +15,21 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_levels import may_begin_before, may_stand_higher, may_stand_lower
+from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
-from penstock.policy.json_places import LONGEST_MENDED, Candidate, Places
+from penstock.policy.json_places import Candidate, Places
 from penstock.policy.json_rivals import is_alone_in, is_rival, is_said_otherwise, may_be_meant, standing
 from penstock.policy.json_scalars import last_line
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_surroundings import (
     ends_too_early,
-    has_bracket_more,
     is_begun_before,
     is_note,
     misses_its_head,
 )
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
-from penstock.policy.json_wholes import decoded, decoded_or_not
+from penstock.policy.json_wholes import decoded, read_once
 from penstock.policy.schema_knowledge import NONE, only_content, own_words, replaced, schema_at, takes_no_more, value_at
 
 __all__ = ["Found", "NotFound", "find_json"]
@@ -72,10 +71,11 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None)
     the same; the time is linear in the text, and no text raises.
     """
     check = SchemaCheck(schema) if isinstance(schema, Mapping) else schema
-    whole, no_json_at = decoded_or_not(text)
+    known = read_once(text)
+    whole = known.value
     if whole is not NONE and (check is None or check.fits(whole)) and not _is_quoted_json(whole, check):
         return Found(whole)
-    return _Search(text, check, no_json_at=no_json_at).found(whole)
+    return _Search(text, check, known=known).found(whole)
 
 
 def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:
@@ -148,11 +148,9 @@ class _Search(Places):
         fits = None if self.check is None else self.check.fits
         if any(may_stand_higher(best.value, path, schema, fits) for path in best.unclosed):
             return NotFound("ambiguous", "a bracket is missing, and it may be one of several")
-        if has_bracket_more(best.text, best.end):
-            if best.end - best.start > LONGEST_MENDED:
-                return NotFound("too_long", "there is a bracket too many, in too long a text to find it")
-            if may_stand_lower(best.value, schema, fits) or may_begin_before(best.value, fits):
-                return NotFound("ambiguous", "there is a bracket too many, and it may be one of several")
+        more = has_bracket_more(best.text, best.end)
+        if more and (may_stand_lower(best.value, schema, fits) or may_begin_before(best.value, fits)):
+            return NotFound("ambiguous", "there is a bracket too many, and it may be one of several")
         if is_begun_before(best.text, best.start):
             return NotFound("truncated", "the JSON may have broken off before another value")
         if is_note(best):

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from penstock.policy.json_notation import SCANNER
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Json
-from penstock.policy.json_wholes import is_sound
-from penstock.policy.schema_knowledge import wants_array
+from penstock.policy.json_wholes import decoded, is_sound
+from penstock.policy.schema_knowledge import NONE, wants_array
 
 __all__ = ["BETWEEN_LINES", "LAST_LINE", "Lines", "besides", "lines_together"]
 
@@ -38,8 +38,10 @@ def lines_together(text: str, at: int, check: SchemaCheck | None) -> Lines:
         return found
     for run in _RUN.finditer(text, at):
         start, end = run.start("lines"), len(run[0].rstrip().rstrip(",")) + run.start()
+        if LAST_LINE.match(text, end) is None or not _may_fit(text, start, end, check):
+            continue
         lines = [line for each in text[start:end].split("\n") if (line := each.rstrip().rstrip(","))]
-        if len(lines) < FEW_LINES or LAST_LINE.match(text, end) is None:
+        if len(lines) < FEW_LINES:
             continue
         try:
             value = SCANNER.decode(f"[{','.join(lines)}]")
@@ -48,6 +50,16 @@ def lines_together(text: str, at: int, check: SchemaCheck | None) -> Lines:
         if len(value) == len(lines) and is_sound(text, start, end, value) and check.fits(value):
             found[start] = value, end
     return found
+
+
+def _may_fit(text: str, start: int, end: int, check: SchemaCheck) -> bool:
+    """Whether the first line and the last could be the list by themselves: where they are none, all are not."""
+    first, last = text[start : text.find("\n", start)], text[text.rfind("\n", start, end) + 1 : end]
+    values = [decoded(line.rstrip().rstrip(",")) for line in (first, last)]
+    if NONE in values:
+        return False
+    # Of a list that may hold nothing twice, two are tried; of one that has to be long, many.
+    return check.fits(values) or check.fits([values[0], *values[1:] * (FEW_LINES - 1)])
 
 
 def besides(text: str, lines: Lines) -> Iterator[str]:

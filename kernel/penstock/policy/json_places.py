@@ -11,6 +11,7 @@ import re
 import msgspec
 from msgspec import Struct
 
+from penstock.policy.json_levels import has_bracket_more
 from penstock.policy.json_lines import besides, lines_together
 from penstock.policy.json_notation import SCANNER, Allowance, Unreadable
 from penstock.policy.json_reading import Cut, Read, read_json
@@ -24,10 +25,10 @@ from penstock.policy.json_thinking import (
     without_thinking,
 )
 from penstock.policy.json_values import Json
-from penstock.policy.json_wholes import decoded, is_sound
+from penstock.policy.json_wholes import Decoded, decoded, is_sound
 from penstock.policy.schema_knowledge import NONE, words_of
 
-__all__ = ["LONGEST_MENDED", "Candidate", "Places"]
+__all__ = ["Candidate", "Places"]
 
 MOST_PLACES = 2_048
 """Places in one text at which a value is looked for: each costs some 10 us until it is judged."""
@@ -97,13 +98,12 @@ _BRACKETS = re.compile(r"""[{}\[\]]|"(?:[^"\\\n]|\\.)*+"|^[ \t]*+(?:`{3,}|~{3,})
 class Places:
     """Those of one text."""
 
-    def __init__(self, text: str, check: SchemaCheck | None, *, layers: int = 0, no_json_at: int = -1) -> None:
+    def __init__(self, text: str, check: SchemaCheck | None, *, layers: int = 0, known: Decoded | None = None) -> None:
         self.text = text
         self.check = check
         self.layers = layers
         """How many quotations this text was taken out of."""
-        self.no_json_at = no_json_at
-        """Where a value begins that was tried as it is before."""
+        self.known = known or Decoded()
         self.words = frozenset[str]() if check is None else words_of(check.schema)
         self.allowance = Allowance()
         self.left_to_read = MOST_READ * len(text) + 4_096
@@ -213,6 +213,8 @@ class Places:
         text = self.text
         read: Read | Unreadable
         read = self.read_as_it_is(at) or self.read_mended(text, at, doubled=doubled)
+        if isinstance(read, Read) and read.end - at > LONGEST_MENDED and has_bracket_more(text, read.end):
+            read = Unreadable("too_long", "has a bracket too many, and is too long for that to be found", read.end)
         if isinstance(read, Read) and (
             _GOES_ON.match(text, read.end)
             or ("missing_closers" in read.repairs and _MORE_STRUCTURE.match(text, read.end))
@@ -237,20 +239,25 @@ class Places:
         return damaged.end
 
     def read_as_it_is(self, at: int) -> Read | None:
-        """Valid JSON, in the time that C takes for it."""
-        if at == self.no_json_at:
+        """Valid JSON, in the time that C takes for it; none where a bracket is too many in so much that nobody can look
+        for it.
+        """
+        value, end = (self.known.ahead, self.known.end) if at == self.known.start else self.decoded_at(at)
+        if value is NONE or (end - at > LONGEST_MENDED and has_bracket_more(self.text, end)):
             return None
+        return Read(value, end, ())
+
+    def decoded_at(self, at: int) -> tuple[Json, int]:
+        """The sound value that begins here, and where it ends."""
         try:
             value, end = SCANNER.raw_decode(self.text, at)
         except json.JSONDecodeError as wrong:
             self.left_to_read -= wrong.pos - at
-            return None
+            return NONE, at
         except (ValueError, RecursionError):
-            return None
+            return NONE, at
         self.left_to_read -= end - at
-        if not is_sound(self.text, at, end, value):
-            return None
-        return Read(value, end, ())
+        return (value, end) if is_sound(self.text, at, end, value) else (NONE, at)
 
     def read_mended(self, text: str, at: int, *, doubled: bool = False) -> Read | Unreadable:
         """What can be read with forgiveness."""

@@ -13,7 +13,7 @@ from penstock.policy.json_places import Candidate
 from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, is_array, is_object
 
-__all__ = ["ends_too_early", "has_bracket_more", "is_begun_before", "is_note", "misses_its_head"]
+__all__ = ["ends_too_early", "is_begun_before", "is_note", "misses_its_head"]
 
 MOST_BRACKETS = 4_096
 """Brackets behind a value that are paired; behind more of them there is doubt enough."""
@@ -29,7 +29,6 @@ _ITEM_BEHIND = re.compile(r"""(?:-?\d[\d.]{0,99}+|"[^"\n]{0,200}+")[ \t]*+(?:[,\
 # What stands in quotes or backticks closes nothing, nor does a smile.
 _BRACKETS = re.compile(r"""[{}\[\]]|"[^"\n]{0,200}+"|`[^`\n]{1,200}+`|(?<![^\s`*_.!])[:;]-?[)\]}]""")
 _NAME_BEFORE = re.compile(r"""["“][^"“”\n]{0,200}["”][ \t]*+(?::|=>)\s*+\Z""")
-_BRACKET_MORE = re.compile(r"[\s,;]*+[}\]]")
 _LINE_OF_BRACE = re.compile(r"(?:\A|\n)[ \t]*+\{")
 _MARKUP = " \t*_`"
 _LABEL = re.compile(r"\b(?:source|ref|see|cit|note|foot|cf|quell|vgl|fig|eq)", re.IGNORECASE)
@@ -73,11 +72,6 @@ def _ends_in_array(value: Json) -> bool:
     while is_object(value) and value:
         value = value[next(reversed(value))]
     return is_array(value)
-
-
-def has_bracket_more(text: str, end: int) -> bool:
-    """True where another bracket is closed right behind the value: there is one too many, here or before."""
-    return _BRACKET_MORE.match(text, end) is not None
 
 
 def _closes_more(text: str, at: int) -> bool:

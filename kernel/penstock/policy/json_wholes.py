@@ -5,41 +5,53 @@ Not here: what is damaged (`json_reading`).
 
 from __future__ import annotations
 
-import json
 import re
 
 import msgspec
+from msgspec import Struct
 
-from penstock.policy.json_notation import DEEPEST, SCANNER
+from penstock.policy.json_notation import DEEPEST, JSON_SPACE, SCANNER, behind
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE
 
-__all__ = ["decoded", "decoded_or_not", "is_sound"]
+__all__ = ["Decoded", "decoded", "is_sound", "read_once"]
 
 _ENDS_AS_JSON = re.compile(r"[}\]\"\del]\s*\Z")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+class Decoded(Struct, frozen=True):
+    """What is known of a text after it was read as JSON once."""
+
+    value: Json = NONE
+    """The text is it and nothing else."""
+    start: int = -1
+    """Where a value begins of which something is known; -1 where it is not."""
+    ahead: Json = NONE
+    """The sound value that begins there, and has something behind it; none where what begins there is no JSON."""
+    end: int = -1
+    """Where that ends."""
+
+
 def decoded(text: str) -> Json:
     """The text as JSON, where it is that and nothing else."""
-    return decoded_or_not(text)[0]
+    return read_once(text).value
 
 
-def decoded_or_not(text: str) -> tuple[Json, int]:
-    """The same, and where a value begins of which it is known now that it is no JSON; -1 where nothing is known."""
+def read_once(text: str) -> Decoded:
+    """The text as JSON, or what begins in it as that; a text that ends as none does is not looked at."""
     if not _ENDS_AS_JSON.search(text, max(0, len(text) - 256)):
-        return NONE, -1
+        return Decoded()
+    start = behind(JSON_SPACE, text, 0)
     try:
-        value = SCANNER.decode(text)
-    except json.JSONDecodeError as wrong:
-        return NONE, -1 if wrong.msg == "Extra data" else _start_of(text)
+        value, end = SCANNER.raw_decode(text, start)
     except (ValueError, RecursionError):
-        return NONE, _start_of(text)
-    return (value, -1) if is_sound(text, 0, len(text), value) else (NONE, _start_of(text))
-
-
-def _start_of(text: str) -> int:
-    return len(text) - len(text.lstrip(" \t\r\n"))
+        return Decoded(start=start)
+    if not is_sound(text, start, end, value):
+        return Decoded(start=start)
+    if behind(JSON_SPACE, text, end) == len(text):
+        return Decoded(value)
+    return Decoded(start=start, ahead=value, end=end)
 
 
 def is_sound(text: str, start: int, end: int, value: Json) -> bool:
