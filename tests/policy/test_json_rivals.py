@@ -149,6 +149,20 @@ def test_an_answer_is_taken_beside_templates_code_and_what_is_but_mentioned(told
     assert found(told.replace("%s", ANSWER), INVOICE) == {"number": "A-17", "total": 1299.0}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'Example:\n{EXAMPLE}\n\nThe answer is {{"id": "A-17"}}.',
+        f"Format: {EXAMPLE}\nAnswer: null",
+        f"Format: {EXAMPLE}. Answer: null",
+        f'```json\n{{"number": "A-17"}}\n```\nFormat:\n```json\n{EXAMPLE}\n```',
+        f"```python\n{{'number': 'A-17', 'total': $5}}\n```\nFormat:\n```json\n{EXAMPLE}\n```",
+    ],
+)
+def test_what_may_be_the_answer_is_seen_beside_an_example_that_stands_out(text: str) -> None:
+    refused(text, INVOICE)
+
+
 def test_a_template_behind_a_value_may_be_all_that_was_answered() -> None:
     refused(f'Example: {EXAMPLE}\n```json\n{{"number": "<number>", "total": <total>}}\n```', INVOICE)
 

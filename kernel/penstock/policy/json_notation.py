@@ -58,7 +58,7 @@ class Unreadable(Exception):  # noqa: N818 - a verdict that the finder takes, no
         """Where in the whole text the quotation begins."""
         self.fenced = False
         self.is_word = False
-        """A word stands where a value should be."""
+        """A word stands where a value should be, as a name in code."""
         self.is_template = False
         """A placeholder stands where a value should be: this was never meant as one."""
 

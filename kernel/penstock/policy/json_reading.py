@@ -403,7 +403,7 @@ class _Reading(StringReading):
                     return _WORDS[proper]
             raise self.unreadable("truncated", "ends inside a word")
         no_value = self.unreadable("damaged", f"has {self.text[start : start + 24]!r} where a value should be")
-        no_value.is_word = True
+        no_value.is_word = written.isidentifier()
         no_value.is_template = lowered in _NAMES_OF_TYPES or written == self.stack[-1].key
         raise no_value
 

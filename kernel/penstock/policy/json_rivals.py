@@ -4,10 +4,11 @@ Whatever could be a value counts, be it found, damaged, misnamed, in an envelope
 text in one of four ways, each of which stands out more than the one before: *mentioned* in a sentence, *labelled* at
 the end of a line (`Answer: {...}`), *alone* on its lines, *fenced*. The value that fits is the answer where
 
-1. nothing behind it stands out at all (what is mentioned does not, beside what is shown), and
+1. nothing behind it stands out at all (what is mentioned does not, beside what is fenced; beside what is shown without
+   a fence, an object that says something does), and
 2. nothing before it stands out more than it does, and
-3. nothing before it looks like an answer itself: one with the names that are asked for, or one that says that there is
-   none (null, an error), and
+3. nothing before it looks like an answer itself: one with all the names that are asked for, or with any where it stands
+   out as much; or one that says that there is none (null, an error), and
 4. where it is but mentioned or labelled, the text behind it does not give all those names other values (YAML, a table).
 
 Else nobody can tell the answer from an example or a draft, and it is asked again. A template, with a type's name or
@@ -97,8 +98,12 @@ def may_be_meant(best: Candidate, misfits: list[Candidate], schema: Json) -> Ite
     for each in misfits:
         if _is_aside(best, each, schema):
             continue
-        looks_like = _looks_like(each.value, schema) or is_of_failure(each.value)
-        if _stands_out(best, each) or looks_like or (_has_a_name(each.value, schema) and ends_too_early(each, schema)):
+        if (
+            _stands_out(best, each)
+            or is_of_failure(each.value)
+            or _looks_like(each.value, schema)
+            or (_has_a_name(each.value, schema) and (standing(each) >= standing(best) or ends_too_early(each, schema)))
+        ):
             yield each
 
 
@@ -117,9 +122,12 @@ def is_said_otherwise(best: Candidate, schema: Json) -> bool:
 
 
 def _stands_out(best: Candidate, other: Candidate | Unreadable) -> bool:
-    if other.place > best.place:
-        return standing(other) > Standing.MENTIONED or standing(best) is Standing.MENTIONED
-    return standing(other) > standing(best)
+    if other.place < best.place:
+        return standing(other) > standing(best)
+    if standing(other) > Standing.MENTIONED or standing(best) is Standing.MENTIONED:
+        return True
+    says = isinstance(other, Candidate) and is_object(other.value) and bool(other.value)
+    return says and standing(best) < Standing.FENCED
 
 
 def _is_aside(best: Candidate, other: Candidate, schema: Json) -> bool:
@@ -203,8 +211,8 @@ def _plain(name: str) -> str:
 
 def _has_a_name(value: Json, schema: Json) -> bool:
     if is_object(value):
-        names = _names(schema)
-        return any(name in names for name in value)
+        names = [_plain(name) for name in _names(schema)]
+        return any(_alike(_plain(name), asked) for name in value for asked in names)
     return is_array(value) and wants_array(schema)
 
 

@@ -15,6 +15,7 @@ from penstock.policy.schema_knowledge import NONE
 __all__ = ["LONGEST_WORD", "last_line", "scalar_of", "word_of"]
 
 _SPACE = re.compile(r"\s")
+_LABEL = re.compile(r"[^\n]*[:=][ \t*_`\"]*+([^:=\n\"`*]+)[\"`*_.]*+\Z")
 _SCALAR = re.compile(
     r"""-?(?:0|[1-9]\d{0,99}+)(?:\.\d{1,99}+)?+(?:[eE][-+]?\d{1,2}+)?+|"(?:[^"\\\n]|\\["\\/bfnrt])*+\""""
 )
@@ -51,10 +52,15 @@ def word_of(bare: str, words: frozenset[str], check: SchemaCheck | None) -> Json
 
 
 def last_line(text: str, words: frozenset[str]) -> Json:
-    """The scalar, or the word of the schema, that the last line is, where nothing else stands on it."""
+    """The scalar, or the word of the schema, that the last line is, where nothing else stands on it; null, or such a
+    word, behind a label as well (`Answer: null`).
+    """
     line = text[max(0, len(text) - 2 * LONGEST_WORD) :].rstrip(" \t\r\n`*_.")
     at = line.rfind("\n")
     plain = line[at + 1 :].strip(" \t`*_")
+    label = _LABEL.match(plain)
+    if label is not None and (label[1] in words or label[1] in {"null", "None"}):
+        return label[1] if label[1] in words else None
     if at < 0 or not plain or len(plain) > LONGEST_WORD:
         return NONE
     return plain if plain in words else scalar_of(plain)
