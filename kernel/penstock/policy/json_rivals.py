@@ -96,15 +96,15 @@ def is_rival(best: Candidate, damaged: Unreadable, schema: Json) -> bool:
 def may_be_meant(best: Candidate, misfits: list[Candidate], schema: Json) -> Iterator[Candidate]:
     """Values that do not fit, and could be what the model meant as its answer."""
     for each in misfits:
-        if _is_aside(best, each, schema):
-            continue
-        if (
-            _stands_out(best, each)
-            or is_of_failure(each.value)
-            or _looks_like(each.value, schema)
-            or (_has_a_name(each.value, schema) and (standing(each) >= standing(best) or ends_too_early(each, schema)))
-        ):
+        if not _is_aside(best, each, schema) and (_stands_out(best, each) or _looks_like_answer(best, each, schema)):
             yield each
+
+
+def _looks_like_answer(best: Candidate, other: Candidate, schema: Json) -> bool:
+    if is_of_failure(other.value) or _has_all_names(other.value, schema):
+        return True
+    as_much = standing(other) >= standing(best)
+    return _has_a_name(other.value, schema) and (as_much or ends_too_early(other, schema))
 
 
 def is_said_otherwise(best: Candidate, schema: Json) -> bool:
@@ -171,7 +171,7 @@ def _may_hold(schema: Json, char: str) -> bool:
     return not schema
 
 
-def _looks_like(value: Json, schema: Json) -> bool:
+def _has_all_names(value: Json, schema: Json) -> bool:
     """True where it, or what it holds, has all names that are asked for, or nearly such: only values are wrong."""
     wanted = [
         [_plain(name) for name in shape["required"]]
