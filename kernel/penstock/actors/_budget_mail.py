@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from penstock.actors._mail import Request
 from penstock.policy.accounts import AccountSpec
-from penstock.policy.hold_queue import Decision
+from penstock.policy.hold_ask import Decision
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_steps import Spent
 

@@ -25,7 +25,8 @@ from penstock.actors.budget_ref import BudgetRef
 from penstock.actors.store_standing import StoreChange, StoreStanding, in_time, unavailable
 from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec
-from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
+from penstock.policy.hold_ask import Decision, HoldAsk
+from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import NOTHING, BudgetEvent, Refused
 from penstock.policy.ledger_steps import Landed, Reserve, Settle, Step, TopUp
 from penstock.policy.money import usd_in_words
