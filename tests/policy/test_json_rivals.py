@@ -143,6 +143,10 @@ def test_an_example_is_not_taken_for_an_answer_in_another_notation(text: str) ->
         "Schema: " + json.dumps(INVOICE) + "\n\nInstance: %s",
         "```json\n%s\n```\nOr on one line: `%s`",
         '%s\n\n```json\n{"result": %s}\n```',
+        '```json\n%s\n```\nLoad it so:\n```python\ndata = json.loads(text)\nprint(data["number"])\n```',
+        'Read with `row["number"]`:\n```\nrow = rows["first"]; print(row["total"])\n```\n%s',
+        '```json\n%s\n```\n\nConfidence: 0.9\n\nI followed the schema {"type": "object"}.',
+        "```json\n%s\n```\nNote: in a list this is `[{...}]`, and {} is not valid.",
     ],
 )
 def test_an_answer_is_taken_beside_templates_code_and_what_is_but_mentioned(told: str) -> None:

@@ -46,7 +46,7 @@ _FIRST_ITEM = re.compile(r"""\[\s{0,200}+([\[{"'“‘`\d.+-])""")
 _KINDS = {"[": "array", "{": "object", '"': "string", "'": "string", "“": "string", "‘": "string", "`": "string"}
 # What stands beside a value on its line without being a word: Markdown, tags, special tokens, numbers of a list.
 _NO_WORDS_BEFORE = re.compile(
-    r"(?:<[^<>\n]{1,80}+>|\[/?[A-Z_]{2,20}+\]|\x1b\[[\d;]{0,9}+m|\d{1,3}+[.)]|[\s*_`~>#({\[-])*+\Z"
+    r"(?:(?:```|~~~)\w{0,20}+|<[^<>\n]{1,80}+>|\[/?[A-Z_]{2,20}+\]|\x1b\[[\d;]{0,9}+m|\d{1,3}+[.)]|[\s*_`~>#({\[-])*+\Z"
 )
 _NO_WORDS_BEHIND = re.compile(r"(?:<[^<>\n]{1,80}+>|\[/?[A-Z_]{2,20}+\]|\x1b\[[\d;]{0,9}+m|[\s*_`~.,;!)}\]])*+\Z")
 _LABEL = re.compile(r"(?:[:=>\uff1a\u2192]|\bjson|\breturn)[\s*_`(\"']*+\Z", re.IGNORECASE)
@@ -64,9 +64,7 @@ class Standing(IntEnum):
 
 
 def standing(of: Candidate | Unreadable) -> Standing:
-    """By what stands beside it on its first line, and on its last."""
-    if of.fenced:
-        return Standing.FENCED
+    """By what stands beside it on its first line, and on its last: in a fence as elsewhere, for that may hold code."""
     text, start, end = of.text, of.start, of.end
     before = text[max(text.rfind("\n", 0, start) + 1, start - _LONGEST_LINE) : start]
     line_end = text.find("\n", end)
@@ -74,7 +72,7 @@ def standing(of: Candidate | Unreadable) -> Standing:
     if _NO_WORDS_BEHIND.match(behind) is None:
         return Standing.MENTIONED
     if _NO_WORDS_BEFORE.match(before) is not None:
-        return Standing.ALONE
+        return Standing.FENCED if of.fenced else Standing.ALONE
     return Standing.LABELLED if _LABEL.search(before) else Standing.MENTIONED
 
 
