@@ -127,3 +127,23 @@ def test_the_time_for_lines_is_linear() -> None:
         return min(took)
 
     assert seconds(40_000) < 16 * seconds(5_000)
+
+
+HOSTILE = {
+    "lines that do not fit": "[1]\n" * 250_000,
+    "a last line that does not fit": '{"name": "x"}\n' * 70_000 + '{"name": 1}\n',
+    "a last line that is none": '{"name": "x"}\n' * 70_000 + "{name}\n",
+    "short runs": ("{}\n" * 60 + "x\n") * 5_500,
+    "lines that end in no bracket": "{x\n" * 330_000,
+    "thoughts": "Thought: {}\n" * 80_000,
+    "full-width brackets": '\uff5b"a"\n' * 200_000,
+    "quotations": "> {\n" * 200_000,
+    "labels": "a: " * 330_000 + "{}",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_megabyte_of_hostile_lines_ends_at_once(name: str) -> None:
+    began = time.process_time()
+    assert isinstance(find_json(HOSTILE[name], ROWS), NotFound)
+    assert time.process_time() - began < 0.25  # 50 ms on a machine that does nothing else

@@ -1,9 +1,9 @@
 """The JSON value that a model meant, wherever it stands in what the model wrote.
 
 Among prose, fences, thinking, several candidates and trailing text; mended where its notation is damaged
-(`json_reading`), and never guessed: where two different values would do, or something may be missing, there is none.
-Linear in the text. Not here: what is asked of the value beyond its schema (validators), and asking again
-(`repairing`).
+(`json_reading`), and never guessed: where two different values would do, where one may be but an example of another
+(`json_rivals` has the rule), or something may be missing, there is none. Linear in the text. Not here: what is asked of
+the value beyond its schema (validators), and asking again (`repairing`).
 """
 
 from __future__ import annotations
