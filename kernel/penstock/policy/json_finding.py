@@ -19,7 +19,7 @@ from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import Candidate, Places
-from penstock.policy.json_rivals import is_alone_in, is_rival, is_said_otherwise, may_be_meant, standing
+from penstock.policy.json_rivals import Rivals, is_alone_in, standing
 from penstock.policy.json_scalars import last_line
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_surroundings import (
@@ -131,14 +131,14 @@ class _Search(Places):
 
     def rival(self, best: Candidate, misfits: list[Candidate]) -> NotFound | None:
         """Another thing in the text that may be the answer (`json_rivals`)."""
-        schema = None if self.check is None else self.check.schema
+        rivals = Rivals(best, None if self.check is None else self.check.schema)
         for failure in self.failures:
-            if is_rival(best, failure, schema):
+            if rivals.has(failure):
                 return NotFound(failure.reason, f"of several values, one {failure.says}")
-        for misfit in may_be_meant(best, misfits, schema):
+        for misfit in rivals.among(misfits):
             flaws = () if self.check is None else self.check.flaws(misfit.value)
             return NotFound("misfit", "of several values, one that may be meant does not fit the schema", flaws)
-        if self.check is not None and (self.ends_in_another(best) or is_said_otherwise(best, schema)):
+        if self.check is not None and (self.ends_in_another(best) or rivals.says_otherwise()):
             return NotFound("ambiguous", "the text goes on with another value than the one that fits")
         return None
 

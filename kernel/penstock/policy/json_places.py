@@ -30,8 +30,8 @@ from penstock.policy.schema_knowledge import NONE, words_of
 
 __all__ = ["Candidate", "Places"]
 
-MOST_PLACES = 2_048
-"""Places in one text at which a value is looked for: each costs some 10 us until it is judged."""
+MOST_PLACES = 1_024
+"""Places in one text at which a value is looked for: each costs some 30 us until it is judged."""
 MOST_DAMAGED = 64
 """Of them, those at which none can be read."""
 MOST_READ = 4

@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
+from itertools import islice
 from typing import Any
 
 from penstock.policy.json_notation import Unreadable
@@ -31,7 +32,7 @@ from penstock.policy.json_surroundings import ends_too_early, is_note
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import is_of_failure, root_shapes, wants_array
 
-__all__ = ["Standing", "is_rival", "is_said_otherwise", "may_be_meant", "standing"]
+__all__ = ["Rivals", "Standing", "is_alone_in", "standing"]
 
 MOST_READ = 4_096
 """Characters of something damaged in which names are looked for."""
@@ -76,69 +77,99 @@ def standing(of: Candidate | Unreadable) -> Standing:
     return Standing.LABELLED if _LABEL.search(before) else Standing.MENTIONED
 
 
-def is_rival(best: Candidate, damaged: Unreadable, schema: Json) -> bool:
-    """True where what cannot be read could be the answer, and what can be read an example of it."""
-    if damaged.reason == "too_long" or (damaged.place > best.place and damaged.end >= len(damaged.text)):
-        return True
-    if _stands_out(best, damaged):
-        return damaged.place > best.place or not damaged.is_template
-    if damaged.is_template:
-        return False
-    names = _names(schema)
-    if names:
-        return _speaks_of(damaged, names)
-    item = _FIRST_ITEM.match(damaged.text, damaged.start)
-    return item is None or _may_hold(schema, item[1])
+class Rivals:
+    """Those of the one value that fits."""
 
+    def __init__(self, best: Candidate, schema: Json) -> None:
+        self.best = best
+        self.schema = schema
+        self.standing = standing(best)
+        self.names = _names(schema)
+        self.plain_names = frozenset(_plain(name) for name in self.names)
+        self.wanted = _wanted(schema)
+        self.is_list = wants_array(schema)
 
-def may_be_meant(best: Candidate, misfits: list[Candidate], schema: Json) -> Iterator[Candidate]:
-    """Values that do not fit, and could be what the model meant as its answer."""
-    for each in misfits:
-        if not _is_aside(best, each, schema) and (_stands_out(best, each) or _looks_like_answer(best, each, schema)):
-            yield each
-
-
-def _looks_like_answer(best: Candidate, other: Candidate, schema: Json) -> bool:
-    if is_of_failure(other.value) or _has_all_names(other.value, schema):
-        return True
-    as_much = standing(other) >= standing(best)
-    return _has_a_name(other.value, schema) and (as_much or ends_too_early(other, schema))
-
-
-def is_said_otherwise(best: Candidate, schema: Json) -> bool:
-    """True where what stands behind a value that does not stand out gives each of its names a value."""
-    if standing(best) > Standing.LABELLED:
-        return False
-    rest = best.text[best.end : best.end + MOST_READ]
-    for shape in root_shapes(schema):
-        names = shape.get("required")
-        if is_array(names) and names:
-            given = (re.search(rf"(?<![\w$]){re.escape(name)}[\s*_`\"']{{0,4}}[:=|>]", rest) for name in names)
-            if all(given):
-                return True
-    return False
-
-
-def _stands_out(best: Candidate, other: Candidate | Unreadable) -> bool:
-    if other.place < best.place:
-        return standing(other) > standing(best)
-    if standing(other) > Standing.MENTIONED or standing(best) is Standing.MENTIONED:
-        return True
-    says = isinstance(other, Candidate) and is_object(other.value) and bool(other.value)
-    return says and standing(best) < Standing.FENCED
-
-
-def _is_aside(best: Candidate, other: Candidate, schema: Json) -> bool:
-    """True for notes, for scalars beside objects, and for lists of scalars in a sentence beside what is none."""
-    value = other.value
-    if is_object(value):
-        return False
-    if is_array(value):
-        if is_note(other):
+    def has(self, damaged: Unreadable) -> bool:
+        """True where what cannot be read could be the answer, and what can be read an example of it."""
+        behind = damaged.place > self.best.place
+        if damaged.reason == "too_long" or (behind and damaged.end >= len(damaged.text)):
             return True
-        plain = not any(is_object(each) or is_array(each) for each in value)
-        return plain and bool(value) and standing(other) is Standing.MENTIONED and not wants_array(schema)
-    return not (value is None or is_alone_in(best.value, value))
+        if self._stands_out(damaged, standing(damaged)):
+            return behind or not damaged.is_template
+        if damaged.is_template:
+            return False
+        if self.names:
+            return self._is_spoken_of(damaged)
+        item = _FIRST_ITEM.match(damaged.text, damaged.start)
+        return item is None or _may_hold(self.schema, item[1])
+
+    def among(self, misfits: list[Candidate]) -> Iterator[Candidate]:
+        """Values that do not fit, and could be what the model meant as its answer."""
+        for each in misfits:
+            how = standing(each)
+            if not self._is_aside(each, how) and (self._stands_out(each, how) or self._looks_like_answer(each, how)):
+                yield each
+
+    def says_otherwise(self) -> bool:
+        """True where what stands behind a value that does not stand out gives each of its names a value."""
+        if self.standing > Standing.LABELLED:
+            return False
+        rest = self.best.text[self.best.end : self.best.end + MOST_READ]
+        for shape in root_shapes(self.schema):
+            names = shape.get("required")
+            if is_array(names) and names:
+                given = (re.search(rf"(?<![\w$]){re.escape(name)}[\s*_`\"']{{0,4}}[:=|>]", rest) for name in names)
+                if all(given):
+                    return True
+        return False
+
+    def _stands_out(self, other: Candidate | Unreadable, how: Standing) -> bool:
+        if other.place < self.best.place:
+            return how > self.standing
+        if how > Standing.MENTIONED or self.standing is Standing.MENTIONED:
+            return True
+        says = isinstance(other, Candidate) and is_object(other.value) and bool(other.value)
+        return says and self.standing < Standing.FENCED
+
+    def _looks_like_answer(self, other: Candidate, how: Standing) -> bool:
+        if is_of_failure(other.value) or self._has_all_names(other.value):
+            return True
+        return self._has_a_name(other.value) and (how >= self.standing or ends_too_early(other, self.schema))
+
+    def _is_aside(self, other: Candidate, how: Standing) -> bool:
+        """True for notes, for scalars beside objects, and for lists of scalars in a sentence beside what is none."""
+        value = other.value
+        if is_object(value):
+            return False
+        if is_array(value):
+            if is_note(other):
+                return True
+            plain = not any(is_object(each) or is_array(each) for each in value)
+            return plain and bool(value) and how is Standing.MENTIONED and not self.is_list
+        return not (value is None or is_alone_in(self.best.value, value))
+
+    def _is_spoken_of(self, damaged: Unreadable) -> bool:
+        """True where one of the names that are asked for is given a value, or is what it breaks off in."""
+        end = min(max(damaged.end, damaged.start), damaged.start + MOST_READ)
+        begun = _BEGUN_NAME.match(damaged.text, damaged.start)
+        if begun is not None and begun[1] in self.names:
+            return True
+        named = _NAME.finditer(damaged.text, damaged.start, end)
+        return any(_plain(name[1] or name[2]) in self.plain_names for name in named)
+
+    def _has_all_names(self, value: Json) -> bool:
+        """True where it, or what it holds, has all names that are asked for, or nearly such: only values are wrong."""
+        for each in _objects(value) if self.wanted else ():
+            names = [_plain(name) for name in islice(each, MOST_HELD)]
+            if any(all(any(_alike(name, asked) for name in names) for asked in all_asked) for all_asked in self.wanted):
+                return True
+        return False
+
+    def _has_a_name(self, value: Json) -> bool:
+        if is_object(value):
+            names = (_plain(name) for name in islice(value, MOST_HELD))
+            return any(_alike(name, asked) for name in names for asked in self.plain_names)
+        return is_array(value) and self.is_list
 
 
 def is_alone_in(value: Json, scalar: Json) -> bool:
@@ -146,16 +177,6 @@ def is_alone_in(value: Json, scalar: Json) -> bool:
     if is_object(value) and len(value) == 1:
         value = next(iter(value.values()))
     return not (is_object(value) or is_array(value)) and value != scalar
-
-
-def _speaks_of(damaged: Unreadable, names: frozenset[str]) -> bool:
-    """True where one of the names that are asked for is given a value, or is what it breaks off in."""
-    end = min(max(damaged.end, damaged.start), damaged.start + MOST_READ)
-    begun = _BEGUN_NAME.match(damaged.text, damaged.start)
-    if begun is not None and begun[1] in names:
-        return True
-    plain = {_plain(name) for name in names}
-    return any(_plain(found[1] or found[2]) in plain for found in _NAME.finditer(damaged.text, damaged.start, end))
 
 
 def _may_hold(schema: Json, char: str) -> bool:
@@ -169,19 +190,14 @@ def _may_hold(schema: Json, char: str) -> bool:
     return not schema
 
 
-def _has_all_names(value: Json, schema: Json) -> bool:
-    """True where it, or what it holds, has all names that are asked for, or nearly such: only values are wrong."""
-    wanted = [
+def _wanted(schema: Json) -> list[list[str]]:
+    """The names that are asked for, of each shape of the value or of its items."""
+    return [
         [_plain(name) for name in shape["required"]]
         for held in root_shapes(schema)
         for shape in (held, *root_shapes(schema, held.get("items")))
         if is_array(shape.get("required")) and shape["required"]
     ]
-    for each in _objects(value):
-        names = [_plain(name) for name in each]
-        if any(all(any(_alike(name, asked) for name in names) for asked in all_asked) for all_asked in wanted):
-            return True
-    return False
 
 
 def _objects(value: Json) -> Iterator[Mapping[str, Json]]:
@@ -192,7 +208,9 @@ def _objects(value: Json) -> Iterator[Mapping[str, Json]]:
         for each in level[:MOST_HELD]:
             if is_object(each):
                 yield each
-                below.extend(held for name, held in each.items() if name not in ("properties", "$defs"))
+                below.extend(
+                    held for name, held in islice(each.items(), MOST_HELD) if name not in ("properties", "$defs")
+                )
             elif is_array(each):
                 below.extend(each[:MOST_HELD])
         level = below
@@ -205,13 +223,6 @@ def _alike(name: str, asked: str) -> bool:
 
 def _plain(name: str) -> str:
     return _PLAIN.sub("", name).lower()
-
-
-def _has_a_name(value: Json, schema: Json) -> bool:
-    if is_object(value):
-        names = [_plain(name) for name in _names(schema)]
-        return any(_alike(_plain(name), asked) for name in value for asked in names)
-    return is_array(value) and wants_array(schema)
 
 
 def _names(schema: Any) -> frozenset[str]:
