@@ -1,4 +1,4 @@
-"""Environments of the peers: built once each, beside the checkout, and again where their pins or Python have changed."""
+"""Environments of the peers: built once each, beside the checkout, and again for other pins or another Python."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ text{font-family:system-ui,sans-serif;fill:#1f2328}
 @media (prefers-color-scheme:dark){
 text{fill:#e6edf3}
 .back{fill:#0d1117}.dim{fill:#9198a1}.void{fill:#ff7b72}
-.one{fill:#3d5a6c}.many{fill:#7fb8d8}.ours.one{fill:#8a4a3a}.ours.many{fill:#f0886e}
+.one{fill:#52758b}.many{fill:#7fb8d8}.ours.one{fill:#a5614f}.ours.many{fill:#f0886e}
 }
 """
 
@@ -52,8 +52,10 @@ def drawn(figures: Figures) -> str:
     below = list(words(figures, [name for name in calling if name not in shown]))
     height = TOP + len(shown) * each + 8 + len(below) * LINE + EDGE
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
-        ' role="img">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
+            ' role="img">'
+        ),
         "<title>CPU of the client for one call, in microseconds</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="back" width="{WIDTH}" height="{height}"/>',
@@ -96,11 +98,15 @@ def words(figures: Figures, missing: list[str]) -> Iterator[str]:
     said = [f"VOID: {reason}" for reason in figures["void"]]
     said += [f"Not measured: {ROSTER[name].title} ({figures['rows'][name]['status']})" for name in missing]
     said += [
-        f"{figures['when'][:10]}, {machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python "
-        f"{machine['python']}. Medians of {figures['rounds']} rounds of {figures['calls']} calls.",
+        (
+            f"{figures['when'][:10]}, {machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python "
+            f"{machine['python']}. Medians of {figures['rounds']} rounds of {figures['calls']} calls."
+        ),
         f"Excluded: {'; '.join(figures['excluded'])}.",
-        "penstock's calls are routed, budgeted, cached (a miss and a store) and guarded by breakers; what the "
-        "others do, and in which versions, is in the table beside the JSON.",
+        (
+            "penstock's calls are routed, budgeted, cached (a miss and a store) and guarded by breakers; what the "
+            "others do, and in which versions, is in the table beside the JSON."
+        ),
     ]
     for each in said:
         yield from textwrap.wrap(each, LINE_OF)

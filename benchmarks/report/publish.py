@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ TAKEN = ROOT / "benchmarks" / "figures"
 README = ROOT / "README.md"
 BEGINS, ENDS = "<!-- figures -->\n", "<!-- end of figures -->"
 LEVELS = ("1", "32", "256")
+WIDTH = 120
 
 
 def main() -> int:
@@ -69,21 +71,18 @@ def shown_in_readme(figures: Figures) -> str:
     ours, floor = rows["penstock_guards"], rows["floor"]
     told = ", ".join(f"{ours[level]['cpu_us'] / floor[level]['cpu_us']:.2f}" for level in LEVELS)
     upstream = figures["sections"]["calls"]["upstream"]
-    says = [
-        f"![CPU of one call: penstock with all guards {ours['32']['cpu_us']:,.0f} us at 32 at once, the floor "
-        f"{floor['32']['cpu_us']:,.0f} us](benchmarks/figures/calls.svg)",
-        "",
-        f"Measured on {figures['when'][:10]}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python",
-        f"{machine['python']}, commit {figures['commit']}; medians of {figures['rounds']} interleaved rounds of "
-        f"{figures['calls']} calls. Excluded: {'; '.join(figures['excluded'])}.",
-        f"The upstream takes {upstream['saturated_us']:.0f} us for a call. All guards over the floor at 1, 32 and 256 at "
-        f"once: {told}.",
-        "What each row does and leaves out, versions, and every other figure: `benchmarks/figures/figures.txt`, and "
-        "`figures.json` beside it.",
-        "",
-        *table(figures),
-    ]
-    return "\n".join(says) + "\n"
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}"
+    measured = (
+        f"Measured on {figures['when'][:10]}, commit {figures['commit']}, on {where}: medians of {figures['rounds']} "
+        f"interleaved rounds of {figures['calls']} calls. Excluded: {'; '.join(figures['excluded'])}. All guards over "
+        f"the floor, at 1, 32 and 256 at once: {told}. The upstream takes {upstream['saturated_us']:.0f} us a call. "
+        "What each row does and leaves out, versions and all other figures are in `benchmarks/figures/figures.txt`."
+    )
+    picture = (
+        f"![CPU of one call, 32 at once: {ours['32']['cpu_us']:,.0f} us with all guards of penstock, "
+        f"{floor['32']['cpu_us']:,.0f} us without any](benchmarks/figures/calls.svg)"
+    )
+    return "\n".join([picture, "", *textwrap.wrap(measured, WIDTH), "", *table(figures)]) + "\n"
 
 
 def table(figures: Figures) -> Iterator[str]:
