@@ -42,22 +42,25 @@ REDUCED_BELOW = 100
 
 def main() -> int:
     given = arguments()
-    began_on = machine()
+    # Both as they are now: the tree may be another when it is over, and the load is the run's own.
+    began = {"commit": commit(), "machine": machine()}
     bench_core, upstream_core = cores()
     upstream = Upstream(upstream_core)
     rows = tuple(name for name in ROSTER if given.rows is None or name in given.rows.split(","))
     bench = Bench(upstream, bench_core, rows, given.rounds, given.calls, reduced=given.calls < REDUCED_BELOW)
     sections: dict[str, Any] = {}
+    took_s: dict[str, int] = {}
     try:
         for name in given.sections.split(","):
-            began = time.monotonic()
+            at = time.monotonic()
             print(f"{name} ", end="", file=sys.stderr, flush=True)
             sections[name] = SECTIONS[name](bench)
-            print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr)
+            took_s[name] = round(time.monotonic() - at)
+            print(f"  {took_s[name]} s", file=sys.stderr)
     finally:
         bench.close()
         upstream.close()
-    figures = gathered(bench, sections, began_on)
+    figures = gathered(bench, sections, began | {"took_s": took_s})
     write(figures, given.out)
     return 1 if figures["void"] else 0
 
@@ -78,15 +81,14 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def gathered(bench: Bench, sections: dict[str, Any], began_on: dict[str, Any]) -> dict[str, Any]:
+def gathered(bench: Bench, sections: dict[str, Any], circumstances: dict[str, Any]) -> dict[str, Any]:
     """Everything that is written: the form of the JSON."""
     calls = sections.get("calls", {})
     judged = goals(sections)
     return {
         "form": 1,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "machine": began_on,
+        **circumstances,
         "rounds": bench.rounds,
         "calls": bench.calls,
         "reduced": bench.reduced,

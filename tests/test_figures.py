@@ -48,6 +48,7 @@ def figures(**changes: Any) -> dict[str, Any]:
     return {
         "when": "2026-02-03T04:05:06+00:00",
         "commit": "0a1b2c3",
+        "took_s": {"calls": 120},
         "machine": {"cpu": "A CPU", "cores": 2, "system": "Linux 6", "python": "3.11.7", "pinned": True, "load": 0.1},
         "rounds": 7,
         "calls": 300,

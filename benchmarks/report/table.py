@@ -18,9 +18,10 @@ def lines(figures: Figures) -> Iterator[str]:
     """The whole of it, for a terminal of a hundred columns."""
     machine = figures["machine"]
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}"
+    minutes, pinned = sum(figures["took_s"].values()) / 60, "" if machine["pinned"] else "not "
     yield (
-        f"{figures['when']}, commit {figures['commit'] or 'unknown'}; before it began the load was {machine['load']}, "
-        f"processes are {'' if machine['pinned'] else 'not '}pinned to a core each"
+        f"{figures['when']}, commit {figures['commit'] or 'unknown'}; it took {minutes:.1f} min, the load before was "
+        f"{machine['load']}; clients and upstream are {pinned}pinned to a core each"
     )
     yield (
         f"medians of {figures['rounds']} interleaved rounds of {figures['calls']} calls; "
@@ -98,6 +99,7 @@ def streams(section: Figures) -> Iterator[str]:
     for group in groups:
         of_group = {name: {at: us for at, us in row.items() if group_of(at) == group} for name, row in rows.items()}
         yield from table(section["unit"], {name: row for name, row in of_group.items() if row})
+    yield "burst: many in a read, an HTTP chunk for all of them; framed: an HTTP chunk for each; paced: one every 2 ms"
 
 
 def group_of(column: str) -> tuple[str, bool]:
