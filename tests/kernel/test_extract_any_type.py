@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import Callable
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -28,8 +29,9 @@ from penstock.types import Completion, Message
 # Quotes, comment signs, fences, brackets, tags and words that mean something elsewhere.
 WORDS = st.sampled_from(
     """
-ok|it's|a, b|x: y|say "hi" to|"so" he said|C:\\tmp|né|{x}|[1]|```|50%|http://a.b/c|// c|/* c */|#4711|true|null|1,000
-\\|None|the "best" #1 tool|{"a": 1}|see "docs" // internal|<think>|</think>|"a", "b"|}|]|'|“x”|...|and "card" #4
+ok|it's|a, b|x: y|say "hi" to|"so" he said|C:\\tmp|C:\\dir|\\d+\\b|né|{x}|[1]|```|50%|http://a.b/c|// c|/* c */|#4711
+true|null|1,000|\\|None|the "best" #1 tool|{"a": 1}|see "docs" // internal|<think>|</think>|"a", "b"|}|]|'|“x”|...
+and "card" #4
 """.strip()
     .replace("\n", "|")
     .split("|")
@@ -189,6 +191,9 @@ DECOYS_BEFORE = (
     "◁think▷{other}◁/think▷",
     "Not {damaged}, but:\n",
     "```json\n{other}\n```\n",
+    "Format: {enveloped}\n\n",
+    '```json\n{"error": "nothing found"}\n```\n',
+    "{misnamed}\n",
 )
 DECOYS_BEHIND = (
     "",
@@ -201,37 +206,76 @@ DECOYS_BEHIND = (
     "}",
     "\n```\n",
     "\nNot {cut",
+    "\nor:\n```json\n{enveloped}\n```",
+    '\n{"error": "nothing found"}',
+    "\n\nnull",
+    "\n\n{misnamed}",
+    "\n\n[{other}]",
 )
 DAMAGES = ("plain", "fence", "closer lost", "all closers lost", "closed early", "a bracket more", "cut")
+DAMAGES_OF_WHAT_IS_REQUIRED = ("envelope", "misnamed")
+"""Where nothing is, an object of other names is a value as well: one that has its defaults."""
+ENVELOPES = (
+    '{"result": %s}',
+    '{"reasoning": "It is said so.", "answer": %s}',
+    '{"name": "answer", "arguments": %s}',
+    '[{"name": "answer", "arguments": %s}]',
+    "[%s]",
+    '```json\n{"data": %s}\n```',
+    '{"status": "failed", "data": %s}',
+)
+SEPARATORS = ("; ", " ;\n", " and ", " | ", " - ", "\uff0c", "\u3001", ". ", " \u2026 ", "\n")
+ESCAPED_BY_NOBODY = re.compile(r"""\\[^"\\/bfnrtu'`_]""")
 
 
 @st.composite
-def told(draw: st.DrawFn, value: dict[str, Any], other: dict[str, Any]) -> str:
+def told(draw: st.DrawFn, value: dict[str, Any], other: dict[str, Any], *, some_required: bool) -> str:
     """The value, damaged and among what is not meant."""
-    writing = Writing(draw)
-    writing.inner_quotes = draw(st.booleans())
-    text = writing.value(value)
-    damage = draw(st.sampled_from(DAMAGES))
-    match damage:
-        case "fence":
-            text = f"```json\n{text}\n```"
-        case "closer lost":
-            text = text[:-1]
-        case "all closers lost":
-            text = text.rstrip("}]")
-        case "closed early" if ", " in text and not any(", " in held for held in _texts(value)):
-            at = draw(st.sampled_from([at for at in range(len(text)) if text.startswith(", ", at)]))
-            text = f"{text[:at]}}}{text[at:]}"
-        case "a bracket more":
-            text += draw(st.sampled_from(["}", "]", "}}"]))
-        case "cut":
-            text = text[: draw(st.integers(2, max(2, len(text))))] + draw(st.sampled_from(["", "???", "…"]))
-        case _:
-            pass
+    damage = draw(st.sampled_from(DAMAGES + DAMAGES_OF_WHAT_IS_REQUIRED * some_required))
+    text = draw(damaged(draw(badly_written(value)), value, damage))
     before, behind = draw(st.sampled_from(DECOYS_BEFORE)), draw(st.sampled_from(DECOYS_BEHIND))
+    if not some_required:  # whatever is an object fits
+        before, behind = (each if "error" not in each and "{misn" not in each else "" for each in (before, behind))
     if damage == "cut":
         behind = ""
     return _decoy(before, other) + text + _decoy(behind, other)
+
+
+@st.composite
+def badly_written(draw: st.DrawFn, value: dict[str, Any]) -> str:
+    writing = Writing(draw)
+    writing.inner_quotes = draw(st.booleans())
+    if draw(st.integers(0, 4)) == 0:
+        writing.between = draw(st.sampled_from(SEPARATORS))
+    text = writing.value(value)
+    # Where each of the halves is an escape of JSON, the text says something else.
+    if draw(st.integers(0, 4)) == 0 and ESCAPED_BY_NOBODY.search(halved := text.replace("\\\\", "\\")):
+        return halved
+    return text
+
+
+@st.composite
+def damaged(draw: st.DrawFn, text: str, value: dict[str, Any], damage: str) -> str:
+    match damage:
+        case "envelope":
+            return draw(st.sampled_from(ENVELOPES)).replace("%s", text)
+        case "misnamed":
+            return _misnamed(value)
+        case "fence":
+            return f"```json\n{text}\n```"
+        case "closer lost":
+            return text[:-1]
+        case "all closers lost":
+            return text.rstrip("}]")
+        case "closed early" if ", " in text and not any(", " in held for held in _texts(value)):
+            at = draw(st.sampled_from([at for at in range(len(text)) if text.startswith(", ", at)]))
+            return f"{text[:at]}}}{text[at:]}"
+        case "a bracket more":
+            return text + draw(st.sampled_from(["}", "]", "}}"]))
+        case "cut":
+            return text[: draw(st.integers(2, max(2, len(text))))] + draw(st.sampled_from(["", "???", "…"]))
+        case _:
+            return text
 
 
 def _decoy(decoy: str, other: dict[str, Any]) -> str:
@@ -241,10 +285,16 @@ def _decoy(decoy: str, other: dict[str, Any]) -> str:
         "{damaged}": sound.replace(":", ": $", 1),
         "{misfit}": json.dumps({**other, next(iter(other), "name"): {"wrong": True}}),
         "{cut": sound[:-2],
+        "{enveloped}": f'{{"result": {sound}}}',
+        "{misnamed}": _misnamed(other),
     }
     for name, held in told.items():
         decoy = decoy.replace(name, held)
     return decoy
+
+
+def _misnamed(value: dict[str, Any]) -> str:
+    return json.dumps({name.title(): held for name, held in value.items()})
 
 
 def _texts(value: Any) -> list[str]:
@@ -279,7 +329,8 @@ def test_what_comes_back_is_the_value_or_an_error_and_never_anything_else(maker:
     answers: list[tuple[dict[str, Any], str]] = []
     for _ in range(AT_ONCE):
         value, other = data.draw(asked.values()), data.draw(asked.values())
-        answers.append((value, data.draw(told(value, other))))
+        some_required = any(each.required for each in asked.fields)
+        answers.append((value, data.draw(told(value, other, some_required=some_required))))
     check(asked, answers)
 
 

@@ -1,9 +1,9 @@
 """The JSON value that a model meant, wherever it stands in what the model wrote.
 
 Among prose, fences, thinking, several candidates and trailing text; mended where its notation is damaged
-(`json_reading`), and never guessed: where two different values would do, or something may be missing, there is none.
-Linear in the text. Not here: what is asked of the value beyond its schema (validators), and asking again
-(`repairing`).
+(`json_reading`), and never guessed: where two different values would do, where one may be but an example of another
+(`json_rivals` has the rule), or something may be missing, there is none. Linear in the text. Not here: what is asked of
+the value beyond its schema (validators), and asking again (`repairing`).
 """
 
 from __future__ import annotations
@@ -15,25 +15,32 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_levels import may_stand_higher, may_stand_lower
+from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
+from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
-from penstock.policy.json_places import BETWEEN_LINES, LAST_LINE, Candidate, Places, decoded, decoded_or_not
-from penstock.policy.json_rivals import (
+from penstock.policy.json_places import Candidate, Places
+from penstock.policy.json_rivals import Rivals, is_alone_in, standing
+from penstock.policy.json_scalars import last_line
+from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_surroundings import (
     ends_too_early,
-    has_bracket_more,
     is_begun_before,
     is_note,
-    is_rival,
     misses_its_head,
-    rivals,
 )
-from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
+from penstock.policy.json_wholes import decoded, read_once
 from penstock.policy.schema_knowledge import NONE, only_content, own_words, replaced, schema_at, takes_no_more, value_at
 
 __all__ = ["Found", "NotFound", "find_json"]
 
 Reason: TypeAlias = Literal["nothing", "damaged", "truncated", "ambiguous", "misfit", "too_deep", "too_long"]
+
+
+DEEPEST_ENVELOPE = 3
+"""A list of one call of a tool whose arguments are a string."""
+MOST_TOLD = 8
+"""Values that do not fit whose flaws are compared."""
 
 
 class Found(Struct, frozen=True):
@@ -64,10 +71,11 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None)
     the same; the time is linear in the text, and no text raises.
     """
     check = SchemaCheck(schema) if isinstance(schema, Mapping) else schema
-    whole, no_json_at = decoded_or_not(text)
+    known = read_once(text)
+    whole = known.value
     if whole is not NONE and (check is None or check.fits(whole)) and not _is_quoted_json(whole, check):
         return Found(whole)
-    return _Search(text, check, no_json_at=no_json_at).found(whole)
+    return _Search(text, check, known=known).found(whole)
 
 
 def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:
@@ -91,43 +99,63 @@ class _Search(Places):
     def chosen(self) -> Found | NotFound:
         """The one candidate that is meant."""
         certain = [settled for each in self.candidates if (settled := self.settled(each)) is not None]
-        fitting, misfits = list[Candidate](), list[Candidate]()
-        for each in certain:
-            (fitting if self.fits(each.value) else misfits).append(each)
-        if not fitting:
-            fitting = list(self.unfolded(certain))
-            misfits = []
+        fitting, misfits = self.read(certain)
         if self.check is None:
             fitting = _most_telling(fitting)
         fitting = [each for each in fitting if not is_note(each)] or fitting
         if not fitting:
             return self.none(certain)
-        first = fitting[0]
-        if any(not _same(first.value, other.value) for other in fitting[1:]):
+        if len(fitting) > 1 and len({frozen(each.value) for each in fitting}) > 1:
             says = f"the text holds {len(fitting)} different values, and each of them would do"
             return NotFound("ambiguous", says)
         best = min(fitting, key=lambda each: len(each.repairs))
-        return self.doubt(best, misfits) or Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
+        shown = max(fitting, key=lambda each: (standing(each), each.place))
+        doubt = self.rival(shown, misfits) or self.doubt(best)
+        return doubt or Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
 
-    def doubt(self, best: Candidate, misfits: list[Candidate]) -> NotFound | None:
-        """Why the one value that fits may not be the one that is meant."""
-        schema = None if self.check is None else self.check.schema
+    def read(self, certain: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+        """Those that fit, as they are or as what they hold; and the others."""
+        if self.check is None:
+            return [self.unquoted(each) or each for each in certain], []
+        direct = [each for each in certain if self.fits(each.value)]
+        if not direct and (joined := self.joined(certain)) is not None:
+            return [joined], []
+        fitting, misfits = list[Candidate](), list[Candidate]()
+        for each in certain:
+            content = each if self.fits(each.value) else self.content(each)
+            if content is None:
+                misfits.append(each)
+            else:
+                fitting.append(content)
+        return fitting, misfits
+
+    def rival(self, best: Candidate, misfits: list[Candidate]) -> NotFound | None:
+        """Another thing in the text that may be the answer (`json_rivals`)."""
+        rivals = Rivals(best, None if self.check is None else self.check.schema)
         for failure in self.failures:
-            if is_rival(best, failure, self.text, schema):
+            if rivals.has(failure):
                 return NotFound(failure.reason, f"of several values, one {failure.says}")
-        for misfit in rivals(best, misfits, schema):
+        for misfit in rivals.among(misfits):
             flaws = () if self.check is None else self.check.flaws(misfit.value)
             return NotFound("misfit", "of several values, one that may be meant does not fit the schema", flaws)
+        if self.check is not None and (self.ends_in_another(best) or rivals.says_otherwise()):
+            return NotFound("ambiguous", "the text goes on with another value than the one that fits")
+        return None
+
+    def doubt(self, best: Candidate) -> NotFound | None:
+        """Why the one value that fits may not be whole."""
+        schema = None if self.check is None else self.check.schema
         fits = None if self.check is None else self.check.fits
         if any(may_stand_higher(best.value, path, schema, fits) for path in best.unclosed):
             return NotFound("ambiguous", "a bracket is missing, and it may be one of several")
-        if has_bracket_more(best.text, best.end) and may_stand_lower(best.value, schema, fits):
+        more = has_bracket_more(best.text, best.end)
+        if more and (may_stand_lower(best.value, schema, fits) or may_begin_before(best.value, fits)):
             return NotFound("ambiguous", "there is a bracket too many, and it may be one of several")
         if is_begun_before(best.text, best.start):
             return NotFound("truncated", "the JSON may have broken off before another value")
         if is_note(best):
             return NotFound("ambiguous", "the brackets may point to a source, and be no value")
-        if misses_its_head(best.text, best.start, best.end) or ends_too_early(best.text, best.end):
+        if misses_its_head(best.text, best.start, best.end) or ends_too_early(best, schema):
             return NotFound("damaged", "the JSON begins or ends before its last property")
         return None
 
@@ -149,7 +177,8 @@ class _Search(Places):
         settled = self.completed(candidate)
         if settled is None:
             failure = Unreadable("truncated", "ends where more may have been meant", len(self.text))
-            failure.start, failure.fenced = candidate.place, candidate.fenced
+            failure.text, failure.start, failure.end = candidate.text, candidate.start, candidate.end
+            failure.quoted_at, failure.fenced = candidate.quoted_at, candidate.fenced
             self.failures.append(failure)
         return settled
 
@@ -175,40 +204,49 @@ class _Search(Places):
         value = replaced(candidate.value, cut.path, choices[0])
         return msgspec.structs.replace(candidate, value=value, repairs=(*candidate.repairs, "completed"), cut=None)
 
-    def unfolded(self, candidates: list[Candidate]) -> Iterator[Candidate]:
-        """What a candidate is an envelope of, or a quotation, or what several are the lines of."""
-        if self.check is None:
-            for each in candidates:
-                yield from self.unquoted(each)
-            return
-        if len(candidates) > 1 and self.are_lines(candidates):
-            joined = [each.value for each in candidates]
-            if self.fits(joined):
-                repairs = tuple(dict.fromkeys(repair for each in candidates for repair in each.repairs))
-                unclosed = tuple((line, *path) for line, each in enumerate(candidates) for path in each.unclosed)
-                end = candidates[-1].end
-                yield msgspec.structs.replace(
-                    candidates[0], value=joined, repairs=("lines", *repairs), end=end, unclosed=unclosed
-                )
-                return
-        for each in candidates:
-            yield from self.unquoted(each)
-            inner = only_content(each.value, self.check.schema)
-            if inner is not NONE and self.fits(inner):
-                unclosed = tuple(dict.fromkeys(path[1:] for path in each.unclosed))
-                yield msgspec.structs.replace(each, value=inner, repairs=(*each.repairs, "envelope"), unclosed=unclosed)
+    def joined(self, candidates: list[Candidate]) -> Candidate | None:
+        """The list that they are the lines of."""
+        if len(candidates) < 2 or not self.are_lines(candidates):
+            return None
+        value = [each.value for each in candidates]
+        if not self.fits(value):
+            return None
+        repairs = tuple(dict.fromkeys(repair for each in candidates for repair in each.repairs))
+        unclosed = tuple((line, *path) for line, each in enumerate(candidates) for path in each.unclosed)
+        return msgspec.structs.replace(
+            candidates[0], value=value, repairs=("lines", *repairs), end=candidates[-1].end, unclosed=unclosed
+        )
 
-    def unquoted(self, candidate: Candidate) -> Iterator[Candidate]:
+    def content(self, candidate: Candidate) -> Candidate | None:
+        """What a candidate is an envelope of, or a quotation."""
+        assert self.check is not None
+        held = candidate
+        for _ in range(DEEPEST_ENVELOPE):
+            if isinstance(held.value, str):
+                return self.unquoted(held)
+            inner = only_content(held.value, self.check.schema)
+            if inner is NONE:
+                return None
+            unclosed = tuple(dict.fromkeys(path[1:] for path in held.unclosed))
+            held = msgspec.structs.replace(
+                held, value=inner, repairs=(*candidate.repairs, "envelope"), unclosed=unclosed
+            )
+            if self.fits(inner):
+                return held
+        return None
+
+    def unquoted(self, candidate: Candidate) -> Candidate | None:
         """JSON in a JSON string."""
         quoted = candidate.value
         if not isinstance(quoted, str) or self.layers >= 2 or not ("{" in quoted or "[" in quoted):
-            return
+            return None
         inner = _Search(quoted, self.check, layers=self.layers + 1)
         inner.allowance = self.allowance
         found = inner.found(decoded(quoted))
-        if isinstance(found, Found):
-            repairs = (*candidate.repairs, "quoted", *found.repairs)
-            yield msgspec.structs.replace(candidate, value=found.value, repairs=repairs, unclosed=())
+        if not isinstance(found, Found) or ("envelope" in candidate.repairs and "prose" in found.repairs):
+            return None
+        repairs = (*candidate.repairs, "quoted", *found.repairs)
+        return msgspec.structs.replace(candidate, value=found.value, repairs=repairs, unclosed=())
 
     def are_lines(self, candidates: list[Candidate]) -> bool:
         """True where nothing but space and commas stands between them, and nothing beside them says that there are
@@ -225,10 +263,17 @@ class _Search(Places):
             and all(BETWEEN_LINES.match(first.text[one.end : next_.start]) for one, next_ in pairwise(candidates))
         )
 
+    def ends_in_another(self, best: Candidate) -> bool:
+        """True where the last line is null, or a scalar that could be said in the place of the value."""
+        last = last_line(self.text, self.words)
+        if last is NONE:
+            return False
+        return last is None or is_alone_in(best.value, last)
+
     def none(self, certain: list[Candidate]) -> NotFound:
         """Why there is no value: what is wrong with the likeliest candidate."""
         flaws: tuple[Flaw, ...] = ()
-        for each in certain:
+        for each in certain[:MOST_TOLD]:
             wrong = self.check.flaws(each.value) if self.check is not None else ()
             if not flaws or (wrong and len(wrong) < len(flaws)):
                 flaws = wrong
@@ -240,10 +285,6 @@ class _Search(Places):
         if self.thinking_open:
             return NotFound("nothing", "the text ends while the model is still thinking")
         return NotFound("nothing", "there is no JSON in the text")
-
-
-def _same(one: Json, other: Json) -> bool:
-    return bool(frozen(one) == frozen(other))
 
 
 def _most_telling(candidates: list[Candidate]) -> list[Candidate]:

@@ -6,18 +6,25 @@ what is closed, and where (`json_reading`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import schemas_at, value_at
 
-__all__ = ["may_stand_higher", "may_stand_lower"]
+__all__ = ["has_bracket_more", "may_begin_before", "may_stand_higher", "may_stand_lower"]
 
+_BRACKET_MORE = re.compile(r"[\s,;]*+[}\]]")
 MOST_TRIED = 8
 """Other places that are tried, each with a check of the whole value; where there are more, there is doubt enough."""
 DEEPEST_TRIED = 16
 MOST_OBJECTS = 256
+
+
+def has_bracket_more(text: str, end: int) -> bool:
+    """True where another bracket is closed right behind the value: there is one too many, here or before."""
+    return _BRACKET_MORE.match(text, end) is not None
 
 
 def may_stand_higher(
@@ -69,6 +76,13 @@ def may_stand_lower(value: Json, schema: Json, fits: Callable[[Json], bool] | No
             if found:
                 return True
     return False
+
+
+def may_begin_before(value: Json, fits: Callable[[Json], bool] | None) -> bool:
+    """True for a list that would fit as the only item of one, or with an empty list behind its last: of a bracket too
+    many, the other may be lost.
+    """
+    return is_array(value) and (fits is None or fits([value]) or fits([*value, []]))
 
 
 _Chain = list[tuple[tuple[str | int, ...], Json]]

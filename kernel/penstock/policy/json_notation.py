@@ -15,6 +15,7 @@ from msgspec import Struct
 from penstock.policy.json_values import frozen
 
 __all__ = [
+    "COMMAS",
     "DEEPEST",
     "KEY_AHEAD",
     "QUOTED_KEY_AHEAD",
@@ -35,6 +36,9 @@ MOST_STEPS = 6_000
 """What is read with forgiveness in one text: containers, damaged members (two steps each), pieces of damaged strings.
 About 20 ms: a kernel has one loop for all its calls."""
 
+COMMENT_OF_A_STEP = 12
+"""Characters of comments that take as long as a step: each is looked at for words in many languages."""
+
 Reason: TypeAlias = Literal["damaged", "truncated", "ambiguous", "too_deep", "too_long"]
 
 
@@ -46,9 +50,22 @@ class Unreadable(Exception):  # noqa: N818 - a verdict that the finder takes, no
         self.reason: Reason = reason
         self.says = says
         self.at = at
-        self.start = at
-        """Where the value begins, as far as one knows."""
+        self.text = ""
+        """In which it stands: the whole one, or what that quotes."""
+        self.start = self.end = at
+        """Where the value begins and ends, as far as one knows."""
+        self.quoted_at = 0
+        """Where in the whole text the quotation begins."""
         self.fenced = False
+        self.is_word = False
+        """A word stands where a value should be, as a name in code."""
+        self.is_template = False
+        """A placeholder stands where a value should be: this was never meant as one."""
+
+    @property
+    def place(self) -> int:
+        """What stands behind it in the whole text has a higher one."""
+        return self.quoted_at + self.start
 
 
 class SaidTwiceError(ValueError):
@@ -109,13 +126,15 @@ FENCE = re.compile(r"[ \t]*+(?:```|~~~)")
 # What stands behind a quote that ends a string, rather than being part of it.
 KEY_AHEAD = re.compile(
     r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”|[A-Za-z_$][\w$-]{0,200}+|-?\d{1,20}+)"""
-    r"""[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
+    r"""[ \t\r\n]*+(?:[:\uff1a]|=|\Z)|\.\.\.|…"""
 )
 # The same where the names so far have quotes: a word before a colon is part of a text then.
 QUOTED_KEY_AHEAD = re.compile(
-    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”)[ \t\r\n]*+(?::|=|\Z)|\.\.\.|…"""
+    r"""(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+'|“[^”\n]{0,200}+”)[ \t\r\n]*+(?:[:\uff1a]|=|\Z)|\.\.\.|…"""
 )
 VALUE_AHEAD = re.compile(r"""["'“‘`{\[\d.+-]|[A-Za-z_]{1,40}+\s{0,99}+(?:[,\]]|\Z)|…""")
+COMMAS = frozenset(",\uff0c\u3001")
+"""What stands behind a string before another member."""
 QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`", "”": "”", "„": "“", "«": "»"}
 
 
@@ -152,6 +171,8 @@ class Notation:
         if at < len(self.text) and (self.text[at] in "/#" or (not self.text[at].isascii()) or self.text[at] in "\v\f"):
             end = behind(SPACE, self.text, at)
             if end > at:
+                self.allowance.steps -= (end - at) // COMMENT_OF_A_STEP
+                self.step()
                 if LEFT_OUT.search(self.text, at, end):
                     raise self.unreadable("damaged", "leaves something out: it has an ellipsis in the place of content")
                 self.mend("comments" if COMMENT.search(self.text, at, end) else "odd_spaces")

@@ -11,8 +11,11 @@ import re
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_notation import DEEPEST, SCANNER, Allowance, Unreadable
+from penstock.policy.json_levels import has_bracket_more
+from penstock.policy.json_lines import besides, lines_together
+from penstock.policy.json_notation import SCANNER, Allowance, Unreadable
 from penstock.policy.json_reading import Cut, Read, read_json
+from penstock.policy.json_scalars import LONGEST_WORD, scalar_of, word_of
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_thinking import (
     CLOSING_BEHIND_FIRST,
@@ -21,13 +24,16 @@ from penstock.policy.json_thinking import (
     behind_thought,
     without_thinking,
 )
-from penstock.policy.json_values import Json, is_array, is_object
+from penstock.policy.json_values import Json
+from penstock.policy.json_wholes import Decoded, decoded, is_sound
 from penstock.policy.schema_knowledge import NONE, words_of
 
-__all__ = ["BETWEEN_LINES", "LAST_LINE", "Candidate", "Places", "decoded", "decoded_or_not"]
+__all__ = ["Candidate", "Places"]
 
-MOST_PLACES = 64
-"""Places in one text at which a value is looked for."""
+MOST_PLACES = 1_024
+"""Places in one text at which a value is looked for: each costs some 30 us until it is judged."""
+MOST_DAMAGED = 64
+"""Of them, those at which none can be read."""
 MOST_READ = 4
 """Times its length that a text is read altogether, at those places."""
 MOST_OPENINGS = 50_000
@@ -59,95 +65,50 @@ class Candidate(Struct, frozen=True):
         return self.quoted_at + self.start
 
 
-# Whole texts
-
-_ENDS_AS_JSON = re.compile(r"[}\]\"\del]\s*\Z")
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def decoded(text: str) -> Json:
-    """The text as JSON, where it is that and nothing else."""
-    return decoded_or_not(text)[0]
-
-
-def decoded_or_not(text: str) -> tuple[Json, int]:
-    """The same, and where a value begins of which it is known now that it is no JSON; -1 where nothing is known."""
-    if not _ENDS_AS_JSON.search(text, max(0, len(text) - 256)):
-        return NONE, -1
-    try:
-        value = SCANNER.decode(text)
-    except json.JSONDecodeError as wrong:
-        return NONE, -1 if wrong.msg == "Extra data" else _start_of(text)
-    except (ValueError, RecursionError):
-        return NONE, _start_of(text)
-    return (value, -1) if _is_sound(text, 0, len(text), value) else (NONE, _start_of(text))
-
-
-def _start_of(text: str) -> int:
-    return len(text) - len(text.lstrip(" \t\r\n"))
-
-
-def _is_sound(text: str, start: int, end: int, value: Json) -> bool:
-    """True for a value without halves of characters, and not too deep."""
-    if _SURROGATE.search(text, start, end):
-        try:
-            msgspec.json.encode(value)
-        except (UnicodeEncodeError, RecursionError):
-            return False
-    return _shallow(text, start, end, value)
-
-
-def _shallow(text: str, start: int, end: int, value: Json) -> bool:
-    """True where the value is not nested too deeply, for whoever walks through it by recursion."""
-    if text.count("{", start, end) + text.count("[", start, end) <= DEEPEST:
-        return True
-    level: list[Json] = [value] if is_object(value) or is_array(value) else []
-    for _ in range(DEEPEST):
-        below: list[Json] = []
-        for held in level:
-            below.extend(held.values() if is_object(held) else held)
-        level = [each for each in below if is_object(each) or is_array(each)]
-        if not level:
-            return True
-    return False
-
-
 # Where something begins: an object whose first key can be seen, or an array whose first item can; a fence; thinking.
 # It begins with a class of characters, by which the engine skips what cannot be one; every look ahead is bounded.
 _START = re.compile(
-    rf"[`~<{{\[◁](?:(?P<think>{OPENING_BEHIND_FIRST})|(?P<thought>{CLOSING_BEHIND_FIRST})"
+    rf"[`~<{{\[◁\uff5b](?:(?P<think>{OPENING_BEHIND_FIRST})|(?P<thought>{CLOSING_BEHIND_FIRST})"
     r"|(?<=[`~])(?P<line>[`~]{20,}+)|"
     r"""(?<=\{)(?:(?P<run>\{{2,}+)|(?P<doubled>\{(?=\s{0,256}+["'“]))"""
-    r"""|(?P<object>(?=\s{0,256}+(?:["'“‘`}«„,]|[A-Za-z_$][\w$-]{0,100}+\s{0,9}+[:=]|-?\d{1,20}+\s{0,9}+:"""
+    r"""|(?P<object>(?=\s{0,256}+(?:["'“‘`}«„,]|[A-Za-z_$<][\w$ .<>-]{0,100}+\s{0,9}+[:=]|-?\d{1,20}+\s{0,9}+:"""
     r"""|//|/\*|\#[^\n{]{0,200}+\n))))"""
+    r"""|(?P<foreign>(?<=\uff5b)|(?<=\{)(?=\s{0,9}+&(?:quot|\#34|apos|\#39);))"""
     r"""|(?<=[{\[])(?P<escaped>(?=\s{0,256}+\\{1,8}+"))"""
-    r"""|(?<=\[)(?P<array>(?!\s{0,256}+```)(?=\s{0,256}+(?:["'“‘`{\[\]«„]|[-+]?\.?\d|//|/\*|[A-Za-z]{1,20}+\s{0,9}+[,\]])))"""
+    r"""|(?<=\[)(?<!\x1b\[)(?P<array>(?!\[?\w{1,60}+\][:(])(?!\s{0,256}+```)(?=\s{0,256}+(?:["'“‘`{\[\]«„]|[-+]?\.?\d|//|/\*|[A-Za-z]{1,20}+\s{0,9}+[,\]])))"""
     r"""|(?<=[`~])(?P<fence>(?:`{2,18}+|~{2,18}+)(?P<info>[\w+-]{0,20}+)(?=\s|\Z|[{\[<])))"""
 )
 _ENTITIES = re.compile(r"[{\[]\s*+(?:\{\s*+)?&(?:quot|\#34|\#39|apos);")
 _NO_BRACE = re.compile(r"""\s*+(?:`{3,}+\w*+\s*+)?(?P<key>"[^"\n{}]{1,200}+"\s*+:)""")
 _GOES_ON = re.compile(r"""\s*+,\s*+(?:"[^"\n]{0,200}+"|'[^'\n]{0,200}+')\s*+:""")
-_FENCED = re.compile(r"(`{3,9}+)\w{0,20}+\s*+")
+_FENCED = re.compile(r"(`{3,9}+)(?!(?i:think|reason|scratch))\w{0,20}+\s*+")
 _MORE_STRUCTURE = re.compile(r"\s*+[,}\]]")
-BETWEEN_LINES = re.compile(r"[\s,]*+\Z")
-# Behind the last of several lines: the end, a fence's or a tag's, or a text of its own.
-LAST_LINE = re.compile(r"\s*+(?:\Z|```|~~~|</|<\|)|[ \t]*+\n[ \t]*+\n\s*+[A-Za-z]")
+_FENCED_SCALAR = re.compile(
+    r"""\s{0,99}+(null|None|[Tt]rue|[Ff]alse|-?\d[\w.+-]{0,99}+|"[^"\n]{0,200}+")\s{0,99}+(?:```|~~~)"""
+)
+_THOUGHT_LINE = re.compile(r"[\s*_#>-]*+(?:thoughts?|thinking)[*_]*+\s*+[:\uff1a]", re.IGNORECASE)
+_QUOTATION = re.compile(r"^[ \t]*+>[ \t]*+[{\[][ \t]*+$", re.MULTILINE)
+_QUOTED_LINE = re.compile(r"^[ \t]*+> ?", re.MULTILINE)
+_FENCE_LINE = re.compile(r"(?:^|\n)[ \t]*+(?:```|~~~)")
+THOUGHTS = frozenset({"think", "thinking", "thought", "thoughts", "reasoning", "scratchpad"})
+"""Languages of fences in which a model thinks."""
 _BRACKETS = re.compile(r"""[{}\[\]]|"(?:[^"\\\n]|\\.)*+"|^[ \t]*+(?:`{3,}|~{3,})""", re.MULTILINE)
 
 
 class Places:
     """Those of one text."""
 
-    def __init__(self, text: str, check: SchemaCheck | None, *, layers: int = 0, no_json_at: int = -1) -> None:
+    def __init__(self, text: str, check: SchemaCheck | None, *, layers: int = 0, known: Decoded | None = None) -> None:
         self.text = text
         self.check = check
         self.layers = layers
         """How many quotations this text was taken out of."""
-        self.no_json_at = no_json_at
-        """Where a value begins that was tried as it is before."""
+        self.known = known or Decoded()
         self.words = frozenset[str]() if check is None else words_of(check.schema)
         self.allowance = Allowance()
         self.left_to_read = MOST_READ * len(text) + 4_096
+        self.code = False
+        """In a fence of another language than JSON."""
         self.failures: list[Unreadable] = []
         self.candidates: list[Candidate] = []
         self.thinking_open = False
@@ -158,11 +119,13 @@ class Places:
         """Every value in the text, from its start to its end, none inside another."""
         text, at, fenced = self.text, behind_leaked(self.text), False
         never = set[str]()
-        if sum(text.count(char) for char in "{[<`~◁") > MOST_OPENINGS:
+        lines = lines_together(text, at, self.check)
+        rest = "".join(besides(text, lines))
+        if sum(rest.count(char) for char in "{[<`~◁") > MOST_OPENINGS:
             self.look_once()
             return
-        if not self.layers and len(text) <= LONGEST_MENDED and '"' not in text and _ENTITIES.search(text):
-            self.look_in(_without_entities(text), "entities")
+        if (quoted := self.quoted_in_whole()) is not None:
+            self.look_in(*quoted)
             return
         for _ in range(MOST_PLACES):
             start = _START.search(text, at)
@@ -171,6 +134,8 @@ class Places:
             match start.lastgroup:
                 case "fence":
                     fenced, at = bool(start["info"]) or not fenced, start.end()
+                    if fenced:
+                        fenced, at = self.open_fence(start["info"].lower(), at)
                 case "line":
                     at = start.end()
                 case "run":  # of braces: of three or more, the last two may mean something
@@ -186,18 +151,50 @@ class Places:
                     self.candidates.clear()
                     self.failures.clear()
                     at = start.end()
+                case "foreign":
+                    at = self.pass_over(start.start(), "is written with other signs than JSON's", fenced=fenced)
                 case "escaped":
                     at = self.take_escaped(start.start())
+                case _ if _THOUGHT_LINE.match(text, max(text.rfind("\n", 0, start.start()) + 1, start.start() - 4_096)):
+                    at = self.skipped(start.start())
+                case _ if start.start() in lines:
+                    value, at = lines[start.start()]
+                    self.candidates.append(Candidate(value, ("lines",), text, start.start(), at, fenced=fenced))
                 case kind:
                     at = self.take(start.start(), fenced=fenced, doubled=kind == "doubled")
-            if at >= len(text) or self.allowance.steps < 0:
+            if at >= len(text) or self.allowance.steps < 0 or len(self.failures) > MOST_DAMAGED:
                 break
         else:
+            at = -1
+        if at < 0 or len(self.failures) > MOST_DAMAGED:
             # What was not looked at may hold another that would do.
             self.candidates.clear()
-            self.failures.append(Unreadable("too_long", "may begin in too many places", at))
+            self.failures.append(Unreadable("too_long", "may begin in too many places", 0))
         if not self.candidates and not self.failures and (bare := _NO_BRACE.match(text)) is not None:
             self.take_without_brace(bare.start("key"))
+
+    def quoted_in_whole(self) -> tuple[str, str] | None:
+        """The text without what all of it is quoted by, and the name of that."""
+        text = self.text
+        if self.layers or len(text) > LONGEST_MENDED:
+            return None
+        if '"' not in text and _ENTITIES.search(text):
+            return _without_entities(text), "entities"
+        if _QUOTATION.search(text):
+            return _QUOTED_LINE.sub("", text), "quotation"
+        return None
+
+    def open_fence(self, info: str, at: int) -> tuple[bool, int]:
+        """Notes what stands in the block that begins here; whether it is an answer's, and where to look on."""
+        self.code = bool(info) and "json" not in info
+        if info in THOUGHTS:
+            end = _FENCE_LINE.search(self.text, at)
+            self.thinking_open = end is None
+            return False, len(self.text) if end is None else end.end()
+        scalar = None if self.check is None else _FENCED_SCALAR.match(self.text, at)
+        if scalar is not None and (value := scalar_of(scalar[1])) is not NONE:
+            self.candidates.append(Candidate(value, (), self.text, scalar.start(1), scalar.end(1), fenced=True))
+        return True, at
 
     def look_once(self) -> None:
         """The first value, as it is: where so much may begin, nothing is mended, and nothing searched for long."""
@@ -216,35 +213,51 @@ class Places:
         text = self.text
         read: Read | Unreadable
         read = self.read_as_it_is(at) or self.read_mended(text, at, doubled=doubled)
+        if isinstance(read, Read) and read.end - at > LONGEST_MENDED and has_bracket_more(text, read.end):
+            read = Unreadable("too_long", "has a bracket too many, and is too long for that to be found", read.end)
         if isinstance(read, Read) and (
             _GOES_ON.match(text, read.end)
             or ("missing_closers" in read.repairs and _MORE_STRUCTURE.match(text, read.end))
         ):
             read = Unreadable("damaged", "is closed before its last property", read.end)
         if isinstance(read, Unreadable):
-            read.start, read.fenced = at, fenced
-            self.failures.append(read)
             end = len(text) if read.reason == "too_long" else self.skipped(at)
+            read.text, read.start, read.end, read.fenced = text, at, end, fenced
+            read.is_template = read.is_template or (fenced and self.code and read.is_word)
+            self.failures.append(read)
             self.left_to_read -= end - at
             return end
         self.candidates.append(Candidate(read.value, read.repairs, text, at, read.end, fenced, read.cut, read.unclosed))
         return read.end
 
+    def pass_over(self, at: int, says: str, *, fenced: bool) -> int:
+        """Notes what may be meant and is not read; where to look on."""
+        end = self.text.find("\n", at)
+        damaged = Unreadable("damaged", says, at)
+        damaged.text, damaged.end, damaged.fenced = self.text, len(self.text) if end < 0 else end, fenced
+        self.failures.append(damaged)
+        return damaged.end
+
     def read_as_it_is(self, at: int) -> Read | None:
-        """Valid JSON, in the time that C takes for it."""
-        if at == self.no_json_at:
+        """Valid JSON, in the time that C takes for it; none where a bracket is too many in so much that nobody can look
+        for it.
+        """
+        value, end = (self.known.ahead, self.known.end) if at == self.known.start else self.decoded_at(at)
+        if value is NONE or (end - at > LONGEST_MENDED and has_bracket_more(self.text, end)):
             return None
+        return Read(value, end, ())
+
+    def decoded_at(self, at: int) -> tuple[Json, int]:
+        """The sound value that begins here, and where it ends."""
         try:
             value, end = SCANNER.raw_decode(self.text, at)
         except json.JSONDecodeError as wrong:
             self.left_to_read -= wrong.pos - at
-            return None
+            return NONE, at
         except (ValueError, RecursionError):
-            return None
+            return NONE, at
         self.left_to_read -= end - at
-        if not _is_sound(self.text, at, end, value):
-            return None
-        return Read(value, end, ())
+        return (value, end) if is_sound(self.text, at, end, value) else (NONE, at)
 
     def read_mended(self, text: str, at: int, *, doubled: bool = False) -> Read | Unreadable:
         """What can be read with forgiveness."""
@@ -263,6 +276,7 @@ class Places:
         """Properties of an object whose first brace is missing: whoever was given it to go on from left it out."""
         read = self.read_mended("{" + self.text[at:], 0)
         if isinstance(read, Unreadable):
+            read.text, read.start, read.end = self.text, at, len(self.text)
             self.failures.append(read)
         else:
             repairs, end = ("first_brace", *read.repairs), at + read.end - 1
@@ -286,7 +300,7 @@ class Places:
         else:
             inner.look()
         for failure in inner.failures:
-            failure.start += at
+            failure.quoted_at += at
             self.failures.append(failure)
         for each in inner.candidates:
             self.candidates.append(msgspec.structs.replace(each, repairs=(repair, *each.repairs), quoted_at=at))
@@ -328,9 +342,11 @@ class Places:
 
     def look_for_word(self) -> None:
         """A word of the schema's that is all there is."""
-        plain = without_thinking(self.text).strip(" \t\r\n`*_\"'“”‘’.")
-        if not self.thinking_open and plain in self.words:
-            self.candidates.append(Candidate(plain, ("unquoted_words",), self.text, 0, len(self.text), fenced=False))
+        bare = without_thinking(self.text).strip(" \t\r\n`*_")
+        value = NONE if self.thinking_open or len(bare) > LONGEST_WORD else word_of(bare, self.words, self.check)
+        if value is not NONE:
+            repairs = ("unquoted_words",) if isinstance(value, str) else ("prose",)
+            self.candidates.append(Candidate(value, repairs, self.text, 0, len(self.text), fenced=False))
 
 
 _ESCAPES = (

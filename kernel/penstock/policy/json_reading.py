@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from penstock.policy.json_notation import (
+    COMMAS,
     DEEPEST,
     KEY_AHEAD,
     QUOTES,
@@ -64,7 +65,7 @@ _PLAIN_MEMBERS = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z_$][\w$-]*+")
 _AFTER_A_NUMBER = re.compile(r"[\s,}\]/#]|\Z")
-_COLON = re.compile(r"(?::|=>?)")
+_COLON = re.compile(r"(?:[:\uff1a]|=>?)")
 _WORDS: dict[str, bool | None] = {
     "true": True,
     "false": False,
@@ -73,6 +74,26 @@ _WORDS: dict[str, bool | None] = {
     "undefined": None,
     "nan": None,
 }
+# What stands in templates where a value should be.
+_NAMES_OF_TYPES = frozenset(
+    {
+        "any",
+        "array",
+        "bool",
+        "boolean",
+        "date",
+        "datetime",
+        "dict",
+        "float",
+        "int",
+        "integer",
+        "list",
+        "number",
+        "object",
+    }
+    | {"str", "string", "type", "unknown", "value"}
+)
+_PLACEHOLDER = re.compile(r"<[^<>\n]{1,80}+>|\$\{[^{}\n]{1,80}+\}")
 _PROPER = frozenset({"true", "false", "null"})
 
 
@@ -138,6 +159,8 @@ class _Reading(StringReading):
                 self.to_next_member()
             else:
                 self.member()
+        if self.keeps_backslashes and self.takes_escapes:
+            raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
         return self.done
 
     # Where members begin
@@ -188,7 +211,9 @@ class _Reading(StringReading):
     def to_next_member(self) -> None:
         """From behind a value to the next member, or out of the container."""
         char = self.char()
-        if char == ",":
+        if char in COMMAS and char:
+            if char != ",":
+                self.mend("commas")
             self.at += 1
             self.behind_value, self.behind_comma, self.quoted_inside = False, True, False
         elif not char or self.at_fence():
@@ -354,9 +379,11 @@ class _Reading(StringReading):
             raise self.unreadable("damaged", "has a number that is too large") from None
 
     def word(self) -> Any:
-        match = _WORD.match(self.text, self.at)
-        if match is None:
-            raise self.unreadable("damaged", f"has {self.char()!r} where a value should be")
+        match, is_template = _WORD.match(self.text, self.at), _PLACEHOLDER.match(self.text, self.at) is not None
+        if match is None or is_template:
+            no_value = self.unreadable("damaged", f"has {self.char()!r} where a value should be")
+            no_value.is_template = is_template
+            raise no_value
         written, start = match[0], match.start()
         self.at = match.end()
         if written in _PROPER:
@@ -375,7 +402,10 @@ class _Reading(StringReading):
                     self.cut = Cut(self.path(), inside_string=False)
                     return _WORDS[proper]
             raise self.unreadable("truncated", "ends inside a word")
-        raise self.unreadable("damaged", f"has {self.text[start : start + 24]!r} where a value should be")
+        no_value = self.unreadable("damaged", f"has {self.text[start : start + 24]!r} where a value should be")
+        no_value.is_word = written.isidentifier()
+        no_value.is_template = lowered in _NAMES_OF_TYPES or written == self.stack[-1].key
+        raise no_value
 
     def is_word(self, written: str, lowered: str) -> bool:
         """False for what the schema lists elsewhere, and is Python's name of a literal here."""

@@ -1,63 +1,189 @@
-"""What stands beside a value in a text and makes it doubtful that this value is the one that is meant.
+"""Which of several things in a text is the answer, where one of them fits the schema: one rule.
 
-An example before an answer that cannot be read; properties behind a bracket that came too early; a number in brackets
-that points to a source. Not here: finding the values (`json_places`), and who is asked about them (`json_finding`).
+Whatever could be a value counts, be it found, damaged, misnamed, in an envelope, null, or an error. Each stands in the
+text in one of four ways, each of which stands out more than the one before: *mentioned* in a sentence, *labelled* at
+the end of a line (`Answer: {...}`), *alone* on its lines, *fenced*. The value that fits is the answer where
+
+1. nothing behind it stands out at all (what is mentioned does not, beside what is fenced; beside what is shown without
+   a fence, an object that says something does), and
+2. nothing before it stands out more than it does, and
+3. nothing before it looks like an answer itself: one with all the names that are asked for, or with any where it stands
+   out as much; or one that says that there is none (null, an error), and
+4. where it is but mentioned or labelled, the text behind it does not give all those names other values (YAML, a table).
+
+Else nobody can tell the answer from an example or a draft, and it is asked again. A template, with a type's name or
+another placeholder where a value should be, is no answer: only rule 1 speaks of it. Two values that fit, and differ,
+are refused before this is asked (`json_finding`).
+
+Not here: what is doubtful about a value by itself (`json_surroundings`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from itertools import islice
 from typing import Any
 
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import Candidate
-from penstock.policy.json_thinking import without_thinking
+from penstock.policy.json_surroundings import ends_too_early, is_note
 from penstock.policy.json_values import Json, is_array, is_object
-from penstock.policy.schema_knowledge import root_shapes
+from penstock.policy.schema_knowledge import is_of_failure, root_shapes, wants_array
 
-__all__ = ["ends_too_early", "has_bracket_more", "is_begun_before", "is_note", "is_rival", "misses_its_head", "rivals"]
+__all__ = ["Rivals", "Standing", "is_alone_in", "standing"]
 
-MOST_BRACKETS = 4_096
-"""Brackets behind a value that are paired; behind more of them there is doubt enough."""
+MOST_READ = 4_096
+"""Characters of something damaged in which names are looked for."""
+MOST_HELD = 64
+"""Values inside of a value that are looked at."""
 
-_FIRST_NAME = re.compile(r"""[\s\[{]{0,200}+["'“”‘`\\„«]{0,4}+([^"'“”‘’`\\„«»:=\s]{1,200}+)""")
+MOST_OBJECTS = 4_096
+"""Objects of all of them whose names are looked at: about 20 ms."""
+
+_NAME = re.compile(
+    r"""(?:(?<![\w$-])([\w$-]{1,100}+)|["'“”‘`\\„«]([^"'“”‘’`\\„«»:\n]{1,100}+)["'”’`\\“»]{1,9}+)\s*+(?::|=>?)"""
+)
+_BEGUN_NAME = re.compile(r"""[\s\[{]{0,200}+["'“”‘`\\„«]{0,4}+([^"'“”‘’`\\„«»:=\s]{1,200}+)""")
 _FIRST_ITEM = re.compile(r"""\[\s{0,200}+([\[{"'“‘`\d.+-])""")
 _KINDS = {"[": "array", "{": "object", '"': "string", "'": "string", "“": "string", "‘": "string", "`": "string"}
-_BEHIND = re.compile(r"(?:[\s,;}\])`~]++|/\*[^*]{0,200}+\*/|//[^\n]{0,200}+\n)*+")
-_NAME_BEHIND = re.compile(r"""(?:"[^"\n]{1,200}+"|'[^'\n]{1,200}+'|“[^”\n]{1,200}+”|‘[^’\n]{1,200}+’)\s*+(?::|=>)""")
-_BARE_NAME_BEHIND = re.compile(r"[A-Za-z_$][\w$-]{0,99}+\s{0,9}+:(?!//)")
-_ELLIPSIS_BEHIND = re.compile(r"[\s,;]*+(?:\.\.\.|…|(?:and|plus|\+)\s+\d+\s+more\b)", re.IGNORECASE)
-_ITEM_BEHIND = re.compile(r"""(?:-?\d[\d.]{0,99}+|"[^"\n]{0,200}+")[ \t]*+(?:[,\n]|\Z)""")
-_BRACKETS = re.compile(r"""[{}\[\]]|"[^"\n]{0,200}+\"""")
-_NAME_BEFORE = re.compile(r"""["“][^"“”\n]{0,200}["”][ \t]*+(?::|=>)\s*+\Z""")
-_BRACKET_MORE = re.compile(r"[\s,;]*+[}\]]")
-_LINE_OF_BRACE = re.compile(r"(?:\A|\n)[ \t]*+\{")
-_MARKUP = " \t*_`"
-_LABEL = re.compile(r"\b(?:source|ref|see|cit|note|foot|cf|quell|vgl|fig|eq)", re.IGNORECASE)
-_COPULA = re.compile(r"\b(?:is|are)\s*+\Z")
+# What stands beside a value on its line without being a word: Markdown, tags, special tokens, numbers of a list.
+_NO_WORDS_BEFORE = re.compile(
+    r"(?:(?:```|~~~)\w{0,20}+|<[^<>\n]{1,80}+>|\[/?[A-Z_]{2,20}+\]|\x1b\[[\d;]{0,9}+m|\d{1,3}+[.)]|[\s*_`~>#({\[-])*+\Z"
+)
+_NO_WORDS_BEHIND = re.compile(r"(?:<[^<>\n]{1,80}+>|\[/?[A-Z_]{2,20}+\]|\x1b\[[\d;]{0,9}+m|[\s*_`~.,;!)}\]])*+\Z")
+_LABEL = re.compile(r"(?:[:=>\uff1a\u2192]|\bjson|\breturn)[\s*_`(\"']*+\Z", re.IGNORECASE)
+_LONGEST_LINE = 400
+_PLAIN = re.compile(r"[\W_]+")
 
 
-def rivals(best: Candidate, misfits: list[Candidate], schema: Json) -> Iterator[Candidate]:
-    """Values that do not fit, and could be what the model meant as its answer: it made a mistake in it."""
-    for each in misfits:
-        if not _looks_like(each.value, schema):
-            continue
-        stands_out = each.place > best.place or (each.fenced and not best.fenced)
-        if stands_out or _is_whole(each.value, schema) or ends_too_early(each.text, each.end):
-            yield each
+class Standing(IntEnum):
+    """How a value stands in its text."""
+
+    MENTIONED = 0
+    LABELLED = 1
+    ALONE = 2
+    FENCED = 3
 
 
-def is_rival(best: Candidate, damaged: Unreadable, text: str, schema: Json) -> bool:
-    """True where what cannot be read could be the answer, and what can be read an example of it."""
-    if damaged.reason == "too_long" or damaged.start > best.place or (damaged.fenced and not best.fenced):
-        return True
-    names = _names(schema)
-    if names:
-        first = _FIRST_NAME.match(text, damaged.start)
-        return first is not None and first[1] in names
-    item = _FIRST_ITEM.match(text, damaged.start)
-    return item is None or _may_hold(schema, item[1])
+def standing(of: Candidate | Unreadable) -> Standing:
+    """By what stands beside it on its first line, and on its last: in a fence as elsewhere, for that may hold code."""
+    text, start, end = of.text, of.start, of.end
+    before = text[max(text.rfind("\n", 0, start) + 1, start - _LONGEST_LINE) : start]
+    line_end = text.find("\n", end)
+    behind = text[end : end + _LONGEST_LINE if line_end < 0 else min(line_end, end + _LONGEST_LINE)]
+    if _NO_WORDS_BEHIND.match(behind) is None:
+        return Standing.MENTIONED
+    if _NO_WORDS_BEFORE.match(before) is not None:
+        return Standing.FENCED if of.fenced else Standing.ALONE
+    return Standing.LABELLED if _LABEL.search(before) else Standing.MENTIONED
+
+
+class Rivals:
+    """Those of the one value that fits."""
+
+    def __init__(self, best: Candidate, schema: Json) -> None:
+        self.best = best
+        self.schema = schema
+        self.standing = standing(best)
+        self.names = _names(schema)
+        self.plain_names = frozenset(_plain(name) for name in self.names)
+        self.wanted = _wanted(schema)
+        self.is_list = wants_array(schema)
+        self.left = MOST_OBJECTS
+
+    def has(self, damaged: Unreadable) -> bool:
+        """True where what cannot be read could be the answer, and what can be read an example of it."""
+        behind = damaged.place > self.best.place
+        if damaged.reason == "too_long" or (behind and damaged.end >= len(damaged.text)):
+            return True
+        if self._stands_out(damaged, standing(damaged)):
+            return behind or not damaged.is_template
+        if damaged.is_template:
+            return False
+        if self.names:
+            return self._is_spoken_of(damaged)
+        item = _FIRST_ITEM.match(damaged.text, damaged.start)
+        return item is None or _may_hold(self.schema, item[1])
+
+    def among(self, misfits: list[Candidate]) -> Iterator[Candidate]:
+        """Values that do not fit, and could be what the model meant as its answer."""
+        for each in misfits:
+            how = standing(each)
+            if not self._is_aside(each, how) and (self._stands_out(each, how) or self._looks_like_answer(each, how)):
+                yield each
+
+    def says_otherwise(self) -> bool:
+        """True where what stands behind a value that does not stand out gives each of its names a value."""
+        if self.standing > Standing.LABELLED:
+            return False
+        rest = self.best.text[self.best.end : self.best.end + MOST_READ]
+        for shape in root_shapes(self.schema):
+            names = shape.get("required")
+            if is_array(names) and names:
+                given = (re.search(rf"(?<![\w$]){re.escape(name)}[\s*_`\"']{{0,4}}[:=|>]", rest) for name in names)
+                if all(given):
+                    return True
+        return False
+
+    def _stands_out(self, other: Candidate | Unreadable, how: Standing) -> bool:
+        if other.place < self.best.place:
+            return how > self.standing
+        if how > Standing.MENTIONED or self.standing is Standing.MENTIONED:
+            return True
+        says = isinstance(other, Candidate) and is_object(other.value) and bool(other.value)
+        return says and self.standing < Standing.FENCED
+
+    def _looks_like_answer(self, other: Candidate, how: Standing) -> bool:
+        if is_of_failure(other.value) or self._has_all_names(other.value):
+            return True
+        return self._has_a_name(other.value) and (how >= self.standing or ends_too_early(other, self.schema))
+
+    def _is_aside(self, other: Candidate, how: Standing) -> bool:
+        """True for notes, for scalars beside objects, and for lists of scalars in a sentence beside what is none."""
+        value = other.value
+        if is_object(value):
+            return False
+        if is_array(value):
+            if is_note(other):
+                return True
+            plain = not any(is_object(each) or is_array(each) for each in value)
+            return plain and bool(value) and how is Standing.MENTIONED and not self.is_list
+        return not (value is None or is_alone_in(self.best.value, value))
+
+    def _is_spoken_of(self, damaged: Unreadable) -> bool:
+        """True where one of the names that are asked for is given a value, or is what it breaks off in."""
+        end = min(max(damaged.end, damaged.start), damaged.start + MOST_READ)
+        begun = _BEGUN_NAME.match(damaged.text, damaged.start)
+        if begun is not None and begun[1] in self.names:
+            return True
+        named = _NAME.finditer(damaged.text, damaged.start, end)
+        return any(_plain(name[1] or name[2]) in self.plain_names for name in named)
+
+    def _has_all_names(self, value: Json) -> bool:
+        """True where it, or what it holds, has all names that are asked for, or nearly such: only values are wrong."""
+        for each in _objects(value) if self.wanted else ():
+            self.left -= 1
+            names = [_plain(name) for name in islice(each, MOST_HELD)]
+            if any(all(any(_alike(name, asked) for name in names) for asked in all_asked) for all_asked in self.wanted):
+                return True
+            if self.left < 0:
+                return True  # where there are so many, there is doubt enough
+        return False
+
+    def _has_a_name(self, value: Json) -> bool:
+        if is_object(value):
+            names = (_plain(name) for name in islice(value, MOST_HELD))
+            return any(_alike(name, asked) for name in names for asked in self.plain_names)
+        return is_array(value) and self.is_list
+
+
+def is_alone_in(value: Json, scalar: Json) -> bool:
+    """True for a value that is a scalar, or holds nothing but one: another scalar could be said in its place."""
+    if is_object(value) and len(value) == 1:
+        value = next(iter(value.values()))
+    return not (is_object(value) or is_array(value)) and value != scalar
 
 
 def _may_hold(schema: Json, char: str) -> bool:
@@ -71,30 +197,42 @@ def _may_hold(schema: Json, char: str) -> bool:
     return not schema
 
 
-def _looks_like(value: Json, schema: Json) -> bool:
-    if is_object(value):
-        names = _names(schema)
-        return any(name in names for name in value)
-    return is_array(value) and any("items" in shape or shape.get("type") == "array" for shape in root_shapes(schema))
-
-
-def _is_whole(value: Json, schema: Json) -> bool:
-    """True for an object with all properties that are asked for; only what they are is wrong."""
-    wanted = [shape["required"] for shape in root_shapes(schema) if is_array(shape.get("required"))]
-    if is_object(value):
-        return any(names and all(name in value for name in names) for names in wanted)
-    return is_array(value) and bool(value) and all(is_object(each) and _has_all(each, schema) for each in value)
-
-
-def _has_all(item: Mapping[str, Json], schema: Json) -> bool:
-    return any(
-        bool(shape.get("required")) and all(name in item for name in shape["required"])
+def _wanted(schema: Json) -> list[list[str]]:
+    """The names that are asked for, of each shape of the value or of its items."""
+    return [
+        [_plain(name) for name in shape["required"]]
         for held in root_shapes(schema)
-        for shape in root_shapes(schema, held.get("items"))
-    )
+        for shape in (held, *root_shapes(schema, held.get("items")))
+        if is_array(shape.get("required")) and shape["required"]
+    ]
 
 
-def _names(schema: Json) -> frozenset[str]:
+def _objects(value: Json) -> Iterator[Mapping[str, Json]]:
+    """Itself, and what stands in it; but for the parts of a schema."""
+    level: list[Json] = [value]
+    for _ in range(3):
+        below: list[Json] = []
+        for each in level[:MOST_HELD]:
+            if is_object(each):
+                yield each
+                below.extend(
+                    held for name, held in islice(each.items(), MOST_HELD) if name not in ("properties", "$defs")
+                )
+            elif is_array(each):
+                below.extend(each[:MOST_HELD])
+        level = below
+
+
+def _alike(name: str, asked: str) -> bool:
+    """`Number` and `invoice_number` are `number`."""
+    return name == asked or (len(asked) > 2 and (name.endswith(asked) or name.startswith(asked)))
+
+
+def _plain(name: str) -> str:
+    return _PLAIN.sub("", name).lower()
+
+
+def _names(schema: Any) -> frozenset[str]:
     """Of the properties of the value, or of its items."""
     names: set[str] = set()
     for shape in root_shapes(schema):
@@ -102,84 +240,3 @@ def _names(schema: Json) -> frozenset[str]:
         for item in root_shapes(schema, shape.get("items")):
             names.update(item.get("properties", ()))
     return frozenset(names)
-
-
-def ends_too_early(text: str, end: int) -> bool:
-    """True where what follows the value's last bracket belongs into it: a name with its value, items, a closer."""
-    at = _end(_BEHIND, text, end)
-    if _NAME_BEHIND.match(text, at) or _ITEM_BEHIND.match(text, at):
-        return True
-    between = text[end:at]
-    if ("," in between or ";" in between) and _BARE_NAME_BEHIND.match(text, at):
-        return True
-    if _ELLIPSIS_BEHIND.match(text, end):
-        return True
-    return _closes_more(text, at)
-
-
-def has_bracket_more(text: str, end: int) -> bool:
-    """True where another bracket is closed right behind the value: there is one too many, here or before."""
-    return _BRACKET_MORE.match(text, end) is not None
-
-
-def _closes_more(text: str, at: int) -> bool:
-    """True where a bracket is closed that was not opened, and there was content before it; or a brace never is."""
-    if not any(text.find(bracket, at) >= 0 for bracket in "{}]"):
-        return False
-    depth = braces = 0
-    for count, token in enumerate(_BRACKETS.finditer(text, at)):
-        match token[0]:
-            case "{" | "[":
-                depth += 1
-                braces += token[0] == "{"
-            case "}" | "]":
-                depth -= 1
-                braces -= token[0] == "}"
-                if depth < 0:
-                    return True
-            case _:
-                pass
-        if count >= MOST_BRACKETS:
-            return True
-    return braces > 0
-
-
-def is_begun_before(text: str, start: int) -> bool:
-    """True where a line before the value begins with a brace that was never closed: an answer may have broken off."""
-    before = without_thinking(text[:start])
-    line = _LINE_OF_BRACE.search(before)
-    return line is not None and before.count("{", line.start()) > before.count("}", line.start())
-
-
-def misses_its_head(text: str, start: int, end: int) -> bool:
-    """True where a name stands before the value: it is a part of something whose beginning is lost."""
-    before = _NAME_BEFORE.search(text, max(0, start - 256), start)
-    # A name that is all there is besides is that of the whole.
-    return before is not None and (bool(text[: before.start()].strip()) or bool(text[end:].strip()))
-
-
-def is_note(candidate: Candidate) -> bool:
-    """True for `[1]` or `[2, 3]` in running text, which points to a source."""
-    value, text = candidate.value, candidate.text
-    if candidate.fenced or not is_array(value) or not value or not all(_is_small(each) for each in value):
-        return False
-    start = text.rfind("\n", 0, candidate.start) + 1
-    end = text.find("\n", candidate.end)
-    before = text[max(start, candidate.start - 200) : candidate.start].strip(_MARKUP)
-    after = text[candidate.end : candidate.end + 200 if end < 0 else min(end, candidate.end + 200)].strip(_MARKUP)
-    if after.strip(".,;!}]") and not after.startswith("<"):
-        return True
-    if not before or before.endswith(">"):
-        return False
-    if before[-1] in ":=\uff1a":
-        return len(value) == 1 and _LABEL.search(before) is not None
-    return len(value) == 1 or _COPULA.search(before) is None
-
-
-def _is_small(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 10_000
-
-
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
-    return at if match is None else match.end()

@@ -9,6 +9,7 @@ import re
 from abc import ABC, abstractmethod
 
 from penstock.policy.json_notation import (
+    COMMAS,
     COMMENT,
     FENCE,
     JSON_SPACE,
@@ -25,15 +26,12 @@ from penstock.policy.json_notation import (
 __all__ = ["StringReading"]
 
 _STRUCTURE_INSIDE = re.compile(
-    r"""["'“”]\s*(?::|,\s*(?:["'“”]|(?:true|false|null|-?\d[\d.]*)\s*["'“”,]))""", re.IGNORECASE
+    r"""["'“”]\s*(?:[:\uff1a]|[,\uff0c\u3001]\s*(?:["'“”]|(?:true|false|null|-?\d[\d.]*)\s*["'“”,]))""", re.IGNORECASE
 )
 
-# `\t` in `C:\tmp`, `\b` in `\beta`: where other backslashes are none, this may be none either.
-_CONTROL_OR_WORD = re.compile(r"\\[bfnrt][A-Za-z]")
-
 _ESCAPED_QUOTE = re.compile(r"""\\["']""")
-_JOINS = frozenset(" \t\n+|/&")
-"""What joins two strings begins with one of these."""
+# Of a language that has space between its words.
+_ENDS_A_WORD = re.compile(r"[A-Za-z0-9]\Z")
 _ESCAPES = {
     '"': '"',
     "\\": "\\",
@@ -56,6 +54,11 @@ class StringReading(Notation, ABC):
     """Reads strings."""
 
     kept_backslash = False
+    """The string that is read has a backslash that is no escape."""
+    keeps_backslashes = False
+    """Some string has."""
+    takes_escapes = False
+    """Some string has an escape that could be a backslash and a letter: a path, an expression."""
     quoted_inside = False
     """The last string had quotes in it."""
 
@@ -79,6 +82,7 @@ class StringReading(Notation, ABC):
         start = at = self.at + 1
         self.kept_backslash = False
         stop, pieces, inner = _STOPS[close], list[str](), 0
+        sections = list[str]()
         while True:
             end = behind(stop, text, at)
             if end > at:
@@ -97,24 +101,28 @@ class StringReading(Notation, ABC):
                 at = self.escape(at, pieces)
             elif char == close:
                 inner += 1
-                pieces.append(char)
+                if char == "'" and _APOSTROPHE.match(text, at):
+                    pieces.append(char)
+                else:
+                    sections.append("".join(pieces))
+                    pieces.clear()
                 at += 1
             else:
                 self.mend("control_characters")
                 pieces.append(char)
                 at += 1
         self.at = at + 1
-        written = "".join(pieces)
+        sections.append("".join(pieces))
+        written = close.join(sections)
         if inner:
             # With one quote over, any of them may end an item; behind a property's value comes a name.
             odd = inner % 2 and (role == "item" or self.opens_last(written, close))
-            if odd or _STRUCTURE_INSIDE.search(written) or self.joins_two(written, close):
+            if odd or _STRUCTURE_INSIDE.search(written) or self.joins_two(sections, role):
                 raise self.doubtful()
             self.mend("inner_quotes")
             self.quoted_inside = True
         # `C:\dir\"`: where other backslashes are none, that before a quote may be none either.
-        escaped = len(_ESCAPED_QUOTE.findall(text, start, at)) if self.kept_backslash else 0
-        if self.kept_backslash and (escaped % 2 or _CONTROL_OR_WORD.search(text, start, at)):
+        if self.kept_backslash and len(_ESCAPED_QUOTE.findall(text, start, at)) % 2:
             raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
         return self.without_surrogates(written)
 
@@ -128,12 +136,18 @@ class StringReading(Notation, ABC):
         )
 
     @staticmethod
-    def joins_two(written: str, quote: str) -> bool:
-        """True for `"Ada" + "Lovelace"`: what is between the quotes is no quotation, but what joins two strings."""
-        first = written.find(quote)
-        second = written.find(quote, first + 1)
-        between = written[first + 1 : second]
-        return second > 0 and (not between.strip() or (not between[0].isalnum() and between[0] in _JOINS))
+    def joins_two(sections: list[str], role: str) -> bool:
+        """True for `"Ada" + "Lovelace"`, `"Ada"; "Grace"`: what is between the quotes is no quotation, but what stands
+        between two strings. A quotation begins and ends with something else than space, and has a word in it; one
+        among items does not go on from a word.
+        """
+        for place in range(1, len(sections) - 1, 2):
+            quoted = sections[place]
+            if quoted != quoted.strip() or not any(char.isalnum() for char in quoted):
+                return True
+            if role == "item" and _ENDS_A_WORD.search(sections[place - 1]):
+                return True
+        return False
 
     def long_string(self, quotes: str) -> str:
         """One in three quotes at either end, as in Python."""
@@ -163,6 +177,7 @@ class StringReading(Notation, ABC):
         text = self.text
         char = text[at + 1 : at + 2]
         if char in _ESCAPES and char:
+            self.takes_escapes = self.takes_escapes or char not in {'"', "/"}
             pieces.append(_ESCAPES[char])
             return at + 2
         if char == "u" and (digits := _HEX4.match(text, at + 2)) is not None:
@@ -183,7 +198,7 @@ class StringReading(Notation, ABC):
             pieces.append(_ESCAPES_ELSEWHERE[char])
             return at + 2
         pieces.append("\\")
-        self.kept_backslash = True
+        self.kept_backslash = self.keeps_backslashes = True
         return at + 1
 
     def without_surrogates(self, written: str) -> str:
@@ -211,7 +226,7 @@ class StringReading(Notation, ABC):
         if COMMENT.match(text, at):
             return self.ends_before_comment(at, role, close, inner=inner)
         ahead = self.ahead(role, inner=inner)
-        if char != ",":
+        if char not in COMMAS:
             # A comma may be missing; not on the same line, without a space even: that is a quotation.
             return at > after and ahead.match(text, at) is not None
         at = self.behind_comments(at + 1, close, inner=inner)

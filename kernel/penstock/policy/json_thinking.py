@@ -17,22 +17,25 @@ __all__ = [
     "without_thinking",
 ]
 
-_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "analysis")
+_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "analysis", "plan")
 _VENDORS = ("", "seed:", "antml:")
 _NAMES = f"(?:{'|'.join(_VENDORS[1:])})?(?:{'|'.join(_TAGS)})"
 OPENING_BEHIND_FIRST = (
-    rf"(?:(?<=<)(?i:{_NAMES}>|\|begin_of_thought\|>|\|channel\|>analysis(?=<|\s|\Z))|(?<=◁)think▷|(?<=\[)(?i:think\]))"
+    rf"(?:(?<=<)(?i:{_NAMES}>|\|begin_of_thought\|>|\|start_thinking\|>|\|channel\|>analysis(?=<|\s|\Z))"
+    r"|(?<=◁)think▷|(?<=\[)(?i:think\]))"
 )
 """What a thought begins with, behind the first character of it: `<`, `[` or `◁`. A tag that says more than its name is
 none."""
-CLOSING_BEHIND_FIRST = rf"(?:(?<=<)(?i:/{_NAMES}>|\|end_of_thought\|>)|(?<=◁)/think▷|(?<=\[)(?i:/think\]))"
+CLOSING_BEHIND_FIRST = (
+    rf"(?:(?<=<)(?i:/{_NAMES}>|\|end_of_thought\|>|\|end_thinking\|>)|(?<=◁)/think▷|(?<=\[)(?i:/think\]))"
+)
 """What a thought ends with, in the same way."""
 # The same, led by the one character that most of them share: the engine finds that at once, or that there is none.
 _CLOSINGS = re.compile(rf"/(?:(?<=</)(?i:{_NAMES}>)|(?<=◁/)think▷|(?<=\[/)(?i:think\]))")
-_END_OF_THOUGHT = "<|end_of_thought|>"
+_ENDS = {"<|begin_of_thought|>": "<|end_of_thought|>", "<|start_thinking|>": "<|end_thinking|>"}
 MARKS = (
     *(f"<{slash}{vendor}{tag}>" for slash in ("", "/") for vendor in _VENDORS for tag in _TAGS),
-    *("◁think▷", "◁/think▷", "[think]", "[/think]", "<|begin_of_thought|>", _END_OF_THOUGHT),
+    *("◁think▷", "◁/think▷", "[think]", "[/think]", *_ENDS, *_ENDS.values()),
     *("<|channel|>analysis<", "<|channel|>final", "<|channel|>commentary", "<|end|>"),
 )
 """All of them, in small letters: for whoever has only the beginning of one."""
@@ -62,7 +65,7 @@ def _end_of(opening: str, text: str, at: int) -> int | None:
         channel = _NEXT_CHANNEL.search(text, at)
         # What opens the next channel is looked at again: it may be another thought.
         return None if channel is None else channel.start() if channel[0] == "<|channel|>" else channel.end()
-    closing = _END_OF_THOUGHT if opening.startswith("<|") else f"{opening[0]}/{opening[1:]}"
+    closing = _ENDS.get(opening) or f"{opening[0]}/{opening[1:]}"
     found = re.compile(re.escape(closing), re.IGNORECASE).search(text, at)
     return None if found is None else found.end()
 
@@ -83,9 +86,11 @@ def behind_leaked(text: str) -> int:
 def without_thinking(text: str) -> str:
     """What stands behind the last thought that ends."""
     last = behind_leaked(text)
-    end = text.rfind(_END_OF_THOUGHT, last)
-    if end >= 0:
-        last = end + len(_END_OF_THOUGHT)
+    for named in _ENDS.values():
+        for written in (named, named.upper()):
+            end = text.rfind(written, last)
+            if end >= 0:
+                last = end + len(written)
     for closing in _CLOSINGS.finditer(text, last):
         last = closing.end()
     return text[last:]

@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from penstock.policy.json_notation import LEFT_OUT
 from penstock.policy.json_schema import pointed
 from penstock.policy.json_values import Json, is_array, is_object
 
 __all__ = [
     "NONE",
+    "is_of_failure",
     "may_be_word",
     "only_content",
     "own_words",
@@ -23,6 +25,7 @@ __all__ = [
     "schemas_at",
     "takes_no_more",
     "value_at",
+    "wants_array",
     "words_of",
 ]
 
@@ -108,6 +111,11 @@ def root_shapes(root: Any, *below: Json) -> list[Mapping[str, Json]]:
     return found
 
 
+def wants_array(root: Any) -> bool:
+    """True where the value may be a list."""
+    return any("items" in shape or shape.get("type") == "array" for shape in root_shapes(root))
+
+
 def schemas_at(root: Any, path: tuple[str | int, ...]) -> list[Mapping[str, Json]]:
     """All schemas that may be asked about a place in the value; none where nobody can say."""
     at = root_shapes(root)
@@ -177,22 +185,28 @@ def replaced(value: Json, path: tuple[str | int, ...], leaf: Json) -> Json:
 
 _OF_TOOLS = ("arguments", "parameters", "input", "args")
 """How calls of tools name what is meant for the tool."""
+_BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
+"""What else calls of tools say."""
 _OF_ANSWERS = frozenset(
     {"answer", "answers", "array", "data", "items", "json", "list", "output", "response", "result", "results"}
     | {"text", "value", "values"}
 )
 """How models name an answer as a whole."""
-_OF_OTHERS = frozenset(
-    {"bad", "before", "default", "deprecated", "draft", "error", "errors", "example", "examples", "expected", "failed"}
-    | {"failure", "former", "format", "ignored", "incorrect", "invalid", "missing", "not", "old", "original"}
-    | {"previous", "rejected", "sample", "schema", "skipped", "template", "unreadable", "wrong"}
+_OF_FAILURES = frozenset({"error", "errors", "failed", "failure", "failures"})
+_OF_OTHERS = _OF_FAILURES | frozenset(
+    {"bad", "before", "default", "deprecated", "draft", "example", "examples", "expected", "former", "format"}
+    | {"ignored", "incorrect", "invalid", "missing", "not", "old", "original", "previous", "rejected", "sample"}
+    | {"schema", "skipped", "template", "unreadable", "wrong"}
 )
 """Parts of names of what is not the answer."""
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_SHORT = 40
+"""Characters of a word or two: `"status": "not found"`."""
 
 
 def only_content(value: Json, schema: Any) -> Json:
-    """What an object of one property, a list of one item, or the call of a tool holds.
+    """What an object of one property, a list of one item, or the call of a tool holds; or the one property among others
+    that is the answer, where the others only speak of it.
 
     What fits nearly everything, as a string, is content only under a name that says that it is the answer.
     """
@@ -201,18 +215,52 @@ def only_content(value: Json, schema: Any) -> Json:
     if not is_object(value):
         return NONE
     known = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
+    named = [name for name in _OF_TOOLS if name in value]
+    if len(named) == 1 and named[0] not in known and isinstance(value.get("name"), str):
+        others = value.keys() - {named[0]}
+        if others <= _BESIDE_TOOLS or not known & others:
+            return value[named[0]]
     if any(name in known for name in value):
         return NONE  # a value of the schema, and a wrong one
-    if len(value) == 1:
-        name, content = next(iter(value.items()))
-        says = {part.lower() for part in _PARTS.findall(name)}
-        if says & _OF_OTHERS:
-            return NONE
-        telling = _tells(content, known, schema)
-        title = schema.get("title") if is_object(schema) else None
-        return content if telling or name.lower() in _OF_ANSWERS or name == title else NONE
-    named = [name for name in _OF_TOOLS if name in value]
-    return value[named[0]] if len(named) == 1 and "name" in value else NONE
+    title = schema.get("title") if is_object(schema) else None
+    held = [
+        name
+        for name, content in value.items()
+        if not _says_otherwise(name)
+        and (name.lower() in _OF_ANSWERS or name == title or _tells(content, known, schema))
+    ]
+    if len(held) != 1:
+        return NONE
+    content = value[held[0]]
+    if all(name == held[0] or _only_speaks_of(content, name, other) for name, other in value.items()):
+        return content
+    return NONE
+
+
+def is_of_failure(value: Json) -> bool:
+    """True for what says that there is no answer: null, an error."""
+    return value is None or (is_object(value) and any(_parts(name) & _OF_FAILURES for name in value))
+
+
+def _parts(name: str) -> set[str]:
+    return {part.lower() for part in _PARTS.findall(name)}
+
+
+def _says_otherwise(name: str) -> bool:
+    return bool(_parts(name) & _OF_OTHERS)
+
+
+def _only_speaks_of(content: Json, name: str, other: Json) -> bool:
+    """True for a reason, a good state, a count: nothing is lost without it. Beside a lone scalar something may be."""
+    if _says_otherwise(name) or not (is_object(content) or is_array(content)):
+        return False
+    if isinstance(other, str):
+        if len(other) <= _SHORT and _says_otherwise(other):
+            return False
+        return is_object(content) or LEFT_OUT.search(other) is None
+    if is_array(content):
+        return other is None or (type(other) is int and other == len(content))
+    return other is None or other is True or type(other) in {int, float}
 
 
 def _tells(content: Json, known: set[str], schema: Any) -> bool:

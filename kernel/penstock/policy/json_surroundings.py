@@ -1,0 +1,137 @@
+"""What stands around a value in a text and makes it doubtful that the value is whole, or a value at all.
+
+Properties behind a bracket that came too early; a name before it; a number in brackets that points to a source. Not
+here: other values that may be meant (`json_rivals`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from penstock.policy.json_places import Candidate
+from penstock.policy.json_thinking import without_thinking
+from penstock.policy.json_values import Json, is_array, is_object
+
+__all__ = ["ends_too_early", "is_begun_before", "is_note", "misses_its_head"]
+
+MOST_BRACKETS = 4_096
+"""Brackets behind a value that are paired; behind more of them there is doubt enough."""
+
+_BEHIND = re.compile(r"(?:[\s,;}\])`~]++|/\*[^*]{0,200}+\*/|//[^\n]{0,200}+\n)*+")
+_NAME_BEHIND = re.compile(
+    r"""(?:"([^"\n]{1,200}+)"|'([^'\n]{1,200}+)'|“([^”\n]{1,200}+)”|‘([^’\n]{1,200}+)’)\s*+(?::|=>)"""
+)
+_BARE_NAME_BEHIND = re.compile(r"([A-Za-z_$][\w$-]{0,99}+)\s{0,9}+:(?!//)")
+_ELLIPSIS_BEHIND = re.compile(r"[\s,;]*+(?:\.\.\.|…)")
+_MORE_BEHIND = re.compile(r"[\s,;]*+(?:and|plus|\+)\s+\d+\s+more\b", re.IGNORECASE)
+_ITEM_BEHIND = re.compile(r"""(?:-?\d[\d.]{0,99}+|"[^"\n]{0,200}+")[ \t]*+(?:[,\n]|\Z)""")
+# What stands in quotes or backticks closes nothing, nor does a smile.
+_BRACKETS = re.compile(r"""[{}\[\]]|"[^"\n]{0,200}+"|`[^`\n]{1,200}+`|(?<![^\s`*_.!])[:;]-?[)\]}]""")
+_NAME_BEFORE = re.compile(r"""["“][^"“”\n]{0,200}["”][ \t]*+(?::|=>)\s*+\Z""")
+_LINE_OF_BRACE = re.compile(r"(?:\A|\n)[ \t]*+\{")
+_MARKUP = " \t*_`"
+_LABEL = re.compile(r"\b(?:source|ref|see|cit|note|foot|cf|quell|vgl|fig|eq)", re.IGNORECASE)
+_COPULA = re.compile(r"\b(?:is|are)\s*+\Z")
+
+
+def ends_too_early(candidate: Candidate, schema: Json) -> bool:
+    """True where what follows the value's last bracket belongs into it: a property with its value, items, a closer."""
+    text, end, value = candidate.text, candidate.end, candidate.value
+    at = _end(_BEHIND, text, end)
+    if (name := _NAME_BEHIND.match(text, at)) and _may_be_property(name[name.lastindex or 0], schema):
+        return True
+    between = text[end:at]
+    if ("," in between or ";" in between) and _BARE_NAME_BEHIND.match(text, at):
+        return True
+    if _ends_in_array(value) and (_ITEM_BEHIND.match(text, at) or _MORE_BEHIND.match(text, end)):
+        return True
+    return _ELLIPSIS_BEHIND.match(text, end) is not None or _closes_more(text, at)
+
+
+def _may_be_property(name: str, schema: Json) -> bool:
+    """False for a name that the schema does not know, where it knows any."""
+    if not is_object(schema):
+        return True
+    left: list[Json] = [schema]
+    known = False
+    while left:
+        at = left.pop()
+        if is_array(at):
+            left.extend(at)
+        elif is_object(at):
+            named = at.get("properties")
+            known = known or bool(named)
+            if (is_object(named) and name in named) or is_object(at.get("additionalProperties")):
+                return True
+            left.extend(at.values())
+    return not known
+
+
+def _ends_in_array(value: Json) -> bool:
+    while is_object(value) and value:
+        value = value[next(reversed(value))]
+    return is_array(value)
+
+
+def _closes_more(text: str, at: int) -> bool:
+    """True where a bracket is closed that was not opened, and there was content before it; or a brace never is."""
+    if not any(text.find(bracket, at) >= 0 for bracket in "{}]"):
+        return False
+    depth = braces = 0
+    for count, token in enumerate(_BRACKETS.finditer(text, at)):
+        match token[0]:
+            case "{" | "[":
+                depth += 1
+                braces += token[0] == "{"
+            case "}" | "]":
+                depth -= 1
+                braces -= token[0] == "}"
+                if depth < 0:
+                    return True
+            case _:
+                pass
+        if count >= MOST_BRACKETS:
+            return True
+    return braces > 0
+
+
+def is_begun_before(text: str, start: int) -> bool:
+    """True where a line before the value begins with a brace that was never closed: an answer may have broken off."""
+    before = without_thinking(text[:start])
+    line = _LINE_OF_BRACE.search(before)
+    return line is not None and before.count("{", line.start()) > before.count("}", line.start())
+
+
+def misses_its_head(text: str, start: int, end: int) -> bool:
+    """True where a name stands before the value: it is a part of something whose beginning is lost."""
+    before = _NAME_BEFORE.search(text, max(0, start - 256), start)
+    # A name that is all there is besides is that of the whole.
+    return before is not None and (bool(text[: before.start()].strip()) or bool(text[end:].strip()))
+
+
+def is_note(candidate: Candidate) -> bool:
+    """True for `[1]` or `[2, 3]` in running text, which points to a source."""
+    value, text = candidate.value, candidate.text
+    if candidate.fenced or not is_array(value) or not value or not all(_is_small(each) for each in value):
+        return False
+    start = text.rfind("\n", 0, candidate.start) + 1
+    end = text.find("\n", candidate.end)
+    before = text[max(start, candidate.start - 200) : candidate.start].strip(_MARKUP)
+    after = text[candidate.end : candidate.end + 200 if end < 0 else min(end, candidate.end + 200)].strip(_MARKUP)
+    if after.strip(".,;!}]") and not after.startswith("<"):
+        return True
+    if not before or before.endswith(">"):
+        return False
+    if before[-1] in ":=\uff1a":
+        return len(value) == 1 and _LABEL.search(before) is not None
+    return len(value) == 1 or _COPULA.search(before) is None
+
+
+def _is_small(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 10_000
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return at if match is None else match.end()

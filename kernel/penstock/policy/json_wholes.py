@@ -1,0 +1,79 @@
+"""A text, or a part of it, that is valid JSON: decoded in the time that C takes for it, where it is sound.
+
+Not here: what is damaged (`json_reading`).
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import Struct
+
+from penstock.policy.json_notation import DEEPEST, JSON_SPACE, SCANNER, behind
+from penstock.policy.json_values import Json, is_array, is_object
+from penstock.policy.schema_knowledge import NONE
+
+__all__ = ["Decoded", "decoded", "is_sound", "read_once"]
+
+_ENDS_AS_JSON = re.compile(r"[}\]\"\del]\s*\Z")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class Decoded(Struct, frozen=True):
+    """What is known of a text after it was read as JSON once."""
+
+    value: Json = NONE
+    """The text is it and nothing else."""
+    start: int = -1
+    """Where a value begins of which something is known; -1 where it is not."""
+    ahead: Json = NONE
+    """The sound value that begins there, and has something behind it; none where what begins there is no JSON."""
+    end: int = -1
+    """Where that ends."""
+
+
+def decoded(text: str) -> Json:
+    """The text as JSON, where it is that and nothing else."""
+    return read_once(text).value
+
+
+def read_once(text: str) -> Decoded:
+    """The text as JSON, or what begins in it as that; a text that ends as none does is not looked at."""
+    if not _ENDS_AS_JSON.search(text, max(0, len(text) - 256)):
+        return Decoded()
+    start = behind(JSON_SPACE, text, 0)
+    try:
+        value, end = SCANNER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return Decoded(start=start)
+    if not is_sound(text, start, end, value):
+        return Decoded(start=start)
+    if behind(JSON_SPACE, text, end) == len(text):
+        return Decoded(value)
+    return Decoded(start=start, ahead=value, end=end)
+
+
+def is_sound(text: str, start: int, end: int, value: Json) -> bool:
+    """True for a value without halves of characters, and not too deep."""
+    if _SURROGATE.search(text, start, end):
+        try:
+            msgspec.json.encode(value)
+        except (UnicodeEncodeError, RecursionError):
+            return False
+    return _shallow(text, start, end, value)
+
+
+def _shallow(text: str, start: int, end: int, value: Json) -> bool:
+    """True where the value is not nested too deeply, for whoever walks through it by recursion."""
+    if text.count("{", start, end) + text.count("[", start, end) <= DEEPEST:
+        return True
+    level: list[Json] = [value] if is_object(value) or is_array(value) else []
+    for _ in range(DEEPEST):
+        below: list[Json] = []
+        for held in level:
+            below.extend(held.values() if is_object(held) else held)
+        level = [each for each in below if is_object(each) or is_array(each)]
+        if not level:
+            return True
+    return False

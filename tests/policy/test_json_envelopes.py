@@ -1,0 +1,72 @@
+"""What a model wraps its answer in is taken off, where nothing that it says is lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from penstock.policy.json_finding import Found, NotFound, find_json
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+}
+PEOPLE = {"type": "array", "items": PERSON}
+ADA = {"name": "Ada", "age": 36}
+WRITTEN = json.dumps(ADA)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"value": WRITTEN}),
+        json.dumps({"result": WRITTEN}),
+        f'{{"value": {WRITTEN}, "reason": "z"}}',
+        f'{{"reasoning": "She was born in 1815. Not much else is known.", "answer": {WRITTEN}}}',
+        f'{{"status": "ok", "data": {WRITTEN}}}',
+        f'{{"confidence": 0.9, "person": {WRITTEN}}}',
+        f'[TOOL_CALLS][{{"name": "answer", "arguments": {WRITTEN}}}]',
+        f'<tool_call>\n{{"name": "answer", "arguments": {WRITTEN}}}\n</tool_call>',
+        json.dumps({"name": "answer", "arguments": WRITTEN}),
+    ],
+)
+def test_one_answer_in_an_envelope_is_found(text: str) -> None:
+    answer = find_json(text, PERSON)
+    assert isinstance(answer, Found), answer
+    assert answer.value == ADA
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f'{{"items": [{WRITTEN}], "count": 1}}', f'{{"reasoning": "One is named.", "people": [{WRITTEN}]}}'],
+)
+def test_a_list_in_an_envelope_is_found(text: str) -> None:
+    answer = find_json(text, PEOPLE)
+    assert isinstance(answer, Found), answer
+    assert answer.value == [ADA]
+
+
+@pytest.mark.parametrize(
+    ("text", "schema"),
+    [
+        (f'{{"draft": {WRITTEN}, "answer": {WRITTEN}}}', PERSON),
+        (f'{{"status": "failed", "data": {WRITTEN}}}', PERSON),
+        (f'{{"valid": false, "data": {WRITTEN}}}', PERSON),
+        (f'{{"error": "none found", "data": {WRITTEN}}}', PERSON),
+        (f'{{"items": [{WRITTEN}], "count": 97}}', PEOPLE),
+        (f'{{"items": [{WRITTEN}], "has_more": true}}', PEOPLE),
+        (f'{{"items": [{WRITTEN}], "note": "The remaining ones are left out."}}', PEOPLE),
+        ('{"result": 42, "unit": "thousands"}', {"type": "integer"}),
+        (json.dumps({"text": f"The format is {WRITTEN}, but I found nobody."}), PERSON),
+    ],
+)
+def test_an_envelope_that_says_more_of_its_content_is_not_opened(text: str, schema: dict[str, Any]) -> None:
+    assert isinstance(find_json(text, schema), NotFound)
+
+
+def test_json_in_a_string_is_read_where_nothing_says_that_a_string_is_wanted() -> None:
+    assert find_json(json.dumps(WRITTEN)) == Found(ADA, ("quoted",))
+    assert find_json(json.dumps(WRITTEN), {"type": "string"}) == Found(WRITTEN)
