@@ -122,6 +122,45 @@ def test_an_answer_becomes_a_value_of_the_type_without_a_second_call(kind: Any, 
     assert extracted.response.value == value
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Strict(pydantic.BaseModel, strict=True):
+    city: str
+    days: int
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "value"),
+    [
+        (int, "3.0", 3),
+        (int, '{"value": 3.0}', 3),
+        (Level, "1.0", Level.LOW),
+        (Literal[1, 2], "2.0", 2),
+        (int | str, "3.0", 3),
+        (list[int], "[1.0, 2]", [1, 2]),
+        (dict[str, int], '{"a": 1.0}', {"a": 1}),
+        (Trip, '{"city": "Rome", "days": 3.0}', Trip("Rome", 3)),
+        (list[Trip], '[{"city": "Rome", "days": 3.0}]', [Trip("Rome", 3)]),
+        (AttrsTrip, '{"city": "Rome", "days": 3.0}', AttrsTrip("Rome", 3)),
+        (DataTrip, '{"city": "Rome", "days": 3e0}', DataTrip("Rome", 3)),
+        (DictTrip, '{"city": "Rome", "days": 3.0}', {"city": "Rome", "days": 3}),
+        (ModelTrip, '{"city": "Rome", "days": 3.0}', ModelTrip(city="Rome", days=3)),
+        (Strict, '{"city": "Rome", "days": 3.0}', Strict(city="Rome", days=3)),
+        (SCHEMA, '{"city": "Rome", "days": 3.0}', {"city": "Rome", "days": 3}),
+    ],
+    ids=str,
+)
+def test_an_integer_written_as_a_number_of_no_fraction_is_one(kind: Any, answer: str, value: Any) -> None:
+    extracted = AnsweredKernel([answer]).run(extract, kind)
+    assert repr(extracted.value) == repr(value)
+    assert len(extracted.response.attempts) == 1
+    fraction = re.sub(r"(\d)[.e]0", r"\1.5", answer)
+    with pytest.raises(OutputInvalidError):
+        AnsweredKernel([fraction]).run(lambda kernel: extract(kernel, kind, max_repairs=0))
+
+
 def test_what_surrounds_the_json_and_damages_it_costs_no_call() -> None:
     kernel = AnsweredKernel(["Sure!\n```json\n{'city': 'Rome', 'days': 3,}\n```\nAnything else?"])
     assert kernel.run(extract, Trip).value == Trip("Rome", 3)
