@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_values import is_object
 from penstock.policy.whole_numbers import WholeNumbers
 
 
@@ -67,10 +68,10 @@ def as_floats(value: Any) -> Any:
             return value
         case int() | float():
             return float(value)
-        case list() | tuple():
-            return [as_floats(each) for each in value]
-        case _:
+        case _ if is_object(value):
             return {name: as_floats(held) for name, held in value.items()}
+        case _:
+            return [as_floats(each) for each in value]
 
 
 @given(data=st.data())

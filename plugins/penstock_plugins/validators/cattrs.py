@@ -19,7 +19,7 @@ from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw
 from penstock_plugins.validators.jsonschema import SchemaValidator
 from penstock_plugins.validators.msgspec import flaw_of
-from penstock_plugins.validators.type_parts import parts_of, pydantic_part
+from penstock_plugins.validators.type_parts import parts_of, pydantic_part, said_of
 
 __all__ = ["CattrsValidator", "penstock_validators"]
 
@@ -121,7 +121,10 @@ def _make(kind: Any) -> Validator | None:
         return None
     foreign = pydantic_part(parts_of(kind))
     if foreign is not None:
-        raise TypeError(f"{kind!r} cannot be asked for: {foreign.__name__} is pydantic's; make both of one kind")
+        raise TypeError(
+            f"{kind!r} cannot be asked for: {said_of(foreign)}, and attrs classes are not built by it;"
+            " make both of one kind (msgspec.Meta says the same to an attrs class)"
+        )
     return CattrsValidator(kind)
 
 
