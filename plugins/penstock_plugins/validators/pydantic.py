@@ -1,5 +1,5 @@
-"""Values of pydantic models, of types with its rules or those of annotated_types, and of what holds them: lists, unions,
-dataclasses, TypedDicts.
+"""Values of pydantic models, of types with its rules or those of annotated_types, and of what holds them: lists,
+unions, dataclasses, TypedDicts.
 
 Pydantic is imported where such a type is asked for, and not before.
 """
