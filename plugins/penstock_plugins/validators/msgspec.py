@@ -11,6 +11,7 @@ import msgspec
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
 from penstock.policy.json_values import Flaw
+from penstock_plugins.validators.class_schemas import refused_by_msgspec, schema_of
 from penstock_plugins.validators.type_parts import parts_of, pydantic_part, said_of
 
 __all__ = ["MsgspecValidator", "flaw_of", "penstock_validators"]
@@ -32,11 +33,10 @@ class MsgspecValidator(Validator):
         foreign = pydantic_part(parts_of(kind))
         if foreign is not None:
             raise TypeError(f"{kind!r} cannot be asked for: {said_of(foreign)}, and it would not be asked")
-        try:
-            self._schema = msgspec.json.schema(kind)
-            msgspec.json.Decoder(kind)
-        except (TypeError, RuntimeError) as wrong:
-            raise TypeError(f"{kind!r} cannot be asked for: {wrong}") from None
+        wrong = refused_by_msgspec(kind)
+        if wrong is not None:
+            raise TypeError(f"{kind!r} cannot be asked for: {wrong}")
+        self._schema = schema_of(kind)
 
     @property
     def schema(self) -> Mapping[str, Any]:
