@@ -167,6 +167,7 @@ def test_the_thoughts_before_a_closing_tag_alone_are_taken_back() -> None:
         ('{"x": "not the value", "y": 1}', PLACE, {"x": "not the value", "y": 1}),
         ('{"items": [{"name": "Ada"}]}', {"type": "array", "items": PLACE}, [{"name": "Ada"}]),
         ('{"people": [{"name": "Ada"}, {"name": "Bob"}]}', PEOPLE, [{"name": "Ada"}, {"name": "Bob"}]),
+        (r'{"result": "{\"name\": 1}", "x": 1}', PERSON, {"result": '{"name": 1}', "x": 1}),
         ('{"name": "Ada"}\n{"name": "Bob"}', PEOPLE, [{"name": "Ada"}, {"name": "Bob"}]),
         ('{"name": "Ada"},\n{"name": "Bob"},\n', PEOPLE, [{"name": "Ada"}, {"name": "Bob"}]),
         ('```\n{"name": "Ada"}\n\n{"name": "Bob"}\n```', PEOPLE, [{"name": "Ada"}, {"name": "Bob"}]),

@@ -71,8 +71,16 @@ class Meant:
         many = len(root) > MOST_LOOKED_THROUGH or inside > MOST_LOOKED_THROUGH
         if not self._is_root and self._key is None and (whole or not many):
             content = only_content(root, self._schema)
-            self._key = next((name for name, held in root.items() if held is content), None)
+            if self._suits(content):
+                self._key = next((name for name, held in root.items() if held is content), None)
         self._ended = whole
+
+    def _suits(self, content: Json) -> bool:
+        """False for JSON in a string, say: a value is not shown as what it cannot be."""
+        kinds = self.kinds
+        if not kinds or is_object(content) or is_array(content):
+            return not kinds or ("object" if is_object(content) else "array") in kinds
+        return "string" in kinds if isinstance(content, str) else not kinds <= {"object", "array", "string"}
 
 
 def _kinds(schema: Json) -> frozenset[str]:
