@@ -136,6 +136,16 @@ class Ruled:
         return value
 
 
+@pydantic.dataclasses.dataclass
+class Judged:
+    b: str = "x"
+
+    @pydantic.field_validator("b")
+    @classmethod
+    def is_good(cls, value: str) -> str:
+        return Ruled.is_good(value)
+
+
 @dataclass
 class HoldsRuled:
     ruled: Ruled
@@ -162,6 +172,7 @@ def test_a_strict_model_takes_from_json_what_json_has_no_types_for() -> None:
     [
         (Ruled, '{"a": -5}', ("$.a",)),
         (Ruled, '{"a": 5, "b": "bad"}', ("$.b",)),
+        (Judged, '{"b": "bad"}', ("$.b",)),
         (list[Ruled], '[{"a": 5, "b": "bad"}]', ("$[0].b",)),
         (HoldsRuled, '{"ruled": {"a": 5, "b": "bad"}}', ("$.ruled.b",)),
         (Ruled | None, '{"a": -5}', ("$.a",)),

@@ -10,7 +10,6 @@ from itertools import islice
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, only_content, root_shapes
 from penstock.policy.schema_rules import kind_of
-from penstock.policy.schema_shaping import WRAPPER
 
 __all__ = ["Meant"]
 
@@ -32,8 +31,6 @@ class Meant:
         if self.kinds == frozenset({"array"}):
             items = [item for shape in shapes for item in root_shapes(schema, shape.get("items"))]
             self._of_items = {name for item in items for name in item.get("properties", ())}
-        self._wrapped = WRAPPER not in self._names and (bool(self._names) or not self.objects)
-        """An object of nothing but `WRAPPER` is no value of the schema's."""
         self._root: Json = None
         self._seen: tuple[int, int] = (0, 0)
         self._key: str | None = None
@@ -45,8 +42,6 @@ class Meant:
 
     def of(self, root: dict[str, Json], *, whole: bool) -> Json:
         """The value as far as it has come; NONE where nobody knows yet what the object is."""
-        if self._wrapped and (not root or root.keys() == {WRAPPER}):
-            return root.get(WRAPPER, root if whole and self.objects else NONE)
         if not self._names and self.objects:
             return root
         if self._root is not root:
