@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import itertools
 import json
-import operator
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, Union, cast
 
 import attrs
 import msgspec
@@ -192,7 +190,8 @@ def either(draw: st.DrawFn, maker: str) -> tuple[Any, st.SearchStrategy[Any]]:
         made = Typed(MAKERS[maker](f"Thing{next(NUMBERS)}", fields), fields, maker != "mapping")
         kinds.append(made.kind)
         values.append(made.values().map(made.whole))
-    return functools.reduce(operator.or_, kinds), st.one_of(values)
+    union: Any = Union
+    return union[tuple(kinds)], st.one_of(values)
 
 
 @st.composite
