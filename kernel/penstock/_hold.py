@@ -10,7 +10,7 @@ from msgspec import Struct
 from penstock._books import Books
 from penstock._budgeting import Offer, hold_terms, refusal_error
 from penstock._offers import Offers
-from penstock.actors.budget_keeper import BudgetRef
+from penstock.actors.budget_ref import BudgetRef
 from penstock.errors import CallError
 from penstock.policy.budget import Amount, Granted, Refused
 from penstock.policy.holds import NOTHING

@@ -12,7 +12,8 @@ import trio.testing
 from supervised import run, with_actor
 
 from penstock._clock import Clock
-from penstock.actors.budget_keeper import SETTLE_WITHIN, KeeperSettings, StoreChange, open_budget_keeper
+from penstock.actors.budget_keeper import SETTLE_WITHIN, KeeperSettings, open_budget_keeper
+from penstock.actors.store_standing import StoreChange
 from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec, Limit
 from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, NotBooked, Per, Refused
