@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import logging
 import re
 from dataclasses import dataclass
@@ -101,6 +102,43 @@ def test_an_attrs_class_may_hold_whatever_a_struct_may() -> None:
 
 def test_an_attrs_class_tells_where_a_date_is_none() -> None:
     assert refused(list[Inner], '[{"at": "2020-01-01T00:00:00Z"}, {"at": "soon"}]').paths == ("$[1].at",)
+
+
+@attrs.define
+class Many:
+    listed: tuple[Inner, ...]
+    named: dict[str, Inner]
+    held: list[list[Inner]]
+
+
+def test_behind_the_first_flaws_no_more_items_are_built() -> None:
+    @attrs.define
+    class Broken:
+        name: str
+
+        def __attrs_post_init__(self) -> None:
+            built.append(self)
+            raise ValueError("is broken")
+
+    built: list[Broken] = []
+    many = json.dumps([{"name": "x"}] * 5_000)
+    for kind, answer, path in (
+        (list[Broken], many, "$[0]"),
+        (dict[str, list[Broken]], f'{{"a": {many}, "b": {many}}}', "$['a'][0]"),
+    ):
+        built.clear()
+        error = refused(kind, answer)
+        assert len(built) == len(error.paths) == 20
+        assert error.paths[0] == path
+
+
+def test_items_that_are_no_list_in_python_keep_their_places() -> None:
+    good, bad = '{"at": "2020-01-01T00:00:00Z"}', '{"at": "soon"}'
+    then = Inner(datetime(2020, 1, 1, tzinfo=UTC))
+    value = made(Many, f'{{"listed": [{good}], "named": {{"x": {good}}}, "held": [[], [{good}]]}}')
+    assert value == Many((then,), {"x": then}, [[], [then]])
+    error = refused(Many, f'{{"listed": [{good}, {bad}], "named": {{"x": {bad}}}, "held": [[{good}, {bad}]]}}')
+    assert error.paths == ("$.listed[1].at", "$.named['x'].at", "$.held[0][1].at")
 
 
 @attrs.define

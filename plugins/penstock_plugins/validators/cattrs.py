@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any
 
 import attrs
 import cattrs
 import msgspec
-from cattrs.errors import BaseValidationError
+from cattrs.errors import BaseValidationError, IterableValidationError, IterableValidationNote
 from cattrs.v import format_exception, transform_error
 
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, frozen
+from penstock.policy.schema_rules import MOST_FLAWS
 from penstock_plugins.validators.class_choices import ClassChoices
 from penstock_plugins.validators.class_schemas import has_choices, is_union, members_of, refused_by_msgspec, schema_of
 from penstock_plugins.validators.jsonschema import SchemaValidator
@@ -29,6 +31,13 @@ from penstock_plugins.validators.type_parts import parts_of, pydantic_part, said
 
 __all__ = ["CattrsValidator", "penstock_validators"]
 
+_LISTS: dict[Any, Callable[[list[Any]], Any]] = {
+    **dict.fromkeys((list, Sequence, MutableSequence, Collection, Iterable), list),
+    **dict.fromkeys((set, MutableSet), set),
+    **dict.fromkeys((frozenset, AbstractSet), frozenset),
+    tuple: tuple,
+}
+"""What is made of the items."""
 Hook: typing.TypeAlias = Callable[[Any, Any], Any]
 
 
@@ -84,12 +93,21 @@ def _converter() -> cattrs.Converter:
 
         def structure(value: Any, _: Any) -> Any:
             keys = msgspec.convert(dict.fromkeys(value), names, str_keys=True)
-            return dict(zip(keys, (converter.structure(each, held) for each in value.values()), strict=True))
+            return dict(zip(keys, _each(converter, value.items(), held, kind), strict=True))
+
+        return structure
+
+    def listed(kind: Any) -> Hook:
+        make, held = _LISTS[typing.get_origin(kind)], typing.get_args(kind)[0]
+
+        def structure(value: Any, _: Any) -> Any:
+            return make(_each(converter, enumerate(value), held, kind))
 
         return structure
 
     converter.register_structure_hook(bytes, plain(bytes))  # those of cattrs itself for a class go before factories
     converter.register_structure_hook_factory(_is_keyed, keyed)
+    converter.register_structure_hook_factory(_is_listed, listed)
     converter.register_structure_hook_factory(is_union, union)
     converter.register_structure_hook_factory(lambda kind: isinstance(kind, type) and issubclass(kind, Enum), mixed)
     converter.register_structure_hook_factory(_is_plain, plain)
@@ -103,7 +121,34 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _is_keyed(kind: Any) -> bool:
-    return typing.get_origin(kind) in (dict, Mapping) and typing.get_args(kind)[0] is not str
+    return typing.get_origin(kind) in (dict, Mapping)
+
+
+def _is_listed(kind: Any) -> bool:
+    origin, held = typing.get_origin(kind), typing.get_args(kind)
+    return origin in _LISTS and (origin is not tuple or (len(held) == 2 and held[1] is ...))
+
+
+def _each(converter: cattrs.Converter, items: Iterable[tuple[Any, Any]], held: Any, kind: Any) -> list[Any]:
+    """What is made of each item. Those behind the first that cannot be built are looked at for a few flaws more."""
+    note: Any = IterableValidationNote
+    made: list[Any] = []
+    wrong: list[Exception] = []
+    for at, item in items:
+        try:
+            made.append(converter.structure(item, held))
+        except Exception as error:  # noqa: BLE001 - the classes' own code; it is told with the others below
+            error.add_note(note(f"Structuring {kind!r} at {at!r}", at, held))
+            wrong.append(error)
+            if sum(map(_flaws_in, wrong)) >= MOST_FLAWS:
+                break
+    if wrong:
+        raise IterableValidationError(f"While structuring {kind!r}", wrong, kind)
+    return made
+
+
+def _flaws_in(error: BaseException) -> int:
+    return sum(map(_flaws_in, error.exceptions)) if isinstance(error, BaseValidationError) else 1
 
 
 def _says(wrong: BaseException, kind: type | None) -> str:
