@@ -101,7 +101,8 @@ def _converter() -> cattrs.Converter:
         make, held = _LISTS[typing.get_origin(kind)], typing.get_args(kind)[0]
 
         def structure(value: Any, _: Any) -> Any:
-            return make(_each(converter, enumerate(value), held, kind))
+            items: Any = enumerate(value)
+            return make(_each(converter, items, held, kind))
 
         return structure
 
@@ -132,6 +133,7 @@ def _is_listed(kind: Any) -> bool:
 def _each(converter: cattrs.Converter, items: Iterable[tuple[Any, Any]], held: Any, kind: Any) -> list[Any]:
     """What is made of each item. Those behind the first that cannot be built are looked at for a few flaws more."""
     note: Any = IterableValidationNote
+    group: Any = IterableValidationError
     made: list[Any] = []
     wrong: list[Exception] = []
     for at, item in items:
@@ -143,7 +145,7 @@ def _each(converter: cattrs.Converter, items: Iterable[tuple[Any, Any]], held: A
             if sum(map(_flaws_in, wrong)) >= MOST_FLAWS:
                 break
     if wrong:
-        raise IterableValidationError(f"While structuring {kind!r}", wrong, kind)
+        raise group(f"While structuring {kind!r}", wrong, kind)
     return made
 
 
