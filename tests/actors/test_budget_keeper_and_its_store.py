@@ -392,7 +392,7 @@ def test_what_calls_spent_is_kept_for_reports_whether_they_held_or_not() -> None
     async def job(world: World) -> None:
         await world.reserve("held", 100)
         world.settle("held", 60, spent=[Spent(target="t/m", output_tokens=60, nano_usd=5)])
-        world.ref.note("free", "team", [Spent(target="t/m", output_tokens=7)])
+        world.ref.note("free", "team", Amount(7), estimated=False, spent=[Spent(target="t/m", output_tokens=7)])
         await world.ref.flush()
         rows = await world.store.spending(since=0.0, until=1e11)
         assert sorted((row.account, row.calls, row.spent.output_tokens) for row in rows) == [

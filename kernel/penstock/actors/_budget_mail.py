@@ -40,6 +40,8 @@ class SettleMail(Struct, frozen=True, gc=False):
 @attrs.frozen
 class NotedMail:
     account: str
+    charged: Amount
+    estimated: bool
     spent: tuple[Spent, ...]
 
 

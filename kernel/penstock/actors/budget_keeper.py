@@ -27,7 +27,7 @@ from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.hold_ask import Decision, HoldAsk
 from penstock.policy.hold_queue import HoldQueue
-from penstock.policy.holds import NOTHING, BudgetEvent, Refused
+from penstock.policy.holds import BudgetEvent, Refused
 from penstock.policy.ledger_steps import Landed, Reserve, Settle, Step, TopUp
 from penstock.policy.money import usd_in_words
 
@@ -149,8 +149,11 @@ class BudgetKeeper(Actor):
         """What calls spent that had no hold, by call."""
         for call_id, seen in observations.items():
             noted = cast("NotedMail", seen)
-            if self._queue.kept < MOST_UNBOOKED:
-                self._queue.settle(call_id, NOTHING, account=noted.account, spent=noted.spent)
+            # Of accounts that are limited by now there are no more than were under way when that came about.
+            if self._queue.kept < MOST_UNBOOKED or self._queue.windows.is_limited(noted.account):
+                self._queue.settle(
+                    call_id, noted.charged, estimated=noted.estimated, account=noted.account, spent=noted.spent
+                )
 
     async def commit(self, *, at_once: bool) -> None:
         """Everything that is to be done now, in one batch; where the store was away, first what is owed to it.

@@ -12,7 +12,7 @@ from penstock.actors.store_standing import in_time, unavailable
 from penstock.policy.account_windows import AccountSnapshot, AccountWindows
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.foreseen_hold import foresee_hold
-from penstock.policy.holds import Amount, Granted, Line, Refused
+from penstock.policy.holds import NOTHING, Amount, Granted, Line, Refused
 from penstock.policy.ledger_steps import Held, Lacking, Reserve, Spent, WindowRow
 from penstock.policy.refusals import refusals
 
@@ -79,11 +79,18 @@ class BudgetRef:
         if self._address.owes(hold_id):
             self._address.tell_owed(hold_id, SettleMail(hold_id, charged, estimated, tuple(spent)))
 
-    def note(self, call_id: str, account: str, spent: Sequence[Spent]) -> None:
-        """For reports: what a call spent that had no need of a hold. Never raises, never waits."""
+    def note(
+        self, call_id: str, account: str, charged: Amount, *, estimated: bool, spent: Sequence[Spent] = ()
+    ) -> None:
+        """What a call was charged that had no hold: for reports, and in limits that there are by now.
+
+        Never raises, never waits.
+        """
+        if not spent and (charged == NOTHING or not self._windows.is_limited(account)):
+            return
 
         def fold(_: object) -> NotedMail:
-            return NotedMail(account, tuple(spent))
+            return NotedMail(account, charged, estimated, tuple(spent))
 
         self._address.observe(call_id, fold, wake=True)
 

@@ -114,7 +114,10 @@ class HoldQueue:
         account: str = "",
         spent: tuple[Spent, ...] = (),
     ) -> None:
-        """The hold is over. Takes a waiting ask out of the queue; what was asked and is not sent is sent no more."""
+        """The hold is over. Takes a waiting ask out of the queue; what was asked and is not sent is sent no more.
+
+        What had none is charged to `account`, in the windows that it has by now.
+        """
         check_amount(charged)
         if hold_id in self._settles:
             return
@@ -123,14 +126,15 @@ class HoldQueue:
         self._leave(hold_id)
         live = self._live.pop(hold_id, None)
         account = live.account if live else account
+        windows = live.unheld if live else self.windows.uses(account, self.now)
         self._settles[hold_id] = Settle(
             hold_id=hold_id,
             charged=charged,
             estimated=estimated,
             account=account,
-            windows=live.unheld if live else (),
+            windows=windows,
             spent=spent,
-            turns=live is not None and self.windows.is_soft(account),
+            turns=(live is not None or bool(windows)) and self.windows.is_soft(account),
         )
 
     def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
