@@ -47,7 +47,7 @@ def refused_by_msgspec(kind: Any) -> str | None:
     """Why msgspec cannot build it; None where it can."""
     try:
         msgspec.json.Decoder(kind)
-    except (TypeError, RuntimeError, NotImplementedError) as wrong:
+    except (TypeError, RuntimeError) as wrong:
         return str(wrong)
     return None
 
@@ -58,7 +58,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
         if refused_by_msgspec(kind) is None:
             return msgspec.json.schema(kind)
         return _Writer().whole(kind)
-    except (TypeError, RuntimeError, NotImplementedError) as wrong:
+    except (TypeError, RuntimeError) as wrong:
         raise TypeError(f"{kind!r} cannot be asked for: {wrong}") from None
     except KeyError:  # so msgspec says that it cannot tell them apart
         raise TypeError(f"{kind!r} cannot be asked for: {_of_one_name(kind)}") from None
