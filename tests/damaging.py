@@ -28,6 +28,8 @@ class Writing:
         self.colon = draw(st.sampled_from([":", ": ", " : ", " = ", " => "]))
         self.inner_quotes = False
         """Those in strings have no backslash before them, where they stand around a word or two."""
+        self.whole_fractions = False
+        """Integers are written as 3.0."""
         self.between = draw(st.sampled_from([", ", ",", ",\n  ", " , // and\n", ", /* too */ ", ",\u00a0"]))
 
     def value(self, value: Any) -> str:
@@ -43,6 +45,8 @@ class Writing:
             case _ if is_object(value):
                 members = [f"{self.key(name)}{self.colon}{self.value(held)}" for name, held in value.items()]
                 return self.held("{", members, "}")
+            case int() if self.whole_fractions:
+                return f"{value}.0"
             case _:
                 return json.dumps(value)
 

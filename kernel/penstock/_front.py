@@ -182,8 +182,9 @@ class Kernel:
         An answer that is not valid is asked for again, `max_repairs` times at most in the whole call: of the same
         target, and after two such answers of the next. One that was cut by its limit gets more room. All of that is
         under the call's one hold and one deadline, and in `response.attempts`.
-        `validators` stand behind the type, in order: a Validator; a function that raises ValueError for a no; the name
-        of a validator plugin, as "acme" where it goes by `kind`, as ("jsonschema", {...}) where by something else.
+        `validators` stand behind the type, in order: a Validator; a function that raises ValueError, or returns False
+        for what is no bool, as its no; the name of a validator plugin, as "acme" where it goes by `kind`, as
+        ("jsonschema", {...}) where by something else.
 
         Raises OutputInvalidError, with the paths of what is wrong, the last output, and what it cost; RefusedError and
         ContentFilteredError where the model or a filter ended the answer; else what `complete` raises.

@@ -16,7 +16,7 @@ import attrs
 import msgspec
 from msgspec import Struct
 
-from penstock._validator import Validator
+from penstock._validator import InvalidValueError, Validator
 from penstock._validator_chain import Further, Link, Step, checked, linked, taken, through
 from penstock.errors import UnsendableRequestError
 from penstock.hookspecs import ValidatorSpec
@@ -24,6 +24,7 @@ from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.refused_ways import Way
 from penstock.policy.schema_shaping import Shaped, Unshapeable, as_parameters, shape_schema
 from penstock.policy.shown_paths import names_of
+from penstock.policy.whole_numbers import WholeNumbers
 from penstock.types import SchemaLimits
 
 __all__ = ["OutputBook", "ReadyType", "Wanted"]
@@ -43,6 +44,8 @@ class ReadyType:
     schema: Mapping[str, Any]
     check: SchemaCheck
     name: str
+    plain: bool = False
+    """A JSON Schema: its values are handed on as they are, and nobody after us makes 3 of 3.0."""
     refused: Refusals = attrs.Factory(WeakKeyDictionary["Any", "set[tuple[Way, bytes]]"])
     """The book's: what targets have refused, of this type and of others."""
     shapes: dict[SchemaLimits, Shaped | Unshapeable] = attrs.Factory(dict[SchemaLimits, Shaped | Unshapeable])
@@ -64,6 +67,28 @@ class ReadyType:
         if id(shaped) not in self.checks:
             self.checks[id(shaped)] = SchemaCheck(shaped.schema)
         return self.checks[id(shaped)]
+
+    def made(self, value: Any) -> tuple[Any, Any]:
+        """What the type makes of a value, and the value it was made of. Raises InvalidValueError.
+
+        To JSON 3.0 is an integer, and fits what was asked for; not everyone who builds values takes it for one. Only
+        then it is looked for: most have none.
+        """
+        validator, name = self.validator, type(self.validator).__name__
+        if self.plain:
+            value = self.whole_numbers.of(value)
+        try:
+            return checked(validator.check, value, name), value
+        except InvalidValueError:
+            whole = self.whole_numbers.of(value)
+            if whole is value:
+                raise
+        return checked(validator.check, whole, name), whole
+
+    @cached_property
+    def whole_numbers(self) -> WholeNumbers:
+        """Its integers."""
+        return WholeNumbers(self.check)
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -104,9 +129,8 @@ class Wanted(Struct, frozen=True, eq=False):
 
     def built(self, value: Any) -> Any:
         """The value, by the type and then by what stands behind it. Raises InvalidValueError."""
-        validator = self.ready.validator
-        made = checked(validator.check, value, type(validator).__name__)
-        return through(self.further, made, value) if self.further else made
+        made, plain = self.ready.made(value)
+        return through(self.further, made, plain) if self.further else made
 
 
 @attrs.define(eq=False)
@@ -157,7 +181,8 @@ class OutputBook:
                 validator = spec.make(kind)
                 if validator is not None:
                     schema = validator.schema or {}
-                    return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind), refused=self.refused)
+                    plain = isinstance(kind, Mapping)
+                    return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind), plain, self.refused)
         except (TypeError, ValueError) as wrong:  # a SchemaError is one
             raise UnsendableRequestError(f"output: {wrong}") from None
         except Exception as bug:  # foreign code

@@ -28,9 +28,9 @@ __all__ = ["Further", "Link", "Step", "checked", "linked", "plain_part", "taken"
 logger = logging.getLogger("penstock")
 
 Further: TypeAlias = "Validator | Callable[[Any], Any] | str | tuple[str, Any]"
-"""What stands behind a type: a Validator, or a function that raises ValueError for a no, and returns the value, another
-in its place, or None; or the name of a validator plugin, alone or with what its validator is to be made of: a schema, a
-pattern, another type. Alone it is made of the type that was asked for."""
+"""What stands behind a type: a Validator, or a function that raises ValueError or returns False for a no, and else
+returns the value, another in its place, True or None; or the name of a validator plugin, alone or with what its
+validator is to be made of: a schema, a pattern, another type. Alone it is made of the type that was asked for."""
 
 
 class Link(Struct, frozen=True, eq=False):
@@ -107,10 +107,20 @@ def through(chain: Sequence[Step], value: Any, plain: Any) -> Any:
             case Link(name=name, validator=validator):
                 value = checked(validator.check, value, name)
             case function:
-                changed = checked(function, value, _name(function))
-                value = value if changed is None else changed
+                value = _told(checked(function, value, _name(function)), value, _name(function))
         plain = UNSET  # even the same value may have been changed
     return value
+
+
+def _told(said: Any, value: Any, name: str) -> Any:
+    """What a function's answer makes of a value. Raises InvalidValueError for its no.
+
+    A bool in place of what was no bool is what a check says of it, and not a value: whoever makes bools of other things
+    writes a Validator, whose answer is always the value.
+    """
+    if said is False and not isinstance(value, bool):
+        raise InvalidValueError(flaws=[Flaw("$", f"is not valid ({name})")])
+    return value if said is None or (said is True and not isinstance(value, bool)) else said
 
 
 def checked(check: Callable[[Any], Any], value: Any, name: str) -> Any:

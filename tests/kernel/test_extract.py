@@ -15,6 +15,7 @@ import pytest
 import trio
 
 import penstock
+import penstock.abc
 from penstock import ChatRequest, Message, Tool, ToolCall
 from penstock.errors import (
     ContentFilteredError,
@@ -120,6 +121,45 @@ def test_an_answer_becomes_a_value_of_the_type_without_a_second_call(kind: Any, 
     assert extracted.value == value
     assert len(extracted.response.attempts) == 1
     assert extracted.response.value == value
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Strict(pydantic.BaseModel, strict=True):
+    city: str
+    days: int
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "value"),
+    [
+        (int, "3.0", 3),
+        (int, '{"value": 3.0}', 3),
+        (Level, "1.0", Level.LOW),
+        (Literal[1, 2], "2.0", 2),
+        (int | str, "3.0", 3),
+        (list[int], "[1.0, 2]", [1, 2]),
+        (dict[str, int], '{"a": 1.0}', {"a": 1}),
+        (Trip, '{"city": "Rome", "days": 3.0}', Trip("Rome", 3)),
+        (list[Trip], '[{"city": "Rome", "days": 3.0}]', [Trip("Rome", 3)]),
+        (AttrsTrip, '{"city": "Rome", "days": 3.0}', AttrsTrip("Rome", 3)),
+        (DataTrip, '{"city": "Rome", "days": 3e0}', DataTrip("Rome", 3)),
+        (DictTrip, '{"city": "Rome", "days": 3.0}', {"city": "Rome", "days": 3}),
+        (ModelTrip, '{"city": "Rome", "days": 3.0}', ModelTrip(city="Rome", days=3)),
+        (Strict, '{"city": "Rome", "days": 3.0}', Strict(city="Rome", days=3)),
+        (SCHEMA, '{"city": "Rome", "days": 3.0}', {"city": "Rome", "days": 3}),
+    ],
+    ids=str,
+)
+def test_an_integer_written_as_a_number_of_no_fraction_is_one(kind: Any, answer: str, value: Any) -> None:
+    extracted = AnsweredKernel([answer]).run(extract, kind)
+    assert repr(extracted.value) == repr(value)
+    assert len(extracted.response.attempts) == 1
+    fraction = re.sub(r"(\d)[.e]0", r"\1.5", answer)
+    with pytest.raises(OutputInvalidError):
+        AnsweredKernel([fraction]).run(lambda kernel: extract(kernel, kind, max_repairs=0))
 
 
 def test_what_surrounds_the_json_and_damages_it_costs_no_call() -> None:
@@ -327,6 +367,55 @@ def test_validators_stand_behind_the_type_in_order() -> None:
     assert extracted.value == Trip("Rome", 4)
     assert "only in Italy" in kernel.requests[1].messages[-1].text
     assert "$.city: must match" in kernel.requests[2].messages[-1].text
+
+
+def is_short(trip: Trip) -> bool:
+    return trip.days < 5
+
+
+def turned(flag: bool) -> bool:  # noqa: FBT001 - as it is called
+    return not flag
+
+
+def same(value: object) -> object:
+    return value
+
+
+def is_small(number: int) -> bool:
+    return number < 9
+
+
+class Doubt(penstock.abc.Validator):
+    def check(self, value: Any) -> Any:
+        return value.days < 5
+
+
+def test_a_function_that_answers_with_a_bool_has_checked_the_value() -> None:
+    long = '{"city": "Rome", "days": 9}'
+    extracted = AnsweredKernel([long, GOOD]).run(extract, Trip, validators=[is_short])
+    assert extracted.value == Trip("Rome", 3)
+    assert [attempt.outcome for attempt in extracted.response.attempts] == ["output_invalid", "ok"]
+    with pytest.raises(OutputInvalidError) as caught:
+        AnsweredKernel([long]).run(extract, Trip, validators=[is_short], max_repairs=0)
+    assert caught.value.paths == ("$",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "check", "value"),
+    [
+        (bool, "true", turned, False),
+        (bool | int, "false", turned, True),
+        (int, "0", same, 0),
+        (int, "5", is_small, 5),
+        (Trip, GOOD, Doubt(), True),
+        (list[int], "[]", same, []),
+    ],
+)
+def test_a_bool_is_a_value_where_one_is_given_and_of_a_validator(
+    kind: Any, answer: str, check: Any, value: Any
+) -> None:
+    made = AnsweredKernel([answer]).run(extract, kind, validators=[check]).value
+    assert (type(made), made) == (type(value), value)
 
 
 def test_plugins_stand_in_a_chain_under_their_names() -> None:

@@ -5,11 +5,12 @@ that it is none.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import itertools
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, Union, cast
 
 import attrs
 import msgspec
@@ -39,6 +40,26 @@ and "card" #4
 TEXTS = st.lists(WORDS, max_size=3).map(" ".join) | st.text(
     st.characters(codec="utf-8", exclude_characters="\ufdd0"), max_size=12
 )
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Grade(enum.Enum):
+    """Words and numbers."""
+
+    TOP = 1
+    HALF = 0.5
+    NONE = "none"
+
+
 KINDS: dict[str, tuple[Any, st.SearchStrategy[Any], Any]] = {
     "text": (str, TEXTS, "-"),
     "number": (int, st.integers(-(10**9), 10**9), 7),
@@ -46,7 +67,13 @@ KINDS: dict[str, tuple[Any, st.SearchStrategy[Any], Any]] = {
     "maybe": (str | None, TEXTS | st.none(), None),
     "texts": (list[str], st.lists(TEXTS, max_size=3), None),
     "numbers": (list[int], st.lists(st.integers(0, 999), max_size=4), None),
+    "choice": (Literal["yes", "no", 3], st.sampled_from(["yes", "no", 3]), "no"),
+    "mood": (Mood, st.sampled_from(["good", "bad"]), None),
+    "levels": (list[Level], st.lists(st.sampled_from([1, 2]), max_size=2), None),
+    "number or text": (int | str, st.integers(0, 99) | TEXTS, 5),
 }
+GRADES = (Grade, st.sampled_from([1, 0.5, "none"]), None)
+"""Not of Structs: msgspec builds no enum of mixed values."""
 EXAMPLES = 300 if SOAK else 12
 NUMBERS = itertools.count()
 """Of types: two of one name would be one to the schema."""
@@ -99,13 +126,23 @@ def _model(name: str, fields: list[Field]) -> Any:
     return pydantic.create_model(name, **listed)
 
 
+def _schema(name: str, fields: list[Field]) -> Any:
+    return msgspec.json.schema(_struct(name, fields))
+
+
 MAKERS: dict[str, Callable[[str, list[Field]], Any]] = {
     "struct": _struct,
     "dataclass": _dataclass,
     "attrs": _attrs,
     "mapping": _typed_dict,
     "pydantic": _model,
+    "schema": _schema,
 }
+TAG = "kind"
+RULES: dict[str, Any] = dict.fromkeys(MAKERS, Annotated[int, pydantic.Field(ge=0)]) | dict.fromkeys(
+    ("struct", "attrs", "schema"), Annotated[int, msgspec.Meta(ge=0)]
+)
+"""As the library of each says it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +165,12 @@ class Typed:
 
 
 def plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if is_object(value):
+        return {name: plain(held) for name, held in value.items()}
+    if is_array(value):
+        return [plain(each) for each in value]
     if isinstance(value, pydantic.BaseModel):
         return {name: plain(held) for name, held in value.model_dump().items()}
     kind: Any = value.__class__
@@ -139,9 +182,33 @@ def plain(value: Any) -> Any:
 
 
 @st.composite
+def either(draw: st.DrawFn, maker: str) -> tuple[Any, st.SearchStrategy[Any]]:
+    """One of several classes, and its values as plain data."""
+    kinds: list[Any] = []
+    values: list[st.SearchStrategy[Any]] = []
+    for at in range(draw(st.integers(2, 3))):
+        tag = st.just(f"k{at}")
+        fields = [Field(TAG, Literal[f"k{at}"], tag, None, required=True), *draw(fields_of(maker, 0))]
+        made = Typed(MAKERS[maker](f"Thing{next(NUMBERS)}", fields), fields, maker != "mapping")
+        kinds.append(made.kind)
+        values.append(made.values().map(made.whole))
+    union: Any = Union
+    return union[tuple(kinds)], st.one_of(values)
+
+
+@st.composite
 def fields_of(draw: st.DrawFn, maker: str, depth: int = 1) -> list[Field]:
     fields: list[Field] = []
+    depth = 0 if maker == "schema" else depth
     for name in draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True)):
+        kind: Any
+        if depth and maker != "struct" and draw(st.integers(0, 4)) == 0:
+            kind, values = draw(either(maker))
+            many = draw(st.booleans())
+            fields.append(
+                Field(name, list[kind] if many else kind, st.lists(values, max_size=2) if many else values, None, True)
+            )
+            continue
         if depth and draw(st.integers(0, 4)) == 0:
             inner = draw(typed(maker, depth - 1))
             many = draw(st.booleans()) and inner.has_defaults is False
@@ -149,10 +216,11 @@ def fields_of(draw: st.DrawFn, maker: str, depth: int = 1) -> list[Field]:
             if inner.has_defaults:  # what stands in the whole is what the defaults make of it
                 values = values.map(inner.whole)
             inner_kind: Any = inner.kind
-            kind: Any = list[inner_kind] if many else inner_kind
+            kind = list[inner_kind] if many else inner_kind
             fields.append(Field(name, kind, st.lists(values, max_size=2) if many else values, None, required=True))
             continue
-        kind, values, default = KINDS[draw(st.sampled_from(sorted(KINDS)))]
+        kinds = [*KINDS.values(), *([GRADES] if maker in ("attrs", "dataclass", "mapping", "pydantic") else [])]
+        kind, values, default = draw(st.sampled_from(kinds))
         fields.append(
             Field(name, kind, values, default, required=(default is None and kind != str | None) or draw(st.booleans()))
         )
@@ -162,7 +230,7 @@ def fields_of(draw: st.DrawFn, maker: str, depth: int = 1) -> list[Field]:
 @st.composite
 def typed(draw: st.DrawFn, maker: str, depth: int = 1) -> Typed:
     fields = draw(fields_of(maker, depth))
-    return Typed(MAKERS[maker](f"Thing{next(NUMBERS)}", fields), fields, maker != "mapping")
+    return Typed(MAKERS[maker](f"Thing{next(NUMBERS)}", fields), fields, maker not in ("mapping", "schema"))
 
 
 def extracted(kind: Any, texts: list[str], finish_reason: Any = "stop") -> list[Any]:
@@ -244,7 +312,7 @@ def told(draw: st.DrawFn, value: dict[str, Any], other: dict[str, Any], *, some_
 @st.composite
 def badly_written(draw: st.DrawFn, value: dict[str, Any]) -> str:
     writing = Writing(draw)
-    writing.inner_quotes = draw(st.booleans())
+    writing.inner_quotes, writing.whole_fractions = draw(st.booleans()), draw(st.booleans())
     if draw(st.integers(0, 4)) == 0:
         writing.between = draw(st.sampled_from(SEPARATORS))
     text = writing.value(value)
@@ -336,7 +404,9 @@ def test_what_comes_back_is_the_value_or_an_error_and_never_anything_else(maker:
 
 @st.composite
 def written(draw: st.DrawFn, value: dict[str, Any]) -> str:
-    return Writing(draw).value(value) if value else "{}"
+    writing = Writing(draw)
+    writing.whole_fractions = draw(st.booleans())
+    return writing.value(value) if value else "{}"
 
 
 AROUND = ("{}", "```json\n{}\n```", "Here:\n{}\nIs that all?", "As of [1]:\n{}\n[2] See above.")
@@ -367,3 +437,17 @@ def test_an_answer_cut_by_its_limit_is_the_value_or_an_error(maker: str, data: s
         text = json.dumps(value, ensure_ascii=False)
         answers.append((value, text[: data.draw(st.integers(0, len(text)))]))
     check(asked, answers, "length")
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@given(data=st.data())
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=not SOAK)
+def test_what_breaks_a_rule_of_its_type_is_none(maker: str, data: st.DataObject) -> None:
+    fields = [*data.draw(fields_of(maker)), Field("ruled", RULES[maker], st.integers(-9, 9), None, required=True)]
+    asked = Typed(MAKERS[maker](f"Thing{next(NUMBERS)}", fields), fields, maker not in ("mapping", "schema"))
+    answers: list[tuple[dict[str, Any], str]] = []
+    for _ in range(AT_ONCE):
+        value = data.draw(asked.values())
+        answers.append((value, data.draw(written(value))))
+    for (value, _), made in zip(answers, check(asked, answers), strict=True):
+        assert (made is None) == (value["ruled"] < 0)

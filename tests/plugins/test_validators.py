@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import logging
 import re
 from dataclasses import dataclass
@@ -104,6 +105,43 @@ def test_an_attrs_class_tells_where_a_date_is_none() -> None:
 
 
 @attrs.define
+class Many:
+    listed: tuple[Inner, ...]
+    named: dict[str, Inner]
+    held: list[list[Inner]]
+
+
+def test_behind_the_first_flaws_no_more_items_are_built() -> None:
+    @attrs.define
+    class Broken:
+        name: str
+
+        def __attrs_post_init__(self) -> None:
+            built.append(self)
+            raise ValueError("is broken")
+
+    built: list[Broken] = []
+    many = json.dumps([{"name": "x"}] * 5_000)
+    for kind, answer, path in (
+        (list[Broken], many, "$[0]"),
+        (dict[str, list[Broken]], f'{{"a": {many}, "b": {many}}}', "$['a'][0]"),
+    ):
+        built.clear()
+        error = refused(kind, answer)
+        assert len(built) == len(error.paths) == 20
+        assert error.paths[0] == path
+
+
+def test_items_that_are_no_list_in_python_keep_their_places() -> None:
+    good, bad = '{"at": "2020-01-01T00:00:00Z"}', '{"at": "soon"}'
+    then = Inner(datetime(2020, 1, 1, tzinfo=UTC))
+    value = made(Many, f'{{"listed": [{good}], "named": {{"x": {good}}}, "held": [[], [{good}]]}}')
+    assert value == Many((then,), {"x": then}, [[], [then]])
+    error = refused(Many, f'{{"listed": [{good}, {bad}], "named": {{"x": {bad}}}, "held": [[{good}, {bad}]]}}')
+    assert error.paths == ("$.listed[1].at", "$.named['x'].at", "$.held[0][1].at")
+
+
+@attrs.define
 class City:
     name: str
 
@@ -136,6 +174,16 @@ class Ruled:
         return value
 
 
+@pydantic.dataclasses.dataclass
+class Judged:
+    b: str = "x"
+
+    @pydantic.field_validator("b")
+    @classmethod
+    def is_good(cls, value: str) -> str:
+        return Ruled.is_good(value)
+
+
 @dataclass
 class HoldsRuled:
     ruled: Ruled
@@ -162,6 +210,7 @@ def test_a_strict_model_takes_from_json_what_json_has_no_types_for() -> None:
     [
         (Ruled, '{"a": -5}', ("$.a",)),
         (Ruled, '{"a": 5, "b": "bad"}', ("$.b",)),
+        (Judged, '{"b": "bad"}', ("$.b",)),
         (list[Ruled], '[{"a": 5, "b": "bad"}]', ("$[0].b",)),
         (HoldsRuled, '{"ruled": {"a": 5, "b": "bad"}}', ("$.ruled.b",)),
         (Ruled | None, '{"a": -5}', ("$.a",)),

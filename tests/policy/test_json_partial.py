@@ -118,6 +118,7 @@ def shown(text: str, schema: Any = None) -> list[Any]:
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "items": {"type": "array"}}}
 PEOPLE = {"type": "array", "items": PERSON}
+PLACE = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 
 @pytest.mark.parametrize(
@@ -155,12 +156,58 @@ def test_the_thoughts_before_a_closing_tag_alone_are_taken_back() -> None:
         ("[4, 5] as [1] says", {"type": "array"}, [4, 5]),
         ("{}", PERSON, {}),
         ("[]", PEOPLE, []),
+        ('{"value": "alpha"}', {"enum": ["alpha", "beta"]}, "alpha"),
+        ('{"value": "alpha"}', {"const": "alpha"}, "alpha"),
+        ('{"value": 2}', {"$ref": "#/$defs/n", "$defs": {"n": {"enum": [1, 2]}}}, 2),
+        ('{"answer": "alpha"}', {"enum": ["alpha", None]}, "alpha"),
+        ('{"result": {"name": "Ada", "items": [1]}}', PERSON, {"name": "Ada", "items": [1]}),
+        ('{"person": {"x": 1, "name": "Ada"}}', PERSON, {"x": 1, "name": "Ada"}),
+        ('{"tool": "x", "name": "Ada"}', PERSON, {"tool": "x", "name": "Ada"}),
+        ('{"name": "answer", "arguments": {"city": "Rome"}}', PLACE, {"city": "Rome"}),
+        ('{"x": "not the value", "y": 1}', PLACE, {"x": "not the value", "y": 1}),
+        ('{"items": [{"name": "Ada"}]}', {"type": "array", "items": PLACE}, [{"name": "Ada"}]),
+        ('{"people": [{"name": "Ada"}, {"name": "Bob"}]}', PEOPLE, [{"name": "Ada"}, {"name": "Bob"}]),
+        (r'{"result": "{\"name\": 1}", "x": 1}', PERSON, {"result": '{"name": 1}', "x": 1}),
+        ('{"name": "Ada"}\n{"name": "Bob"}', PEOPLE, [{"name": "Ada"}, {"name": "Bob"}]),
+        ('{"name": "Ada"},\n{"name": "Bob"},\n', PEOPLE, [{"name": "Ada"}, {"name": "Bob"}]),
+        ('```\n{"name": "Ada"}\n\n{"name": "Bob"}\n```', PEOPLE, [{"name": "Ada"}, {"name": "Bob"}]),
+        ('{"name": "Ada"}\n{"name": "Bob"}\nI hope {that} helps.', PEOPLE, [{"name": "Ada"}, {"name": "Bob"}]),
     ],
 )
-def test_the_wrapper_of_a_mode_and_notes_are_never_shown(text: str, schema: Any, last: Any) -> None:
+def test_what_stands_around_the_value_is_never_shown(text: str, schema: Any, last: Any) -> None:
     seen = shown(text, schema)
     assert seen[-1] == last
     assert all(is_part(part, last) for part in seen)
+
+
+def test_the_lines_of_a_list_are_shown_while_they_grow() -> None:
+    assert shown('{"name": "Ed"}\n{"name": "Al"}', PEOPLE) == [
+        [{"name": "E"}],
+        [{"name": "Ed"}],
+        [{"name": "Ed"}, {"name": "A"}],
+        [{"name": "Ed"}, {"name": "Al"}],
+    ]
+
+
+def test_the_lines_of_a_thought_are_none() -> None:
+    text = '{"name": "Ed"}\n{"name": "Al"}</think>{"name": "Bo"}\n{"name": "Cy"}'
+    assert shown(text, PEOPLE)[-1] == [{"name": "Bo"}, {"name": "Cy"}]
+
+
+@given(st.integers(1, 40))
+def test_what_is_taken_for_the_value_does_not_depend_on_how_the_text_is_split(length: int) -> None:
+    members = ", ".join(f'"k{at}": {at}' for at in range(20))
+    for text, schema in (
+        (f'{{"person": {{{members}, "name": "Ada"}}}}', PERSON),
+        (f'{{{members}, "person": {{"name": "Ada"}}}}', PERSON),
+        (f'{{"people": [{"{}, " * 20}{{"name": "Ada"}}]}}', PEOPLE),
+        ('{"name": "Ada"}\n{"name": "Bob"} {"x": 1}', PEOPLE),
+    ):
+        whole, split_up = PartialJson(schema), PartialJson(schema)
+        whole.feed(text)
+        for at in range(0, len(text), length):
+            split_up.feed(text[at : at + length])
+        assert split_up.value == whole.value or (split_up.value is whole.value is NOTHING_YET)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +251,33 @@ FLOODS = [
     ),
     *("{'a':' ' ' ' ", "[1,", "\\u", '{"a":"\\', "◁", "<|channel|>analysis", "a [think] ", "{a", "1", "\n{x: ", " "),
 ]
+
+
+OF_SCHEMAS = {
+    "unknown members": ("{", '"k{}": 1, ', PERSON),
+    "unknown members of an envelope": ('{"person": {', '"k{}": 1, ', PERSON),
+    "empty items of an envelope": ('{"people": [', "{{}}, ", PEOPLE),
+    "lines": ("", '{{"name": "n{}"}}\n', PEOPLE),
+    "a long reason": ('{"reason": "', "word {} ", PERSON),
+}
+
+
+@pytest.mark.parametrize(("before", "member", "schema"), OF_SCHEMAS.values(), ids=OF_SCHEMAS)
+def test_to_look_for_the_value_in_what_grows_costs_time_linear_in_the_text(
+    before: str, member: str, schema: Any
+) -> None:
+    def seconds(size: int) -> float:
+        text = before + "".join(member.format(at) for at in range(size))
+        pieces = [text[at : at + 5] for at in range(0, len(text), 5)]
+        best = 1e9
+        for _ in range(3):
+            growing, began = PartialJson(schema), time.process_time()
+            for piece in pieces:
+                growing.feed(piece)
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert seconds(8_000) < 24 * seconds(1_000) + 0.005
 
 
 @pytest.mark.parametrize("flood", FLOODS)

@@ -195,6 +195,38 @@ def test_choices_within_choices_cost_what_they_hold_and_not_twice_as_much_at_eac
     assert counted.of(large) <= 3 * counted.of(small) + 50
 
 
+KEYED = {"type": "object", "additionalProperties": {"type": "string"}}
+LISTED = {"type": "array", "items": {"type": "string"}}
+MISFITS: dict[str, tuple[dict[str, Any], Any]] = {
+    "items": (LISTED, [1] * 5_000),
+    "first items": ({"prefixItems": [{"type": "string"}] * 5_000}, [1] * 5_000),
+    "properties": (
+        {"properties": {f"k{at}": {"type": "string"} for at in range(5_000)}},
+        {f"k{at}": 1 for at in range(5_000)},
+    ),
+    "other properties": (KEYED, {f"k{at}": 1 for at in range(5_000)}),
+    "names": ({"propertyNames": {"type": "integer"}}, {f"k{at}": 1 for at in range(5_000)}),
+    "patterns": ({"patternProperties": {"k": {"type": "string"}}}, {f"k{at}": 1 for at in range(5_000)}),
+    "a reference": ({"$ref": "#/$defs/l", "$defs": {"l": LISTED}}, [1] * 5_000),
+    "any of many": ({"anyOf": [LISTED | {"title": str(at)} for at in range(10)]}, [1] * 5_000),
+    "one of many": ({"oneOf": [LISTED | {"title": str(at)} for at in range(10)]}, [1] * 5_000),
+    "lists in lists": ({"type": "array", "items": LISTED}, [[1] * 100] * 50),
+}
+
+
+@pytest.mark.parametrize(("schema", "value"), MISFITS.values(), ids=MISFITS)
+def test_behind_the_first_flaws_nothing_is_looked_at(
+    schema: dict[str, Any], value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Counted(schema, monkeypatch)
+    assert counted.of(value) <= 700  # ten choices, twice asked, twenty flaws
+    assert len(counted.check.flaws(value)) == 20
+    assert all(flaw.path != "$" for flaw in counted.check.flaws(value))
+    before = counted.steps
+    assert not counted.check.fits(value)
+    assert counted.steps - before <= 40
+
+
 def test_choices_within_choices_are_made_ready_once() -> None:
     schema: dict[str, Any] = {"type": "integer"}
     for _ in range(30):

@@ -6,6 +6,7 @@ Not here: reading the prompt (`_prompt`), the shapes of --json (`_answer_json`).
 from __future__ import annotations
 
 import math
+import sys
 import time
 from typing import Any
 
@@ -30,7 +31,7 @@ from penstock.cli._prompt import read_prompt
 from penstock.cli._schema import read_kind, value_json, value_line
 from penstock.cli._screen import AnswerWriter
 from penstock.cli._tell import tell
-from penstock.cli._words import dollars, seconds, tokens
+from penstock.cli._words import dollars, json_in, seconds, tokens
 from penstock.errors import PenstockError
 from penstock.types import ChatResponse, Finished, TextDelta
 
@@ -139,7 +140,7 @@ def ask(
     except PenstockError as error:
         if not as_json:
             raise
-        click.echo(error_line(error, exit_code(error)), err=True, nl=False)
+        click.echo(json_in(sys.stderr.encoding, error_line(error, exit_code(error))), err=True, nl=False)
         return exit_code(error)
     return OK
 
@@ -160,14 +161,17 @@ async def _ask(wanted: _Wanted, config: Config) -> None:
 async def _complete(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
     response = await kernel.complete(wanted.prompt, **wanted.options)
     out = AnswerWriter()
-    await out.write(response_line(response) if wanted.as_json else _ended(response.text))
+    if wanted.as_json:
+        await out.write_json(response_line(response))
+    else:
+        await out.write(_ended(response.text))
     return response
 
 
 async def _value(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
     extracted = await kernel.extract(wanted.kind, wanted.prompt, **wanted.options)
     value, response = extracted.value, extracted.response
-    await AnswerWriter().write(extracted_line(value, response) if wanted.as_json else value_line(value))
+    await AnswerWriter().write_json(extracted_line(value, response) if wanted.as_json else value_line(value))
     return response
 
 
@@ -179,10 +183,10 @@ async def _growing(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
         async for part in stream:
             line = written(part)
             if line != last:
-                await out.write(line)
+                await out.write_json(line)
             last = line
         value, response = stream.value, stream.response
-    await out.write(finished_line(response, value=value_json(value)) if wanted.as_json else value_line(value))
+    await out.write_json(finished_line(response, value=value_json(value)) if wanted.as_json else value_line(value))
     return response
 
 
@@ -193,7 +197,7 @@ async def _stream(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
         try:
             async for chunk in stream:
                 if wanted.as_json and not isinstance(chunk, Finished):
-                    await out.write(chunk_line(chunk))
+                    await out.write_json(chunk_line(chunk))
                 elif isinstance(chunk, TextDelta) and not wanted.as_json:
                     await out.write(chunk.text)
                     last = chunk.text[-1:] or last
@@ -204,7 +208,7 @@ async def _stream(wanted: _Wanted, kernel: Kernel) -> ChatResponse:
                     await out.write("\n")
         response = stream.response
     if wanted.as_json:
-        await out.write(finished_line(response))
+        await out.write_json(finished_line(response))
     return response
 
 

@@ -6,6 +6,7 @@ Not here: finding it out (`Kernel.explain`), the JSON object (`_explanation_json
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from penstock.cli._exits import OK, exit_code
 from penstock.cli._explanation_json import explanation_line
 from penstock.cli._prompt import read_prompt
 from penstock.cli._screen import make_console, make_table
-from penstock.cli._words import dollars, plain, seconds, tokens
+from penstock.cli._words import dollars, json_in, plain, seconds, tokens
 from penstock.errors import PenstockError
 
 __all__ = ["explain"]
@@ -98,7 +99,7 @@ def explain(prompt: str | None, *, streamed: bool, as_json: bool, config_file: s
     except PenstockError as error:
         if not as_json:
             raise
-        click.echo(error_line(error, exit_code(error)), err=True, nl=False)
+        click.echo(json_in(sys.stderr.encoding, error_line(error, exit_code(error))), err=True, nl=False)
         return exit_code(error)
     if as_json:
         click.echo(explanation_line(explanation), nl=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ __all__ = ["read_kind", "value_json", "value_line"]
 
 
 def read_kind(_: click.Context, __: click.Parameter, given: str | None) -> Any:
-    """A JSON Schema out of a file, or a type out of a module of the current folder or of what is installed."""
+    """A JSON Schema out of a file, or a type out of a module of the current folder or of what is installed.
+
+    `module:Outer.Inner` names one that stands in a class.
+    """
     if given is None:
         return None
     path = Path(given)
@@ -37,7 +41,7 @@ def read_kind(_: click.Context, __: click.Parameter, given: str | None) -> Any:
         raise click.BadParameter(f"there is no file {given}; give one, or a type as module:Type")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        return getattr(import_module(module), name)
+        return attrgetter(name)(import_module(module))
     except Exception as error:  # noqa: BLE001 - whatever the module does when it is imported
         raise click.BadParameter(f"{given} cannot be imported: {type(error).__name__}: {error}") from None
     finally:

@@ -12,7 +12,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from penstock.cli._words import plain
+from penstock.cli._words import json_in, plain
 
 __all__ = ["AnswerWriter", "make_console", "make_table"]
 
@@ -57,7 +57,14 @@ class AnswerWriter:
 
     async def write(self, text: str) -> None:
         """All of it. Raises BrokenPipeError where the reader has left."""
-        data = (plain(text) if self._terminal else text).encode(self._encoding, "replace")
+        await self._write(plain(text) if self._terminal else text)
+
+    async def write_json(self, line: str) -> None:
+        """The same of JSON, which says with escapes what the terminal has no letters for."""
+        await self._write(json_in(self._encoding, line))
+
+    async def _write(self, text: str) -> None:
+        data = text.encode(self._encoding, "replace")
         await trio.to_thread.run_sync(_write_all, self._descriptor, data, abandon_on_cancel=True)
 
 

@@ -5,13 +5,27 @@ Not here: tables and colours.
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-__all__ = ["days_since", "dollars", "escaped", "plain", "seconds", "short_tokens", "span", "tokens"]
+__all__ = ["days_since", "dollars", "escaped", "json_in", "plain", "seconds", "short_tokens", "span", "tokens"]
 
 # What moves a cursor, sets a title or rings a bell: everything of C0 and C1 but line breaks and tabs.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in b"\n\t"}
+
+_UNSEEN = re.compile(r"[\x7f-\x9f]")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+def json_in(encoding: str, line: str) -> str:
+    """JSON as it can be written there: escapes stand for what an encoding has not, and for what moves a cursor."""
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        return _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], line).replace("\x7f", "\\u007f")
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def plain(text: str) -> str:

@@ -3,7 +3,7 @@
 In time linear in the text, whatever its pieces: the value is one object that grows in place, and a long string is
 renewed each time it has grown by a part of itself. What is damaged beyond other quotes and names without any is shown
 as far as it was sound. Not here: whether the whole is valid (`json_finding`, at the end), where it begins among prose
-(`json_beginning`).
+(`json_beginning`), which part of it is the value (`json_meant`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from penstock.policy.json_beginning import Beginning
+from penstock.policy.json_meant import Meant
 from penstock.policy.json_notation import DEEPEST
 from penstock.policy.json_values import Json, is_array, is_object
-from penstock.policy.schema_knowledge import root_shapes
-from penstock.policy.schema_shaping import WRAPPER
+from penstock.policy.schema_knowledge import NONE
 
 __all__ = ["NOTHING_YET", "PartialJson"]
 
@@ -33,6 +33,7 @@ _SPACE = re.compile(r"[\s\ufeff]*+")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
 _TEXTS = {close: re.compile(rf"[^{close}\\]*+") for close in _QUOTES.values()}
 _SCALAR = re.compile(r"[^\s,:\]}\[{\"']++")
+_BETWEEN_LINES = re.compile(r"[\s,]*+")
 _NAME = re.compile(r"[A-Za-z_$][\w$-]*+")
 _BEHIND_QUOTE = re.compile(r"\s{0,16}+")
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", **{char: char for char in "\"\\/'`_"}}
@@ -53,8 +54,9 @@ class _Open(Struct):
 class PartialJson:
     """Feed it text, look at `value`.
 
-    `schema` says what is meant to come: a list is not looked for where an object is asked for, and what modes of
-    providers wrap around a value is taken off. Laws: how the text is split changes nothing of what stands there in the
+    `schema` says what is meant to come: a list is not looked for where an object is asked for, what modes of providers
+    and models wrap around a value is taken off, and objects that follow one another are a list where one is asked for.
+    Laws: how the text is split changes nothing of what stands there in the
     end; a member of an object appears with its value's first character that shows something, a number or word when it
     is whole; nothing raises.
     """
@@ -62,12 +64,11 @@ class PartialJson:
     def __init__(self, schema: Json = None) -> None:
         self.whole = False
         """The outermost bracket was closed: what follows is not looked at, unless all of it was thinking."""
-        names = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
-        kinds = _kinds(schema)
-        self._wrapped = WRAPPER not in names and (bool(names) or bool(kinds and "object" not in kinds))
-        """An object of nothing but `WRAPPER` is no value of the schema's."""
-        self._objects = not kinds or "object" in kinds
+        self._meant = Meant(schema)
+        kinds = self._meant.kinds
         self._beginning = Beginning("{[" if not kinds or "array" in kinds else "{")
+        self._lines: list[Json] | None = None
+        """The objects so far, where they are the items of a list that has no brackets."""
         self._root: Any = NOTHING_YET
         self._changes = self._told = 0
         self._held = ""
@@ -86,12 +87,25 @@ class PartialJson:
         """As far as it has come; NOTHING_YET where there is nothing to show."""
         root = self._root
         if is_object(root):
-            if self._wrapped and (not root or root.keys() == {WRAPPER}):
-                return root.get(WRAPPER, root if self.whole and self._objects else NOTHING_YET)
-            return root if self._objects and (root or self.whole or not self._beginning.prose_before) else NOTHING_YET
+            value = self._in_lines(root)
+            if value is NONE:
+                value = self._meant.of(root, whole=self.whole)
+            if value is NONE or (value is root and not root and not self.whole and self._beginning.prose_before):
+                return NOTHING_YET
+            return value
         if is_array(root) and self._may_be_note(root):
             return NOTHING_YET
         return root
+
+    def _in_lines(self, root: dict[str, Json]) -> Json:
+        """The list that an object is the last item of; NONE for any other object."""
+        if not root or not (self._lines or self._meant.is_line(root)):
+            return NONE if self._lines is None else self._lines
+        if self._lines is None:
+            self._lines = []
+        if not self._lines or self._lines[-1] is not root:
+            self._lines.append(root)
+        return self._lines
 
     def feed(self, text: str) -> bool:
         """Takes more of the text. True where `value` has something new."""
@@ -123,6 +137,15 @@ class PartialJson:
     def _step(self, text: str, at: int) -> int:
         if self._pieces is not None:
             return self._string(text, at)
+        if self.whole and self._lines is not None:
+            between = _BETWEEN_LINES.match(text, at)
+            next_line = at if between is None else between.end()
+            if next_line >= len(text):
+                return next_line
+            if text[next_line] == "{":
+                self.whole = False
+                self._open("{")
+                return next_line + 1
         if self.whole or self._broken:
             end = self._beginning.behind_closing(text, at)
             if end is not None:  # all so far was thinking
@@ -143,7 +166,7 @@ class PartialJson:
 
     def _begin_anew(self) -> None:
         self.whole = self._broken = False
-        self._root, self._stack, self._pieces = NOTHING_YET, [], None
+        self._root, self._stack, self._pieces, self._lines = NOTHING_YET, [], None, None
 
     @staticmethod
     def _behind(text: str, at: int) -> int:
@@ -182,7 +205,7 @@ class PartialJson:
             self._put(value)
         else:
             self._root = value
-            self._changes += 1
+            self._changes += self._lines is None  # one more line shows nothing before its first member
         self._stack.append(_Open(value, char == "{", "member"))
 
     def _shut(self, at: int) -> int:
@@ -197,7 +220,7 @@ class PartialJson:
 
     def _break(self, at: int) -> int:
         """What comes is no JSON. Where nothing of it was shown, it was nothing but a brace in the text."""
-        if len(self._stack) == 1 and not self._root:
+        if len(self._stack) == 1 and not self._root and self._lines is None:
             self._begin_anew()
             return at
         self._broken = True
@@ -318,17 +341,6 @@ class PartialJson:
         container = self._stack[-1]
         container.value[container.key if container.is_object else -1] = written
         self._changes += 1
-
-
-def _kinds(schema: Json) -> frozenset[str]:
-    """The types of JSON that a value may be of; none where the schema does not say."""
-    kinds: set[str] = set()
-    for shape in root_shapes(schema):
-        stated = shape.get("type")
-        if stated is None and not any(name in shape for name in ("$ref", "anyOf", "oneOf", "allOf")):
-            return frozenset()
-        kinds.update(stated if is_array(stated) else () if stated is None else (stated,))
-    return frozenset(kinds)
 
 
 def _code(text: str, at: int) -> int:

@@ -22,7 +22,7 @@ from penstock.policy.schema_rules import (
     Path,
     Rule,
     all_rules,
-    flaws_by,
+    fits_by,
     kind_of,
     nothing_fits,
 )
@@ -51,23 +51,25 @@ class SchemaCheck:
         if is_deeper(schema, DEEPEST):
             raise SchemaError(f"it is nested deeper than {DEEPEST} levels")
         try:
-            self._rules = self._compile(schema, "#")
+            self._rule = self.compile_at(schema, "#")
         except RecursionError:  # along references, which may be long
             raise SchemaError("its references lead too deep") from None
 
     def fits(self, value: Json) -> bool:
         """True where the value has no flaw."""
-        return not self.flaws(value)
+        return not self._flaws(value, 1)
 
     def flaws(self, value: Json) -> tuple[Flaw, ...]:
-        """The first flaws of the value, at most 20."""
-        found = Findings()
+        """The first flaws of the value, at most 20. Nothing is looked at behind them."""
+        return self._flaws(value, MOST_FLAWS)
+
+    def _flaws(self, value: Json, most: int) -> tuple[Flaw, ...]:
+        found = Findings(most)
         try:
-            for rule in self._rules:
-                rule(value, None, found)
+            self._rule(value, None, found)
         except RecursionError:
             return (Flaw("$", "is nested too deep to be checked"),)
-        return tuple(found[:MOST_FLAWS])
+        return tuple(found[:most])
 
     def _compile(self, schema: Json, where: str) -> list[Rule]:  # noqa: C901 - keyword by keyword
         if schema is True:
@@ -112,13 +114,14 @@ class SchemaCheck:
             key = (id(rules), id(value))
             if key not in found.known:
                 found.known[key] = None
-                apart = Findings(found.known)
+                apart = found.apart()
                 for rule in rules:
-                    rule(value, path, apart)
+                    if not apart.full:
+                        rule(value, path, apart)
                 found.known[key] = apart
             # One that leads back to itself without going into the value asks nothing of it.
             known = found.known[key]
-            if len(found) < MOST_FLAWS:
+            if not found.full:
                 found.extend(known or ())
             if not (is_object(value) or is_array(value)):
                 found.known.pop(key, None)  # the same word may stand in many places
@@ -131,7 +134,7 @@ class SchemaCheck:
         if rule is None:
             rule = self._parts[id(schema)] = self.compile_at(schema, "#")
         try:
-            return not flaws_by(rule, value, None, Findings())
+            return fits_by(rule, value, Findings(1))
         except RecursionError:
             return False
 

@@ -13,12 +13,12 @@ from typing import Protocol
 from penstock.policy.json_values import Json, is_array, is_object, is_text
 from penstock.policy.schema_references import SchemaError
 from penstock.policy.schema_rules import (
-    MOST_FLAWS,
     Findings,
     Path,
     Rule,
     compiled_pattern,
     dependent,
+    fits_by,
     flaws_by,
     tell,
     whole_number,
@@ -48,6 +48,8 @@ def _properties(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: s
             for name, rule in rules:
                 if name in value:
                     rule(value[name], (path, name), found)
+                    if found and found.full:
+                        return
 
     return [look]
 
@@ -60,6 +62,8 @@ def _pattern_properties(check: SchemaCheck, asked: Json, _: Mapping[str, Json], 
     def look(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name, held in value.items():
+                if found and found.full:
+                    return
                 for pattern, rule in rules:
                     if pattern.search(name):
                         rule(held, (path, name), found)
@@ -82,6 +86,8 @@ def _additional(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], whe
     def look(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name in value:
+                if found and found.full:
+                    return
                 if name in named or any(pattern.search(name) for pattern in patterns):
                     continue
                 if asked is False:
@@ -98,6 +104,8 @@ def _property_names(check: SchemaCheck, asked: Json, _: Mapping[str, Json], wher
     def look(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name in value:
+                if found and found.full:
+                    return
                 rule(name, (path, name), found)
 
     return [look]
@@ -120,7 +128,8 @@ def _in_order(rules: Sequence[Rule]) -> Rule:
     def look(value: Json, path: Path, found: Findings) -> None:
         if is_array(value):
             for at, (held, rule) in enumerate(zip(value, rules, strict=False)):
-                rule(held, (path, at), found)
+                if not (found and found.full):
+                    rule(held, (path, at), found)
 
     return look
 
@@ -129,6 +138,8 @@ def _from(first: int, rule: Rule) -> Rule:
     def look(value: Json, path: Path, found: Findings) -> None:
         if is_array(value):
             for at in range(first, len(value)):
+                if found and found.full:
+                    return
                 rule(value[at], (path, at), found)
 
     return look
@@ -144,7 +155,7 @@ def _contains(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where
 
     def look(value: Json, path: Path, found: Findings) -> None:
         if is_array(value):
-            many = sum(not flaws_by(rule, each, path, found) for each in value)
+            many = sum(fits_by(rule, each, found) for each in value)
             if not least <= many <= most:
                 up_to = f" and {most} at most" if most < math.inf else ""
                 tell(found, path, f"must contain at least {least}{up_to} of what it is to contain, and has {many}")
@@ -178,12 +189,12 @@ class _Choices:
                 return
             if nearest is None or _distance(flaws) < _distance(nearest):
                 nearest = flaws
-        if len(found) < MOST_FLAWS:
+        if not found.full:
             found.extend(nearest or ())
 
     def one(self, value: Json, path: Path, found: Findings) -> None:
         """Exactly one has to fit."""
-        fitting = sum(not flaws_by(rule, value, path, found) for rule in self.possible(value))
+        fitting = sum(fits_by(rule, value, found) for rule in self.possible(value))
         if fitting > 1:
             tell(found, path, f"fits {fitting} of the choices, and must fit one")
         elif not fitting:
@@ -207,7 +218,7 @@ def _not(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> 
     rule = check.compile_at(asked, where)
 
     def look(value: Json, path: Path, found: Findings) -> None:
-        if not flaws_by(rule, value, path, found):
+        if fits_by(rule, value, found):
             tell(found, path, "is what the schema rules out")
 
     return [look]
@@ -219,7 +230,7 @@ def _if(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: str)
     otherwise = check.compile_at(stated.get("else", True), where)
 
     def look(value: Json, path: Path, found: Findings) -> None:
-        (otherwise if flaws_by(rule, value, path, found) else then)(value, path, found)
+        (then if fits_by(rule, value, found) else otherwise)(value, path, found)
 
     return [look]
 
@@ -235,7 +246,7 @@ def _dependent_schemas(check: SchemaCheck, asked: Json, stated: Mapping[str, Jso
     def look(value: Json, path: Path, found: Findings) -> None:
         if is_object(value):
             for name, rule in rules:
-                if name in value:
+                if name in value and not (found and found.full):
                     rule(value, path, found)
 
     names = {name: needed for name, needed in asked.items() if is_array(needed)}

@@ -21,6 +21,7 @@ __all__ = [
     "Rule",
     "all_rules",
     "compiled_pattern",
+    "fits_by",
     "flaws_by",
     "names_in",
     "nothing_fits",
@@ -36,6 +37,11 @@ MOST_FLAWS = 20
 """More than a model, or a person, reads; what is checked after them is not told."""
 NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 LONGEST_SHOWN = 60
+SOME_FLAW = Flaw("$", "does not fit")
+
+
+Known: TypeAlias = "dict[tuple[int, int], Findings | None]"
+"""By a rule and an object or a list, by their identities: both outlive this. None: it is being looked at."""
 
 
 class Findings(list[Flaw]):
@@ -44,27 +50,52 @@ class Findings(list[Flaw]):
     Choices within choices would ask the same rule about the same part over and over, twice as often at each level down.
     """
 
-    __slots__ = ("known",)
+    __slots__ = ("brief", "known", "most")
 
-    def __init__(self, known: dict[tuple[int, int], Findings | None] | None = None) -> None:
+    def __init__(self, most: int = MOST_FLAWS, known: Known | None = None, brief: Known | None = None) -> None:
         super().__init__()
-        self.known: dict[tuple[int, int], Findings | None] = {} if known is None else known
-        """By a rule and an object or a list, by their identities: both outlive this. None: it is being looked at."""
+        self.most = most
+        """After so many nothing more is looked at: a megabyte of what does not fit is not worth its time."""
+        self.known: Known = {} if known is None else known
+        self.brief: Known = self.known if most == 1 else {} if brief is None else brief
+        """The same of those that are only asked whether there is a flaw."""
+
+    def apart(self) -> Findings:
+        """For the same value, by another rule."""
+        return Findings(self.most, self.known, self.brief)
+
+    def asked(self) -> Findings:
+        """For the same value, where only yes or no is of use."""
+        return Findings(1, self.brief)
+
+    @property
+    def full(self) -> bool:
+        """True where nothing more is told. To ask first whether there is anything costs less, in what is hot."""
+        return len(self) >= self.most
 
 
 def flaws_by(rule: Rule, value: Json, path: Path, found: Findings) -> Findings:
     """What a rule has against a value, apart from what else was found. An object or a list is looked at once."""
     if not (is_object(value) or is_array(value)):
-        apart = Findings(found.known)
+        apart = found.apart()
         rule(value, path, apart)
         return apart
     key = (id(rule), id(value))
     known = found.known.get(key)
     if known is None:
-        known = Findings(found.known)
+        known = found.apart()
         rule(value, path, known)
         found.known[key] = known
     return known
+
+
+def fits_by(rule: Rule, value: Json, found: Findings) -> bool:
+    """Whether a rule has nothing against a value."""
+    asked = found.asked()
+    if is_object(value) or is_array(value):
+        return not flaws_by(rule, value, None, asked)
+    rule(value, None, asked)
+    return not asked
 
 
 def all_rules(rules: list[Rule]) -> Rule:
@@ -75,13 +106,18 @@ def all_rules(rules: list[Rule]) -> Rule:
     def check(value: Json, path: Path, found: Findings) -> None:
         for rule in rules:
             rule(value, path, found)
+            if found and found.full:
+                return
 
     return check
 
 
 def tell(found: Findings, path: Path, says: str) -> None:
     """Adds a flaw, as long as there are not too many."""
-    if len(found) >= MOST_FLAWS:
+    if found.full:
+        return
+    if found.most == 1:  # nobody asks which
+        found.append(SOME_FLAW)
         return
     keys: list[str | int] = []
     at = path

@@ -11,7 +11,8 @@ import msgspec
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
 from penstock.policy.json_values import Flaw
-from penstock_plugins.validators.type_parts import parts_of, pydantic_part
+from penstock_plugins.validators.class_schemas import refused_by_msgspec, schema_of
+from penstock_plugins.validators.type_parts import parts_of, pydantic_part, said_of
 
 __all__ = ["MsgspecValidator", "flaw_of", "penstock_validators"]
 
@@ -31,14 +32,11 @@ class MsgspecValidator(Validator):
         self._kind = kind
         foreign = pydantic_part(parts_of(kind))
         if foreign is not None:
-            raise TypeError(
-                f"{kind!r} cannot be asked for: {foreign.__name__} is pydantic's, and its rules would not be asked"
-            )
-        try:
-            self._schema = msgspec.json.schema(kind)
-            msgspec.json.Decoder(kind)
-        except (TypeError, RuntimeError) as wrong:
-            raise TypeError(f"{kind!r} cannot be asked for: {wrong}") from None
+            raise TypeError(f"{kind!r} cannot be asked for: {said_of(foreign)}, and it would not be asked")
+        wrong = refused_by_msgspec(kind)
+        if wrong is not None:
+            raise TypeError(f"{kind!r} cannot be asked for: {wrong}")
+        self._schema = schema_of(kind)
 
     @property
     def schema(self) -> Mapping[str, Any]:

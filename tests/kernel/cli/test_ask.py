@@ -66,6 +66,32 @@ def test_with_a_schema_json_tells_everything_about_the_answer_and_the_value_in_i
     assert answer.keys() - {"text"} == finished.keys() - {"type"}
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--stream",), ("--json", "--stream")], ids=" ".join)
+def test_json_is_escaped_where_the_terminal_has_no_letters_for_it(tmp_path: Path, options: tuple[str, ...]) -> None:
+    schema = tmp_path / "city.json"
+    listed = {"city": {"enum": ["Röme 🏛"]}}
+    schema.write_text(json.dumps({"type": "object", "properties": listed, "required": ["city"]}))
+    with local_upstream(None) as upstream:
+        environ = upstream.environ | {"PYTHONIOENCODING": "ascii"}
+        ended = run_command("ask", "--schema", str(schema), *options, SAYING, environ=environ)
+    assert ended.code == 0
+    told = json.loads(ended.out.splitlines()[-1])
+    assert (told["value"] if "--json" in options else told) == {"city": "Röme 🏛"}
+
+
+def test_a_type_that_stands_in_a_class_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "lakes.py").write_text(
+        "import dataclasses\nclass Lakes:\n    @dataclasses.dataclass\n    class Lake:\n        deep: bool\n"
+    )
+    with local_upstream(None) as upstream:
+        environ = upstream.environ | {"PYTHONPATH": str(tmp_path)}
+        ended = run_command("ask", "--schema", "lakes:Lakes.Lake", SAYING, environ=environ)
+    assert ended == Ended(0, '{"deep":true}\n', "")
+    missing = ask("--schema", "json:Lakes.Lake", SAYING)
+    assert (missing.code, missing.out) == (2, "")
+    assert "json:Lakes.Lake cannot be imported: AttributeError" in missing.err
+
+
 def test_json_tells_where_an_answer_is_not_valid(tmp_path: Path) -> None:
     schema = tmp_path / "lake.json"
     schema.write_text('{"type": "object", "required": ["deep"]}')

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli._words import dollars, escaped, plain, seconds, tokens
+from penstock.cli._words import dollars, escaped, json_in, plain, seconds, tokens
 
 
 @pytest.mark.slow
@@ -47,3 +48,14 @@ def test_counts_and_times_are_easy_to_read() -> None:
     assert tokens(1234567) == "1,234,567"
     assert seconds(0.0421) == "42 ms"
     assert seconds(12.34) == "12.3 s"
+
+
+def test_json_is_escaped_where_an_encoding_or_a_terminal_cannot_take_it_and_says_the_same() -> None:
+    line = json.dumps({"a": "é🏛\x7f\x9b", "b": '"\\u00e9'}, ensure_ascii=False)
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        written = json_in(encoding, line)
+        written.encode(encoding)
+        assert json.loads(written) == json.loads(line)
+        assert "\x9b" not in written
+        assert "\x7f" not in written
+    assert "é🏛" in json_in("utf-8", line)

@@ -1,0 +1,234 @@
+"""Schemas of types of which msgspec builds the parts, but not the whole: unions of several classes, enums of mixed
+values, and what holds them.
+
+Not here: which class of a union a value is meant for (`class_choices`), and who builds the values (`cattrs`).
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+import re
+import types
+import typing
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from inspect import cleandoc
+from typing import Any
+
+import msgspec
+
+from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_values import Json, frozen
+from penstock_plugins.validators.class_choices import are_told_apart, name_of
+from penstock_plugins.validators.class_fields import NO_DEFAULT, Field, fields_of, is_class
+from penstock_plugins.validators.type_parts import parts_of
+
+__all__ = ["has_choices", "is_union", "members_of", "refused_by_msgspec", "schema_of"]
+
+
+def has_choices(parts: Sequence[Any]) -> bool:
+    """True where one of a type's parts is a union of several classes, or an enum of mixed values."""
+    return any(
+        (is_union(each) and len(_classes(typing.get_args(each))) > 1)
+        or (_is_enum(each) and refused_by_msgspec(each) is not None)
+        for each in parts
+    )
+
+
+def is_union(kind: Any) -> bool:
+    """True for a union of types."""
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def refused_by_msgspec(kind: Any) -> str | None:
+    """Why msgspec cannot build it; None where it can."""
+    try:
+        msgspec.json.Decoder(kind)
+    except (TypeError, RuntimeError) as wrong:
+        return str(wrong)
+    return None
+
+
+def schema_of(kind: Any) -> dict[str, Any]:
+    """The JSON Schema of a type. Raises TypeError for what nobody builds, and for classes that look the same."""
+    try:
+        if refused_by_msgspec(kind) is None:
+            return msgspec.json.schema(kind)
+        return _Writer().whole(kind)
+    except (TypeError, RuntimeError) as wrong:
+        raise TypeError(f"{kind!r} cannot be asked for: {wrong}") from None
+    except KeyError:  # so msgspec says that it cannot tell them apart
+        raise TypeError(f"{kind!r} cannot be asked for: {_of_one_name(kind)}") from None
+
+
+def members_of(kind: type[enum.Enum]) -> dict[Any, enum.Enum]:
+    """The members of an enum, by what JSON says for each. Raises TypeError for what JSON has no word for."""
+    found: dict[Any, enum.Enum] = {}
+    for member in kind:
+        value: Any = member.value
+        simple = value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value))
+        if not simple or frozen(value) in found:
+            raise TypeError(f"{kind.__name__}.{member.name} is no word or number of its own; give it one")
+        found[frozen(value)] = member
+    return found
+
+
+class _Writer:
+    """Writes the schema of one type: msgspec's own for whatever msgspec builds, and what is between."""
+
+    def __init__(self) -> None:
+        self._defs: dict[str, Json] = {}
+        self._names: dict[Any, str] = {}
+        self._unions: list[list[tuple[Any, Json]]] = []
+        """Their classes and the schemas of those, for when all are written."""
+
+    def whole(self, kind: Any) -> dict[str, Any]:
+        root = dict(self._of(kind))
+        if self._defs:
+            root["$defs"] = self._defs
+        check = SchemaCheck(root)
+        for classes in self._unions:
+            for (one, its), (other, others) in itertools.combinations(classes, 2):
+                if not are_told_apart(its, others, check):
+                    raise TypeError(
+                        f"nothing tells {name_of(one)} from {name_of(other)}: give each a field of the same name with a"
+                        ' Literal of its own (kind: Literal["a"]), or a required field that the other has not'
+                    )
+        return root
+
+    def _of(self, kind: Any) -> dict[str, Json]:
+        wrong = refused_by_msgspec(kind)
+        if wrong is None:
+            return self._by_msgspec(kind)
+        if _is_enum(kind):
+            return self._enum(kind)
+        if is_union(kind):
+            return self._union(kind)
+        held, origin = typing.get_args(kind), typing.get_origin(kind)
+        if origin is typing.Annotated:
+            said = msgspec.json.schema(typing.Annotated[(_shell(held[0]), *held[1:])])
+            return {**self._of(held[0]), **{name: each for name, each in said.items() if name != "type"}}
+        behind = getattr(kind, "__supertype__", None) or getattr(kind, "__value__", None)
+        if behind is not None:
+            return self._of(behind)
+        fields = fields_of(kind)
+        if fields is not None:
+            return self._class(kind, fields)
+        if held and isinstance(origin, type):
+            return self._container(origin, held)
+        if isinstance(origin or kind, type) and issubclass(origin or kind, msgspec.Struct):
+            wrong += "; an attrs class or a dataclass may hold it"
+        raise TypeError(wrong)
+
+    def _by_msgspec(self, kind: Any) -> dict[str, Json]:
+        (schema,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+        for name, part in parts.items():
+            if self._defs.setdefault(name, part) != part:
+                raise TypeError(f"two types are named {name}; give one of them another name")
+        return schema
+
+    def _enum(self, kind: type[enum.Enum]) -> dict[str, Json]:
+        members_of(kind)
+        return self._named(kind, lambda: {"title": kind.__name__, "enum": [member.value for member in kind]})
+
+    def _named(self, kind: Any, make: Callable[[], dict[str, Json]]) -> dict[str, Json]:
+        """A reference to what stands among the definitions; it may refer to itself."""
+        if kind not in self._names:
+            name = re.sub(r"[^a-zA-Z0-9.\-_]", "_", name_of(kind))
+            if name in self._defs:
+                raise TypeError(f"two types are named {name}; give one of them another name")
+            self._names[kind] = name
+            self._defs[name] = {}
+            self._defs[name] = make()
+        return {"$ref": f"#/$defs/{self._names[kind]}"}
+
+    def _union(self, kind: Any) -> dict[str, Json]:
+        choices = typing.get_args(kind)
+        classes = _classes(choices)
+        others = [_shell(each) for each in choices if each not in classes]
+        union: Any = typing.Union
+        wrong = refused_by_msgspec(union[(*others, *([_AnyClass] if classes else []))])
+        if wrong is not None:
+            raise TypeError(wrong)
+        schemas = [self._of(each) for each in choices]
+        self._unions.append([(each, its) for each, its in zip(choices, schemas, strict=True) if each in classes])
+        return {"anyOf": schemas}
+
+    def _class(self, kind: Any, fields: list[Field]) -> dict[str, Json]:
+        def make() -> dict[str, Json]:
+            required = [field.name for field in fields if field.required]
+            schema: dict[str, Json] = {"title": name_of(kind), "type": "object"}
+            schema |= {"properties": {field.name: self._property(field) for field in fields}, "required": required}
+            doc = cleandoc((typing.get_origin(kind) or kind).__doc__ or "")
+            # A dataclass without one is given its signature for one; a TypedDict has that of dict.
+            own = doc and not doc.startswith((f"{kind.__name__}(", "dict()"))
+            return {**schema, "description": doc} if own else schema
+
+        return self._named(kind, make)
+
+    def _property(self, field: Field) -> dict[str, Json]:
+        schema = dict(self._of(field.kind))
+        if field.default is not NO_DEFAULT:
+            with suppress(TypeError):  # where JSON cannot say it
+                schema["default"] = msgspec.to_builtins(field.default, str_keys=True)
+        return schema
+
+    def _container(self, origin: Any, held: tuple[Any, ...]) -> dict[str, Json]:
+        anything: Any = types.GenericAlias
+        if issubclass(origin, Mapping):
+            schema = self._by_msgspec(anything(origin, (held[0], Any)))
+            return {**schema, "additionalProperties": self._of(held[1])}
+        schema = self._by_msgspec(anything(origin, tuple(each if each is ... else Any for each in held)))
+        if "prefixItems" in schema:
+            return {**schema, "prefixItems": [self._of(each) for each in held]}
+        return {**schema, "items": self._of(held[0])}
+
+
+class _AnyClass(msgspec.Struct):
+    """In place of all classes of a union, for msgspec to say what cannot stand beside one."""
+
+
+class _SomeWords(enum.Enum):
+    """The same, of the words of an enum."""
+
+    WORD = "word"
+
+
+class _SomeNumbers(enum.Enum):
+    """And of its numbers."""
+
+    NUMBER = 1
+
+
+def _classes(choices: Sequence[Any]) -> list[Any]:
+    """Those that are read from an object with properties of their own."""
+    return [each for each in choices if is_class(typing.get_origin(each) or each)]
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, enum.Enum)
+
+
+def _shell(kind: Any) -> Any:
+    """The type without what it holds, as far as it has a say in what may stand beside it."""
+    if refused_by_msgspec(kind) is None:
+        return kind
+    if _is_enum(kind):
+        union: Any = typing.Union
+        stand_ins: dict[Any, Any] = {str: _SomeWords, int: _SomeNumbers}
+        values: set[Any] = {member.value.__class__ for member in kind}
+        return union[tuple(stand_ins.get(each, each) for each in values)]
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _shell(typing.get_args(kind)[0])
+    if isinstance(origin, type) and not is_class(origin):
+        return dict if issubclass(origin, Mapping) else list
+    return Any if not is_class(origin or kind) else _AnyClass
+
+
+def _of_one_name(kind: Any) -> str:
+    named = Counter(f"{each.__module__}.{each.__qualname__}" for each in parts_of(kind) if isinstance(each, type))
+    return f"two types are named {named.most_common(1)[0][0]}; give one of them another name"
