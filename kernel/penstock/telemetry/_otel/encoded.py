@@ -13,7 +13,9 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from struct import Struct
+from types import MappingProxyType
 from typing import Any, cast
 
 import requests
@@ -23,78 +25,94 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, Status, StatusCode
 
 __all__ = ["BodySession", "EncodedExporter", "EncodingProcessor", "encoded"]
 
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200
 """Flags of a span: that it is told whether its parent came over a network, and that it did."""
 MOST_KNOWN = 4_096
-"""Attributes that are text, kept as their bytes: names of targets, models and outcomes come again in every call."""
+"""Attributes that are kept as their bytes: names of targets, models and outcomes come again in every call."""
 LONGEST_KNOWN = 64
-"""Characters of such a text. Longer ones are ids and contents, which come once."""
-_DOUBLE, _TIME, _FLAGS = Struct("<d").pack, Struct("<Q").pack, Struct("<I").pack
+"""Characters of such a text. Longer ones are contents, which come once."""
+_DOUBLE, _TIMES, _TIME, _FLAGS = Struct("<d").pack, Struct("<BQBQ").pack, Struct("<Q").pack, Struct("<HI").pack
 _SMALL = tuple(bytes((value,)) for value in range(128))
-_KNOWN: dict[tuple[str, str], bytes] = {}
+_UNSET = b"\x7a\x00"
 
 
 def encoded(span: ReadableSpan) -> bytes:
     """`opentelemetry.proto.trace.v1.Span`, by the numbers of its fields. Of a span that has ended, and has no links."""
-    context, parent = cast("SpanContext", span.context), span.parent
-    attributes, status = span.attributes, span.status
-    parts = [
-        b"\x0a\x10%b\x12\x08%b" % (context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")),
-        b"\x2a" + _text(span.name),
-        # The wire's kinds are one more than the API's: 0 is "unspecified".
-        b"\x30%b\x39%b\x41%b" % (_SMALL[span.kind.value + 1], _TIME(span.start_time or 0), _TIME(span.end_time or 0)),
-    ]
-    if context.trace_state:
-        parts.append(b"\x1a" + _text(",".join(f"{key}={value}" for key, value in context.trace_state.items())))
+    context, parent, attributes = cast("SpanContext", span.context), span.parent, span.attributes
     flags = HAS_IS_REMOTE
+    parts = [b"\x0a\x10", context.trace_id.to_bytes(16, "big"), b"\x12\x08", context.span_id.to_bytes(8, "big")]
+    if context.trace_state:
+        parts += b"\x1a", _text(",".join(f"{key}={value}" for key, value in context.trace_state.items()))
     if parent is not None:
-        parts.append(b"\x22\x08" + parent.span_id.to_bytes(8, "big"))
+        parts += b"\x22\x08", parent.span_id.to_bytes(8, "big")
         if parent.is_remote:
             flags |= IS_REMOTE
+    # The wire's kinds are one more than the API's: 0 is "unspecified".
+    parts += b"\x2a", _name(span.name), b"\x30", _SMALL[span.kind.value + 1]
+    parts.append(_TIMES(0x39, span.start_time or 0, 0x41, span.end_time or 0))
     if attributes:
-        parts += [b"\x4a" + each for each in _pairs(attributes)]
+        parts.append(_pairs(b"\x4a", attributes))
     if span.dropped_attributes:
-        parts.append(b"\x50" + _varint(span.dropped_attributes))
+        parts += b"\x50", _varint(span.dropped_attributes)
     for event in span.events:
-        parts.append(b"\x5a" + _long(_event(event)))
+        parts += b"\x5a", _long(_event(event))
     if span.dropped_events:
-        parts.append(b"\x60" + _varint(span.dropped_events))
-    said = b"\x12" + _text(status.description) if status.description else b""
-    if status.status_code.value:
-        said += b"\x18" + _varint(status.status_code.value)
-    parts.append(b"\x7a%b\x85\x01%b" % (_long(said), _FLAGS(flags)))
+        parts += b"\x60", _varint(span.dropped_events)
+    parts += _UNSET if span.status.status_code is StatusCode.UNSET else _status(span.status), _FLAGS(0x0185, flags)
     return b"".join(parts)
 
 
 def _event(event: Event) -> bytes:
-    parts = [b"\x09%b\x12%b" % (_TIME(event.timestamp), _text(event.name))]
+    said = b"\x09%b\x12%b" % (_TIME(event.timestamp), _name(event.name))
     if event.attributes:
-        parts += [b"\x1a" + each for each in _pairs(event.attributes)]
+        said += _pairs(b"\x1a", event.attributes)
     if event.dropped_attributes:
-        parts.append(b"\x20" + _varint(event.dropped_attributes))
-    return b"".join(parts)
+        said += b"\x20" + _varint(event.dropped_attributes)
+    return said
 
 
-def _pairs(attributes: Mapping[str, Any]) -> list[bytes]:
-    """Each with its length."""
-    # Its own copy is one call of C; read as the mapping it is, it takes two calls of Python for every key.
-    plain = attributes.copy() if isinstance(attributes, BoundedAttributes) else attributes
-    return [_pair(key, value) for key, value in plain.items()]
+def _status(status: Status) -> bytes:
+    said = b"\x12" + _text(status.description) if status.description else b""
+    return b"\x7a" + _long(said + b"\x18" + _SMALL[status.status_code.value])
+
+
+def _pairs(tag: bytes, attributes: Mapping[str, Any]) -> bytes:
+    """Each behind the tag of its field."""
+    # Its own copy is one call; read as the mapping it is, a span's take two calls of Python for every key.
+    plain = attributes.copy() if isinstance(attributes, BoundedAttributes | MappingProxyType) else attributes
+    pairs: list[bytes] = []
+    for key, value in plain.items():
+        kind = type(value)
+        if kind is float:
+            pairs.append(_key_of_float(key) + _DOUBLE(value))
+        elif (kind is str and len(value) <= LONGEST_KNOWN) or kind is int:
+            pairs.append(_known(key, value, kind))
+        elif kind is tuple and len(value) == 1 and type(value[0]) is str and len(value[0]) <= LONGEST_KNOWN:
+            pairs.append(_known(key, value[0], kind))  # reasons to finish: one, nearly always
+        else:
+            pairs.append(_pair(key, value))
+    return tag + tag.join(pairs) if pairs else b""
+
+
+@lru_cache(maxsize=MOST_KNOWN)
+def _known(key: str, value: str | int, kind: type[str | int | tuple[str]]) -> bytes:
+    return _pair(key, (value,) if kind is tuple else value)
+
+
+@lru_cache(maxsize=1_024)
+def _key_of_float(key: str) -> bytes:
+    """All of the pair up to the eight bytes of its value."""
+    said = b"\x0a%b\x12\x09\x21" % _text(key)
+    return _varint(len(said) + 8) + said
 
 
 def _pair(key: str, value: object) -> bytes:
-    if not isinstance(value, str):
-        return _long(b"\x0a%b\x12%b" % (_text(key), _value(value)))
-    known = _KNOWN.get((key, value))
-    if known is None:
-        known = _long(b"\x0a%b\x12%b" % (_text(key), _value(value)))
-        if len(value) <= LONGEST_KNOWN and len(_KNOWN) < MOST_KNOWN:
-            _KNOWN[key, value] = known
-    return known
+    """`KeyValue`, with its length."""
+    return _long(b"\x0a%b\x12%b" % (_text(key), _value(value)))
 
 
 def _value(value: object) -> bytes:
@@ -116,10 +134,15 @@ def _value(value: object) -> bytes:
             items = cast("Sequence[object]", value)
             return _long(b"\x2a" + _long(b"".join([b"\x0a" + _value(each) for each in items])))
         case Mapping():
-            pairs = cast("Mapping[str, object]", value)
-            return _long(b"\x32" + _long(b"".join([b"\x0a" + each for each in _pairs(pairs)])))
+            return _long(b"\x32" + _long(_pairs(b"\x0a", cast("Mapping[str, object]", value))))
         case _:
             return _long(b"\x0a" + _text(str(value)))
+
+
+@lru_cache(maxsize=1_024)
+def _name(name: str) -> bytes:
+    """Of a span or an event, with its length."""
+    return _text(name)
 
 
 def _text(text: str) -> bytes:
