@@ -69,7 +69,8 @@ class Ended(SpanProcessor):
 
 
 def by_the_sdk(span: ReadableSpan) -> WireSpan:
-    return encode_spans([span]).resource_spans[0].scope_spans[0].spans[0]
+    wire: WireSpan = encode_spans([span]).resource_spans[0].scope_spans[0].spans[0]
+    return wire
 
 
 @settings(max_examples=200, deadline=None)
@@ -87,6 +88,7 @@ def by_the_sdk(span: ReadableSpan) -> WireSpan:
     most=st.integers(1, 9),
 )
 def test_a_span_is_written_as_the_sdk_would_write_it(
+    *,
     trace: int,
     span: int,
     name: str,
@@ -127,9 +129,7 @@ def test_text_that_is_no_unicode_is_escaped_and_nothing_else_is_lost() -> None:
     assert {each.key: each.value.string_value for each in wire.attributes} == {"half": "a\\ud800", "whole": "b"}
 
 
-@pytest.mark.parametrize(
-    ("named", "opens"), [(None, bytes), ("gzip", gzip.decompress), ("deflate", zlib.decompress)]
-)
+@pytest.mark.parametrize(("named", "opens"), [(None, bytes), ("gzip", gzip.decompress), ("deflate", zlib.decompress)])
 def test_a_body_is_sent_in_the_place_of_another_and_packed_as_its_header_says(
     named: str | None, opens: Callable[[bytes], bytes]
 ) -> None:

@@ -73,10 +73,8 @@ class MetricBook:
             found = series.setdefault(labels, Distribution([0] * (len(self._bounds[name]) + 1)))
         found.counts[bisect_left(self._bounds[name], value)] += 1
         found.total += value
-        if value < found.least:
-            found.least = value
-        if value > found.most:
-            found.most = value
+        found.least = min(found.least, value)
+        found.most = max(found.most, value)
 
     def sums(self, name: str) -> Mapping[Labels, float]:
         """By attributes."""

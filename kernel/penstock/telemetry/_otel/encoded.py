@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import requests
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -83,24 +83,31 @@ def _status(status: Status) -> bytes:
 def _pairs(tag: bytes, attributes: Mapping[str, Any]) -> bytes:
     """Each behind the tag of its field."""
     # Its own copy is one call; read as the mapping it is, a span's take two calls of Python for every key.
-    plain = attributes.copy() if isinstance(attributes, BoundedAttributes | MappingProxyType) else attributes
+    plain: Mapping[str, Any] = (
+        cast("dict[str, Any]", attributes.copy())
+        if isinstance(attributes, BoundedAttributes | MappingProxyType)
+        else attributes
+    )
     pairs: list[bytes] = []
     for key, value in plain.items():
-        kind = type(value)
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType] - of whatever it is
         if kind is float:
             pairs.append(_key_of_float(key) + _DOUBLE(value))
-        elif (kind is str and len(value) <= LONGEST_KNOWN) or kind is int:
-            pairs.append(_known(key, value, kind))
+        elif kind is str and len(value) <= LONGEST_KNOWN:
+            pairs.append(_known(key, value, "text"))
+        elif kind is int:
+            pairs.append(_known(key, value, "number"))
         elif kind is tuple and len(value) == 1 and type(value[0]) is str and len(value[0]) <= LONGEST_KNOWN:
-            pairs.append(_known(key, value[0], kind))  # reasons to finish: one, nearly always
+            pairs.append(_known(key, value[0], "one of a list"))  # as reasons to finish are, nearly always
         else:
             pairs.append(_pair(key, value))
     return tag + tag.join(pairs) if pairs else b""
 
 
 @lru_cache(maxsize=MOST_KNOWN)
-def _known(key: str, value: str | int, kind: type[str | int | tuple[str]]) -> bytes:
-    return _pair(key, (value,) if kind is tuple else value)
+def _known(key: str, value: str | int, kind: str) -> bytes:
+    """No floats, and no truth: 1.0 and True are equal to 1, and would be found in its place."""
+    return _pair(key, (value,) if kind == "one of a list" else value)
 
 
 @lru_cache(maxsize=1_024)
@@ -191,7 +198,7 @@ class EncodingProcessor(SpanProcessor):
 
     def shutdown(self) -> None:
         """As the SDK's batches do."""
-        self._batches.shutdown()
+        self._batches.shutdown()  # type: ignore[no-untyped-call]  # as the SDK has it
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """The same."""

@@ -223,6 +223,7 @@ class _CallSpan(CallSpan):
         "_span",
         "_story",
         "_telemetry",
+        "_within",
         "context",
         "targets",
         "troubles",
@@ -259,7 +260,7 @@ class _CallSpan(CallSpan):
             kind=SpanKind.INTERNAL,
             attributes=attributes,
         )
-        self.context = set_span_in_context(self._span, parent)
+        self._within = self.context = set_span_in_context(self._span, parent)
         self._records = self._span.is_recording()
         if self._records:
             telemetry.live.add(self)
@@ -312,7 +313,7 @@ class _CallSpan(CallSpan):
                 attributes[n.ATTEMPT_BEGIN] = word
             span = telemetry.tracer.start_span(
                 n.span_of_attempt(target.wire.model),
-                context=self.context,
+                context=self._within,
                 kind=SpanKind.CLIENT,
                 attributes=attributes,
             )
