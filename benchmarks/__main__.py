@@ -3,7 +3,9 @@
 Clients run on one core, a pre-rendered upstream on the other. Peers live in environments of their own, which the first
 run builds under `.venv-benchmarks/`. Rounds are interleaved: in each, every row has its turn. The figures go to
 `build/benchmarks/`: `figures.json`, `figures.txt`, and `calls.svg`, a picture of the calls. The run is void, and the
-program ends with 1, where the machine was too busy for ratios to mean anything, or the upstream too slow.
+program ends with 1, where the machine was too busy for ratios to mean anything, or the upstream too slow; where rows or
+sections were left out by which that is judged, it says so. `python -m benchmarks.report.publish` takes what a whole run
+left to the README.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -21,7 +24,7 @@ from typing import Any
 from benchmarks.bench import Bench
 from benchmarks.environments import ROOT
 from benchmarks.processes import Upstream, cores
-from benchmarks.report.goals import goals
+from benchmarks.report.goals import goals, unjudged
 from benchmarks.report.picture import drawn
 from benchmarks.report.table import lines
 from benchmarks.roster import ROSTER
@@ -39,21 +42,25 @@ REDUCED_BELOW = 100
 
 def main() -> int:
     given = arguments()
+    # Both as they are now: the tree may be another when it is over, and the load is the run's own.
+    began = {"commit": commit(), "machine": machine()}
     bench_core, upstream_core = cores()
     upstream = Upstream(upstream_core)
     rows = tuple(name for name in ROSTER if given.rows is None or name in given.rows.split(","))
     bench = Bench(upstream, bench_core, rows, given.rounds, given.calls, reduced=given.calls < REDUCED_BELOW)
     sections: dict[str, Any] = {}
+    took_s: dict[str, int] = {}
     try:
         for name in given.sections.split(","):
-            began = time.monotonic()
+            at = time.monotonic()
             print(f"{name} ", end="", file=sys.stderr, flush=True)
             sections[name] = SECTIONS[name](bench)
-            print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr)
+            took_s[name] = round(time.monotonic() - at)
+            print(f"  {took_s[name]} s", file=sys.stderr)
     finally:
         bench.close()
         upstream.close()
-    figures = gathered(bench, sections)
+    figures = gathered(bench, sections, began | {"took_s": took_s})
     write(figures, given.out)
     return 1 if figures["void"] else 0
 
@@ -74,27 +81,42 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def gathered(bench: Bench, sections: dict[str, Any]) -> dict[str, Any]:
+def gathered(bench: Bench, sections: dict[str, Any], circumstances: dict[str, Any]) -> dict[str, Any]:
     """Everything that is written: the form of the JSON."""
+    calls = sections.get("calls", {})
+    judged = goals(sections)
     return {
         "form": 1,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        **circumstances,
         "rounds": bench.rounds,
         "calls": bench.calls,
         "reduced": bench.reduced,
         "excluded": EXCLUDED,
-        "void": sections.get("calls", {}).get("void", []),
+        "void": calls.get("void", []),
+        "unchecked": calls.get("unchecked", ["calls were not measured: whether the machine was quiet is not known"]),
         "rows": {
             name: {"title": ROSTER[name].title, "status": bench.status(name)} | bench.told.get(name, {})
             for name in bench.rows
         },
         "sections": sections,
-        "goals": [goal._asdict() | {"met": goal.is_met} for goal in goals(sections)],
+        "goals": [goal._asdict() | {"met": goal.is_met} for goal in judged],
+        "unjudged": unjudged(sections, {name: bench.status(name) for name in bench.rows}),
     }
 
 
+def commit() -> str:
+    """What was measured, by git; where there is none, the version of penstock must do."""
+    asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()
+
+
 def machine() -> dict[str, Any]:
+    """It, as it is before anything is measured."""
     information = Path("/proc/cpuinfo")
     names = [
         line.partition(":")[2].strip()
@@ -107,6 +129,7 @@ def machine() -> dict[str, Any]:
         "pinned": cores() != (None, None),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 

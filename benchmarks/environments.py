@@ -1,7 +1,8 @@
-"""Environments of the peers: built once each, beside the checkout, and again where their pins have changed."""
+"""Environments of the peers: built once each, beside the checkout, and again for other pins or another Python."""
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def python_of(environment: Environment) -> Path:
     """Its interpreter, once everything is installed. Raises NotInstalledError."""
     folder = FOLDER / environment.name
     stamp, python = folder / "pins", folder / "bin" / "python"
-    wanted = "\n".join(environment.pins)
+    wanted = "\n".join((f"python {platform.python_version()}", *environment.pins))
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     print(f"installing {', '.join(environment.pins)}", file=sys.stderr, flush=True)

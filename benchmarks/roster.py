@@ -26,6 +26,8 @@ class Entry:
     title: str
     environment: str | None = None
     """None: that of this program, where penstock is installed."""
+    calls: bool = True
+    """False: it makes no call, and stands beside those that do for a part of what they do."""
 
     @property
     def module(self) -> str:
@@ -58,7 +60,7 @@ ROSTER = {
         Entry("penstock_guards", "penstock, all guards"),
         Entry("penstock_sqlite", "penstock, all guards, SQLite"),
         Entry("penstock_telemetry", "penstock, all guards, telemetry"),
-        Entry("sdk_spans", "OpenTelemetry SDK: a call's spans"),
+        Entry("sdk_spans", "no call: two spans of the OTel SDK", calls=False),
         Entry("httpx_client", "httpx on trio"),
         Entry("httpx2_client", "httpx2 on trio", "httpx2"),
         Entry("aiohttp_client", "aiohttp", "aiohttp"),

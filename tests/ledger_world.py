@@ -11,7 +11,8 @@ import attrs
 from ledger_truth import NONE, Pair, Said, Truth
 
 from penstock.policy.accounts import AccountSpec, Limit
-from penstock.policy.hold_queue import HoldAsk, HoldQueue
+from penstock.policy.hold_ask import HoldAsk
+from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import Amount, Granted, Line, Refused
 from penstock.policy.ledger_book import LedgerBook
 from penstock.policy.ledger_steps import (

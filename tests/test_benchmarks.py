@@ -51,6 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return benchmark(tmp_path_factory.mktemp("figures"), sections="calls,streams,hits,budgets,imports,values")
 
 
+@pytest.mark.slow
 def test_every_row_says_what_it_does_and_with_which_versions(run: Run) -> None:
     rows = run.figures["rows"]
     assert set(rows) == set(ROWS)

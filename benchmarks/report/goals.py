@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Goal", "goals"]
+__all__ = ["Goal", "goals", "unjudged"]
 
 OURS = "penstock_guards"
 LEVELS = ("1", "32", "256")
+BESIDE = (
+    ("floor", 1.8, "1.8 x the floor"),
+    ("tensorzero_embedded", 1.0, "TensorZero's embedded gateway"),
+    ("openai_sdk", 1 / 5, "1/5 of the openai SDK"),
+    ("litellm_router", 1 / 15, "1/15 of LiteLLM's Router"),
+)
+"""What a guarded call may cost, by the row that is measured beside it."""
 Figures = dict[str, Any]
 
 
@@ -27,8 +34,12 @@ class Goal(NamedTuple):
 
 def goals(figures: Figures) -> list[Goal]:
     """All that the run has figures for."""
-    found: list[Goal] = []
-    sections = (
+    return [goal for name, of in judges().items() if told(figures, name) for goal in of(figures[name])]
+
+
+def judges() -> dict[str, Callable[[Figures], Iterator[Goal]]]:
+    """By the name of the section that they judge."""
+    each = (
         of_calls,
         of_waiting,
         of_streams,
@@ -39,23 +50,36 @@ def goals(figures: Figures) -> list[Goal]:
         of_scale,
         of_values,
     )
-    for of in sections:
-        section = figures.get(of.__name__.removeprefix("of_"))
-        if section is not None and "missing" not in section:
-            found += of(section)
-    return found
+    return {of.__name__.removeprefix("of_"): of for of in each}
+
+
+def told(figures: Figures, section: str) -> bool:
+    """Whether the run has figures of the section."""
+    return "missing" not in figures.get(section, {"missing": "not in this run"})
+
+
+def unjudged(figures: Figures, statuses: dict[str, str]) -> list[str]:
+    """What no goal is said of, and why: what is not measured must not look as if it were met."""
+    missing = [
+        f"goals of {name}: {figures.get(name, {}).get('missing', 'not in this run')}"
+        for name in judges()
+        if not told(figures, name)
+    ]
+    if not told(figures, "calls"):
+        return missing
+    rows = figures["calls"]["rows"]
+    for row in (OURS, *(row for row, _, _ in BESIDE), "penstock_telemetry", "sdk_spans"):
+        lacking = [level for level in LEVELS if level not in costs(rows, row)]
+        if lacking:
+            missing.append(f"goals of {row} at {', '.join(lacking)}: {statuses.get(row, 'not in this run')}")
+    return missing
 
 
 def of_calls(section: Figures) -> Iterator[Goal]:
     rows = section["rows"]
     ours = costs(rows, OURS)
     for level in [level for level in LEVELS if level in ours]:
-        for row, times, says in (
-            ("floor", 1.8, "1.8 x the floor"),
-            ("tensorzero_embedded", 1.0, "TensorZero's embedded gateway"),
-            ("openai_sdk", 1 / 5, "1/5 of the openai SDK"),
-            ("litellm_router", 1 / 15, "1/15 of LiteLLM's Router"),
-        ):
+        for row, times, says in BESIDE:
             bound = costs(rows, row).get(level)
             if bound is not None:
                 yield Goal(f"guarded call at {level}, us: at most {says}", ours[level], bound * times)

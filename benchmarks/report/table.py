@@ -18,10 +18,22 @@ def lines(figures: Figures) -> Iterator[str]:
     """The whole of it, for a terminal of a hundred columns."""
     machine = figures["machine"]
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}"
-    yield f"medians of {figures['rounds']} interleaved rounds; excluded: {'; '.join(figures['excluded'])}"
-    if figures["void"]:
+    minutes, pinned = sum(figures["took_s"].values()) / 60, "" if machine["pinned"] else "not "
+    yield (
+        f"{figures['when']}, commit {figures['commit'] or 'unknown'}; it took {minutes:.1f} min, the load before was "
+        f"{machine['load']}; clients and upstream are {pinned}pinned to a core each"
+    )
+    yield (
+        f"medians of {figures['rounds']} interleaved rounds of {figures['calls']} calls; "
+        f"excluded: {'; '.join(figures['excluded'])}"
+    )
+    doubts = [f"VOID: {reason}" for reason in figures["void"]]
+    doubts += [f"NOT CHECKED: {reason}" for reason in figures["unchecked"]]
+    if figures["reduced"]:
+        doubts.append("REDUCED: all is so small that no figure means anything")
+    if doubts:
         yield ""
-        yield from (f"VOID: {reason}" for reason in figures["void"])
+        yield from doubts
     for name, of in SECTIONS.items():
         section = figures["sections"].get(name)
         if section is None:
@@ -34,7 +46,7 @@ def lines(figures: Figures) -> Iterator[str]:
     yield ""
     yield from rows_of(figures["rows"])
     yield ""
-    yield from goals_of(figures["goals"])
+    yield from goals_of(figures["goals"], figures["unjudged"])
 
 
 def table(unit: str, rows: dict[str, dict[str, float]], marks: dict[str, str] | None = None) -> Iterator[str]:
@@ -87,6 +99,7 @@ def streams(section: Figures) -> Iterator[str]:
     for group in groups:
         of_group = {name: {at: us for at, us in row.items() if group_of(at) == group} for name, row in rows.items()}
         yield from table(section["unit"], {name: row for name, row in of_group.items() if row})
+    yield "burst: many in a read, an HTTP chunk for all of them; framed: an HTTP chunk for each; paced: one every 2 ms"
 
 
 def group_of(column: str) -> tuple[str, bool]:
@@ -144,10 +157,11 @@ def rows_of(rows: Figures) -> Iterator[str]:
         yield f"{row['title']}: {row['status']}" + (f"; {row['does']} ({versions})" if versions else "")
 
 
-def goals_of(goals: list[Figures]) -> Iterator[str]:
+def goals_of(goals: list[Figures], unjudged: list[str]) -> Iterator[str]:
     missed = [goal for goal in goals if not goal["met"]]
-    yield f"{len(goals) - len(missed)} of {len(goals)} goals are met; missed:"
+    yield f"{len(goals) - len(missed)} of {len(goals)} goals are met" + ("; missed:" if missed else "")
     for goal in missed:
         yield f"  {goal['name']}: {number(goal['seen'])}, {'at least' if goal['at_least'] else 'at most'} " + number(
             goal["bound"]
         )
+    yield from (f"not judged: {reason}" for reason in unjudged)

@@ -47,5 +47,8 @@ async def opened(origin: str, kind: str) -> AsyncGenerator[Jobs]:
 
 
 if __name__ == "__main__":
-    does = "typed answers, cost of each, its callbacks; retries are off, as it comes: no cache, no budgets, no fallback"
+    does = (
+        "typed answers, cost of each, its callbacks, the openai SDK's retries: no cache (but where a hit is measured), "
+        "no budgets, no fallback"
+    )
     run(Row(opened, "asyncio", ("litellm", "openai", "aiohttp"), does, ("call", "openai", "hit")))

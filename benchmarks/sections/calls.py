@@ -20,15 +20,17 @@ def measured(bench: Bench) -> Figures:
         for row in bench.chosen(*ROSTER)
     ]
     table = bench.interleaved(trials)
-    if not table:
+    if not any(ROSTER[row].calls for row in table):
         return {"missing": "; ".join(f"{row}: {bench.status(row)}" for row in bench.rows)}
     upstream = against_the_upstream(table, saturated_us)
-    return {"unit": "us of CPU per call", "rows": table, "upstream": upstream, "void": void(table, upstream)}
+    judged = {"void": void(table, upstream), "unchecked": unchecked(table)}
+    return {"unit": "us of CPU per call", "rows": table, "upstream": upstream} | judged
 
 
 def against_the_upstream(table: dict[str, dict[str, Figures]], saturated_us: float) -> Figures:
     """How fast the upstream is, beside the fastest client at the concurrency that suits it best."""
-    costs = {(row, at): seen["cpu_us"] for row, columns in table.items() for at, seen in columns.items()}
+    clients = {row: columns for row, columns in table.items() if ROSTER[row].calls}
+    costs = {(row, at): seen["cpu_us"] for row, columns in clients.items() for at, seen in columns.items()}
     (fastest, at), least = min(costs.items(), key=lambda cell: cell[1])
     return {
         "saturated_us": round(saturated_us, 2),
@@ -51,3 +53,13 @@ def void(table: dict[str, dict[str, Figures]], upstream: Figures) -> list[str]:
         if floor is not None and raw is not None and (ratio := floor["cpu_us"] / raw["cpu_us"]) > most:
             reasons.append(f"floor / raw is {ratio:.2f} at {level} concurrent calls, more than {most}")
     return reasons
+
+
+def unchecked(table: dict[str, dict[str, Figures]]) -> list[str]:
+    """Why nobody knows whether the run counts."""
+    return [
+        f"{row} was not measured at {level} concurrent calls: whether the machine was quiet is not known"
+        for level in MOST_OF_RAW
+        for row in ("raw", "floor")
+        if str(level) not in table.get(row, {})
+    ]

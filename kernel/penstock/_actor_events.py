@@ -15,7 +15,7 @@ from penstock._events import (
     LedgerAway,
     LedgerBack,
 )
-from penstock.actors.budget_keeper import StoreChange
+from penstock.actors.store_standing import StoreChange
 from penstock.policy import breaker, budget, routing
 
 __all__ = ["changed", "cooling", "spending", "store_change"]

@@ -15,8 +15,9 @@ from operator import attrgetter
 import msgspec
 from msgspec import Struct
 
-from penstock._budgeting import text_bytes, uncapped_bound
+from penstock._budgeting import uncapped_bound
 from penstock._targets import LiveTarget
+from penstock._text_size import text_bytes
 from penstock.errors import (
     BudgetExceededError,
     CallError,

@@ -5,18 +5,18 @@ Not here: the ledger itself (`policy.budget`), and what an attempt did cost (`_b
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import attrs
 import msgspec
 from msgspec import Struct
 
-from penstock._edge import broken_codec
-from penstock._targets import LiveTarget, OutputTerms
+from penstock._codec_bounds import input_bound, output_terms
+from penstock._targets import LiveTarget
+from penstock._text_size import is_text, text_bytes
 from penstock.errors import BudgetExceededError, CallError
 from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage, chain_terms, check_request_limits
-from penstock.policy.bound import OutputRange, output_range
+from penstock.policy.bound import OutputRange
 from penstock.policy.budget import Amount, Line, Refused
 from penstock.policy.holds import NOTHING
 from penstock.policy.money import NANO_PER_USD, cost, dearest_prices, input_cost, nano_for, usd_in_words
@@ -25,13 +25,7 @@ from penstock.policy.shape import Shape, shape_of
 from penstock.types import (
     MOST_TOKENS,
     ChatRequest,
-    Message,
     Price,
-    Refusal,
-    Text,
-    Thinking,
-    ToolCall,
-    ToolResult,
     Usage,
 )
 
@@ -41,11 +35,8 @@ __all__ = [
     "Offer",
     "Pricing",
     "hold_terms",
-    "is_text",
-    "output_bytes",
     "price_offers",
     "refusal_error",
-    "text_bytes",
     "uncapped_bound",
 ]
 
@@ -174,7 +165,7 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
     The codec reads the whole request for it: it is asked only where a provider did not tell what it billed.
     """
     try:
-        reads = _input_bound(request, target)
+        reads = input_bound(request, target)
     except CallError:
         return None
     writes = target.output_bound(request)
@@ -219,7 +210,7 @@ def _offer(
 ) -> Offer | CallError:
     learned = learned or NOTHING_LEARNED
     estimate = max(1, round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
-    bound = _input_bound(asked.request, target)
+    bound = input_bound(asked.request, target)
     if bound is None and rules.on_unknown_bound == "deny":
         return BudgetExceededError(
             f"{target.name}: the request holds something whose input, output or price has no bound, and an account on"
@@ -236,7 +227,7 @@ def _offer(
     else:
         input_tokens = _with_learned(bound, learned, target)
         estimate = min(estimate, input_tokens)
-    output = _output_terms(asked, target, terms.output_cap, rules.min_output_tokens)
+    output = output_terms(asked.request, asked.shape, target, terms.output_cap, rules.min_output_tokens)
     outputs = output.outputs
     line = Line.at_price(input_tokens, price, outputs.maximum)
     nano_usd = line.input_nano_usd + nano_for(outputs.maximum, line.output_nano_per_million)
@@ -282,95 +273,6 @@ def _likely(line: Line, estimate: int, price: Price | None) -> Line:
     return Line(tokens, nano_usd, output, line.max_output)
 
 
-def _output_terms(asked: _Asked, target: LiveTarget, output_cap: int | None, min_output_tokens: int) -> OutputTerms:
-    """How the output is set: remembered by the target for all requests of the shape, for it depends on no text."""
-    shape = asked.shape
-    if shape is None:
-        return _found_output_terms(asked.request, target, output_cap, min_output_tokens)
-    key = (shape, output_cap, min_output_tokens)
-    known = target.outputs.get(key)
-    if known is None:
-        known = _found_output_terms(asked.request, target, output_cap, min_output_tokens)
-        target.remember_output(key, known)
-    return known
-
-
-def _found_output_terms(
-    request: ChatRequest, target: LiveTarget, output_cap: int | None, min_output_tokens: int
-) -> OutputTerms:
-    # The output does not depend on what is asked: a codec need not encode long prompts to tell its bound.
-    skeleton = copy.copy(request)
-    msgspec.structs.force_setattr(skeleton, "messages", ANY_MESSAGES)
-    fixed, choices = _output_of(skeleton, target)
-    outputs = output_range(
-        requested=fixed,
-        default_max_tokens=_least(target.default_max_tokens, output_cap),
-        model_max=target.capabilities.max_output,
-        thinking=request.thinking not in (None, "off"),
-        limited=True,
-        min_output_tokens=min_output_tokens,
-    )
-    if outputs.insert:  # ours to choose: of several answers together no more than one attempt may be held for
-        most = max(1, MOST_TOKENS // choices)
-        outputs = OutputRange(min(outputs.minimum, most), min(outputs.maximum, most), insert=True)
-    if choices > 1:
-        outputs = OutputRange(outputs.minimum * choices, outputs.maximum * choices, insert=outputs.insert)
-    uncapped = outputs.maximum if output_cap is None else max(outputs.maximum, _uncapped(target) * choices)
-    return OutputTerms(outputs, choices, uncapped)
-
-
-def _uncapped(target: LiveTarget) -> int:
-    """What an answer might have been given where no account limited it."""
-    return target.default_max_tokens or target.capabilities.max_output or 0
-
-
-def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, int]:
-    """The output that the wire request fixes (None: ours to choose), and how many answers it asks for.
-
-    Asked of the codec with two values of max_tokens: what does not follow them is fixed elsewhere, by `extra`.
-    """
-
-    def bound(asked: ChatRequest) -> int | None:
-        try:
-            told = target.provider.codec.output_bound(asked, target.wire)
-        except CallError:
-            raise
-        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
-            failure = broken_codec(target.name, bug)
-        else:
-            return _figure(told, target)
-        raise failure
-
-    if request.max_tokens is not None:
-        return bound(request) or request.max_tokens, 1
-    low = bound(msgspec.structs.replace(request, max_tokens=PROBE))
-    high = bound(msgspec.structs.replace(request, max_tokens=PROBE + 1))
-    if low is None or high is None:
-        return None, 1
-    if low == high:
-        return low, 1
-    return None, max(1, high - low)
-
-
-def _input_bound(request: ChatRequest, target: LiveTarget) -> int | None:
-    try:
-        told = target.provider.codec.input_bound(request, target.wire)
-    except CallError:
-        raise
-    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
-        failure = broken_codec(target.name, bug)
-    else:
-        return _figure(told, target)
-    raise failure
-
-
-def _figure(told: object, target: LiveTarget) -> int | None:
-    """A bound as the codec tells it. The ledger must never see a figure that is none."""
-    if told is None or (isinstance(told, int) and told >= 0):
-        return told
-    raise broken_codec(target.name, "a bound that is no number of tokens")
-
-
 def refusal_error(refused: Refused) -> BudgetExceededError:
     """The error for a refusal of the ledger."""
     missing, otherwise = refused.missing, refused.otherwise or NOTHING
@@ -385,70 +287,3 @@ def refusal_error(refused: Refused) -> BudgetExceededError:
         missing_tokens_otherwise=otherwise.tokens,
         missing_nano_usd_otherwise=otherwise.nano_usd,
     )
-
-
-def text_bytes(request: ChatRequest) -> int:
-    """UTF-8 bytes of everything in the request that becomes text of the prompt."""
-    size = 0
-    for message in request.messages:
-        size += _message_bytes(message)
-    match request.system:
-        case str(text):
-            size += len(text.encode())
-        case Message() as message:
-            size += _message_bytes(message)
-        case None:
-            pass
-    for tool in request.tools:
-        size += len(tool.name) + len(tool.description.encode()) + len(msgspec.json.encode(tool.parameters))
-    return size + (len(msgspec.json.encode(request.output.schema)) if request.output else 0)
-
-
-def output_bytes(message: Message) -> int:
-    """UTF-8 bytes of an answer's text, thinking and arguments."""
-    size = 0
-    for part in message.content:
-        match part:
-            case Text(text=text) | Thinking(text=text) | Refusal(text=text) | ToolCall(raw_arguments=text):
-                size += len(text.encode(errors="surrogatepass"))
-            case _:
-                pass
-    return size
-
-
-def is_text(request: ChatRequest) -> bool:
-    """True where everything in the messages is text, or arguments and results of tools."""
-    for message in request.messages:
-        for part in message.content:
-            if isinstance(part, ToolResult):
-                if not all(isinstance(held, Text) for held in part.content):
-                    return False
-            elif not isinstance(part, Text | ToolCall):
-                return False
-    return True
-
-
-def _message_bytes(message: Message) -> int:
-    size = 0
-    for part in message.content:
-        match part:
-            case Text(text=text):
-                size += len(text) if text.isascii() else len(text.encode())
-            case ToolCall():
-                size += len(part.name) + len(part.wire_arguments().encode())
-            case ToolResult():
-                size += len(part.text.encode())
-            case _:
-                pass
-    return size
-
-
-def _least(one: int | None, other: int | None) -> int | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)
-
-
-ANY_MESSAGES = (Message.user("?"),)
-PROBE = 65_536
-"""Above the thinking budgets that a wire adds to small values of max_tokens."""

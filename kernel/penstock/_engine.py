@@ -19,7 +19,7 @@ from penstock._targets import LiveTarget, TargetBook
 from penstock.actors._mailbox import MailStatistics
 from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import BreakerRef
-from penstock.actors.budget_keeper import BudgetRef
+from penstock.actors.budget_ref import BudgetRef
 from penstock.actors.cache_actor import CacheRef
 from penstock.actors.router import RouterRef
 from penstock.errors import ActorFailedError, KernelClosedError

@@ -14,9 +14,9 @@ import msgspec
 
 from penstock._asked import Call
 from penstock._attempt import AttemptRun
-from penstock._budgeting import output_bytes
 from penstock._outputs import Wanted
 from penstock._targets import LiveTarget
+from penstock._text_size import output_bytes
 from penstock._validator import InvalidValueError
 from penstock.errors import (
     CallError,

@@ -10,7 +10,7 @@ from msgspec import Struct
 from penstock._books import Books
 from penstock._budgeting import Offer, hold_terms, refusal_error
 from penstock._offers import Offers
-from penstock.actors.budget_keeper import BudgetRef
+from penstock.actors.budget_ref import BudgetRef
 from penstock.errors import CallError
 from penstock.policy.budget import Amount, Granted, Refused
 from penstock.policy.holds import NOTHING
@@ -104,9 +104,11 @@ class CallHold(Struct, eq=False):
     def settle(self) -> None:
         """Replaces the hold by what was charged. Never raises, never waits."""
         spent = tuple(self.books.by_target.values())
-        if self.granted is None and spent:
-            self.ref.note(self.call_id, self.account, spent)
-        self.ref.settle(self.hold_id, self.books.charged, estimated=self.books.estimated, spent=spent)
+        charged, estimated = self.books.charged, self.books.estimated
+        if self.granted is None:
+            # It began where nothing was limited. Since then something may be.
+            self.ref.note(self.call_id, self.account, charged, estimated=estimated, spent=spent)
+        self.ref.settle(self.hold_id, charged, estimated=estimated, spent=spent)
 
     def offer(self, stage: int) -> Offer | None:
         """What an attempt at the stage may cost, where that matters and it may be tried."""

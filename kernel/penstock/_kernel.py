@@ -306,7 +306,7 @@ class OpenKernel:
             cache, cache_inbox, cache_ref = open_cache_actor(settings, clock, slots=slots)
             actors.append((cache, cache_inbox))
         engine = Engine(
-            name=f"{secrets.randbits(32):08x}",
+            name=secrets.token_hex(8),  # holds of all processes on one store are told apart by it
             config=config,
             clock=clock,
             targets=targets,

@@ -19,7 +19,6 @@ from penstock._answers import CallCache
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race, unwrapped
 from penstock._books import Books, Running, action_key
-from penstock._budgeting import output_bytes
 from penstock._engine import Engine
 from penstock._events import AttemptEnded, StreamEndLost, UsageDisbelieved
 from penstock._exchange import Exchange
@@ -30,6 +29,7 @@ from penstock._idempotency import IdempotencyKeys
 from penstock._reach import Reach
 from penstock._retry_leave import RetryLeave
 from penstock._streamed_answer import StillMissing
+from penstock._text_size import output_bytes
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import BudgetCutError, CallError, ContentFilteredError, RefusedError, StreamBrokenError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token

@@ -10,7 +10,9 @@ from supervised import Crashing, cancelled_everywhere, run, with_actor
 from trio.testing import wait_all_tasks_blocked
 
 from penstock._clock import Clock
-from penstock.actors.budget_keeper import BudgetKeeper, BudgetRef, StoreChange, open_budget_keeper
+from penstock.actors.budget_keeper import BudgetKeeper, open_budget_keeper
+from penstock.actors.budget_ref import BudgetRef
+from penstock.actors.store_standing import StoreChange
 from penstock.errors import ActorFailedError, KernelClosedError
 from penstock.policy.accounts import AccountSpec, Limit
 from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, Overrun, Per, Refused

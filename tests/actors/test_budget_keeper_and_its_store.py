@@ -12,7 +12,8 @@ import trio.testing
 from supervised import run, with_actor
 
 from penstock._clock import Clock
-from penstock.actors.budget_keeper import SETTLE_WITHIN, KeeperSettings, StoreChange, open_budget_keeper
+from penstock.actors.budget_keeper import SETTLE_WITHIN, KeeperSettings, open_budget_keeper
+from penstock.actors.store_standing import StoreChange
 from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec, Limit
 from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, NotBooked, Per, Refused
@@ -391,7 +392,7 @@ def test_what_calls_spent_is_kept_for_reports_whether_they_held_or_not() -> None
     async def job(world: World) -> None:
         await world.reserve("held", 100)
         world.settle("held", 60, spent=[Spent(target="t/m", output_tokens=60, nano_usd=5)])
-        world.ref.note("free", "team", [Spent(target="t/m", output_tokens=7)])
+        world.ref.note("free", "team", Amount(7), estimated=False, spent=[Spent(target="t/m", output_tokens=7)])
         await world.ref.flush()
         rows = await world.store.spending(since=0.0, until=1e11)
         assert sorted((row.account, row.calls, row.spent.output_tokens) for row in rows) == [

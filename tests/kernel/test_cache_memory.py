@@ -35,6 +35,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+@pytest.mark.slow
 def test_many_more_answers_than_fit_pass_through_memory_and_it_does_not_grow_beyond_its_bound(tmp_path: Path) -> None:
     dice = random.Random(5)
 

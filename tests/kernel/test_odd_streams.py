@@ -419,6 +419,7 @@ def test_a_stream_without_a_finish_reason_never_passes_for_whole(target: str, en
 
 @pytest.mark.parametrize("commit", COMMIT_NAMES)
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.slow
 def test_whatever_the_policy_a_cut_never_becomes_a_finished_stream(target: str, commit: str) -> None:
     for pieces in range(1, 7):
         name = "sonnet" if target == SONNET else "gpt"

@@ -42,6 +42,10 @@ def slow(request: httpx.Request) -> Reply:
     return Reply(json=good(request).json, delay=10.0)
 
 
+def briefly(request: httpx.Request) -> Reply:
+    return Reply(json=good(request).json, delay=0.3)
+
+
 async def refusal_of(kernel: penstock.Kernel, changed: penstock.Config | Path) -> list[str]:
     """The paths of what may not change."""
     with pytest.raises(errors.ConfigError) as caught:
@@ -83,6 +87,29 @@ def test_a_limit_below_what_is_spent_lets_nothing_new_through_and_a_higher_one_d
             assert len(upstream.requests) == 2
 
     run(main)
+
+
+@pytest.mark.parametrize("ledger", ["memory", "sqlite"])
+def test_calls_under_way_where_nothing_was_limited_are_booked_in_the_limits_that_came_meanwhile(
+    tmp_path: Path, ledger: str
+) -> None:
+    tables: dict[str, Any] = {"ledger": {"store": ledger}}
+    if ledger == "sqlite":
+        tables["ledger"]["path"] = str(tmp_path / "ledger.db")
+
+    async def main() -> None:
+        async with penstock.open_kernel(config(**tables), transport=ScriptedTransport(briefly)) as kernel:
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(lambda: kernel.complete("hello", model=GPT, max_tokens=2_000))
+                await trio.sleep(0.1)
+                await kernel.reload(limited(day(40), **tables))
+            (found,) = (await kernel.snapshot()).accounts[""].windows
+            assert (found.held.tokens, found.spent.tokens) == (0, 3 * 14)
+            with pytest.raises(errors.BudgetExceededError, match="40 tokens per day"):
+                await kernel.complete("hello", model=GPT, max_tokens=2)
+
+    (run if ledger == "memory" else trio.run)(main)
 
 
 def test_calls_that_wait_for_room_go_as_soon_as_a_reload_makes_it() -> None:

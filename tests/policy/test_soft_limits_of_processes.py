@@ -7,7 +7,8 @@ import itertools
 import attrs
 
 from penstock.policy.accounts import AccountSpec, Limit
-from penstock.policy.hold_queue import HoldAsk, HoldQueue
+from penstock.policy.hold_ask import HoldAsk
+from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import Amount, Line, SoftLimitReached
 from penstock.policy.ledger_book import LedgerBook
 from penstock.policy.memory_pages import MemoryPages

@@ -270,6 +270,7 @@ def test_the_options_of_a_row_are_those_it_can_use(row: Dialect) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
+@pytest.mark.slow
 def test_a_dialect_keeps_the_laws_of_providers(row: Dialect) -> None:
     answered = [exchange for exchange in ANSWERED if BY_FOLDER[exchange.provider] is row]
     check_provider(

@@ -421,6 +421,30 @@ def test_openrouters_true_cause_is_told() -> None:
     assert "temporarily rate-limited upstream" in str(classified(429, body))
 
 
+@pytest.mark.parametrize(
+    ("inner", "outer", "kind", "code"),
+    [
+        ({"code": 429, "message": "Too much", "status": "RESOURCE_EXHAUSTED"}, {"code": 429}, RateLimitedError, "429"),
+        ({"code": 503, "message": "Too much"}, {}, OverloadedError, "503"),
+        ({"message": "Too much", "code": "insufficient_quota"}, {"code": 400}, QuotaExhaustedError, "400"),
+    ],
+)
+def test_a_body_that_stands_where_a_sentence_should_is_read(
+    inner: dict[str, Any], outer: dict[str, Any], kind: type[ProviderError], code: str
+) -> None:
+    """Recorded at OpenRouter, in a stream: Google's whole answer, indented, is the message."""
+    message = msgspec.json.format(msgspec.json.encode({"error": inner}), indent=2).decode()
+    with pytest.raises(ProviderError) as caught:
+        CODEC.decode(respond(200, {"error": {"message": message, **outer}}))
+    assert type(caught.value) is kind
+    assert (str(caught.value), caught.value.code) == ("Too much", code)
+
+
+def test_a_sentence_in_braces_is_only_a_sentence() -> None:
+    for said in ("{not json", "[1, 2]", '{"a": 1}'):
+        assert str(classified(400, openai(said))) == said
+
+
 def test_the_providers_name_for_the_exchange_is_kept() -> None:
     assert classified(500, b"", x_request_id="req_1", apim_request_id="az").request_id == "req_1"
     assert classified(500, b"", apim_request_id="az").request_id == "az"

@@ -27,7 +27,8 @@ from penstock.policy.accounts import (
     check_request_limits,
     request_output_cap,
 )
-from penstock.policy.hold_queue import Decision, HoldAsk, HoldQueue
+from penstock.policy.hold_ask import Decision, HoldAsk
+from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import (
     Amount,
     BudgetEvent,

@@ -11,24 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from penstock.policy.account_windows import AccountWindow, AccountWindows
 from penstock.policy.accounts import AccountSpec
+from penstock.policy.hold_ask import Decision, HoldAsk
 from penstock.policy.holds import (
     NOTHING,
     Amount,
     BudgetEvent,
-    Degraded,
     Granted,
-    Line,
-    NotBooked,
-    Overrun,
     Refused,
-    SoftLimitReached,
     dearest,
 )
 from penstock.policy.ledger_book import EARLIEST, check_amount, check_time
@@ -46,53 +41,12 @@ from penstock.policy.ledger_steps import (
     Stale,
     Step,
     TopUp,
-    Turn,
     WindowUse,
 )
 from penstock.policy.refusals import refused
+from penstock.policy.soft_limits import SoftLimits
 
-__all__ = ["Decision", "HoldAsk", "HoldQueue"]
-
-Decision: TypeAlias = Granted | Refused
-
-MOST_TOLD = 10_000
-"""Windows of which it is remembered that a soft limit was told."""
-
-
-class HoldAsk(Struct, frozen=True, gc=False):
-    """A reserve that may have to wait."""
-
-    hold_id: str
-    account: str
-    lines: tuple[Line, ...]
-    min_output: int
-    max_output: int
-    wait_until: float | None
-    likely: tuple[Line, ...] = ()
-    """What they most likely come to; empty: as `lines`."""
-
-    @classmethod
-    def checked(
-        cls,
-        hold_id: str,
-        account: str,
-        lines: Sequence[Line],
-        outputs: tuple[int, int],
-        wait_until: float | None,
-        *,
-        likely: Sequence[Line] = (),
-    ) -> HoldAsk:
-        """Raises ValueError where it makes no sense."""
-        min_output, max_output = outputs
-        if not lines:
-            raise ValueError("a hold needs at least one line")
-        if not 0 <= min_output <= max_output:
-            raise ValueError(f"outputs from {min_output} to {max_output} are no range")
-        return cls(hold_id, account, tuple(lines), min_output, max_output, wait_until, tuple(likely))
-
-    def may_wait(self, now: float) -> bool:
-        """True while its wait is not over."""
-        return self.wait_until is not None and now < self.wait_until
+__all__ = ["HoldQueue"]
 
 
 class _Live(Struct, gc=False):
@@ -125,9 +79,7 @@ class HoldQueue:
         self._adopts: dict[str, Adopt] = {}
         self._again = False
         """Some who wait were asked about a window that was over."""
-        self._told: dict[str, frozenset[tuple[str, float]]] = {}
-        """Of each window the shares, by unit, of which it was told that they are spent."""
-        self._events: list[BudgetEvent] = []
+        self._soft = SoftLimits(self.windows)
         if adopts:
             # A store that lived on may have counted the same period otherwise: by another configuration.
             self._adopt(self.windows.declared())
@@ -162,7 +114,10 @@ class HoldQueue:
         account: str = "",
         spent: tuple[Spent, ...] = (),
     ) -> None:
-        """The hold is over. Takes a waiting ask out of the queue; what was asked and is not sent is sent no more."""
+        """The hold is over. Takes a waiting ask out of the queue; what was asked and is not sent is sent no more.
+
+        What had none is charged to `account`, in the windows that it has by now.
+        """
         check_amount(charged)
         if hold_id in self._settles:
             return
@@ -171,14 +126,15 @@ class HoldQueue:
         self._leave(hold_id)
         live = self._live.pop(hold_id, None)
         account = live.account if live else account
+        windows = live.unheld if live else self.windows.uses(account, self.now)
         self._settles[hold_id] = Settle(
             hold_id=hold_id,
             charged=charged,
             estimated=estimated,
             account=account,
-            windows=live.unheld if live else (),
+            windows=windows,
             spent=spent,
-            turns=live is not None and self.windows.is_soft(account),
+            turns=(live is not None or bool(windows)) and self.windows.is_soft(account),
         )
 
     def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
@@ -285,7 +241,7 @@ class HoldQueue:
                     # Nothing is held, so its settle, in which the same would be wrong, has nothing to settle.
                     self._live.pop(step.hold_id, None)
             case Settle():
-                self._events.append(NotBooked(step.account, step.hold_id, step.charged))
+                self._soft.not_booked(step)
             case _:
                 pass
 
@@ -379,8 +335,7 @@ class HoldQueue:
 
     def take_events(self) -> list[BudgetEvent]:
         """Soft limits reached and overruns since it was last asked, in order."""
-        events, self._events = self._events, []
-        return events
+        return self._soft.take_events()
 
     def _expect_renewal(self) -> None:
         if self._renew_at == math.inf:
@@ -434,7 +389,7 @@ class HoldQueue:
     def _settled(self, step: Settle, answer: Answer) -> None:
         match answer:
             case Charged():
-                self._tell(step, answer)
+                self._soft.charged(step, answer, self.now)
             case Stale():
                 windows = self.windows.uses(step.account, self.now)
                 self._settles[step.hold_id] = Settle(
@@ -448,46 +403,6 @@ class HoldQueue:
                 )
             case _:
                 pass
-
-    def _tell(self, step: Settle, answer: Charged) -> None:
-        windows = self.windows
-        if not (step.windows or step.charged.fits(answer.held)) and windows.is_limited(step.account):
-            self._events.append(Overrun(step.account, step.hold_id, answer.held, step.charged))
-        if not step.turns:
-            return
-        own = self._by_key(step.account)
-        for turn in answer.windows:
-            window = own.get(turn.key)
-            if window is None:
-                continue
-            self._degrade(window, turn)
-            if not window.soft:
-                continue
-            exceeded, before = window.softly_exceeded(turn.after), window.softly_exceeded(turn.before)
-            told = self._told.pop(turn.key, frozenset())
-            for mark, words in exceeded.items():
-                # What fell below the share, in a new window or by a larger limit, is told again when it comes back.
-                if mark not in told or mark not in before:
-                    self._events.append(SoftLimitReached(window.account, words, turn.after, mark[1], turn.ends_at))
-            if exceeded:
-                if len(self._told) >= MOST_TOLD:
-                    del self._told[next(iter(self._told))]
-                self._told[turn.key] = frozenset(exceeded)
-
-    def _degrade(self, window: AccountWindow, turn: Turn) -> None:
-        """From so much spent on, calls of the account go another way; told once, until less of it is."""
-        degrade, degraded = window.degrade, self.windows.degraded
-        exceeded = window.exceeded(turn.after, degrade.at) if degrade else []
-        if degrade is None or not exceeded:
-            degraded.pop(turn.key, None)
-            return
-        if degraded.get(turn.key, self.now) <= self.now:
-            words = " and ".join(exceeded)
-            told = Degraded(window.account, words, turn.after, degrade.at, degrade.route, turn.ends_at)
-            self._events.append(told)
-            if len(degraded) >= MOST_TOLD:
-                del degraded[next(iter(degraded))]
-        degraded[turn.key] = turn.ends_at
 
     def _by_key(self, account: str) -> dict[str, AccountWindow]:
         return {window.key: window for window in self.windows.on_path(account)}

@@ -27,6 +27,11 @@ _DAMAGED = (
     "the ledger {path} was overwritten or cut short while it was in use: what was spent is not known any more; bring"
     " the file back, or stop what uses it and put a copy in its place"
 )
+_PARTED = (
+    "the files beside the ledger {path} (-shm, -wal) were taken away while it was in use: those that opened it since"
+    " and this one do not see what the other writes, so this process refuses calls of accounts with limits; end it, and"
+    " start it anew (penstock budget set corrects what is spent)"
+)
 _BEGUN_ANEW = (
     "the ledger %s is begun anew: there was one before, and its file is gone or empty. What was spent is not known any"
     " more; where nobody meant that, bring the file back"
@@ -55,6 +60,9 @@ class SqliteFile:
         """Kept, as a new one for each statement takes a microsecond."""
         self._seen: _Seen = ()
         """The file that was opened, as it was seen last: another may be put in its place. Empty: none was."""
+        self._shared = path.with_name(f"{path.name}-shm")
+        self._index = 0
+        """The inode of `_shared`, in which the processes that use the file tell one another where its WAL ends."""
         self._doubted = False
         """It looked as if it was overwritten or cut short, and SQLite has not found it sound since."""
         self._checked = 0
@@ -133,6 +141,9 @@ class SqliteFile:
                 connection = None
             else:
                 self._look(seen)
+        if connection is not None and _inode(self._shared) != self._index:
+            # Not let go of: SQLite would put what it knows into the file, over what others have written since.
+            raise LedgerUnavailableError(_PARTED.format(path=self.path))
         if connection is None:
             if self._doubted:
                 self._judge()
@@ -170,6 +181,7 @@ class SqliteFile:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("SELECT one FROM ledger").fetchall()  # for which SQLite opens the files beside it
         except ConfigError as error:
             connection.close()
             raise ConfigError(f"[ledger] path: {self.path}: {error}") from None
@@ -178,7 +190,7 @@ class SqliteFile:
             raise
         self._connection, self._cursor = connection, connection.cursor()
         self._checked = 0
-        self._seen = _seen(self.path)
+        self._seen, self._index = _seen(self.path), _inode(self._shared)
         if is_new and self._queue.is_marked:
             self._logger.error(_BEGUN_ANEW, self.path)
         self._queue.mark()
@@ -229,6 +241,14 @@ def _seen(path: Path) -> _Seen:
     """Device and inode; size; when it was last written to."""
     found = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat, in every batch
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _inode(path: Path) -> int:
+    """0 where there is no such file."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - as above
+    except FileNotFoundError:
+        return 0
 
 
 def _is_empty(path: Path) -> bool:

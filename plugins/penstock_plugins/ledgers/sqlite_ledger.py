@@ -5,6 +5,7 @@ Not here: the thread, and who waits for it (`sqlite_store`); who only reads (`sq
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from penstock.policy.ledger_steps import ClockSetBack, Landed, Step
 from penstock_plugins.ledgers.sqlite_clock import set_back
 from penstock_plugins.ledgers.sqlite_file import SqliteFile
 from penstock_plugins.ledgers.sqlite_pages import SqlitePages
+from penstock_plugins.ledgers.sqlite_writers import KEPT, Taken, purge_writers, take_over
 
 __all__ = ["SqliteLedgerBook", "open_book", "time_of"]
 
@@ -37,14 +39,13 @@ SET_BACK = (
     "the clock of the ledger was set back by hand, and this process reckons by the time before that: start it anew"
 )
 OTHER_BOOKS = (
-    "the ledger {path} has older books than this process knew ({missing} batches are missing): an older copy was put in"
-    " its place, or it was begun anew. What was spent since is not in them, so this process refuses calls of accounts"
-    " with limits; bring the file back, or start the process anew to go on with the books that are there (penstock"
-    " budget set corrects what is spent)"
+    "the ledger {path} has older books than this process knew: the last batch of its own is not in them. An older copy"
+    " was put in its place, or it was begun anew. What was spent since is not in it, so this process refuses calls of"
+    " accounts with limits; bring the file back, or start the process anew to go on with the books that are there"
+    " (penstock budget set corrects what is spent)"
 )
-_BEGIN = "UPDATE ledger SET latest = max(latest, ?), writes = writes + 1 RETURNING latest, writes"
-_GO_ON = "UPDATE ledger SET latest = ?, writes = ? WHERE latest <= ? AND writes = ?"
-"""The same where nobody else wrote and the clock goes on, which is nearly always: it takes half as long."""
+_GO_ON = "UPDATE ledger SET latest = ?, writes = ? WHERE latest <= ? AND writes = ? AND writer = ?"
+"""What `take_over` does, where nobody else wrote and the clock goes on, which is nearly always: in half the time."""
 
 
 def open_book(connection: sqlite3.Connection) -> tuple[LedgerBook, SqlitePages]:
@@ -70,11 +71,12 @@ class _Read:
     cursor: sqlite3.Cursor
     book: LedgerBook
     pages: SqlitePages
+    writer: str
     writes: int
 
     def goes_on(self, now: float) -> bool:
         """Counts one more batch, where this is still true and the time is not before that of the last one."""
-        found = self.cursor.execute(_GO_ON, (now, self.writes + 1, now, self.writes)).rowcount == 1
+        found = self.cursor.execute(_GO_ON, (now, self.writes + 1, now, self.writes, self.writer)).rowcount == 1
         self.writes += found
         return found
 
@@ -86,11 +88,12 @@ class SqliteLedgerBook:
         self.file = file
         self._wall = wall
         self._report_days = report_days
+        self._writer = secrets.token_hex(8)
         self._read: _Read | None = None
         self._latest = EARLIEST
         """The time of the last batch that went into the file, whose own is not before that unless set back by hand."""
         self._carried = self._writes = 0
-        """The number of that batch: books that have not come so far are others, or older."""
+        """The number of that batch, 0 before the first: books in which it is not are others, or older."""
         self._purge_at = 0.0
         self._purge_journal_at = 0.0
 
@@ -135,21 +138,29 @@ class SqliteLedgerBook:
         return landed
 
     def _read_anew(self, connection: sqlite3.Connection, now: float) -> tuple[float, _Read]:
-        ((now, writes),) = connection.execute(_BEGIN, (now,))
-        if now < self._latest:
+        taken = take_over(connection, self._writer, now)
+        if taken.latest < self._latest:
             raise LedgerUnavailableError(SET_BACK)
-        if writes <= self._writes:
-            missing = self._writes - writes + 1
-            raise LedgerUnavailableError(OTHER_BOOKS.format(path=self.file.path, missing=missing))
+        if self._lacks_our_last(taken):
+            raise LedgerUnavailableError(OTHER_BOOKS.format(path=self.file.path))
         read = self._read
-        if read is None or read.connection is not connection or read.writes != writes - 1:
-            read = self._read = _Read(connection, connection.cursor(), *open_book(connection), writes)
-        read.writes = writes
-        return now, read
+        if read is None or read.connection is not connection or read.writes != taken.writes - 1:
+            book, pages = open_book(connection)
+            read = self._read = _Read(connection, connection.cursor(), book, pages, self._writer, taken.writes)
+        read.writes = taken.writes
+        return taken.latest, read
+
+    def _lacks_our_last(self, taken: Taken) -> bool:
+        """True where the file has not our own last batch, or an earlier one. It may have a later one: a batch may have
+        come into the file though nobody could say so.
+        """
+        if taken.own is None and taken.latest > self._latest + KEPT:
+            return taken.writes <= self._writes  # it may be forgotten: so much is known still
+        return (taken.own or 0) < self._writes
 
     def _set_back(self, reason: str, connection: sqlite3.Connection) -> ClockSetBack:
         now = time_of(self._wall)
-        ((before, _),) = connection.execute(_BEGIN, (EARLIEST,))
+        before = take_over(connection, self._writer, EARLIEST).latest
         if before <= now:
             return ClockSetBack(before, before)
         book, pages = open_book(connection)
@@ -167,6 +178,7 @@ class SqliteLedgerBook:
             self._purge_at = now + PURGE_EVERY
         if now >= self._purge_journal_at:
             self._purge_journal_at = now + PURGE_JOURNAL_EVERY
+            purge_writers(read.connection, now)
             read.connection.execute(
                 "DELETE FROM journal WHERE (since, account, target, estimated) IN"
                 " (SELECT since, account, target, estimated FROM journal WHERE since < ? LIMIT ?)",

@@ -84,7 +84,16 @@ CREATE TABLE journal (
 INSERT INTO ledger VALUES (1, -6.2e10, 0, 60.0);
 """
 
-STEPS: tuple[str, ...] = (_FIRST,)
+_WRITERS = """
+ALTER TABLE ledger ADD COLUMN writer TEXT NOT NULL DEFAULT '';  -- of the last batch
+CREATE TABLE writers (           -- all others that have written
+  name TEXT PRIMARY KEY,
+  last INTEGER NOT NULL,         -- the number of its last batch
+  at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _WRITERS)
 """Version n is what the first n of these make. One that was released is never changed: what comes later is another."""
 
 Figure = int | str

@@ -232,14 +232,17 @@ def _told(payload: Any) -> _Told:
     innermost = fields_of(inner.get("innererror"))
     metadata = fields_of(inner.get("metadata"))
     cause = _cause(metadata.get("raw"))
+    within = _body_in(sentence)
+    if within is not None and within.sentence and not cause.sentence:
+        sentence, cause = "", within
     told = [_word(inner.get(name)) for name in ("code", "type", "status")] + [_word(innermost.get("code"))]
     words = [word for word in told if word]
     delay = hints.retry_delay(inner.get("details"))
     return _Told(
         sentence=_line(f"{sentence}: {cause.sentence}" if sentence and cause.sentence else sentence or cause.sentence),
-        code=words[0] if words else None,
+        code=words[0] if words else cause.code,
         words=(*(word.lower() for word in words), *cause.words),
-        status=_status(inner),
+        status=_status(inner) or cause.status,
         delay=cause.delay if delay is None else delay,
         headers=(*_headers(metadata.get("headers")), *cause.headers),
     )
@@ -249,8 +252,15 @@ def _cause(raw: Any) -> _Told:
     """OpenRouter hides the true cause in `metadata.raw`: a sentence, or an upstream's body, most often in a string."""
     if not isinstance(raw, str):
         return _told(raw) if is_object(raw) else _Told()
-    body = _json(raw.encode(errors="replace"))
-    return _told(body) if is_object(body) or is_list(body) else _Told(_line(raw))
+    return _body_in(raw) or _Told(_line(raw))
+
+
+def _body_in(sentence: str) -> _Told | None:
+    """An upstream's whole body, which a gateway may put where its own sentence stands."""
+    if not sentence.lstrip().startswith(("{", "[")):
+        return None
+    body = _json(sentence.encode(errors="replace"))
+    return _told(body) if is_object(body) or is_list(body) else None
 
 
 def _headers(told: Any) -> Headers:

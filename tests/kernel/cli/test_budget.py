@@ -159,6 +159,7 @@ def test_show_tells_what_the_running_app_knows(settings: str) -> None:
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_the_table_has_a_bar_for_each_limit_and_fits_80_columns(settings: str) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -222,6 +223,7 @@ def test_where_the_terminal_has_no_blocks_the_bars_are_of_ascii(settings: str) -
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_the_share_that_was_charged_without_a_bill_is_told(settings: str) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -240,6 +242,7 @@ def test_the_share_that_was_charged_without_a_bill_is_told(settings: str) -> Non
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_an_account_without_a_limit_of_its_own_is_not_shown_and_an_empty_ledger_says_so(tmp_path: Path) -> None:
     path = tmp_path / "penstock.toml"
     path.write_text(SETTINGS.partition("[budget]")[0] + "[ledger]\n")
@@ -250,6 +253,7 @@ def test_an_account_without_a_limit_of_its_own_is_not_shown_and_an_empty_ledger_
     assert run_command("budget", "report", "-c", str(path)).out.startswith("Nothing was spent: ")
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_held_is_charged_shown_and_reported_alike(settings: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -284,6 +288,7 @@ def test_what_a_killed_process_held_is_charged_shown_and_reported_alike(settings
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_an_account_that_nobody_knows_is_told_with_the_one_that_was_meant(settings: str) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -311,6 +316,7 @@ def test_a_reason_cannot_forge_the_history(settings: str) -> None:
 # the clock
 
 
+@pytest.mark.slow
 def test_a_ledger_whose_clock_ran_ahead_is_shown_and_mended(settings: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -340,6 +346,7 @@ def test_a_ledger_whose_clock_ran_ahead_is_shown_and_mended(settings: str, tmp_p
 # set and reset
 
 
+@pytest.mark.slow
 def test_a_limit_set_by_hand_holds_at_once_in_the_running_app_until_it_is_reset(settings: str) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -369,6 +376,7 @@ def test_a_limit_set_by_hand_holds_at_once_in_the_running_app_until_it_is_reset(
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_what_is_spent_can_be_set_and_all_windows_reset(settings: str) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -424,6 +432,7 @@ def test_a_mistake_is_told_and_nothing_is_done(
     assert capsys.readouterr().out == "Nothing was done by hand.\n"
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_asks_first_and_no_or_ctrl_c_changes_nothing(settings: str) -> None:
     question = "Set the limit to 3 USD of team/search per day (UTC)? [y/N]"
     code, drawn = in_terminal(settings, "set", "team/search", "--usd", "3", types=("[y/N]", "n\n"))
@@ -443,6 +452,7 @@ def test_on_a_terminal_it_asks_first_and_no_or_ctrl_c_changes_nothing(settings: 
 # release and history
 
 
+@pytest.mark.slow
 def test_a_hold_is_found_and_released_and_the_truth_takes_its_place_later(settings: str) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -466,6 +476,7 @@ def test_a_hold_is_found_and_released_and_the_truth_takes_its_place_later(settin
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_every_change_is_kept_with_its_time(settings: str) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     for arguments in (
@@ -496,6 +507,7 @@ def test_every_change_is_kept_with_its_time(settings: str) -> None:
 # report
 
 
+@pytest.mark.slow
 def test_a_report_adds_up_what_calls_have_cost(settings: str) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -539,6 +551,7 @@ def test_a_report_adds_up_what_calls_have_cost(settings: str) -> None:
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_days_are_those_of_the_time_zone_and_both_are_included(settings: str) -> None:
     async def main() -> None:
         async with app(settings) as running:
@@ -589,6 +602,7 @@ def test_a_store_that_does_not_answer_is_told_with_a_code_of_its_own(tmp_path: P
     assert "spent of 3 USD" in run_command("budget", "history", "-c", str(path)).out
 
 
+@pytest.mark.slow
 def test_on_a_real_valkey_it_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "penstock.toml"
 

@@ -46,6 +46,7 @@ def fill(settings: str) -> None:
     trio.run(app)
 
 
+@pytest.mark.slow
 def test_stats_explain_and_purge_of_a_sqlite_file(tmp_path: Path) -> None:
     settings = written(tmp_path, 'path = "cache.db"')
     fill(settings)
@@ -84,6 +85,7 @@ def test_stats_explain_and_purge_of_a_sqlite_file(tmp_path: Path) -> None:
     assert ended.out == "0 removed\n"
 
 
+@pytest.mark.slow
 def test_stats_explain_and_purge_on_a_valkey(tmp_path: Path) -> None:
     with valkey_running(tmp_path) as server:
         settings = written(tmp_path, f'store = "redis"\nurl = "{server.url}"')
@@ -111,6 +113,7 @@ def test_where_nothing_outlives_a_process_there_is_nothing_to_see(tmp_path: Path
     assert "memory of each process" in ended.err
 
 
+@pytest.mark.slow
 def test_without_consent_nothing_is_removed(tmp_path: Path) -> None:
     settings = written(tmp_path, 'path = "cache.db"')
     fill(settings)
@@ -135,6 +138,7 @@ def test_without_consent_nothing_is_removed(tmp_path: Path) -> None:
         ('store = "redis"\nurl = "env:NO_SUCH_VARIABLE"', "NO_SUCH_VARIABLE"),
     ],
 )
+@pytest.mark.slow
 def test_a_mistake_in_the_cache_table_is_told_at_its_path(tmp_path: Path, cache: str, says: str) -> None:
     ended = run_command("cache", "stats", "-c", written(tmp_path, cache))
     assert ended.code == 2

@@ -14,14 +14,17 @@ from collector import GotSpan, collecting
 from commands import run_command, run_in_terminal
 from golden import tree_of
 
-from penstock import errors
+from penstock import Kernel, errors
 from penstock._events import AttemptEnded, BreakerChanged, CoolingDown
+from penstock._snapshot import KernelSnapshot
+from penstock.cli._demo.lines import LineView
 from penstock.cli._demo.picture import bar, picture
-from penstock.cli._demo.run import Books
+from penstock.cli._demo.run import Books, Moment
 from penstock.cli._demo.scenario import BATCH, MAX_TOKENS, TARGETS, make_scenario
 from penstock.cli._demo.tally import Ending, Tally
 from penstock.cli._demo.verdict import judge
 from penstock.policy.budget import Amount
+from penstock.testing import AnsweredKernel
 from penstock.types import ChatResponse, Message, Usage
 from penstock_plugins.rehearsal import Served
 
@@ -62,6 +65,7 @@ def test_piped_it_tells_plain_lines_and_accounts_for_every_call() -> None:
     assert sum(int(line.split()[-1]) for line in section) == 60
     assert count_of(ended.out, "all together") == 60
     assert "All 60 calls are accounted for" in ended.out
+    assert re.search(r"^\d+ of \d+ attempts failed upstream, \d+ of 60 calls did\.$", ended.out, re.MULTILINE)
     assert "* sonnet is down" in ended.out
 
 
@@ -128,6 +132,21 @@ def test_without_unicode_it_is_drawn_in_ascii() -> None:
     assert ended.code == 0
     assert ended.out.isascii()
     assert "?" not in ended.out
+
+
+async def snapshot_of(kernel: Kernel) -> KernelSnapshot:
+    return kernel.snapshot()
+
+
+def test_an_outage_that_passed_between_two_looks_is_told_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    scenario = make_scenario(calls=2, seed=1, concurrency=1, speed=1)
+    view = LineView(scenario, every=1.0)
+    snapshot = AnsweredKernel([]).run(snapshot_of)
+    for elapsed in (0.0, scenario.length, scenario.length):
+        view.show(Moment(elapsed, Tally(2, 64, scenario.length / 64), snapshot, {}))
+    told = [line.partition("* ")[2] for line in capsys.readouterr().out.splitlines() if "* " in line]
+    assert len(told) == len(scenario.turns)
+    assert {outage.says for outage in scenario.outages} <= set("; ".join(told).split("; "))
 
 
 def test_a_scenario_follows_from_its_numbers() -> None:
@@ -220,6 +239,13 @@ def test_an_answer_that_lacks_a_letter_is_no_answer() -> None:
     books.tally.total += 1
     books.tally.answered(job, response, job.answer[:-1], 1.0)
     assert judge(books).complaints == ("1 answers are not what they had to be",)
+
+
+def test_attempts_that_failed_upstream_are_counted_by_what_became_of_them() -> None:
+    tally = Tally(1, 4, 1.0)
+    for outcome in ("ok", "rate_limited", "overloaded", "idle_timeout", "truncated", "cancelled", "ok"):
+        tally.heard(attempt(outcome, 1, 1), 1.0)
+    assert tally.struck == 4
 
 
 def test_refusals_and_failures_are_told_apart() -> None:

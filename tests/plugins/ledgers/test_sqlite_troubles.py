@@ -22,7 +22,7 @@ from ledgering import NOON, Wall, answer, answers, reserve, root_window, settle,
 
 from penstock.abc import LedgerStore
 from penstock.errors import ConfigError, LedgerUnavailableError
-from penstock.policy.ledger_steps import Held, Known
+from penstock.policy.ledger_steps import Held, Known, Stale
 from penstock_plugins.ledgers.sqlite_schema import STEPS, bring_up_to_date
 from penstock_plugins.ledgers.sqlite_troubles import NETWORK, mounted_types, network_file_system
 
@@ -289,7 +289,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> N
     bring_up_to_date(newer, (*STEPS, "ALTER TABLE holds ADD COLUMN note TEXT;\n"))
     newer.close()
     before = path.read_bytes()
-    refused_to_open(path, ConfigError, r"written by a newer penstock \(ledger version 2; this one knows 1\)")
+    refused_to_open(path, ConfigError, r"written by a newer penstock \(ledger version 3; this one knows 2\)")
     assert path.read_bytes() == before
 
 
@@ -299,11 +299,11 @@ def test_a_file_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it
     connection = sqlite3.connect(path, isolation_level=None)
     with pytest.raises(sqlite3.OperationalError, match=r"(unknown|missing) datatype"):
         bring_up_to_date(connection, newer)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,), "all of it or nothing"
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,), "all of it or nothing"
     assert "note" not in [name for _, name, *_ in connection.execute("PRAGMA table_info(holds)")]
     bring_up_to_date(connection, (*STEPS, newer[-1].replace("(x)", "(x ANY)")))
     assert connection.execute("SELECT id, note FROM holds").fetchall() == [("one", "none")]
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.close()
 
 
@@ -445,6 +445,81 @@ def test_older_books_in_its_place_are_for_who_has_not_known_the_later_ones(path:
     told(path, story)
 
 
+def test_older_books_are_known_by_our_own_last_batch_however_far_others_have_gone_on(path: Path) -> None:
+    copy = path.with_name("copy.db")
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        checkpoint(path)
+        shutil.copyfile(path, copy)
+        await answers(store, reserve("two", 600))
+        put_in_place(copy, path)
+        async with sqlite_ledger(path, Wall()) as other:
+            for number in range(5):
+                await answers(other, reserve(f"other-{number}", 1))
+            await unavailable(store, "older books than this process knew")
+            await answers(other, reserve("other-5", 1))
+
+    told(path, story)
+
+
+def test_a_process_that_wrote_last_long_ago_goes_on_with_books_that_have_forgotten_it(path: Path) -> None:
+    wall = Wall()
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300), settle("one", 300))
+        async with sqlite_ledger(path, wall) as other:
+            await answers(other, reserve("two", 1))
+            wall.now += 100 * 86_400.0
+            # It forgets by itself, now and then.
+            await answers(other, reserve("three", 1))
+            wall.now += 61.0
+            await answers(other, reserve("four", 1))
+        connection = sqlite3.connect(path)
+        assert connection.execute("SELECT count(*) FROM writers").fetchone() == (0,)
+        connection.close()
+        assert isinstance(await answer(store, reserve("five", 200)), Stale), "answered: its windows are over"
+
+    told(path, story, wall=wall)
+
+
+GREEDY = """
+import trio
+from pathlib import Path
+from ledgering import *
+from penstock.policy.ledger_steps import Held
+
+async def main():
+    async with sqlite_ledger(Path(sys.argv[1]), Wall()) as store:
+        found = await answers(store, *[reserve(f"greedy-{n}", 100) for n in range(5)])
+        print(sum(isinstance(one, Held) for one in found))
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize(("endings", "lost"), [(("-shm",), 0), (("-wal", "-shm"), 300)])
+def test_files_beside_the_ledger_that_were_taken_away_never_part_its_processes(
+    path: Path, endings: tuple[str, ...], lost: int
+) -> None:
+    """Whoever comes later knows nothing of what was in the `-wal` alone; who wrote it does, and stops."""
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        for ending in endings:
+            path.with_name(f"{path.name}{ending}").unlink()
+        held = 300
+        ran = run_program(GREEDY, str(path))
+        assert ran.returncode == 0, ran.stderr
+        held += 100 * int(ran.stdout)
+        for number in range(10):
+            with pytest.raises(LedgerUnavailableError, match="were taken away while it was in use"):
+                held += 100 * isinstance(await answer(store, reserve(f"later-{number}", 100)), Held)
+        assert held <= 1_000 + lost, "the limit, of both of them together"
+
+    told(path, story)
+
+
 def put_in_place(copy: Path, path: Path) -> None:
     for ending in ("-wal", "-shm"):
         path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
@@ -484,7 +559,7 @@ def test_a_file_that_was_lost_between_two_runs_is_begun_anew_and_that_is_told(
     assert len(caplog.records) == 1
 
 
-def test_another_file_in_its_place_is_what_counts(path: Path) -> None:
+def test_another_file_in_its_place_is_for_who_has_not_known_the_one_before(path: Path) -> None:
     other = path.with_name("other.db")
 
     async def in_the_other(store: LedgerStore) -> None:
@@ -498,10 +573,14 @@ def test_another_file_in_its_place_is_what_counts(path: Path) -> None:
         for ending in ("-wal", "-shm"):
             path.with_name(f"{path.name}{ending}").unlink()
         other.replace(path)
+        await unavailable(store, "older books than this process knew")
+
+    async def afterwards(store: LedgerStore) -> None:
         assert not isinstance(await answer(store, reserve("two", 200)), Held)
         assert await root_window(store) == (0, 900)
 
     told(path, story)
+    told(path, afterwards)
 
 
 @pytest.mark.parametrize("now", [float("nan"), float("inf"), 1e12])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from penstock.cli._demo.run import Moment
-from penstock.cli._demo.scenario import Outage, Scenario
+from penstock.cli._demo.scenario import Scenario
 
 __all__ = ["LineView"]
 
@@ -20,11 +20,11 @@ class LineView:
         self._scenario = scenario
         self._every = every
         self._next = 0.0
-        self._wrong: list[Outage] = []
+        self._looked = 0.0
 
     def show(self, moment: Moment) -> None:
         """What has changed, and from time to time where things are."""
-        self._tell_phase(moment.elapsed)
+        self._tell_phases(moment.elapsed)
         while moment.tally.notes:
             at, note = moment.tally.notes.popleft()
             _say(at, f"  {note}")
@@ -32,11 +32,13 @@ class LineView:
             self._next = moment.elapsed + self._every
             _say(moment.elapsed, self._standing(moment))
 
-    def _tell_phase(self, elapsed: float) -> None:
-        wrong = self._scenario.under_way(elapsed)
-        if wrong != self._wrong:
-            self._wrong = wrong
-            _say(elapsed, "* " + ("; ".join(outage.says for outage in wrong) or "all is well upstream"))
+    def _tell_phases(self, elapsed: float) -> None:
+        """All that began or ended since the last look, which a busy machine may have kept from coming for long."""
+        for turn in self._scenario.turns:
+            if self._looked < turn <= elapsed:
+                wrong = self._scenario.under_way(turn)
+                _say(turn, "* " + ("; ".join(outage.says for outage in wrong) or "all is well upstream"))
+        self._looked = elapsed
 
     def _standing(self, moment: Moment) -> str:
         tally = moment.tally

@@ -12,7 +12,10 @@ import attrs
 from penstock.cli._demo.scenario import TARGETS, Scenario
 from penstock.cli._demo.tally import Tally
 
-__all__ = ["Row", "bar", "picture"]
+__all__ = ["PICTURED", "Row", "bar", "picture"]
+
+PICTURED = f"Who answered when ({', else '.join(TARGETS)}), and what was wrong meanwhile"
+"""The picture's heading: whoever sees it for the first time learns from it who is asked first."""
 
 HEIGHTS = " ▁▂▃▄▅▆▇█"
 PLAIN_HEIGHTS = " .:-=+*#@"

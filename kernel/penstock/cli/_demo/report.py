@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from penstock.cli._demo.picture import PICTURED
 from penstock.cli._demo.run import Books
 from penstock.cli._demo.scenario import Scenario
 from penstock.cli._demo.verdict import LedgerLine, Verdict
@@ -23,7 +24,7 @@ WIDTH = 80
 
 def report(console: Console, scenario: Scenario, books: Books, verdict: Verdict) -> None:
     """Prints it; fits 80 columns."""
-    console.print(Text("Who answered when, and what was wrong meanwhile", "bold"))
+    console.print(Text(PICTURED, "bold"))
     console.print(draw_picture(scenario, books.tally, unicode=not console.options.ascii_only))
     console.print(_endings(verdict))
     console.print()
@@ -88,8 +89,11 @@ def _spending(books: Books) -> str:
 
 
 def _praise(books: Books, verdict: Verdict) -> str:
-    answered = sum(books.tally.count(sort) for sort in ("answered", "cached", "shared"))
+    tally = books.tally
+    answered = sum(tally.count(sort) for sort in ("answered", "cached", "shared"))
     return (
+        f"{tokens(tally.struck)} of {tokens(verdict.whole.attempts)} attempts failed upstream,"
+        f" {tokens(tally.count('failed'))} of {tokens(verdict.total)} calls did.\n"
         f"All {tokens(verdict.total)} calls are accounted for, and none of {tokens(answered)} answers lacks a letter."
         f" {books.elapsed:.1f} s."
     )

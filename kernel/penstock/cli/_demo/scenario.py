@@ -111,6 +111,11 @@ class Scenario:
         """The configuration under test, with the addresses of the providers."""
         return Config.from_dict(self._tables(urls), environ={})
 
+    @property
+    def turns(self) -> list[float]:
+        """The moments at which something begins to be wrong, or ends."""
+        return sorted({moment for outage in self.outages for moment in (outage.from_s, outage.until_s)})
+
     def under_way(self, elapsed: float) -> list[Outage]:
         """What is wrong at a moment."""
         return [outage for outage in self.outages if outage.from_s <= elapsed < outage.until_s]

@@ -35,6 +35,7 @@ CLASSES: dict[str, AttemptClass] = {
     "truncated": "broken",
     "malformed": "broken",
 }
+FAILED = frozenset(CLASSES.values()) - {"ok"}
 FROM_CACHE: dict[str, Sort] = {"hit": "cached", "follower": "shared"}
 NOTES_KEPT = 40
 
@@ -82,6 +83,11 @@ class Tally:
     def ended(self) -> int:
         """Calls that are over."""
         return self.endings.total()
+
+    @property
+    def struck(self) -> int:
+        """Attempts that the upstream or the connection to it failed."""
+        return sum(count for each in self.attempts.values() for name, count in each.items() if name in FAILED)
 
     def count(self, sort: Sort) -> int:
         """Calls that ended so."""

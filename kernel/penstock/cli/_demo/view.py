@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli._demo.picture import bar, picture
+from penstock.cli._demo.picture import PICTURED, bar, picture
 from penstock.cli._demo.run import Moment
 from penstock.cli._demo.scenario import BATCH, SEARCH, TARGETS, Scenario
 from penstock.cli._demo.tally import AttemptClass, Tally
@@ -57,7 +57,7 @@ class LiveView:
     def _parts(self, moment: Moment) -> Iterator[RenderableType]:
         yield self._headline(moment)
         yield self._wrong_now(moment.elapsed)
-        yield Text()
+        yield Text(PICTURED, "bold")
         yield draw_picture(self._scenario, moment.tally, unicode=self._unicode)
         yield self._targets(moment)
         yield Text()
