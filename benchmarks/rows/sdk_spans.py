@@ -49,6 +49,7 @@ ATTEMPT_END: dict[str, Any] = {
     "gen_ai.usage.input_tokens": 300,
     "gen_ai.usage.output_tokens": 30,
     "penstock.cost_usd": 0.001,
+    "penstock.phase.connect_s": 0.0002,
 }
 HOLD: dict[str, Any] = {"outcome": "granted", "tokens": 2_400, "usd": 0.01}
 

@@ -33,14 +33,14 @@ MOST_STOPS = 16
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def attempt_ended(names: Vocabulary, attempt: AttemptRun, told: Attempt) -> Attributes:
-    """What the span of an attempt says at its end, beside what it said when it began."""
+def attempt_ended(names: Vocabulary, attempt: AttemptRun, told: Attempt, began: Attributes) -> Attributes:
+    """What the span of an attempt says at its end, beside what it said when it `began`."""
     said: Attributes = {n.OUTCOME: told.outcome}
     request = attempt.sent or attempt.request
     _request(said, names, request, attempt.target)
     if attempt.wants_value or request.output is not None:
         said[n.OUTPUT_TYPE] = "json"
-    _exchange(said, attempt)
+    _exchange(said, attempt, began)
     _answer(said, attempt)
     if told.outcome not in {"ok", "cancelled"}:
         said[n.ERROR_TYPE] = told.outcome
@@ -122,14 +122,14 @@ def server_of(url: str) -> tuple[str, int] | None:
 
 
 def _request(said: Attributes, names: Vocabulary, request: ChatRequest, target: LiveTarget) -> None:
-    for name, value in (
-        (n.REQUEST_MAX_TOKENS, request.max_tokens),
-        (n.REQUEST_TEMPERATURE, request.temperature),
-        (n.REQUEST_TOP_P, request.top_p),
-        (n.REQUEST_SEED, request.seed),
-    ):
-        if value is not None:
-            said[name] = value
+    if request.max_tokens is not None:
+        said[n.REQUEST_MAX_TOKENS] = request.max_tokens
+    if request.temperature is not None:
+        said[n.REQUEST_TEMPERATURE] = request.temperature
+    if request.top_p is not None:
+        said[n.REQUEST_TOP_P] = request.top_p
+    if request.seed is not None:
+        said[n.REQUEST_SEED] = request.seed
     if request.stop:
         said[n.REQUEST_STOP] = tuple(each[:MOST_CHARACTERS] for each in request.stop[:MOST_STOPS])
     if names.reasoning_level is not None and isinstance(request.thinking, str):
@@ -152,12 +152,12 @@ def _fields(said: Attributes, request: ChatRequest, target: LiveTarget) -> None:
         said[n.REQUEST_CHOICES] = choices
 
 
-def _exchange(said: Attributes, attempt: AttemptRun) -> None:
+def _exchange(said: Attributes, attempt: AttemptRun, began: Attributes) -> None:
     exchange = attempt.exchange
     if attempt.streamed:
         said[n.REQUEST_STREAM] = True
     server = None if exchange.url is None else server_of(exchange.url)
-    if server is not None:
+    if server is not None and server != (began.get(n.SERVER_ADDRESS), began.get(n.SERVER_PORT)):
         said[n.SERVER_ADDRESS], said[n.SERVER_PORT] = server
     if exchange.status is not None:
         said[n.HTTP_STATUS] = exchange.status
@@ -177,14 +177,14 @@ def _answer(said: Attributes, attempt: AttemptRun) -> None:
 
 def _usage(said: Attributes, names: Vocabulary, usage: Usage) -> None:
     said[n.INPUT_TOKENS], said[n.OUTPUT_TOKENS] = usage.input_tokens, usage.output_tokens
-    for name, tokens in (
-        (n.CACHE_READ_TOKENS, usage.cached_input_tokens),
-        (names.cache_write_tokens, usage.cache_write_tokens),
-        (n.CACHE_WRITE_1H, usage.cache_write_1h_tokens),
-        (n.REASONING_TOKENS, usage.reasoning_tokens),
-    ):
-        if tokens:
-            said[name] = tokens
+    if usage.cached_input_tokens:
+        said[n.CACHE_READ_TOKENS] = usage.cached_input_tokens
+    if usage.cache_write_tokens:
+        said[names.cache_write_tokens] = usage.cache_write_tokens
+    if usage.cache_write_1h_tokens:
+        said[n.CACHE_WRITE_1H] = usage.cache_write_1h_tokens
+    if usage.reasoning_tokens:
+        said[n.REASONING_TOKENS] = usage.reasoning_tokens
     if usage.estimated:
         said[n.ESTIMATED] = True
 

@@ -62,6 +62,19 @@ def instruments(names: Vocabulary) -> tuple[Instrument, ...]:
     return tuple(made)
 
 
+class _Series:
+    """The labels of attempts that are alike, put together once."""
+
+    __slots__ = ("answered", "labels", "read", "target", "written")
+
+    def __init__(self, labels: Labels, target: str) -> None:
+        self.labels = labels
+        self.read: Labels = (*labels, (n.TOKEN_TYPE, "input"))
+        self.written: Labels = (*labels, (n.TOKEN_TYPE, "output"))
+        self.target: Labels = ((n.TARGET, target),)
+        self.answered: Labels = (*self.target, (n.OUTCOME, "ok"))
+
+
 class Measures:
     """Turns what happened into figures."""
 
@@ -74,29 +87,32 @@ class Measures:
         self._scopes = Bounded()
         self._routes = Bounded()
         self._errors = Bounded(64)
-        self._labels: dict[tuple[str, str | None, str | None], Labels] = {}
+        self._labels: dict[tuple[str, str | None, str | None], _Series] = {}
 
     def attempt_ended(self, attempt: AttemptRun, told: Attempt, provider: str) -> None:
         """An exchange is over. `provider` is the conventions' word for its provider."""
         sink, names = self._sink, self._names
         completion = attempt.completion
         model = None if completion is None else completion.model or attempt.target.wire.model
-        labels = self._labels_of(attempt.target, provider, attempt.exchange.url, model)
-        outcome = told.outcome if told.outcome in {"ok", "cancelled"} else self._errors(told.outcome)
-        failed = outcome != "ok"
-        sink.record(names.duration, told.duration, (*labels, (n.ERROR_TYPE, outcome)) if failed else labels)
+        series = self._series_of(attempt.target, provider, attempt.exchange.url, model)
+        labels = series.labels
+        if told.outcome == "ok":
+            sink.record(names.duration, told.duration, labels)
+            sink.add(n.ATTEMPTS_METRIC, 1, series.answered)
+        else:
+            outcome = "cancelled" if told.outcome == "cancelled" else self._errors(told.outcome)
+            sink.record(names.duration, told.duration, (*labels, (n.ERROR_TYPE, outcome)))
+            sink.add(n.ATTEMPTS_METRIC, 1, (*series.target, (n.OUTCOME, outcome)))
         if told.first_token is not None:
             sink.record(names.time_to_first_chunk, told.first_token, labels)
-        target = (n.TARGET, self._targets(attempt.target.name))
-        sink.add(n.ATTEMPTS_METRIC, 1, (target, (n.OUTCOME, outcome)))
         if told.cost:
-            sink.add(n.COST_METRIC, float(told.cost), (target,))
+            sink.add(n.COST_METRIC, float(told.cost), series.target)
         if told.usage is not None and not told.usage.estimated:
-            self._tokens(told.usage, labels)
+            self._tokens(told.usage, series)
 
     def chunk(self, seconds: float, target: LiveTarget, provider: str, url: str | None) -> None:
         """A read of a stream brought something, so long after the one before."""
-        self._sink.record(self._names.time_per_output_chunk, seconds, self._labels_of(target, provider, url))
+        self._sink.record(self._names.time_per_output_chunk, seconds, self._series_of(target, provider, url).labels)
 
     def placed(self, waited: float) -> None:
         """A call got its place."""
@@ -110,9 +126,12 @@ class Measures:
         if ended.cache != "off":
             self._sink.add(n.CACHE_METRIC, 1, (by_route, (n.CACHE, ended.cache)))
         # Of two in a race the times overlap, and a follower waits for another call: neither is penstock's own time.
-        alone = books.attempts and not any(each.hedge for each in books.attempts)
-        if alone and ended.outcome == "ok" and ended.cache in {"off", "miss"}:
-            own = duration - queued - sum(each.duration + each.waited for each in books.attempts)
+        if ended.outcome == "ok" and books.attempts and ended.cache in {"off", "miss"}:
+            own = duration - queued
+            for each in books.attempts:
+                if each.hedge:
+                    return
+                own -= each.duration + each.waited
             self._sink.record(n.CALL_OVERHEAD, max(0.0, own), (by_route,))
 
     def heard(self, event: Event) -> None:
@@ -127,11 +146,11 @@ class Measures:
             case _:
                 pass
 
-    def _tokens(self, usage: Usage, labels: Labels) -> None:
-        sink, names = self._sink, self._names
+    def _tokens(self, usage: Usage, series: _Series) -> None:
+        sink, names, labels = self._sink, self._names, series.labels
         if names.token_usage is not None:
-            sink.record(names.token_usage, usage.input_tokens, (*labels, (n.TOKEN_TYPE, "input")))
-            sink.record(names.token_usage, usage.output_tokens, (*labels, (n.TOKEN_TYPE, "output")))
+            sink.record(names.token_usage, usage.input_tokens, series.read)
+            sink.record(names.token_usage, usage.output_tokens, series.written)
         if names.input_tokens is not None:
             sink.record(names.input_tokens, usage.input_tokens, labels)
         if names.output_tokens is not None:
@@ -141,7 +160,7 @@ class Measures:
             if tokens := getattr(usage, field):
                 sink.add(name, tokens, (*labels, (n.TOKEN_MODALITY, "unknown")))
 
-    def _labels_of(self, target: LiveTarget, provider: str, url: str | None, model: str | None = None) -> Labels:
+    def _series_of(self, target: LiveTarget, provider: str, url: str | None, model: str | None = None) -> _Series:
         """`model` is the one that answered, where it is known."""
         found = self._labels.get((target.name, url, model))
         if found is None:
@@ -157,5 +176,5 @@ class Measures:
                 labels.append((n.RESPONSE_MODEL, self._answering(model)))
             if len(self._labels) >= 1_024:
                 self._labels.clear()
-            found = self._labels[target.name, url, model] = tuple(labels)
+            found = self._labels[target.name, url, model] = _Series(tuple(labels), self._targets(target.name))
         return found

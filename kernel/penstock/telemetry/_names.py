@@ -14,6 +14,7 @@ What both call the same is a constant below. `penstock.*` are our own: documente
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -30,6 +31,25 @@ CALL_SPAN: Final = "call {route}"
 """A call that names a model in place of a route is `call model`: names of models can come from callers."""
 ATTEMPT_SPAN: Final = "chat {model}"
 CHAT: Final = "chat"
+
+
+@lru_cache(maxsize=1_024)
+def span_of_call(route: str) -> str:
+    """Made once of each: putting text together costs more than finding it."""
+    return CALL_SPAN.format(route=route)
+
+
+@lru_cache(maxsize=1_024)
+def span_of_attempt(model: str) -> str:
+    """The same."""
+    return ATTEMPT_SPAN.format(model=model)
+
+
+@lru_cache(maxsize=64)
+def event_name(name: str) -> str:
+    """The same; there are some twenty."""
+    return EVENT.format(name=name)
+
 
 # Attributes of attempts: GenAI and general conventions
 

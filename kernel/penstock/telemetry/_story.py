@@ -33,6 +33,10 @@ class Step:
     attributes: Mapping[str, str | int] = attrs.field(factory=dict[str, str | int])
 
 
+FIRST, REPAIRS, HEDGES = Step("first"), Step("repair"), Step("hedge")
+"""Those that no event tells, made once: nearly every attempt is the first of its call."""
+
+
 class Story:
     """Of one call."""
 
@@ -59,16 +63,16 @@ class Story:
         nothing was tried there in this call.
         """
         if hedge:
-            return Step("hedge")
+            return HEDGES
         before, self._at = self._at or self._first, target
         mends, self._mends = self._mends, False
         if target != before:
             why = self.why = self.why or known(before) or UNKNOWN
             return Step("fallback", FALLBACK, {"from": before, "to": target, "reason": why, "attempt": number})
         if number == 1:
-            return Step("first")
+            return FIRST
         if mends:
-            return Step("repair")  # its event is told already
+            return REPAIRS  # its event is told already
         return Step("retry", RETRY, {"target": target, "reason": self.why or UNKNOWN, "attempt": number})
 
     @property

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.util.re import parse_env_headers
 
 from penstock._config import TelemetryConfig
@@ -19,25 +22,41 @@ from penstock.telemetry._destination import HEADERS, Signal, Way, address_of, he
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["metric_exporter", "of_grpc", "of_http", "span_exporter"]
+__all__ = ["metric_exporter", "of_grpc", "of_http", "span_processor"]
 
+SESSION_VARIABLES = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+)
+"""Each names an entry point that makes the exporter's session."""
 NO_HEADERS = ","
 """A list of headers with none in it. Where nothing at all is given, the exporter for gRPC takes those of a variable."""
 
 
-def span_exporter(said: TelemetryConfig, way: Way, environ: Mapping[str, str]) -> SpanExporter:
-    """Of traces."""
+def span_processor(
+    said: TelemetryConfig, way: Way, environ: Mapping[str, str], resource: Resource, scope: InstrumentationScope
+) -> SpanProcessor:
+    """Of traces: batches, and what sends them."""
     if way == "console":
-        return ConsoleSpanExporter(out=sys.stdout)
+        return BatchSpanProcessor(ConsoleSpanExporter(out=sys.stdout))
     if protocol_of(said, environ, "traces")[0] == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  # an extra
 
-        return OTLPSpanExporter(**of_grpc(said))
+        return BatchSpanProcessor(OTLPSpanExporter(**of_grpc(said)))
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  # an extra
         OTLPSpanExporter as HTTPSpanExporter,
     )
 
-    return HTTPSpanExporter(**of_http(said, "traces", environ))
+    from penstock.telemetry._otel.encoded import BodySession, EncodedExporter, EncodingProcessor  # noqa: PLC0415
+
+    given = of_http(said, "traces", environ)
+    session = given.get("session")
+    if session is None:
+        if any(environ.get(name) for name in SESSION_VARIABLES):
+            # The exporter would take a session of the program's own, which is not ours to take the place of.
+            return BatchSpanProcessor(HTTPSpanExporter(**given))
+        session = given["session"] = BodySession()
+    return EncodingProcessor(EncodedExporter(HTTPSpanExporter(**given), session, resource, scope))
 
 
 def metric_exporter(said: TelemetryConfig, way: Way, environ: Mapping[str, str]) -> MetricExporter:
@@ -90,6 +109,8 @@ def _session(said: TelemetryConfig, signal: Signal, environ: Mapping[str, str]) 
     """
     import requests  # noqa: PLC0415  # comes with the exporter
 
+    from penstock.telemetry._otel.encoded import BodySession  # noqa: PLC0415  # for traces
+
     given = environ.get(headers_of(signal)) or environ.get(HEADERS, "")
     own = {name.lower() for name in said.headers}
     strange = [name for name in parse_env_headers(given, liberal=True) if name.lower() not in own]
@@ -99,6 +120,6 @@ def _session(said: TelemetryConfig, signal: Signal, environ: Mapping[str, str]) 
             request.headers.pop(name, None)
         return request
 
-    session = requests.Session()
+    session = BodySession() if signal == "traces" else requests.Session()
     session.auth = without
     return session

@@ -15,7 +15,6 @@ import trio
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -26,7 +25,7 @@ from penstock.telemetry._content import Capture
 from penstock.telemetry._destination import Signal, Way
 from penstock.telemetry._measures import Measures, Sink, instruments
 from penstock.telemetry._metrics import Labels, MetricBook
-from penstock.telemetry._otel.exporters import metric_exporter, span_exporter
+from penstock.telemetry._otel.exporters import metric_exporter, span_processor
 from penstock.telemetry._otel.figures import HostFigures, Pusher, host_figures
 from penstock.telemetry._otel.spans import OtelTelemetry
 from penstock.telemetry._redaction import redaction
@@ -164,13 +163,13 @@ def open_exporting(
     tracer: trace.Tracer = trace.NoOpTracer()
     sink: Sink = _Nowhere()
     try:
-        resource = _resource(said)
+        resource, scope = _resource(said), InstrumentationScope(n.SCOPE, _version(), names.schema_url)
         if ways["traces"]:
             sampler = None if said.sample is None else ParentBased(TraceIdRatioBased(said.sample))
             # Closed by the kernel, within bounds: the SDK's own hook would wait for half a minute when Python exits.
             provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
             for way in ways["traces"]:
-                provider.add_span_processor(BatchSpanProcessor(span_exporter(said, way, environ)))
+                provider.add_span_processor(span_processor(said, way, environ, resource, scope))
             tracer = provider.get_tracer(n.SCOPE, _version(), schema_url=names.schema_url)
         if ways["metrics"]:
             sink = book = MetricBook(instruments(names))
@@ -178,7 +177,7 @@ def open_exporting(
                 book,
                 [metric_exporter(said, way, environ) for way in ways["metrics"]],
                 resource,
-                InstrumentationScope(n.SCOPE, _version(), names.schema_url),
+                scope,
                 every=_milliseconds(environ.get("OTEL_METRIC_EXPORT_INTERVAL"), 60_000) / 1000,
                 delta=is_delta(environ),
             )

@@ -107,6 +107,8 @@ class OtelTelemetry(Telemetry):
         self._base_of = base_of
         self._servers: dict[str, tuple[str, int]] = {}
         """By the name of a target."""
+        self._begins: dict[str, tuple[LiveTarget, Attributes]] = {}
+        """The same: of that target, what `begins_with` says."""
         self._providers: dict[str, str] = {}
         self._standing: dict[str, str] = {}
         """By scope: what stands in the way there, as far as events told."""
@@ -172,6 +174,24 @@ class OtelTelemetry(Telemetry):
                 del self._servers[next(iter(self._servers))]
             self._servers[target] = server
 
+    def begins_with(self, target: LiveTarget) -> Attributes:
+        """What the spans of all attempts at it begin with: made once where its server is known. Not to be changed."""
+        found = self._begins.get(target.name)
+        if found is not None and found[0] is target:
+            return found[1]
+        attributes: Attributes = {
+            n.OPERATION: n.CHAT,
+            n.PROVIDER: self.provider_word(target),
+            n.REQUEST_MODEL: target.wire.model,
+            n.TARGET: target.name,
+        }
+        if (server := self.server_at(target)) is not None:
+            attributes[n.SERVER_ADDRESS], attributes[n.SERVER_PORT] = server
+            if len(self._begins) >= 1_024:
+                self._begins.clear()
+            self._begins[target.name] = (target, attributes)
+        return attributes
+
     def stands_at(self, targets: Sequence[LiveTarget], name: str) -> tuple[str, str] | None:
         """What is known to stand in the way of a target, and in which scope."""
         if not self._standing:
@@ -193,6 +213,22 @@ class OtelTelemetry(Telemetry):
 
 
 class _CallSpan(CallSpan):
+    __slots__ = (
+        "_began",
+        "_holds",
+        "_queued",
+        "_records",
+        "_request",
+        "_route",
+        "_span",
+        "_story",
+        "_telemetry",
+        "_within",
+        "context",
+        "targets",
+        "troubles",
+    )
+
     def __init__(  # noqa: PLR0917 - as its maker has them
         self,
         telemetry: OtelTelemetry,
@@ -215,23 +251,28 @@ class _CallSpan(CallSpan):
         attributes: Attributes = {n.CALL_ID: call_id, n.ROUTE: route}
         if account:
             attributes[n.ACCOUNT] = account
-        for key, value in chosen(metadata, telemetry.metadata).items():
-            attributes[n.METADATA + key] = value
+        if metadata and telemetry.metadata:
+            for key, value in chosen(metadata, telemetry.metadata).items():
+                attributes[n.METADATA + key] = value
         self._span = telemetry.tracer.start_span(
-            n.CALL_SPAN.format(route=self._route),
+            n.span_of_call(self._route),
             context=(parent := _parent(metadata)),
             kind=SpanKind.INTERNAL,
             attributes=attributes,
         )
         self._within = self.context = set_span_in_context(self._span, parent)
-        self._ids = _ids(self._span)
         self._records = self._span.is_recording()
         if self._records:
             telemetry.live.add(self)
 
     @property
     def ids(self) -> TraceIds | None:
-        return self._ids
+        # Worked out where somebody asks: a log that nobody keeps needs none.
+        try:
+            return _ids(self._span)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.troubles.met(error)
+            return None
 
     @_kept
     def placed(self, waited: float) -> None:
@@ -250,7 +291,7 @@ class _CallSpan(CallSpan):
             target = str(attributes.get("target"))
             attributes["reason"] = self._story.why or self._in_the_way(target) or UNKNOWN
             attributes |= self._scope_of(target, attributes["reason"])
-        self._span.add_event(n.EVENT.format(name=name), attributes)
+        self._span.add_event(n.event_name(name), attributes)
 
     def attempt(self, target: LiveTarget, running: Running, begin: Begin) -> AttemptSpan:
         telemetry = self._telemetry
@@ -264,28 +305,19 @@ class _CallSpan(CallSpan):
             if step.event is not None:
                 before = str(step.attributes.get("from"))
                 self.event(step.event, **step.attributes, **self._scope_of(before, step.attributes["reason"]))
-            provider = telemetry.provider_word(target)
-            attributes: Attributes = {
-                n.OPERATION: n.CHAT,
-                n.PROVIDER: provider,
-                n.REQUEST_MODEL: target.wire.model,
-                n.TARGET: target.name,
-                n.ATTEMPT_NUMBER: running.number,
-                n.ATTEMPT_REASON: step.reason,
-            }
-            if (server := telemetry.server_at(target)) is not None:
-                attributes[n.SERVER_ADDRESS], attributes[n.SERVER_PORT] = server
+            began = telemetry.begins_with(target)
+            attributes: Attributes = {**began, n.ATTEMPT_NUMBER: running.number, n.ATTEMPT_REASON: step.reason}
             if running.probe:
                 attributes[n.ATTEMPT_PROBE] = True
             if (word := begin_word(begin)) is not None:
                 attributes[n.ATTEMPT_BEGIN] = word
             span = telemetry.tracer.start_span(
-                n.ATTEMPT_SPAN.format(model=target.wire.model),
+                n.span_of_attempt(target.wire.model),
                 context=self._within,
                 kind=SpanKind.CLIENT,
                 attributes=attributes,
             )
-            return _AttemptSpan(telemetry, span, provider)
+            return _AttemptSpan(telemetry, span, began)
         except Exception as error:  # noqa: BLE001 - as above
             telemetry.troubles.met(error)
             return NO_TELEMETRY.call("", "", "", (), self._request, None).attempt(target, running, begin)
@@ -321,7 +353,7 @@ class _CallSpan(CallSpan):
         try:
             if self._records:
                 if ended.cache != "off":
-                    self._span.add_event(n.EVENT.format(name=n.CACHE_EVENT), {"outcome": ended.cache})
+                    self._span.add_event(n.event_name(n.CACHE_EVENT), {"outcome": ended.cache})
                 fallback = self._story.why if self._story.fell_back else None
                 self._span.set_attributes(call_ended(ended, books, fallback=fallback, queued=self._queued))
                 _close(self._span, ended.outcome)
@@ -335,13 +367,14 @@ class _CallSpan(CallSpan):
 
 
 class _AttemptSpan(AttemptSpan):
-    __slots__ = ("_last", "_provider", "_span", "_telemetry", "troubles")
+    __slots__ = ("_began", "_last", "_provider", "_span", "_telemetry", "troubles")
 
-    def __init__(self, telemetry: OtelTelemetry, span: Span, provider: str) -> None:
+    def __init__(self, telemetry: OtelTelemetry, span: Span, began: Attributes) -> None:
         self.troubles = telemetry.troubles
         self._telemetry = telemetry
         self._span = span
-        self._provider = provider
+        self._began = began
+        self._provider = str(began[n.PROVIDER])
         self._last: float | None = None
 
     def headers(self) -> Sequence[tuple[str, str]]:
@@ -371,7 +404,7 @@ class _AttemptSpan(AttemptSpan):
             if attempt.exchange.url is not None:
                 telemetry.asked_at(attempt.target.name, attempt.exchange.url)
             if span.is_recording():
-                span.set_attributes(attempt_ended(telemetry.names, attempt, told))
+                span.set_attributes(attempt_ended(telemetry.names, attempt, told, self._began))
                 if telemetry.capture is not None:
                     span.set_attributes(_content(telemetry.capture, attempt))
                 _close(span, told.outcome)
