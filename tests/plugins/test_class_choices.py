@@ -7,6 +7,7 @@ import enum
 import itertools
 import typing
 from collections.abc import Callable, Sequence
+from types import GenericAlias
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypeAlias, TypedDict, TypeVar, Union, cast
 
 import attrs
@@ -220,8 +221,8 @@ SECOND = msgspec.defstruct("Twice", [("b", int)], module="m")
         (Mixed | int, "more than one int-like"),
         (Mixed | str, "more than one str-like type"),
         (Given, "InitVar"),
-        (tuple[FIRST, SECOND], "two types are named m.Twice"),
-        (tuple[FIRST, SECOND, Text | Link], "two types are named Twice"),
+        (GenericAlias(tuple, (FIRST, SECOND)), "two types are named m.Twice"),
+        (GenericAlias(tuple, (FIRST, SECOND, Text | Link)), "two types are named Twice"),
     ],
     ids=str,
 )

@@ -146,7 +146,7 @@ class PathedTwice(pydantic.BaseModel):
 
 class Generated(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
-        alias_generator=pydantic.AliasGenerator(validation_alias=lambda name: pydantic.AliasPath("outer", name))  # type: ignore[arg-type,return-value]
+        alias_generator=pydantic.AliasGenerator(validation_alias=lambda name: pydantic.AliasPath("outer", name))
     )
     a: int
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -41,16 +42,17 @@ def kinds(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchStrategy[Any]]
     """A type, and its values."""
     shape = draw(st.integers(0, 6)) if depth else 0
     if shape < 2:
-        return draw(st.sampled_from(LEAVES))
+        leaf: tuple[Any, st.SearchStrategy[Any]] = draw(st.sampled_from(LEAVES))
+        return leaf
     kind, values = draw(kinds(depth - 1))
     match shape:
         case 2:
-            return list[kind], st.lists(values, max_size=3)
+            return GenericAlias(list, (kind,)), st.lists(values, max_size=3)
         case 3:
-            return dict[str, kind], st.dictionaries(st.sampled_from("ab"), values)
+            return GenericAlias(dict, (str, kind)), st.dictionaries(st.sampled_from("ab"), values)
         case 4:
             other, others = draw(kinds(depth - 1))
-            return tuple[kind, other], st.tuples(values, others)
+            return GenericAlias(tuple, (kind, other)), st.tuples(values, others)
         case 5:
             made: Any = msgspec.defstruct(f"One{next(NUMBERS)}", [("a", kind), ("b", int, 0)], tag=True)
             return made, st.builds(made, values, WHOLE)
