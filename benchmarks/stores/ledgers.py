@@ -6,7 +6,9 @@
 Accounts three levels deep with limits per day (those per request are judged before a store is asked); each call holds
 the dearest of three targets, and tells its charge for reports. What comes while a batch is under way is the next one,
 as the kernel's keeper sends it. CPU is `time.process_time`: user and system of the whole process, the store's thread
-included. Medians of the rounds are printed, with how long the disk takes to sync, which is what `full` waits for.
+included, on one core, as in `python -m benchmarks`: on two, a thread that wakes the other costs as much again. Medians of
+the rounds are printed, with how long the disk takes to sync, which is what `full` waits for, and with what one caller
+could not do without: two jobs for another thread (`trio.to_thread`), and two transactions of the same rows by `sqlite3`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import logging
 import os
 import platform
 import random
+import sqlite3
 import statistics
 import tempfile
 import time
@@ -177,6 +180,35 @@ async def measured(callers: Callers, calls: int, concurrency: int) -> tuple[floa
     return (time.process_time() - cpu) / calls * 1e6, calls / (time.perf_counter() - began)
 
 
+async def threads_time(calls: int) -> float:
+    """Microseconds of CPU for two jobs that do nothing, in a thread of trio's."""
+    cpu = time.process_time()
+    for _ in range(2 * calls):
+        await trio.to_thread.run_sync(int)
+    return (time.process_time() - cpu) / calls * 1e6
+
+
+def rows_time(folder: Path, calls: int) -> float:
+    """Microseconds of CPU for two transactions that write such rows, without asking anything of them."""
+    connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("CREATE TABLE IF NOT EXISTS windows (key TEXT PRIMARY KEY, held, spent) WITHOUT ROWID")
+    connection.execute("CREATE TABLE IF NOT EXISTS holds (id TEXT PRIMARY KEY, parts) WITHOUT ROWID")
+    windows = [(1, 1, f"day:UTC:{name}") for name in ("", "team", "team/user")]
+    connection.executemany("INSERT OR IGNORE INTO windows (held, spent, key) VALUES (?, ?, ?)", windows)
+    cpu = time.process_time()
+    for number in range(calls):
+        for statement in ("INSERT OR REPLACE INTO holds VALUES (?, ?)", "UPDATE holds SET parts = ?2 WHERE id = ?1"):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("UPDATE windows SET held = held + ?, spent = spent + ? WHERE key = ?", windows)
+            connection.execute(statement, (f"hold-{number}", b"x" * 200))
+            connection.execute("COMMIT")
+    cpu = time.process_time() - cpu
+    connection.close()
+    return cpu / calls * 1e6
+
+
 def sync_time(folder: Path) -> float:
     """Microseconds that the disk takes to sync one page."""
     file = os.open(folder / "sync", os.O_WRONLY | os.O_CREAT)
@@ -200,6 +232,7 @@ async def main(stores: list[str], rounds: int, folder: Path) -> dict[str, object
         figures.setdefault(f"{name}, {concurrency}: calls/s", []).append(rate)
 
     syncs: list[float] = []
+    bare: dict[str, list[float]] = {"two jobs for a thread, bare": [], "two transactions, bare": []}
     for kind in stores:
         async with (
             opened(kind, folder, "few") as few,
@@ -214,6 +247,8 @@ async def main(stores: list[str], rounds: int, folder: Path) -> dict[str, object
                 if round_number == 1:
                     figures = {name: times for name, times in figures.items() if not name.startswith(kind)}
                 syncs.append(sync_time(folder))
+                bare["two jobs for a thread, bare"].append(await threads_time(500))
+                bare["two transactions, bare"].append(rows_time(folder, 500))
                 await note(kind, one, 1, 50 if kind == "sqlite-full" else 500)
                 await note(kind, one, 256, 5_120)
                 # The same calls on a ledger that knows all their accounts, and on one that was empty before.
@@ -222,6 +257,7 @@ async def main(stores: list[str], rounds: int, folder: Path) -> dict[str, object
                 await note(f"{kind}, 100,000 accounts", full, 256, 5_120)
                 await note(f"{kind}, empty", fresh, 256, 5_120)
     medians: dict[str, object] = {name: round(statistics.median(times), 1) for name, times in figures.items()}
+    medians |= {f"{name}: us CPU": round(statistics.median(times), 1) for name, times in bare.items()}
     medians["the disk: us per sync"] = round(statistics.median(syncs), 1)
     return medians
 
@@ -240,6 +276,8 @@ def run() -> None:
     parser.add_argument("--folder", type=Path, help="where the files are made: on the disk that is to be measured")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         act: Callable[[list[str], int, Path], object] = main
         figures = trio.run(act, options.stores.split(","), options.rounds, Path(folder))
