@@ -6,9 +6,10 @@
 Accounts three levels deep with limits per day (those per request are judged before a store is asked); each call holds
 the dearest of three targets, and tells its charge for reports. What comes while a batch is under way is the next one,
 as the kernel's keeper sends it. CPU is `time.process_time`: user and system of the whole process, the store's thread
-included, on one core, as in `python -m benchmarks`: on two, a thread that wakes the other costs as much again. Medians of
-the rounds are printed, with how long the disk takes to sync, which is what `full` waits for, and with what one caller
-could not do without: two jobs for another thread (`trio.to_thread`), and two transactions of the same rows by `sqlite3`.
+included, on one core, as in `python -m benchmarks`: on two, a thread that wakes the other costs as much again. Medians
+of the rounds are printed, with how long the disk takes to sync, which is what `full` waits for, and with what one
+caller could not do without: two jobs for another thread (`trio.to_thread`), and two transactions of such rows by
+`sqlite3`.
 """
 
 from __future__ import annotations

@@ -111,12 +111,12 @@ class HoldQueue:
         charged: Amount,
         *,
         estimated: bool = False,
-        account: str = "",
+        account: str | None = None,
         spent: tuple[Spent, ...] = (),
     ) -> None:
         """The hold is over. Takes a waiting ask out of the queue; what was asked and is not sent is sent no more.
 
-        What had none is charged to `account`, in the windows that it has by now.
+        What had none is charged to `account`, where it is named: in the windows that it has by now.
         """
         check_amount(charged)
         if hold_id in self._settles:
@@ -125,8 +125,11 @@ class HoldQueue:
         self._top_ups.pop(hold_id, None)
         self._leave(hold_id)
         live = self._live.pop(hold_id, None)
-        account = live.account if live else account
-        windows = live.unheld if live else self.windows.uses(account, self.now)
+        if live:
+            account, windows = live.account, live.unheld
+        else:
+            windows = () if account is None else self.windows.uses(account, self.now)
+            account = account or ""
         self._settles[hold_id] = Settle(
             hold_id=hold_id,
             charged=charged,
