@@ -109,7 +109,12 @@ def test_an_object_that_leaves_out_what_is_optional_is_found(value: dict[str, An
 
 def test_where_any_name_will_do_every_name_does() -> None:
     said = {"x": 1}
-    for more in ({"additionalProperties": True}, {"additionalProperties": {"type": "integer"}}, {"properties": {}}):
+    open_to_more: list[dict[str, Any]] = [
+        {"additionalProperties": True},
+        {"additionalProperties": {"type": "integer"}},
+        {"properties": {}},
+    ]
+    for more in open_to_more:
         assert find_json(json.dumps(said), {**ALL_OPTIONAL, **more}) == Found(said)
 
 
