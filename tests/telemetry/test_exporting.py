@@ -429,6 +429,26 @@ def test_credentials_of_a_variable_do_not_go_to_the_collector_of_the_table(
         assert {each.get("x-team") for each in collector.headers} == {headers.get("X-Team")}
 
 
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("variable", ["ENDPOINT", "TRACES_ENDPOINT", "METRICS_ENDPOINT"])
+def test_an_address_in_a_variable_holds_no_credentials_for_it_is_logged(
+    variable: str, protocol: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(f"{OTLP}_PROTOCOL", protocol)
+    for address in ("http://127.0.0.1:9/?key=CANARY", "http://me:CANARY@127.0.0.1:9", "http://127.0.0.1:9/#CANARY"):
+        monkeypatch.setenv(f"{OTLP}_{variable}", address)
+        with caplog.at_level(logging.DEBUG), pytest.raises(errors.ConfigError, match=f"{OTLP}_{variable} takes no"):
+            trio.run(calls, config())
+    assert "CANARY" not in caplog.text
+
+
+def test_an_address_in_a_variable_is_not_judged_where_the_table_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{OTLP}_ENDPOINT", "http://127.0.0.1:9/?key=canary")
+    with collecting() as collector:
+        trio.run(calls, config(telemetry={"otlp": collector.url}))
+    assert len(collector.spans) == 2
+
+
 MALFORMED = {
     "authorization: Bearer CANARY": "has no =",
     "x-team=a,authorization CANARY=1": "number 2 of it has, before the =, no name of a header",
@@ -497,7 +517,7 @@ def test_what_passes_of_a_variable_of_headers_is_read_without_a_word_and_sent_wi
     listening = logging.StreamHandler(stream)
     listening.setFormatter(logging.Formatter("%(args)s"))
     reads = logging.getLogger("opentelemetry.util.re")
-    if next(unfit({f"{OTLP}_HEADERS": text}), None) is not None:
+    if next(unfit(None, {f"{OTLP}_HEADERS": text}), None) is not None:
         return
     reads.addHandler(listening)
     try:

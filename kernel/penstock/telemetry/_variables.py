@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote
 
+from penstock._config import TelemetryConfig
 from penstock._config_checks import is_header_name, is_header_value
-from penstock.telemetry._destination import HEADERS, SIGNALS, headers_of
+from penstock._config_telemetry import holds_more_than_a_place
+from penstock.telemetry._destination import HEADERS, SIGNALS, headers_of, named_by
 
 __all__ = ["is_delta", "unfit", "unheeded"]
 
@@ -39,8 +41,8 @@ _HEADER_VALUE = re.compile(r'[^\t",;\\]*')
 """Before it is decoded. Spaces pass, as in "Bearer ...": many write them as they are."""
 
 
-def unfit(environ: Mapping[str, str]) -> Iterator[str]:
-    """Mistakes, each a sentence: with them the SDK cannot be set up."""
+def unfit(said: TelemetryConfig | None, environ: Mapping[str, str]) -> Iterator[str]:
+    """Mistakes, each a sentence: with them the SDK cannot be set up, or would log what is secret."""
     for name in LIMITS:
         given = environ.get(name, "").strip()
         if given and ((number := _whole(given)) is None or number < 0):
@@ -51,6 +53,11 @@ def unfit(environ: Mapping[str, str]) -> Iterator[str]:
     yield from (f"{name} must be 1 or more" for name in wrong)
     if not wrong and numbers[BATCH] > numbers[QUEUE]:
         yield f"{BATCH} must be no more than {QUEUE}, which is {numbers[QUEUE]}"
+    for name in named_by(said, environ):
+        if name == "telemetry.otlp":
+            break  # it goes before the variables, which are not read
+        if holds_more_than_a_place(environ[name]):
+            yield f"{name} takes no user, password, query or fragment: credentials go into {HEADERS}"
     # The exporter over HTTP reads it even where it is given headers, and logs what it cannot read: mostly credentials.
     read = dict.fromkeys(own if environ.get(own := headers_of(signal)) else HEADERS for signal in SIGNALS)
     yield from (f"{name} {fault}" for name in read if (fault := _unfit_headers(environ.get(name, ""))))
