@@ -130,7 +130,7 @@ def checked(check: Callable[[Any], Any], value: Any, name: str) -> Any:
     except InvalidValueError:
         raise
     except (ValueError, AssertionError) as no:
-        raise InvalidValueError(flaws=[Flaw("$", str(no) or f"is not valid ({name})")]) from None
+        raise InvalidValueError(flaws=[Flaw("$", _words(no) or f"is not valid ({name})")]) from None
     except Exception as bug:  # noqa: BLE001 - foreign code: its no is no answer, and the call goes on
         # Neither what it says nor its traceback: they quote the answer.
         place = extract_tb(bug.__traceback__)[-1]
@@ -166,3 +166,11 @@ def plain_part(value: Any) -> Any:
     if pydantic is not None and type(value).__module__.startswith("pydantic"):
         return pydantic.to_jsonable_python(value)  # an address, a path, and the like
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _words(no: Exception) -> str:
+    """What a foreign error says of itself, where it can."""
+    try:
+        return str(no)
+    except Exception:  # noqa: BLE001 - foreign code
+        return ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
+import sys
+import types
 import typing
 from collections.abc import Callable, Sequence
 from types import GenericAlias
@@ -48,6 +50,15 @@ class Dog:
     lives: int
     friends: list[Cat | Dog] = attrs.Factory(list["Cat | Dog"])
     kind: Literal["dog"] = "dog"
+
+
+class Point(msgspec.Struct):
+    x: int
+
+
+class Wide(msgspec.Struct):
+    x: int
+    y: int
 
 
 class Card(TypedDict):
@@ -167,6 +178,8 @@ def test_a_strict_mode_is_told_each_class_whole() -> None:
         (list[Cat | Dog], '[{"lives": 9, "kind": "cow"}]', ("$[0].kind",)),
         (list[Cat | Dog], '[{"lives": 9}]', ("$[0]",)),
         (Cat | Dog, '{"lives": "9", "kind": "dog"}', ("$.lives",)),
+        (Point | Wide, '{"x": 1, "y": "no"}', ("$.y",)),  # not a Point, with y lost
+        (list[Point | Wide], '[{"x": 1, "y": null}]', ("$[0]",)),
         (Mixed, "true", ("$",)),
         (Mixed, "2", ("$",)),
         (Page, PAGE.replace('[{"way": "cash"}]', "[]"), ("$.paid",)),
@@ -335,6 +348,26 @@ def test_the_nearest_class_is_built_and_never_one_of_several(union: Sequence[Mad
         assert isinstance(made, dict if typing.is_typeddict(meant.kind) else meant.kind)
         held: dict[str, Any] = made if is_object(made) else {name: getattr(made, name) for name, _ in meant.fields}
         assert all(held[name] == value.get(name, 0) for name, needed in meant.fields if needed or name in value)
+
+
+FOREST = """
+import typing
+import attrs
+
+@attrs.define
+class Tree:
+    size: int
+    below: list["Tree"] = attrs.Factory(list)
+    beside: typing.Optional["Tree"] = None
+"""
+
+
+def test_an_attrs_class_may_name_itself_within_another_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    forest = types.ModuleType("forest")
+    monkeypatch.setitem(sys.modules, "forest", forest)
+    exec(compile(FOREST, "forest", "exec", dont_inherit=True), forest.__dict__)
+    made = AnsweredKernel(['{"size": 1, "below": [{"size": 2}], "beside": {"size": 3}}']).run(extract, forest.Tree)
+    assert made == forest.Tree(1, [forest.Tree(2)], forest.Tree(3))
 
 
 def test_msgspec_by_itself_says_what_it_cannot_build() -> None:

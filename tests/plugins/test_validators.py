@@ -357,6 +357,17 @@ def test_what_a_broken_check_says_is_not_logged_for_it_may_quote_the_answer(capl
     assert "SECRET" not in caplog.text
 
 
+def test_a_check_whose_error_cannot_say_what_it_is_says_no() -> None:
+    class SpeechlessError(ValueError):
+        def __str__(self) -> str:
+            raise RuntimeError("nor this")
+
+    def check(_: Money) -> None:
+        raise SpeechlessError
+
+    assert refused(Money, EUROS, validators=[check]).paths == ("$",)
+
+
 @pytest.mark.parametrize(
     ("pattern", "answer"),
     [

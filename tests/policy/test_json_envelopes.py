@@ -31,6 +31,10 @@ WRITTEN = json.dumps(ADA)
         f'[TOOL_CALLS][{{"name": "answer", "arguments": {WRITTEN}}}]',
         f'<tool_call>\n{{"name": "answer", "arguments": {WRITTEN}}}\n</tool_call>',
         json.dumps({"name": "answer", "arguments": WRITTEN}),
+        f'{{"jsonrpc": "2.0", "error": null, "result": {WRITTEN}, "id": 1}}',
+        f'{{"success": true, "data": {WRITTEN}, "errors": []}}',
+        f'{{"status": 200, "data": {WRITTEN}}}',
+        f'{{"thoughts": ["a date of birth", "a name"], "answer": {WRITTEN}, "sources": [3, 4]}}',
     ],
 )
 def test_one_answer_in_an_envelope_is_found(text: str) -> None:
@@ -56,6 +60,12 @@ def test_a_list_in_an_envelope_is_found(text: str) -> None:
         (f'{{"status": "failed", "data": {WRITTEN}}}', PERSON),
         (f'{{"valid": false, "data": {WRITTEN}}}', PERSON),
         (f'{{"error": "none found", "data": {WRITTEN}}}', PERSON),
+        (f'{{"status": 404, "data": {WRITTEN}}}', PERSON),
+        (f'{{"ok": 0, "data": {WRITTEN}}}', PERSON),
+        (f'{{"data": {WRITTEN}, "correction": "he is 37"}}', PERSON),
+        (f'{{"dummy": {WRITTEN}}}', PERSON),
+        (f'{{"data": {WRITTEN}, "people": [{{"name": "Bob"}}]}}', PERSON),
+        (f'{{"items": [{WRITTEN}], "next_cursor": "b2Zm"}}', PEOPLE),
         (f'{{"items": [{WRITTEN}], "count": 97}}', PEOPLE),
         (f'{{"items": [{WRITTEN}], "has_more": true}}', PEOPLE),
         (f'{{"items": [{WRITTEN}], "note": "The remaining ones are left out."}}', PEOPLE),
@@ -70,3 +80,43 @@ def test_an_envelope_that_says_more_of_its_content_is_not_opened(text: str, sche
 def test_json_in_a_string_is_read_where_nothing_says_that_a_string_is_wanted() -> None:
     assert find_json(json.dumps(WRITTEN)) == Found(ADA, ("quoted",))
     assert find_json(json.dumps(WRITTEN), {"type": "string"}) == Found(WRITTEN)
+
+
+ALL_OPTIONAL = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"result": {"name": "Ada", "age": "36"}}',
+        '{"Name": "Ada", "Age": 36}',
+        '{"error": "nobody is named"}',
+        '[{"Name": "Ada"}]',
+        'The format is {"name": 5}. {"people": ["Ada"]}',
+    ],
+)
+def test_an_object_of_other_names_alone_is_not_taken_for_one_of_nothing_but_defaults(text: str) -> None:
+    for schema in (ALL_OPTIONAL, {"type": "array", "items": ALL_OPTIONAL}):
+        answer = find_json(text, schema)
+        assert isinstance(answer, NotFound), answer
+        assert answer.flaws
+
+
+@pytest.mark.parametrize("value", [{}, {"name": "Ada"}, {"name": "Ada", "born": 1815}])
+def test_an_object_that_leaves_out_what_is_optional_is_found(value: dict[str, Any]) -> None:
+    assert find_json(json.dumps(value), ALL_OPTIONAL) == Found(value)
+
+
+def test_where_any_name_will_do_every_name_does() -> None:
+    said = {"x": 1}
+    open_to_more: list[dict[str, Any]] = [
+        {"additionalProperties": True},
+        {"additionalProperties": {"type": "integer"}},
+        {"properties": {}},
+    ]
+    for more in open_to_more:
+        assert find_json(json.dumps(said), {**ALL_OPTIONAL, **more}) == Found(said)
+
+
+def test_an_envelope_is_opened_where_what_is_asked_for_is_all_optional() -> None:
+    assert find_json(f'{{"result": {WRITTEN}}}', ALL_OPTIONAL) == Found(ADA, ("envelope",))

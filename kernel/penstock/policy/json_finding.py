@@ -30,7 +30,16 @@ from penstock.policy.json_surroundings import (
 )
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
 from penstock.policy.json_wholes import decoded, read_once
-from penstock.policy.schema_knowledge import NONE, only_content, own_words, replaced, schema_at, takes_no_more, value_at
+from penstock.policy.schema_knowledge import (
+    NONE,
+    only_content,
+    own_words,
+    replaced,
+    says_nothing,
+    schema_at,
+    takes_no_more,
+    value_at,
+)
 
 __all__ = ["Found", "NotFound", "find_json"]
 
@@ -73,9 +82,13 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None)
     check = SchemaCheck(schema) if isinstance(schema, Mapping) else schema
     known = read_once(text)
     whole = known.value
-    if whole is not NONE and (check is None or check.fits(whole)) and not _is_quoted_json(whole, check):
+    if whole is not NONE and (check is None or _fits(check, whole)) and not _is_quoted_json(whole, check):
         return Found(whole)
     return _Search(text, check, known=known).found(whole)
+
+
+def _fits(check: SchemaCheck, value: Json) -> bool:
+    return check.fits(value) and not says_nothing(value, check.schema)
 
 
 def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:
@@ -136,8 +149,8 @@ class _Search(Places):
             if rivals.has(failure):
                 return NotFound(failure.reason, f"of several values, one {failure.says}")
         for misfit in rivals.among(misfits):
-            flaws = () if self.check is None else self.check.flaws(misfit.value)
-            return NotFound("misfit", "of several values, one that may be meant does not fit the schema", flaws)
+            says = "of several values, one that may be meant does not fit the schema"
+            return NotFound("misfit", says, self.flaws(misfit.value))
         if self.check is not None and (self.ends_in_another(best) or rivals.says_otherwise()):
             return NotFound("ambiguous", "the text goes on with another value than the one that fits")
         return None
@@ -145,7 +158,7 @@ class _Search(Places):
     def doubt(self, best: Candidate) -> NotFound | None:
         """Why the one value that fits may not be whole."""
         schema = None if self.check is None else self.check.schema
-        fits = None if self.check is None else self.check.fits
+        fits = None if self.check is None else self.fits
         if any(may_stand_higher(best.value, path, schema, fits) for path in best.unclosed):
             return NotFound("ambiguous", "a bracket is missing, and it may be one of several")
         more = has_bracket_more(best.text, best.end)
@@ -170,7 +183,15 @@ class _Search(Places):
             yield "prose"
 
     def fits(self, value: Json) -> bool:
-        return self.check is None or self.check.fits(value)
+        return self.check is None or _fits(self.check, value)
+
+    def flaws(self, value: Json) -> tuple[Flaw, ...]:
+        """Why it does not fit."""
+        if self.check is None:
+            return ()
+        if (wrong := self.check.flaws(value)) or not says_nothing(value, self.check.schema):
+            return wrong
+        return (Flaw("$", "has none of the names that are asked for"),)
 
     def settled(self, candidate: Candidate) -> Candidate | None:
         """The candidate where the schema says that nothing is missing; None, and a failure, where something may be."""
@@ -274,7 +295,7 @@ class _Search(Places):
         """Why there is no value: what is wrong with the likeliest candidate."""
         flaws: tuple[Flaw, ...] = ()
         for each in certain[:MOST_TOLD]:
-            wrong = self.check.flaws(each.value) if self.check is not None else ()
+            wrong = self.flaws(each.value)
             if not flaws or (wrong and len(wrong) < len(flaws)):
                 flaws = wrong
         if flaws and not any(failure.reason == "truncated" for failure in self.failures):

@@ -17,7 +17,10 @@ __all__ = [
     "without_thinking",
 ]
 
-_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "analysis", "plan")
+_TAGS = (
+    *("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "analysis", "plan"),
+    *("antthinking", "inner_monologue", "thinking_process", "thought_process"),
+)
 _VENDORS = ("", "seed:", "antml:")
 _NAMES = f"(?:{'|'.join(_VENDORS[1:])})?(?:{'|'.join(_TAGS)})"
 OPENING_BEHIND_FIRST = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from penstock.policy.json_notation import LEFT_OUT
@@ -21,6 +22,7 @@ __all__ = [
     "own_words",
     "replaced",
     "root_shapes",
+    "says_nothing",
     "schema_at",
     "schemas_at",
     "takes_no_more",
@@ -31,6 +33,9 @@ __all__ = [
 
 MOST_SHAPES = 64
 """Of one place; a union of more is not told apart."""
+
+MOST_BESIDE = 64
+"""Properties of an envelope."""
 
 NONE: Json = object()
 """No value: null is one."""
@@ -192,13 +197,21 @@ _OF_ANSWERS = frozenset(
     | {"text", "value", "values"}
 )
 """How models name an answer as a whole."""
+_OF_GOOD_STATES = frozenset({"complete", "found", "ok", "success", "successful", "valid"})
+_OF_ASIDES = frozenset(
+    {"citation", "citations", "reasoning", "reasons", "references", "source", "sources", "steps"} | {"thoughts"}
+)
+"""Of what is said beside an answer, in lists."""
 _OF_FAILURES = frozenset({"error", "errors", "failed", "failure", "failures"})
 _OF_OTHERS = _OF_FAILURES | frozenset(
     {"bad", "before", "default", "deprecated", "draft", "example", "examples", "expected", "former", "format"}
     | {"ignored", "incorrect", "invalid", "missing", "not", "old", "original", "previous", "rejected", "sample"}
     | {"schema", "skipped", "template", "unreadable", "wrong"}
+    | {"corrected", "correction", "corrections", "cursor", "dummy", "last", "more", "next", "partial"}
+    | {"placeholder", "query", "request", "truncated"}
 )
 """Parts of names of what is not the answer."""
+NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SHORT = 40
 """Characters of a word or two: `"status": "not found"`."""
@@ -212,7 +225,7 @@ def only_content(value: Json, schema: Any) -> Json:
     """
     if is_array(value):
         return value[0] if len(value) == 1 and is_object(value[0]) and value[0] else NONE
-    if not is_object(value):
+    if not is_object(value) or len(value) > MOST_BESIDE:
         return NONE
     known = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
     named = [name for name in _OF_TOOLS if name in value]
@@ -239,7 +252,34 @@ def only_content(value: Json, schema: Any) -> Json:
 
 def is_of_failure(value: Json) -> bool:
     """True for what says that there is no answer: null, an error."""
-    return value is None or (is_object(value) and any(_parts(name) & _OF_FAILURES for name in value))
+    if not is_object(value):
+        return value is None
+    said = (name for name, held in islice(value.items(), MOST_BESIDE) if held not in NOTHING_SAID)
+    return any(_parts(name) & _OF_FAILURES for name in said)
+
+
+def says_nothing(value: Json, schema: Any) -> bool:
+    """True for an object of other names alone than those of its schema, or a list that holds one.
+
+    To a type whose properties are all optional that fits, and comes to nothing but defaults: what the model said would
+    be lost without a word.
+    """
+    if is_array(value):
+        below = [shape["items"] for shape in root_shapes(schema) if "items" in shape]
+        return bool(below) and any(_says_nothing(each, root_shapes(schema, *below)) for each in value)
+    return _says_nothing(value, root_shapes(schema))
+
+
+def _says_nothing(value: Json, shapes: list[Mapping[str, Json]]) -> bool:
+    if not is_object(value) or not value:
+        return False
+    known = False
+    for shape in shapes:
+        named = shape.get("properties", {})
+        known = known or bool(named)
+        if shape.get("additionalProperties") or "patternProperties" in shape or not value.keys().isdisjoint(named):
+            return False
+    return known
 
 
 def _parts(name: str) -> set[str]:
@@ -252,8 +292,17 @@ def _says_otherwise(name: str) -> bool:
 
 def _only_speaks_of(content: Json, name: str, other: Json) -> bool:
     """True for a reason, a good state, a count: nothing is lost without it. Beside a lone scalar something may be."""
-    if _says_otherwise(name) or not (is_object(content) or is_array(content)):
+    if not (is_object(content) or is_array(content)):
         return False
+    parts = _parts(name)
+    if parts & _OF_OTHERS:
+        return other in NOTHING_SAID
+    if parts & _OF_GOOD_STATES and not isinstance(other, str):
+        return other is True or other == 1
+    if parts & {"code", "status"} and type(other) is int:
+        return 200 <= other < 300
+    if is_array(other):
+        return bool(parts & _OF_ASIDES) and not any(is_object(each) or is_array(each) for each in other)
     if isinstance(other, str):
         if len(other) <= _SHORT and _says_otherwise(other):
             return False

@@ -53,6 +53,10 @@ class CattrsValidator(Validator):
     def __init__(self, kind: Any) -> None:
         self._kind = kind
         self._plain = SchemaValidator(schema_of(kind))
+        for part in parts_of(kind):
+            if isinstance(part, type) and attrs.has(part):
+                # What is said by its name within another type (`list["Node"]`), cattrs would not find.
+                attrs.resolve_types(part, include_extras=True)
         self._converter = _converter()
 
     @property

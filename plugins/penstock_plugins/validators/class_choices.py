@@ -27,9 +27,12 @@ class ClassChoices:
         left = [each for each in self._choices if each.may_be(value)]
         if len(left) == 1:  # the others are out of the question, and the value fits the union
             return left[0].kind
-        left = [each for each in left if each.check.fits(value)]
         fewest = min((each.unnamed(value) for each in left), default=0)
         nearest = [each for each in left if each.unnamed(value) == fewest]
+        # One that names more of it is meant, and what is wrong with it is not to be lost in one that does not.
+        if len(nearest) == 1 and (flaws := nearest[0].check.flaws(value)):
+            raise InvalidValueError(flaws=list(flaws))
+        nearest = [each for each in nearest if each.check.fits(value)]
         if len(nearest) == 1:
             return nearest[0].kind
         names = " and ".join(name_of(each.kind) for each in nearest) or "none of them"
