@@ -48,6 +48,7 @@ class GotSpan:
     span: Span
     resource: dict[str, Any]
     scope: str
+    schema_url: str
 
     @property
     def name(self) -> str:
@@ -95,7 +96,9 @@ class Collector:
             for part in ExportTraceServiceRequest.FromString(body).resource_spans:
                 resource = attributes_of(part.resource.attributes)
                 found += [
-                    GotSpan(span, resource, scope.scope.name) for scope in part.scope_spans for span in scope.spans
+                    GotSpan(span, resource, scope.scope.name, scope.schema_url)
+                    for scope in part.scope_spans
+                    for span in scope.spans
                 ]
         return found
 

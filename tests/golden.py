@@ -29,6 +29,8 @@ def tree_of(spans: Sequence[GotSpan]) -> list[dict[str, Any]]:
     return [
         {
             "name": each.name,
+            "scope": each.scope,
+            "schema_url": each.schema_url,
             "kind": each.kind,
             "parent": by_id[each.span.parent_span_id].name if each.span.parent_span_id in by_id else None,
             "status": each.status,

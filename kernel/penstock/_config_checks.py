@@ -24,6 +24,7 @@ __all__ = [
     "a_zone",
     "at_least_one",
     "is_header_name",
+    "is_header_value",
     "more_than_zero",
     "not_empty",
     "sendable_headers",
@@ -65,6 +66,11 @@ def is_header_name(name: str) -> bool:
     return _TOKEN.fullmatch(name) is not None and name.lower() not in FRAMING
 
 
+def is_header_value(value: str) -> bool:
+    """Whether HTTP can carry it: plain ASCII in one line."""
+    return _SENDABLE.fullmatch(value) is not None
+
+
 def sendable_headers(_: object, attribute: attrs.Attribute[Any], headers: dict[str, str]) -> None:
     """An attrs validator: names and values that HTTP can carry, none of them twice."""
     for name, value in headers.items():
@@ -72,7 +78,7 @@ def sendable_headers(_: object, attribute: attrs.Attribute[Any], headers: dict[s
             raise ValueError(f"{name[:60]!r} is not the name of a header")
         if name.lower() in FRAMING:
             raise ValueError(f"the header {name} is the transport's own")
-        if not _SENDABLE.fullmatch(value):
+        if not is_header_value(value):
             raise ValueError(f"the value of {name} holds a line break or a character that is not plain ASCII")
     if len({name.lower() for name in headers}) < len(headers):
         raise ValueError(f"{attribute.name} names a header twice: upper and lower case are the same")

@@ -16,12 +16,20 @@ from penstock._config_mistakes import Mistakes, join, shown
 from penstock._config_tables import tables_reader
 from penstock._secrets import BadSecretError, Secret, open_secret
 
-__all__ = ["OTLP_PACKAGES", "missing_extra", "read_telemetry"]
+__all__ = ["OTLP_PACKAGES", "holds_more_than_a_place", "missing_extra", "read_telemetry"]
 
 OTLP_PACKAGES = {
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http",
     "grpc": "opentelemetry.exporter.otlp.proto.grpc",
 }
+
+
+def holds_more_than_a_place(address: str) -> bool:
+    """Whether it has a user, a password, a query or a fragment.
+
+    It is shown and logged as it stands, by exporters too; and the path of each signal comes behind it.
+    """
+    return "@" in address or "?" in address or "#" in address
 
 
 def _a_share(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -37,8 +45,7 @@ def _an_address(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
         wrong = True
     if wrong:
         raise ValueError(f"{attribute.name} must be an address such as http://localhost:4318")
-    if "@" in value or "?" in value or "#" in value:
-        # It is shown and logged as it stands, by exporters too; and the path of each signal comes behind it.
+    if holds_more_than_a_place(value):
         raise ValueError(
             f"{attribute.name} takes no user, password, query or fragment: credentials go into telemetry.headers"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import socket
 import statistics
@@ -19,6 +20,10 @@ import httpx
 import pytest
 import trio
 from collector import Collector, collecting, collecting_grpc
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.util.re import parse_env_headers
+from requests.utils import check_header_validity
 from soak import SOAK
 from worlds import config, good
 
@@ -27,6 +32,7 @@ from penstock import Config, errors
 from penstock._config import TelemetryConfig
 from penstock.telemetry import NO_TELEMETRY
 from penstock.telemetry._otel import opened
+from penstock.telemetry._variables import unfit
 from penstock.testing import ScriptedTransport
 
 
@@ -421,3 +427,115 @@ def test_credentials_of_a_variable_do_not_go_to_the_collector_of_the_table(
         assert collector.headers
         assert "canary" not in str(collector.headers)
         assert {each.get("x-team") for each in collector.headers} == {headers.get("X-Team")}
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("variable", ["ENDPOINT", "TRACES_ENDPOINT", "METRICS_ENDPOINT"])
+def test_an_address_in_a_variable_holds_no_credentials_for_it_is_logged(
+    variable: str, protocol: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(f"{OTLP}_PROTOCOL", protocol)
+    for address in ("http://127.0.0.1:9/?key=CANARY", "http://me:CANARY@127.0.0.1:9", "http://127.0.0.1:9/#CANARY"):
+        monkeypatch.setenv(f"{OTLP}_{variable}", address)
+        with caplog.at_level(logging.DEBUG), pytest.raises(errors.ConfigError, match=f"{OTLP}_{variable} takes no"):
+            trio.run(calls, config())
+    assert "CANARY" not in caplog.text
+
+
+def test_an_address_in_a_variable_is_not_judged_where_the_table_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{OTLP}_ENDPOINT", "http://127.0.0.1:9/?key=canary")
+    with collecting() as collector:
+        trio.run(calls, config(telemetry={"otlp": collector.url}))
+    assert len(collector.spans) == 2
+
+
+MALFORMED = {
+    "authorization: Bearer CANARY": "has no =",
+    "x-team=a,authorization CANARY=1": "number 2 of it has, before the =, no name of a header",
+    "x a=CANARY": "no name of a header",
+    "=CANARY": "no name of a header",
+    "CANARY%0A=x": "no name of a header",
+    "content-length=CANARY": "no name of a header",
+    'authorization="CANARY"': "must be percent-encoded",
+    "authorization=a\tCANARY": "must be percent-encoded",
+    "authorization=CANARY;secure": "must be percent-encoded",
+    "authorization=CANARY\u00e9": "must be percent-encoded",
+    "authorization=CANARY\nx": "must be percent-encoded",
+    "authorization=Bearer%20CANARY%0Ax": "no header may have",
+    "authorization=%C3%A9CANARY": "no header may have",
+}
+
+
+@pytest.mark.parametrize("named_by", ["table", "variable"])
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("variable", ["HEADERS", "TRACES_HEADERS", "METRICS_HEADERS"])
+def test_headers_in_a_variable_that_are_malformed_are_told_without_a_word_of_them(
+    variable: str, protocol: str, named_by: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = {"telemetry": {"otlp": "http://127.0.0.1:9"}} if named_by == "table" else {}
+    monkeypatch.setenv(f"{OTLP}_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv(f"{OTLP}_PROTOCOL", protocol)
+    for malformed, wrong in MALFORMED.items():
+        monkeypatch.setenv(f"{OTLP}_{variable}", malformed)
+        with caplog.at_level(logging.DEBUG), pytest.raises(errors.ConfigError) as caught:
+            trio.run(calls, config(**table))
+        assert f"{OTLP}_{variable} must be" in str(caught.value)
+        assert wrong in str(caught.value)
+        assert "CANARY" not in str(caught.value)
+        assert "CANARY" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("listed", "sent"),
+    [
+        ("x-token=secret", "secret"),
+        ("X-Token = Bearer%20secret%3D%2C , ,x-team=a\n", "Bearer secret=,"),
+        ("x-token=Bearer secret==", "Bearer secret=="),
+        ("x-token=", ""),
+    ],
+)
+def test_headers_in_a_variable_that_are_well_formed_are_sent(
+    listed: str, sent: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with collecting() as collector:
+        monkeypatch.setenv(f"{OTLP}_ENDPOINT", collector.url)
+        monkeypatch.setenv(f"{OTLP}_HEADERS", listed)
+        # Read by nobody, for logs are sent nowhere.
+        monkeypatch.setenv(f"{OTLP}_LOGS_HEADERS", "malformed")
+        trio.run(calls, config())
+    assert {headers["x-token"] for headers in collector.headers} == {sent}
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a", "B", "-", "=", ",", ";", " ", "\t", "\n", '"', ":", "\\", "%0A", "%41", "%", "\u00e9"])
+    ).map("".join)
+)
+def test_what_passes_of_a_variable_of_headers_is_read_without_a_word_and_sent_without_a_mistake(text: str) -> None:
+    stream = io.StringIO()
+    listening = logging.StreamHandler(stream)
+    listening.setFormatter(logging.Formatter("%(args)s"))
+    reads = logging.getLogger("opentelemetry.util.re")
+    if next(unfit(None, {f"{OTLP}_HEADERS": text}), None) is not None:
+        return
+    reads.addHandler(listening)
+    try:
+        headers = parse_env_headers(text, liberal=True)
+    finally:
+        reads.removeHandler(listening)
+    # It tells of blanks between two commas as well.
+    assert set(stream.getvalue()) <= set("(' \\tn',)\n")
+    for name, value in headers.items():
+        check_header_validity((name, value))
+        value.encode("ascii")
+
+
+def test_a_variable_of_headers_that_another_goes_before_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{OTLP}_HEADERS", "malformed")
+    for signal in ("TRACES", "METRICS"):
+        monkeypatch.setenv(f"{OTLP}_{signal}_HEADERS", "x-token=secret")
+    with collecting() as collector:
+        monkeypatch.setenv(f"{OTLP}_ENDPOINT", collector.url)
+        trio.run(calls, config())
+    assert {headers["x-token"] for headers in collector.headers} == {"secret"}

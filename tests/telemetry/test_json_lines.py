@@ -61,3 +61,34 @@ def test_numbers_that_json_has_no_word_for_are_told_as_texts(lines: Any) -> None
     logger.info("ended", extra={"metadata_a": float("nan"), "metadata_b": float("-inf"), "metadata_c": 1.5})
     (line,) = told()
     assert (line["metadata_a"], line["metadata_b"], line["metadata_c"]) == ("nan", "-inf", 1.5)
+
+
+class _Unwritable:
+    def __str__(self) -> str:
+        raise RuntimeError("canary")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("value", [_Unwritable(), [_Unwritable()], 10**5_000], ids=["object", "list", "int"])
+def test_what_cannot_be_written_is_told_by_its_type_and_the_rest_of_the_line_is_not_lost(value: object) -> None:
+    record = logging.makeLogRecord({"msg": "ended", "odd": value, "call_id": "c-1"})
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["message"], line["call_id"]) == ("ended", "c-1")
+    assert line["odd"].startswith(f"<{type(value).__name__}: its text raised ")
+    assert "canary" not in str(line)
+
+
+@pytest.mark.parametrize(
+    ("message", "args", "told"),
+    [
+        ("call %s", (_Unwritable(),), "call %s"),
+        ("%d calls of %s", ("one",), "%d calls of %s"),
+        (_Unwritable(), (), "<_Unwritable: its text raised RuntimeError>"),
+    ],
+)
+def test_a_message_that_cannot_be_put_together_is_told_as_it_stands(
+    message: object, args: tuple[object, ...], told: str
+) -> None:
+    record = logging.makeLogRecord({"msg": message, "args": args})
+    assert json.loads(JsonFormatter().format(record))["message"] == told

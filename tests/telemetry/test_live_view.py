@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -105,6 +107,45 @@ def test_a_folder_that_others_might_have_made_or_see_is_not_used(
     if how == "readable by others":
         with pytest.raises(NotPrivateError, match="0700"):
             folder_of_sockets(make=False)
+
+
+def no_process() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def left_behind(path: Path) -> Path:
+    """A socket at which nobody listens any more."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    return path
+
+
+def test_a_kernel_that_begins_takes_away_what_killed_ones_have_left_and_nothing_else(runtime: Path) -> None:
+    runtime.mkdir(mode=0o700)
+    gone = no_process()
+    dead = left_behind(runtime / f"{gone}-dead.sock")
+    about_to_listen = left_behind(runtime / f"{os.getpid()}-beginning.sock")
+    strange = left_behind(runtime / "other.sock")
+    file = runtime / f"{gone}-file.sock"
+    file.touch()
+    link = runtime / f"{gone}-link.sock"
+    link.symlink_to(about_to_listen)
+
+    async def main() -> None:
+        async with watched():
+            assert not dead.exists()
+            assert all(each.exists() for each in (about_to_listen, strange, file, link, elsewhere))
+
+    # The number is of a process elsewhere, which shares the folder; and its queue is full.
+    elsewhere = runtime / f"{gone}-elsewhere.sock"
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as waiting:
+        listening.bind(str(elsewhere))
+        listening.listen(0)
+        waiting.connect(str(elsewhere))
+        trio.run(main)
 
 
 def test_frames_tell_what_happens_from_the_moment_on_that_somebody_watches(runtime: Path) -> None:

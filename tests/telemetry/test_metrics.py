@@ -106,6 +106,15 @@ def test_breakers_queues_holds_and_the_cache_are_measured() -> None:
         assert points(found[name]) == [({}, 0)]
 
 
+def test_where_no_breaker_is_out_of_order_there_is_no_metric_of_breakers() -> None:
+    async def main(kernel: penstock.Kernel) -> None:
+        await kernel.complete("hello", model=GPT)
+
+    found = measured(main)
+    assert n.IN_FLIGHT in found
+    assert n.BREAKER_METRIC not in found
+
+
 def test_models_that_callers_name_do_not_grow_the_metrics_without_bound() -> None:
     async def main(kernel: penstock.Kernel) -> None:
         for number in range(300):

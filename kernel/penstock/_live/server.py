@@ -17,7 +17,7 @@ import trio
 
 from penstock._engine import Engine
 from penstock._front import Kernel
-from penstock._live.sockets import socket_path
+from penstock._live.sockets import socket_path, sweep
 from penstock._live.tally import LiveTally
 from penstock._live.view import Watcher
 
@@ -52,6 +52,7 @@ class LiveServer:
         """Begins to listen. Where it cannot, the log says so, and the kernel goes on."""
         try:
             path = socket_path(self._engine.name)
+            sweep(path.parent)
             listening = _listening(path)
         except (OSError, AttributeError) as error:
             logger.warning("telemetry.live_view: nobody can watch this kernel: %s", error)

@@ -33,7 +33,7 @@ def telemetry_line(said: TelemetryConfig | None, environ: Mapping[str, str]) -> 
     """One sentence. A program that has an SDK of its own has everything there instead."""
     if off := is_off(said, environ):
         return f"switched off by {off}"
-    if mistakes := list(unfit(environ)):
+    if mistakes := list(unfit(said, environ)):
         return f"no kernel opens: {'; '.join(mistakes)}"
     named = named_by(said, environ)
     if not (named or console_by(environ)):

@@ -17,7 +17,8 @@ _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 class JsonFormatter(logging.Formatter):
     """One line for each record: `time` (UTC), `level`, `logger`, `message`, and every field of `extra`.
 
-    Of an exception only the type is told, and where it was raised: its words may quote a request.
+    Of an exception only the type is told, and where it was raised: its words may quote a request. Never raises: what
+    cannot be written is told by its type.
 
         handler.setFormatter(penstock.telemetry.JsonFormatter())
     """
@@ -28,7 +29,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         for name, value in vars(record).items():
             if name not in _KNOWN and name not in line:
@@ -43,7 +44,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, allow_nan=False)
 
 
+def _message(record: logging.LogRecord) -> object:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - of whoever logs: arguments that do not fit, or cannot be written
+        return _plain(record.msg)
+
+
 def _plain(value: object) -> str | int | float | bool | None:
-    if isinstance(value, float) and not isfinite(value):
-        return str(value)  # JSON has no word for it
-    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
+    if value is None or isinstance(value, bool | str) or (isinstance(value, float) and isfinite(value)):
+        return value
+    try:
+        text = str(value)  # of an int too: Python writes none of more than 4,300 digits
+    except Exception as error:  # noqa: BLE001 - of whoever logs; the rest of the line is not lost to it
+        return f"<{type(value).__name__}: its text raised {type(error).__name__}>"
+    return value if isinstance(value, int) else text  # JSON has no word for a float that is not finite

@@ -66,7 +66,7 @@ def open_telemetry(
         return hosted
     if not asked:
         return None
-    if mistakes := list(unfit(environ)):
+    if mistakes := list(unfit(said, environ)):
         raise ConfigError(f"the environment: {'; '.join(mistakes)}")
     for says in unheeded(environ):
         logger.warning("telemetry: %s", says)

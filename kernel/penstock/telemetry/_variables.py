@@ -5,7 +5,14 @@ What the SDK itself tells (a sampler that it does not know, a number that is non
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from urllib.parse import unquote
+
+from penstock._config import TelemetryConfig
+from penstock._config_checks import is_header_name, is_header_value
+from penstock._config_telemetry import holds_more_than_a_place
+from penstock.telemetry._destination import HEADERS, SIGNALS, headers_of, named_by
 
 __all__ = ["is_delta", "unfit", "unheeded"]
 
@@ -30,10 +37,12 @@ MEANINGLESS = {
 """With why."""
 USUAL = {QUEUE: 2_048, BATCH: 512, DELAY: 5_000}
 """What the specification has where nothing is set."""
+_HEADER_VALUE = re.compile(r'[^\t",;\\]*')
+"""Before it is decoded. Spaces pass, as in "Bearer ...": many write them as they are."""
 
 
-def unfit(environ: Mapping[str, str]) -> Iterator[str]:
-    """Mistakes, each a sentence: with them the SDK cannot be set up."""
+def unfit(said: TelemetryConfig | None, environ: Mapping[str, str]) -> Iterator[str]:
+    """Mistakes, each a sentence: with them the SDK cannot be set up, or would log what is secret."""
     for name in LIMITS:
         given = environ.get(name, "").strip()
         if given and ((number := _whole(given)) is None or number < 0):
@@ -44,6 +53,14 @@ def unfit(environ: Mapping[str, str]) -> Iterator[str]:
     yield from (f"{name} must be 1 or more" for name in wrong)
     if not wrong and numbers[BATCH] > numbers[QUEUE]:
         yield f"{BATCH} must be no more than {QUEUE}, which is {numbers[QUEUE]}"
+    for name in named_by(said, environ):
+        if name == "telemetry.otlp":
+            break  # it goes before the variables, which are not read
+        if holds_more_than_a_place(environ[name]):
+            yield f"{name} takes no user, password, query or fragment: credentials go into {HEADERS}"
+    # The exporter over HTTP reads it even where it is given headers, and logs what it cannot read: mostly credentials.
+    read = dict.fromkeys(own if environ.get(own := headers_of(signal)) else HEADERS for signal in SIGNALS)
+    yield from (f"{name} {fault}" for name in read if (fault := _unfit_headers(environ.get(name, ""))))
 
 
 def unheeded(environ: Mapping[str, str]) -> Iterator[str]:
@@ -64,6 +81,26 @@ def is_delta(environ: Mapping[str, str]) -> bool:
     `lowmemory` is the same: of the sums and histograms that there are it means nothing else.
     """
     return environ.get(TEMPORALITY, "").strip().lower() in {"delta", "lowmemory"}
+
+
+def _unfit_headers(given: str) -> str:
+    """What is wrong with a list of headers; empty: nothing is. Nothing of the list is in it, for a mistake may put a
+    credential where a name should be.
+    """
+    items = [item for each in given.split(",") if (item := each.strip())]
+    for place, item in enumerate(items, 1):
+        name, equals, value = item.partition("=")
+        where = f"must be a list such as name=value,name=value with percent-encoded values: number {place} of it"
+        if not equals:
+            return f"{where} has no ="
+        name, value = name.rstrip(" \t"), value.lstrip(" \t")
+        if not (is_header_name(name) and is_header_name(unquote(name))):
+            return f"{where} has, before the =, no name of a header"
+        if not (is_header_value(value) and _HEADER_VALUE.fullmatch(value)):
+            return f"{where} has a value with characters that must be percent-encoded"
+        if not is_header_value(unquote(value)):
+            return f"{where} has a value that no header may have: a line break, or no plain ASCII"
+    return ""
 
 
 def _whole(given: str) -> int | None:

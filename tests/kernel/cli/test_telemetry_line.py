@@ -45,7 +45,7 @@ EXPORTERS: dict[Signal, Any] = {"traces": OTLPSpanExporter, "metrics": OTLPMetri
         ),
         (
             None,
-            {ENDPOINT: "http://me:password@c:1/otel?key=secret", PROTOCOL: "grpc", "OTEL_TRACES_EXPORTER": "none"},
+            {ENDPOINT: "http://c:1/otel", PROTOCOL: "grpc", "OTEL_TRACES_EXPORTER": "none"},
             (
                 "no traces (OTEL_TRACES_EXPORTER), metrics to http://c:1/otel; by OTEL_EXPORTER_OTLP_ENDPOINT; grpc"
                 " (OTEL_EXPORTER_OTLP_PROTOCOL); the extra penstock[otlp] is installed"
@@ -69,6 +69,14 @@ EXPORTERS: dict[Signal, Any] = {"traces": OTLPSpanExporter, "metrics": OTLPMetri
             TOML,
             {"OTEL_BSP_MAX_QUEUE_SIZE": "0"},
             "no kernel opens: OTEL_BSP_MAX_QUEUE_SIZE must be 1 or more",
+        ),
+        (
+            None,
+            {ENDPOINT: "http://me:password@c:1/otel?key=secret"},
+            (
+                "no kernel opens: OTEL_EXPORTER_OTLP_ENDPOINT takes no user, password, query or fragment:"
+                " credentials go into OTEL_EXPORTER_OTLP_HEADERS"
+            ),
         ),
         (
             None,
@@ -109,6 +117,10 @@ def test_a_missing_extra_is_told_with_what_to_install(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("url", ["", "collector:4318", "http://[::1", "http://"])
 def test_what_is_no_address_is_said_to_be_none(url: str) -> None:
     assert safe_address(url) == "an address that cannot be read"
+
+
+def test_what_may_be_secret_in_an_address_is_not_shown() -> None:
+    assert safe_address("http://me:password@c:1/otel?key=secret#part") == "http://c:1/otel"
 
 
 def test_it_is_the_address_that_the_exporters_take(monkeypatch: pytest.MonkeyPatch) -> None:

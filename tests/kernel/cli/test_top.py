@@ -81,7 +81,10 @@ def test_a_kernel_that_was_killed_is_not_found_and_of_several_one_must_be_named(
         assert str(two.pid) in both.err
         one.send_signal(signal.SIGKILL)
         one.wait()
+        assert len(list((tmp_path / "penstock").iterdir())) == 2
         assert run_command("top", "--once", environ=environ).code == 0
+        (left,) = (tmp_path / "penstock").iterdir()
+        assert left.name.startswith(f"{two.pid}-")
 
 
 def test_where_there_is_none_it_says_how_to_have_one(tmp_path: Path) -> None:

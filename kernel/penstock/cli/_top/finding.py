@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from penstock._live.sockets import NotPrivateError, folder_of_sockets, sockets_in
+from penstock._live.sockets import NotPrivateError, folder_of_sockets, sockets_in, sweep
 
 __all__ = ["NoKernelError", "find"]
 
@@ -21,6 +21,7 @@ async def find(kernel: str | None) -> trio.SocketStream:
     """A connection to the one kernel that is meant. Raises NoKernelError."""
     try:
         folder = folder_of_sockets(make=False)
+        sweep(folder)
         paths = sockets_in(folder)
     except FileNotFoundError:
         paths = []
@@ -45,7 +46,7 @@ async def find(kernel: str | None) -> trio.SocketStream:
 
 
 async def _connected(path: Path) -> trio.SocketStream | None:
-    """None: nobody is there any more, and its socket was left behind by a process that was killed."""
+    """None: nobody is there any more."""
     try:
         return trio.SocketStream((await trio.open_unix_socket(path)).socket)
     except OSError:

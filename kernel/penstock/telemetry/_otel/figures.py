@@ -173,7 +173,8 @@ class Pusher:
         if self.look is not None:
             for each in STANDING:
                 points = [_number(value, labels, now, now) for value, labels in self.look(each.name)]
-                metrics.append(Metric(each.name, each.says, each.unit, Gauge(points)))
+                if points:
+                    metrics.append(Metric(each.name, each.says, each.unit, Gauge(points)))
         scope = ScopeMetrics(self._scope, metrics, self._scope.schema_url or "")
         return MetricsData([ResourceMetrics(self._resource, [scope], "")])
 
