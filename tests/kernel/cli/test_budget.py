@@ -174,7 +174,7 @@ def test_the_table_has_a_bar_for_each_limit_and_fits_80_columns(settings: str) -
             assert re.fullmatch(r"team █▒░░░░░░░░ 1,500 3,\d+ 30,000 2\d,\d+ (59 min|1 h 0 min)", lines[5])
             assert lines[7].startswith("team/search █▒▒▒▒░░░░░ $0.004750 $0.0203 $0.0500 $0.02")
             assert "hold account USD tokens held for lease" in lines
-            assert any(re.fullmatch(r"[0-9a-f]{8}-\d+ team/search \$0.0203 3,\d+ .*", line) for line in lines)
+            assert any(re.fullmatch(r"[0-9a-f]{16}-\d+ team/search \$0.0203 3,\d+ .*", line) for line in lines)
 
             code, drawn = await trio.to_thread.run_sync(in_terminal, settings, "show", "--holds")
             assert code == 0

@@ -44,7 +44,7 @@ def test_silence_before_the_head_ends_in_a_whole_answer(front: Front, wire: Wire
 @wires
 def test_silence_before_the_head_can_be_for_ever_and_costs_the_input(front: Front, wire: Wire) -> None:
     upstream = faulty(faults.SilentBeforeHead())
-    heard = ask(front, upstream, wire, wire.body("1234567"), give_up_s=LONG[front])
+    heard = ask(front, upstream, wire, wire.body("1234567"), give_up_s=10 * LONG[front])
     assert (heard.response, heard.error) == (None, None)
     served = upstream.statistics().served()
     assert (served.requests, served.input_tokens, served.output_tokens) == (1, 2, 0)
