@@ -46,8 +46,8 @@ __all__ = ["Found", "NotFound", "find_json"]
 Reason: TypeAlias = Literal["nothing", "damaged", "truncated", "ambiguous", "misfit", "too_deep", "too_long"]
 
 
-DEEPEST_ENVELOPE = 3
-"""A list of one call of a tool whose arguments are a string."""
+DEEPEST_ENVELOPE = 5
+"""The calls of a message, a list of one, its function, the arguments of that, which are a string."""
 MOST_TOLD = 8
 """Values that do not fit whose flaws are compared."""
 

@@ -17,6 +17,7 @@ from penstock.policy.json_values import Json, is_array, is_object
 __all__ = [
     "NONE",
     "is_of_failure",
+    "is_remark",
     "may_be_word",
     "only_content",
     "own_words",
@@ -25,6 +26,7 @@ __all__ = [
     "says_nothing",
     "schema_at",
     "schemas_at",
+    "speaks_of_values",
     "takes_no_more",
     "value_at",
     "wants_array",
@@ -192,6 +194,9 @@ _OF_TOOLS = ("arguments", "parameters", "input", "args")
 """How calls of tools name what is meant for the tool."""
 _BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
 """What else calls of tools say."""
+_OF_CALLS = ("tool_calls", "tool_call", "function_call", "function")
+"""Under which names messages and wires hold the call of a tool."""
+_BESIDE_CALLS = _BESIDE_TOOLS | {"role", "finish_reason", "stop_reason"}
 _OF_ANSWERS = frozenset(
     {"answer", "answers", "array", "data", "items", "json", "list", "output", "response", "result", "results"}
     | {"text", "value", "values"}
@@ -202,6 +207,7 @@ _OF_ASIDES = frozenset(
     {"citation", "citations", "reasoning", "reasons", "references", "source", "sources", "steps"} | {"thoughts"}
 )
 """Of what is said beside an answer, in lists."""
+_OF_REMARKS = frozenset({"certainty", "citations", "confidence", "references", "source", "sources", "tokens", "usage"})
 _OF_FAILURES = frozenset({"error", "errors", "failed", "failure", "failures"})
 _OF_OTHERS = _OF_FAILURES | frozenset(
     {"bad", "before", "default", "deprecated", "draft", "example", "examples", "expected", "former", "format"}
@@ -235,6 +241,11 @@ def only_content(value: Json, schema: Any) -> Json:
             return value[named[0]]
     if any(name in known for name in value):
         return NONE  # a value of the schema, and a wrong one
+    calls = [name for name in _OF_CALLS if name in value]
+    if len(calls) == 1 and all(
+        name == calls[0] or name in _BESIDE_CALLS or held in NOTHING_SAID for name, held in value.items()
+    ):
+        return _one_call(value[calls[0]])
     title = schema.get("title") if is_object(schema) else None
     held = [
         name
@@ -248,6 +259,23 @@ def only_content(value: Json, schema: Any) -> Json:
     if all(name == held[0] or _only_speaks_of(content, name, other) for name, other in value.items()):
         return content
     return NONE
+
+
+def _one_call(held: Json) -> Json:
+    """The call, or the list of one; none where there are several, or what is held is no call."""
+    call: Json = held[0] if is_array(held) and len(held) == 1 else held
+    of_tool = is_object(call) and ("function" in call or any(name in call for name in _OF_TOOLS))
+    return held if of_tool else NONE
+
+
+def is_remark(value: Json) -> bool:
+    """True for an object that only says how sure an answer is, what it cost or where it stands."""
+    return is_object(value) and bool(value) and len(value) <= MOST_BESIDE and all(map(_OF_REMARKS.__contains__, value))
+
+
+def speaks_of_values(words: str) -> bool:
+    """True for words that announce an answer, or something in its place."""
+    return bool(_parts(words) & (_OF_ANSWERS | _OF_OTHERS))
 
 
 def is_of_failure(value: Json) -> bool:
