@@ -196,7 +196,7 @@ _BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_
 """What else calls of tools say."""
 _OF_CALLS = ("tool_calls", "tool_call", "function_call", "function")
 """Under which names messages and wires hold the call of a tool."""
-_BESIDE_CALLS = _BESIDE_TOOLS | {"role", "finish_reason", "stop_reason"}
+_BESIDE_CALLS = _BESIDE_TOOLS | {"role"}
 _OF_ANSWERS = frozenset(
     {"answer", "answers", "array", "data", "items", "json", "list", "output", "response", "result", "results"}
     | {"text", "value", "values"}
