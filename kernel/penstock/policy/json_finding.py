@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from penstock.policy.json_envelopes import only_content
 from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
@@ -32,7 +33,6 @@ from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
 from penstock.policy.json_wholes import decoded, read_once
 from penstock.policy.schema_knowledge import (
     NONE,
-    only_content,
     own_words,
     replaced,
     says_nothing,

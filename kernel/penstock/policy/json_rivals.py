@@ -28,17 +28,12 @@ from enum import IntEnum
 from itertools import islice
 from typing import Any
 
+from penstock.policy.json_envelopes import is_of_failure, is_remark, speaks_of_values
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import Candidate
 from penstock.policy.json_surroundings import ends_too_early, is_note
 from penstock.policy.json_values import Json, is_array, is_object
-from penstock.policy.schema_knowledge import (
-    is_of_failure,
-    is_remark,
-    root_shapes,
-    speaks_of_values,
-    wants_array,
-)
+from penstock.policy.schema_knowledge import root_shapes, wants_array
 
 __all__ = ["Rivals", "Standing", "is_alone_in", "standing"]
 
