@@ -73,7 +73,7 @@ KINDS: dict[str, tuple[Any, st.SearchStrategy[Any], Any]] = {
     "number or text": (int | str, st.integers(0, 99) | TEXTS, 5),
 }
 GRADES = (Grade, st.sampled_from([1, 0.5, "none"]), None)
-"""Not of Structs: msgspec builds no enum of mixed values."""
+"""Not of schemas: those of msgspec have no enum of mixed values."""
 EXAMPLES = 300 if SOAK else 12
 NUMBERS = itertools.count()
 """Of types: two of one name would be one to the schema."""
@@ -202,7 +202,7 @@ def fields_of(draw: st.DrawFn, maker: str, depth: int = 1) -> list[Field]:
     depth = 0 if maker == "schema" else depth
     for name in draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True)):
         kind: Any
-        if depth and maker != "struct" and draw(st.integers(0, 4)) == 0:
+        if depth and draw(st.integers(0, 4)) == 0:
             kind, values = draw(either(maker))
             many = draw(st.booleans())
             fields.append(
@@ -219,7 +219,7 @@ def fields_of(draw: st.DrawFn, maker: str, depth: int = 1) -> list[Field]:
             kind = list[inner_kind] if many else inner_kind
             fields.append(Field(name, kind, st.lists(values, max_size=2) if many else values, None, required=True))
             continue
-        kinds = [*KINDS.values(), *([GRADES] if maker in ("attrs", "dataclass", "mapping", "pydantic") else [])]
+        kinds = [*KINDS.values(), *([GRADES] if maker != "schema" else [])]
         kind, values, default = draw(st.sampled_from(kinds))
         fields.append(
             Field(name, kind, values, default, required=(default is None and kind != str | None) or draw(st.booleans()))

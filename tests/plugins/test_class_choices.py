@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import decimal
 import enum
 import itertools
 import sys
@@ -91,7 +93,55 @@ class Ratio(enum.Enum):
     WHOLE = 1.0
 
 
+class Color(enum.Enum):
+    RED = "red"
+    NONE = "none"
+
+
+class Size(enum.Enum):
+    SMALL = "s"
+    NONE = "none"
+    ONE = 1
+
+
+class Yes(msgspec.Struct):
+    say: Literal["yes"]
+
+
+class No(msgspec.Struct):
+    say: Literal["no"]
+    why: str = ""
+
+
 T = TypeVar("T")
+
+
+class Crate(msgspec.Struct, Generic[T]):
+    held: T
+
+
+class Inside(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A part."""
+
+    one_part: Text | Link
+    pets: list[Cat | Dog] = msgspec.field(default_factory=list["Cat | Dog"])
+    paid: Card | Cash | None = None
+    said: Yes | No | msgspec.UnsetType = msgspec.UNSET
+    when: Annotated[dt.date, msgspec.Meta(description="or a word")] | str = ""
+    size: Color | Size | None = None
+    worth: int = 0
+
+    def __post_init__(self) -> None:
+        if self.worth < 0:
+            raise ValueError("worth less than nothing")
+
+
+class Branch(msgspec.Struct, tag="branch"):
+    below: list[Branch | Leaf]
+
+
+class Leaf(msgspec.Struct, tag="leaf"):
+    color: Color | str
 
 
 @attrs.define
@@ -112,6 +162,12 @@ class Page:
 PAGE = (
     '{"parts": [{"text": "a"}, {"url": "u", "inner": {"text": "b"}}], "pets": {"x": {"lives": 1, "kind": "dog"}},'
     ' "paid": [{"way": "cash"}], "pair": [{"url": "u"}, 3], "mixed": "two", "shape": {"side": 2}}'
+)
+
+
+INSIDE = (
+    '{"onePart": {"text": "a"}, "pets": [{"lives": 1, "kind": "dog"}], "paid": {"way": "cash"},'
+    ' "said": {"say": "no"}, "when": "2024-02-03", "size": "s", "worth": 2}'
 )
 
 
@@ -137,6 +193,21 @@ async def extract(kernel: penstock.Kernel, kind: Any) -> Any:
         (Text | str | Link, '"a"', "a"),
         (Box[Text | Link], '{"held": {"url": "a"}}', Box(Link("a"))),
         (dict[int, Text | Link], '{"1": {"url": "a"}}', {1: Link("a")}),
+        (Inside, '{"onePart": {"url": "a"}}', Inside(Link("a"))),
+        (
+            Inside,
+            INSIDE,
+            Inside(Text("a"), [Dog(1)], {"way": "cash"}, No("no"), dt.date(2024, 2, 3), Size.SMALL, 2),
+        ),
+        (list[Inside], '[{"onePart": {"text": "a"}, "when": "soon"}]', [Inside(Text("a"), when="soon")]),
+        (Crate[Text | Link], '{"held": {"url": "a"}}', Crate(Link("a"))),
+        (
+            Branch | Leaf,
+            '{"type": "branch", "below": [{"type": "leaf", "color": "red"}, {"type": "leaf", "color": "dark"}]}',
+            Branch([Leaf(Color.RED), Leaf("dark")]),
+        ),
+        (Text | Link | int | float, "1", 1),
+        (Text | Link | int | float, "1.5", 1.5),
         (Mixed, '"two"', Mixed.TWO),
         (Mixed, "two", Mixed.TWO),
         (Mixed, "1.0", Mixed.ONE),
@@ -182,6 +253,14 @@ def test_a_strict_mode_is_told_each_class_whole() -> None:
         (list[Point | Wide], '[{"x": 1, "y": null}]', ("$[0]",)),
         (Mixed, "true", ("$",)),
         (Mixed, "2", ("$",)),
+        (Color | Size, '"none"', ("$",)),  # which of the two?
+        (Color | Size, '"blue"', ("$",)),
+        (Literal[Color.RED], '"none"', ("$",)),
+        (dt.date | dt.time, '"soon"', ("$",)),
+        (Inside, '{"onePart": {"text": "a"}, "pets": [{"lives": 1}]}', ("$.pets[0]",)),
+        (Inside, '{"onePart": {"text": "a"}, "worth": -1}', ("$",)),
+        (Inside, '{"onePart": {"text": "a"}, "more": 1}', ("$.more",)),
+        (Branch | Leaf, '{"type": "leaf", "below": []}', ("$.color",)),
         (Page, PAGE.replace('[{"way": "cash"}]', "[]"), ("$.paid",)),
     ],
     ids=str,
@@ -190,6 +269,52 @@ def test_what_is_none_of_the_classes_or_may_be_several_is_no_value(kind: Any, an
     with pytest.raises(OutputInvalidError) as caught:
         AnsweredKernel([answer]).run(extract, kind)
     assert caught.value.paths == paths
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        (Color | Size, {"red": Color.RED, "s": Size.SMALL, 1: Size.ONE}),
+        (str | Color, {"red": Color.RED, "blue": "blue"}),
+        (int | Size, {1: Size.ONE, 2: 2, "s": Size.SMALL}),
+        (float | Ratio, {0.5: Ratio.HALF, 1: Ratio.WHOLE, 2.5: 2.5}),
+        (Color | Literal["red", "x"], {"red": "red", "x": "x", "none": Color.NONE}),
+        (Color | Literal[Size.NONE, "red"] | None, {"none": Size.NONE, "red": "red", None: None}),
+        (Literal[Color.RED, "x", 3], {"red": Color.RED, "x": "x", 3: 3}),
+        (str | dt.date, {"2024-02-03": dt.date(2024, 2, 3), "2024-02-30": "2024-02-30", "May": "May"}),
+        (str | decimal.Decimal | None, {"1.50": decimal.Decimal("1.50"), "1,50": "1,50", None: None}),
+        (
+            dt.time | dt.date | Literal["now"],
+            {"2024-02-03": dt.date(2024, 2, 3), "10:00:00": dt.time(10), "now": "now"},
+        ),
+    ],
+    ids=str,
+)
+def test_a_word_or_number_is_of_the_narrowest_type_that_has_it(kind: Any, answers: dict[Any, Any]) -> None:
+    validator = CattrsValidator(list[kind])
+    made = validator.check(list(answers))
+    assert [(type(each), each) for each in made] == [(type(each), each) for each in answers.values()]
+
+
+def test_a_word_of_two_enums_is_neithers() -> None:
+    with pytest.raises(ValueError, match="fits Color and Size, and nothing in it says which is meant"):
+        CattrsValidator(Color | Size).check("none")
+    with pytest.raises(ValueError, match="is none of date and time"):
+        CattrsValidator(dt.date | dt.time).check("soon")
+
+
+def test_a_struct_is_told_as_msgspec_tells_it() -> None:
+    schema = CattrsValidator(Inside).schema["$defs"]["Inside"]
+    assert schema["description"] == "A part."
+    assert schema["required"] == ["onePart"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["when"]["anyOf"][0]["description"] == "or a word"
+    assert CattrsValidator(Leaf).schema["$defs"]["Leaf"]["properties"]["type"] == {"enum": ["leaf"]}
+
+
+def test_what_a_struct_says_of_its_values_is_told() -> None:
+    with pytest.raises(ValueError, match="worth less than nothing"):
+        CattrsValidator(Inside).check({"onePart": {"text": "a"}, "worth": -1})
 
 
 @dataclasses.dataclass
@@ -203,7 +328,7 @@ class AlsoSame:
     text: str
 
 
-class Inside(msgspec.Struct):
+class InAList(msgspec.Struct, array_like=True):
     part: Text | Link
 
 
@@ -229,10 +354,12 @@ SECOND = msgspec.defstruct("Twice", [("b", int)], module="m")
         (list[Text | AlsoSame], "nothing tells Text from AlsoSame"),
         (Text | Link | dict[str, int], "more than one dict-like type"),
         (list[Text] | list[Link] | Text | Link, "more than one array-like"),
-        (Inside, "an attrs class or a dataclass may hold it"),
+        (InAList, "an attrs class or a dataclass may hold it"),
         (Odd, "Odd.PAIR is no word or number of its own"),
-        (Mixed | int, "more than one int-like"),
-        (Mixed | str, "more than one str-like type"),
+        (bytes | dt.date, "most words can be read as bytes too"),
+        (Color | str | bytes, "more than one str-like|read as bytes"),
+        (Literal[Color.RED, "red"], "red is no word or number of its own"),
+        (Color | Size | dict[str, int] | dict[str, str], "more than one dict type"),
         (Given, "InitVar"),
         (GenericAlias(tuple, (FIRST, SECOND)), "two types are named m.Twice"),
         (GenericAlias(tuple, (FIRST, SECOND, Text | Link)), "two types are named Twice"),

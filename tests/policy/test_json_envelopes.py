@@ -17,6 +17,7 @@ PERSON = {
 PEOPLE = {"type": "array", "items": PERSON}
 ADA = {"name": "Ada", "age": 36}
 WRITTEN = json.dumps(ADA)
+CALL = {"id": "call_1", "type": "function", "index": 0, "function": {"name": "answer", "arguments": WRITTEN}}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,11 @@ WRITTEN = json.dumps(ADA)
         f'[TOOL_CALLS][{{"name": "answer", "arguments": {WRITTEN}}}]',
         f'<tool_call>\n{{"name": "answer", "arguments": {WRITTEN}}}\n</tool_call>',
         json.dumps({"name": "answer", "arguments": WRITTEN}),
+        json.dumps({"tool_calls": [{"name": "answer", "arguments": ADA}]}),
+        json.dumps({"tool_calls": [{"function": {"name": "answer", "arguments": WRITTEN}}]}),
+        json.dumps({"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None}),
+        json.dumps([CALL]),
+        json.dumps({"function_call": CALL["function"]}),
         f'{{"jsonrpc": "2.0", "error": null, "result": {WRITTEN}, "id": 1}}',
         f'{{"success": true, "data": {WRITTEN}, "errors": []}}',
         f'{{"status": 200, "data": {WRITTEN}}}',
@@ -57,6 +63,10 @@ def test_a_list_in_an_envelope_is_found(text: str) -> None:
     ("text", "schema"),
     [
         (f'{{"draft": {WRITTEN}, "answer": {WRITTEN}}}', PERSON),
+        (json.dumps({"tool_calls": [CALL, {**CALL, "id": "call_2"}]}), PERSON),
+        (json.dumps({"tool_calls": [CALL], "error": "it was not called"}), PERSON),
+        (json.dumps({"tool_calls": [CALL], "content": "No, he is 37."}), PERSON),
+        (json.dumps({"tool_calls": [CALL], "name": "Bob"}), PERSON),
         (f'{{"status": "failed", "data": {WRITTEN}}}', PERSON),
         (f'{{"valid": false, "data": {WRITTEN}}}', PERSON),
         (f'{{"error": "none found", "data": {WRITTEN}}}', PERSON),

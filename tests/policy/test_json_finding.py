@@ -194,6 +194,31 @@ def test_what_is_nested_too_deeply_is_refused_whether_it_is_sound_or_not() -> No
     assert isinstance(find_json("[" * DEEPEST + "]" * DEEPEST), Found)
 
 
+@pytest.mark.parametrize("inner", ["{}", "[]", "1", '[1, "a"]', '{"a": null}'])
+@pytest.mark.parametrize(("opens", "closes"), [("[1, ", "]"), ('{"b": 1, "a": ', "}")])
+def test_how_deep_a_value_is_does_not_go_by_what_it_holds_last(opens: str, closes: str, inner: str) -> None:
+    levels = DEEPEST - (inner != "1")
+    assert isinstance(find_json(opens * levels + inner + closes * levels), Found)
+    assert isinstance(find_json(opens * (levels + 1) + inner + closes * (levels + 1)), NotFound)
+
+
+def test_a_megabyte_of_what_does_not_fit_is_hardly_more_than_read() -> None:
+    text = "[" + "{}," * 333_000 + "{}]"
+    check = SchemaCheck({"type": "array", "items": {"type": "string"}})
+
+    def least(work: Callable[[], object]) -> float:
+        spent: list[float] = []
+        for _ in range(5):
+            began = time.process_time()
+            work()
+            spent.append(time.process_time() - began)
+        return min(spent)
+
+    assert isinstance(find_json(text, check), NotFound)
+    # 2.3 times; 6 where all of it is walked through again.
+    assert least(lambda: find_json(text, check)) < 4 * least(lambda: json.loads(text))
+
+
 def test_a_child_of_a_broken_value_is_never_taken_for_the_whole() -> None:
     node = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     text = '{"name": "root" broken here, "children": [{"name": "child"}]}'

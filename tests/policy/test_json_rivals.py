@@ -27,6 +27,7 @@ OTHER_ANSWERS = (
     '{"invoice": ' + ANSWER + "}",
     '{"result": ' + ANSWER + "}",
     '{"name": "answer", "arguments": ' + ANSWER + "}",
+    '{"tool_calls": [{"function": {"name": "answer", "arguments": ' + ANSWER + "}}]}",
     '[{"name": "answer", "arguments": ' + ANSWER + "}]",
     '{"reasoning": "I added it up.", "answer": ' + ANSWER + "}",
     json.dumps({"value": ANSWER}),
@@ -147,10 +148,41 @@ def test_an_example_is_not_taken_for_an_answer_in_another_notation(text: str) ->
         'Read with `row["number"]`:\n```\nrow = rows["first"]; print(row["total"])\n```\n%s',
         '```json\n%s\n```\n\nConfidence: 0.9\n\nI followed the schema {"type": "object"}.',
         "```json\n%s\n```\nNote: in a list this is `[{...}]`, and {} is not valid.",
+        "```json\n%s\n```\nLines used: [1, 2, 7]",
+        '```json\n%s\n```\n\n**Fields read:** ["a", "b"]\n',
+        '```json\n%s\n```\n{"confidence": 0.95}',
+        '```json\n%s\n```\n\nUsage: {"usage": {"tokens": 120}, "sources": ["p. 1"]}',
     ],
 )
 def test_an_answer_is_taken_beside_templates_code_and_what_is_but_mentioned(told: str) -> None:
     assert found(told.replace("%s", ANSWER), INVOICE) == {"number": "A-17", "total": 1299.0}
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "Corrected total: [4.0]",
+        'Answer: ["A-17", 4.0]',
+        '["A-17", 4.0]',
+        "Lines used: []",
+        "Lines: [[1], [2]]",
+        '{"total": 4.0}',
+        '{"confidence": 0.9, "total": 4.0}',
+        '{"confidence": 0.9, "error": "no invoice"}',
+        '{"sources": [{"number": "A-17", "total": "4"}]}',
+        '```json\n{"confidence": 0.9}\n```',
+        "{}",
+    ],
+)
+def test_what_may_say_more_of_a_fenced_value_than_where_it_comes_from_is_no_remark(behind: str) -> None:
+    refused(f"```json\n{EXAMPLE}\n```\n{behind}", INVOICE)
+
+
+@pytest.mark.parametrize("behind", ["Lines used: [1, 2, 7]", '{"confidence": 0.9}'])
+def test_nothing_is_a_remark_on_a_value_that_does_not_stand_out_or_holds_but_one_property(behind: str) -> None:
+    refused(f"{EXAMPLE}\n{behind}", INVOICE)
+    refused(f"```json\n[{EXAMPLE}]\n```\n{behind}", INVOICES)
+    refused(f'```json\n{{"value": "no"}}\n```\n{behind}', WRAPPED)
 
 
 @pytest.mark.parametrize(

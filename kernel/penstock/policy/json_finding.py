@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from penstock.policy.json_envelopes import only_content
 from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
@@ -32,7 +33,6 @@ from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
 from penstock.policy.json_wholes import decoded, read_once
 from penstock.policy.schema_knowledge import (
     NONE,
-    only_content,
     own_words,
     replaced,
     says_nothing,
@@ -46,8 +46,8 @@ __all__ = ["Found", "NotFound", "find_json"]
 Reason: TypeAlias = Literal["nothing", "damaged", "truncated", "ambiguous", "misfit", "too_deep", "too_long"]
 
 
-DEEPEST_ENVELOPE = 3
-"""A list of one call of a tool whose arguments are a string."""
+DEEPEST_ENVELOPE = 5
+"""The calls of a message, a list of one, its function, the arguments of that, which are a string."""
 MOST_TOLD = 8
 """Values that do not fit whose flaws are compared."""
 

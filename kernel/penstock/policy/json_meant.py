@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from itertools import islice
 
+from penstock.policy.json_envelopes import only_content
 from penstock.policy.json_values import Json, is_array, is_object
-from penstock.policy.schema_knowledge import NONE, only_content, root_shapes
+from penstock.policy.schema_knowledge import NONE, root_shapes
 from penstock.policy.schema_rules import kind_of
 
 __all__ = ["Meant"]

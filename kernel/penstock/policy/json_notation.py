@@ -76,6 +76,8 @@ class SaidTwiceError(ValueError):
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if not pairs:
+        return {}
     members = dict(pairs)
     if len(members) < len(pairs):
         for name, value in pairs:

@@ -5,7 +5,9 @@ text in one of four ways, each of which stands out more than the one before: *me
 the end of a line (`Answer: {...}`), *alone* on its lines, *fenced*. The value that fits is the answer where
 
 1. nothing behind it stands out at all (what is mentioned does not, beside what is fenced; beside what is shown without
-   a fence, an object that says something does), and
+   a fence, an object that says something does; beside a fenced object of several properties, no remark does: an object
+   without a fence of nothing but a confidence, a usage or sources, or a list of words or numbers behind a label that
+   announces no answer and names nothing that is asked for), and
 2. nothing before it stands out more than it does, and
 3. nothing before it looks like an answer itself: one with all the names that are asked for, or with any where it stands
    out as much; or one that says that there is none (null, an error), and
@@ -26,11 +28,12 @@ from enum import IntEnum
 from itertools import islice
 from typing import Any
 
+from penstock.policy.json_envelopes import is_of_failure, is_remark, speaks_of_values
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import Candidate
 from penstock.policy.json_surroundings import ends_too_early, is_note
 from penstock.policy.json_values import Json, is_array, is_object
-from penstock.policy.schema_knowledge import is_of_failure, root_shapes, wants_array
+from penstock.policy.schema_knowledge import root_shapes, wants_array
 
 __all__ = ["Rivals", "Standing", "is_alone_in", "standing"]
 
@@ -111,7 +114,8 @@ class Rivals:
         """Values that do not fit, and could be what the model meant as its answer."""
         for each in misfits:
             how = standing(each)
-            if not self._is_aside(each, how) and (self._stands_out(each, how) or self._looks_like_answer(each, how)):
+            aside = self._is_aside(each, how) or self._is_remark(each, how)
+            if not aside and (self._stands_out(each, how) or self._looks_like_answer(each, how)):
                 yield each
 
     def says_otherwise(self) -> bool:
@@ -151,6 +155,20 @@ class Rivals:
             plain = not any(is_object(each) or is_array(each) for each in value)
             return plain and bool(value) and how is Standing.MENTIONED and not self.is_list
         return not (value is None or is_alone_in(self.best.value, value))
+
+    def _is_remark(self, other: Candidate, how: Standing) -> bool:
+        """True for what says something of a fenced object of several properties, and could not be said in its place."""
+        best, value = self.best.value, other.value
+        shown = self.standing is Standing.FENCED and is_object(best) and len(best) > 1 and bool(self.names)
+        if not shown or how is Standing.FENCED:
+            return False
+        if is_object(value):
+            return is_remark(value) and not (self._has_a_name(value) or self._has_all_names(value))
+        if not is_array(value) or not value or self.is_list or how is not Standing.LABELLED:
+            return False
+        label = other.text[max(other.text.rfind("\n", 0, other.start) + 1, other.start - _LONGEST_LINE) : other.start]
+        named = any(name in _plain(label) for name in self.plain_names)
+        return not (named or speaks_of_values(label) or any(is_object(each) or is_array(each) for each in value))
 
     def _is_spoken_of(self, damaged: Unreadable) -> bool:
         """True where one of the names that are asked for is given a value, or is what it breaks off in."""

@@ -6,17 +6,22 @@ Not here: what is damaged (`json_reading`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from penstock.policy.json_notation import DEEPEST, JSON_SPACE, SCANNER, behind
-from penstock.policy.json_values import Json, is_array, is_object
+from penstock.policy.json_values import Json
 from penstock.policy.schema_knowledge import NONE
 
 __all__ = ["Decoded", "decoded", "is_sound", "read_once"]
 
 _ENDS_AS_JSON = re.compile(r"[}\]\"\del]\s*\Z")
+_CONTAINERS = frozenset({dict, list})
+_VALUES: Any = dict[str, Json].values
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -68,12 +73,17 @@ def _shallow(text: str, start: int, end: int, value: Json) -> bool:
     """True where the value is not nested too deeply, for whoever walks through it by recursion."""
     if text.count("{", start, end) + text.count("[", start, end) <= DEEPEST:
         return True
-    level: list[Json] = [value] if is_object(value) or is_array(value) else []
-    for _ in range(DEEPEST):
-        below: list[Json] = []
-        for held in level:
-            below.extend(held.values() if is_object(held) else held)
-        level = [each for each in below if is_object(each) or is_array(each)]
+    level: list[Json] = [value]
+    for _ in range(DEEPEST - 1):
+        # Of what is empty nobody knows more on the next level. Of a million brackets each pass is one that C makes.
+        level = [each for each in _below(level) if each and type(each) in _CONTAINERS]
         if not level:
             return True
-    return False
+    return not any(type(each) in _CONTAINERS for each in _below(level))
+
+
+def _below(level: list[Json]) -> Iterator[Json]:
+    """Whatever stands in these containers."""
+    objects: Any = [each for each in level if type(each) is dict]
+    arrays: Any = [each for each in level if type(each) is list]
+    return chain(chain.from_iterable(map(_VALUES, objects)), chain.from_iterable(arrays))

@@ -1,24 +1,19 @@
-"""What a schema says about one place, one word, one envelope: whatever finding JSON in a text needs of it.
+"""What a schema says about one place and one word: whatever finding JSON in a text needs of it.
 
-Not here: checking values (`json_schema`).
+Not here: checking values (`json_schema`), and what holds them (`json_envelopes`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
 
-from penstock.policy.json_notation import LEFT_OUT
 from penstock.policy.json_schema import pointed
 from penstock.policy.json_values import Json, is_array, is_object
 
 __all__ = [
     "NONE",
-    "is_of_failure",
     "may_be_word",
-    "only_content",
     "own_words",
     "replaced",
     "root_shapes",
@@ -33,9 +28,6 @@ __all__ = [
 
 MOST_SHAPES = 64
 """Of one place; a union of more is not told apart."""
-
-MOST_BESIDE = 64
-"""Properties of an envelope."""
 
 NONE: Json = object()
 """No value: null is one."""
@@ -188,76 +180,6 @@ def replaced(value: Json, path: tuple[str | int, ...], leaf: Json) -> Json:
     return value
 
 
-_OF_TOOLS = ("arguments", "parameters", "input", "args")
-"""How calls of tools name what is meant for the tool."""
-_BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
-"""What else calls of tools say."""
-_OF_ANSWERS = frozenset(
-    {"answer", "answers", "array", "data", "items", "json", "list", "output", "response", "result", "results"}
-    | {"text", "value", "values"}
-)
-"""How models name an answer as a whole."""
-_OF_GOOD_STATES = frozenset({"complete", "found", "ok", "success", "successful", "valid"})
-_OF_ASIDES = frozenset(
-    {"citation", "citations", "reasoning", "reasons", "references", "source", "sources", "steps"} | {"thoughts"}
-)
-"""Of what is said beside an answer, in lists."""
-_OF_FAILURES = frozenset({"error", "errors", "failed", "failure", "failures"})
-_OF_OTHERS = _OF_FAILURES | frozenset(
-    {"bad", "before", "default", "deprecated", "draft", "example", "examples", "expected", "former", "format"}
-    | {"ignored", "incorrect", "invalid", "missing", "not", "old", "original", "previous", "rejected", "sample"}
-    | {"schema", "skipped", "template", "unreadable", "wrong"}
-    | {"corrected", "correction", "corrections", "cursor", "dummy", "last", "more", "next", "partial"}
-    | {"placeholder", "query", "request", "truncated"}
-)
-"""Parts of names of what is not the answer."""
-NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
-_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_SHORT = 40
-"""Characters of a word or two: `"status": "not found"`."""
-
-
-def only_content(value: Json, schema: Any) -> Json:
-    """What an object of one property, a list of one item, or the call of a tool holds; or the one property among others
-    that is the answer, where the others only speak of it.
-
-    What fits nearly everything, as a string, is content only under a name that says that it is the answer.
-    """
-    if is_array(value):
-        return value[0] if len(value) == 1 and is_object(value[0]) and value[0] else NONE
-    if not is_object(value) or len(value) > MOST_BESIDE:
-        return NONE
-    known = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
-    named = [name for name in _OF_TOOLS if name in value]
-    if len(named) == 1 and named[0] not in known and isinstance(value.get("name"), str):
-        others = value.keys() - {named[0]}
-        if others <= _BESIDE_TOOLS or not known & others:
-            return value[named[0]]
-    if any(name in known for name in value):
-        return NONE  # a value of the schema, and a wrong one
-    title = schema.get("title") if is_object(schema) else None
-    held = [
-        name
-        for name, content in value.items()
-        if not _says_otherwise(name)
-        and (name.lower() in _OF_ANSWERS or name == title or _tells(content, known, schema))
-    ]
-    if len(held) != 1:
-        return NONE
-    content = value[held[0]]
-    if all(name == held[0] or _only_speaks_of(content, name, other) for name, other in value.items()):
-        return content
-    return NONE
-
-
-def is_of_failure(value: Json) -> bool:
-    """True for what says that there is no answer: null, an error."""
-    if not is_object(value):
-        return value is None
-    said = (name for name, held in islice(value.items(), MOST_BESIDE) if held not in NOTHING_SAID)
-    return any(_parts(name) & _OF_FAILURES for name in said)
-
-
 def says_nothing(value: Json, schema: Any) -> bool:
     """True for an object of other names alone than those of its schema, or a list that holds one.
 
@@ -280,48 +202,3 @@ def _says_nothing(value: Json, shapes: list[Mapping[str, Json]]) -> bool:
         if shape.get("additionalProperties") or "patternProperties" in shape or not value.keys().isdisjoint(named):
             return False
     return known
-
-
-def _parts(name: str) -> set[str]:
-    return {part.lower() for part in _PARTS.findall(name)}
-
-
-def _says_otherwise(name: str) -> bool:
-    return bool(_parts(name) & _OF_OTHERS)
-
-
-def _only_speaks_of(content: Json, name: str, other: Json) -> bool:
-    """True for a reason, a good state, a count: nothing is lost without it. Beside a lone scalar something may be."""
-    if not (is_object(content) or is_array(content)):
-        return False
-    parts = _parts(name)
-    if parts & _OF_OTHERS:
-        return other in NOTHING_SAID
-    if parts & _OF_GOOD_STATES and not isinstance(other, str):
-        return other is True or other == 1
-    if parts & {"code", "status"} and type(other) is int:
-        return 200 <= other < 300
-    if is_array(other):
-        return bool(parts & _OF_ASIDES) and not any(is_object(each) or is_array(each) for each in other)
-    if isinstance(other, str):
-        if len(other) <= _SHORT and _says_otherwise(other):
-            return False
-        return is_object(content) or LEFT_OUT.search(other) is None
-    if is_array(content):
-        return other is None or (type(other) is int and other == len(content))
-    return other is None or other is True or type(other) in {int, float}
-
-
-def _tells(content: Json, known: set[str], schema: Any) -> bool:
-    """True for an object, or a list of objects, with properties that the schema names."""
-    if is_object(content):
-        return any(name in known for name in content)
-    if not is_array(content) or not content:
-        return False
-    of_items = {
-        name
-        for shape in root_shapes(schema)
-        for item in root_shapes(schema, shape.get("items"))
-        for name in item.get("properties", ())
-    }
-    return all(is_object(each) and any(name in of_items for name in each) for each in content)

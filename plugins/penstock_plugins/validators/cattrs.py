@@ -1,4 +1,5 @@
-"""Values of attrs classes, of unions of several classes, and of enums of mixed values, built by cattrs.
+"""Values of attrs classes, of unions of several classes or of several kinds of words, and of enums of mixed values,
+built by cattrs.
 
 Their schema is read from their fields and types.
 """
@@ -9,13 +10,18 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
-from enum import Enum
 from typing import Any
 
 import attrs
 import cattrs
 import msgspec
-from cattrs.errors import BaseValidationError, IterableValidationError, IterableValidationNote
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ClassValidationError,
+    IterableValidationError,
+    IterableValidationNote,
+)
 from cattrs.v import format_exception, transform_error
 
 from penstock.abc import InvalidValueError, Validator
@@ -24,7 +30,15 @@ from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, frozen
 from penstock.policy.schema_rules import MOST_FLAWS
 from penstock_plugins.validators.class_choices import ClassChoices
-from penstock_plugins.validators.class_schemas import has_choices, is_union, members_of, refused_by_msgspec, schema_of
+from penstock_plugins.validators.class_schemas import (
+    choices_of,
+    has_choices,
+    is_listed,
+    is_union,
+    members_of,
+    refused_by_msgspec,
+    schema_of,
+)
 from penstock_plugins.validators.jsonschema import SchemaValidator
 from penstock_plugins.validators.msgspec import flaw_of
 from penstock_plugins.validators.type_parts import parts_of, pydantic_part, said_of
@@ -84,8 +98,12 @@ def _converter() -> cattrs.Converter:
         return lambda value, _: msgspec.convert(value, kind, str_keys=True)
 
     def union(kind: Any) -> Hook:
-        choices = ClassChoices([(each, SchemaCheck(schema_of(each))) for each in typing.get_args(kind)])
+        choices = ClassChoices([(each, SchemaCheck(schema_of(each))) for each in choices_of(kind)])
         return lambda value, _: converter.structure(value, choices.meant(value))
+
+    def struct(kind: Any) -> Hook:
+        make, fields = typing.get_origin(kind) or kind, msgspec.structs.fields(kind)
+        return lambda value, _: _struct(converter, value, make, fields)
 
     def mixed(kind: Any) -> Hook:
         members = members_of(kind)
@@ -114,7 +132,8 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(_is_keyed, keyed)
     converter.register_structure_hook_factory(_is_listed, listed)
     converter.register_structure_hook_factory(is_union, union)
-    converter.register_structure_hook_factory(lambda kind: isinstance(kind, type) and issubclass(kind, Enum), mixed)
+    converter.register_structure_hook_factory(is_listed, mixed)
+    converter.register_structure_hook_factory(_is_struct, struct)
     converter.register_structure_hook_factory(_is_plain, plain)
     return converter
 
@@ -123,6 +142,11 @@ def _is_plain(kind: Any) -> bool:
     if any(isinstance(part, type) and attrs.has(part) for part in parts_of(kind)):
         return False
     return refused_by_msgspec(kind) is None
+
+
+def _is_struct(kind: Any) -> bool:
+    of = typing.get_origin(kind) or kind
+    return isinstance(of, type) and issubclass(of, msgspec.Struct)
 
 
 def _is_keyed(kind: Any) -> bool:
@@ -151,6 +175,26 @@ def _each(converter: cattrs.Converter, items: Iterable[tuple[Any, Any]], held: A
     if wrong:
         raise group(f"While structuring {kind!r}", wrong, kind)
     return made
+
+
+def _struct(converter: cattrs.Converter, value: Any, make: Any, fields: Sequence[msgspec.structs.FieldInfo]) -> Any:
+    note: Any = AttributeValidationNote
+    group: Any = ClassValidationError
+    made: dict[str, Any] = {}
+    wrong: list[Exception] = []
+    for field in fields:
+        if field.encode_name in value:
+            try:
+                made[field.name] = converter.structure(value[field.encode_name], field.type)
+            except Exception as error:  # noqa: BLE001 - the classes' own code; it is told with the others below
+                error.add_note(note(f"Structuring {make!r} @ {field.name}", field.encode_name, field.type))
+                wrong.append(error)
+    if not wrong:
+        try:
+            return make(**made)
+        except (TypeError, ValueError) as error:  # of its `__post_init__`; so msgspec tells them
+            wrong.append(msgspec.ValidationError(str(error)))
+    raise group(f"While structuring {make!r}", wrong, make)
 
 
 def _flaws_in(error: BaseException) -> int:

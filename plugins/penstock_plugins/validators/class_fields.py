@@ -1,4 +1,4 @@
-"""The fields of attrs classes, dataclasses and TypedDicts, as an answer is to name them.
+"""The fields of attrs classes, dataclasses, TypedDicts and Structs, as an answer is to name them.
 
 Not here: their schemas (`class_schemas`).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import msgspec
@@ -27,15 +27,21 @@ class Field(msgspec.Struct, frozen=True):
 
 
 def fields_of(kind: Any) -> list[Field] | None:
-    """Of an attrs class, a dataclass or a TypedDict; None for all else. Raises TypeError."""
+    """Of an attrs class, a dataclass, a TypedDict or a Struct with names; None for all else. Raises TypeError."""
     origin: Any = typing.get_origin(kind) or kind
     if not isinstance(origin, type):
         return None
     if typing.is_typeddict(origin):
         return [_of_typed_dict(name, hint, origin) for name, hint in _hints(kind, origin).items()]
+    if _is_struct(origin):
+        return _of_struct(kind, origin)
     if attrs.has(origin):
         return _of_attrs(attrs.fields(origin), _hints(kind, origin))
     return _of_dataclass(origin, _hints(kind, origin)) if dataclasses.is_dataclass(origin) else None
+
+
+def _is_struct(kind: Any) -> bool:
+    return issubclass(kind, msgspec.Struct)
 
 
 def _of_attrs(fields: Any, hints: dict[str, Any]) -> list[Field]:
@@ -57,6 +63,17 @@ def _of_dataclass(kind: Any, hints: dict[str, Any]) -> list[Field]:
         if each.init:
             required = not plain and each.default_factory is dataclasses.MISSING
             made.append(Field(each.name, hints[each.name], required, each.default if plain else NO_DEFAULT))
+    return made
+
+
+def _of_struct(kind: Any, origin: Any) -> list[Field] | None:
+    if origin.__struct_config__.array_like:
+        return None
+    tag, named = origin.__struct_config__.tag, origin.__struct_config__.tag_field
+    made = [] if tag is None else [Field(named, Literal[tag], required=True)]
+    for each in msgspec.structs.fields(kind):
+        plain = each.default is not msgspec.NODEFAULT and each.default is not msgspec.UNSET
+        made.append(Field(each.encode_name, each.type, each.required, each.default if plain else NO_DEFAULT))
     return made
 
 

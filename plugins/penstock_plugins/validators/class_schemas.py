@@ -1,5 +1,5 @@
-"""Schemas of types of which msgspec builds the parts, but not the whole: unions of several classes, enums of mixed
-values, and what holds them.
+"""Schemas of types of which msgspec builds the parts, but not the whole: unions of several classes or of several
+kinds of words, enums of mixed values, and what holds them.
 
 Not here: which class of a union a value is meant for (`class_choices`), and who builds the values (`cattrs`).
 """
@@ -22,20 +22,36 @@ import msgspec
 
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Json, frozen
-from penstock_plugins.validators.class_choices import are_told_apart, name_of
+from penstock_plugins.validators.class_choices import Narrowness, are_told_apart, bare, name_of, narrowness
 from penstock_plugins.validators.class_fields import NO_DEFAULT, Field, fields_of, is_class
 from penstock_plugins.validators.type_parts import parts_of
 
-__all__ = ["has_choices", "is_union", "members_of", "refused_by_msgspec", "schema_of"]
+__all__ = ["choices_of", "has_choices", "is_listed", "is_union", "members_of", "refused_by_msgspec", "schema_of"]
+
+_BYTES = (bytes, bytearray, memoryview)
 
 
 def has_choices(parts: Sequence[Any]) -> bool:
-    """True where one of a type's parts is a union of several classes, or an enum of mixed values."""
+    """True where one of a type's parts is a union or an enum that msgspec does not build and others do."""
     return any(
-        (is_union(each) and len(_classes(typing.get_args(each))) > 1)
-        or (_is_enum(each) and refused_by_msgspec(each) is not None)
+        (is_union(each) and len(_classes(choices_of(each))) > 1)
+        or ((is_listed(each) or _has_narrow(each)) and refused_by_msgspec(each) is not None)
         for each in parts
     )
+
+
+def choices_of(union: Any) -> list[Any]:
+    """The types that a value may have. (That of `UNSET` is what there is where there is no value.)"""
+    return [each for each in typing.get_args(union) if each is not msgspec.UnsetType]
+
+
+def is_listed(kind: Any) -> bool:
+    """True for what lists its values: an enum, a Literal."""
+    return narrowness(kind) <= Narrowness.ENUM and kind is bare(kind)
+
+
+def _has_narrow(kind: Any) -> bool:
+    return is_union(kind) and any(narrowness(each) < Narrowness.OTHER for each in choices_of(kind))
 
 
 def is_union(kind: Any) -> bool:
@@ -64,16 +80,24 @@ def schema_of(kind: Any) -> dict[str, Any]:
         raise TypeError(f"{kind!r} cannot be asked for: {_of_one_name(kind)}") from None
 
 
-def members_of(kind: type[enum.Enum]) -> dict[Any, enum.Enum]:
-    """The members of an enum, by what JSON says for each. Raises TypeError for what JSON has no word for."""
-    found: dict[Any, enum.Enum] = {}
-    for member in kind:
-        value: Any = member.value
+def members_of(kind: Any) -> dict[Any, Any]:
+    """What an enum or a Literal lists, by what JSON says for each. Raises TypeError for what JSON has no word for."""
+    found: dict[Any, Any] = {}
+    for member in _members(kind):
+        value = _said(member)
         simple = value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value))
         if not simple or frozen(value) in found:
-            raise TypeError(f"{kind.__name__}.{member.name} is no word or number of its own; give it one")
+            raise TypeError(f"{member} is no word or number of its own; give it one")
         found[frozen(value)] = member
     return found
+
+
+def _members(kind: Any) -> list[Any]:
+    return list(kind) if _is_enum(kind) else list(dict.fromkeys(typing.get_args(kind)))
+
+
+def _said(member: Any) -> Any:
+    return member.value if isinstance(member, enum.Enum) else member
 
 
 class _Writer:
@@ -103,17 +127,16 @@ class _Writer:
         wrong = refused_by_msgspec(kind)
         if wrong is None:
             return self._by_msgspec(kind)
-        if _is_enum(kind):
-            return self._enum(kind)
+        if is_listed(kind):
+            return self._listed(kind)
         if is_union(kind):
             return self._union(kind)
         held, origin = typing.get_args(kind), typing.get_origin(kind)
         if origin is typing.Annotated:
             said = msgspec.json.schema(typing.Annotated[(_shell(held[0]), *held[1:])])
             return {**self._of(held[0]), **{name: each for name, each in said.items() if name != "type"}}
-        behind = getattr(kind, "__supertype__", None) or getattr(kind, "__value__", None)
-        if behind is not None:
-            return self._of(behind)
+        if bare(kind) is not kind:
+            return self._of(bare(kind))
         fields = fields_of(kind)
         if fields is not None:
             return self._class(kind, fields)
@@ -130,9 +153,10 @@ class _Writer:
                 raise TypeError(f"two types are named {name}; give one of them another name")
         return schema
 
-    def _enum(self, kind: type[enum.Enum]) -> dict[str, Json]:
-        members_of(kind)
-        return self._named(kind, lambda: {"title": kind.__name__, "enum": [member.value for member in kind]})
+    def _listed(self, kind: Any) -> dict[str, Json]:
+        members_of(kind)  # which refuses what cannot be said
+        said = {"enum": [_said(member) for member in _members(kind)]}
+        return self._named(kind, lambda: {"title": kind.__name__, **said}) if _is_enum(kind) else said
 
     def _named(self, kind: Any, make: Callable[[], dict[str, Json]]) -> dict[str, Json]:
         """A reference to what stands among the definitions; it may refer to itself."""
@@ -146,13 +170,18 @@ class _Writer:
         return {"$ref": f"#/$defs/{self._names[kind]}"}
 
     def _union(self, kind: Any) -> dict[str, Json]:
-        choices = typing.get_args(kind)
+        choices = choices_of(kind)
         classes = _classes(choices)
-        others = [_shell(each) for each in choices if each not in classes]
+        narrow = [each for each in choices if narrowness(each) < Narrowness.OTHER]
+        others = [_shell(each) for each in choices if each not in classes and each not in narrow]
         union: Any = typing.Union
-        wrong = refused_by_msgspec(union[(*others, *([_AnyClass] if classes else []))])
+        wrong = refused_by_msgspec(union[(*others, *([_AnyClass] if classes else []))]) if others or classes else None
         if wrong is not None:
             raise TypeError(wrong)
+        if narrow and any(bare(each) in _BYTES for each in choices):
+            raise TypeError(
+                "most words can be read as bytes too, so nothing tells those from words, dates and the like"
+            )
         schemas = [self._of(each) for each in choices]
         self._unions.append([(each, its) for each, its in zip(choices, schemas, strict=True) if each in classes])
         return {"anyOf": schemas}
@@ -162,6 +191,8 @@ class _Writer:
             required = [field.name for field in fields if field.required]
             schema: dict[str, Json] = {"title": name_of(kind), "type": "object"}
             schema |= {"properties": {field.name: self._property(field) for field in fields}, "required": required}
+            if _is_closed(kind):
+                schema["additionalProperties"] = False
             doc = cleandoc((typing.get_origin(kind) or kind).__doc__ or "")
             # A dataclass without one is given its signature for one; a TypedDict has that of dict.
             own = doc and not doc.startswith((f"{kind.__name__}(", "dict()"))
@@ -191,18 +222,6 @@ class _AnyClass(msgspec.Struct):
     """In place of all classes of a union, for msgspec to say what cannot stand beside one."""
 
 
-class _SomeWords(enum.Enum):
-    """The same, of the words of an enum."""
-
-    WORD = "word"
-
-
-class _SomeNumbers(enum.Enum):
-    """And of its numbers."""
-
-    NUMBER = 1
-
-
 def _classes(choices: Sequence[Any]) -> list[Any]:
     """Those that are read from an object with properties of their own."""
     return [each for each in choices if is_class(typing.get_origin(each) or each)]
@@ -212,15 +231,15 @@ def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, enum.Enum)
 
 
+def _is_closed(kind: Any) -> bool:
+    of: Any = typing.get_origin(kind) or kind
+    return issubclass(of, msgspec.Struct) and of.__struct_config__.forbid_unknown_fields
+
+
 def _shell(kind: Any) -> Any:
     """The type without what it holds, as far as it has a say in what may stand beside it."""
     if refused_by_msgspec(kind) is None:
         return kind
-    if _is_enum(kind):
-        union: Any = typing.Union
-        stand_ins: dict[Any, Any] = {str: _SomeWords, int: _SomeNumbers}
-        values: set[Any] = {member.value.__class__ for member in kind}
-        return union[tuple(stand_ins.get(each, each) for each in values)]
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         return _shell(typing.get_args(kind)[0])
