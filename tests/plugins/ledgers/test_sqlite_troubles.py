@@ -403,9 +403,9 @@ connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 def test_a_checkpoint_whose_process_was_killed_in_its_middle_stops_nobody(path: Path) -> None:
     async def story(store: LedgerStore) -> None:
-        before = path.stat().st_mtime_ns
+        before = written_at(path)
         await answers(store, reserve("one", 300))
-        while path.stat().st_mtime_ns == before:  # until this process's own checkpoint, in its pause, is over
+        while written_at(path) == before:  # noqa: ASYNC110 - its own checkpoint, in its pause, tells nobody
             await trio.sleep(0.01)
         assert run_program(GROWN, str(path)).returncode == -signal.SIGKILL
         ran = run_program(TORN, str(path))
@@ -415,6 +415,10 @@ def test_a_checkpoint_whose_process_was_killed_in_its_middle_stops_nobody(path: 
         assert await root_window(store) == (540, 0)
 
     told(path, story)
+
+
+def written_at(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 def is_torn(path: Path) -> bool:
