@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 from soak import SOAK
 
@@ -16,3 +18,22 @@ settings.load_profile("soak" if SOAK else "quick")
 # what Ctrl-C does would hang.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+HALF = os.environ.pop("PENSTOCK_SLOW_HALF", "")  # not for the runs of pytest that tests begin
+"""`0` or `1`: every second of the tests that are marked slow, the even or the odd ones. `.ci/run` chooses by the
+commit, so that each runs with every other commit or so. Else all of them run."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the other half; those by which planted bugs are caught stay together."""
+    if HALF not in {"0", "1"}:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow") and item.path.name != "test_planted.py"]
+    left_out = set(slow[1 - int(HALF) :: 2])
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_report_header() -> list[str]:
+    """Says so."""
+    return [f"slow tests: every second one ({HALF}), for PENSTOCK_SLOW_HALF is set"] if HALF in {"0", "1"} else []
