@@ -6,6 +6,7 @@ Not here: what they cost, and who has them (`_budgeting`).
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import msgspec
 
@@ -14,7 +15,7 @@ from penstock._targets import LiveTarget, OutputTerms
 from penstock.errors import CallError
 from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.shape import Shape
-from penstock.types import MOST_TOKENS, ChatRequest, Message
+from penstock.types import MOST_TOKENS, ChatRequest, Message, Target
 
 __all__ = ["input_bound", "output_terms"]
 
@@ -25,22 +26,22 @@ PROBE = 65_536
 
 def input_bound(request: ChatRequest, target: LiveTarget) -> int | None:
     """Tokens that the input cannot exceed; None: nothing bounds it. Raises CallError where the codec cannot say."""
+    return _told(target.provider.codec.input_bound, request, target)
+
+
+def _told(ask: Callable[[ChatRequest, Target], object], request: ChatRequest, target: LiveTarget) -> int | None:
+    """A bound as the codec tells it. The ledger must never see a figure that is none."""
     try:
-        told = target.provider.codec.input_bound(request, target.wire)
+        told = ask(request, target.wire)
     except CallError:
         raise
     except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
         failure = broken_codec(target.name, bug)
     else:
-        return _figure(told, target)
+        if told is None or (isinstance(told, int) and told >= 0):
+            return told
+        failure = broken_codec(target.name, "a bound that is no number of tokens")
     raise failure
-
-
-def _figure(told: object, target: LiveTarget) -> int | None:
-    """A bound as the codec tells it. The ledger must never see a figure that is none."""
-    if told is None or (isinstance(told, int) and told >= 0):
-        return told
-    raise broken_codec(target.name, "a bound that is no number of tokens")
 
 
 def output_terms(
@@ -93,15 +94,7 @@ def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, in
     """
 
     def bound(asked: ChatRequest) -> int | None:
-        try:
-            told = target.provider.codec.output_bound(asked, target.wire)
-        except CallError:
-            raise
-        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
-            failure = broken_codec(target.name, bug)
-        else:
-            return _figure(told, target)
-        raise failure
+        return _told(target.provider.codec.output_bound, asked, target)
 
     if request.max_tokens is not None:
         return bound(request) or request.max_tokens, 1

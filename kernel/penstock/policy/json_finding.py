@@ -130,12 +130,12 @@ class _Search(Places):
         """Those that fit, as they are or as what they hold; and the others."""
         if self.check is None:
             return [self.unquoted(each) or each for each in certain], []
-        direct = [each for each in certain if self.fits(each.value)]
-        if not direct and (joined := self.joined(certain)) is not None:
+        direct = [self.fits(each.value) for each in certain]
+        if not any(direct) and (joined := self.joined(certain)) is not None:
             return [joined], []
         fitting, misfits = list[Candidate](), list[Candidate]()
-        for each in certain:
-            content = each if self.fits(each.value) else self.content(each)
+        for each, fits in zip(certain, direct, strict=True):
+            content = each if fits else self.content(each)
             if content is None:
                 misfits.append(each)
             else:
