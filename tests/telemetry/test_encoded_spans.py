@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -27,7 +32,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from penstock.telemetry._otel.encoded import BodySession, encoded
+from penstock.telemetry._otel.encoded import BodySession, EncodedExporter, EncodingProcessor, encoded
+from penstock.telemetry._variables import room_of
 
 TEXTS = st.text(max_size=200)
 PLAIN = st.one_of(
@@ -156,3 +162,49 @@ def test_a_body_is_sent_in_the_place_of_another_and_packed_as_its_header_says(
         server.shutdown()
         serving.join()
     assert [opens(each) for each in came] == [b"what is to be sent" * 9]
+
+
+class Stuck(SpanExporter):
+    """One that does not come back until it is let go. It keeps the names of the spans that it was to send."""
+
+    def __init__(self, session: BodySession) -> None:
+        self.session = session
+        self.begun, self.let_go = Event(), Event()
+        self.names: list[str] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - as its parent has it
+        sent = ExportTraceServiceRequest.FromString(self.session.body).resource_spans[0].scope_spans[0].spans
+        self.names += [span.name for span in sent]
+        self.begun.set()
+        return SpanExportResult.SUCCESS if self.let_go.wait(30) else SpanExportResult.FAILURE
+
+
+def test_spans_that_end_while_as_many_wait_as_may_are_lost_and_later_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2")
+    stuck = Stuck(session := BodySession())
+    processor = EncodingProcessor(
+        EncodedExporter(stuck, session, Resource({}), InstrumentationScope("tests")), room=room_of(os.environ)
+    )
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+
+    def end(*names: str) -> None:
+        for name in names:
+            provider.get_tracer("tests").start_span(name).end()
+
+    end("taken 0", "taken 1")
+    assert stuck.begun.wait(30)
+    end(*(f"waits {number}" for number in range(20)))
+    stuck.let_go.set()
+    assert processor.force_flush()
+    end("later")
+    assert processor.force_flush()
+    assert stuck.names == ["taken 0", "taken 1", *(f"waits {number}" for number in range(8)), "later"]
+    # Told once, not for each of the twelve.
+    assert [record.getMessage() for record in caplog.records] == [
+        "telemetry: the collector does not keep up: 8 spans wait, others are lost"
+    ]
+    processor.shutdown()

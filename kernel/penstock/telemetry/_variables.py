@@ -14,7 +14,7 @@ from penstock._config_checks import is_header_name, is_header_value
 from penstock._config_telemetry import holds_more_than_a_place
 from penstock.telemetry._destination import HEADERS, SIGNALS, headers_of, named_by
 
-__all__ = ["is_delta", "unfit", "unheeded"]
+__all__ = ["is_delta", "room_of", "unfit", "unheeded"]
 
 TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 AGGREGATION = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
@@ -81,6 +81,12 @@ def is_delta(environ: Mapping[str, str]) -> bool:
     `lowmemory` is the same: of the sums and histograms that there are it means nothing else.
     """
     return environ.get(TEMPORALITY, "").strip().lower() in {"delta", "lowmemory"}
+
+
+def room_of(environ: Mapping[str, str]) -> int:
+    """Spans that may wait to be sent."""
+    given = _whole(environ.get(QUEUE, ""))
+    return USUAL[QUEUE] if given is None else given
 
 
 def _unfit_headers(given: str) -> str:

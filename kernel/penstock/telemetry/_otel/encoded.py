@@ -12,6 +12,7 @@ imported where there is the extra that sends over HTTP.
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -30,12 +31,16 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, Status, Statu
 
 __all__ = ["BodySession", "EncodedExporter", "EncodingProcessor", "encoded"]
 
+logger = logging.getLogger("penstock")
+
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200
 """Flags of a span: that it is told whether its parent came over a network, and that it did."""
 MOST_KNOWN = 4_096
 """Attributes that are kept as their bytes: names of targets, models and outcomes come again in every call."""
 LONGEST_KNOWN = 64
 """Characters of such a text. Longer ones are contents, which come once."""
+TOLD_EVERY = 60_000_000_000
+"""Nanoseconds between two lines of the log that spans are lost."""
 _DOUBLE, _TIMES, _TIME, _FLAGS = Struct("<d").pack, Struct("<BQBQ").pack, Struct("<Q").pack, Struct("<HI").pack
 _SMALL = tuple(bytes((value,)) for value in range(128))
 _UNSET = b"\x7a\x00"
@@ -186,16 +191,35 @@ class _Encoded:
 
 
 class EncodingProcessor(SpanProcessor):
-    """Gives each span to the SDK's batches as its bytes."""
+    """Gives each span to the SDK's batches as its bytes, while they have room for it.
 
-    def __init__(self, exporter: EncodedExporter) -> None:
+    What ends while they are full is lost: nobody pays for the bytes of it, nor for a line of the log for each. The
+    SDK's batches would lose the oldest instead, which are paid for.
+    """
+
+    def __init__(self, exporter: EncodedExporter, room: int) -> None:
+        """`room` is the spans that the SDK's batches let wait."""
         self._batches = BatchSpanProcessor(exporter)
+        self._exporter = exporter
+        self._room = room
+        self._given = 0
+        self._told = -TOLD_EVERY
 
     def on_end(self, span: ReadableSpan) -> None:
         """Encoded here and now, in a few microseconds, while it is at hand."""
         context = span.context
-        if context is not None and context.trace_flags.sampled:
-            self._batches.on_end(cast("ReadableSpan", _Encoded(context, encoded(span))))
+        if context is None or not context.trace_flags.sampled:
+            return
+        if self._given - self._exporter.taken >= self._room:
+            self._lost(span.end_time or 0)
+            return
+        self._given += 1
+        self._batches.on_end(cast("ReadableSpan", _Encoded(context, encoded(span))))
+
+    def _lost(self, now: int) -> None:
+        if now - self._told >= TOLD_EVERY:
+            self._told = now
+            logger.warning("telemetry: the collector does not keep up: %d spans wait, others are lost", self._room)
 
     def shutdown(self) -> None:
         """As the SDK's batches do."""
@@ -233,6 +257,8 @@ class EncodedExporter(SpanExporter):
     def __init__(
         self, exporter: SpanExporter, session: BodySession, resource: Resource, scope: InstrumentationScope
     ) -> None:
+        self.taken = 0
+        """Spans that wait no more: sent, being sent, or given up."""
         self._exporter = exporter
         self._session = session
         self._blank = ReadableSpan("", INVALID_SPAN_CONTEXT, resource=resource, instrumentation_scope=scope)
@@ -245,6 +271,7 @@ class EncodedExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """One request. Called by one thread at a time, as batches are."""
+        self.taken += len(spans)
         wires = [cast("_Encoded", each).wire for each in spans]
         # Repeated fields may stand anywhere in a message: those of the scope and the resource are put before them.
         of_scope = self._scope + b"".join([b"\x12" + _long(each) for each in wires])

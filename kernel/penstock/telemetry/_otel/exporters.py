@@ -18,6 +18,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from penstock._config import TelemetryConfig
 from penstock.telemetry._destination import HEADERS, Signal, Way, address_of, headers_of, protocol_of
+from penstock.telemetry._variables import room_of
 
 if TYPE_CHECKING:
     import requests
@@ -56,7 +57,8 @@ def span_processor(
             # The exporter would take a session of the program's own, which is not ours to take the place of.
             return BatchSpanProcessor(HTTPSpanExporter(**given))
         session = given["session"] = BodySession()
-    return EncodingProcessor(EncodedExporter(HTTPSpanExporter(**given), session, resource, scope))
+    exporter = EncodedExporter(HTTPSpanExporter(**given), session, resource, scope)
+    return EncodingProcessor(exporter, room=room_of(environ))
 
 
 def metric_exporter(said: TelemetryConfig, way: Way, environ: Mapping[str, str]) -> MetricExporter:
