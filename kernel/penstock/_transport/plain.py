@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["CHUNKED", "Asked", "Fields", "Head", "plain_head", "plain_request"]
+__all__ = ["CHUNKED", "Asked", "Fields", "Head", "Standing", "plain_head", "plain_request"]
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 """The header fields of a head, as they are on the wire."""
@@ -27,6 +27,8 @@ class Asked(Struct, frozen=True, gc=False):
     """Path and query."""
     headers: Fields
     body: bytes
+    head: bytes | None = None
+    """What goes before the body, where that is known already and plain."""
 
 
 CHUNKED = -1
@@ -44,9 +46,51 @@ _RESPONSE = re.compile(
 """No line begins with a blank, so none is folded; CR and LF are only where lines end, and NUL is nowhere."""
 _FIELD = re.compile(rb"([^:]+):[ \t]*([^\r]*)\r\n")
 """One field of a head that is plain. The blanks behind its value are still there."""
+_LINES = re.compile(rb"(?:" + _TOKEN + rb": [\x21-\x7e]+(?:[ \t]+[\x21-\x7e]+)*\r\n)+")
+"""Fields of a request that are plain."""
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _ODD_IN_REQUESTS = frozenset({b"transfer-encoding", b"connection", b"upgrade", b"expect"})
+_SAYS_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
 _NO_BODY = frozenset({b"204", b"304"})
+
+
+class Standing(Struct, frozen=True, gc=False):
+    """What all requests to one place say alike. It is judged once: each of them adds a few fields and its length."""
+
+    method: str
+    target: bytes
+    fields: Fields
+    names: frozenset[bytes]
+    """Theirs, in lower case."""
+    begin: bytes | None
+    """The head so far. None: it is not plain, or says something of the body's length."""
+
+    @classmethod
+    def of(cls, method: str, target: bytes, fields: Fields) -> Standing:
+        """For as long as these stay what they are."""
+        names = frozenset([name.lower() for name, _ in fields])
+        head = None if b"content-length" in names else plain_request(method, target, fields, 0)
+        return cls(method, target, fields, names, None if head is None else head[:-2])
+
+    def asked(self, own: Fields, body: bytes) -> Asked:
+        """One request with fields of its own behind the others."""
+        if self.names.isdisjoint(_SAYS_LENGTH):
+            own = [*own, (b"content-length", b"%d" % len(body))]
+        fields = [*self.fields, *own]
+        return Asked(self.method, self.target, fields, body, None if self.begin is None else self._head(own))
+
+    def _head(self, own: Fields) -> bytes | None:
+        """As `plain_request` would write it; None where it is not sure of that."""
+        assert self.begin is not None
+        names = [name.lower() for name, _ in own]
+        if not (self.names.isdisjoint(names) and _ODD_IN_REQUESTS.isdisjoint(names)) or b":" in b"".join(names):
+            return None
+        if names.count(b"content-length") != 1:
+            return None
+        lines = b"".join([b"%b: %b\r\n" % field for field in own])
+        if lines.count(b"\n") != len(own) or not _LINES.fullmatch(lines):
+            return None
+        return b"%b%b\r\n" % (self.begin, lines)
 
 
 class Head(NamedTuple):
