@@ -105,27 +105,24 @@ async def send(
 
 def _asked(wire: WireRequest, own: Headers) -> Asked:
     """The codec's headers, and ours where it names none."""
+    names = tuple([name for name, _ in own])
     try:
-        standing = _standing(wire.method, wire.url, wire.headers)
+        standing = _standing(wire.method, wire.url, wire.headers, names)
     except TypeError:  # headers in lists do as well: they are looked through each time
-        standing = _standing.__wrapped__(wire.method, wire.url, wire.headers)
-    return standing.asked(_ascii(own), wire.body)
+        standing = _standing.__wrapped__(wire.method, wire.url, wire.headers, names)
+    return standing.asked([value.encode("ascii") for _, value in own], wire.body)
 
 
 @lru_cache(maxsize=1_024)
-def _standing(method: str, url: str, headers: Headers) -> Standing:
+def _standing(method: str, url: str, headers: Headers, own: tuple[str, ...]) -> Standing:
     """To write a head and look through it costs more than to send it; of those to one target a few fields differ."""
     place = _place(url)
-    fields = _ascii(headers)
+    fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
     named = [name.lower() for name, _ in fields]
     fields += [field for field in OUR_HEADERS if field[0] not in named]
     if b"host" not in named:
         fields.insert(0, (b"host", place.host))
-    return Standing.of(method.upper(), place.target, fields)
-
-
-def _ascii(headers: Headers) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
+    return Standing.of(method.upper(), place.target, fields, [name.encode("ascii") for name in own])
 
 
 def _http_request(url: str, asked: Asked, timeout: Mapping[str, float | None]) -> httpx.Request:
