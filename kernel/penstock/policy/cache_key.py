@@ -85,7 +85,7 @@ class Question(NamedTuple):
     url: str
     form: str
     asked: object
-    headers: list[tuple[str, str]]
+    headers: Headers
     """Those that count, in order."""
 
     @classmethod
@@ -94,7 +94,10 @@ class Question(NamedTuple):
 
         Headers count but for those `WITHOUT_INFLUENCE`, and these too where they are among `significant_headers`.
         """
-        headers = sorted(_telling(wire.headers, significant_headers))
+        try:
+            headers = _telling(wire.headers, significant_headers)
+        except TypeError:  # headers in lists do as well: they are looked through each time
+            headers = _telling.__wrapped__(wire.headers, significant_headers)
         return cls(wire.method, wire.url, *_question(wire.body, family), headers)
 
     def key(self, tenant: str) -> str:
@@ -108,10 +111,11 @@ class Question(NamedTuple):
         parts = {"method": _sum_of_text(self.method), "url": _sum_of_text(self.url)}
         for name, _ in self.headers:
             parts[f"header {name}"] = _sum_of_secrets([value for key, value in self.headers if key == name])
-        if not isinstance(self.asked, dict):
-            parts[f"body ({self.form})"] = _sum(self.asked)
+        asked = self.asked
+        if not isinstance(asked, dict):
+            parts[f"body ({self.form})"] = _sum(asked)
             return parts
-        for name, field in cast("dict[str, object]", self.asked).items():
+        for name, field in cast("dict[str, object]", asked).items():
             if isinstance(field, list):
                 for item, value in _items(name, cast("list[object]", field)):
                     parts[item] = _sum(value)
@@ -145,13 +149,15 @@ def _sum_of_secrets(value: object) -> int:
     return int.from_bytes(hashlib.blake2b(_canonical(value), digest_size=4, person=b"header").digest(), "big")
 
 
-def _telling(headers: Headers, significant: frozenset[str]) -> list[tuple[str, str]]:
-    """The headers that count."""
-    return [
+@lru_cache(maxsize=256)
+def _telling(headers: Headers, significant: frozenset[str]) -> Headers:
+    """The headers that count, in order: nearly always the same for every request to a target."""
+    telling = [
         (lowered, value)
         for name, value in headers
         if (lowered := name.lower()) in significant or lowered not in WITHOUT_INFLUENCE
     ]
+    return tuple(sorted(telling))
 
 
 def _question(body: bytes, family: str) -> tuple[str, object]:
@@ -164,7 +170,7 @@ def _question(body: bytes, family: str) -> tuple[str, object]:
         return "json", parsed
     left_out = NOT_THE_QUESTION.get(family, NO_FIELDS)
     fields = cast("dict[str, Any]", parsed)
-    if family == "openai-chat":
+    if family == "openai-chat" and b'"tool_calls"' in body:
         _read_arguments(fields.get("messages"))
     if left_out.isdisjoint(fields):
         return "json", fields
