@@ -88,7 +88,11 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None)
 
 
 def _fits(check: SchemaCheck, value: Json) -> bool:
-    return check.fits(value) and not says_nothing(value, check.schema)
+    if not check.fits(value):
+        return False
+    # Nearly always there is a name of the schema's own: then no choice within it has to be looked at.
+    said = type(value) is dict and not value.keys().isdisjoint(check.names)
+    return said or not says_nothing(value, check.schema)
 
 
 def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:

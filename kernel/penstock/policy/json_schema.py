@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from penstock.policy.json_values import Flaw, Json, is_array, is_object
 from penstock.policy.schema_compounds import COMPOUND
+from penstock.policy.schema_plain import surely_fits
 from penstock.policy.schema_references import SchemaError as SchemaError
 from penstock.policy.schema_references import is_deeper
 from penstock.policy.schema_references import pointed as pointed
@@ -33,6 +34,8 @@ __all__ = ["SchemaCheck", "SchemaError", "pointed"]
 DEEPEST = 100
 """Objects and lists within one another in a schema: whoever walks through it may do so by recursion."""
 NOT_HERE = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
+WITH_RULES = frozenset({"$ref", *SIMPLE, *COMPOUND})
+"""All other keywords ask nothing."""
 
 
 class SchemaCheck:
@@ -54,9 +57,18 @@ class SchemaCheck:
             self._rule = self.compile_at(schema, "#")
         except RecursionError:  # along references, which may be long
             raise SchemaError("its references lead too deep") from None
+        self._surely = surely_fits(schema, self._root, WITH_RULES)
+        shape = self.behind(schema)
+        self.names: Mapping[str, Json] = shape.get("properties", {}) if is_object(shape) else {}
+        """The properties that the schema itself names, and not a choice of it."""
 
     def fits(self, value: Json) -> bool:
         """True where the value has no flaw."""
+        try:
+            if self._surely is not None and self._surely(value):
+                return True
+        except RecursionError:  # the rules say so
+            pass
         return not self._flaws(value, 1)
 
     def flaws(self, value: Json) -> tuple[Flaw, ...]:

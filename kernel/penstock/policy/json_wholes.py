@@ -19,7 +19,8 @@ from penstock.policy.schema_knowledge import NONE
 
 __all__ = ["Decoded", "decoded", "is_sound", "read_once"]
 
-_ENDS_AS_JSON = re.compile(r"[}\]\"\del]\s*\Z")
+_LAST = frozenset('}]"0123456789el')
+"""What a JSON value may end with."""
 _CONTAINERS = frozenset({dict, list})
 _VALUES: Any = dict[str, Json].values
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -45,23 +46,23 @@ def decoded(text: str) -> Json:
 
 def read_once(text: str) -> Decoded:
     """The text as JSON, or what begins in it as that; a text that ends as none does is not looked at."""
-    if not _ENDS_AS_JSON.search(text, max(0, len(text) - 256)):
+    if text[-1:] not in _LAST and text[-256:].rstrip()[-1:] not in _LAST:
         return Decoded()
-    start = behind(JSON_SPACE, text, 0)
+    start = 0 if text[0] == "{" else behind(JSON_SPACE, text, 0)
     try:
         value, end = SCANNER.raw_decode(text, start)
     except (ValueError, RecursionError):
         return Decoded(start=start)
     if not is_sound(text, start, end, value):
         return Decoded(start=start)
-    if behind(JSON_SPACE, text, end) == len(text):
+    if end == len(text) or behind(JSON_SPACE, text, end) == len(text):
         return Decoded(value)
     return Decoded(start=start, ahead=value, end=end)
 
 
 def is_sound(text: str, start: int, end: int, value: Json) -> bool:
     """True for a value without halves of characters, and not too deep."""
-    if _SURROGATE.search(text, start, end):
+    if text.find("\\u", start, end) >= 0 and _SURROGATE.search(text, start, end):
         try:
             msgspec.json.encode(value)
         except (UnicodeEncodeError, RecursionError):
@@ -71,7 +72,7 @@ def is_sound(text: str, start: int, end: int, value: Json) -> bool:
 
 def _shallow(text: str, start: int, end: int, value: Json) -> bool:
     """True where the value is not nested too deeply, for whoever walks through it by recursion."""
-    if text.count("{", start, end) + text.count("[", start, end) <= DEEPEST:
+    if end - start <= DEEPEST or text.count("{", start, end) + text.count("[", start, end) <= DEEPEST:
         return True
     level: list[Json] = [value]
     for _ in range(DEEPEST - 1):

@@ -1,0 +1,211 @@
+"""What surely fits a schema of plain keywords, found out at little cost: nearly all schemas, and nearly all answers.
+
+Not here: what does not fit and why, and every keyword that is not plain (`json_schema` asks its rules then).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from penstock.policy.json_values import Json, is_array, is_object, is_text
+from penstock.policy.schema_references import pointed
+from penstock.policy.schema_rules import SIMPLE, Findings, Rule
+
+__all__ = ["Surely", "surely_fits"]
+
+Surely: TypeAlias = Callable[[Json], bool]
+"""True: the value fits. False: it may fit all the same, and the rules have to be asked."""
+
+MOST_PARTS = 200
+"""Of one schema, references written out: whatever is larger, or refers to itself, is left to the rules. Each part looks
+once at each part of a value, so this bounds the work as well."""
+KINDS: Mapping[str, frozenset[type]] = {
+    "null": frozenset({type(None)}),
+    "boolean": frozenset({bool}),
+    "integer": frozenset({int}),  # 3.0 is one too, which the rules know
+    "number": frozenset({int, float}),
+    "string": frozenset({str}),
+    "array": frozenset({list}),
+    "object": frozenset({dict}),
+}
+SIZES = frozenset(
+    {
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+    }
+)
+"""Keywords whose rules cost nothing: they may be asked twice."""
+MISSING = object()
+"""In the place of what is not there: of no kind that JSON has."""
+
+
+class _NotPlainError(Exception):
+    """Only the rules can tell. Caught in this file."""
+
+
+class _Part(Struct, frozen=True):
+    """What fits one schema."""
+
+    kinds: frozenset[type] | None = None
+    """A value has to be of one of these; None: of any."""
+    tests: tuple[Surely, ...] = ()
+    """And all of these have to be true of it."""
+
+    def test(self) -> Surely:
+        """The same as one function."""
+        kinds, tests = self.kinds, self.tests
+        if kinds is None:
+            return tests[0] if len(tests) == 1 else lambda value: all(test(value) for test in tests)
+        if len(tests) == 1:
+            only = tests[0]
+            return lambda value: type(value) in kinds and only(value)
+        return lambda value: type(value) in kinds and all(test(value) for test in tests)
+
+
+def surely_fits(schema: Json, root: Mapping[str, Json], beyond: frozenset[str]) -> Surely | None:
+    """A function that is true of values that fit; None where a keyword is not plain. The schema is known to be right.
+
+    `beyond` are keywords that only rules know. All others that are not read here say nothing of what fits.
+    """
+    try:
+        return _Reader(root, beyond - {"$ref", "type", "enum", "const", *SIZES, *_MEANT}).part(schema).test()
+    except _NotPlainError:
+        return None
+
+
+_MEANT = frozenset({"properties", "required", "additionalProperties", "items", "anyOf"})
+
+
+class _Reader:
+    """Of one schema."""
+
+    def __init__(self, root: Mapping[str, Json], beyond: frozenset[str]) -> None:
+        self.root = root
+        self.beyond = beyond
+        self.parts = 0
+
+    def part(self, schema: Json) -> _Part:
+        self.parts += 1
+        if self.parts > MOST_PARTS:
+            raise _NotPlainError
+        if schema is True:
+            return _Part()
+        if not is_object(schema) or not self.beyond.isdisjoint(schema):
+            raise _NotPlainError
+        if "$ref" in schema:
+            if not schema.keys().isdisjoint({"type", "enum", "const", *SIZES, *_MEANT}):
+                raise _NotPlainError
+            return self.part(pointed(self.root, schema["$ref"]))
+        kinds, tests = _kinds(schema), list[Surely]()
+        if "anyOf" in schema:
+            choices = [self.part(choice) for choice in schema["anyOf"]]
+            if kinds is None and all(choice.kinds is not None and not choice.tests for choice in choices):
+                kinds = frozenset(kind for choice in choices for kind in choice.kinds or ())
+            else:
+                tests.append(_any_of([choice.test() for choice in choices]))
+        tests.extend(_listed(schema[keyword]) for keyword in ("enum", "const") if keyword in schema)
+        tests.extend(_within(SIMPLE[keyword](schema[keyword], schema)) for keyword in SIZES if keyword in schema)
+        if not schema.keys().isdisjoint({"properties", "required", "additionalProperties"}):
+            tests.append(self.members(schema))
+        if "items" in schema:
+            tests.append(self.items(schema["items"]))
+        return _Part(kinds, tuple(tests))
+
+    def members(self, schema: Mapping[str, Json]) -> Surely:
+        """Of an object."""
+        needed = frozenset(schema.get("required", ()))
+        named = {name: self.part(held) for name, held in schema.get("properties", {}).items()}
+        always = [(name, part.kinds) for name, part in named.items() if part.kinds is not None and name in needed]
+        often = [(name, part.kinds) for name, part in named.items() if part.kinds is not None and name not in needed]
+        deeper = [(name, test) for name, part in named.items() for test in part.tests]
+        others = needed - {name for name, _ in always}
+        rest = schema.get("additionalProperties", True)
+        closed = rest is False
+        if not closed and rest is not True:
+            if named:
+                raise _NotPlainError
+            return self.alike(self.part(rest), needed)
+
+        def fits(value: Json) -> bool:
+            if type(value) is not dict:
+                return False
+            get = value.get
+            for name, kinds in always:
+                if type(get(name, MISSING)) not in kinds:
+                    return False
+            for name, kinds in often:
+                if name in value and type(value[name]) not in kinds:
+                    return False
+            for name, test in deeper:
+                if name in value and not test(value[name]):
+                    return False
+            return not (others and not value.keys() >= others) and not (closed and not value.keys() <= named.keys())
+
+        return fits
+
+    @staticmethod
+    def alike(part: _Part, needed: frozenset[str]) -> Surely:
+        """Of an object whose values are all of one schema."""
+        each = _each(part)
+
+        def fits(value: Json) -> bool:
+            return type(value) is dict and value.keys() >= needed and each(value.values())
+
+        return fits
+
+    def items(self, asked: Json) -> Surely:
+        """Of a list."""
+        if is_array(asked):  # as it was until 2019
+            raise _NotPlainError
+        each = _each(self.part(asked))
+        return lambda value: type(value) is list and each(value)
+
+
+def _kinds(schema: Mapping[str, Json]) -> frozenset[type] | None:
+    if "type" not in schema:
+        return None
+    names = [schema["type"]] if is_text(schema["type"]) else [*schema["type"]]
+    if schema.get("nullable") is True:
+        names.append("null")
+    return frozenset(kind for name in names for kind in KINDS[name])
+
+
+def _each(part: _Part) -> Surely:
+    """True of values that all fit. In the time that C takes, where only their kind matters."""
+    kinds = part.kinds
+    if kinds is not None and not part.tests:
+        return lambda values: kinds.issuperset(map(type, values))
+    if kinds is None and not part.tests:
+        return lambda _: True
+    test = part.test()
+    return lambda values: all(map(test, values))
+
+
+def _any_of(tests: list[Surely]) -> Surely:
+    return lambda value: any(test(value) for test in tests)
+
+
+def _listed(asked: Json) -> Surely:
+    """The words of an `enum`, or that of a `const`. Others that are listed are left to the rules."""
+    words = frozenset(each for each in (asked if is_array(asked) else [asked]) if is_text(each))
+    return lambda value: type(value) is str and value in words
+
+
+def _within(rule: Rule) -> Surely:
+    def fits(value: Json) -> bool:
+        found = Findings(1)
+        rule(value, None, found)
+        return not found
+
+    return fits
