@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import msgspec
@@ -98,6 +99,12 @@ class ChatRequest(Discreet, frozen=True):
         if self.output is not None:
             put(self, "output", _output(self.output))
         put(self, "extra", {name: dict(fields) for name, fields in (self.extra or {}).items()})
+
+    def wanting(self, output: OutputSchema) -> ChatRequest:
+        """The same request with another `output`. What else is in it was looked at when it was made."""
+        made = copy(self)
+        msgspec.structs.force_setattr(made, "output", output)
+        return made
 
 
 def _messages(given: object) -> tuple[Message, ...]:

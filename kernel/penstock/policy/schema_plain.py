@@ -5,7 +5,7 @@ Not here: what does not fit and why, and every keyword that is not plain (`json_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -46,6 +46,7 @@ SIZES = frozenset(
     }
 )
 """Keywords whose rules cost nothing: they may be asked twice."""
+READ = SIZES | {"$ref", "type", "enum", "const", "properties", "required", "additionalProperties", "items", "anyOf"}
 MISSING = object()
 """In the place of what is not there: of no kind that JSON has."""
 
@@ -79,12 +80,9 @@ def surely_fits(schema: Json, root: Mapping[str, Json], beyond: frozenset[str]) 
     `beyond` are keywords that only rules know. All others that are not read here say nothing of what fits.
     """
     try:
-        return _Reader(root, beyond - {"$ref", "type", "enum", "const", *SIZES, *_MEANT}).part(schema).test()
+        return _Reader(root, beyond - READ).part(schema).test()
     except _NotPlainError:
         return None
-
-
-_MEANT = frozenset({"properties", "required", "additionalProperties", "items", "anyOf"})
 
 
 class _Reader:
@@ -104,7 +102,7 @@ class _Reader:
         if not is_object(schema) or not self.beyond.isdisjoint(schema):
             raise _NotPlainError
         if "$ref" in schema:
-            if not schema.keys().isdisjoint({"type", "enum", "const", *SIZES, *_MEANT}):
+            if not schema.keys().isdisjoint(READ - {"$ref"}):
                 raise _NotPlainError
             return self.part(pointed(self.root, schema["$ref"]))
         kinds, tests = _kinds(schema), list[Surely]()
@@ -126,33 +124,21 @@ class _Reader:
         """Of an object."""
         needed = frozenset(schema.get("required", ()))
         named = {name: self.part(held) for name, held in schema.get("properties", {}).items()}
-        always = [(name, part.kinds) for name, part in named.items() if part.kinds is not None and name in needed]
-        often = [(name, part.kinds) for name, part in named.items() if part.kinds is not None and name not in needed]
+        kinds = [(name, part.kinds) for name, part in named.items() if part.kinds is not None]
+        always = [(name, one) for name, one in kinds if name in needed]
+        often = [(name, one) for name, one in kinds if name not in needed]
         deeper = [(name, test) for name, part in named.items() for test in part.tests]
-        others = needed - {name for name, _ in always}
         rest = schema.get("additionalProperties", True)
-        closed = rest is False
-        if not closed and rest is not True:
+        if rest is not True and rest is not False:
             if named:
                 raise _NotPlainError
             return self.alike(self.part(rest), needed)
-
-        def fits(value: Json) -> bool:
-            if type(value) is not dict:
-                return False
-            get = value.get
-            for name, kinds in always:
-                if type(get(name, MISSING)) not in kinds:
-                    return False
-            for name, kinds in often:
-                if name in value and type(value[name]) not in kinds:
-                    return False
-            for name, test in deeper:
-                if name in value and not test(value[name]):
-                    return False
-            return not (others and not value.keys() >= others) and not (closed and not value.keys() <= named.keys())
-
-        return fits
+        others = needed - {name for name, _ in always}
+        fits = _members(always, often, deeper)
+        if not others and rest is True:
+            return fits
+        closed = named.keys() if rest is False else None
+        return lambda value: fits(value) and value.keys() >= others and (closed is None or value.keys() <= closed)
 
     @staticmethod
     def alike(part: _Part, needed: frozenset[str]) -> Surely:
@@ -170,6 +156,28 @@ class _Reader:
             raise _NotPlainError
         each = _each(self.part(asked))
         return lambda value: type(value) is list and each(value)
+
+
+def _members(
+    always: Sequence[tuple[str, frozenset[type]]],
+    often: Sequence[tuple[str, frozenset[type]]],
+    deeper: Sequence[tuple[str, Surely]],
+) -> Surely:
+    """True of an object with members of these kinds, of which these tests are true. Other members it may have."""
+
+    def fits(value: Json) -> bool:
+        if type(value) is not dict:
+            return False
+        get = value.get
+        for name, kinds in always:
+            if type(get(name, MISSING)) not in kinds:
+                return False
+        for name, kinds in often:
+            if name in value and type(value[name]) not in kinds:
+                return False
+        return all(test(value[name]) for name, test in deeper if name in value)
+
+    return fits
 
 
 def _kinds(schema: Mapping[str, Json]) -> frozenset[type] | None:
