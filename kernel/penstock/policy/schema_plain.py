@@ -37,6 +37,7 @@ SIZES = frozenset(
         "maximum",
         "exclusiveMinimum",
         "exclusiveMaximum",
+        "multipleOf",
         "minLength",
         "maxLength",
         "minItems",
@@ -74,24 +75,34 @@ class _Part(Struct, frozen=True):
         return lambda value: type(value) in kinds and all(test(value) for test in tests)
 
 
-def surely_fits(schema: Json, root: Mapping[str, Json], beyond: frozenset[str]) -> Surely | None:
+def surely_fits(
+    schema: Json, root: Mapping[str, Json], beyond: frozenset[str], *, exactly: bool = False
+) -> Surely | None:
     """A function that is true of values that fit; None where a keyword is not plain. The schema is known to be right.
 
-    `beyond` are keywords that only rules know. All others that are not read here say nothing of what fits.
+    `beyond` are keywords that only rules know. All others that are not read here say nothing of what fits. `exactly`:
+    a function of whose False is to be relied on as well, or None.
     """
     try:
-        return _Reader(root, beyond - READ).part(schema).test()
+        return _Reader(root, beyond - READ, exactly=exactly).part(schema).test()
     except _NotPlainError:
         return None
+
+
+def only_kinds(schema: Json, beyond: frozenset[str]) -> frozenset[type]:
+    """The kinds of which every value fits a schema, where it asks for nothing but a kind; else none."""
+    plain = is_object(schema) and "type" in schema and schema.keys().isdisjoint(beyond - {"type"})
+    return (_kinds(schema) if plain else None) or frozenset()
 
 
 class _Reader:
     """Of one schema."""
 
-    def __init__(self, root: Mapping[str, Json], beyond: frozenset[str]) -> None:
+    def __init__(self, root: Mapping[str, Json], beyond: frozenset[str], *, exactly: bool) -> None:
         self.root = root
         self.beyond = beyond
         self.parts = 0
+        self.exactly = exactly
 
     def part(self, schema: Json) -> _Part:
         self.parts += 1
@@ -101,18 +112,28 @@ class _Reader:
             return _Part()
         if not is_object(schema) or not self.beyond.isdisjoint(schema):
             raise _NotPlainError
-        if "$ref" in schema:
-            if not schema.keys().isdisjoint(READ - {"$ref"}):
-                raise _NotPlainError
-            return self.part(pointed(self.root, schema["$ref"]))
+        if "$ref" not in schema:
+            return self.stated(schema)
+        if not schema.keys().isdisjoint(READ - {"$ref"}):
+            raise _NotPlainError
+        return self.part(pointed(self.root, schema["$ref"]))
+
+    def stated(self, schema: Mapping[str, Json]) -> _Part:
+        """Of one that refers to no other as a whole."""
         kinds, tests = _kinds(schema), list[Surely]()
+        if self.exactly and kinds is not None and int in kinds and float not in kinds:
+            kinds = kinds | {float}
+            tests.append(lambda value: type(value) is not float or value.is_integer())
         if "anyOf" in schema:
             choices = [self.part(choice) for choice in schema["anyOf"]]
             if kinds is None and all(choice.kinds is not None and not choice.tests for choice in choices):
                 kinds = frozenset(kind for choice in choices for kind in choice.kinds or ())
             else:
                 tests.append(_any_of([choice.test() for choice in choices]))
-        tests.extend(_listed(schema[keyword]) for keyword in ("enum", "const") if keyword in schema)
+        if "enum" in schema:
+            tests.append(self.listed(schema["enum"]))
+        if "const" in schema:
+            tests.append(self.listed([schema["const"]]))
         tests.extend(_within(SIMPLE[keyword](schema[keyword], schema)) for keyword in SIZES if keyword in schema)
         if not schema.keys().isdisjoint({"properties", "required", "additionalProperties"}):
             tests.append(self.members(schema))
@@ -138,7 +159,20 @@ class _Reader:
         if not others and rest is True:
             return fits
         closed = named.keys() if rest is False else None
-        return lambda value: fits(value) and value.keys() >= others and (closed is None or value.keys() <= closed)
+
+        def fits_whole(value: Json) -> bool:
+            if type(value) is not dict:
+                return True
+            return value.keys() >= others and (closed is None or value.keys() <= closed) and fits(value)
+
+        return fits_whole
+
+    def listed(self, listed: list[Json]) -> Surely:
+        """Words. Others that are listed are left to the rules."""
+        words = frozenset(each for each in listed if is_text(each))
+        if self.exactly and not all(map(is_text, listed)):
+            raise _NotPlainError
+        return lambda value: type(value) is str and value in words
 
     @staticmethod
     def alike(part: _Part, needed: frozenset[str]) -> Surely:
@@ -146,7 +180,7 @@ class _Reader:
         each = _each(part)
 
         def fits(value: Json) -> bool:
-            return type(value) is dict and value.keys() >= needed and each(value.values())
+            return type(value) is not dict or (value.keys() >= needed and each(value.values()))
 
         return fits
 
@@ -155,7 +189,7 @@ class _Reader:
         if is_array(asked):  # as it was until 2019
             raise _NotPlainError
         each = _each(self.part(asked))
-        return lambda value: type(value) is list and each(value)
+        return lambda value: type(value) is not list or each(value)
 
 
 def _members(
@@ -167,7 +201,7 @@ def _members(
 
     def fits(value: Json) -> bool:
         if type(value) is not dict:
-            return False
+            return True
         get = value.get
         for name, kinds in always:
             if type(get(name, MISSING)) not in kinds:
@@ -202,12 +236,6 @@ def _each(part: _Part) -> Surely:
 
 def _any_of(tests: list[Surely]) -> Surely:
     return lambda value: any(test(value) for test in tests)
-
-
-def _listed(asked: Json) -> Surely:
-    """The words of an `enum`, or that of a `const`. Others that are listed are left to the rules."""
-    words = frozenset(each for each in (asked if is_array(asked) else [asked]) if is_text(each))
-    return lambda value: type(value) is str and value in words
 
 
 def _within(rule: Rule) -> Surely:
