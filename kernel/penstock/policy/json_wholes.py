@@ -20,6 +20,8 @@ __all__ = ["Decoded", "decoded", "is_sound", "read_once"]
 
 _LAST = frozenset('}]"0123456789el')
 """What a JSON value may end with."""
+SHORT = 4_096
+"""Characters of an ordinary answer: to go from part to part is the shortest way there."""
 _CLOSED_BY = {"{": "}", "[": "]"}
 _NAMES = re.compile(r'"[ \t\r\n]*+:')
 """The end of a name. It may stand in a string as well, so in no sound text there are fewer than names."""
@@ -89,8 +91,27 @@ def _at_once(text: str) -> Json:
         value: Json = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return NONE
-    members = _members_in(value)
+    members = _members_in_few(value) if len(text) <= SHORT else None
+    if members is None:
+        members = _members_in(value)
     return value if members == text.count(":") or members == len(_NAMES.findall(text)) else NONE
+
+
+def _members_in_few(value: Json) -> int | None:
+    """Of all objects together; None where there are so many that they could be nested too deeply."""
+    members, containers, parts = 0, 0, [value]
+    for each in parts:  # which grow meanwhile
+        if type(each) is dict:
+            members += len(each)
+            parts.extend(each.values())
+        elif type(each) is list:
+            parts.extend(each)
+        else:
+            continue
+        containers += 1
+        if containers > DEEPEST:
+            return None
+    return members
 
 
 def _members_in(value: Json) -> int | None:
