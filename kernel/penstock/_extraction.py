@@ -16,6 +16,7 @@ from msgspec import Struct
 from penstock._asked import Call
 from penstock._attempt import AttemptRun
 from penstock._outputs import Wanted
+from penstock._request import with_output
 from penstock._targets import LiveTarget
 from penstock._text_size import output_bytes
 from penstock._validator import InvalidValueError
@@ -162,7 +163,7 @@ class Extraction(Struct, eq=False):
 
     def _said(self, asking: _Asking, request: ChatRequest) -> ChatRequest:
         if asking.output is not None:
-            return request.wanting(asking.output)
+            return with_output(request, asking.output)
         ready = self.wanted.ready
         match asking.way, asking.shaped:
             case "tool" | "tool alone" as way, Shaped() as shaped:

@@ -101,10 +101,11 @@ def _members_in_few(value: Json) -> int | None:
     """Of all objects together; None where there are so many that they could be nested too deeply."""
     members, containers, parts = 0, 0, [value]
     for each in parts:  # which grow meanwhile
-        if type(each) is dict:
+        kind: type = each.__class__
+        if kind is dict:
             members += len(each)
             parts.extend(each.values())
-        elif type(each) is list:
+        elif kind is list:
             parts.extend(each)
         else:
             continue

@@ -200,7 +200,8 @@ def _members(
     """True of an object with members of these kinds, of which these tests are true. Other members it may have."""
 
     def fits(value: Json) -> bool:
-        if type(value) is not dict:
+        kind: type = value.__class__
+        if kind is not dict:
             return True
         get = value.get
         for name, kinds in always:
