@@ -54,12 +54,13 @@ def texts(draw: st.DrawFn, depth: int = 3) -> str:
 @example('{"a":1,"b":"::"}')
 @settings(max_examples=1_500, deadline=None)
 def test_a_whole_text_is_read_as_by_the_reader_that_keeps_every_name(text: str) -> None:
-    try:
-        told = repr(SCANNER.decode(text))
-    except ValueError:
-        told = repr(NONE)
-    if "\\ud800" not in text:
-        assert repr(read_once(text).value) == told
+    for each in (text, f'[{text},"{"x" * SHORT}"]'):
+        try:
+            told = repr(SCANNER.decode(each))
+        except ValueError:
+            told = repr(NONE)
+        if "\\ud800" not in text:
+            assert repr(read_once(each).value) == told
 
 
 @pytest.mark.parametrize("more", ["", ',"c":"' + "x" * SHORT + '"'])

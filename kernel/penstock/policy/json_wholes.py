@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_notation import DEEPEST, JSON_SPACE, SCANNER, behind
+from penstock.policy.json_notation import DEEPEST, JSON_SPACE, KEEPS_LAST, SCANNER, behind
 from penstock.policy.json_values import Json
 from penstock.policy.schema_knowledge import NONE
 
-__all__ = ["Decoded", "decoded", "is_sound", "read_once"]
+__all__ = ["Decoded", "decoded", "is_sound", "read_once", "value_at"]
 
 _LAST = frozenset('}]"0123456789el')
 """What a JSON value may end with."""
@@ -53,28 +53,51 @@ def read_once(text: str) -> Decoded:
     last = text[-1:]
     if last not in _LAST and (last := text[-256:].rstrip()[-1:]) not in _LAST:
         return Decoded()
-    if _CLOSED_BY.get(text[0]) == last and (value := _at_once(text)) is not NONE:
+    if len(text) <= SHORT and _CLOSED_BY.get(text[0]) == last and (value := _at_once(text)) is not NONE:
         return Decoded(value)
     start = 0 if text[0] == "{" else behind(JSON_SPACE, text, 0)
     try:
-        value, end = SCANNER.raw_decode(text, start)
+        value, end = value_at(text, start)
     except (ValueError, RecursionError):
         return Decoded(start=start)
-    if not is_sound(text, start, end, value):
+    if value is NONE:
         return Decoded(start=start)
     if end == len(text) or behind(JSON_SPACE, text, end) == len(text):
         return Decoded(value)
     return Decoded(start=start, ahead=value, end=end)
 
 
+def value_at(text: str, start: int) -> tuple[Json, int]:
+    """The sound value that begins there, and where it ends; none where it is not sound.
+
+    Raises ValueError or RecursionError where it is no JSON.
+    """
+    if len(text) - start <= SHORT:
+        value, end = SCANNER.raw_decode(text, start)
+        return (value if is_sound(text, start, end, value) else NONE), end
+    # What is not JSON to the one reader is none to the other: nothing is read twice but what says a name twice.
+    value, end = KEEPS_LAST.raw_decode(text, start)
+    members = _members_in(value)
+    if members is None:
+        return NONE, end
+    if not _is_all_there(members, text, start, end):
+        value, end = SCANNER.raw_decode(text, start)
+    return (value if _is_whole(text, start, end, value) else NONE), end
+
+
 def is_sound(text: str, start: int, end: int, value: Json) -> bool:
     """True for a value without halves of characters, and not too deep."""
+    return _is_whole(text, start, end, value) and _shallow(text, start, end, value)
+
+
+def _is_whole(text: str, start: int, end: int, value: Json) -> bool:
+    """True where it has no halves of characters."""
     if text.find("\\u", start, end) >= 0 and _SURROGATE.search(text, start, end):
         try:
             msgspec.json.encode(value)
         except (UnicodeEncodeError, RecursionError):
             return False
-    return _shallow(text, start, end, value)
+    return True
 
 
 def _shallow(text: str, start: int, end: int, value: Json) -> bool:
@@ -91,10 +114,15 @@ def _at_once(text: str) -> Json:
         value: Json = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return NONE
-    members = _members_in_few(value) if len(text) <= SHORT else None
+    members = _members_in_few(value)
     if members is None:
         members = _members_in(value)
-    return value if members == text.count(":") or members == len(_NAMES.findall(text)) else NONE
+    return value if _is_all_there(members, text, 0, len(text)) else NONE
+
+
+def _is_all_there(members: int | None, text: str, start: int, end: int) -> bool:
+    """True where a reader that keeps the last of a name that is said twice had nothing to leave out."""
+    return members == text.count(":", start, end) or members == len(_NAMES.findall(text, start, end))
 
 
 def _members_in_few(value: Json) -> int | None:
