@@ -138,3 +138,24 @@ def test_choices_that_would_be_written_out_for_ever_are_left_to_the_rules() -> N
     definitions: dict[str, Any] = {f"d{at}": {"anyOf": [{"$ref": f"#/$defs/d{at + 1}"}] * 2} for at in range(30)}
     schema = {"$ref": "#/$defs/d0", "$defs": {**definitions, "d30": {"type": "integer"}}}
     assert surely_fits(schema, schema, WITH_RULES) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "fits"),
+    [
+        ({"const": ["a", "b"]}, "a", False),
+        ({"const": ["a", "b"]}, ["a", "b"], True),
+        ({"enum": [["a"], "b"]}, "a", False),
+        ({"enum": ["a", 1, None]}, 1.0, True),
+        ({"type": "integer"}, 3.0, True),
+        ({"type": "integer"}, True, False),
+        ({"type": ["integer", "string"], "nullable": True}, None, True),
+        ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, [], True),
+        ({"items": {"type": "string"}}, {"a": 1}, True),
+    ],
+)
+def test_what_only_looks_plain_is_judged_as_the_standard_says(
+    schema: dict[str, Any], value: Any, *, fits: bool
+) -> None:
+    assert SchemaCheck(schema).fits(value) is fits
+    assert SchemaCheck({"contains": schema}).fits([value]) is fits
