@@ -65,7 +65,8 @@ class MemoryPages:
 
     def add_hold(self, page: HoldPage) -> None:  # noqa: D102
         self._holds[page.id] = page
-        self._expect(page)
+        if page.lease_ends < math.inf:  # no kernel's own: it ends with these
+            self._expect(page)
 
     def drop_hold(self, page: HoldPage) -> None:  # noqa: D102
         del self._holds[page.id]
