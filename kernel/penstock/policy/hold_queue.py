@@ -179,7 +179,7 @@ class HoldQueue:
                         min_output=ask.min_output,
                         max_output=ask.max_output,
                         lease=self._lease,
-                        waits=ask.may_wait(now),
+                        waits=ask.wait_until is not None and now < ask.wait_until,  # as `may_wait`
                         likely=ask.likely,
                     )
                 )

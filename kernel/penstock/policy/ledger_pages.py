@@ -227,7 +227,7 @@ class HoldPage(Struct, eq=False, gc=False):
 class Pages(Protocol):
     """What the book asks of its memory. Whatever it changes on a page it tells by `touched`."""
 
-    def window(self, key: str) -> WindowPage:
+    def window(self, key: str, /) -> WindowPage:
         """The page of a window; an empty one where nothing is counted in it."""
         ...
 
@@ -239,7 +239,7 @@ class Pages(Protocol):
         """The known windows of the same account and period."""
         ...
 
-    def hold(self, hold_id: str) -> HoldPage | None:
+    def hold(self, hold_id: str, /) -> HoldPage | None:
         """A hold that is not settled."""
         ...
 
@@ -271,7 +271,7 @@ class Pages(Protocol):
         """Holds whose lease has ended and that are not lapsed yet, and lapsed ones of which nothing counts any more."""
         ...
 
-    def is_settled(self, hold_id: str) -> bool:
+    def is_settled(self, hold_id: str, /) -> bool:
         """True while the tombstone of the id stands."""
         ...
 
