@@ -22,18 +22,15 @@ class Flush(Request[None], frozen=True):
     """Answered by the mailbox itself, when everything sent before it was handled."""
 
 
-class Reply(Generic[R]):
+class Reply(Struct, Generic[R], eq=False):
     """Where one asker waits for one answer. An answer to a caller that left is dropped."""
 
-    __slots__ = ("_error", "_task", "_value", "abandoned", "settled")
-
-    def __init__(self) -> None:
-        self._value: R | None = None
-        self._error: Exception | None = None
-        self._task: trio.lowlevel.Task | None = None
-        self.abandoned = False
-        self.settled = False
-        """True once it was answered or abandoned: whoever holds it may forget it."""
+    abandoned: bool = False
+    settled: bool = False
+    """True once it was answered or abandoned: whoever holds it may forget it."""
+    _value: R | None = None
+    _error: Exception | None = None
+    _task: trio.lowlevel.Task | None = None
 
     async def wait(self) -> R:
         """The answer. Cancelled, it marks itself abandoned: the actor then drops the request unhandled."""
@@ -44,7 +41,7 @@ class Reply(Generic[R]):
     def parked(self) -> Awaitable[object]:
         """Sleeps until it is answered, which it is not yet. Of `wait` the part that is awaited."""
         self._task = trio.lowlevel.current_task()
-        return trio.lowlevel.wait_task_rescheduled(self._abandon)
+        return trio.lowlevel.wait_task_rescheduled(self._abandon)  # noqa: ASYNC105 - whoever asks awaits it
 
     def outcome(self) -> R:
         """Once it is answered."""

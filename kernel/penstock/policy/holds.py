@@ -114,13 +114,9 @@ def dearest(lines: Sequence[Line], output: int) -> Amount:
     # Plain numbers: this is asked for every call.
     tokens = nano_usd = 0
     for line in lines:
-        given = output if output < line.max_output else line.max_output
-        of_line = line.input_tokens + given
-        if of_line > tokens:
-            tokens = of_line
-        of_line = line.input_nano_usd + nano_for(given, line.output_nano_per_million)
-        if of_line > nano_usd:
-            nano_usd = of_line
+        given = min(output, line.max_output)
+        tokens = max(tokens, line.input_tokens + given)
+        nano_usd = max(nano_usd, line.input_nano_usd + nano_for(given, line.output_nano_per_million))
     return Amount(tokens, nano_usd)
 
 

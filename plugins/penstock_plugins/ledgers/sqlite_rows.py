@@ -23,7 +23,7 @@ def write_rows(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any,
 
 
 def update_rows(cursor: sqlite3.Cursor, update: str, insert: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Writes rows that nearly always are there. `insert` takes the same figures, and any row, but half as long again."""
+    """Writes rows that nearly always are there. `insert` takes the same, whether they are there or not, and longer."""
     if write_rows(cursor, update, rows) < len(rows):
         write_rows(cursor, insert, rows)
 
