@@ -17,7 +17,7 @@ from penstock.telemetry._content import Capture
 from penstock.telemetry._measures import Measures, Sink, instruments
 from penstock.telemetry._metrics import MetricBook
 from penstock.telemetry._names import LATEST, RELEASED
-from penstock.telemetry._otel.spans import OtelTelemetry
+from penstock.telemetry._otel.telemetry import OtelTelemetry
 
 __all__ = ["Tracing"]
 

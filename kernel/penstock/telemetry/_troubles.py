@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-__all__ = ["Troubles"]
+__all__ = ["Troubles", "kept"]
 
 logger = logging.getLogger("penstock")
+
+P = ParamSpec("P")
 
 
 class Troubles:
@@ -21,3 +26,23 @@ class Troubles:
         if kind not in self._met and len(self._met) < 32:
             self._met.add(kind)
             logger.error("telemetry: a span or metric was lost to %s; the next of its kind are not told", kind)
+
+
+class _Troubled(Protocol):
+    troubles: Troubles
+
+
+T = TypeVar("T", bound=_Troubled)
+
+
+def kept(method: Callable[Concatenate[T, P], None]) -> Callable[Concatenate[T, P], None]:
+    """The border: what the method raises is told once of each kind, and goes no further."""
+
+    @wraps(method)
+    def keeps(self: T, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - foreign code
+            self.troubles.met(error)
+
+    return keeps

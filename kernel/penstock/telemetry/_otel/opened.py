@@ -27,7 +27,7 @@ from penstock.telemetry._measures import Measures, Sink, instruments
 from penstock.telemetry._metrics import Labels, MetricBook
 from penstock.telemetry._otel.exporters import metric_exporter, span_processor
 from penstock.telemetry._otel.figures import HostFigures, Pusher, host_figures
-from penstock.telemetry._otel.spans import OtelTelemetry
+from penstock.telemetry._otel.telemetry import OtelTelemetry
 from penstock.telemetry._redaction import redaction
 from penstock.telemetry._standing import Look, look_at
 from penstock.telemetry._variables import is_delta

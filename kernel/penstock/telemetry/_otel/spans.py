@@ -1,14 +1,15 @@
 """Spans: one for a call, one for each of its attempts, with explicit parents. Nothing is ever attached to a context.
 
 Whatever goes wrong here stays here: a sampler, a span processor or an instrument of the host's own is foreign code, and
-so is what a caller gave as metadata. Everything that a call is told through is `_kept`: it never raises.
+so is what a caller gave as metadata. Everything that a call is told through is `kept`: it never raises.
+
+Not here: what they have in common (`telemetry`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import (
@@ -16,7 +17,6 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
-    Tracer,
     format_span_id,
     format_trace_id,
     get_current_span,
@@ -24,15 +24,12 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from penstock._events import BreakerChanged, CoolingDown, Event
-from penstock.telemetry import NO_TELEMETRY, AttemptSpan, Attribute, CallSpan, Telemetry, TraceIds
+from penstock.telemetry import NO_TELEMETRY, AttemptSpan, Attribute, CallSpan, TraceIds
 from penstock.telemetry import _names as n
-from penstock.telemetry._attributes import Attributes, attempt_ended, begin_word, call_ended, chosen, server_of
+from penstock.telemetry._attributes import Attributes, attempt_ended, begin_word, call_ended, chosen
 from penstock.telemetry._content import Capture
-from penstock.telemetry._measures import Measures
-from penstock.telemetry._names import Vocabulary
 from penstock.telemetry._story import ATTEMPT_FAILED, UNKNOWN, Story
-from penstock.telemetry._troubles import Troubles
+from penstock.telemetry._troubles import kept
 from penstock.types import Message
 
 if TYPE_CHECKING:
@@ -42,12 +39,10 @@ if TYPE_CHECKING:
     from penstock._ending import Ended
     from penstock._targets import LiveTarget
     from penstock.policy.commit import Begin
+    from penstock.telemetry._otel.telemetry import OtelTelemetry
     from penstock.types import Attempt, ChatRequest
 
-__all__ = ["OtelTelemetry"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+__all__ = ["OtelAttemptSpan", "OtelCallSpan"]
 
 CALL_OF_A_MODEL = "model"
 """In place of a route, in names: those of models can come from callers."""
@@ -56,163 +51,9 @@ _FAILED: dict[str, Status] = {}
 """By kind of error: there are some thirty."""
 
 
-class _Troubled(Protocol):
-    troubles: Troubles
+class OtelCallSpan(CallSpan):
+    """The span of a call, and its story."""
 
-
-T = TypeVar("T", bound=_Troubled)
-
-
-def _kept(method: Callable[Concatenate[T, P], None]) -> Callable[Concatenate[T, P], None]:
-    """The border: what the method raises is told once of each kind, and goes no further."""
-
-    @wraps(method)
-    def keeps(self: T, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - foreign code
-            self.troubles.met(error)
-
-    return keeps
-
-
-class OtelTelemetry(Telemetry):
-    """Spans of one tracer, figures of one set of measures."""
-
-    def __init__(
-        self,
-        tracer: Tracer,
-        measures: Measures,
-        names: Vocabulary,
-        *,
-        clock: Callable[[], float],
-        kind_of: Callable[[str], str],
-        base_of: Callable[[str], str | None] = lambda _: None,
-        metadata: Sequence[str] = (),
-        capture: Capture | None = None,
-    ) -> None:
-        """`clock` is the kernel's; `kind_of` gives the kind of a provider by its name, `base_of` its configured URL."""
-        self.tracer = tracer
-        self.measures = measures
-        self.names = names
-        self.clock = clock
-        self.metadata = tuple(metadata)
-        self.capture = capture
-        self.troubles = Troubles()
-        self.live: set[_CallSpan] = set()
-        """Calls under way whose spans are recorded."""
-        self.holds = 0
-        """Calls that hold a part of a budget."""
-        self._kind_of = kind_of
-        self._base_of = base_of
-        self._servers: dict[str, tuple[str, int]] = {}
-        """By the name of a target."""
-        self._begins: dict[str, tuple[LiveTarget, Attributes]] = {}
-        """The same: of that target, what `begins_with` says."""
-        self._providers: dict[str, str] = {}
-        self._standing: dict[str, str] = {}
-        """By scope: what stands in the way there, as far as events told."""
-
-    def call(  # noqa: PLR0917 - as its parent says
-        self,
-        call_id: str,
-        route: str,
-        account: str,
-        targets: Sequence[LiveTarget],
-        request: ChatRequest,
-        metadata: Mapping[str, Any] | None,
-    ) -> CallSpan:
-        """A call begins. Its parent is the span that is current in the caller's task, or `metadata["traceparent"]`."""
-        try:
-            return _CallSpan(self, call_id, route, account, targets, request, metadata)
-        except Exception as error:  # noqa: BLE001 - as above
-            self.troubles.met(error)
-            return NO_TELEMETRY.call(call_id, route, account, targets, request, metadata)
-
-    def heard(self, event: Event) -> None:
-        """Something happened beside the calls: counted, and told in the spans of those whom it concerns."""
-        self._count(event)
-        self._tell_calls(event)
-
-    @_kept
-    def _count(self, event: Event) -> None:
-        self.measures.heard(event)
-
-    @_kept
-    def _tell_calls(self, event: Event) -> None:
-        match event:
-            case BreakerChanged():
-                self._stands(event.scope, None if event.after == "closed" else f"circuit {event.after}")
-                told: dict[str, Attribute] = {"before": event.before, "after": event.after, "reason": event.reason}
-                self._tell(n.BREAKER, event.scope, told)
-            case CoolingDown():
-                self._stands(event.scope, f"cooling down: {event.reason}")
-                self._tell(n.COOL_DOWN, event.scope, {"seconds": event.seconds, "reason": event.reason})
-            case _:
-                pass
-
-    def provider_word(self, target: LiveTarget) -> str:
-        """The conventions' word for its provider."""
-        name = target.provider.name
-        word = self._providers.get(name)
-        if word is None:
-            kind = self._kind_of(name)
-            word = self._providers[name] = n.PROVIDERS.get(kind, kind)
-        return word
-
-    def server_at(self, target: LiveTarget) -> tuple[str, int] | None:
-        """Where it is asked, for samplers: as configured, else as it was asked last. None: nobody knows yet."""
-        name = target.name
-        if name not in self._servers and (base := self._base_of(target.provider.name)) is not None:
-            self.asked_at(name, base)
-        return self._servers.get(name)
-
-    def asked_at(self, target: str, url: str) -> None:
-        """It was asked there."""
-        if target not in self._servers and (server := server_of(url)) is not None:
-            if len(self._servers) >= 1_024:
-                del self._servers[next(iter(self._servers))]
-            self._servers[target] = server
-
-    def begins_with(self, target: LiveTarget) -> Attributes:
-        """What the spans of all attempts at it begin with: made once where its server is known. Not to be changed."""
-        found = self._begins.get(target.name)
-        if found is not None and found[0] is target:
-            return found[1]
-        attributes: Attributes = {
-            n.OPERATION: n.CHAT,
-            n.PROVIDER: self.provider_word(target),
-            n.REQUEST_MODEL: target.wire.model,
-            n.TARGET: target.name,
-        }
-        if (server := self.server_at(target)) is not None:
-            attributes[n.SERVER_ADDRESS], attributes[n.SERVER_PORT] = server
-            if len(self._begins) >= 1_024:
-                self._begins.clear()
-            self._begins[target.name] = (target, attributes)
-        return attributes
-
-    def stands_at(self, targets: Sequence[LiveTarget], name: str) -> tuple[str, str] | None:
-        """What is known to stand in the way of a target, and in which scope."""
-        if not self._standing:
-            return None
-        scopes = next((target.scopes for target in targets if target.name == name), ())
-        return next(((self._standing[scope], scope) for scope in scopes if scope in self._standing), None)
-
-    def _stands(self, scope: str, what: str | None) -> None:
-        self._standing.pop(scope, None)
-        if what is not None:
-            self._standing[scope] = what
-            if len(self._standing) > 1_024:
-                del self._standing[next(iter(self._standing))]
-
-    def _tell(self, name: str, scope: str, attributes: dict[str, Attribute]) -> None:
-        for span in self.live:
-            if any(scope in target.scopes for target in span.targets):
-                span.event(name, scope=scope, **attributes)
-
-
-class _CallSpan(CallSpan):
     __slots__ = (
         "_began",
         "_holds",
@@ -274,12 +115,12 @@ class _CallSpan(CallSpan):
             self.troubles.met(error)
             return None
 
-    @_kept
+    @kept
     def placed(self, waited: float) -> None:
         self._queued = waited
         self._telemetry.measures.placed(waited)
 
-    @_kept
+    @kept
     def event(self, /, name: str, **attributes: Attribute) -> None:
         self._story.heard(name, attributes)
         if name == n.HOLD and not self._holds and attributes.get("outcome") == "granted":
@@ -317,7 +158,7 @@ class _CallSpan(CallSpan):
                 kind=SpanKind.CLIENT,
                 attributes=attributes,
             )
-            return _AttemptSpan(telemetry, span, began)
+            return OtelAttemptSpan(telemetry, span, began)
         except Exception as error:  # noqa: BLE001 - as above
             telemetry.troubles.met(error)
             return NO_TELEMETRY.call("", "", "", (), self._request, None).attempt(target, running, begin)
@@ -331,7 +172,7 @@ class _CallSpan(CallSpan):
         found = self._telemetry.stands_at(self.targets, target)
         return {"scope": found[1]} if found is not None and found[0] == reason else {}
 
-    @_kept
+    @kept
     def replayed(self, answer: StoredAnswer) -> None:
         capture = self._telemetry.capture
         if capture is None or not self._records:
@@ -348,7 +189,7 @@ class _CallSpan(CallSpan):
         self._end_span(ended, books)
         self._measure(ended, books)
 
-    @_kept
+    @kept
     def _end_span(self, ended: Ended, books: Books) -> None:
         try:
             if self._records:
@@ -360,13 +201,15 @@ class _CallSpan(CallSpan):
         finally:
             self._span.end()
 
-    @_kept
+    @kept
     def _measure(self, ended: Ended, books: Books) -> None:
         telemetry = self._telemetry
         telemetry.measures.call_ended(self._route, ended, books, telemetry.clock() - self._began, self._queued)
 
 
-class _AttemptSpan(AttemptSpan):
+class OtelAttemptSpan(AttemptSpan):
+    """The span of an attempt, beneath its call's."""
+
     __slots__ = ("_began", "_last", "_provider", "_span", "_telemetry", "troubles")
 
     def __init__(self, telemetry: OtelTelemetry, span: Span, began: Attributes) -> None:
@@ -386,7 +229,7 @@ class _AttemptSpan(AttemptSpan):
             self.troubles.met(error)
         return tuple(carrier.items())
 
-    @_kept
+    @kept
     def chunk(self, attempt: AttemptRun) -> None:
         now, last = self._telemetry.clock(), self._last
         self._last = now
@@ -397,7 +240,7 @@ class _AttemptSpan(AttemptSpan):
         self._end_span(attempt, told)
         self._measure(attempt, told)
 
-    @_kept
+    @kept
     def _end_span(self, attempt: AttemptRun, told: Attempt) -> None:
         telemetry, span = self._telemetry, self._span
         try:
@@ -411,7 +254,7 @@ class _AttemptSpan(AttemptSpan):
         finally:
             span.end()
 
-    @_kept
+    @kept
     def _measure(self, attempt: AttemptRun, told: Attempt) -> None:
         self._telemetry.measures.attempt_ended(attempt, told, self._provider)
 
