@@ -22,15 +22,18 @@ class Flush(Request[None], frozen=True):
     """Answered by the mailbox itself, when everything sent before it was handled."""
 
 
-class Reply(Struct, Generic[R], eq=False):
+class Reply(Generic[R]):
     """Where one asker waits for one answer. An answer to a caller that left is dropped."""
 
-    abandoned: bool = False
-    settled: bool = False
-    """True once it was answered or abandoned: whoever holds it may forget it."""
-    _value: R | None = None
-    _error: Exception | None = None
-    _task: trio.lowlevel.Task | None = None
+    __slots__ = ("_error", "_task", "_value", "abandoned", "settled")
+
+    def __init__(self) -> None:
+        self._value: R | None = None
+        self._error: Exception | None = None
+        self._task: trio.lowlevel.Task | None = None
+        self.abandoned = False
+        self.settled = False
+        """True once it was answered or abandoned: whoever holds it may forget it."""
 
     async def wait(self) -> R:
         """The answer. Cancelled, it marks itself abandoned: the actor then drops the request unhandled."""

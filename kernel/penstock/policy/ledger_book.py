@@ -125,13 +125,7 @@ class LedgerBook:
             output, parts = found
             held = None
         else:  # as of nearly every reserve
-            buckets = free.buckets
-            if buckets is None:
-                buckets = self._hold_in(free.pages, step.windows, most)
-            else:
-                hold_in(buckets, most)
-                self.pages.touched(buckets)
-            output, parts = step.max_output, [Part(most, buckets)]
+            output, parts = step.max_output, [Part(most, self._hold_in(free.pages, step.windows, most))]
             held = Held(output, most)
         page = HoldPage(step.hold_id, step.account, output, parts, self.now, self.now + step.lease)
         if step.lease > self.tombstone:
@@ -371,7 +365,9 @@ class LedgerBook:
     def _hold_in(self, pages: Iterable[WindowPage], uses: Iterable[WindowUse], amount: Amount) -> tuple[Bucket, ...]:
         buckets: list[Bucket] = []
         for page, use in zip(pages, uses, strict=True):
-            buckets.append(page.bucket(use.end, rolling=use.rolling))
+            # Nearly always it is there, and that is what `bucket` would find.
+            known = page.buckets and not use.rolling
+            buckets.append(page.buckets[-1] if known else page.bucket(use.end, rolling=use.rolling))
         hold_in(buckets, amount)
         self.pages.touched(buckets)
         return tuple(buckets)
