@@ -71,8 +71,6 @@ class Free(Struct, frozen=True, eq=False):
     nano_usd: int | None
     by_estimate: bool
     """One of them counts by the estimate: then this says nothing."""
-    over: bool = False
-    """One of them is over as the step has it: then neither does it."""
 
     def takes(self, need: Amount) -> bool:
         """True where it fits."""
@@ -87,12 +85,10 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
     `find` is asked for the page of each window.
     """
     pages: list[WindowPage] = []
-    by_estimate = over = False
+    by_estimate = False
     tokens: int | None = None
     nano_usd: int | None = None
     for use in uses:
-        if use.end <= now:
-            over = True
         if use.by_estimate:
             by_estimate = True
         page = find(use.key)
@@ -109,7 +105,7 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
             free = limit - page.held_nano_usd - page.spent_nano_usd
             if nano_usd is None or free < nano_usd:
                 nano_usd = free
-    return Free(tuple(pages), tokens, nano_usd, by_estimate, over)
+    return Free(tuple(pages), tokens, nano_usd, by_estimate)
 
 
 def lacks(uses: Iterable[Room], need: Amount, likely: Callable[[], Amount]) -> tuple[Lack, ...]:
