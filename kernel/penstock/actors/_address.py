@@ -56,7 +56,10 @@ class Address:
             box.owing.add(owes)
         reply: Reply[R] = Reply()
         box.send(Envelope(message, reply, deadline, context, rides_on is None and owes is None))
-        return await reply.wait()
+        # As `reply.wait`, which would be one more to be resumed through.
+        if not reply.settled:
+            await reply.parked()
+        return reply.outcome()
 
     def tell_owed(self, owed: str, message: object, *, context: object = None) -> None:
         """The one message owed for an ask. Never raises; a second one, or one without its ask, is counted as stray."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar, cast
 
 import trio
@@ -22,24 +22,29 @@ class Flush(Request[None], frozen=True):
     """Answered by the mailbox itself, when everything sent before it was handled."""
 
 
-class Reply(Generic[R]):
+class Reply(Struct, Generic[R], eq=False):
     """Where one asker waits for one answer. An answer to a caller that left is dropped."""
 
-    __slots__ = ("_error", "_task", "_value", "abandoned", "settled")
-
-    def __init__(self) -> None:
-        self._value: R | None = None
-        self._error: Exception | None = None
-        self._task: trio.lowlevel.Task | None = None
-        self.abandoned = False
-        self.settled = False
-        """True once it was answered or abandoned: whoever holds it may forget it."""
+    abandoned: bool = False
+    settled: bool = False
+    """True once it was answered or abandoned: whoever holds it may forget it."""
+    _value: R | None = None
+    _error: Exception | None = None
+    _task: trio.lowlevel.Task | None = None
 
     async def wait(self) -> R:
         """The answer. Cancelled, it marks itself abandoned: the actor then drops the request unhandled."""
         if not self.settled:
-            self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abandon)
+            await self.parked()
+        return self.outcome()
+
+    def parked(self) -> Awaitable[object]:
+        """Sleeps until it is answered, which it is not yet. Of `wait` the part that is awaited."""
+        self._task = trio.lowlevel.current_task()
+        return trio.lowlevel.wait_task_rescheduled(self._abandon)  # noqa: ASYNC105 - whoever asks awaits it
+
+    def outcome(self) -> R:
+        """Once it is answered."""
         error, self._error = self._error, None
         if error is not None:
             try:
@@ -50,16 +55,17 @@ class Reply(Generic[R]):
 
     def answer(self, value: R) -> None:
         """Wakes the asker with a value."""
-        self._settle(value, None)
+        if self.settled:
+            return
+        self._value, self.settled = value, True
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
 
     def fail(self, error: Exception) -> None:
         """Wakes the asker with an error."""
-        self._settle(None, error)
-
-    def _settle(self, value: R | None, error: Exception | None) -> None:
         if self.settled:
             return
-        self._value, self._error, self.settled = value, error, True
+        self._error, self.settled = error, True
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
 

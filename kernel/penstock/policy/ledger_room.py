@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from penstock.policy.holds import Amount
-from penstock.policy.ledger_pages import WindowPage
+from penstock.policy.ledger_pages import Bucket, WindowPage
 from penstock.policy.ledger_steps import Lack, WindowUse
 
 __all__ = ["Free", "Room", "fits", "free_in", "free_nano_usd", "free_tokens", "lacks"]
@@ -66,11 +66,15 @@ class Room(Struct, frozen=True, eq=False):
 class Free(Struct, frozen=True, eq=False):
     """Some windows, and what is free in all of them; None: none of them limits it."""
 
-    pages: tuple[WindowPage, ...]
+    pages: list[WindowPage]
+    buckets: tuple[Bucket, ...] | None
+    """Where what is held there now is counted, in each of them. None: one of them has to look for its own."""
     tokens: int | None
     nano_usd: int | None
     by_estimate: bool
     """One of them counts by the estimate: then this says nothing."""
+    over: bool = False
+    """One of them is over as the step has it: then neither does it."""
 
     def takes(self, need: Amount) -> bool:
         """True where it fits."""
@@ -85,15 +89,20 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
     `find` is asked for the page of each window.
     """
     pages: list[WindowPage] = []
-    by_estimate = False
+    buckets: list[Bucket] = []
+    by_estimate = over = False
     tokens: int | None = None
     nano_usd: int | None = None
     for use in uses:
+        over = over or use.end <= now
+        by_estimate = by_estimate or use.by_estimate
         page = find(use.key)
         pages.append(page)
-        by_estimate = by_estimate or use.by_estimate
-        if page.buckets and page.buckets[0].end <= now:
-            page.advance(now)
+        if page.buckets:
+            if page.buckets[0].end <= now:
+                page.advance(now)
+            if page.buckets and not use.rolling:
+                buckets.append(page.buckets[-1])
         limit = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
         if limit is not None:
             free = limit - page.held_tokens - page.spent_tokens
@@ -104,7 +113,8 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
             free = limit - page.held_nano_usd - page.spent_nano_usd
             if nano_usd is None or free < nano_usd:
                 nano_usd = free
-    return Free(tuple(pages), tokens, nano_usd, by_estimate)
+    known = tuple(buckets) if len(buckets) == len(pages) else None  # as nearly always
+    return Free(pages, known, tokens, nano_usd, by_estimate, over)
 
 
 def lacks(uses: Iterable[Room], need: Amount, likely: Callable[[], Amount]) -> tuple[Lack, ...]:

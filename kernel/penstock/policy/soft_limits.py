@@ -35,7 +35,9 @@ class SoftLimits:
 
     def charged(self, step: Settle, answer: Charged, now: float) -> None:
         """The charge is booked."""
-        if not (step.windows or step.charged.fits(answer.held)) and self._windows.is_limited(step.account):
+        charged, held = step.charged, answer.held
+        is_over = charged.tokens > held.tokens or charged.nano_usd > held.nano_usd
+        if is_over and not step.windows and self._windows.is_limited(step.account):
             self._events.append(Overrun(step.account, step.hold_id, answer.held, step.charged))
         if not step.turns:
             return

@@ -52,6 +52,8 @@ class SqliteFile:
         self, path: Path, *, synchronous: Literal["full", "normal"], lock_timeout: float, logger: logging.Logger
     ) -> None:
         self.path = path
+        self._place = str(path)
+        """For what looks at it in every batch: of a Path the text is made anew each time."""
         self._logger = logger
         self._synchronous = synchronous
         self._lock_timeout = lock_timeout
@@ -63,7 +65,7 @@ class SqliteFile:
         """The file that was opened, as it was seen last: another may be put in its place. Empty: none was."""
         self.filed = 0
         """How many batches the file itself, its WAL left aside, was seen to hold: never fewer again."""
-        self._shared = _beside(path, "-shm")
+        self._shared = str(_beside(path, "-shm"))
         self._index = 0
         """The inode of `_shared`, in which the processes that use the file tell one another where its WAL ends."""
         self._doubted = False
@@ -145,8 +147,8 @@ class SqliteFile:
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         if connection is not None:
-            seen = _seen(self.path)
-            if seen[:2] != self._seen[:2]:
+            seen = _seen(self._place)
+            if seen != self._seen and seen[:2] != self._seen[:2]:
                 self.disconnect()
                 connection = None
             else:
@@ -189,7 +191,7 @@ class SqliteFile:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("SELECT one FROM ledger").fetchall()  # for which SQLite opens the files beside it
-            seen = _seen(self.path)
+            seen = _seen(self._place)
             self._compare(connection)
         except ConfigError as error:
             connection.close()
@@ -199,7 +201,7 @@ class SqliteFile:
             raise
         self._connection, self._cursor = connection, connection.cursor()
         self._checked = 0
-        self._seen, self._shared = seen, _beside(self.path, "-shm")
+        self._seen, self._shared = seen, str(_beside(self.path, "-shm"))
         self._index = _inode(self._shared)
         if is_new and self._queue.is_marked:
             self._logger.error(BEGUN_ANEW, self.path)
@@ -209,7 +211,7 @@ class SqliteFile:
     def _is_in_order(self, connection: sqlite3.Connection) -> bool:
         """Whether what the WAL holds may be put into the file, as SQLite also does for the last that closes it."""
         try:
-            seen = _seen(self.path)
+            seen = _seen(self._place)
             if seen[:2] != self._seen[:2]:
                 return False
             self._check(connection, seen)
@@ -265,13 +267,13 @@ def _begin_wal(connection: sqlite3.Connection) -> None:
         raise ConfigError("it is on a file system on which SQLite has no WAL: name another path")
 
 
-def _seen(path: Path) -> _Seen:
+def _seen(path: str | Path) -> _Seen:
     """Device and inode; size; when it was last written to."""
     found = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat, in every batch
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _inode(path: Path) -> int:
+def _inode(path: str) -> int:
     """0 where there is no such file."""
     try:
         return os.stat(path).st_ino  # noqa: PTH116 - as above
