@@ -112,6 +112,33 @@ def test_calls_under_way_where_nothing_was_limited_are_booked_in_the_limits_that
     (run if ledger == "memory" else trio.run)(main)
 
 
+@pytest.mark.parametrize("ledger", ["memory", "sqlite"])
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_limit_that_was_taken_away_finds_what_was_spent_meanwhile_when_it_comes_back(
+    tmp_path: Path, ledger: str, others: int
+) -> None:
+    tables: dict[str, Any] = {"ledger": {"store": ledger}}
+    if ledger == "sqlite":
+        tables["ledger"]["path"] = str(tmp_path / "ledger.db")
+    tables["accounts"] = {"other": {"limits": [day(1)] * others}}
+
+    # Its bound is 2,087: there is room for it beside one, and not beside two.
+    room = 2_110
+
+    async def main() -> None:
+        async with penstock.open_kernel(limited(day(room), **tables), transport=ScriptedTransport(good)) as kernel:
+            for limits in ([day(room)], []):
+                await kernel.reload(limited(*limits, **tables))
+                await kernel.complete("hello", model=GPT, max_tokens=2)
+            await kernel.reload(limited(day(room), **tables))
+            (found,) = (await kernel.snapshot()).accounts[""].windows
+            assert (found.held.tokens, found.spent.tokens) == (0, 2 * 14)
+            with pytest.raises(errors.BudgetExceededError, match="2110 tokens per day"):
+                await kernel.complete("hello", model=GPT, max_tokens=2)
+
+    (run if ledger == "memory" else trio.run)(main)
+
+
 def test_calls_that_wait_for_room_go_as_soon_as_a_reload_makes_it() -> None:
     async def main() -> None:
         async with penstock.open_kernel(limited(day(5_000)), transport=ScriptedTransport(slow)) as kernel:

@@ -84,11 +84,12 @@ class BudgetRef:
     def note(
         self, call_id: str, account: str, charged: Amount, *, estimated: bool, spent: Sequence[Spent] = ()
     ) -> None:
-        """What a call was charged that had no hold: for reports, and in limits that there are by now.
+        """What a call was charged that had no hold: for reports, in limits that there are by now, and in those that
+        there were, in case they come back.
 
         Never raises, never waits.
         """
-        if not spent and (charged == NOTHING or not self._windows.is_limited(account)):
+        if not spent and (charged == NOTHING or not self._windows.counts(account)):
             return
 
         def fold(_: object) -> NotedMail:

@@ -210,6 +210,10 @@ class AccountWindows:
         """True where any window on the path has a limit."""
         return (self._paths.get(account) or self._path(account)).limited
 
+    def counts(self, account: str) -> bool:
+        """True where any window on the path has a limit, or had one that may come back."""
+        return bool(self.on_path(account))
+
     def is_soft(self, account: str) -> bool:
         """True where somebody wants to be told of a share that is spent, or goes another way then."""
         return (self._paths.get(account) or self._path(account)).tells

@@ -12,6 +12,7 @@ __all__ = [
     "ended_lease_is_charged_in_full_until_the_truth_comes",
     "holds_are_listed_oldest_first",
     "lapsed_hold_outlives_its_windows_and_is_forgotten",
+    "limit_that_comes_back_finds_what_was_spent_without_it",
     "release_by_hand_is_charged_in_full",
     "release_by_hand_is_undone_by_nothing_but_the_truth",
     "renewed_lease_goes_on_and_an_ended_one_revives",
@@ -98,6 +99,20 @@ async def charge_without_a_hold_counts_where_it_says_so(make: MakeLedger) -> Non
         bench.expect(await bench.one(step), Known(), "the same charge once more")
         await bench.expect_row(window.key, "a charge without a hold", spent=120, estimated=120)
         await bench.expect_lacking(bench.reserve("b", window, tokens=1), "what is spent is spent")
+
+
+async def limit_that_comes_back_finds_what_was_spent_without_it(make: MakeLedger) -> None:
+    """A window goes on counting that steps name without a limit: holds, and charges of calls that held nothing."""
+    async with on_bench(make) as bench:
+        limited, free = bench.window(tokens=1_000), bench.window()
+        await bench.commit(bench.reserve("a", limited, tokens=300), bench.settle("a", 300))
+        await bench.expect_held(bench.reserve("b", free, tokens=5_000), "a window without a limit")
+        await bench.one(bench.settle("b", 400))
+        await bench.one(Settle(hold_id="c", charged=Amount(200), account="team", windows=(free,)))
+        law = "a limit that comes back"
+        await bench.expect_row(limited.key, law, spent=900)
+        await bench.expect_lacking(bench.reserve("d", limited, tokens=101), law)
+        await bench.expect_held(bench.reserve("e", limited, tokens=100), law)
 
 
 async def settle_tells_what_it_did_to_each_window(make: MakeLedger) -> None:

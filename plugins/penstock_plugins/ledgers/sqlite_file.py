@@ -9,35 +9,36 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 from penstock.errors import ConfigError, LedgerUnavailableError
+from penstock_plugins.ledgers.sqlite_alone import batches_in, close_apart, is_sound
 from penstock_plugins.ledgers.sqlite_queue import WriterQueue
-from penstock_plugins.ledgers.sqlite_schema import APPLICATION_ID, bring_up_to_date
-from penstock_plugins.ledgers.sqlite_troubles import is_spoiled, network_file_system, not_to_be_opened, unavailable
+from penstock_plugins.ledgers.sqlite_schema import bring_up_to_date
+from penstock_plugins.ledgers.sqlite_troubles import (
+    BEGUN_ANEW,
+    DAMAGED,
+    OLDER,
+    PARTED,
+    network_file_system,
+    not_to_be_opened,
+    unavailable,
+)
 
-__all__ = ["SqliteFile", "read_file"]
+__all__ = ["SqliteFile"]
 
 T = TypeVar("T")
 _Seen: TypeAlias = tuple[int, ...]
 
-_DAMAGED = (
-    "the ledger {path} was overwritten or cut short while it was in use: what was spent is not known any more; bring"
-    " the file back, or stop what uses it and put a copy in its place"
-)
-_PARTED = (
-    "the files beside the ledger {path} (-shm, -wal) were taken away while it was in use: those that opened it since"
-    " and this one do not see what the other writes, so this process refuses calls of accounts with limits; end it, and"
-    " start it anew (penstock budget set corrects what is spent)"
-)
-_BEGUN_ANEW = (
-    "the ledger %s is begun anew: there was one before, and its file is gone or empty. What was spent is not known any"
-    " more; where nobody meant that, bring the file back"
-)
 STATEMENTS = 128
 """Prepared statements that are kept: more than there are."""
+LOOKS = 4
+"""Times that what looks odd is looked at: another process may be writing what is read."""
+BETWEEN_LOOKS = 0.002
+"""Seconds: many times what a page takes to be written."""
 
 
 class SqliteFile:
@@ -56,13 +57,15 @@ class SqliteFile:
         self._logger = logger
         self._synchronous = synchronous
         self._lock_timeout = lock_timeout
-        self._queue = WriterQueue(path.with_name(f"{path.name}-lock"))
+        self._queue = WriterQueue(_beside(path, "-lock"))
         self._connection: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         """Kept, as a new one for each statement takes a microsecond."""
         self._seen: _Seen = ()
         """The file that was opened, as it was seen last: another may be put in its place. Empty: none was."""
-        self._shared = str(path.with_name(f"{path.name}-shm"))
+        self.filed = 0
+        """How many batches the file itself, its WAL left aside, was seen to hold: never fewer again."""
+        self._shared = str(_beside(path, "-shm"))
         self._index = 0
         """The inode of `_shared`, in which the processes that use the file tell one another where its WAL ends."""
         self._doubted = False
@@ -75,7 +78,7 @@ class SqliteFile:
 
         Raises ConfigError where that takes somebody's hands, LedgerUnavailableError where it may pass.
         """
-        found = network_file_system(self.path.absolute().parent.resolve())
+        found = network_file_system(_real(self.path).parent)
         if found:
             raise ConfigError(
                 f"[ledger] path: {self.path} is on a file system of a network ({found}), where SQLite cannot keep what"
@@ -113,8 +116,10 @@ class SqliteFile:
         return 0 if self._connection is None else self._connection.total_changes - self._checked
 
     def checkpoint(self) -> None:
-        """Puts the WAL into the file, as far as nobody reads from it. Never raises: it will be tried again."""
-        if self._connection is None:
+        """Puts the WAL into the file, as far as nobody reads from it, unless the file is not the one that it belongs
+        to. Never raises: it will be tried again.
+        """
+        if self._connection is None or not self._is_in_order(self._connection):
             return
         self._checked = self._connection.total_changes
         try:
@@ -127,8 +132,12 @@ class SqliteFile:
         """Lets go of the connection; an open transaction is rolled back."""
         connection, self._connection = self._connection, None
         self._cursor = None
-        if connection is not None:
+        if connection is None:
+            return
+        if self._is_in_order(connection):
             connection.close()
+        else:
+            close_apart(self.path, connection)
 
     def close(self) -> None:
         """For good."""
@@ -137,15 +146,13 @@ class SqliteFile:
 
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
-        if connection is not None and (seen := _seen(self._place)) != self._seen:
-            if seen[:2] != self._seen[:2]:
+        if connection is not None:
+            seen = _seen(self._place)
+            if seen != self._seen and seen[:2] != self._seen[:2]:
                 self.disconnect()
                 connection = None
             else:
-                self._look(seen)
-        if connection is not None and _inode(self._shared) != self._index:
-            # Not let go of: SQLite would put what it knows into the file, over what others have written since.
-            raise LedgerUnavailableError(_PARTED.format(path=self.path))
+                self._check(connection, seen)
         if connection is None:
             if self._doubted:
                 self._judge()
@@ -184,37 +191,73 @@ class SqliteFile:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("SELECT one FROM ledger").fetchall()  # for which SQLite opens the files beside it
+            seen = _seen(self._place)
+            self._compare(connection)
         except ConfigError as error:
             connection.close()
             raise ConfigError(f"[ledger] path: {self.path}: {error}") from None
         except BaseException:
-            connection.close()
+            close_apart(self.path, connection)
             raise
         self._connection, self._cursor = connection, connection.cursor()
         self._checked = 0
-        self._seen, self._index = _seen(self._place), _inode(self._shared)
+        self._seen, self._shared = seen, str(_beside(self.path, "-shm"))
+        self._index = _inode(self._shared)
         if is_new and self._queue.is_marked:
-            self._logger.error(_BEGUN_ANEW, self.path)
+            self._logger.error(BEGUN_ANEW, self.path)
         self._queue.mark()
         return connection
 
-    def _look(self, seen: _Seen) -> None:
-        """The file itself was written to since the last look: by a checkpoint, or by somebody who is no ledger.
+    def _is_in_order(self, connection: sqlite3.Connection) -> bool:
+        """Whether what the WAL holds may be put into the file, as SQLite also does for the last that closes it."""
+        try:
+            seen = _seen(self._place)
+            if seen[:2] != self._seen[:2]:
+                return False
+            self._check(connection, seen)
+        except (LedgerUnavailableError, sqlite3.Error, OSError):
+            return False  # the next write meets the trouble and tells of it
+        return True
 
-        SQLite goes by its WAL and by what it remembers, and would notice late, or when it is opened the next time.
+    def _check(self, connection: sqlite3.Connection, seen: _Seen) -> None:
+        """Looks whether all is as we left it. Raises LedgerUnavailableError, until it is."""
+        if _inode(self._shared) != self._index:
+            raise LedgerUnavailableError(PARTED.format(path=self.path))
+        if seen != self._seen:
+            # The file itself was written to: by a checkpoint, or by somebody who is no ledger. SQLite goes by its WAL
+            # and by what it remembers, and would notice late, or when it is opened the next time.
+            if seen[2] < self._seen[2]:
+                self._judge()
+            self._compare(connection)
+            self._seen = seen
+
+    def _compare(self, connection: sqlite3.Connection) -> None:
+        """Looks at the file itself: it holds no fewer batches than it did by its own row, or by what we saw.
+
         Looks are cheap and can deceive: of a checkpoint that is under way, or whose process was killed, the file has
-        a part, and the WAL all. So what looks odd is for SQLite to judge. Raises LedgerUnavailableError, until the file
-        is sound again.
+        a part, and the WAL all. So what is odd is looked at again, and what cannot be read is for SQLite to judge.
         """
-        if seen[2] < self._seen[2] or not _looks_well(self.path):
-            self._judge()
-        self._seen = seen
+        known, found = self.filed, None
+        for look in range(LOOKS):
+            if look:
+                time.sleep(BETWEEN_LOOKS)
+            found = batches_in(self.path)
+            if found is not None and found >= known:
+                ((filed, writes),) = connection.execute("SELECT filed, writes FROM ledger")
+                known = max(known, filed)
+                if found >= known:
+                    # More than there are: SQLite itself has put older books into the -wal, and the file has them later.
+                    self.filed = found if found <= writes else known
+                    return
+        if found is not None:
+            raise LedgerUnavailableError(OLDER.format(path=self.path, found=found, known=known))
+        self._judge()
 
     def _judge(self) -> None:
         self._doubted = True  # also where SQLite cannot tell now
-        if not _is_sound(self.path, timeout=self._lock_timeout):
+        if not is_sound(self.path, timeout=self._lock_timeout):
             self.disconnect()
-            raise LedgerUnavailableError(_DAMAGED.format(path=self.path))
+            raise LedgerUnavailableError(DAMAGED.format(path=self.path))
         self._doubted = False
 
 
@@ -222,21 +265,6 @@ def _begin_wal(connection: sqlite3.Connection) -> None:
     ((journal,),) = connection.execute("PRAGMA journal_mode = WAL")
     if journal != "wal":
         raise ConfigError("it is on a file system on which SQLite has no WAL: name another path")
-
-
-def read_file(path: Path, act: Callable[[sqlite3.Connection], T], *, timeout: float) -> T:
-    """Runs `act` on one state of the file, in any thread, beside whoever writes. Raises LedgerUnavailableError."""
-    try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout, isolation_level=None
-        )
-        try:
-            connection.execute("BEGIN")
-            return act(connection)
-        finally:
-            connection.close()
-    except (sqlite3.Error, OSError) as error:
-        raise unavailable(path, error) from error
 
 
 def _seen(path: str | Path) -> _Seen:
@@ -253,47 +281,18 @@ def _inode(path: str) -> int:
         return 0
 
 
+def _beside(path: Path, ending: str) -> Path:
+    """Where SQLite has it: beside the file itself, where the path is a link to it."""
+    real = _real(path)
+    return real.with_name(f"{real.name}{ending}")
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises where links lead in a circle
+
+
 def _is_empty(path: Path) -> bool:
     try:
         return not _seen(path)[2]
     except FileNotFoundError:
         return True
-
-
-def _looks_well(path: Path) -> bool:
-    """Whether the file itself begins as a ledger does, its WAL left aside.
-
-    By SQLite: to open and close it ourselves would end the locks that SQLite has on it.
-    """
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
-        try:
-            return _is_ledger(connection)
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return False
-
-
-def _is_sound(path: Path, *, timeout: float) -> bool:
-    """Whether the file and its WAL together are a ledger: read whole, by SQLite, under its locks.
-
-    Raises sqlite3.Error and OSError where that cannot be told now.
-    """
-    if not _seen(path)[2]:
-        return False  # not even opened: SQLite would take it for a new database, and its WAL away
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout, isolation_level=None)
-    try:
-        connection.execute("BEGIN")
-        return _is_ledger(connection) and connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
-    except sqlite3.DatabaseError as error:
-        if is_spoiled(error):
-            return False
-        raise
-    finally:
-        connection.close()
-
-
-def _is_ledger(connection: sqlite3.Connection) -> bool:
-    ((application,),) = connection.execute("PRAGMA application_id")
-    return bool(application == APPLICATION_ID)

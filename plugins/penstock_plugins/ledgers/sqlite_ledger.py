@@ -46,6 +46,7 @@ OTHER_BOOKS = (
 )
 _GO_ON = "UPDATE ledger SET latest = ?, writes = ? WHERE latest <= ? AND writes = ? AND writer = ?"
 """What `take_over` does, where nobody else wrote and the clock goes on, which is nearly always: in half the time."""
+_FILED = "UPDATE ledger SET filed = ? WHERE filed < ? AND writes > ?"
 
 
 def open_book(connection: sqlite3.Connection) -> tuple[LedgerBook, SqlitePages]:
@@ -73,12 +74,20 @@ class _Read:
     pages: SqlitePages
     writer: str
     writes: int
+    filed: int = 0
+    """What was last written of `SqliteFile.filed`."""
 
     def goes_on(self, now: float) -> bool:
         """Counts one more batch, where this is still true and the time is not before that of the last one."""
         found = self.cursor.execute(_GO_ON, (now, self.writes + 1, now, self.writes, self.writer)).rowcount == 1
         self.writes += found
         return found
+
+    def note_filed(self, filed: int) -> None:
+        """Writes it with this batch, for who opens the file later; what no batch before this has cannot be meant."""
+        if filed != self.filed:
+            self.cursor.execute(_FILED, (filed, filed, filed))
+            self.filed = filed
 
 
 class SqliteLedgerBook:
@@ -127,6 +136,7 @@ class SqliteLedgerBook:
         read = self._read
         if read is None or read.connection is not connection or not read.goes_on(now):
             now, read = self._read_anew(connection, now)
+        read.note_filed(self.file.filed)
         longest_lease = read.book.tombstone
         landed = read.book.run(steps, now)
         read.pages.write()

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 from penstock.policy.ledger_pages import WindowPage
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, WindowRow
 from penstock_plugins.ledgers.sqlite_ledger import open_book
 from penstock_plugins.ledgers.sqlite_pages import SqlitePages
+from penstock_plugins.ledgers.sqlite_troubles import unavailable
 
-__all__ = ["read_history", "read_holds", "read_spending", "read_windows"]
+__all__ = ["read_file", "read_history", "read_holds", "read_spending", "read_windows"]
+
+T = TypeVar("T")
+
+
+def read_file(path: Path, act: Callable[[sqlite3.Connection], T], *, timeout: float) -> T:
+    """Runs `act` on one state of the file, in any thread, beside whoever writes. Raises LedgerUnavailableError."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout, isolation_level=None
+        )
+        try:
+            connection.execute("BEGIN")
+            return act(connection)
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise unavailable(path, error) from error
 
 
 def read_windows(connection: sqlite3.Connection, keys: Sequence[str] | None, now: float) -> list[WindowRow]:

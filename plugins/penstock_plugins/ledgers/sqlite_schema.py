@@ -93,7 +93,11 @@ CREATE TABLE writers (           -- all others that have written
 ) STRICT, WITHOUT ROWID;
 """
 
-STEPS: tuple[str, ...] = (_FIRST, _WRITERS)
+_FILED = """
+ALTER TABLE ledger ADD COLUMN filed INTEGER NOT NULL DEFAULT 0;  -- batches in the file without its WAL, at least
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _WRITERS, _FILED)
 """Version n is what the first n of these make. One that was released is never changed: what comes later is another."""
 
 Figure = int | str

@@ -15,9 +15,9 @@ from penstock.errors import LedgerUnavailableError
 from penstock.hookspecs import PluginTools
 from penstock.policy.ledger_steps import ClockSetBack, HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 from penstock_plugins.ledgers.sqlite import SqliteLedgerOptions
-from penstock_plugins.ledgers.sqlite_file import SqliteFile, read_file
+from penstock_plugins.ledgers.sqlite_file import SqliteFile
 from penstock_plugins.ledgers.sqlite_ledger import SqliteLedgerBook, time_of
-from penstock_plugins.ledgers.sqlite_reading import read_history, read_holds, read_spending, read_windows
+from penstock_plugins.ledgers.sqlite_reading import read_file, read_history, read_holds, read_spending, read_windows
 from penstock_plugins.sqlite.own_thread import Begin, OwnThread, StuckError
 
 __all__ = ["SqliteLedger"]

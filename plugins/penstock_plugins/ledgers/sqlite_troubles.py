@@ -8,8 +8,37 @@ from pathlib import Path
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 
-__all__ = ["is_spoiled", "mounted_types", "network_file_system", "not_to_be_opened", "unavailable"]
+__all__ = [
+    "BEGUN_ANEW",
+    "DAMAGED",
+    "OLDER",
+    "PARTED",
+    "is_spoiled",
+    "mounted_types",
+    "network_file_system",
+    "not_to_be_opened",
+    "unavailable",
+]
 
+DAMAGED = (
+    "the ledger {path} was overwritten or cut short while it was in use: what was spent is not known any more; bring"
+    " the file back, or stop what uses it and put a copy in its place"
+)
+PARTED = (
+    "the files beside the ledger {path} (-shm, -wal) were taken away while it was in use: those that opened it since"
+    " and this one do not see what the other writes, so this process refuses calls of accounts with limits; end it, and"
+    " start it anew (penstock budget set corrects what is spent)"
+)
+OLDER = (
+    "the ledger {path} has older books than this process knew: the file itself holds {found} batches, and it held"
+    " {known}. An older copy was put in its place. What was spent since is not in it, so this process refuses calls"
+    " of accounts with limits; bring the file back, or, to go on with the copy, end all that use it, take away its"
+    " -wal and its -shm, and start anew (penstock budget set corrects what is spent)"
+)
+BEGUN_ANEW = (
+    "the ledger %s is begun anew: there was one before, and its file is gone or empty. What was spent is not known any"
+    " more; where nobody meant that, bring the file back"
+)
 _WORDS: dict[int, str] = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked: end that program, or raise lock_timeout in [ledger]",
     sqlite3.SQLITE_LOCKED: "another program keeps it locked: end that program, or raise lock_timeout in [ledger]",

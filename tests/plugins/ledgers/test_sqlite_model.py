@@ -32,9 +32,9 @@ from penstock.policy.ledger_steps import (
 )
 from penstock.policy.memory_pages import MemoryPages
 from penstock.policy.window import Per, bucket_at, window_at
-from penstock_plugins.ledgers.sqlite_file import SqliteFile, read_file
+from penstock_plugins.ledgers.sqlite_file import SqliteFile
 from penstock_plugins.ledgers.sqlite_ledger import SqliteLedgerBook
-from penstock_plugins.ledgers.sqlite_reading import read_history, read_holds, read_spending, read_windows
+from penstock_plugins.ledgers.sqlite_reading import read_file, read_history, read_holds, read_spending, read_windows
 
 ACCOUNTS = ("", "team", "team/search", "team2", "other/deep/er")
 IDS = tuple(f"hold-{n}" for n in range(8))

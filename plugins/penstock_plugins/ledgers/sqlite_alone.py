@@ -1,0 +1,84 @@
+"""What a ledger file holds by itself, its WAL left aside; whether both together are sound; to close it and leave both.
+
+By it an older copy is known that was put over a file while its `-wal` stays. SQLite then takes from the WAL what is
+there, and all else from the copy: the newest number of batches, beside accounts in which nothing has been spent.
+Not here: when it is looked at (`sqlite_file`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from penstock_plugins.ledgers.sqlite_schema import APPLICATION_ID
+from penstock_plugins.ledgers.sqlite_troubles import is_spoiled
+
+__all__ = ["batches_in", "close_apart", "is_sound"]
+
+
+def batches_in(path: Path) -> int | None:
+    """How many batches the file itself holds: what one checkpoint put there, no later one takes away.
+
+    None where that cannot be told: it does not begin as a ledger does, or a checkpoint is under way, or the process of
+    one was killed. Read twice, as the first time may have met half a page.
+    """
+    found = _read(path)
+    return found if found == _read(path) else None
+
+
+def _read(path: Path) -> int | None:
+    # By SQLite: to open and close it ourselves would end the locks that SQLite has on it.
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+        try:
+            if _is_ledger(connection):
+                ((writes,),) = connection.execute("SELECT writes FROM ledger WHERE one = 1")
+                return writes if isinstance(writes, int) else None
+        finally:
+            connection.close()
+    except (sqlite3.Error, ValueError):  # ValueError: no such row
+        pass
+    return None
+
+
+def is_sound(path: Path, *, timeout: float) -> bool:
+    """Whether the file and its WAL together are a ledger: read whole, by SQLite, under its locks.
+
+    Raises sqlite3.Error and OSError where that cannot be told now.
+    """
+    if not path.stat().st_size:
+        return False  # not even opened: SQLite would take it for a new database, and its WAL away
+    connection = _open_to_read(path, timeout=timeout)
+    try:
+        connection.execute("BEGIN")
+        return _is_ledger(connection) and connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+    except sqlite3.DatabaseError as error:
+        if is_spoiled(error):
+            return False
+        raise
+    finally:
+        connection.close()
+
+
+def close_apart(path: Path, connection: sqlite3.Connection) -> None:
+    """Closes it and leaves the file and its WAL as they are.
+
+    The last to close a file puts the WAL into it, unless it may only read; so another closes it last, that may.
+    """
+    other: sqlite3.Connection | None = None
+    with suppress(sqlite3.Error):
+        other = _open_to_read(path, timeout=0.0)
+        other.execute("PRAGMA schema_version").fetchall()  # takes the lock that is kept until it is closed
+    connection.close()
+    if other is not None:
+        other.close()
+
+
+def _open_to_read(path: Path, *, timeout: float) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout, isolation_level=None)
+
+
+def _is_ledger(connection: sqlite3.Connection) -> bool:
+    ((application,),) = connection.execute("PRAGMA application_id")
+    return bool(application == APPLICATION_ID)
