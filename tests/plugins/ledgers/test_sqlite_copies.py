@@ -10,8 +10,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,18 @@ def checkpoint(path: Path) -> None:
     connection.close()
 
 
+@contextmanager
+def nothing_put_into(path: Path) -> Generator[None]:
+    """Somebody reads: as long as he does, what comes into the -wal is there alone, however slow this machine is."""
+    reader = sqlite3.connect(path, isolation_level=None)
+    try:
+        reader.execute("BEGIN")
+        reader.execute("SELECT one FROM ledger").fetchall()
+        yield
+    finally:
+        reader.close()
+
+
 async def spend(store: LedgerStore, account: int, tokens: int) -> bool:
     """Whether there was room, for so many tokens that are spent at once."""
     hold = f"{account}-{tokens}-{os.urandom(4).hex()}"
@@ -85,8 +97,8 @@ def put_over(copy: Path, path: Path, how: str) -> None:
         path.with_name("new.db").replace(path)
 
 
-async def spent_since_the_copy(store: LedgerStore, path: Path) -> tuple[Path, Path]:
-    """The older copy, in which account 7 has spent nothing, and one of the file as it is in the end.
+async def put_an_older_copy_over(store: LedgerStore, path: Path, how: str) -> tuple[Path, Path]:
+    """One in which account 7 has spent nothing; returns it, and a copy of the file as it was before.
 
     What account 7 has spent is in the file alone: the -wal was begun anew since, for another account.
     """
@@ -97,8 +109,10 @@ async def spent_since_the_copy(store: LedgerStore, path: Path) -> tuple[Path, Pa
     shutil.copyfile(path, older)
     assert await spend(store, 7, 900)
     checkpoint(path)
-    assert await spend(store, MANY - 1, 1)
-    shutil.copyfile(path, kept)
+    with nothing_put_into(path):
+        assert await spend(store, MANY - 1, 1)
+        shutil.copyfile(path, kept)
+        put_over(older, path, how)
     return older, kept
 
 
@@ -110,9 +124,7 @@ def test_an_older_copy_under_the_wal_of_the_newer_one_is_used_by_nobody_until_th
         async with AsyncExitStack() as stack:
             other = await stack.enter_async_context(sqlite_ledger(path, Wall()))
             assert await spend(other, 0, 1)
-            older, kept = await spent_since_the_copy(store, path)
-            assert await spend(other, MANY - 1, 1)
-            put_over(older, path, how)
+            _, kept = await put_an_older_copy_over(store, path, how)
             later = await stack.enter_async_context(sqlite_ledger(path, Wall()))
             for _ in range(2):
                 for each in (store, other, later):
@@ -128,12 +140,10 @@ def test_an_older_copy_under_the_wal_of_the_newer_one_is_used_by_nobody_until_th
 
 @pytest.mark.parametrize("how", ["cp", "mv"])
 def test_an_older_copy_under_the_wal_is_still_known_when_all_have_closed_it(path: Path, how: str) -> None:
-    older: list[Path] = []
+    copies: list[Path] = []
 
     async def first(store: LedgerStore) -> None:
-        copy, kept = await spent_since_the_copy(store, path)
-        older.extend((copy, kept))
-        put_over(copy, path, how)
+        copies.extend(await put_an_older_copy_over(store, path, how))
 
     async def later(store: LedgerStore) -> None:
         await refused(store, 7)
@@ -148,9 +158,9 @@ def test_an_older_copy_under_the_wal_is_still_known_when_all_have_closed_it(path
     told(path, first)
     told(path, later)
     told(path, later)
-    put_over(older[1], path, "cp")
+    put_over(copies[1], path, "cp")
     told(path, afterwards)
-    put_over(older[0], path, "cp")
+    put_over(copies[0], path, "cp")
     for ending in ("-wal", "-shm"):
         path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
     told(path, with_the_copy)
@@ -158,8 +168,7 @@ def test_an_older_copy_under_the_wal_is_still_known_when_all_have_closed_it(path
 
 def test_the_wal_is_not_put_into_an_older_copy_in_a_pause(path: Path) -> None:
     async def story(store: LedgerStore) -> None:
-        older, _ = await spent_since_the_copy(store, path)
-        put_over(older, path, "cp")
+        await put_an_older_copy_over(store, path, "cp")
         written = read_page(path)
         await store._ask(lambda _: store._file.checkpoint())  # type: ignore[attr-defined]
         assert read_page(path) == written
@@ -177,14 +186,16 @@ def test_books_restored_through_sqlite_are_gone_on_with_by_who_comes_later(path:
         for number in range(20):
             await answers(store, reserve(f"held-{number}", 10))
         checkpoint(path)
-        async with sqlite_ledger(path, Wall()) as idle:
-            copy(backup, path)
-            # It knows only that the file was further, and that may be so still.
-            assert isinstance(await answer(idle, reserve("one more", 1)), Held)
-            async with sqlite_ledger(path, Wall()) as other:
+        async with AsyncExitStack() as stack:
+            idle = await stack.enter_async_context(sqlite_ledger(path, Wall()))
+            with nothing_put_into(path):
+                copy(backup, path)
+                # It knows only that the file was further, and that may be so still.
+                assert isinstance(await answer(idle, reserve("one more", 1)), Held)
+                other = await stack.enter_async_context(sqlite_ledger(path, Wall()))
                 assert isinstance(await answer(other, reserve("two", 99)), Held)
-                checkpoint(path)
-                assert isinstance(await answer(other, reserve("three", 100)), Held)
+            checkpoint(path)
+            assert isinstance(await answer(other, reserve("three", 100)), Held)
             with pytest.raises(LedgerUnavailableError, match=OLDER):
                 await answer(idle, reserve("three", 100))
         async with sqlite_ledger(path, Wall()) as later:
@@ -207,8 +218,7 @@ def test_a_file_of_an_older_version_is_told_from_its_copies_from_the_next_batch_
 
     async def first(store: LedgerStore) -> None:
         assert await root_window(store) == (0, 300)
-        older, _ = await spent_since_the_copy(store, path)
-        put_over(older, path, "cp")
+        await put_an_older_copy_over(store, path, "cp")
 
     async def later(store: LedgerStore) -> None:
         await refused(store, 7)
@@ -256,18 +266,19 @@ def test_what_is_read_while_it_is_written_is_read_again(path: Path, half: str, m
             await answers(store, reserve(f"first-{number}", 1))
             checkpoint(path)
             pages.append(read_page(path))
-        await answers(store, reserve("two", 300))
-        await answers(store, reserve("three", 300))
-        copy(path, path.with_name("newer.db"))
-        odd = pages[0] if half == "older" else read_page(path.with_name("newer.db"))
-        assert read_page(path) == pages[-1] != odd
-        swaps[:] = [odd, pages[-1]] if half == "newer" else [odd, odd, pages[-1]]
-        several = len(swaps)
-        os.utime(path)
-        assert isinstance(await answer(store, reserve("four", 100)), Held)
-        assert len(swaps) < several, "it was looked at"
-        os.utime(path)
-        assert isinstance(await answer(store, reserve("five", 100)), Held)
+        with nothing_put_into(path):
+            await answers(store, reserve("two", 300))
+            await answers(store, reserve("three", 300))
+            copy(path, path.with_name("newer.db"))
+            odd = pages[0] if half == "older" else read_page(path.with_name("newer.db"))
+            assert read_page(path) == pages[-1] != odd
+            swaps[:] = [odd, pages[-1]] if half == "newer" else [odd, odd, pages[-1]]
+            several = len(swaps)
+            os.utime(path)
+            assert isinstance(await answer(store, reserve("four", 100)), Held)
+            assert len(swaps) < several, "it was looked at"
+            os.utime(path)
+            assert isinstance(await answer(store, reserve("five", 100)), Held)
 
     monkeypatch.setattr(sqlite3, "connect", connect)
     told(path, story)
