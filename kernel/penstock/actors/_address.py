@@ -104,6 +104,15 @@ class Address:
         if wake:
             box.wake()
 
+    def waiting(self, key: object) -> Any:
+        """The observation that waits for the next drain under that key, for who adds to it in place; else None."""
+        box = self._box
+        before = None if box.over else box.observations.get(key)
+        if before is not None:
+            box.merged += 1
+            box.observed += 1
+        return before
+
     async def ask_aside(self, message: Request[R]) -> R:
         """An ask for people and for those who look on: it takes no slot, so that a full kernel can still be seen.
 
