@@ -258,7 +258,8 @@ def test_what_is_read_while_it_is_written_is_read_again(path: Path, half: str, m
     def connect(name: Any, **options: Any) -> sqlite3.Connection:
         if swaps and "immutable" in name:
             write_page(path, swaps.pop(0))
-        return open_database(name, **options)
+        opened: sqlite3.Connection = open_database(name, **options)
+        return opened
 
     async def story(store: LedgerStore) -> None:
         pages: list[bytes] = []
