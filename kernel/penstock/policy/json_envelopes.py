@@ -18,14 +18,14 @@ __all__ = ["is_of_failure", "is_remark", "only_content", "speaks_of_values"]
 MOST_BESIDE = 64
 """Properties of an envelope."""
 
-_OF_TOOLS = ("arguments", "parameters", "input", "args")
+OF_TOOLS = ("arguments", "parameters", "input", "args")
 """How calls of tools name what is meant for the tool."""
-_BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
+BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
 """What else calls of tools say."""
-_OF_CALLS = ("tool_calls", "tool_call", "function_call", "function")
+OF_CALLS = ("tool_calls", "tool_call", "function_call", "function")
 """Under which names messages and wires hold the call of a tool."""
-_BESIDE_CALLS = _BESIDE_TOOLS | {"role"}
-_OF_ANSWERS = frozenset(
+BESIDE_CALLS = BESIDE_TOOLS | {"role"}
+OF_ANSWERS = frozenset(
     {"answer", "answers", "array", "data", "items", "json", "list", "output", "response", "result", "results"}
     | {"text", "value", "values"}
 )
@@ -62,24 +62,23 @@ def only_content(value: Json, schema: Any) -> Json:
     if not is_object(value) or len(value) > MOST_BESIDE:
         return NONE
     known = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
-    named = [name for name in _OF_TOOLS if name in value]
+    named = [name for name in OF_TOOLS if name in value]
     if len(named) == 1 and named[0] not in known and isinstance(value.get("name"), str):
         others = value.keys() - {named[0]}
-        if others <= _BESIDE_TOOLS or not known & others:
+        if others <= BESIDE_TOOLS or not known & others:
             return value[named[0]]
     if any(name in known for name in value):
         return NONE  # a value of the schema, and a wrong one
-    calls = [name for name in _OF_CALLS if name in value]
+    calls = [name for name in OF_CALLS if name in value]
     if len(calls) == 1 and all(
-        name == calls[0] or name in _BESIDE_CALLS or held in NOTHING_SAID for name, held in value.items()
+        name == calls[0] or name in BESIDE_CALLS or held in NOTHING_SAID for name, held in value.items()
     ):
         return _one_call(value[calls[0]])
     title = schema.get("title") if is_object(schema) else None
     held = [
         name
         for name, content in value.items()
-        if not _says_otherwise(name)
-        and (name.lower() in _OF_ANSWERS or name == title or _tells(content, known, schema))
+        if not _says_otherwise(name) and (name.lower() in OF_ANSWERS or name == title or _tells(content, known, schema))
     ]
     if len(held) != 1:
         return NONE
@@ -92,7 +91,7 @@ def only_content(value: Json, schema: Any) -> Json:
 def _one_call(held: Json) -> Json:
     """The call, or the list of one; none where there are several, or what is held is no call."""
     call: Json = held[0] if is_array(held) and len(held) == 1 else held
-    of_tool = is_object(call) and ("function" in call or any(name in call for name in _OF_TOOLS))
+    of_tool = is_object(call) and ("function" in call or any(name in call for name in OF_TOOLS))
     return held if of_tool else NONE
 
 
@@ -103,7 +102,7 @@ def is_remark(value: Json) -> bool:
 
 def speaks_of_values(words: str) -> bool:
     """True for words that announce an answer, or something in its place."""
-    return bool(_parts(words) & (_OF_ANSWERS | _OF_OTHERS))
+    return bool(_parts(words) & (OF_ANSWERS | _OF_OTHERS))
 
 
 def is_of_failure(value: Json) -> bool:

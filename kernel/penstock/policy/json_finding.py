@@ -29,8 +29,9 @@ from penstock.policy.json_surroundings import (
     is_note,
     misses_its_head,
 )
-from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
-from penstock.policy.json_wholes import decoded, read_once
+from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object, json_path
+from penstock.policy.json_wholes import Decoded, decoded, read_once
+from penstock.policy.json_wrappers import wrapped
 from penstock.policy.schema_knowledge import (
     NONE,
     own_words,
@@ -50,6 +51,8 @@ DEEPEST_ENVELOPE = 5
 """The calls of a message, a list of one, its function, the arguments of that, which are a string."""
 MOST_TOLD = 8
 """Values that do not fit whose flaws are compared."""
+
+WRAPPED = "is none of the names that are asked for, and holds a value or arguments of its own: give the value alone"
 
 
 class Found(Struct, frozen=True):
@@ -73,8 +76,10 @@ class NotFound(Struct, frozen=True):
         return tuple(flaw.path for flaw in self.flaws)
 
 
-def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None) -> Found | NotFound:
+def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None, *, tool: str = "") -> Found | NotFound:
     """The value in the text that fits the schema, or why there is none. Raises SchemaError for a wrong schema.
+
+    `tool`: the name under which the model was offered the schema: it may write a call of that as text.
 
     Laws: what is found fits the schema; text that is valid JSON and fits is found as it stands; the same text gives
     the same; the time is linear in the text, and no text raises.
@@ -82,9 +87,10 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None)
     check = SchemaCheck(schema) if isinstance(schema, Mapping) else schema
     known = read_once(text)
     whole = known.value
-    if whole is not NONE and (check is None or _fits(check, whole)) and not _is_quoted_json(whole, check):
+    fits = whole is not NONE and (check is None or (_fits(check, whole) and wrapped(whole, check, tool) is None))
+    if fits and not _is_quoted_json(whole, check):
         return Found(whole)
-    return _Search(text, check, known=known).found(whole)
+    return _Search(text, check, tool=tool, known=known).found(whole)
 
 
 def _fits(check: SchemaCheck, value: Json) -> bool:
@@ -98,6 +104,12 @@ def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:
 
 class _Search(Places):
     """One search through one text."""
+
+    def __init__(
+        self, text: str, check: SchemaCheck | None, *, tool: str = "", layers: int = 0, known: Decoded | None = None
+    ) -> None:
+        super().__init__(text, check, layers=layers, known=known)
+        self.tool = tool
 
     def found(self, whole: Json) -> Found | NotFound:
         """The value, or why there is none."""
@@ -132,10 +144,11 @@ class _Search(Places):
             return [self.unquoted(each) or each for each in certain], []
         direct = [self.fits(each.value) for each in certain]
         if not any(direct) and (joined := self.joined(certain)) is not None:
-            return [joined], []
+            opened = self.opened(joined)
+            return ([opened], []) if opened is not None else ([], certain)
         fitting, misfits = list[Candidate](), list[Candidate]()
         for each, fits in zip(certain, direct, strict=True):
-            content = each if fits else self.content(each)
+            content = self.opened(each) if fits else self.content(each)
             if content is None:
                 misfits.append(each)
             else:
@@ -189,9 +202,24 @@ class _Search(Places):
         """Why it does not fit."""
         if self.check is None:
             return ()
-        if (wrong := self.check.flaws(value)) or not says_nothing(value, self.check.schema):
+        if wrong := self.check.flaws(value):
             return wrong
-        return (Flaw("$", "has none of the names that are asked for"),)
+        if says_nothing(value, self.check.schema):
+            return (Flaw("$", "has none of the names that are asked for"),)
+        found = wrapped(value, self.check, self.tool)
+        return () if found is None else (Flaw(json_path(found.place), WRAPPED),)
+
+    def opened(self, candidate: Candidate) -> Candidate | None:
+        """What fits, or the value that it is surely the call of a tool with; None where it may be another's wrapper."""
+        assert self.check is not None
+        found = wrapped(candidate.value, self.check, self.tool)
+        if found is None:
+            return candidate
+        if found.content is NONE:
+            return None
+        unclosed = tuple(dict.fromkeys(path[len(found.place) :] for path in candidate.unclosed))
+        repairs = (*candidate.repairs, "envelope")
+        return self.opened(msgspec.structs.replace(candidate, value=found.content, repairs=repairs, unclosed=unclosed))
 
     def settled(self, candidate: Candidate) -> Candidate | None:
         """The candidate where the schema says that nothing is missing; None, and a failure, where something may be."""
@@ -253,7 +281,7 @@ class _Search(Places):
                 held, value=inner, repairs=(*candidate.repairs, "envelope"), unclosed=unclosed
             )
             if self.fits(inner):
-                return held
+                return self.opened(held)
         return None
 
     def unquoted(self, candidate: Candidate) -> Candidate | None:
@@ -261,7 +289,7 @@ class _Search(Places):
         quoted = candidate.value
         if not isinstance(quoted, str) or self.layers >= 2 or not ("{" in quoted or "[" in quoted):
             return None
-        inner = _Search(quoted, self.check, layers=self.layers + 1)
+        inner = _Search(quoted, self.check, tool=self.tool, layers=self.layers + 1)
         inner.allowance = self.allowance
         found = inner.found(decoded(quoted))
         if not isinstance(found, Found) or ("envelope" in candidate.repairs and "prose" in found.repairs):

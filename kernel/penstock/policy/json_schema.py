@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from penstock.policy.json_values import Flaw, Json, is_array, is_object
 from penstock.policy.schema_compounds import COMPOUND
+from penstock.policy.schema_knowledge import property_names, root_shapes
 from penstock.policy.schema_references import SchemaError as SchemaError
 from penstock.policy.schema_references import is_deeper
 from penstock.policy.schema_references import pointed as pointed
@@ -54,6 +55,13 @@ class SchemaCheck:
             self._rule = self.compile_at(schema, "#")
         except RecursionError:  # along references, which may be long
             raise SchemaError("its references lead too deep") from None
+        shapes = root_shapes(schema)
+        self.names = property_names(shapes)
+        """Of the properties of the value."""
+        self.item_names = property_names(root_shapes(schema, *(shape.get("items") for shape in shapes)))
+        """Of those of its items, where it is a list."""
+        self.takes_other_names = any(map(_takes_other_names, shapes))
+        """It says that there may be others."""
 
     def fits(self, value: Json) -> bool:
         """True where the value has no flaw."""
@@ -151,3 +159,8 @@ class SchemaCheck:
             if is_object(schema) and "$ref" in schema:
                 schema = pointed(self._root, schema["$ref"])
         return schema
+
+
+def _takes_other_names(shape: Mapping[str, Json]) -> bool:
+    more = shape.get("additionalProperties") or "patternProperties" in shape
+    return bool(more) or (shape.get("type") == "object" and not shape.get("properties"))
