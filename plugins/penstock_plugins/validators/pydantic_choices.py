@@ -113,8 +113,10 @@ def _members(made: Any) -> dict[str, Any] | None:
     """What was built, by the names that JSON has for it; None for what has no such names."""
     if is_object(made):
         return made
-    fields: Mapping[str, Any] = getattr(type(made), "__pydantic_fields__", None) or {}
-    names: list[str] = [*fields] or [each.name for each in dataclasses.fields(made)] if _is_class(made) else []
+    fields: Mapping[str, Any] = getattr(made, "__pydantic_fields__", {})
+    names = [*fields]
+    if not names and dataclasses.is_dataclass(made):
+        names = [each.name for each in dataclasses.fields(made)]
     if not names:
         return None
     members: dict[str, Any] = {}
@@ -123,10 +125,6 @@ def _members(made: Any) -> dict[str, Any] | None:
             members[written] = getattr(made, name, None)
     members.update(getattr(made, "__pydantic_extra__", None) or {})
     return members
-
-
-def _is_class(made: Any) -> bool:
-    return hasattr(type(made), "__pydantic_fields__") or dataclasses.is_dataclass(made)
 
 
 def _aliases(field: Any) -> Iterator[str]:
