@@ -115,9 +115,10 @@ class Places:
 
     # Looking
 
-    def look(self) -> None:  # noqa: C901, PLR0912 - one case for each thing that may begin
+    def look(self) -> None:  # noqa: C901, PLR0912, PLR0915 - one case for each thing that may begin
         """Every value in the text, from its start to its end, none inside another."""
         text, at, fenced = self.text, behind_leaked(self.text), False
+        self.thinking_open = at == len(text) > 0
         never = set[str]()
         lines = lines_together(text, at, self.check)
         rest = "".join(besides(text, lines))
