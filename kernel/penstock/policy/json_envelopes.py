@@ -13,7 +13,7 @@ from penstock.policy.json_notation import LEFT_OUT
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
-__all__ = ["is_of_failure", "is_remark", "only_content", "speaks_of_values"]
+__all__ = ["is_of_failure", "is_remark", "only_content", "speaks_of_asides", "speaks_of_values"]
 
 MOST_BESIDE = 64
 """Properties of an envelope."""
@@ -103,6 +103,11 @@ def is_remark(value: Json) -> bool:
 def speaks_of_values(words: str) -> bool:
     """True for words that announce an answer, or something in its place."""
     return bool(_parts(words) & (OF_ANSWERS | _OF_OTHERS))
+
+
+def speaks_of_asides(words: str) -> bool:
+    """True for words that announce what is said of an answer, and no answer: `Tokens used`."""
+    return bool(_parts(words) & _OF_REMARKS) and not speaks_of_values(words)
 
 
 def is_of_failure(value: Json) -> bool:

@@ -58,6 +58,8 @@ class Candidate(Struct, frozen=True):
     """Paths of containers that nothing closes."""
     quoted_at: int = 0
     """Where in the whole text the quotation begins."""
+    in_code: bool = False
+    """In a fence of another language than JSON."""
 
     @property
     def place(self) -> int:
@@ -228,7 +230,10 @@ class Places:
             self.failures.append(read)
             self.left_to_read -= end - at
             return end
-        self.candidates.append(Candidate(read.value, read.repairs, text, at, read.end, fenced, read.cut, read.unclosed))
+        in_code = fenced and self.code
+        self.candidates.append(
+            Candidate(*(read.value, read.repairs, text, at, read.end, fenced, read.cut, read.unclosed), in_code=in_code)
+        )
         return read.end
 
     def pass_over(self, at: int, says: str, *, fenced: bool) -> int:
