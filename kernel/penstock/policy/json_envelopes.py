@@ -13,7 +13,15 @@ from penstock.policy.json_notation import LEFT_OUT
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
-__all__ = ["is_of_failure", "is_remark", "only_content", "speaks_of_asides", "speaks_of_values"]
+__all__ = [
+    "is_of_failure",
+    "is_remark",
+    "only_content",
+    "says_what_it_is_about",
+    "speaks_of_asides",
+    "speaks_of_values",
+    "words_under_a_name",
+]
 
 MOST_BESIDE = 64
 """Properties of an envelope."""
@@ -45,6 +53,20 @@ _OF_OTHERS = _OF_FAILURES | frozenset(
     | {"placeholder", "query", "request", "truncated"}
 )
 """Parts of names of what is not the answer."""
+_OF_OTHER_WORDS = (
+    (_OF_OTHERS | _OF_REMARKS | _OF_ASIDES | _OF_GOOD_STATES)
+    | {"ambiguities", "ambiguity", "apology", "assumption", "assumptions", "choices", "clarification", "clarifications"}
+    | {"clarify", "comment", "comments", "excluded", "explanation", "hint", "hints", "instruction", "instructions"}
+    | {"issues", "message", "messages", "no", "non", "note", "notes", "options", "problem", "problems", "question"}
+    | {"questions", "rationale", "reason", "refusal", "removed", "required", "suggestion", "suggestions", "thinking"}
+    | {"thought", "unknown", "unrelated", "warning", "warnings", "without"}
+)
+"""Parts of names of words that are not the answer."""
+_OF_ANY_WORDS = frozenset(
+    {"action", "code", "command", "content", "description", "field", "fields", "function", "id", "kind", "language"}
+    | {"model", "prompt", "role", "state", "status", "step", "task", "title", "tool", "type", "url"}
+)
+"""Parts of names of texts of all sorts; a word of the schema's own is the answer under such a name as well."""
 NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SHORT = 40
@@ -86,6 +108,26 @@ def only_content(value: Json, schema: Any) -> Json:
     if all(name == held[0] or _only_speaks_of(content, name, other) for name, other in value.items()):
         return content
     return NONE
+
+
+def words_under_a_name(value: Json) -> Json:
+    """The word, or the list of words, that an object of one property holds: `{"keywords": ["a", "b"]}`.
+
+    None under a name that says that they are something else than an answer. A number is none, nor true: what it counts,
+    and what is true, the name alone says (`{"price_in_cents": 5}`, `{"not_spam": true}`).
+    """
+    if not is_object(value) or len(value) != 1:
+        return NONE
+    ((name, held),) = value.items()
+    words: Json = held if is_array(held) else [held]
+    if not words or not all(isinstance(each, str) for each in words):
+        return NONE
+    return NONE if _parts(name) & _OF_OTHER_WORDS else held
+
+
+def says_what_it_is_about(value: Json) -> bool:
+    """True for an object under whose one name a text may be anything: `{"action": "search"}`."""
+    return is_object(value) and any(_parts(name) & _OF_ANY_WORDS for name in value)
 
 
 def _one_call(held: Json) -> Json:

@@ -15,12 +15,12 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_envelopes import only_content
+from penstock.policy.json_envelopes import only_content, says_what_it_is_about, words_under_a_name
 from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import Candidate, Places
-from penstock.policy.json_rivals import Rivals, is_alone_in, standing
+from penstock.policy.json_rivals import Rivals, Standing, is_all_there_is, is_alone_in, standing
 from penstock.policy.json_scalars import last_line
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_surroundings import (
@@ -87,9 +87,12 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None,
     check = SchemaCheck(schema) if isinstance(schema, Mapping) else schema
     known = read_once(text)
     whole = known.value
-    fits = whole is not NONE and (check is None or (_fits(check, whole) and wrapped(whole, check, tool) is None))
-    if fits and not _is_quoted_json(whole, check):
-        return Found(whole)
+    if whole is not NONE and (check is None or _fits(check, whole)) and not _is_quoted_json(whole, check):
+        # Nearly always its names alone say that it is the wrapper of nothing.
+        if check is None or (type(whole) is dict and check.names.issuperset(whole)):
+            return Found(whole)
+        if wrapped(whole, check, tool) is None:
+            return Found(whole)
     return _Search(text, check, tool=tool, known=known).found(whole)
 
 
@@ -153,6 +156,8 @@ class _Search(Places):
                 misfits.append(each)
             else:
                 fitting.append(content)
+        if not fitting and len(misfits) == 1 and (named := self.named(misfits[0])) is not None:
+            return [named], []
         return fitting, misfits
 
     def rival(self, best: Candidate, misfits: list[Candidate]) -> NotFound | None:
@@ -283,6 +288,20 @@ class _Search(Places):
             if self.fits(inner):
                 return self.opened(held)
         return None
+
+    def named(self, candidate: Candidate) -> Candidate | None:
+        """The words that are asked for, under one name of the model's own, where nothing else could be meant."""
+        assert self.check is not None
+        if self.check.names or self.check.item_names or standing(candidate) < Standing.ALONE:
+            return None
+        held = words_under_a_name(candidate.value)
+        if held is NONE or not self.fits(held):
+            return None
+        # A word of the schema's is told by itself; any text may be meant for anything.
+        listed = is_array(held) or held in self.words
+        if not listed and (says_what_it_is_about(candidate.value) or not is_all_there_is(candidate, self.text)):
+            return None
+        return msgspec.structs.replace(candidate, value=held, repairs=(*candidate.repairs, "envelope"), unclosed=())
 
     def unquoted(self, candidate: Candidate) -> Candidate | None:
         """JSON in a JSON string."""

@@ -34,10 +34,11 @@ from penstock.policy.json_envelopes import is_of_failure, is_remark, speaks_of_a
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import Candidate
 from penstock.policy.json_surroundings import ends_too_early, is_note
+from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, is_array, is_object, is_same
 from penstock.policy.schema_knowledge import root_shapes, wants_array
 
-__all__ = ["Rivals", "Standing", "is_alone_in", "standing"]
+__all__ = ["Rivals", "Standing", "is_all_there_is", "is_alone_in", "standing"]
 
 MOST_READ = 4_096
 """Characters of something damaged in which names are looked for."""
@@ -83,6 +84,13 @@ def standing(of: Candidate | Unreadable) -> Standing:
     if _NO_WORDS_BEFORE.match(before) is not None:
         return Standing.FENCED if of.fenced else Standing.ALONE
     return Standing.LABELLED if _LABEL.search(before) else Standing.MENTIONED
+
+
+def is_all_there_is(of: Candidate, text: str) -> bool:
+    """True where nothing stands in the text beside it but its fence, tags, and what was thought before."""
+    before, behind = text[: of.place], text[of.quoted_at + of.end :]
+    before = without_thinking(before)[-_LONGEST_LINE:]
+    return _NO_WORDS_BEFORE.match(before) is not None and _NO_WORDS_BEHIND.match(behind) is not None
 
 
 class Rivals:

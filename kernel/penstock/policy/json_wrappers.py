@@ -58,12 +58,13 @@ def wrapped(value: Json, check: SchemaCheck, tool: str = "") -> Wrapped | None:
     there, they are data: only calls count then, and members that are called so.
     """
     if is_object(value):
-        return None if value.keys() <= check.names else _Wrappers(check, tool, check.names).of(value)
+        return None if check.names.issuperset(value) else _Wrappers(check, tool, check.names).of(value)
     if not is_array(value) or not check.item_names:
         return None
+    known = check.item_names.issuperset
+    strange = [at for at, each in enumerate(value) if type(each) is dict and not known(each)]
     items = _Wrappers(check, tool, check.item_names, of_items=True)
-    strange = (at for at, each in enumerate(value) if is_object(each) and not each.keys() <= check.item_names)
-    for at in islice(strange, MOST_LOOKED_AT):
+    for at in strange[:MOST_LOOKED_AT]:
         found = items.of(value[at])
         if found is not None:
             surely = len(value) == 1
