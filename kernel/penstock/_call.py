@@ -9,7 +9,7 @@ cancelled at any point leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -54,6 +54,14 @@ def run_call(engine: Engine, call: Call, consumer: Consumer | None = None) -> Aw
     return _Run(engine, call, consumer).to_the_end()
 
 
+@cache
+def extractions() -> type[Extraction]:
+    """What reads JSON, imported by the first call that needs it."""
+    from penstock._extraction import Extraction  # noqa: PLC0415
+
+    return Extraction
+
+
 class _Run:
     """One call under way."""
 
@@ -89,10 +97,7 @@ class _Run:
         self.reach = Reach(engine, call, self.cascade)
         self.extraction: Extraction | None = None
         if call.output is not None:
-            # What reads JSON is imported by the first call that needs it.
-            from penstock._extraction import Extraction  # noqa: PLC0415
-
-            self.extraction = Extraction(call, call.output, self.cascade.others_left, self.hold.capped)
+            self.extraction = extractions()(call, call.output, self.cascade.others_left, self.hold.capped)
             self.cache.takes = self.extraction.take_stored
         self.trials = Trials(
             engine=engine,

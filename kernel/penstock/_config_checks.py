@@ -73,9 +73,10 @@ def is_header_value(value: str) -> bool:
 
 def sendable_headers(_: object, attribute: attrs.Attribute[Any], headers: dict[str, str]) -> None:
     """An attrs validator: names and values that HTTP can carry, none of them twice."""
-    for name, value in headers.items():
+    for place, (name, value) in enumerate(headers.items(), 1):
         if not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name[:60]!r} is not the name of a header")
+            # It is not shown: a credential may stand where a name should.
+            raise ValueError(f"number {place} of them has a name that no header may have")
         if name.lower() in FRAMING:
             raise ValueError(f"the header {name} is the transport's own")
         if not is_header_value(value):

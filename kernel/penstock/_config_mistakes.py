@@ -21,9 +21,10 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SECRET = re.compile(
     r"key|secret|(?<!first_)token(?!s)|password|passwd|credential|auth|header|cookie|signature", re.IGNORECASE
 )
-_USERINFO = re.compile(r"//[^/@\s]*@")
-_QUERY = re.compile(r"(://[^?\s]*\?)\S+")
-"""Of an address: keys stand there too."""
+_USERINFO = re.compile(r"(//)[^/@\s]*@|^[^/@:\s]*:[^/@\s]*@")
+"""Of an address, with or without its scheme."""
+_QUERY = re.compile(r"(://[^?#\s]*[?#])\S+")
+"""Of an address, or its fragment: keys stand there too."""
 
 
 class WrongError(ValueError):
@@ -81,7 +82,7 @@ def shown(value: object, path: str = "") -> str:
         case _ if is_secret(path):
             return f"<{type(value).__name__}>"
         case str():
-            return _quoted(_QUERY.sub(r"\1...", _USERINFO.sub("//...@", value)))
+            return _quoted(_QUERY.sub(r"\1...", _USERINFO.sub(r"\1...@", value)))
         case int() if value.bit_length() > 200:
             return "a number of very many digits"
         case int() | float():

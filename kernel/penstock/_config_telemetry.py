@@ -12,7 +12,7 @@ import attrs
 
 from penstock._config import TelemetryConfig
 from penstock._config_checks import at_least_one, is_header_name, not_empty
-from penstock._config_mistakes import Mistakes, join, shown
+from penstock._config_mistakes import Mistakes, join
 from penstock._config_tables import tables_reader
 from penstock._secrets import BadSecretError, Secret, open_secret
 
@@ -75,13 +75,15 @@ def read_telemetry(
     headers: dict[str, Secret] = {}
     given: object = table.get("headers", {})
     if isinstance(given, dict):
-        for name, source in cast("dict[str, object]", given).items():
+        for place, (name, source) in enumerate(cast("dict[str, object]", given).items(), 1):
+            if not is_header_name(name):
+                # It is not shown: a credential may stand where a name should.
+                mistakes.add(join(path, "headers"), f"number {place} of them has a name that no header may have")
+                continue
             try:
                 headers[name] = open_secret(source, environ=environ, folder=folder, of_header=True)
             except BadSecretError as error:
                 mistakes.add(join(join(path, "headers"), name), str(error))
-            if not is_header_name(name):
-                mistakes.add(join(path, "headers"), f"{shown(name)} is no name of a header")
     read = tables_reader().read(_Table, table, path, mistakes)
     if read is None:
         return TelemetryConfig()

@@ -83,8 +83,10 @@ class Extracted(Generic[T]):
 
 def wanting(kind: Any, asked: Any, words: Words, max_repairs: int) -> tuple[ChatRequest, CallOptions]:
     """The request and the options of a call whose answer is to become a value."""
-    if typing.get_origin(kind) is Output:
+    if not isinstance(kind, type) and typing.get_origin(kind) is Output:
         (kind,) = typing.get_args(kind)
+    if not words:
+        return make_request(asked), CallOptions(kind=kind, max_repairs=max_repairs)
     of_request: dict[str, Any] = {name: value for name, value in words.items() if name in OF_REQUESTS}
     others: dict[str, Any] = {name: value for name, value in words.items() if name not in OF_REQUESTS}
     further = others.pop("validators", ())

@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 import attrs
 import msgspec
+from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._attempt import AttemptRun
 from penstock._outputs import Wanted
+from penstock._request import with_output
 from penstock._targets import LiveTarget
 from penstock._text_size import output_bytes
 from penstock._validator import InvalidValueError
@@ -43,7 +45,7 @@ from penstock.policy.repairing import (
 from penstock.policy.schema_rules import MOST_FLAWS
 from penstock.policy.schema_shaping import Shaped, asks_for_object, unshaped
 from penstock.policy.shown_paths import shown_path
-from penstock.types import ChatRequest, Completion, Message, OutputSchema, Tool
+from penstock.types import ChatRequest, Completion, Message, OutputSchema, Text, Tool
 
 __all__ = ["Extraction"]
 
@@ -62,10 +64,11 @@ class _Asking:
     shaped: Shaped | None = None
     check: SchemaCheck | None = None
     """Of the schema as it is sent, where that is another."""
+    output: OutputSchema | None = None
+    """What is said in a native mode: the same in all calls."""
 
 
-@attrs.define(eq=False)
-class Extraction:
+class Extraction(Struct, eq=False):
     """That of one call."""
 
     call: Call
@@ -73,18 +76,16 @@ class Extraction:
     others_left: Callable[[int], bool]
     capped: Callable[[int, str], bool]
     """Whether the budget cut the answer of a stage that ended so."""
-    repairs: Repairs = attrs.field(init=False)
+    repairs: Repairs | None = None
+    """Made when the first answer is not valid."""
     value: Any = None
     called_tools: bool = False
     fault: Fault | None = None
     """What the next attempt is to mend."""
     room: int | None = None
-    askings: dict[int, _Asking] = attrs.Factory(dict[int, _Asking])
+    askings: dict[int, _Asking] = {}
     last_invalid: OutputInvalidError | None = None
     """Of the last answer that came and was none."""
-
-    def __attrs_post_init__(self) -> None:
-        self.repairs = Repairs(self.wanted.max_repairs)
 
     @property
     def repairing(self) -> bool:
@@ -129,7 +130,8 @@ class Extraction:
         if "native" not in refused and target.capabilities.json_schema is not False:
             shaped = ready.shaped(target.capabilities.schema_limits)
             if isinstance(shaped, Shaped):
-                asking = _Asking("native", shaped, ready.check_of(shaped))
+                output = OutputSchema(shaped.schema, ready.name)
+                asking = _Asking("native", shaped, ready.check_of(shaped), output)
                 if not self._cannot(target, self._said(asking, request), "schema"):
                     return asking
         if "tool" not in refused and target.capabilities.tools and not request.tools and not _thinks(request):
@@ -160,10 +162,10 @@ class Extraction:
             return False
 
     def _said(self, asking: _Asking, request: ChatRequest) -> ChatRequest:
+        if asking.output is not None:
+            return with_output(request, asking.output)
         ready = self.wanted.ready
         match asking.way, asking.shaped:
-            case "native", Shaped() as shaped:
-                return msgspec.structs.replace(request, output=OutputSchema(shaped.schema, ready.name))
             case "tool" | "tool alone" as way, Shaped() as shaped:
                 tool = Tool(ready.name, "Gives the answer.", shaped.schema)
                 return msgspec.structs.replace(
@@ -231,6 +233,9 @@ class Extraction:
 
     def _written(self, asking: _Asking, message: Message) -> list[str] | None:
         """What the model wrote as the value, the same once; None where it called tools of the caller's instead."""
+        content = message.content
+        if len(content) == 1 and type(content[0]) is Text:  # nearly always
+            return [content[0].text]
         calls, own = message.tool_calls, dict[Any, str]()
         for call in calls if asking.way in ("tool", "tool alone") else ():
             if call.name == self.wanted.ready.name:
@@ -293,6 +298,7 @@ class Extraction:
             # token is a byte at least, and room is doubled.
             told = 0 if completion.usage is None else completion.usage.output_tokens
             limit = max(told, -(-output_bytes(completion.message) // 2)) or None
+        self.repairs = self.repairs or Repairs(self.wanted.max_repairs)
         step = self.repairs.step(
             attempt.target.name,
             fault,

@@ -144,6 +144,8 @@ class OutputBook:
 
     def wanted(self, kind: Any, further: Sequence[Further] = (), max_repairs: int = MAX_REPAIRS) -> Wanted:
         """What a call for that type wants. Raises UnsendableRequestError where nothing can build it."""
+        if further == () and max_repairs == MAX_REPAIRS and type(max_repairs) is int:
+            return Wanted(self._of(kind))
         if isinstance(further, str) or not isinstance(cast("object", further), Sequence):
             raise UnsendableRequestError(f"validators: {type(further).__name__} given; give a list of them")
         if not isinstance(cast("object", max_repairs), int) or max_repairs < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import msgspec
@@ -14,7 +15,7 @@ from penstock._response import MOST_TOKENS
 from penstock._tool import Tool
 from penstock.errors import UnsendableRequestError
 
-__all__ = ["ChatRequest", "OutputSchema", "ThinkingLevel", "check_request", "is_plain"]
+__all__ = ["ChatRequest", "OutputSchema", "ThinkingLevel", "check_request", "is_plain", "with_output"]
 
 ThinkingLevel: TypeAlias = Literal["off", "low", "medium", "high"]
 NO_TYPES = frozenset({str, bytes, int, float, bool, list, tuple, set})
@@ -135,6 +136,13 @@ def _output(given: object) -> OutputSchema | None:
             f"output: {type(given).__name__} given; give a type, a JSON Schema (a dict) or an OutputSchema"
         )
     return OutputSchema({}, kind=given)
+
+
+def with_output(request: ChatRequest, output: OutputSchema) -> ChatRequest:
+    """The same request with another `output`. All else in it was looked at when it was made, and is not again."""
+    made = copy(request)
+    msgspec.structs.force_setattr(made, "output", output)
+    return made
 
 
 def is_plain(request: ChatRequest) -> bool:

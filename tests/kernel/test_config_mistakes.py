@@ -196,7 +196,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"accounts": {"team//x": {}}}, 'accounts."team//x"', "not the path of an account"),
     ({"accounts": {"team": {"limits": [{"per": "day", "usd": 0}]}}}, "accounts.team.limits[0].usd", "more than 0"),
     # What is sent must be sendable.
-    (target(headers={"x a": "b"}), "targets.t.headers", "not the name of a header"),
+    (target(headers={"x a": "b"}), "targets.t.headers", "name that no header may have"),
     (target(headers={"x-a": "b\r\nx-evil: 1"}), "targets.t.headers", "line break"),
     (target(headers={"x-a": "\u00e9"}), "targets.t.headers", "plain ASCII"),
     (target(headers={"X-A": "1", "x-a": "2"}), "targets.t.headers", "twice"),

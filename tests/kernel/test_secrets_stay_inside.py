@@ -380,3 +380,27 @@ def test_a_header_of_a_target_that_a_provider_echoes_is_not_in_the_error(stream:
         assert "error 1" in told  # what is as short as that says nothing, and is no secret
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    ("where", "table"),
+    [
+        ("telemetry.headers", {"telemetry": {"otlp": "http://h:1", "headers": {f"Bearer {KEY}": "x"}}}),
+        ("telemetry.otlp", {"telemetry": {"otlp": f"user:{KEY}@h:4317"}}),
+        ("telemetry.otlp", {"telemetry": {"otlp": f"http://user:{KEY}@h:4317"}}),
+        ("telemetry.otlp", {"telemetry": {"otlp": f"http://h:1/#{KEY}"}}),
+        ("telemetry.otlp", {"telemetry": {"otlp": f"http://h:1/?token={KEY}"}}),
+        ("providers.openai.base_url", {"providers": {"openai": {"api_key": "k", "base_url": f"u:{KEY}@h/v1"}}}),
+        ("providers.openai.base_url", {"providers": {"openai": {"api_key": "k", "base_url": f"https://h/v1#{KEY}"}}}),
+        ("targets.x.headers", {"targets": {"x": {"provider": "openai", "headers": {f"Bearer {KEY}": "x"}}}}),
+    ],
+)
+def test_a_key_in_the_wrong_place_of_the_configuration_is_refused_and_not_shown(
+    where: str, table: dict[str, Any]
+) -> None:
+    base = {"providers": {"openai": {"api_key": "k"}}, "routes": {"default": {"cascade": [GPT]}}}
+    with pytest.raises(errors.ConfigError) as raised:
+        penstock.Config.from_dict({**base, **table}, environ={})
+    assert where in str(raised.value)
+    assert KEY not in str(raised.value)
+    assert KEY not in repr(raised.value)

@@ -165,21 +165,20 @@ def test_a_body_is_sent_in_the_place_of_another_and_packed_as_its_header_says(
 
 
 class Stuck(SpanExporter):
-    """One that does not come back until it is let go. It keeps the names of the spans that it was to send."""
+    """One that does not come back until it is let go. It keeps the spans that it was to send."""
 
     def __init__(self, session: BodySession) -> None:
         self.session = session
         self.begun, self.let_go = Event(), Event()
-        self.names: list[str] = []
+        self.spans: list[WireSpan] = []
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - as its parent has it
-        sent = ExportTraceServiceRequest.FromString(self.session.body).resource_spans[0].scope_spans[0].spans
-        self.names += [span.name for span in sent]
+        self.spans += ExportTraceServiceRequest.FromString(self.session.body).resource_spans[0].scope_spans[0].spans
         self.begun.set()
         return SpanExportResult.SUCCESS if self.let_go.wait(30) else SpanExportResult.FAILURE
 
 
-def test_spans_that_end_while_as_many_wait_as_may_are_lost_and_later_ones_are_not(
+def test_what_a_full_queue_has_no_room_for_is_lost_by_whole_calls_and_later_calls_are_not(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
@@ -190,21 +189,49 @@ def test_spans_that_end_while_as_many_wait_as_may_are_lost_and_later_ones_are_no
     )
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
+    tracer = provider.get_tracer("tests")
 
-    def end(*names: str) -> None:
-        for name in names:
-            provider.get_tracer("tests").start_span(name).end()
+    def calls(**attempts: int) -> None:
+        """All under way at once, each with so many attempts; they end in their order."""
+        begun = {name: tracer.start_span(name) for name in attempts}
+        for name, count in attempts.items():
+            for _ in range(count):
+                context = set_span_in_context(begun[name])
+                tracer.start_span(f"attempt of {name}", context, kind=SpanKind.CLIENT).end()
+        for span in begun.values():
+            span.end()
 
-    end("taken 0", "taken 1")
+    calls(taken=1)
     assert stuck.begun.wait(30)
-    end(*(f"waits {number}" for number in range(20)))
+    calls(three=3, two=2, never=1, one=0, nor=2)  # four, then three, which leaves room for one
     stuck.let_go.set()
     assert processor.force_flush()
-    end("later")
+    calls(later=1)
     assert processor.force_flush()
-    assert stuck.names == ["taken 0", "taken 1", *(f"waits {number}" for number in range(8)), "later"]
-    # Told once, not for each of the twelve.
+    assert [span.name for span in stuck.spans] == [
+        *("attempt of taken", "taken"),
+        *("attempt of three", "attempt of three", "attempt of three", "three"),
+        *("attempt of two", "attempt of two", "two", "one"),
+        *("attempt of later", "later"),
+    ]
+    by_id = {span.span_id: span.name for span in stuck.spans}
+    attempts = [span for span in stuck.spans if span.name.startswith("attempt")]
+    assert all(span.name == f"attempt of {by_id[span.parent_span_id]}" for span in attempts)
+    # Told once, not for each.
     assert [record.getMessage() for record in caplog.records] == [
-        "telemetry: the collector does not keep up: 8 spans wait, others are lost"
+        "telemetry: the collector does not keep up: the spans of some calls are lost, 1 so far"
     ]
     processor.shutdown()
+
+
+def test_an_attempt_of_a_call_that_is_not_recorded_comes_alone() -> None:
+    stuck = Stuck(session := BodySession())
+    stuck.let_go.set()
+    processor = EncodingProcessor(EncodedExporter(stuck, session, Resource({}), InstrumentationScope("tests")), room=8)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    away = NonRecordingSpan(SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+    tracer = provider.get_tracer("tests")
+    tracer.start_span("attempt", set_span_in_context(away), kind=SpanKind.CLIENT).end()
+    processor.shutdown()
+    assert [span.name for span in stuck.spans] == ["attempt"]

@@ -87,17 +87,22 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None,
     check = SchemaCheck(schema) if isinstance(schema, Mapping) else schema
     known = read_once(text)
     whole = known.value
-    if whole is not NONE and (check is None or _fits(check, whole)) and not _is_quoted_json(whole, check):
-        # Nearly always its names alone say that it is the wrapper of nothing.
+    flaws = () if check is None or whole is NONE else check.flaws(whole)
+    if whole is not NONE and not flaws and not _is_quoted_json(whole, check):
+        # Nearly always there are names of the schema's own and no others: then no choice within it has to be looked at.
         if check is None or (type(whole) is dict and check.names.issuperset(whole)):
             return Found(whole)
-        if wrapped(whole, check, tool) is None:
+        if _says(check, whole) and wrapped(whole, check, tool) is None:
             return Found(whole)
-    return _Search(text, check, tool=tool, known=known).found(whole)
+    search = _Search(text, check, tool=tool, known=known)
+    search.flaws_of_whole = flaws
+    return search.found(whole)
 
 
-def _fits(check: SchemaCheck, value: Json) -> bool:
-    return check.fits(value) and not says_nothing(value, check.schema)
+def _says(check: SchemaCheck, value: Json) -> bool:
+    """True where what fits is not of other names alone than those that are asked for."""
+    said = type(value) is dict and not value.keys().isdisjoint(check.names)
+    return said or not says_nothing(value, check.schema)
 
 
 def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:
@@ -107,6 +112,9 @@ def _is_quoted_json(value: Json, check: SchemaCheck | None) -> bool:
 
 class _Search(Places):
     """One search through one text."""
+
+    flaws_of_whole: tuple[Flaw, ...] | None = None
+    """Where the text is JSON and nothing else: what its value has against the schema, found out once."""
 
     def __init__(
         self, text: str, check: SchemaCheck | None, *, tool: str = "", layers: int = 0, known: Decoded | None = None
@@ -201,13 +209,17 @@ class _Search(Places):
             yield "prose"
 
     def fits(self, value: Json) -> bool:
-        return self.check is None or _fits(self.check, value)
+        if self.check is None:
+            return True
+        known = self.flaws_of_whole if value is self.known.value else None
+        return (self.check.fits(value) if known is None else not known) and _says(self.check, value)
 
     def flaws(self, value: Json) -> tuple[Flaw, ...]:
         """Why it does not fit."""
         if self.check is None:
             return ()
-        if wrong := self.check.flaws(value):
+        known = self.flaws_of_whole if value is self.known.value else None
+        if wrong := self.check.flaws(value) if known is None else known:
             return wrong
         if says_nothing(value, self.check.schema):
             return (Flaw("$", "has none of the names that are asked for"),)

@@ -17,6 +17,7 @@ from penstock.policy.json_values import frozen
 __all__ = [
     "COMMAS",
     "DEEPEST",
+    "KEEPS_LAST",
     "KEY_AHEAD",
     "QUOTED_KEY_AHEAD",
     "QUOTES",
@@ -104,6 +105,8 @@ def finite(written: str) -> float:
 
 SCANNER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refused, parse_float=finite)
 """Reads valid JSON, in the time that C takes for it; no NaN, and nothing said twice and differently."""
+KEEPS_LAST = json.JSONDecoder(parse_constant=_refused, parse_float=finite)
+"""The same in half the time, but of what is said twice it keeps the last."""
 
 
 class Allowance(Struct):

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from penstock.policy.json_levels import has_bracket_more
 from penstock.policy.json_lines import besides, lines_together
-from penstock.policy.json_notation import SCANNER, Allowance, Unreadable
+from penstock.policy.json_notation import Allowance, Unreadable
 from penstock.policy.json_reading import Cut, Read, read_json
 from penstock.policy.json_scalars import LONGEST_WORD, scalar_of, word_of
 from penstock.policy.json_schema import SchemaCheck
@@ -25,7 +25,7 @@ from penstock.policy.json_thinking import (
     without_thinking,
 )
 from penstock.policy.json_values import Json
-from penstock.policy.json_wholes import Decoded, decoded, is_sound
+from penstock.policy.json_wholes import Decoded, decoded, value_at
 from penstock.policy.schema_knowledge import NONE, words_of
 
 __all__ = ["Candidate", "Places"]
@@ -256,14 +256,14 @@ class Places:
     def decoded_at(self, at: int) -> tuple[Json, int]:
         """The sound value that begins here, and where it ends."""
         try:
-            value, end = SCANNER.raw_decode(self.text, at)
+            value, end = value_at(self.text, at)
         except json.JSONDecodeError as wrong:
             self.left_to_read -= wrong.pos - at
             return NONE, at
         except (ValueError, RecursionError):
             return NONE, at
         self.left_to_read -= end - at
-        return (value, end) if is_sound(self.text, at, end, value) else (NONE, at)
+        return (value, end) if value is not NONE else (NONE, at)
 
     def read_mended(self, text: str, at: int, *, doubled: bool = False) -> Read | Unreadable:
         """What can be read with forgiveness."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from penstock.policy.json_values import Flaw, Json, is_array, is_object
 from penstock.policy.schema_compounds import COMPOUND
 from penstock.policy.schema_knowledge import property_names, root_shapes
+from penstock.policy.schema_plain import Surely, only_kinds, surely_fits
 from penstock.policy.schema_references import SchemaError as SchemaError
 from penstock.policy.schema_references import is_deeper
 from penstock.policy.schema_references import pointed as pointed
@@ -34,6 +35,8 @@ __all__ = ["SchemaCheck", "SchemaError", "pointed"]
 DEEPEST = 100
 """Objects and lists within one another in a schema: whoever walks through it may do so by recursion."""
 NOT_HERE = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
+WITH_RULES = frozenset({"$ref", *SIMPLE, *COMPOUND})
+"""All other keywords ask nothing."""
 
 
 class SchemaCheck:
@@ -53,6 +56,7 @@ class SchemaCheck:
             raise SchemaError(f"it is nested deeper than {DEEPEST} levels")
         try:
             self._rule = self.compile_at(schema, "#")
+            self._surely = surely_fits(schema, self._root, WITH_RULES)
         except RecursionError:  # along references, which may be long
             raise SchemaError("its references lead too deep") from None
         shapes = root_shapes(schema)
@@ -65,11 +69,17 @@ class SchemaCheck:
 
     def fits(self, value: Json) -> bool:
         """True where the value has no flaw."""
-        return not self._flaws(value, 1)
+        return self._fits_surely(value) or not self._flaws(value, 1)
 
     def flaws(self, value: Json) -> tuple[Flaw, ...]:
         """The first flaws of the value, at most 20. Nothing is looked at behind them."""
-        return self._flaws(value, MOST_FLAWS)
+        return () if self._fits_surely(value) else self._flaws(value, MOST_FLAWS)
+
+    def _fits_surely(self, value: Json) -> bool:
+        try:
+            return self._surely is not None and self._surely(value)
+        except RecursionError:  # the rules say so
+            return False
 
     def _flaws(self, value: Json, most: int) -> tuple[Flaw, ...]:
         found = Findings(most)
@@ -145,6 +155,14 @@ class SchemaCheck:
             return fits_by(rule, value, Findings(1))
         except RecursionError:
             return False
+
+    def decides(self, schema: Json) -> Surely | None:
+        """A function that tells what fits a schema within this one, and what does not; None where that takes rules."""
+        return surely_fits(schema, self._root, WITH_RULES, exactly=True)
+
+    def kinds_of(self, schema: Json) -> frozenset[type]:
+        """The kinds of which every value fits a schema within this one, where it asks for nothing but a kind."""
+        return only_kinds(schema, WITH_RULES)
 
     def tags_at(self, schema: Json) -> Tags:
         """The properties by which a schema within this one can be told from others."""

@@ -6,20 +6,25 @@ Not here: what is damaged (`json_reading`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_notation import DEEPEST, JSON_SPACE, SCANNER, behind
+from penstock.policy.json_notation import DEEPEST, JSON_SPACE, KEEPS_LAST, SCANNER, behind
 from penstock.policy.json_values import Json
 from penstock.policy.schema_knowledge import NONE
 
-__all__ = ["Decoded", "decoded", "is_sound", "read_once"]
+__all__ = ["Decoded", "decoded", "is_sound", "read_once", "value_at"]
 
-_ENDS_AS_JSON = re.compile(r"[}\]\"\del]\s*\Z")
+_LAST = frozenset('}]"0123456789el')
+"""What a JSON value may end with."""
+SHORT = 4_096
+"""Characters of an ordinary answer: to go from part to part is the shortest way there."""
+_CLOSED_BY = {"{": "}", "[": "]"}
+_NAMES = re.compile(r'"[ \t\r\n]*+:')
+"""The end of a name. It may stand in a string as well, so in no sound text there are fewer than names."""
 _CONTAINERS = frozenset({dict, list})
 _VALUES: Any = dict[str, Json].values
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -45,45 +50,121 @@ def decoded(text: str) -> Json:
 
 def read_once(text: str) -> Decoded:
     """The text as JSON, or what begins in it as that; a text that ends as none does is not looked at."""
-    if not _ENDS_AS_JSON.search(text, max(0, len(text) - 256)):
+    last = text[-1:]
+    if last not in _LAST and (last := text[-256:].rstrip()[-1:]) not in _LAST:
         return Decoded()
-    start = behind(JSON_SPACE, text, 0)
+    if len(text) <= SHORT and _CLOSED_BY.get(text[0]) == last and (value := _at_once(text)) is not NONE:
+        return Decoded(value)
+    start = 0 if text[0] == "{" else behind(JSON_SPACE, text, 0)
     try:
-        value, end = SCANNER.raw_decode(text, start)
+        value, end = value_at(text, start)
     except (ValueError, RecursionError):
         return Decoded(start=start)
-    if not is_sound(text, start, end, value):
+    if value is NONE:
         return Decoded(start=start)
-    if behind(JSON_SPACE, text, end) == len(text):
+    if end == len(text) or behind(JSON_SPACE, text, end) == len(text):
         return Decoded(value)
     return Decoded(start=start, ahead=value, end=end)
 
 
+def value_at(text: str, start: int) -> tuple[Json, int]:
+    """The sound value that begins there, and where it ends; none where it is not sound.
+
+    Raises ValueError or RecursionError where it is no JSON.
+    """
+    if len(text) - start <= SHORT:
+        value, end = SCANNER.raw_decode(text, start)
+        return (value if is_sound(text, start, end, value) else NONE), end
+    # What is not JSON to the one reader is none to the other: nothing is read twice but what says a name twice.
+    value, end = KEEPS_LAST.raw_decode(text, start)
+    members = _members_in(value)
+    if members is None:
+        return NONE, end
+    if not _is_all_there(members, text, start, end):
+        value, end = SCANNER.raw_decode(text, start)
+    return (value if _is_whole(text, start, end, value) else NONE), end
+
+
 def is_sound(text: str, start: int, end: int, value: Json) -> bool:
     """True for a value without halves of characters, and not too deep."""
-    if _SURROGATE.search(text, start, end):
+    return _is_whole(text, start, end, value) and _shallow(text, start, end, value)
+
+
+def _is_whole(text: str, start: int, end: int, value: Json) -> bool:
+    """True where it has no halves of characters."""
+    if text.find("\\u", start, end) >= 0 and _SURROGATE.search(text, start, end):
         try:
             msgspec.json.encode(value)
         except (UnicodeEncodeError, RecursionError):
             return False
-    return _shallow(text, start, end, value)
+    return True
 
 
 def _shallow(text: str, start: int, end: int, value: Json) -> bool:
     """True where the value is not nested too deeply, for whoever walks through it by recursion."""
-    if text.count("{", start, end) + text.count("[", start, end) <= DEEPEST:
-        return True
-    level: list[Json] = [value]
+    few = end - start <= DEEPEST or text.count("{", start, end) + text.count("[", start, end) <= DEEPEST
+    return few or _members_in(value) is not None
+
+
+def _at_once(text: str) -> Json:
+    """The text by a reader that is faster than the other, and of two members of one name keeps the last: so only where
+    there are as many members as names. None of what else the other would not take is taken here.
+    """
+    try:
+        value: Json = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return NONE
+    members = _members_in_few(value)
+    if members is None:
+        members = _members_in(value)
+    return value if _is_all_there(members, text, 0, len(text)) else NONE
+
+
+def _is_all_there(members: int | None, text: str, start: int, end: int) -> bool:
+    """True where a reader that keeps the last of a name that is said twice had nothing to leave out."""
+    return members == text.count(":", start, end) or members == len(_NAMES.findall(text, start, end))
+
+
+def _members_in_few(value: Json) -> int | None:
+    """Of all objects together; None where there are so many that they could be nested too deeply."""
+    members, containers, parts = 0, 0, [value]
+    for each in parts:  # which grow meanwhile
+        kind: type = each.__class__
+        if kind is dict:
+            members += len(each)
+            parts.extend(each.values())
+        elif kind is list:
+            parts.extend(each)
+        else:
+            continue
+        containers += 1
+        if containers > DEEPEST:
+            return None
+    return members
+
+
+def _members_in(value: Json) -> int | None:
+    """Of all objects together; None where the value is nested too deeply, for whoever walks through it by recursion."""
+    members, level = 0, [value]
     for _ in range(DEEPEST - 1):
         # Of what is empty nobody knows more on the next level. Of a million brackets each pass is one that C makes.
-        level = [each for each in _below(level) if each and type(each) in _CONTAINERS]
+        below, named = _below(level)
+        members += named
+        if _CONTAINERS.isdisjoint(map(type, below)):
+            return members
+        level = [each for each in below if each and type(each) in _CONTAINERS]
         if not level:
-            return True
-    return not any(type(each) in _CONTAINERS for each in _below(level))
+            return members
+    below, named = _below(level)
+    return members + named if _CONTAINERS.isdisjoint(map(type, below)) else None
 
 
-def _below(level: list[Json]) -> Iterator[Json]:
-    """Whatever stands in these containers."""
+def _below(level: list[Json]) -> tuple[list[Json], int]:
+    """Whatever stands in these containers, and how much of that has a name."""
     objects: Any = [each for each in level if type(each) is dict]
-    arrays: Any = [each for each in level if type(each) is list]
-    return chain(chain.from_iterable(map(_VALUES, objects)), chain.from_iterable(arrays))
+    below: list[Json] = list(chain.from_iterable(map(_VALUES, objects)))
+    named = len(below)
+    if len(objects) < len(level):
+        arrays: Any = [each for each in level if type(each) is list]
+        below.extend(chain.from_iterable(arrays))
+    return below, named

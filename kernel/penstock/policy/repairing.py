@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 import msgspec
+from msgspec import Struct
 
 from penstock.policy.json_values import Flaw
 from penstock.types import ChatRequest, Message
@@ -74,8 +75,7 @@ class GiveUp:
 Step: TypeAlias = Reask | Next | MoreRoom | GiveUp
 
 
-@attrs.define
-class Repairs:
+class Repairs(Struct):
     """Those of one call.
 
     Laws: no more than `most` steps go on; a target is not asked again once it gave `escalate_after` invalid answers,
@@ -85,7 +85,7 @@ class Repairs:
     most: int
     escalate_after: int = ESCALATE_AFTER
     made: int = 0
-    by_target: dict[str, int] = attrs.Factory(dict[str, int])
+    by_target: dict[str, int] = {}
 
     def step(
         self,

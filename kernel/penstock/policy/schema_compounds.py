@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from penstock.policy.json_values import Json, is_array, is_object, is_text
+from penstock.policy.schema_plain import Surely
 from penstock.policy.schema_references import SchemaError
 from penstock.policy.schema_rules import (
     Findings,
@@ -33,6 +34,14 @@ class SchemaCheck(Protocol):
 
     def compile_at(self, schema: Json, where: str, /) -> Rule:
         """One rule out of a schema within it."""
+        ...
+
+    def decides(self, schema: Json, /) -> Surely | None:
+        """A function that tells what fits a schema within it, and what does not; None where that takes rules."""
+        ...
+
+    def kinds_of(self, schema: Json, /) -> frozenset[type]:
+        """The kinds of which every value fits a schema within it, where it asks for nothing but a kind; else none."""
         ...
 
     def tags_at(self, schema: Json, /) -> Tags:
@@ -117,7 +126,13 @@ def _items(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where: s
         rest = check.compile_at(stated.get("additionalItems", True), where)
         return [_in_order(first), _from(len(first), rest)]
     first_free = len(_list(stated.get("prefixItems", []), where))
-    return [_from(first_free, check.compile_at(asked, where))]
+    look, kinds = _from(first_free, check.compile_at(asked, where)), check.kinds_of(asked)
+
+    def look_at_others(value: Json, path: Path, found: Findings) -> None:
+        if not (is_array(value) and kinds.issuperset(map(type, value))):
+            look(value, path, found)
+
+    return [look_at_others if kinds else look]
 
 
 def _prefix_items(check: SchemaCheck, asked: Json, _: Mapping[str, Json], where: str) -> list[Rule]:
@@ -153,9 +168,23 @@ def _contains(check: SchemaCheck, asked: Json, stated: Mapping[str, Json], where
     except TypeError as wrong:
         raise SchemaError(f"{where}: its minContains or maxContains {wrong}") from None
 
+    plainly = check.decides(asked)
+
+    def many_in(value: list[Json], found: Findings) -> int:
+        if plainly is not None:
+            return sum(map(plainly, value))
+        many, apart = 0, found.asked()
+        for each in value:  # by one list of flaws for all: of a megabyte, each of its own would cost more than the rule
+            rule(each, None, apart)
+            if apart:
+                apart.clear()
+            else:
+                many += 1
+        return many
+
     def look(value: Json, path: Path, found: Findings) -> None:
         if is_array(value):
-            many = sum(fits_by(rule, each, found) for each in value)
+            many = many_in(value, found)
             if not least <= many <= most:
                 up_to = f" and {most} at most" if most < math.inf else ""
                 tell(found, path, f"must contain at least {least}{up_to} of what it is to contain, and has {many}")

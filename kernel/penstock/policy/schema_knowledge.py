@@ -194,7 +194,8 @@ def says_nothing(value: Json, schema: Any) -> bool:
     """
     if is_array(value):
         below = [shape["items"] for shape in root_shapes(schema) if "items" in shape]
-        return bool(below) and any(_says_nothing(each, root_shapes(schema, *below)) for each in value)
+        shapes = root_shapes(schema, *below) if below else []
+        return any(_says_nothing(each, shapes) for each in value if is_object(each)) if shapes else False
     return _says_nothing(value, root_shapes(schema))
 
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object, is_same, is_text, json_path
+from penstock.policy.same_values import holds_twice
 
 __all__ = [
     "MOST_FLAWS",
@@ -308,7 +309,7 @@ def _unique(asked: Json, _: Mapping[str, Json]) -> Rule:
         raise TypeError("must be true or false")
 
     def check(value: Json, path: Path, found: Findings) -> None:
-        if asked is True and is_array(value) and len({frozen(each) for each in value}) < len(value):
+        if asked is True and is_array(value) and holds_twice(value):
             tell(found, path, "must not hold the same twice")
 
     return check

@@ -1,4 +1,4 @@
-"""Spans as the bytes that OTLP sends, written when they end. What sends them over HTTP is the SDK's own exporter.
+"""Spans as the bytes that OTLP sends, written when their call ends. The SDK's own exporter sends them over HTTP.
 
 The SDK keeps a span of sixty objects until its batch is full, and then builds and copies five messages for each
 attribute: half of all that two spans cost, in a thread that takes the interpreter from calls for tens of milliseconds.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -22,12 +23,13 @@ from typing import Any, cast
 
 import requests
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind, Status, StatusCode
 
 __all__ = ["BodySession", "EncodedExporter", "EncodingProcessor", "encoded"]
 
@@ -39,8 +41,8 @@ MOST_KNOWN = 4_096
 """Attributes that are kept as their bytes: names of targets, models and outcomes come again in every call."""
 LONGEST_KNOWN = 64
 """Characters of such a text. Longer ones are contents, which come once."""
-TOLD_EVERY = 60_000_000_000
-"""Nanoseconds between two lines of the log that spans are lost."""
+TOLD_EVERY = 60.0
+"""Seconds between two lines of the log that spans are lost."""
 _DOUBLE, _TIMES, _TIME, _FLAGS = Struct("<d").pack, Struct("<BQBQ").pack, Struct("<Q").pack, Struct("<HI").pack
 _SMALL = tuple(bytes((value,)) for value in range(128))
 _UNSET = b"\x7a\x00"
@@ -191,10 +193,11 @@ class _Encoded:
 
 
 class EncodingProcessor(SpanProcessor):
-    """Gives each span to the SDK's batches as its bytes, while they have room for it.
+    """Gives the spans of each call to the SDK's batches as their bytes, when the call ends and while there is room.
 
-    What ends while they are full is lost: nobody pays for the bytes of it, nor for a line of the log for each. The
-    SDK's batches would lose the oldest instead, which are paid for.
+    Those of a call that ends while there is none are lost together: no attempt comes without its call, no call without
+    its attempts, and nobody pays for bytes that go nowhere. The SDK's batches would lose the oldest spans, whose calls
+    come later.
     """
 
     def __init__(self, exporter: EncodedExporter, room: int) -> None:
@@ -203,23 +206,45 @@ class EncodingProcessor(SpanProcessor):
         self._exporter = exporter
         self._room = room
         self._given = 0
+        self._attempts: dict[int, list[ReadableSpan]] = {}
+        """Those that are over, by the id of their call's span: of calls under way, of which the kernel bounds the
+        number.
+        """
+        self._lost = 0
         self._told = -TOLD_EVERY
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Encoded here and now, in a few microseconds, while it is at hand."""
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - as its parent has it
+        """Of a call: its attempts are to wait for it."""
         context = span.context
+        if span.kind is not SpanKind.CLIENT and context is not None and context.trace_flags.sampled:
+            self._attempts[context.span_id] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """An attempt waits for its call, which takes all of them along: encoded here and now, in a few microseconds
+        each.
+        """
+        context, parent = span.context, span.parent
         if context is None or not context.trace_flags.sampled:
             return
-        if self._given - self._exporter.taken >= self._room:
-            self._lost(span.end_time or 0)
+        if parent is not None and (waiting := self._attempts.get(parent.span_id)) is not None:
+            waiting.append(span)
             return
-        self._given += 1
-        self._batches.on_end(cast("ReadableSpan", _Encoded(context, encoded(span))))
+        spans = [*self._attempts.pop(context.span_id, ()), span]
+        if self._given - self._exporter.taken + len(spans) > self._room:
+            self._lose()
+            return
+        self._given += len(spans)
+        for each in spans:
+            self._batches.on_end(cast("ReadableSpan", _Encoded(context, encoded(each))))
 
-    def _lost(self, now: int) -> None:
+    def _lose(self) -> None:
+        self._lost += 1
+        now = time.monotonic()
         if now - self._told >= TOLD_EVERY:
             self._told = now
-            logger.warning("telemetry: the collector does not keep up: %d spans wait, others are lost", self._room)
+            logger.warning(
+                "telemetry: the collector does not keep up: the spans of some calls are lost, %d so far", self._lost
+            )
 
     def shutdown(self) -> None:
         """As the SDK's batches do."""
