@@ -90,7 +90,7 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None,
     flaws = () if check is None or whole is NONE else check.flaws(whole)
     if whole is not NONE and not flaws and not _is_quoted_json(whole, check):
         # Nearly always there are names of the schema's own and no others: then no choice within it has to be looked at.
-        if check is None or (type(whole) is dict and check.names.issuperset(whole)):
+        if check is None or (type(whole) is dict and check.names.issuperset(known.value)):
             return Found(whole)
         if _says(check, whole) and wrapped(whole, check, tool) is None:
             return Found(whole)

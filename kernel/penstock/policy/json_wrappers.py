@@ -62,7 +62,7 @@ def wrapped(value: Json, check: SchemaCheck, tool: str = "") -> Wrapped | None:
     if not is_array(value) or not check.item_names:
         return None
     known = check.item_names.issuperset
-    strange = [at for at, each in enumerate(value) if type(each) is dict and not known(each)]
+    strange = [at for at, each in enumerate(value) if is_object(each) and not known(each)]
     items = _Wrappers(check, tool, check.item_names, of_items=True)
     for at in strange[:MOST_LOOKED_AT]:
         found = items.of(value[at])
