@@ -23,7 +23,7 @@ from penstock._second_level import Away, SecondLevel
 from penstock._targets import LiveTarget
 from penstock.actors.cache_actor import CacheRef, Hit, Leads
 from penstock.errors import CallError, replica
-from penstock.policy.cache_key import cache_key, key_parts
+from penstock.policy.cache_key import Question
 from penstock.policy.coalesce import GoneReason
 from penstock.policy.entries import Entry
 from penstock.policy.freshness import Age, lasting, without_skew
@@ -85,6 +85,8 @@ class GoElsewhere:
 
 
 LookedUp: TypeAlias = Cached | CallError | GoElsewhere | None
+Keyed: TypeAlias = tuple[str, WireRequest, Question]
+"""A key, and what it was made from."""
 
 
 class _Flight(Struct, eq=False, gc=False):
@@ -94,9 +96,10 @@ class _Flight(Struct, eq=False, gc=False):
     target: LiveTarget
     lookup_id: str
     key: str
-    wire: WireRequest
     purges: int
     """How often the cache had been purged when it began."""
+    parts: bytes = b""
+    """As `Entry.parts`: made while the question is at hand, which is the request once more."""
 
 
 class CallCache(Struct, eq=False, gc=False):
@@ -139,13 +142,11 @@ class CallCache(Struct, eq=False, gc=False):
         if keyed is None:
             return None
         assert self._ref is not None
-        (key, wire), policy = keyed, self.call.cache
+        (key, _, question), policy = keyed, self.call.cache
         self._seen += (stage,)
         self.outcome = "miss"
         for turn in range(MOST_TURNS):
-            self._flight = flight = _Flight(
-                stage, target, f"{self.call.id}/{stage}/{turn}", key, wire, self._ref.purges
-            )
+            self._flight = flight = _Flight(stage, target, f"{self.call.id}/{stage}/{turn}", key, self._ref.purges)
             try:
                 found = await self._ref.lookup(
                     flight.lookup_id,
@@ -166,6 +167,8 @@ class CallCache(Struct, eq=False, gc=False):
                     self._keep_in_mind(stage, found.stale)
                 if found.after == "target_failed":
                     return GoElsewhere()
+                if policy.store:
+                    flight.parts = msgspec.msgpack.encode(question.parts())
                 return await self._look_further(flight, wall, leads=isinstance(found, Leads))
             self._flight = None
             served = self._serve(stage, key, found.entry, since=wall, follower=found.follower)
@@ -229,7 +232,7 @@ class CallCache(Struct, eq=False, gc=False):
             return None
         self._seen += (stage,)
         assert self._ref is not None
-        key, _ = keyed
+        key = keyed[0]
         entry = await self._ref.peek(key, deadline=self.call.deadline, context=self.context)
         if entry is None and self._second is not None:
             further = await self._second.get(key)
@@ -291,19 +294,18 @@ class CallCache(Struct, eq=False, gc=False):
         """True where a call that comes to the target asks the cache first. Asks nobody."""
         return self._key(target, request, wall) is not None
 
-    def key_of(self, target: LiveTarget, request: ChatRequest, wall: float) -> tuple[str, WireRequest] | None:
+    def key_of(self, target: LiveTarget, request: ChatRequest, wall: float) -> Keyed | None:
         """The key of a request, whether or not it would be cached; None where the codec cannot say it."""
         codec = target.provider.codec
         try:
             wire = codec.encode(request, target.wire, stream=False, now=wall)
-            key = cache_key(
-                wire, family=codec.family, significant_headers=codec.significant_headers, tenant=self.call.tenant
-            )
+            question = Question.of(wire, family=codec.family, significant_headers=codec.significant_headers)
+            key = question.key(self.call.tenant)
         except (Exception, SystemExit):  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
             return None
-        return key, wire
+        return key, wire, question
 
-    def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> tuple[str, WireRequest] | None:
+    def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> Keyed | None:
         if self._ref is None or not self._may_be_wanted:
             return None
         # Where `extra` may say another temperature, only what is sent tells.
@@ -365,15 +367,14 @@ class CallCache(Struct, eq=False, gc=False):
         return self._ref is not None and self._ref.was_purged(flight.key, flight.purges)
 
     def _entry(self, flight: _Flight, completion: Completion, target: LiveTarget) -> Entry:
-        usage, codec, now = completion.usage, target.provider.codec, self.engine.clock.wall()
+        usage, now = completion.usage, self.engine.clock.wall()
         nano = None if usage is None or usage.estimated or target.price is None else cost(usage, target.price)
         answer = StoredAnswer(
             completion.message, completion.finish_reason, usage, completion.model, target.name, completion.id, nano
         )
         assert self.engine.config.cache is not None
         fresh = lasting(self.engine.config.cache.ttl, random.random())  # noqa: S311 - spreads expiry, guards nothing
-        parts = key_parts(flight.wire, family=codec.family, significant_headers=codec.significant_headers)
-        return Entry(msgspec.msgpack.encode(answer), now, now + fresh, msgspec.msgpack.encode(parts))
+        return Entry(msgspec.msgpack.encode(answer), now, now + fresh, flight.parts)
 
     def failed(self, error: CallError) -> None:
         """Ends the flight where its followers would meet the same error."""

@@ -43,7 +43,7 @@ class Race:
     @property
     def stages(self) -> tuple[int, ...]:
         """Where they run."""
-        return tuple(attempt.stage for attempt in self._runners)
+        return tuple([attempt.stage for attempt in self._runners]) if self._runners else ()
 
     def enter(self, attempt: AttemptRun) -> None:
         """One more takes part."""

@@ -23,7 +23,7 @@ from penstock._targets import LiveTarget
 from penstock.abc import CacheStoreStatistics
 from penstock.actors.cache_actor import CacheStatistics
 from penstock.errors import CallError
-from penstock.policy.cache_key import Parts, differing, key_parts, tenant_prefix
+from penstock.policy.cache_key import Parts, Question, differing, tenant_prefix
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.entries import Entry
 from penstock.policy.freshness import Age, without_skew
@@ -146,7 +146,8 @@ class _Explaining:
             return _told(target, "not_cached", "there is no [cache] table", key=keyed[0])
         if not self._cache.wanted(request, target, keyed[1]):
             return _told(target, "not_cached", self._unwanted(request, target, keyed[1]), key=keyed[0])
-        return await self._looked_up(target, *keyed)
+        key, _, question = keyed
+        return await self._looked_up(target, key, question)
 
     def _unwanted(self, request: ChatRequest, target: LiveTarget, wire: WireRequest) -> str:
         call = self._call
@@ -156,7 +157,7 @@ class _Explaining:
         is_now = "there is none" if given is None else f"it is {given}"
         return f'when = "deterministic" caches requests at temperature 0, and {is_now} (cache="always" caches it)'
 
-    async def _looked_up(self, target: LiveTarget, key: str, wire: Any) -> StageCacheExplanation:
+    async def _looked_up(self, target: LiveTarget, key: str, question: Question) -> StageCacheExplanation:
         engine = self._engine
         assert engine.cache is not None
         seen = await engine.cache.see(key)
@@ -172,9 +173,7 @@ class _Explaining:
             return self._present(target, key, entry)
         if seen.refused:
             return _told(target, "miss", f"the answer was not stored: {seen.refused}{trouble}", key=key)
-        codec = target.provider.codec
-        parts = key_parts(wire, family=codec.family, significant_headers=codec.significant_headers)
-        near = await self._nearest(parts)
+        near = await self._nearest(question.parts())
         says = f"nothing is stored under its key{trouble}"
         if near:
             says += f"; the nearest differs in {', '.join(near[0].differs[:8])}"

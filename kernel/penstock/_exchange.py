@@ -14,8 +14,8 @@ import trio
 
 from penstock._codec_edge import CodecEdge
 from penstock._idempotency import IdempotencyKeys
-from penstock._incoming import Incoming, Response
-from penstock._sending import authorized, encoded, keyed, send, traced
+from penstock._incoming import Incoming
+from penstock._sending import authorized, encoded, idempotency_of, send, without
 from penstock._streamed_answer import Deliver, StreamedAnswer
 from penstock._targets import LiveTarget
 from penstock.errors import CallError, IdleTimeoutError, TotalTimeoutError
@@ -105,7 +105,7 @@ class Exchange:
         phases = self.phases
         deadline = trio.current_time() + phases.total
         with nullcontext() if deadline >= ends_at else trio.CancelScope(deadline=deadline):
-            incoming = self._begun(await send(self._edge, self._complete(wire), self.phases, self._connected))
+            incoming = await self._begun(wire)
             head = incoming.head
             try:
                 body = await incoming.body()
@@ -127,7 +127,7 @@ class Exchange:
         scope = trio.CancelScope(deadline=watch.deadline())
         self._answer = answer = StreamedAnswer(self._edge, watch, scope)
         with scope:
-            incoming = self._begun(await send(self._edge, self._complete(wire), self.phases, self._connected))
+            incoming = await self._begun(wire)
             head = incoming.head
             try:
                 if not incoming.is_success:
@@ -147,11 +147,12 @@ class Exchange:
     def _connected(self) -> None:
         self.connected_at = trio.current_time()
 
-    def _complete(self, wire: WireRequest) -> WireRequest:
-        """With the headers that are of this exchange alone."""
+    async def _begun(self, wire: WireRequest) -> Incoming:
+        """Sent with the headers that are of this exchange alone, and answered with a head."""
         self.url = wire.url
-        return traced(keyed(self._edge, wire, self._keys), self.trace)
-
-    def _begun(self, response: Response) -> Incoming:
+        own = idempotency_of(self._edge, wire, self._keys)
+        if self.trace:
+            wire, own = without(wire, self.trace), (*own, *self.trace)
+        response = await send(self._edge, wire, own, self.phases, self._connected)
         self.status = response.status
         return Incoming(self._edge, response)

@@ -103,6 +103,8 @@ class CallHold(Struct, eq=False):
 
     def settle(self) -> None:
         """Replaces the hold by what was charged. Never raises, never waits."""
+        if self.offers is None and not self.books.begun:
+            return  # nothing was asked for, and nothing charged: it was answered out of the cache, or not at all
         spent = tuple(self.books.by_target.values())
         charged, estimated = self.books.charged, self.books.estimated
         if self.granted is None:

@@ -17,12 +17,13 @@ from penstock._idempotency import IdempotencyKeys
 from penstock._incoming import MAX_BODY, Response
 from penstock._transport import Asked, Transport, decompressed
 from penstock._transport.dial import Origin
+from penstock._transport.plain import Standing
 from penstock._transport.timeouts import Timeouts
 from penstock.errors import AuthenticationError, ConfigError, UnsendableRequestError
 from penstock.policy.stream_watch import Phases
-from penstock.types import ChatRequest, WireRequest
+from penstock.types import ChatRequest, Headers, WireRequest
 
-__all__ = ["authorized", "encoded", "keyed", "send", "traced"]
+__all__ = ["authorized", "encoded", "idempotency_of", "send", "without"]
 
 OUR_HEADERS = ((b"accept-encoding", b"identity"), (b"user-agent", b"penstock"))
 """A compressed stream comes in lumps; a whole answer is small beside the time it takes to be made."""
@@ -44,38 +45,38 @@ def authorized(edge: CodecEdge, encoded: WireRequest) -> WireRequest:
     return edge.checked(edge.call(edge.codec.authorize, wire, edge.secret, now=edge.wall()), WireRequest)
 
 
-def keyed(edge: CodecEdge, wire: WireRequest, keys: IdempotencyKeys) -> WireRequest:
-    """The same with an idempotency key, where the provider takes one and the target's own headers name none."""
+def idempotency_of(edge: CodecEdge, wire: WireRequest, keys: IdempotencyKeys) -> Headers:
+    """The idempotency key, where the provider takes one and the target's own headers name none."""
     header = edge.live.provider.idempotency_header
     if header is None:
-        return wire
+        return ()
     try:
         for name, _ in wire.headers:
             if name.lower() == header:
-                return wire
-        headers = (*wire.headers, (header, keys.key(edge.target, wire.body)))
+                return ()
+        return ((header, keys.key(edge.target, wire.body)),)
     except (TypeError, ValueError, AttributeError):
-        return wire  # what is wrong with it is told when it is sent
+        return ()  # what is wrong with it is told when it is sent
+
+
+def without(wire: WireRequest, others: Sequence[tuple[str, str]]) -> WireRequest:
+    """The same without the headers in whose place these come."""
+    names = {name for name, _ in others}
+    headers = tuple([header for header in wire.headers if header[0].lower() not in names])
     return WireRequest(wire.method, wire.url, headers, wire.body)
 
 
-def traced(wire: WireRequest, headers: Sequence[tuple[str, str]]) -> WireRequest:
-    """The same with the headers of its trace, in the place of any that the target's own name."""
-    if not headers:
-        return wire
-    names = {name for name, _ in headers}
-    others = [header for header in wire.headers if header[0].lower() not in names]
-    return WireRequest(wire.method, wire.url, (*others, *headers), wire.body)
-
-
-async def send(edge: CodecEdge, wire: WireRequest, phases: Phases, connected: Callable[[], object]) -> Response:
+async def send(
+    edge: CodecEdge, wire: WireRequest, own: Headers, phases: Phases, connected: Callable[[], object]
+) -> Response:
     """The response, once its head has come. Its body is decompressed as it is read.
 
+    `own` are the headers of this exchange alone: all others are the same for every request to the target.
     `connected` is called once there is a connection, where the transport is the kernel's own: no other one tells.
     """
     transport = edge.live.provider.transport
     try:
-        asked = _asked(wire)
+        asked = _asked(wire, own)
     except (httpx.InvalidURL, UnicodeEncodeError, ValueError, TypeError) as error:
         # Never the value: it could be a credential with a line break in it.
         raise UnsendableRequestError(
@@ -102,17 +103,26 @@ async def send(edge: CodecEdge, wire: WireRequest, phases: Phases, connected: Ca
         del failure  # it holds this frame: together they would wait for the garbage collector
 
 
-def _asked(wire: WireRequest) -> Asked:
+def _asked(wire: WireRequest, own: Headers) -> Asked:
     """The codec's headers, and ours where it names none."""
-    place = _place(wire.url)
-    fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in wire.headers]
+    names = tuple([name for name, _ in own])
+    try:
+        standing = _standing(wire.method, wire.url, wire.headers, names)
+    except TypeError:  # headers in lists do as well: they are looked through each time
+        standing = _standing.__wrapped__(wire.method, wire.url, wire.headers, names)
+    return standing.asked([value.encode("ascii") for _, value in own], wire.body)
+
+
+@lru_cache(maxsize=1_024)
+def _standing(method: str, url: str, headers: Headers, own: tuple[str, ...]) -> Standing:
+    """To write a head and look through it costs more than to send it; of those to one target a few fields differ."""
+    place = _place(url)
+    fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
     named = [name.lower() for name, _ in fields]
     fields += [field for field in OUR_HEADERS if field[0] not in named]
     if b"host" not in named:
         fields.insert(0, (b"host", place.host))
-    if b"content-length" not in named and b"transfer-encoding" not in named:
-        fields.append((b"content-length", b"%d" % len(wire.body)))
-    return Asked(wire.method.upper(), place.target, fields, wire.body)
+    return Standing.of(method.upper(), place.target, fields, [name.encode("ascii") for name in own])
 
 
 def _http_request(url: str, asked: Asked, timeout: Mapping[str, float | None]) -> httpx.Request:

@@ -17,7 +17,7 @@ import pytest
 import penstock.types as values
 from penstock.abc import Provider
 from penstock.errors import CallError
-from penstock.policy.cache_key import NOT_THE_QUESTION, cache_key
+from penstock.policy.cache_key import NOT_THE_QUESTION, Question
 from penstock.types import ChatRequest, Message, Target, Text, Tool, ToolCall, ToolResult, WireRequest
 from penstock_providers.anthropic_messages import penstock_providers as anthropic
 from penstock_providers.openai_chat import penstock_providers as openai
@@ -144,7 +144,8 @@ def encoded(name: str, request: ChatRequest, *, stream: bool = False) -> WireReq
 
 def key_of(name: str, wire: WireRequest, tenant: str = "default") -> str:
     provider, _ = CODECS[name]
-    return cache_key(wire, family=provider.family, significant_headers=provider.significant_headers, tenant=tenant)
+    question = Question.of(wire, family=provider.family, significant_headers=provider.significant_headers)
+    return question.key(tenant)
 
 
 def on_the_wire(name: str, wire: WireRequest) -> Any:

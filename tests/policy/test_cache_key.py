@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.policy.cache_key import Parts, cache_key, differing, key_parts, tenant_prefix
+from penstock.policy.cache_key import Parts, Question, differing, tenant_prefix
 from penstock.types import Headers, WireRequest
 
 OPENAI, ANTHROPIC = "openai-chat", "anthropic-messages"
@@ -45,7 +45,7 @@ def key(
     tenant: str = "default",
 ) -> str:
     wire = WireRequest(method, url, headers, msgspec.json.encode(body) if raw is None else raw)
-    return cache_key(wire, family=family, significant_headers=significant, tenant=tenant)
+    return Question.of(wire, family=family, significant_headers=significant).key(tenant)
 
 
 def canonical(value: object) -> str:
@@ -95,12 +95,7 @@ def test_the_order_within_the_arguments_of_a_call_means_nothing_though_they_are_
         key(called_with('"no json"')),
     ]
     assert len({one, *others}) == 8
-    wire = WireRequest("POST", "u", (), msgspec.json.encode(called_with('{"b": 1, "a": 2}')))
-    assert key_parts(wire, family=OPENAI, significant_headers=frozenset()) == key_parts(
-        WireRequest("POST", "u", (), msgspec.json.encode(called_with('{"a": 2, "b": 1}'))),
-        family=OPENAI,
-        significant_headers=frozenset(),
-    )
+    assert parts(called_with('{"b": 1, "a": 2}')) == parts(called_with('{"a": 2, "b": 1}'))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +236,7 @@ def test_a_key_shows_nothing_of_what_it_was_made_from_but_whose_it_is() -> None:
 
 def parts(body: object = BODY, *, raw: bytes | None = None, headers: Headers = (), url: str = "https://a/v1") -> Parts:
     wire = WireRequest("POST", url, headers, msgspec.json.encode(body) if raw is None else raw)
-    return key_parts(wire, family=OPENAI, significant_headers=frozenset({"x-mode"}))
+    return Question.of(wire, family=OPENAI, significant_headers=frozenset({"x-mode"})).parts()
 
 
 def test_what_tells_two_requests_apart_is_named() -> None:

@@ -87,7 +87,7 @@ class Conversation:
         """What is to be sent. Raises httpx.LocalProtocolError if HTTP/1.1 cannot say it; then nothing may follow."""
         if asked.method == "CONNECT":
             raise httpx.LocalProtocolError("CONNECT is for proxies: it would end HTTP on this connection")
-        head = plain_request(asked.method, asked.target, asked.headers, len(asked.body))
+        head = asked.head or plain_request(asked.method, asked.target, asked.headers, len(asked.body))
         if head is not None:
             self._asked = asked
             return [head, asked.body]

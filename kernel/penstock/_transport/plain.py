@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["CHUNKED", "Asked", "Fields", "Head", "plain_head", "plain_request"]
+__all__ = ["CHUNKED", "Asked", "Fields", "Head", "Standing", "plain_head", "plain_request"]
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 """The header fields of a head, as they are on the wire."""
@@ -27,6 +27,8 @@ class Asked(Struct, frozen=True, gc=False):
     """Path and query."""
     headers: Fields
     body: bytes
+    head: bytes | None = None
+    """What goes before the body, where that is known already and plain."""
 
 
 CHUNKED = -1
@@ -44,9 +46,53 @@ _RESPONSE = re.compile(
 """No line begins with a blank, so none is folded; CR and LF are only where lines end, and NUL is nowhere."""
 _FIELD = re.compile(rb"([^:]+):[ \t]*([^\r]*)\r\n")
 """One field of a head that is plain. The blanks behind its value are still there."""
+_IN_WORDS = bytes(range(0x21, 0x7F))
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _ODD_IN_REQUESTS = frozenset({b"transfer-encoding", b"connection", b"upgrade", b"expect"})
+_SAYS_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
 _NO_BODY = frozenset({b"204", b"304"})
+
+
+class Standing(Struct, frozen=True, gc=False):
+    """What all requests to one place say alike. It is judged once: they differ in a few values and their length."""
+
+    method: str
+    target: bytes
+    fields: Fields
+    own: Sequence[bytes]
+    """The names of the fields whose values are each request's own. They come behind the others."""
+    says_length: bool
+    """The fields say themselves where the body ends."""
+    head: bytes | None
+    """The head, with a place for each such value and for the length; None where it is not plain."""
+
+    @classmethod
+    def of(cls, method: str, target: bytes, fields: Fields, own: Sequence[bytes]) -> Standing:
+        """For as long as these stay what they are."""
+        says_length = any(name.lower() in _SAYS_LENGTH for name, _ in fields)
+        some = [*fields, *((name, b"x") for name in own), (b"content-length", b"0")]
+        begin, head = plain_request(method, target, fields, 0), None
+        if begin is not None and not says_length and plain_request(method, target, some, 0) is not None:
+            places = [name.replace(b"%", b"%%") + b": %b\r\n" for name in own]
+            head = begin[:-2].replace(b"%", b"%%") + b"".join(places) + b"content-length: %d\r\n\r\n"
+        return cls(method, target, fields, own, says_length, head)
+
+    def asked(self, values: Sequence[bytes], body: bytes) -> Asked:
+        """One request with these values."""
+        length = len(body)
+        fields = [*self.fields, *zip(self.own, values, strict=True)]
+        if not self.says_length:
+            fields.append((b"content-length", b"%d" % length))
+        head = self.head
+        if head is not None:
+            for value in values:
+                # Letters and digits, nearly always; what is left without all that a word may have is for a closer look.
+                if not value.isalnum() and (not value or value.translate(None, _IN_WORDS)):
+                    head = None
+                    break
+            else:
+                head %= (*values, length)
+        return Asked(self.method, self.target, fields, body, head)
 
 
 class Head(NamedTuple):

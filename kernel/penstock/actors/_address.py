@@ -56,7 +56,10 @@ class Address:
             box.owing.add(owes)
         reply: Reply[R] = Reply()
         box.send(Envelope(message, reply, deadline, context, rides_on is None and owes is None))
-        return await reply.wait()
+        # As `reply.wait`, which would be one more to be resumed through.
+        if not reply.settled:
+            await reply.parked()
+        return reply.outcome()
 
     def tell_owed(self, owed: str, message: object, *, context: object = None) -> None:
         """The one message owed for an ask. Never raises; a second one, or one without its ask, is counted as stray."""
@@ -103,6 +106,15 @@ class Address:
         box.observations[key] = fold(before)
         if wake:
             box.wake()
+
+    def waiting(self, key: object) -> Any:
+        """The observation that waits for the next drain under that key, for who adds to it in place; else None."""
+        box = self._box
+        before = None if box.over else box.observations.get(key)
+        if before is not None:
+            box.merged += 1
+            box.observed += 1
+        return before
 
     async def ask_aside(self, message: Request[R]) -> R:
         """An ask for people and for those who look on: it takes no slot, so that a full kernel can still be seen.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar, cast
 
 import trio
@@ -38,8 +38,16 @@ class Reply(Generic[R]):
     async def wait(self) -> R:
         """The answer. Cancelled, it marks itself abandoned: the actor then drops the request unhandled."""
         if not self.settled:
-            self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abandon)
+            await self.parked()
+        return self.outcome()
+
+    def parked(self) -> Awaitable[object]:
+        """Sleeps until it is answered, which it is not yet. Of `wait` the part that is awaited."""
+        self._task = trio.lowlevel.current_task()
+        return trio.lowlevel.wait_task_rescheduled(self._abandon)  # noqa: ASYNC105 - whoever asks awaits it
+
+    def outcome(self) -> R:
+        """Once it is answered."""
         error, self._error = self._error, None
         if error is not None:
             try:
@@ -50,16 +58,17 @@ class Reply(Generic[R]):
 
     def answer(self, value: R) -> None:
         """Wakes the asker with a value."""
-        self._settle(value, None)
+        if self.settled:
+            return
+        self._value, self.settled = value, True
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
 
     def fail(self, error: Exception) -> None:
         """Wakes the asker with an error."""
-        self._settle(None, error)
-
-    def _settle(self, value: R | None, error: Exception | None) -> None:
         if self.settled:
             return
-        self._value, self._error, self.settled = value, error, True
+        self._error, self.settled = error, True
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
 

@@ -186,6 +186,9 @@ class BreakerRef:
         if began < cell.closed_at.get(scope, -math.inf) and scope not in cell.snapshot:
             return  # the core's own rule: what is merged with others can no longer be told apart there
         now = self._clock.monotonic()
+        if verdict is Verdict.OK and (waiting := self._address.waiting(scope)) is not None:
+            waiting.tally.add(verdict, now)
+            return
 
         def fold(before: _Seen | None) -> _Seen:
             seen = before or _Seen()

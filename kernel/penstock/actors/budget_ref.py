@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 from penstock.abc import LedgerStore
 from penstock.actors._address import Address
@@ -33,7 +34,7 @@ class BudgetRef:
         self._seen: frozenset[str] = frozenset()
         """The windows that the store was asked for when it was last looked at."""
 
-    async def reserve(
+    def reserve(
         self,
         hold_id: str,
         account: str,
@@ -45,7 +46,7 @@ class BudgetRef:
         deadline: float,
         context: object = None,
         likely: Sequence[Line] = (),
-    ) -> Granted | Refused:
+    ) -> Coroutine[Any, Any, Granted | Refused]:
         """Holds the dearest of `lines`, over all ancestors at once, or says which limit refuses.
 
         Windows by estimate hold the dearest of `likely` instead, at the same output; without it, that of `lines`.
@@ -53,7 +54,8 @@ class BudgetRef:
         is owed. Raises LedgerUnavailableError where the store does not answer.
         """
         message = ReserveMail(hold_id, account, tuple(lines), tuple(likely), min_output, max_output, wait)
-        return await self._address.ask(message, owes=hold_id, deadline=deadline, context=context)
+        # Handed on as it is: one that awaits it would be one more for every call to be resumed through.
+        return self._address.ask(message, owes=hold_id, deadline=deadline, context=context)
 
     async def top_up(
         self,

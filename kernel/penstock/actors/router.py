@@ -321,6 +321,11 @@ class RouterRef:
         self._add_traffic(f"account:{account}", lambda traffic: traffic.settled(nano_usd, now, granted))
 
     def _add_traffic(self, key: str, add: Callable[[Traffic], None]) -> None:
+        waiting = self._address.waiting(key)
+        if waiting is not None:
+            add(waiting)
+            return
+
         def fold(before: Traffic | None) -> Traffic:
             traffic = before or Traffic()
             add(traffic)

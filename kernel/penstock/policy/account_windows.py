@@ -204,15 +204,15 @@ class AccountWindows:
 
     def on_path(self, account: str) -> tuple[AccountWindow, ...]:
         """The windows of the account and its parents, the root's first. Raises ValueError where it is no path."""
-        return self._path(account).windows
+        return (self._paths.get(account) or self._path(account)).windows
 
     def is_limited(self, account: str) -> bool:
         """True where any window on the path has a limit."""
-        return self._path(account).limited
+        return (self._paths.get(account) or self._path(account)).limited
 
     def is_soft(self, account: str) -> bool:
         """True where somebody wants to be told of a share that is spent, or goes another way then."""
-        return self._path(account).tells
+        return (self._paths.get(account) or self._path(account)).tells
 
     def route_instead(self, account: str, now: float) -> str | None:
         """The route that calls of the account go instead of their own, by the nearest account that has spent so much.
@@ -221,14 +221,14 @@ class AccountWindows:
         """
         if not self.degraded:
             return None
-        for window in reversed(self._path(account).windows):
+        for window in reversed(self.on_path(account)):
             if window.degrade is not None and self.degraded.get(window.key, now) > now:
                 return window.degrade.route
         return None
 
     def uses(self, account: str, now: float) -> tuple[WindowUse, ...]:
         """How a step at `now` counts on that path. `now` does not go back."""
-        path = self._path(account)
+        path = self._paths.get(account) or self._path(account)
         if now > path.until:
             path.uses = tuple([window.use(now) for window in path.windows])
             path.until = min(map(_lasts, path.uses), default=math.inf)
@@ -296,15 +296,14 @@ class AccountWindows:
         return snapshots
 
     def _path(self, account: str) -> _Path:
-        path = self._paths.get(account)
-        if path is None:
-            self.tree.chain(account)  # raises where it is no path
-            if len(self._paths) >= MOST_PATHS:
-                self._paths.clear()
-            windows = [window for step in path_and_parents(account) for window in self.own(step)]
-            limited = any(window.limited for window in windows)
-            tells = any(window.soft or window.degrade is not None for window in windows)
-            path = self._paths[account] = _Path(tuple(windows), limited, tells)
+        """Works it out, which is done once: every call asks for it three times."""
+        self.tree.chain(account)  # raises where it is no path
+        if len(self._paths) >= MOST_PATHS:
+            self._paths.clear()
+        windows = [window for step in path_and_parents(account) for window in self.own(step)]
+        limited = any(window.limited for window in windows)
+        tells = any(window.soft or window.degrade is not None for window in windows)
+        path = self._paths[account] = _Path(tuple(windows), limited, tells)
         return path
 
 

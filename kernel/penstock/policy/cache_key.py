@@ -12,13 +12,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from functools import lru_cache
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import msgspec
 
 from penstock.types import Headers, WireRequest
 
-__all__ = ["SCHEMA_VERSION", "WITHOUT_INFLUENCE", "Parts", "cache_key", "differing", "key_parts", "tenant_prefix"]
+__all__ = ["SCHEMA_VERSION", "WITHOUT_INFLUENCE", "Parts", "Question", "differing", "tenant_prefix"]
 
 SCHEMA_VERSION = 3
 """Counted up when keys or stored entries change their meaning."""
@@ -78,34 +78,50 @@ def tenant_prefix(tenant: str) -> str:
     return hashlib.blake2b(msgspec.json.encode(tenant), digest_size=8, person=b"tenant").hexdigest() + "/"
 
 
-def cache_key(wire: WireRequest, *, family: str, significant_headers: frozenset[str], tenant: str) -> str:
-    """A key over method, URL, canonical body, headers and tenant, encoded without ambiguity.
+class Question(NamedTuple):
+    """A wire request as its key sees it. Holds the text of the request: not to be kept beyond the moment."""
 
-    Headers count but for those `WITHOUT_INFLUENCE`, and these too where they are among `significant_headers`.
-    """
-    headers = sorted(_telling(wire.headers, significant_headers))
-    parts = (SCHEMA_VERSION, wire.method, wire.url, *_question(wire.body, family), headers, tenant)
-    digest = hashlib.blake2b(_canonical(parts), digest_size=32).hexdigest()
-    return tenant_prefix(tenant) + digest
+    method: str
+    url: str
+    form: str
+    asked: object
+    headers: Headers
+    """Those that count, in order."""
 
+    @classmethod
+    def of(cls, wire: WireRequest, *, family: str, significant_headers: frozenset[str]) -> Question:
+        """Reads the request, once for key and parts.
 
-def key_parts(wire: WireRequest, *, family: str, significant_headers: frozenset[str]) -> Parts:
-    """What the same key is made of, part by part."""
-    parts = {"method": _sum_of_text(wire.method), "url": _sum_of_text(wire.url)}
-    headers = _telling(wire.headers, significant_headers)
-    for name, _ in headers:
-        parts[f"header {name}"] = _sum_of_secrets([value for key, value in headers if key == name])
-    form, question = _question(wire.body, family)
-    if not isinstance(question, dict):
-        parts[f"body ({form})"] = _sum(question)
+        Headers count but for those `WITHOUT_INFLUENCE`, and these too where they are among `significant_headers`.
+        """
+        try:
+            headers = _telling(wire.headers, significant_headers)
+        except TypeError:  # headers in lists do as well: they are looked through each time
+            headers = _telling.__wrapped__(wire.headers, significant_headers)
+        return cls(wire.method, wire.url, *_question(wire.body, family), headers)
+
+    def key(self, tenant: str) -> str:
+        """A key over method, URL, canonical body, headers and tenant, encoded without ambiguity."""
+        parts = (SCHEMA_VERSION, *self, tenant)
+        digest = hashlib.blake2b(_canonical(parts), digest_size=32).hexdigest()
+        return tenant_prefix(tenant) + digest
+
+    def parts(self) -> Parts:
+        """What the same key is made of, part by part."""
+        parts = {"method": _sum_of_text(self.method), "url": _sum_of_text(self.url)}
+        for name, _ in self.headers:
+            parts[f"header {name}"] = _sum_of_secrets([value for key, value in self.headers if key == name])
+        asked = self.asked
+        if not isinstance(asked, dict):
+            parts[f"body ({self.form})"] = _sum(asked)
+            return parts
+        for name, field in cast("dict[str, object]", asked).items():
+            if isinstance(field, list):
+                for item, value in _items(name, cast("list[object]", field)):
+                    parts[item] = _sum(value)
+            else:
+                parts[name] = _sum(field)
         return parts
-    for name, field in cast("dict[str, object]", question).items():
-        if isinstance(field, list):
-            for item, value in _items(name, cast("list[object]", field)):
-                parts[item] = _sum(value)
-        else:
-            parts[name] = _sum(field)
-    return parts
 
 
 def differing(one: Parts, other: Parts) -> tuple[str, ...]:
@@ -133,13 +149,15 @@ def _sum_of_secrets(value: object) -> int:
     return int.from_bytes(hashlib.blake2b(_canonical(value), digest_size=4, person=b"header").digest(), "big")
 
 
-def _telling(headers: Headers, significant: frozenset[str]) -> list[tuple[str, str]]:
-    """The headers that count."""
-    return [
+@lru_cache(maxsize=256)
+def _telling(headers: Headers, significant: frozenset[str]) -> Headers:
+    """The headers that count, in order: nearly always the same for every request to a target."""
+    telling = [
         (lowered, value)
         for name, value in headers
         if (lowered := name.lower()) in significant or lowered not in WITHOUT_INFLUENCE
     ]
+    return tuple(sorted(telling))
 
 
 def _question(body: bytes, family: str) -> tuple[str, object]:
@@ -152,7 +170,7 @@ def _question(body: bytes, family: str) -> tuple[str, object]:
         return "json", parsed
     left_out = NOT_THE_QUESTION.get(family, NO_FIELDS)
     fields = cast("dict[str, Any]", parsed)
-    if family == "openai-chat":
+    if family == "openai-chat" and b'"tool_calls"' in body:
         _read_arguments(fields.get("messages"))
     if left_out.isdisjoint(fields):
         return "json", fields

@@ -118,12 +118,14 @@ class HoldQueue:
 
         What had none is charged to `account`, where it is named: in the windows that it has by now.
         """
-        check_amount(charged)
+        if charged.tokens < 0 or charged.nano_usd < 0:
+            check_amount(charged)
         if hold_id in self._settles:
             return
         self._asks.pop(hold_id, None)
         self._top_ups.pop(hold_id, None)
-        self._leave(hold_id)
+        if self._waiting:
+            self._leave(hold_id)
         live = self._live.pop(hold_id, None)
         if live:
             account, windows = live.account, live.unheld
@@ -177,7 +179,7 @@ class HoldQueue:
                         min_output=ask.min_output,
                         max_output=ask.max_output,
                         lease=self._lease,
-                        waits=ask.may_wait(now),
+                        waits=ask.wait_until is not None and now < ask.wait_until,  # as `may_wait`
                         likely=ask.likely,
                     )
                 )
@@ -352,9 +354,11 @@ class HoldQueue:
             return None  # it left meanwhile: its settle follows
         match answer:
             case Held():
-                self._leave(step.hold_id)
+                if self._waiting:
+                    self._leave(step.hold_id)
                 self._live[step.hold_id].granted = answer
-                self._expect_renewal()
+                if self._renew_at == math.inf:
+                    self._expect_renewal()
                 return Granted(step.hold_id, answer.output_tokens, answer.amount, answer.likely)
             case Lacking() if answer.hopeless or not ask.may_wait(now):
                 self._leave(step.hold_id)
@@ -411,9 +415,8 @@ class HoldQueue:
         return {window.key: window for window in self.windows.on_path(account)}
 
     def _leave(self, hold_id: str) -> None:
-        if self._waiting:
-            self._waiting.pop(hold_id, None)
-            self._lacks.pop(hold_id, None)
+        self._waiting.pop(hold_id, None)
+        self._lacks.pop(hold_id, None)
 
     def _adopt(self, windows: Iterable[AccountWindow]) -> None:
         for window in windows:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from penstock.policy.holds import NOTHING, Amount, Line, dearest, most_output
-from penstock.policy.ledger_pages import Bucket, HoldPage, Pages, Part, WindowPage
+from penstock.policy.ledger_pages import Bucket, HoldPage, Pages, Part, WindowPage, hold_in, settle_in
 from penstock.policy.ledger_room import Room, fits, free_in, free_nano_usd, free_tokens, lacks
 from penstock.policy.ledger_steps import (
     Adopt,
@@ -66,7 +66,15 @@ class LedgerBook:
         """One batch. Raises ValueError where a step makes no sense; those before it were carried out then."""
         self.advance(now)
         barred: set[str] = set()
-        return Landed(self.now, tuple([self._carry_out(step, barred) for step in steps]))
+        answers: list[Answer] = []
+        for step in steps:  # nearly all are one of the first two
+            if isinstance(step, Reserve):
+                answers.append(self._reserve(step, barred))
+            elif isinstance(step, Settle):
+                answers.append(self._settle(step))
+            else:
+                answers.append(self._carry_out(step))
+        return Landed(self.now, tuple(answers))
 
     def advance(self, now: float) -> None:
         """Time goes on: leases end, tombstones go."""
@@ -85,12 +93,8 @@ class LedgerBook:
             if not hold.lapsed:
                 self._lapse(hold)
 
-    def _carry_out(self, step: Step, barred: set[str]) -> Answer:
+    def _carry_out(self, step: TopUp | Renew | Adopt | Release | Change) -> Answer:
         match step:
-            case Reserve():
-                return self._reserve(step, barred)
-            case Settle():
-                return self._settle(step)
             case TopUp():
                 return self._top_up(step)
             case Renew():
@@ -110,9 +114,9 @@ class LedgerBook:
             return KNOWN
         if not 0 <= step.min_output <= step.max_output:
             raise ValueError(f"outputs from {step.min_output} to {step.max_output} are no range")
-        if self._over(step.windows):
-            return STALE
         free = free_in(step.windows, self.pages.window, self.now)
+        if free.over:
+            return STALE
         most = dearest(step.lines, step.max_output)
         if barred or free.by_estimate or not free.takes(most):
             found = self._fitted(step, barred)
@@ -124,7 +128,8 @@ class LedgerBook:
             output, parts = step.max_output, [Part(most, self._hold_in(free.pages, step.windows, most))]
             held = Held(output, most)
         page = HoldPage(step.hold_id, step.account, output, parts, self.now, self.now + step.lease)
-        self._remember(step.lease)
+        if step.lease > self.tombstone:
+            self._remember(step.lease)
         self.pages.add_hold(page)
         return held or _held(page)
 
@@ -186,7 +191,9 @@ class LedgerBook:
             hold.parts.append(part)
 
     def _settle(self, step: Settle) -> Charged | Known | Stale:
-        check_amount(step.charged)
+        charged = step.charged
+        if charged.tokens < 0 or charged.nano_usd < 0:
+            check_amount(charged)
         if self.pages.is_settled(step.hold_id):
             return KNOWN
         hold = self.pages.hold(step.hold_id)
@@ -205,10 +212,10 @@ class LedgerBook:
         else:
             return KNOWN
         if not step.turns:  # as of nearly every call
-            self._charge(hold, step.charged, estimated=step.estimated)
+            self._charge(hold, charged, estimated=step.estimated)
             return Charged(hold.amount, ())
         before = self._live(hold)
-        self._charge(hold, step.charged, estimated=step.estimated)
+        self._charge(hold, charged, estimated=step.estimated)
         turns = [Turn(window.key, spent, window.spent, window.buckets[-1].end) for window, spent in before.items()]
         return Charged(hold.amount, tuple(turns))
 
@@ -360,9 +367,8 @@ class LedgerBook:
         for page, use in zip(pages, uses, strict=True):
             # Nearly always it is there, and that is what `bucket` would find.
             known = page.buckets and not use.rolling
-            bucket = page.buckets[-1] if known else page.bucket(use.end, rolling=use.rolling)
-            bucket.hold(amount)
-            buckets.append(bucket)
+            buckets.append(page.buckets[-1] if known else page.bucket(use.end, rolling=use.rolling))
+        hold_in(buckets, amount)
         self.pages.touched(buckets)
         return tuple(buckets)
 
@@ -402,8 +408,11 @@ class LedgerBook:
         """In each window each part takes what it held there; the last one all the rest."""
         if len(hold.parts) == 1:  # as of nearly every hold
             (part,) = hold.parts
-            for bucket in part.buckets:
-                bucket.settle(part.amount, charged, estimated=estimated)
+            if estimated:
+                for bucket in part.buckets:
+                    bucket.settle(part.amount, charged, estimated=True)
+            else:
+                settle_in(part.buckets, part.amount, charged)
             self.pages.touched(part.buckets)
             return
         # A part is one of the bound or of the estimate: a window has the one or the other, and takes the whole charge.

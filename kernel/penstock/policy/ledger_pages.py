@@ -19,7 +19,7 @@ from msgspec import Struct
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, Spent, WindowRow
 
-__all__ = ["Bucket", "Counted", "HoldPage", "Pages", "Part", "WindowPage"]
+__all__ = ["Bucket", "Counted", "HoldPage", "Pages", "Part", "WindowPage", "hold_in", "settle_in"]
 
 
 @attrs.define(eq=False)
@@ -75,32 +75,11 @@ class Bucket(Counted):
 
     def hold(self, amount: Amount) -> None:
         """Counts a hold."""
-        # As `count` does, here and below, but without a step that is not needed: each call comes here for each window.
-        tokens, nano_usd = amount.tokens, amount.nano_usd
-        self.held_tokens += tokens
-        self.held_nano_usd += nano_usd
-        if self.live:
-            window = self.window
-            window.held_tokens += tokens
-            window.held_nano_usd += nano_usd
+        self.count(amount, NOTHING, NOTHING)
 
     def settle(self, held: Amount, charged: Amount, *, estimated: bool) -> None:
         """Counts a charge in the place of a hold."""
-        if estimated:
-            self.count(NOTHING - held, charged, charged)
-            return
-        tokens, nano_usd = charged.tokens, charged.nano_usd
-        held_tokens, held_nano_usd = held.tokens, held.nano_usd
-        self.held_tokens -= held_tokens
-        self.held_nano_usd -= held_nano_usd
-        self.spent_tokens += tokens
-        self.spent_nano_usd += nano_usd
-        if self.live:
-            window = self.window
-            window.held_tokens -= held_tokens
-            window.held_nano_usd -= held_nano_usd
-            window.spent_tokens += tokens
-            window.spent_nano_usd += nano_usd
+        self.count(NOTHING - held, charged, charged if estimated else NOTHING)
 
     def unsettle(self, held: Amount) -> None:
         """Counts a hold again in the place of the charge by which it had lapsed.
@@ -110,6 +89,35 @@ class Bucket(Counted):
         """
         back = NOTHING - held.at_most(self.estimated)
         self.count(held, back, back)
+
+
+def hold_in(buckets: Iterable[Bucket], amount: Amount) -> None:
+    """Counts a hold in each of them, as `Bucket.hold` does: every call comes here."""
+    tokens, nano_usd = amount.tokens, amount.nano_usd
+    for bucket in buckets:
+        bucket.held_tokens += tokens
+        bucket.held_nano_usd += nano_usd
+        if bucket.live:
+            window = bucket.window
+            window.held_tokens += tokens
+            window.held_nano_usd += nano_usd
+
+
+def settle_in(buckets: Iterable[Bucket], held: Amount, charged: Amount) -> None:
+    """Counts a charge in the place of a hold in each of them, as `Bucket.settle` does: nearly every call comes here."""
+    held_tokens, held_nano_usd = held.tokens, held.nano_usd
+    tokens, nano_usd = charged.tokens, charged.nano_usd
+    for bucket in buckets:
+        bucket.held_tokens -= held_tokens
+        bucket.held_nano_usd -= held_nano_usd
+        bucket.spent_tokens += tokens
+        bucket.spent_nano_usd += nano_usd
+        if bucket.live:
+            window = bucket.window
+            window.held_tokens -= held_tokens
+            window.held_nano_usd -= held_nano_usd
+            window.spent_tokens += tokens
+            window.spent_nano_usd += nano_usd
 
 
 @attrs.define(eq=False)
@@ -219,7 +227,7 @@ class HoldPage(Struct, eq=False, gc=False):
 class Pages(Protocol):
     """What the book asks of its memory. Whatever it changes on a page it tells by `touched`."""
 
-    def window(self, key: str) -> WindowPage:
+    def window(self, key: str, /) -> WindowPage:
         """The page of a window; an empty one where nothing is counted in it."""
         ...
 
@@ -231,7 +239,7 @@ class Pages(Protocol):
         """The known windows of the same account and period."""
         ...
 
-    def hold(self, hold_id: str) -> HoldPage | None:
+    def hold(self, hold_id: str, /) -> HoldPage | None:
         """A hold that is not settled."""
         ...
 
@@ -263,7 +271,7 @@ class Pages(Protocol):
         """Holds whose lease has ended and that are not lapsed yet, and lapsed ones of which nothing counts any more."""
         ...
 
-    def is_settled(self, hold_id: str) -> bool:
+    def is_settled(self, hold_id: str, /) -> bool:
         """True while the tombstone of the id stands."""
         ...
 

@@ -71,6 +71,8 @@ class Free(Struct, frozen=True, eq=False):
     nano_usd: int | None
     by_estimate: bool
     """One of them counts by the estimate: then this says nothing."""
+    over: bool = False
+    """One of them is over as the step has it: then neither does it."""
 
     def takes(self, need: Amount) -> bool:
         """True where it fits."""
@@ -85,13 +87,16 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
     `find` is asked for the page of each window.
     """
     pages: list[WindowPage] = []
-    by_estimate = False
+    by_estimate = over = False
     tokens: int | None = None
     nano_usd: int | None = None
     for use in uses:
+        if use.end <= now:
+            over = True
+        if use.by_estimate:
+            by_estimate = True
         page = find(use.key)
         pages.append(page)
-        by_estimate = by_estimate or use.by_estimate
         if page.buckets and page.buckets[0].end <= now:
             page.advance(now)
         limit = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
@@ -104,7 +109,7 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
             free = limit - page.held_nano_usd - page.spent_nano_usd
             if nano_usd is None or free < nano_usd:
                 nano_usd = free
-    return Free(tuple(pages), tokens, nano_usd, by_estimate)
+    return Free(tuple(pages), tokens, nano_usd, by_estimate, over)
 
 
 def lacks(uses: Iterable[Room], need: Amount, likely: Callable[[], Amount]) -> tuple[Lack, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
 from penstock.policy.ledger_pages import Bucket, HoldPage, WindowPage
@@ -25,8 +25,7 @@ class MemoryPages:
     """Pages that live as long as the process."""
 
     def __init__(self) -> None:
-        self._windows: dict[str, WindowPage] = {}
-        self._sweep_at = MOST_IDLE
+        self._windows = _Windows()
         self._holds: dict[str, HoldPage] = {}
         self._ends: list[tuple[float, str]] = []
         """A heap of leases; an entry that is no longer true is passed over."""
@@ -36,14 +35,10 @@ class MemoryPages:
         self._spent: dict[tuple[float, str, str, bool], SpendRow] = {}
         self._history: deque[HistoryRow] = deque(maxlen=MOST_HISTORY)
         self._now = 0.0
-
-    def window(self, key: str) -> WindowPage:  # noqa: D102
-        page = self._windows.get(key)
-        if page is None:
-            if len(self._windows) >= self._sweep_at:
-                self._drop_idle()
-            page = self._windows[key] = WindowPage(key)
-        return page
+        # No methods of our own around these: every call asks seven times.
+        self.window: Callable[[str], WindowPage] = self._windows.__getitem__
+        self.hold: Callable[[str], HoldPage | None] = self._holds.get
+        self.is_settled: Callable[[str], bool] = self._tombstones.__contains__
 
     def knows_window(self, key: str) -> bool:  # noqa: D102
         page = self._windows.get(key)
@@ -55,9 +50,6 @@ class MemoryPages:
             if other.startswith(f"{period}:") and other.split(":", 2)[2] == account and other != key:
                 yield other
 
-    def hold(self, hold_id: str) -> HoldPage | None:  # noqa: D102
-        return self._holds.get(hold_id)
-
     def holds_below(self, account: str) -> Iterator[HoldPage]:  # noqa: D102
         for page in self._holds.values():
             if not account or page.account == account or page.account.startswith(f"{account}/"):
@@ -65,7 +57,8 @@ class MemoryPages:
 
     def add_hold(self, page: HoldPage) -> None:  # noqa: D102
         self._holds[page.id] = page
-        self._expect(page)
+        if page.lease_ends < math.inf:  # no kernel's own: it ends with these
+            self._expect(page)
 
     def drop_hold(self, page: HoldPage) -> None:  # noqa: D102
         del self._holds[page.id]
@@ -83,7 +76,7 @@ class MemoryPages:
         """Nothing to do: what was changed is what is kept."""
 
     def due(self, now: float) -> list[HoldPage]:  # noqa: D102
-        self._now = now
+        self._now = self._windows.now = now
         if not self._ends or self._ends[0][0] > now:
             return []
         due: dict[str, HoldPage] = {}
@@ -93,9 +86,6 @@ class MemoryPages:
             if page is not None and at == _ends(page):
                 due[hold_id] = page
         return list(due.values())
-
-    def is_settled(self, hold_id: str) -> bool:  # noqa: D102
-        return hold_id in self._tombstones
 
     def bury(self, hold_id: str, until: float) -> None:  # noqa: D102
         self._tombstones[hold_id] = until
@@ -151,12 +141,27 @@ class MemoryPages:
         if ends < math.inf:
             heappush(self._ends, (ends, page.id))
 
+
+class _Windows(dict[str, WindowPage]):
+    """Those that were asked for: an empty one is made where there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self._sweep_at = MOST_IDLE
+
+    def __missing__(self, key: str) -> WindowPage:
+        if len(self) >= self._sweep_at:
+            self._drop_idle()
+        page = self[key] = WindowPage(key)
+        return page
+
     def _drop_idle(self) -> None:
-        for key, page in list(self._windows.items()):
-            page.advance(self._now)
+        for key, page in list(self.items()):
+            page.advance(self.now)
             if not page.buckets and page.limit_tokens is None and page.limit_nano_usd is None:
-                del self._windows[key]
-        self._sweep_at = max(MOST_IDLE, 2 * len(self._windows))
+                del self[key]
+        self._sweep_at = max(MOST_IDLE, 2 * len(self))
 
 
 def _ends(page: HoldPage) -> float:

@@ -60,22 +60,17 @@ class Counts(Struct, frozen=True):
         """All of them, each counted once."""
         return self.ok + self.failed + self.slow
 
-    def plus(self, other: Counts) -> Counts:
-        """Both together."""
-        return Counts(
-            self.ok + other.ok,
-            self.failed + other.failed,
-            self.slow + other.slow,
-            self.timed_out + other.timed_out,
-        )
+
+class _Second(Struct):
+    """`Counts` of one second, while they grow."""
+
+    ok: int = 0
+    failed: int = 0
+    slow: int = 0
+    timed_out: int = 0
 
 
-_ONE = {
-    Verdict.OK: Counts(ok=1),
-    Verdict.FAILED: Counts(failed=1),
-    Verdict.TIMED_OUT: Counts(failed=1, timed_out=1),
-    Verdict.SLOW: Counts(slow=1),
-}
+_COUNTED = frozenset({Verdict.OK, Verdict.FAILED, Verdict.TIMED_OUT, Verdict.SLOW})
 
 
 @attrs.frozen
@@ -102,7 +97,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[int, Counts] = {}
+        self._seconds: dict[int, _Second] = {}
         self._failures: deque[_Failure] = deque(maxlen=MAX_FAILURES)
         self._in_a_row = 0
         self._not_before = -math.inf
@@ -130,12 +125,17 @@ class Tally:
 
     def add(self, verdict: Verdict, at: float, *, call: str | None = None, retry_after: float | None = None) -> None:
         """One result. Failures of the same `call` count as one call's; without it each is a call of its own."""
-        one = _ONE.get(verdict)
-        if one is None:
+        if verdict not in _COUNTED:
             return
         self._seen.add(verdict)
-        self._count(math.floor(at), one)
-        if verdict.is_failure:
+        second = self._second(math.floor(at))
+        if verdict is Verdict.OK:
+            second.ok += 1
+        elif verdict is Verdict.SLOW:
+            second.slow += 1
+        else:
+            second.failed += 1
+            second.timed_out += verdict is Verdict.TIMED_OUT
             self._failures.append(_Failure(at, call, timed_out=verdict is Verdict.TIMED_OUT))
             self._in_a_row += 1
             if retry_after is not None and math.isfinite(retry_after):
@@ -147,8 +147,12 @@ class Tally:
 
     def merge(self, later: Tally) -> None:
         """Takes in what came after."""
-        for second, counts in later._seconds.items():
-            self._count(second, counts)
+        for at, counts in later._seconds.items():
+            second = self._second(at)
+            second.ok += counts.ok
+            second.failed += counts.failed
+            second.slow += counts.slow
+            second.timed_out += counts.timed_out
         self._failures.extend(later._failures)
         self._seen |= later._seen
         if later.answered:
@@ -160,11 +164,13 @@ class Tally:
 
     def counts(self, now: float, window: float) -> Counts:
         """Results within the last `window` seconds, rounded up to whole ones."""
-        counts = Counts()
-        for second, more in self._seconds.items():
-            if now - window < second + 1:
-                counts = counts.plus(more)
-        return counts
+        within = [counts for second, counts in self._seconds.items() if now - window < second + 1]
+        return Counts(
+            sum(counts.ok for counts in within),
+            sum(counts.failed for counts in within),
+            sum(counts.slow for counts in within),
+            sum(counts.timed_out for counts in within),
+        )
 
     def row(self, max_gap: float) -> Row:
         """The failures since the last answer with no gap longer than `max_gap` between them."""
@@ -179,11 +185,14 @@ class Tally:
         """Calls that had a failure within the window."""
         return _calls([failure for failure in self._failures if now - window < math.floor(failure.at) + 1])
 
-    def _count(self, second: int, counts: Counts) -> None:
-        before = self._seconds.get(second)
-        self._seconds[second] = counts if before is None else before.plus(counts)
-        if len(self._seconds) > MAX_SECONDS:
-            del self._seconds[min(self._seconds)]
+    def _second(self, at: int) -> _Second:
+        """That one, to be added to. The earliest is forgotten for it where there are too many: it, where it is that."""
+        second = self._seconds.get(at)
+        if second is None:
+            second = self._seconds[at] = _Second()
+            if len(self._seconds) > MAX_SECONDS:
+                del self._seconds[min(self._seconds)]
+        return second
 
 
 def _calls(failures: list[_Failure]) -> int:

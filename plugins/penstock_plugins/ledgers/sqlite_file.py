@@ -51,6 +51,8 @@ class SqliteFile:
         self, path: Path, *, synchronous: Literal["full", "normal"], lock_timeout: float, logger: logging.Logger
     ) -> None:
         self.path = path
+        self._place = str(path)
+        """For what looks at it in every batch: of a Path the text is made anew each time."""
         self._logger = logger
         self._synchronous = synchronous
         self._lock_timeout = lock_timeout
@@ -60,7 +62,7 @@ class SqliteFile:
         """Kept, as a new one for each statement takes a microsecond."""
         self._seen: _Seen = ()
         """The file that was opened, as it was seen last: another may be put in its place. Empty: none was."""
-        self._shared = path.with_name(f"{path.name}-shm")
+        self._shared = str(path.with_name(f"{path.name}-shm"))
         self._index = 0
         """The inode of `_shared`, in which the processes that use the file tell one another where its WAL ends."""
         self._doubted = False
@@ -135,7 +137,7 @@ class SqliteFile:
 
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
-        if connection is not None and (seen := _seen(self.path)) != self._seen:
+        if connection is not None and (seen := _seen(self._place)) != self._seen:
             if seen[:2] != self._seen[:2]:
                 self.disconnect()
                 connection = None
@@ -190,7 +192,7 @@ class SqliteFile:
             raise
         self._connection, self._cursor = connection, connection.cursor()
         self._checked = 0
-        self._seen, self._index = _seen(self.path), _inode(self._shared)
+        self._seen, self._index = _seen(self._place), _inode(self._shared)
         if is_new and self._queue.is_marked:
             self._logger.error(_BEGUN_ANEW, self.path)
         self._queue.mark()
@@ -237,13 +239,13 @@ def read_file(path: Path, act: Callable[[sqlite3.Connection], T], *, timeout: fl
         raise unavailable(path, error) from error
 
 
-def _seen(path: Path) -> _Seen:
+def _seen(path: str | Path) -> _Seen:
     """Device and inode; size; when it was last written to."""
     found = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat, in every batch
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _inode(path: Path) -> int:
+def _inode(path: str) -> int:
     """0 where there is no such file."""
     try:
         return os.stat(path).st_ino  # noqa: PTH116 - as above

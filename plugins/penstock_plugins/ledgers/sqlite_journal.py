@@ -21,7 +21,7 @@ _COLUMNS = """calls, attempts, input_tokens, cached_input_tokens, cache_write_to
   nano_usd"""
 _READ = f"SELECT {_COLUMNS} FROM journal WHERE since = ? AND account = ? AND target = ? AND estimated = ?"  # noqa: S608 - our own names
 _WRITE = """
-INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO journal VALUES (?9, ?10, ?11, ?12, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 ON CONFLICT (since, account, target, estimated) DO UPDATE SET
   calls = excluded.calls, attempts = excluded.attempts, input_tokens = excluded.input_tokens,
   cached_input_tokens = excluded.cached_input_tokens, cache_write_tokens = excluded.cache_write_tokens,
@@ -73,8 +73,7 @@ class SqliteJournal:
         """Writes what was added."""
         if not self._touched:
             return
-        rows = [(*key, *self._rows[key]) for key in self._touched]
-        update_rows(self._cursor, _UPDATE, _WRITE, rows, keys=4)
+        update_rows(self._cursor, _UPDATE, _WRITE, [(*self._rows[key], *key) for key in self._touched])
         self._touched.clear()
         if self._mixed:
             self._rows = {key: row for key, row in self._rows.items() if key[0] == self._since}

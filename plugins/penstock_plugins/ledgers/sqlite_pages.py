@@ -45,7 +45,7 @@ _READ_HOLD = """
 SELECT settled, ends_at, account, output_tokens, reserved_at, lease_ends, top_ups, lapsed, parts FROM holds WHERE id = ?
 """
 _WRITE_BUCKET = """
-INSERT INTO buckets VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO buckets VALUES (?7, ?8, ?1, ?2, ?3, ?4, ?5, ?6)
 ON CONFLICT ("window", "end") DO UPDATE SET
   held_tokens = excluded.held_tokens, held_nano_usd = excluded.held_nano_usd,
   spent_tokens = excluded.spent_tokens, spent_nano_usd = excluded.spent_nano_usd,
@@ -65,7 +65,7 @@ ON CONFLICT (id) DO UPDATE SET
   lapsed = excluded.lapsed, parts = excluded.parts
 """
 _BURY = """
-INSERT INTO holds (id, settled, ends_at) VALUES (?, 1, ?)
+INSERT INTO holds (id, settled, ends_at) VALUES (?2, 1, ?1)
 ON CONFLICT (id) DO UPDATE SET
   settled = 1, ends_at = excluded.ends_at, account = NULL, output_tokens = NULL, reserved_at = NULL, lease_ends = NULL,
   top_ups = NULL, lapsed = NULL, parts = NULL
@@ -232,7 +232,7 @@ class SqlitePages:
         """Writes what was changed: every row once."""
         if self._touched:
             rows = [_bucket_row(bucket) for bucket in self._touched if bucket.live]
-            update_rows(self._cursor, _UPDATE_BUCKET, _WRITE_BUCKET, rows, keys=2)
+            update_rows(self._cursor, _UPDATE_BUCKET, _WRITE_BUCKET, rows)
             self._touched.clear()
         if self._touched_holds or self._buried:
             self._write_holds()
@@ -300,7 +300,8 @@ class SqlitePages:
         if held:
             write_rows(self._cursor, _WRITE_HOLD, held)
         if self._buried:
-            update_rows(self._cursor, _BURY_HELD, _BURY, list(self._buried.items()), keys=1)
+            buried = [(until, hold_id) for hold_id, until in self._buried.items()]
+            update_rows(self._cursor, _BURY_HELD, _BURY, buried)
         if ended:
             write_rows(self._cursor, "DELETE FROM holds WHERE id = ?", ended)
         self._touched_holds.clear()
@@ -321,14 +322,14 @@ def _append(page: WindowPage, end: float, figures: list[Figure]) -> None:
 
 def _bucket_row(bucket: Bucket) -> _Row:
     return (
-        bucket.window.key,
-        bucket.end,
         bucket.held_tokens,
         bucket.held_nano_usd,
         bucket.spent_tokens,
         bucket.spent_nano_usd,
         bucket.estimated_tokens,
         bucket.estimated_nano_usd,
+        bucket.window.key,
+        bucket.end,
     )
 
 

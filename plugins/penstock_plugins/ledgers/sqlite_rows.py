@@ -14,27 +14,18 @@ MOST = 2**63 - 1
 def write_rows(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
     """Carries the statement out for each row; returns how many rows of the table it came to."""
     try:
-        return _write(cursor, statement, rows)
+        if len(rows) == 1:
+            return cursor.execute(statement, rows[0]).rowcount
+        # Not by the cursor that is kept: with Python 3.11 it would keep the statement, and that the file open.
+        return cursor.connection.executemany(statement, rows).rowcount
     except OverflowError:  # rare, so that asking each figure first would cost more; rows may be written twice
-        return _write(cursor, statement, [_widened(row) for row in rows])
+        return cursor.connection.executemany(statement, [_widened(row) for row in rows]).rowcount
 
 
-def update_rows(
-    cursor: sqlite3.Cursor, update: str, insert: str, rows: Sequence[tuple[Any, ...]], *, keys: int
-) -> None:
-    """Writes rows that nearly always are there, and begin with so many `keys`, which `update` takes last.
-
-    `insert` takes them as they are, and any row, but half as long again.
-    """
-    if write_rows(cursor, update, [(*row[keys:], *row[:keys]) for row in rows]) < len(rows):
+def update_rows(cursor: sqlite3.Cursor, update: str, insert: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Writes rows that nearly always are there. `insert` takes the same, whether they are there or not, and longer."""
+    if write_rows(cursor, update, rows) < len(rows):
         write_rows(cursor, insert, rows)
-
-
-def _write(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
-    if len(rows) == 1:
-        return cursor.execute(statement, rows[0]).rowcount
-    # Not by the cursor that is kept: with Python 3.11 it would keep the statement, and that the file open.
-    return cursor.connection.executemany(statement, rows).rowcount
 
 
 def _widened(row: Sequence[object]) -> tuple[object, ...]:

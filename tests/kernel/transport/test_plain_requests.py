@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock._transport.conversation import Conversation
-from penstock._transport.plain import Asked, plain_request
+from penstock._transport.plain import Asked, Standing, plain_request
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -164,3 +164,54 @@ def test_the_requests_of_the_kernel_are_plain() -> None:
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost:80\r\ncontent-type: application/json\r\n"
         b"Authorization: Bearer k\r\naccept-encoding: identity\r\ncontent-length: 2\r\n\r\n"
     )
+
+
+WORDS = st.from_regex(rb"[!-~]{1,12}", fullmatch=True)
+OWN_NAMES = mostly(st.from_regex(rb"[A-Za-z%-]{1,8}", fullmatch=True), st.binary(max_size=8))
+OWN_VALUES = mostly(WORDS, st.binary(max_size=12))
+OWN = st.lists(st.tuples(OWN_NAMES, OWN_VALUES), max_size=3)
+
+
+@given(METHODS, mostly(TARGETS, ODD_TARGETS), fields_of_requests, OWN, BODIES)
+@example("POST", b"/", [(b"host", b"a")], [(b"x", b"a\r\ncontent-length: 5")], b"hello")
+@example("POST", b"/", [(b"host", b"a")], [(b"x", b"a\r\ny: z")], b"")
+@example("POST", b"/", [(b"host", b"a")], [(b"x", b"")], b"")
+@example("POST", b"/%b%d", [(b"host", b"%b"), (b"%b", b"%d")], [(b"%d", b"%b")], b"")
+@example("POST", b"/", [(b"host", b"a")], [(b"host", b"b")], b"")
+@example("POST", b"/", [(b"x", b"a")], [(b"host", b"b")], b"")
+@example("POST", b"/", [(b"host", b"a")], [(b"content-length", b"4")], b"hello")
+@example("POST", b"/", [(b"host", b"a"), (b"content-length", b"4")], [], b"hello")
+@example("POST", b"/", [(b"host", b"a"), (b"transfer-encoding", b"chunked")], [], b"hello")
+@example("POST", b"/", [(b"host", b"a")], [(b"x: y", b"z")], b"")
+def test_a_head_that_is_known_is_the_one_that_would_be_written(
+    method: str, target: bytes, fields: Fields, own: Fields, body: bytes
+) -> None:
+    standing = Standing.of(method, target, fields, [name for name, _ in own])
+    asked = standing.asked([value for _, value in own], body)
+    assert list(asked.headers)[: len(fields) + len(own)] == [*fields, *own]
+    if asked.head is not None:
+        assert asked.head == plain_request(method, target, asked.headers, len(body))
+
+
+def test_the_length_is_told_where_nothing_else_says_where_the_body_ends() -> None:
+    says = Standing.of("POST", b"/", [(b"host", b"a"), (b"Content-Length", b"3")], [])
+    assert says.asked([], b"abc").headers == [(b"host", b"a"), (b"Content-Length", b"3")]
+    silent = Standing.of("POST", b"/", [(b"host", b"a")], [])
+    assert silent.asked([], b"abc").headers == [(b"host", b"a"), (b"content-length", b"3")]
+
+
+def test_the_heads_of_the_kernel_are_known() -> None:
+    fields = [
+        (b"host", b"localhost:80"),
+        (b"content-type", b"application/json"),
+        (b"authorization", b"Bearer k"),
+        (b"user-agent", b"penstock"),
+    ]
+    standing = Standing.of("POST", b"/v1/chat/completions", fields, [b"idempotency-key", b"traceparent"])
+    asked = standing.asked([b"0123456789abcdef", b"00-0af7651916cd43dd-b7ad6b71-01"], b"{}")
+    assert asked.head == (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost:80\r\ncontent-type: application/json\r\n"
+        b"authorization: Bearer k\r\nuser-agent: penstock\r\nidempotency-key: 0123456789abcdef\r\n"
+        b"traceparent: 00-0af7651916cd43dd-b7ad6b71-01\r\ncontent-length: 2\r\n\r\n"
+    )
+    assert Conversation(max_header_bytes=65_536).ask(asked) == [asked.head, b"{}"]
