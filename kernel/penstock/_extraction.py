@@ -275,14 +275,14 @@ class Extraction(Struct, eq=False):
     def _found(self, asking: _Asking, written: str) -> Found | NotFound:
         ready = self.wanted.ready
         if asking.shaped is not None and asking.check is not None:
-            sent = find_json(written, asking.check)
+            sent = find_json(written, asking.check, tool=ready.name)
             if isinstance(sent, Found):
                 value = unshaped(sent.value, ready.check, asking.shaped)
                 flaws = ready.check.flaws(value)
                 if not flaws:
                     return Found(value, sent.repairs)
                 return NotFound("misfit", "the value does not fit the schema", flaws)
-        return find_json(written, ready.check)
+        return find_json(written, ready.check, tool=ready.name)
 
     # Going on
 

@@ -130,3 +130,74 @@ def test_where_any_name_will_do_every_name_does() -> None:
 
 def test_an_envelope_is_opened_where_what_is_asked_for_is_all_optional() -> None:
     assert find_json(f'{{"result": {WRITTEN}}}', ALL_OPTIONAL) == Found(ADA, ("envelope",))
+
+
+MOOD = {"enum": ["positive", "negative"]}
+TEXT = {"type": "string"}
+TEXTS = {"type": "array", "items": TEXT}
+MOODS = {"type": "array", "items": MOOD}
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "value"),
+    [
+        ('{"label": "positive"}', MOOD, "positive"),
+        ('{"sentiment": "positive"}', MOOD, "positive"),
+        ('{"status": "positive"}', MOOD, "positive"),
+        ('{"keywords": ["a", "b"]}', TEXTS, ["a", "b"]),
+        ('{"moods": ["positive"]}', MOODS, ["positive"]),
+        ('{"capital": "Rome"}', TEXT, "Rome"),
+        ('{"capital": "Rome"}', {"anyOf": [TEXT, {"type": "null"}]}, "Rome"),
+    ],
+)
+def test_words_under_a_name_of_the_models_own_are_found(text: str, schema: dict[str, Any], value: Any) -> None:
+    for told in ("%s", "```json\n%s\n```", "<answer>%s</answer>", "<think>Is it?</think>\n%s"):
+        answer = find_json(told.replace("%s", text), schema)
+        assert isinstance(answer, Found), (told, answer)
+        assert answer.value == value
+
+
+@pytest.mark.parametrize("text", ['{"label": "positive"}', '{"keywords": ["positive", "b"]}'])
+def test_words_that_are_shown_are_found_among_prose(text: str) -> None:
+    schema = MOOD if "label" in text else TEXTS
+    answer = find_json(f"Here you are:\n\n```json\n{text}\n```\n\nThat is all.", schema)
+    assert isinstance(answer, Found), answer
+    assert isinstance(find_json(f"I was given {text}, and it is unclear.", schema), NotFound)
+
+
+@pytest.mark.parametrize(
+    ("text", "schema"),
+    [
+        *((f'{{"{name}": ["a"]}}', TEXTS) for name in ("errors", "warnings", "missing_fields", "options", "examples")),
+        *((f'{{"{name}": ["a"]}}', TEXTS) for name in ("questions", "sources", "steps", "excludedKeywords", "notes")),
+        *((f'{{"{name}": "Rome"}}', TEXT) for name in ("error", "question", "clarification", "reason", "message")),
+        *((f'{{"{name}": "Rome"}}', TEXT) for name in ("note", "action", "tool", "status", "type", "query")),
+        ('{"confidence": "positive"}', MOOD),
+        ('{"not": "positive"}', MOOD),
+        ('{"default": "positive"}', MOOD),
+        ('{"label": "Positive"}', MOOD),
+        ('{"label": "positive", "score": 0.9}', MOOD),
+        ('{"label": "positive"}\n{"label": "negative"}', MOOD),
+        ('{"label": "positive"}\n\n**negative**', MOOD),
+        ('{"label": "positive"} or rather "negative"', MOOD),
+        ('{"keywords": []}', TEXTS),
+        ('{"keywords": ["a", 1]}', TEXTS),
+        ('{"tags": ["a"], "keywords": ["b"]}', TEXTS),
+        ('{"style": "formal"}\n\nThe capital is Rome.', TEXT),
+        ('Here: {"capital": "Rome"}', TEXT),
+        ('{"name": "Ada"}', {"anyOf": [TEXT, PERSON]}),
+        ('{"names": ["Ada"]}', {"anyOf": [TEXTS, PEOPLE]}),
+        ('{"price_in_cents": 5}', {"type": "integer"}),
+        ('{"not_spam": true}', {"type": "boolean"}),
+    ],
+)
+def test_words_that_may_be_something_else_are_not_taken_from_under_their_name(
+    text: str, schema: dict[str, Any]
+) -> None:
+    assert isinstance(find_json(text, schema), NotFound)
+
+
+def test_a_list_that_stands_there_by_itself_goes_before_one_under_a_name() -> None:
+    answer = find_json('Given {"words": ["a b"]}:\n```json\n["a"]\n```', TEXTS)
+    assert isinstance(answer, Found)
+    assert answer.value == ["a"]

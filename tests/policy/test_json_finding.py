@@ -202,9 +202,24 @@ def test_how_deep_a_value_is_does_not_go_by_what_it_holds_last(opens: str, close
     assert isinstance(find_json(opens * (levels + 1) + inner + closes * (levels + 1)), NotFound)
 
 
-def test_a_megabyte_of_what_does_not_fit_is_hardly_more_than_read() -> None:
-    text = "[" + "{}," * 333_000 + "{}]"
-    check = SchemaCheck({"type": "array", "items": {"type": "string"}})
+def tagged(count: int) -> dict[str, Any]:
+    """A union of classes that are told apart by a word."""
+    return {"anyOf": [{"properties": {"k": {"const": f"a{number}"}}, "required": ["k"]} for number in range(count)]}
+
+
+MISFITS: dict[str, tuple[str, dict[str, Any]]] = {
+    "a list of words": ("[" + "{}," * 333_000 + "{}]", {"type": "array", "items": {"type": "string"}}),
+    "a word": ('{"k":[' + "[]," * 333_000 + "[]]}", {"properties": {"k": {"const": "a"}}, "required": ["k"]}),
+    "one of ten words": ('{"k":[' + "[]," * 333_000 + "[]]}", tagged(10)),
+    "a list with a word": ("[[" + "[]," * 333_000 + "[]]]", {"const": [["a"]]}),
+    "one of two lists": ("[[" + "[]," * 333_000 + "[]]]", {"enum": [[["a"]], [1]]}),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_megabyte_of_what_does_not_fit_is_hardly_more_than_read(name: str) -> None:
+    text, schema = MISFITS[name]
+    check = SchemaCheck(schema)
 
     def least(work: Callable[[], object]) -> float:
         spent: list[float] = []

@@ -134,6 +134,8 @@ HOSTILE = {
     "a last line that does not fit": '{"name": "x"}\n' * 70_000 + '{"name": 1}\n',
     "a last line that is none": '{"name": "x"}\n' * 70_000 + "{name}\n",
     "short runs": ("{}\n" * 60 + "x\n") * 5_500,
+    "a fence for each": '```json\n{"v":"x"}\n```\n' * 47_000,
+    "a fence for each list": 'Row:\n```json\n[{"name":"x"}]\n```\n\n' * 30_000,
     "lines that end in no bracket": "{x\n" * 330_000,
     "thoughts": "Thought: {}\n" * 80_000,
     "full-width brackets": '\uff5b"a"\n' * 200_000,

@@ -158,6 +158,30 @@ def test_an_answer_is_taken_beside_templates_code_and_what_is_but_mentioned(told
     assert found(told.replace("%s", ANSWER), INVOICE) == {"number": "A-17", "total": 1299.0}
 
 
+SHOWN = [f"```json\n{ANSWER}\n```", ANSWER, json.dumps(json.loads(ANSWER), indent=2)]
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+@pytest.mark.parametrize(
+    "behind",
+    [
+        '{"confidence": 0.9}',
+        'Confidence: {"confidence": 0.9}',
+        "---\nTokens used: {in: 5, out: 6}",
+        'Usage: {"input_tokens": 5, "output_tokens": 6}',
+        '{"usage": {"in": 5}}',
+        "Lines used: [1, 2, 7]",
+        'If you want a note, use {"note": "text"}.',
+        'The number is sent as {"number": "A-17"}.',
+        'Example usage:\n```bash\ncurl -d \'{"number": "A-1"}\' http://a.b/c\n```',
+        "Example usage:\n```sh\ncurl http://a.b/c \\\n  -d '{\"id\": 1}'\n```",
+    ],
+)
+def test_a_remark_on_an_object_that_is_shown_does_not_make_it_doubtful(behind: str, shown: str) -> None:
+    assert found(f"Here it is.\n\n{shown}\n\n{behind}", INVOICE) == json.loads(ANSWER)
+
+
+@pytest.mark.parametrize("shown", [f"```json\n{EXAMPLE}\n```", EXAMPLE])
 @pytest.mark.parametrize(
     "behind",
     [
@@ -167,22 +191,44 @@ def test_an_answer_is_taken_beside_templates_code_and_what_is_but_mentioned(told
         "Lines used: []",
         "Lines: [[1], [2]]",
         '{"total": 4.0}',
+        'Corrected: {"total": 4.0}',
+        'Total used: {"amount": 4.0}',
+        'Usage: {"total": 4.0}',
         '{"confidence": 0.9, "total": 4.0}',
         '{"confidence": 0.9, "error": "no invoice"}',
         '{"sources": [{"number": "A-17", "total": "4"}]}',
         '```json\n{"confidence": 0.9}\n```',
+        '```bash\n{"number": "A-17"}\n```',
         "{}",
     ],
 )
-def test_what_may_say_more_of_a_fenced_value_than_where_it_comes_from_is_no_remark(behind: str) -> None:
-    refused(f"```json\n{EXAMPLE}\n```\n{behind}", INVOICE)
+def test_what_may_say_more_of_a_value_that_is_shown_than_where_it_comes_from_is_no_remark(
+    behind: str, shown: str
+) -> None:
+    refused(f"{shown}\n{behind}", INVOICE)
 
 
-@pytest.mark.parametrize("behind", ["Lines used: [1, 2, 7]", '{"confidence": 0.9}'])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        'It should be {"total": 4.0}.',
+        'Both are right: {"total": 4.0, "note": "paid"}.',
+        'The answer is {"id": "A-17"}.',
+        'It is {"number": "A-17", "total": "4"}.',
+    ],
+)
+def test_a_sentence_with_other_values_speaks_against_an_object_without_a_fence(behind: str) -> None:
+    refused(f"{EXAMPLE}\n\n{behind}", INVOICE)
+
+
+@pytest.mark.parametrize("behind", ["Lines used: [1, 2, 7]", '{"confidence": 0.9}', 'Use {"note": "text"}.'])
 def test_nothing_is_a_remark_on_a_value_that_does_not_stand_out_or_holds_but_one_property(behind: str) -> None:
-    refused(f"{EXAMPLE}\n{behind}", INVOICE)
-    refused(f"```json\n[{EXAMPLE}]\n```\n{behind}", INVOICES)
-    refused(f'```json\n{{"value": "no"}}\n```\n{behind}', WRAPPED)
+    refused(f"Answer: {EXAMPLE}\n{behind}", INVOICE)
+    refused(f"[{EXAMPLE}]\n{behind}", INVOICES)
+    refused(f'{{"value": "no"}}\n{behind}', WRAPPED)
+    if "Use" not in behind:  # in a sentence, which speaks of nothing beside a fence
+        refused(f"```json\n[{EXAMPLE}]\n```\n{behind}", INVOICES)
+        refused(f'```json\n{{"value": "no"}}\n```\n{behind}', WRAPPED)
 
 
 @pytest.mark.parametrize(

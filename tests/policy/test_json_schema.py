@@ -249,3 +249,20 @@ def test_the_flaws_of_a_tagged_choice_are_of_the_one_that_is_meant(keyword: Lite
 def test_the_same_part_in_two_places_is_told_in_both() -> None:
     schema = {"type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"type": "integer"}}}
     assert [flaw.path for flaw in SchemaCheck(schema).flaws(["a", "a"])] == ["$[0]", "$[1]"]
+
+
+COMPARED: list[tuple[Any, list[Any], list[Any]]] = [
+    (1, [1, 1.0], [True, "1", [1]]),
+    (True, [True], [1, "true"]),
+    (None, [None], [False, 0, ""]),
+    ([1, {"a": [True]}], [[1.0, {"a": [True]}]], [[1, {"a": [1]}], [1], [1, {"a": [True]}, 2], {"a": 1}]),
+    ({"a": 1, "b": []}, [{"b": [], "a": 1}], [{"a": 1}, {"a": 1, "b": {}}, {"a": 1, "b": [], "c": 1}, []]),
+]
+
+
+@pytest.mark.parametrize(("asked", "same", "other"), COMPARED)
+def test_what_is_listed_is_compared_as_json(asked: Any, same: list[Any], other: list[Any]) -> None:
+    for schema in ({"const": asked}, {"enum": ["x", asked]}):
+        check = SchemaCheck(schema)
+        assert all(check.fits(each) for each in same)
+        assert not any(check.fits(each) for each in other)

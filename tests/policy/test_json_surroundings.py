@@ -96,6 +96,11 @@ THOUGHTS = (
     "```think\n%s\n```\n",
     "Thought: maybe %s\n",
     "**Thought:** maybe %s\n",
+    "Here is my thought process:\nmaybe\n%s\n\nHere is my response:\n",
+    "\n**Here's my thought process:** maybe %s\n**Here's my response:** ",
+    "<|inner_prefix|>maybe %s<|inner_suffix|>",
+    "<|channel>thought\nmaybe %s<channel|>",
+    "<|channel|>analysis<|message|>maybe %s<|end|><|start|>assistant<|channel|>final<|message|>",
 )
 
 
@@ -107,6 +112,28 @@ def test_a_draft_in_a_thought_is_no_answer(thought: str) -> None:
     answer = find_json(thought % draft + ADA, PERSON)
     assert isinstance(answer, Found)
     assert answer.value == {"name": "Ada", "age": 36}
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        "Here is my thought process:\nmaybe\n%s",
+        "Here's my thought process: maybe %s",
+        "<|inner_prefix|>maybe %s",
+        "<|channel>thought\nmaybe %s",
+        "<|channel|>analysis<|message|>maybe %s",
+    ],
+)
+def test_a_thought_that_goes_on_to_the_end_holds_no_answer(thought: str) -> None:
+    answer = find_json(thought % ADA, PERSON)
+    assert isinstance(answer, NotFound)
+    assert answer.says == "the text ends while the model is still thinking"
+
+
+def test_a_word_of_a_process_or_a_response_is_no_thought() -> None:
+    for told in ("Here is my response:\n%s", "The note is below. Here is my thought process: none.\n\n%s"):
+        answer = find_json(told % ADA, PERSON)
+        assert isinstance(answer, Found), told
 
 
 NESTED = {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import re
 
-from penstock.policy.json_thinking import CLOSING_BEHIND_FIRST, MARKS, OPENING_BEHIND_FIRST
+from penstock.policy.json_thinking import (
+    CLOSING_BEHIND_FIRST,
+    MARKS,
+    OPENING_BEHIND_FIRST,
+    SPOKEN_BEHIND_FIRST,
+    SPOKEN_END,
+)
 
 __all__ = ["Beginning"]
 
+# It begins with one class of characters, by which the engine skips what cannot be one.
 _BEGIN = re.compile(
-    rf"[<◁\[](?:(?P<think>{OPENING_BEHIND_FIRST})|(?P<thought>{CLOSING_BEHIND_FIRST}))|(?P<bracket>[{{\[])"
+    rf"[<◁\[{{Hh](?:(?P<think>{OPENING_BEHIND_FIRST})|(?P<thought>{CLOSING_BEHIND_FIRST})|(?P<bracket>(?<=[{{\[]))"
+    rf"|(?<=[Hh])(?P<spoken>{SPOKEN_BEHIND_FIRST}))"
 )
 _CLOSINGS = re.compile(rf"[<◁\[]{CLOSING_BEHIND_FIRST}")
 _NEXT_CHANNEL = re.compile(r"<\|end\|>|<\|channel\|>(?!analysis)(?=\w)")
+_FIRSTS = frozenset(first for mark in MARKS for first in (mark[0], mark[0].upper()))
 _PARTS = frozenset(mark[:length] for mark in MARKS for length in range(1, len(mark)))
 """What may become a mark when more comes."""
 _LONGEST = max(len(mark) for mark in MARKS)
@@ -48,8 +57,10 @@ class Beginning:
         start = begin.start()
         if begin["bracket"] is None:
             self._notice(text, at, start)
-            if begin["think"] is not None:
-                self._thinking = _NEXT_CHANNEL if begin[0].lower().startswith("<|channel") else _CLOSINGS
+            if begin["spoken"] is not None:
+                self._thinking = SPOKEN_END
+            elif begin["think"] is not None:
+                self._thinking = _NEXT_CHANNEL if begin[0].lower().startswith("<|channel|") else _CLOSINGS
             self.prose_before = False
             return False, begin.end()
         if start == _part_at(text, at):
@@ -82,6 +93,6 @@ class Beginning:
 def _part_at(text: str, at: int) -> int:
     """Where the text ends with what may become a mark; -1 where it does not."""
     for first in range(max(at, len(text) - _LONGEST + 1), len(text)):
-        if text[first] in "<◁[" and text[first:].lower() in _PARTS:
+        if text[first] in _FIRSTS and text[first:].lower() in _PARTS:
             return first
     return -1

@@ -13,19 +13,27 @@ from penstock.policy.json_notation import LEFT_OUT
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
-__all__ = ["is_of_failure", "is_remark", "only_content", "speaks_of_values"]
+__all__ = [
+    "is_of_failure",
+    "is_remark",
+    "only_content",
+    "says_what_it_is_about",
+    "speaks_of_asides",
+    "speaks_of_values",
+    "words_under_a_name",
+]
 
 MOST_BESIDE = 64
 """Properties of an envelope."""
 
-_OF_TOOLS = ("arguments", "parameters", "input", "args")
+OF_TOOLS = ("arguments", "parameters", "input", "args")
 """How calls of tools name what is meant for the tool."""
-_BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
+BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
 """What else calls of tools say."""
-_OF_CALLS = ("tool_calls", "tool_call", "function_call", "function")
+OF_CALLS = ("tool_calls", "tool_call", "function_call", "function")
 """Under which names messages and wires hold the call of a tool."""
-_BESIDE_CALLS = _BESIDE_TOOLS | {"role"}
-_OF_ANSWERS = frozenset(
+BESIDE_CALLS = BESIDE_TOOLS | {"role"}
+OF_ANSWERS = frozenset(
     {"answer", "answers", "array", "data", "items", "json", "list", "output", "response", "result", "results"}
     | {"text", "value", "values"}
 )
@@ -45,6 +53,20 @@ _OF_OTHERS = _OF_FAILURES | frozenset(
     | {"placeholder", "query", "request", "truncated"}
 )
 """Parts of names of what is not the answer."""
+_OF_OTHER_WORDS = (
+    (_OF_OTHERS | _OF_REMARKS | _OF_ASIDES | _OF_GOOD_STATES)
+    | {"ambiguities", "ambiguity", "apology", "assumption", "assumptions", "choices", "clarification", "clarifications"}
+    | {"clarify", "comment", "comments", "excluded", "explanation", "hint", "hints", "instruction", "instructions"}
+    | {"issues", "message", "messages", "no", "non", "note", "notes", "options", "problem", "problems", "question"}
+    | {"questions", "rationale", "reason", "refusal", "removed", "required", "suggestion", "suggestions", "thinking"}
+    | {"thought", "unknown", "unrelated", "warning", "warnings", "without"}
+)
+"""Parts of names of words that are not the answer."""
+_OF_ANY_WORDS = frozenset(
+    {"action", "code", "command", "content", "description", "field", "fields", "function", "id", "kind", "language"}
+    | {"model", "prompt", "role", "state", "status", "step", "task", "title", "tool", "type", "url"}
+)
+"""Parts of names of texts of all sorts; a word of the schema's own is the answer under such a name as well."""
 NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SHORT = 40
@@ -62,24 +84,23 @@ def only_content(value: Json, schema: Any) -> Json:
     if not is_object(value) or len(value) > MOST_BESIDE:
         return NONE
     known = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
-    named = [name for name in _OF_TOOLS if name in value]
+    named = [name for name in OF_TOOLS if name in value]
     if len(named) == 1 and named[0] not in known and isinstance(value.get("name"), str):
         others = value.keys() - {named[0]}
-        if others <= _BESIDE_TOOLS or not known & others:
+        if others <= BESIDE_TOOLS or not known & others:
             return value[named[0]]
     if any(name in known for name in value):
         return NONE  # a value of the schema, and a wrong one
-    calls = [name for name in _OF_CALLS if name in value]
+    calls = [name for name in OF_CALLS if name in value]
     if len(calls) == 1 and all(
-        name == calls[0] or name in _BESIDE_CALLS or held in NOTHING_SAID for name, held in value.items()
+        name == calls[0] or name in BESIDE_CALLS or held in NOTHING_SAID for name, held in value.items()
     ):
         return _one_call(value[calls[0]])
     title = schema.get("title") if is_object(schema) else None
     held = [
         name
         for name, content in value.items()
-        if not _says_otherwise(name)
-        and (name.lower() in _OF_ANSWERS or name == title or _tells(content, known, schema))
+        if not _says_otherwise(name) and (name.lower() in OF_ANSWERS or name == title or _tells(content, known, schema))
     ]
     if len(held) != 1:
         return NONE
@@ -89,10 +110,30 @@ def only_content(value: Json, schema: Any) -> Json:
     return NONE
 
 
+def words_under_a_name(value: Json) -> Json:
+    """The word, or the list of words, that an object of one property holds: `{"keywords": ["a", "b"]}`.
+
+    None under a name that says that they are something else than an answer. A number is none, nor true: what it counts,
+    and what is true, the name alone says (`{"price_in_cents": 5}`, `{"not_spam": true}`).
+    """
+    if not is_object(value) or len(value) != 1:
+        return NONE
+    ((name, held),) = value.items()
+    words: Json = held if is_array(held) else [held]
+    if not words or not all(isinstance(each, str) for each in words):
+        return NONE
+    return NONE if _parts(name) & _OF_OTHER_WORDS else held
+
+
+def says_what_it_is_about(value: Json) -> bool:
+    """True for an object under whose one name a text may be anything: `{"action": "search"}`."""
+    return is_object(value) and any(_parts(name) & _OF_ANY_WORDS for name in value)
+
+
 def _one_call(held: Json) -> Json:
     """The call, or the list of one; none where there are several, or what is held is no call."""
     call: Json = held[0] if is_array(held) and len(held) == 1 else held
-    of_tool = is_object(call) and ("function" in call or any(name in call for name in _OF_TOOLS))
+    of_tool = is_object(call) and ("function" in call or any(name in call for name in OF_TOOLS))
     return held if of_tool else NONE
 
 
@@ -103,7 +144,12 @@ def is_remark(value: Json) -> bool:
 
 def speaks_of_values(words: str) -> bool:
     """True for words that announce an answer, or something in its place."""
-    return bool(_parts(words) & (_OF_ANSWERS | _OF_OTHERS))
+    return bool(_parts(words) & (OF_ANSWERS | _OF_OTHERS))
+
+
+def speaks_of_asides(words: str) -> bool:
+    """True for words that announce what is said of an answer, and no answer: `Tokens used`."""
+    return bool(_parts(words) & _OF_REMARKS) and not speaks_of_values(words)
 
 
 def is_of_failure(value: Json) -> bool:

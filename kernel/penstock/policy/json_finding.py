@@ -15,12 +15,12 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_envelopes import only_content
+from penstock.policy.json_envelopes import only_content, says_what_it_is_about, words_under_a_name
 from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import Candidate, Places
-from penstock.policy.json_rivals import Rivals, is_alone_in, standing
+from penstock.policy.json_rivals import Rivals, Standing, is_all_there_is, is_alone_in, standing
 from penstock.policy.json_scalars import last_line
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_surroundings import (
@@ -29,8 +29,9 @@ from penstock.policy.json_surroundings import (
     is_note,
     misses_its_head,
 )
-from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object
-from penstock.policy.json_wholes import decoded, read_once
+from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object, json_path
+from penstock.policy.json_wholes import Decoded, decoded, read_once
+from penstock.policy.json_wrappers import wrapped
 from penstock.policy.schema_knowledge import (
     NONE,
     own_words,
@@ -50,6 +51,8 @@ DEEPEST_ENVELOPE = 5
 """The calls of a message, a list of one, its function, the arguments of that, which are a string."""
 MOST_TOLD = 8
 """Values that do not fit whose flaws are compared."""
+
+WRAPPED = "is none of the names that are asked for, and holds a value or arguments of its own: give the value alone"
 
 
 class Found(Struct, frozen=True):
@@ -73,8 +76,10 @@ class NotFound(Struct, frozen=True):
         return tuple(flaw.path for flaw in self.flaws)
 
 
-def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None) -> Found | NotFound:
+def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None, *, tool: str = "") -> Found | NotFound:
     """The value in the text that fits the schema, or why there is none. Raises SchemaError for a wrong schema.
+
+    `tool`: the name under which the model was offered the schema: it may write a call of that as text.
 
     Laws: what is found fits the schema; text that is valid JSON and fits is found as it stands; the same text gives
     the same; the time is linear in the text, and no text raises.
@@ -83,18 +88,19 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None)
     known = read_once(text)
     whole = known.value
     flaws = () if check is None or whole is NONE else check.flaws(whole)
-    if whole is not NONE and not flaws and _says(check, whole) and not _is_quoted_json(whole, check):
-        return Found(whole)
-    search = _Search(text, check, known=known)
+    if whole is not NONE and not flaws and not _is_quoted_json(whole, check):
+        # Nearly always there are names of the schema's own and no others: then no choice within it has to be looked at.
+        if check is None or (type(whole) is dict and check.names.issuperset(known.value)):
+            return Found(whole)
+        if _says(check, whole) and wrapped(whole, check, tool) is None:
+            return Found(whole)
+    search = _Search(text, check, tool=tool, known=known)
     search.flaws_of_whole = flaws
     return search.found(whole)
 
 
-def _says(check: SchemaCheck | None, value: Json) -> bool:
+def _says(check: SchemaCheck, value: Json) -> bool:
     """True where what fits is not of other names alone than those that are asked for."""
-    if check is None:
-        return True
-    # Nearly always there is a name of the schema's own: then no choice within it has to be looked at.
     said = type(value) is dict and not value.keys().isdisjoint(check.names)
     return said or not says_nothing(value, check.schema)
 
@@ -109,6 +115,12 @@ class _Search(Places):
 
     flaws_of_whole: tuple[Flaw, ...] | None = None
     """Where the text is JSON and nothing else: what its value has against the schema, found out once."""
+
+    def __init__(
+        self, text: str, check: SchemaCheck | None, *, tool: str = "", layers: int = 0, known: Decoded | None = None
+    ) -> None:
+        super().__init__(text, check, layers=layers, known=known)
+        self.tool = tool
 
     def found(self, whole: Json) -> Found | NotFound:
         """The value, or why there is none."""
@@ -143,14 +155,17 @@ class _Search(Places):
             return [self.unquoted(each) or each for each in certain], []
         direct = [self.fits(each.value) for each in certain]
         if not any(direct) and (joined := self.joined(certain)) is not None:
-            return [joined], []
+            opened = self.opened(joined)
+            return ([opened], []) if opened is not None else ([], certain)
         fitting, misfits = list[Candidate](), list[Candidate]()
         for each, fits in zip(certain, direct, strict=True):
-            content = each if fits else self.content(each)
+            content = self.opened(each) if fits else self.content(each)
             if content is None:
                 misfits.append(each)
             else:
                 fitting.append(content)
+        if not fitting and len(misfits) == 1 and (named := self.named(misfits[0])) is not None:
+            return [named], []
         return fitting, misfits
 
     def rival(self, best: Candidate, misfits: list[Candidate]) -> NotFound | None:
@@ -204,10 +219,24 @@ class _Search(Places):
         if self.check is None:
             return ()
         known = self.flaws_of_whole if value is self.known.value else None
-        wrong = self.check.flaws(value) if known is None else known
-        if wrong or not says_nothing(value, self.check.schema):
+        if wrong := self.check.flaws(value) if known is None else known:
             return wrong
-        return (Flaw("$", "has none of the names that are asked for"),)
+        if says_nothing(value, self.check.schema):
+            return (Flaw("$", "has none of the names that are asked for"),)
+        found = wrapped(value, self.check, self.tool)
+        return () if found is None else (Flaw(json_path(found.place), WRAPPED),)
+
+    def opened(self, candidate: Candidate) -> Candidate | None:
+        """What fits, or the value that it is surely the call of a tool with; None where it may be another's wrapper."""
+        assert self.check is not None
+        found = wrapped(candidate.value, self.check, self.tool)
+        if found is None:
+            return candidate
+        if found.content is NONE:
+            return None
+        unclosed = tuple(dict.fromkeys(path[len(found.place) :] for path in candidate.unclosed))
+        repairs = (*candidate.repairs, "envelope")
+        return self.opened(msgspec.structs.replace(candidate, value=found.content, repairs=repairs, unclosed=unclosed))
 
     def settled(self, candidate: Candidate) -> Candidate | None:
         """The candidate where the schema says that nothing is missing; None, and a failure, where something may be."""
@@ -269,15 +298,29 @@ class _Search(Places):
                 held, value=inner, repairs=(*candidate.repairs, "envelope"), unclosed=unclosed
             )
             if self.fits(inner):
-                return held
+                return self.opened(held)
         return None
+
+    def named(self, candidate: Candidate) -> Candidate | None:
+        """The words that are asked for, under one name of the model's own, where nothing else could be meant."""
+        assert self.check is not None
+        if self.check.names or self.check.item_names or standing(candidate) < Standing.ALONE:
+            return None
+        held = words_under_a_name(candidate.value)
+        if held is NONE or not self.fits(held):
+            return None
+        # A word of the schema's is told by itself; any text may be meant for anything.
+        listed = is_array(held) or held in self.words
+        if not listed and (says_what_it_is_about(candidate.value) or not is_all_there_is(candidate, self.text)):
+            return None
+        return msgspec.structs.replace(candidate, value=held, repairs=(*candidate.repairs, "envelope"), unclosed=())
 
     def unquoted(self, candidate: Candidate) -> Candidate | None:
         """JSON in a JSON string."""
         quoted = candidate.value
         if not isinstance(quoted, str) or self.layers >= 2 or not ("{" in quoted or "[" in quoted):
             return None
-        inner = _Search(quoted, self.check, layers=self.layers + 1)
+        inner = _Search(quoted, self.check, tool=self.tool, layers=self.layers + 1)
         inner.allowance = self.allowance
         found = inner.found(decoded(quoted))
         if not isinstance(found, Found) or ("envelope" in candidate.repairs and "prose" in found.repairs):

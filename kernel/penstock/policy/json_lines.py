@@ -37,6 +37,8 @@ def lines_together(text: str, at: int, check: SchemaCheck | None) -> Lines:
     if check is None or text.count("\n", at) < FEW_LINES or not wants_array(check.schema):
         return found
     for run in _RUN.finditer(text, at):
+        if run[0].count("\n") < FEW_LINES - 1:
+            continue
         start, end = run.start("lines"), len(run[0].rstrip().rstrip(",")) + run.start()
         if LAST_LINE.match(text, end) is None or not _may_fit(text, start, end, check):
             continue

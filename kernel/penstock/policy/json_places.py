@@ -58,6 +58,8 @@ class Candidate(Struct, frozen=True):
     """Paths of containers that nothing closes."""
     quoted_at: int = 0
     """Where in the whole text the quotation begins."""
+    in_code: bool = False
+    """In a fence of another language than JSON."""
 
     @property
     def place(self) -> int:
@@ -115,9 +117,10 @@ class Places:
 
     # Looking
 
-    def look(self) -> None:  # noqa: C901, PLR0912 - one case for each thing that may begin
+    def look(self) -> None:  # noqa: C901, PLR0912, PLR0915 - one case for each thing that may begin
         """Every value in the text, from its start to its end, none inside another."""
         text, at, fenced = self.text, behind_leaked(self.text), False
+        self.thinking_open = at == len(text) > 0
         never = set[str]()
         lines = lines_together(text, at, self.check)
         rest = "".join(besides(text, lines))
@@ -227,7 +230,10 @@ class Places:
             self.failures.append(read)
             self.left_to_read -= end - at
             return end
-        self.candidates.append(Candidate(read.value, read.repairs, text, at, read.end, fenced, read.cut, read.unclosed))
+        in_code = fenced and self.code
+        self.candidates.append(
+            Candidate(*(read.value, read.repairs, text, at, read.end, fenced, read.cut, read.unclosed), in_code=in_code)
+        )
         return read.end
 
     def pass_over(self, at: int, says: str, *, fenced: bool) -> int:

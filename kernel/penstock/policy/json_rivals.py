@@ -4,10 +4,12 @@ Whatever could be a value counts, be it found, damaged, misnamed, in an envelope
 text in one of four ways, each of which stands out more than the one before: *mentioned* in a sentence, *labelled* at
 the end of a line (`Answer: {...}`), *alone* on its lines, *fenced*. The value that fits is the answer where
 
-1. nothing behind it stands out at all (what is mentioned does not, beside what is fenced; beside what is shown without
-   a fence, an object that says something does; beside a fenced object of several properties, no remark does: an object
-   without a fence of nothing but a confidence, a usage or sources, or a list of words or numbers behind a label that
-   announces no answer and names nothing that is asked for), and
+1. nothing behind it stands out at all. (What is mentioned does not, beside what is fenced. Beside what is shown without
+   a fence an object that says something does; but where that is an object of several properties, alone on its lines,
+   not one that only shows a part of it again, or what it leaves out, nor one in a line of code. Beside an object of
+   several properties, fenced or alone on its lines, no remark does: what stands without a fence, and is an object of
+   nothing but a confidence, a usage or sources, or one behind a label that says so, or a list of words or numbers
+   behind a label that announces no answer and names nothing that is asked for), and
 2. nothing before it stands out more than it does, and
 3. nothing before it looks like an answer itself: one with all the names that are asked for, or with any where it stands
    out as much; or one that says that there is none (null, an error), and
@@ -28,14 +30,15 @@ from enum import IntEnum
 from itertools import islice
 from typing import Any
 
-from penstock.policy.json_envelopes import is_of_failure, is_remark, speaks_of_values
+from penstock.policy.json_envelopes import is_of_failure, is_remark, speaks_of_asides, speaks_of_values
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_places import Candidate
 from penstock.policy.json_surroundings import ends_too_early, is_note
-from penstock.policy.json_values import Json, is_array, is_object
+from penstock.policy.json_thinking import without_thinking
+from penstock.policy.json_values import Json, is_array, is_object, is_same
 from penstock.policy.schema_knowledge import root_shapes, wants_array
 
-__all__ = ["Rivals", "Standing", "is_alone_in", "standing"]
+__all__ = ["Rivals", "Standing", "is_all_there_is", "is_alone_in", "standing"]
 
 MOST_READ = 4_096
 """Characters of something damaged in which names are looked for."""
@@ -83,6 +86,13 @@ def standing(of: Candidate | Unreadable) -> Standing:
     return Standing.LABELLED if _LABEL.search(before) else Standing.MENTIONED
 
 
+def is_all_there_is(of: Candidate, text: str) -> bool:
+    """True where nothing stands in the text beside it but its fence, tags, and what was thought before."""
+    before, behind = text[: of.place], text[of.quoted_at + of.end :]
+    before = without_thinking(before)[-_LONGEST_LINE:]
+    return _NO_WORDS_BEFORE.match(before) is not None and _NO_WORDS_BEHIND.match(behind) is not None
+
+
 class Rivals:
     """Those of the one value that fits."""
 
@@ -94,6 +104,9 @@ class Rivals:
         self.plain_names = frozenset(_plain(name) for name in self.names)
         self.wanted = _wanted(schema)
         self.is_list = wants_array(schema)
+        several = is_object(best.value) and len(best.value) > 1
+        self.is_shown = self.standing >= Standing.ALONE and several and bool(self.names)
+        """The best is an object of several properties, and nothing else stands on its lines."""
         self.left = MOST_OBJECTS
 
     def has(self, damaged: Unreadable) -> bool:
@@ -136,8 +149,18 @@ class Rivals:
             return how > self.standing
         if how > Standing.MENTIONED or self.standing is Standing.MENTIONED:
             return True
-        says = isinstance(other, Candidate) and is_object(other.value) and bool(other.value)
-        return says and self.standing < Standing.FENCED
+        if self.standing is Standing.FENCED or not isinstance(other, Candidate) or not is_object(other.value):
+            return False
+        return bool(other.value) and not (self.is_shown and self._adds_nothing(other))
+
+    def _adds_nothing(self, other: Candidate) -> bool:
+        """True for a mentioned object that shows a part of the value again, or of what it leaves out, or how it is sent
+        somewhere: none could be meant in its place.
+        """
+        value, best = other.value, self.best.value
+        return other.in_code or all(
+            name in self.names and (name not in best or is_same(held, best[name])) for name, held in value.items()
+        )
 
     def _looks_like_answer(self, other: Candidate, how: Standing) -> bool:
         if is_of_failure(other.value) or self._has_all_names(other.value):
@@ -157,17 +180,20 @@ class Rivals:
         return not (value is None or is_alone_in(self.best.value, value))
 
     def _is_remark(self, other: Candidate, how: Standing) -> bool:
-        """True for what says something of a fenced object of several properties, and could not be said in its place."""
-        best, value = self.best.value, other.value
-        shown = self.standing is Standing.FENCED and is_object(best) and len(best) > 1 and bool(self.names)
-        if not shown or how is Standing.FENCED:
+        """True for what says something of an object that is shown, and could not be said in its place."""
+        value = other.value
+        if not self.is_shown or how is Standing.FENCED:
             return False
-        if is_object(value):
-            return is_remark(value) and not (self._has_a_name(value) or self._has_all_names(value))
-        if not is_array(value) or not value or self.is_list or how is not Standing.LABELLED:
-            return False
-        label = other.text[max(other.text.rfind("\n", 0, other.start) + 1, other.start - _LONGEST_LINE) : other.start]
+        label = ""
+        if how is Standing.LABELLED:
+            line = other.text.rfind("\n", 0, other.start) + 1
+            label = other.text[max(line, other.start - _LONGEST_LINE) : other.start]
         named = any(name in _plain(label) for name in self.plain_names)
+        if is_object(value):
+            aside = is_remark(value) or (bool(value) and not named and speaks_of_asides(label))
+            return aside and not (self._has_a_name(value) or self._has_all_names(value))
+        if not is_array(value) or not value or self.is_list or not label:
+            return False
         return not (named or speaks_of_values(label) or any(is_object(each) or is_array(each) for each in value))
 
     def _is_spoken_of(self, damaged: Unreadable) -> bool:

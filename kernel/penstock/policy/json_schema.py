@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from penstock.policy.json_values import Flaw, Json, is_array, is_object
 from penstock.policy.schema_compounds import COMPOUND
+from penstock.policy.schema_knowledge import property_names, root_shapes
 from penstock.policy.schema_plain import Surely, only_kinds, surely_fits
 from penstock.policy.schema_references import SchemaError as SchemaError
 from penstock.policy.schema_references import is_deeper
@@ -58,9 +59,13 @@ class SchemaCheck:
             self._surely = surely_fits(schema, self._root, WITH_RULES)
         except RecursionError:  # along references, which may be long
             raise SchemaError("its references lead too deep") from None
-        shape = self.behind(schema)
-        self.names: Mapping[str, Json] = shape.get("properties", {}) if is_object(shape) else {}
-        """The properties that the schema itself names, and not a choice of it."""
+        shapes = root_shapes(schema)
+        self.names = property_names(shapes)
+        """Of the properties of the value."""
+        self.item_names = property_names(root_shapes(schema, *(shape.get("items") for shape in shapes)))
+        """Of those of its items, where it is a list."""
+        self.takes_other_names = any(map(_takes_other_names, shapes))
+        """It says that there may be others."""
 
     def fits(self, value: Json) -> bool:
         """True where the value has no flaw."""
@@ -172,3 +177,8 @@ class SchemaCheck:
             if is_object(schema) and "$ref" in schema:
                 schema = pointed(self._root, schema["$ref"])
         return schema
+
+
+def _takes_other_names(shape: Mapping[str, Json]) -> bool:
+    more = shape.get("additionalProperties") or "patternProperties" in shape
+    return bool(more) or (shape.get("type") == "object" and not shape.get("properties"))

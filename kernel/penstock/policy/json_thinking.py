@@ -12,6 +12,8 @@ __all__ = [
     "CLOSING_BEHIND_FIRST",
     "MARKS",
     "OPENING_BEHIND_FIRST",
+    "SPOKEN_BEHIND_FIRST",
+    "SPOKEN_END",
     "behind_leaked",
     "behind_thought",
     "without_thinking",
@@ -24,22 +26,33 @@ _TAGS = (
 _VENDORS = ("", "seed:", "antml:")
 _NAMES = f"(?:{'|'.join(_VENDORS[1:])})?(?:{'|'.join(_TAGS)})"
 OPENING_BEHIND_FIRST = (
-    rf"(?:(?<=<)(?i:{_NAMES}>|\|begin_of_thought\|>|\|start_thinking\|>|\|channel\|>analysis(?=<|\s|\Z))"
+    rf"(?:(?<=<)(?i:{_NAMES}>|\|begin_of_thought\|>|\|start_thinking\|>|\|inner_prefix\|>"
+    r"|\|channel>thought(?=[\s<{\[]|\Z)|\|channel\|>analysis(?=<|\s|\Z))"
     r"|(?<=◁)think▷|(?<=\[)(?i:think\]))"
 )
 """What a thought begins with, behind the first character of it: `<`, `[` or `◁`. A tag that says more than its name is
 none."""
 CLOSING_BEHIND_FIRST = (
-    rf"(?:(?<=<)(?i:/{_NAMES}>|\|end_of_thought\|>|\|end_thinking\|>)|(?<=◁)/think▷|(?<=\[)(?i:/think\]))"
+    rf"(?:(?<=<)(?i:/{_NAMES}>|\|end_of_thought\|>|\|end_thinking\|>|\|inner_suffix\|>|channel\|>)"
+    r"|(?<=◁)/think▷|(?<=\[)(?i:/think\]))"
 )
 """What a thought ends with, in the same way."""
 # The same, led by the one character that most of them share: the engine finds that at once, or that there is none.
 _CLOSINGS = re.compile(rf"/(?:(?<=</)(?i:{_NAMES}>)|(?<=◁/)think▷|(?<=\[/)(?i:think\]))")
-_ENDS = {"<|begin_of_thought|>": "<|end_of_thought|>", "<|start_thinking|>": "<|end_thinking|>"}
+_ENDS = {
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|start_thinking|>": "<|end_thinking|>",
+    "<|inner_prefix|>": "<|inner_suffix|>",
+    "<|channel>thought": "<channel|>",
+}
+SPOKEN_BEHIND_FIRST = r"(?i:ere(?: i|['’])s my thought process:)"
+"""What one family says before it thinks, as the first words of its text, behind the `H`; and then:"""
+SPOKEN_END = re.compile(r"here(?: i|['’])s my response:", re.IGNORECASE)
 MARKS = (
     *(f"<{slash}{vendor}{tag}>" for slash in ("", "/") for vendor in _VENDORS for tag in _TAGS),
     *("◁think▷", "◁/think▷", "[think]", "[/think]", *_ENDS, *_ENDS.values()),
     *("<|channel|>analysis<", "<|channel|>final", "<|channel|>commentary", "<|end|>"),
+    *(f"here{is_} my {what}:" for is_ in (" is", "'s", "’s") for what in ("thought process", "response")),
 )
 """All of them, in small letters: for whoever has only the beginning of one."""
 _NEXT_CHANNEL = re.compile(r"<\|end\|>|<\|channel\|>")
@@ -48,6 +61,7 @@ _SPOKEN_OF = re.compile(r"[ \t]++[^\s<{\[]|[`\"'.,;:)]")
 # The special tokens of channels are gone, and what they stood between is one text.
 _LEAKED = re.compile(r"\s*+analysis(?=[A-Z\s])")
 _LEAKED_FINAL = "assistantfinal"
+_SPOKEN = re.compile(rf"[\s*_#]*+[Hh]{SPOKEN_BEHIND_FIRST}")
 
 
 def behind_thought(text: str, start: int, end: int, never: set[str]) -> int | None:
@@ -64,7 +78,7 @@ def behind_thought(text: str, start: int, end: int, never: set[str]) -> int | No
 
 
 def _end_of(opening: str, text: str, at: int) -> int | None:
-    if opening.startswith("<|channel"):
+    if opening.startswith("<|channel|"):
         channel = _NEXT_CHANNEL.search(text, at)
         # What opens the next channel is looked at again: it may be another thought.
         return None if channel is None else channel.start() if channel[0] == "<|channel|>" else channel.end()
@@ -79,7 +93,12 @@ def _is_spoken_of(text: str, start: int, end: int) -> bool:
 
 
 def behind_leaked(text: str) -> int:
-    """Where the answer begins behind a channel of thinking whose tokens are lost; 0 where there is none."""
+    """Where the answer begins behind thinking without tokens: 0 where there is none, the end where there is no
+    answer.
+    """
+    if _SPOKEN.match(text) is not None:
+        end = SPOKEN_END.search(text)
+        return len(text) if end is None else end.end()
     if _LEAKED.match(text) is None:
         return 0
     final = text.rfind(_LEAKED_FINAL)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 from msgspec import Struct
 
-__all__ = ["Flaw", "Json", "frozen", "is_array", "is_object", "is_text", "json_path"]
+__all__ = ["Flaw", "Json", "frozen", "is_array", "is_object", "is_same", "is_text", "json_path"]
 
 Json: TypeAlias = Any
 
@@ -58,3 +58,16 @@ def frozen(value: Json) -> Any:
     if is_object(value):
         return ("object", frozenset((key, frozen(each)) for key, each in value.items()))
     return value
+
+
+def is_same(value: Json, asked: Json) -> bool:
+    """True for two values of the same JSON. It is looked into the first only as far as into the second."""
+    if is_object(asked):
+        return (
+            is_object(value)
+            and len(value) == len(asked)
+            and all(key in value and is_same(value[key], each) for key, each in asked.items())
+        )
+    if is_array(asked):
+        return is_array(value) and len(value) == len(asked) and all(map(is_same, value, asked))
+    return isinstance(value, bool) is isinstance(asked, bool) and bool(value == asked)

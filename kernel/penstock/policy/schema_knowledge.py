@@ -5,16 +5,17 @@ Not here: checking values (`json_schema`), and what holds them (`json_envelopes`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from penstock.policy.json_schema import pointed
 from penstock.policy.json_values import Json, is_array, is_object
+from penstock.policy.schema_references import pointed
 
 __all__ = [
     "NONE",
     "may_be_word",
     "own_words",
+    "property_names",
     "replaced",
     "root_shapes",
     "says_nothing",
@@ -106,6 +107,11 @@ def root_shapes(root: Any, *below: Json) -> list[Mapping[str, Json]]:
             held = at.get(choices)
             left.extend(held if is_array(held) else ())
     return found
+
+
+def property_names(shapes: Iterable[Mapping[str, Json]]) -> frozenset[str]:
+    """All properties that one of these schemas names."""
+    return frozenset(name for shape in shapes for name in shape.get("properties", ()))
 
 
 def wants_array(root: Any) -> bool:

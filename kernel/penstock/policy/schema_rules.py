@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import TypeAlias
 
-from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object, is_text, json_path
+from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object, is_same, is_text, json_path
 from penstock.policy.same_values import holds_twice
 
 __all__ = [
@@ -192,26 +192,30 @@ def _enum(asked: Json, _: Mapping[str, Json]) -> Rule:
     if not is_array(asked):
         raise TypeError("must be a list")
     choices = asked
-    allowed = {frozen(each) for each in choices}
-    simple = not any(is_array(each) or is_object(each) for each in choices)
+    words = {frozen(each) for each in choices if not _holds(each)}
+    others = [each for each in choices if _holds(each)]
     says = f"must be one of {', '.join(_shown(each) for each in choices[:MOST_FLAWS])}"
 
     def check(value: Json, path: Path, found: Findings) -> None:
-        # What is large is not looked through for the sake of words.
-        if (simple and (is_array(value) or is_object(value))) or frozen(value) not in allowed:
+        known = any(is_same(value, each) for each in others) if _holds(value) else frozen(value) in words
+        if not known:
             tell(found, path, says)
 
     return check
 
 
 def _const(asked: Json, _: Mapping[str, Json]) -> Rule:
-    allowed, says = frozen(asked), f"must be {_shown(asked)}"
+    says = f"must be {_shown(asked)}"
 
     def check(value: Json, path: Path, found: Findings) -> None:
-        if frozen(value) != allowed:
+        if not is_same(value, asked):
             tell(found, path, says)
 
     return check
+
+
+def _holds(value: Json) -> bool:
+    return is_array(value) or is_object(value)
 
 
 def _number(test: Callable[[float, float], bool], says: str) -> Callable[[Json, Mapping[str, Json]], Rule]:

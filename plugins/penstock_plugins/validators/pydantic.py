@@ -17,6 +17,7 @@ from typing import Any
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
 from penstock.policy.json_values import Flaw, json_path
+from penstock_plugins.validators.pydantic_choices import Losses
 from penstock_plugins.validators.type_parts import foreign_rule, parts_of, pydantic_part, said_of
 
 __all__ = ["PydanticValidator", "penstock_validators"]
@@ -40,6 +41,7 @@ class PydanticValidator(Validator):
             self._schema: dict[str, Any] = self._adapter.json_schema()
         except pydantic.errors.PydanticUserError as wrong:
             raise TypeError(f"{kind!r} cannot be asked for: {wrong}") from None
+        self._losses = Losses(self._schema)
 
     @property
     def schema(self) -> Mapping[str, Any]:
@@ -50,11 +52,14 @@ class PydanticValidator(Validator):
         """The value, built."""
         try:
             # As JSON: a strict model takes a date out of a string there, and nowhere else.
-            return self._adapter.validate_json(json.dumps(value))
+            built = self._adapter.validate_json(json.dumps(value))
         except self._error as wrong:
             # Without its values: they are the model's words, and may be anybody's secrets.
             told = wrong.errors(include_input=False, include_url=False, include_context=False)
             raise InvalidValueError(flaws=[Flaw(json_path(each["loc"]), each["msg"]) for each in told]) from None
+        if lost := self._losses.of(value, built):
+            raise InvalidValueError(flaws=lost)
+        return built
 
 
 def _taken(kind: Any) -> Any:

@@ -1,0 +1,157 @@
+"""What fits is not always the value: calls of tools, and envelopes that have a name in common with the type."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from penstock.policy.json_finding import Found, NotFound, find_json
+
+PRODUCT = {
+    "title": "Product",
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "price": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+        "description": {"type": "string"},
+    },
+    "required": ["name"],
+}
+OPEN = {**PRODUCT, "additionalProperties": True}
+REFERRED = {"$ref": "#/$defs/Product", "$defs": {"Product": PRODUCT}}
+UNION = {"anyOf": [{"type": "integer"}, {"$ref": "#/$defs/Product"}], "$defs": REFERRED["$defs"]}
+ALL_OPTIONAL = {"type": "object", "properties": PRODUCT["properties"]}
+PRODUCTS = {"type": "array", "items": PRODUCT}
+STATUS = {
+    "type": "object",
+    "properties": {"status": {"type": "string"}, "message": {"type": "string"}},
+    "required": ["status"],
+}
+TICKET = {
+    "type": "object",
+    "properties": {"id": {"type": "integer"}, "title": {"type": "string"}, "status": {"type": "string"}},
+    "required": ["id"],
+}
+TEA = {"name": "Tea", "price": 3.5}
+WRITTEN = json.dumps(TEA)
+
+
+def call(name: str = "Product", **arguments: Any) -> dict[str, Any]:
+    return {"name": name, "arguments": arguments or TEA}
+
+
+CALLS: list[Any] = [
+    call(),
+    {**call(), "arguments": WRITTEN},
+    {"name": "Product", "parameters": TEA},
+    {"type": "tool_use", "id": "toolu_1", "name": "Product", "input": TEA},
+    {"id": "call_1", "type": "function", "function": {"name": "Product", "arguments": WRITTEN}},
+    {"type": "function", "name": "Product", "parameters": TEA},
+    {"tool_calls": [call()], "role": "assistant", "content": None},
+    {"recipient_name": "functions.Product", "parameters": TEA},
+    {"tool": "Product", "tool_input": TEA},
+    {"name": "Product", "arguments": call()},
+]
+SURROUNDED = ["%s", "```json\n%s\n```", "<tool_call>\n%s\n</tool_call>", "[TOOL_CALLS][%s]", "I call the tool:\n%s"]
+
+
+@pytest.mark.parametrize("told", SURROUNDED)
+@pytest.mark.parametrize("schema", [PRODUCT, OPEN, REFERRED, UNION, ALL_OPTIONAL, {**PRODUCT, "required": []}])
+@pytest.mark.parametrize("made", CALLS, ids=json.dumps)
+def test_the_call_of_the_tool_that_was_offered_holds_the_value(made: Any, schema: dict[str, Any], told: str) -> None:
+    answer = find_json(told.replace("%s", json.dumps(made)), schema, tool="Product")
+    assert isinstance(answer, Found), answer
+    assert answer.value == TEA
+
+
+def test_a_call_with_a_list_holds_the_list() -> None:
+    assert find_json(json.dumps([{"name": "output", "arguments": [TEA]}]), PRODUCTS, tool="output") == Found(
+        [TEA], ("envelope",)
+    )
+
+
+def test_an_object_of_any_names_may_be_a_call_and_is_opened_where_it_names_the_tool() -> None:
+    anything = {"type": "object"}
+    assert find_json(json.dumps(call("output")), anything, tool="output") == Found(TEA, ("envelope",))
+    assert find_json(json.dumps(call("other")), anything, tool="output") == Found(call("other"))
+
+
+@pytest.mark.parametrize("told", SURROUNDED)
+@pytest.mark.parametrize(
+    "made",
+    [
+        call("answer"),
+        call("search_web", query="Tea"),
+        {"name": "search_web", "parameters": {"query": "Tea"}},
+        {"type": "tool_use", "id": "toolu_1", "name": "search_web", "input": {"query": "Tea"}},
+        {"name": "Product", "arguments": {"nom": "Tea"}},
+        {"name": "Product", "description": "A product.", "parameters": {"type": "object", "properties": {}}},
+        {"name": "Product", "strict": True, "schema": {"type": "object"}},
+        {"name": "Product", "schema": TEA},
+        {"name": "Product", "value": TEA},
+        {"name": "Product", "data": json.dumps(TEA)},
+        {"name": "Product", "data": {"name": "Tea"}, "price": 1},
+        {"name": "ok", "page": {"products": [TEA]}},
+        {"name": "Shop", "best": {"name": "Tea"}},
+    ],
+    ids=json.dumps,
+)
+def test_where_another_may_be_meant_than_the_outer_object_none_is_taken(made: Any, told: str) -> None:
+    answer = find_json(told.replace("%s", json.dumps(made)), PRODUCT, tool="Product")
+    assert isinstance(answer, NotFound), answer
+    assert answer.flaws
+
+
+@pytest.mark.parametrize(
+    ("text", "schema"),
+    [
+        ('{"status": "success", "data": {"status": "open", "message": "x"}}', STATUS),
+        ('{"status": "success", "message": "It was read.", "data": {"status": "open", "message": "x"}}', STATUS),
+        ('{"status": "success", "message": "It was read.", "data": {"status": "open"}}', STATUS),
+        ('{"status": "success", "ticket": {"status": "open"}}', STATUS),
+        ('{"status": "success", "tickets": [{"status": "open"}, {"status": "closed"}]}', STATUS),
+        ('{"jsonrpc": "2.0", "id": 1, "result": {"id": 77, "title": "Bug", "status": "open"}}', TICKET),
+        ('{"id": 1, "ticket": {"id": 77, "title": "Bug"}}', TICKET),
+        ('{"id": 1, "result": {"id": 77}, "status": "ok"}', TICKET),
+        (json.dumps([call("Product"), call("Product")]), PRODUCTS),
+        (json.dumps([TEA, call("Product")]), PRODUCTS),
+        (json.dumps([{"name": "Product", "value": TEA}]), PRODUCTS),
+        ("\n".join(json.dumps(call("Product")) for _ in range(3)), PRODUCTS),
+        ("\n".join(json.dumps(call("Product")) for _ in range(100)), PRODUCTS),
+        (json.dumps({"name": "x", "result": TEA}), OPEN),
+    ],
+)
+def test_an_envelope_that_has_a_name_in_common_with_the_type_is_not_the_value(
+    text: str, schema: dict[str, Any]
+) -> None:
+    for told in (text, f"```json\n{text}\n```"):
+        answer = find_json(told, schema, tool="output")
+        assert isinstance(answer, NotFound), answer
+
+
+def test_what_is_doubtful_says_where() -> None:
+    answer = find_json('{"status": "ok", "data": {"status": "open"}}', STATUS)
+    assert isinstance(answer, NotFound)
+    assert answer.paths == ("$.data",)
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        (TEA, PRODUCT),
+        ({"name": "Tea", "supplier": {"country": "India"}}, PRODUCT),
+        ({"name": "Tea", "price": 3.5, "supplier": {"name": "Ada"}}, PRODUCT),
+        ({"name": "Tea", "price": 3.5, "like": {"name": "Mate", "price": 2}}, PRODUCT),
+        ({"name": "Tea", "price": 3.5, "parameters": {"weight": 2}}, PRODUCT),
+        ({"name": "Tea", "input": "230 V"}, PRODUCT),
+        ({"name": "Tea", "variant": {"name": "Green tea", "price": 4}}, OPEN),
+        ([{**TEA, "like": [{"name": "Mate"}]}, TEA], PRODUCTS),
+        ({"name": "go", "arguments": {"name": "x"}}, {**PRODUCT, "properties": {"name": {}, "arguments": {}}}),
+        ({"action": "click", "parameters": {"x": 1}}, {"properties": {"action": {}}, "required": ["action"]}),
+    ],
+    ids=json.dumps,
+)
+def test_a_value_with_more_to_say_than_is_asked_for_is_one(value: Any, schema: dict[str, Any]) -> None:
+    assert find_json(json.dumps(value), schema, tool="Product") == Found(value)
