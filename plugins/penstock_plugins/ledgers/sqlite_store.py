@@ -51,9 +51,14 @@ class SqliteLedger(LedgerStore):
         """Opens the file. Raises ConfigError and LedgerUnavailableError."""
         await self._ask(self._file.open)
 
+    async def keep_watch(self) -> None:
+        """Sees to it that nobody waits for a disk or for other processes for ever: a task, until this is closed."""
+        await self._thread.keep_watch()
+
     async def close(self) -> None:
         """Closes it. What was committed is kept in any case."""
         if os.getpid() != self._process:
+            self._thread.leave()
             return
         with trio.move_on_after(self._patience, shield=True) as scope:
             await self._thread.close(self._file.close)

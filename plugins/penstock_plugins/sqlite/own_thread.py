@@ -120,7 +120,8 @@ class OwnThread:
     async def ask_within(self, patience: float, act: Callable[[Begin], R]) -> R:
         """The same, with `patience` seconds for what was asked before and for this.
 
-        Raises StuckError after so long for what has not begun, after twice as long for what has.
+        Raises StuckError after so long for what has not begun, after twice as long for what has: where `keep_watch`
+        runs.
         """
         job = _Job(act)
         self._put(job)
@@ -135,24 +136,35 @@ class OwnThread:
             self._watch.end(job)
         return job.outcome()
 
+    async def keep_watch(self) -> None:
+        """Looks after everybody's patience until this is closed: a task for the scope in which it is open."""
+        await self._watch.keep()
+
     async def close(self, last: Callable[[], None]) -> None:
         """Ends the thread when it is through with what waits; then `last` is done, in any case.
 
         Cancelled, it does not wait for that; who still waits for a job then gets ClosedResourceError. A thread that is
         stuck does not keep the process alive.
         """
-        if self._ear is None:
-            return
+        try:
+            if self._ear is not None:
+                await self._end(self._ear, last)
+        finally:
+            self._watch.stop()
+
+    def leave(self) -> None:
+        """In the place of `close` in a fork of the process, where the thread does not live on: it is left alone."""
+        self._watch.stop()
+
+    async def _end(self, ear: socket.socket, last: Callable[[], None]) -> None:
         job = _Job(lambda _: last())
         self._put(job)
         self._put(None)
         try:
             await self._finished(job)
         finally:
-            trio.lowlevel.notify_closing(self._ear)
-            self._ear.close()
-            self._watch.stop()
-        await self._watch.stopped()
+            trio.lowlevel.notify_closing(ear)
+            ear.close()
 
     @property
     def _is_closed(self) -> bool:

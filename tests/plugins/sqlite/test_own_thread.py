@@ -20,11 +20,13 @@ SHORT = 0.3
 @asynccontextmanager
 async def own_thread(rest: Callable[[bool], None] = lambda _: None) -> AsyncGenerator[OwnThread]:
     thread = OwnThread("test-own-thread", rest=rest, pause=0.01)
-    try:
-        yield thread
-    finally:
-        with trio.fail_after(5):
-            await thread.close(lambda: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(thread.keep_watch)
+        try:
+            yield thread
+        finally:
+            with trio.fail_after(5):
+                await thread.close(lambda: None)
 
 
 def begun(begin: Begin) -> str:
@@ -144,11 +146,13 @@ def test_closing_waits_for_a_stuck_job_no_longer_than_told() -> None:
 
     async def main() -> None:
         thread = OwnThread("test-own-thread", rest=lambda _: None, pause=0.01)
-        await thread.ask(begun)
-        with pytest.raises(StuckError):
-            await thread.ask_within(SHORT, lambda begin: begin() and go_on.wait(5))
-        with pytest.raises(trio.TooSlowError), trio.fail_after(SHORT):
-            await thread.close(closed.set)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(thread.keep_watch)
+            await thread.ask(begun)
+            with pytest.raises(StuckError):
+                await thread.ask_within(SHORT, lambda begin: begin() and go_on.wait(5))
+            with pytest.raises(trio.TooSlowError), trio.fail_after(SHORT):
+                await thread.close(closed.set)
         assert not closed.is_set()
         go_on.set()
         # What it owns is let go of as soon as it can.
