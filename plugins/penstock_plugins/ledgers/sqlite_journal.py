@@ -20,13 +20,13 @@ _Key: TypeAlias = tuple[float, str, str, bool]
 _COLUMNS = """calls, attempts, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
   nano_usd"""
 _READ = f"SELECT {_COLUMNS} FROM journal WHERE since = ? AND account = ? AND target = ? AND estimated = ?"  # noqa: S608 - our own names
-_WRITE = """
-INSERT INTO journal VALUES (?9, ?10, ?11, ?12, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+_WRITE = f"""
+INSERT INTO journal ({_COLUMNS}, since, account, target, estimated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (since, account, target, estimated) DO UPDATE SET
   calls = excluded.calls, attempts = excluded.attempts, input_tokens = excluded.input_tokens,
   cached_input_tokens = excluded.cached_input_tokens, cache_write_tokens = excluded.cache_write_tokens,
   output_tokens = excluded.output_tokens, reasoning_tokens = excluded.reasoning_tokens, nano_usd = excluded.nano_usd
-"""
+"""  # noqa: S608 - our own names
 _UPDATE = """
 UPDATE journal SET calls = ?, attempts = ?, input_tokens = ?, cached_input_tokens = ?, cache_write_tokens = ?,
   output_tokens = ?, reasoning_tokens = ?, nano_usd = ?

@@ -45,7 +45,9 @@ _READ_HOLD = """
 SELECT settled, ends_at, account, output_tokens, reserved_at, lease_ends, top_ups, lapsed, parts FROM holds WHERE id = ?
 """
 _WRITE_BUCKET = """
-INSERT INTO buckets VALUES (?7, ?8, ?1, ?2, ?3, ?4, ?5, ?6)
+INSERT INTO buckets (held_tokens, held_nano_usd, spent_tokens, spent_nano_usd, estimated_tokens, estimated_nano_usd,
+  "window", "end")
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT ("window", "end") DO UPDATE SET
   held_tokens = excluded.held_tokens, held_nano_usd = excluded.held_nano_usd,
   spent_tokens = excluded.spent_tokens, spent_nano_usd = excluded.spent_nano_usd,
@@ -65,7 +67,7 @@ ON CONFLICT (id) DO UPDATE SET
   lapsed = excluded.lapsed, parts = excluded.parts
 """
 _BURY = """
-INSERT INTO holds (id, settled, ends_at) VALUES (?2, 1, ?1)
+INSERT INTO holds (settled, ends_at, id) VALUES (1, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
   settled = 1, ends_at = excluded.ends_at, account = NULL, output_tokens = NULL, reserved_at = NULL, lease_ends = NULL,
   top_ups = NULL, lapsed = NULL, parts = NULL
