@@ -94,7 +94,6 @@ def test_an_object_of_any_names_may_be_a_call_and_is_opened_where_it_names_the_t
         {"name": "Product", "data": json.dumps(TEA)},
         {"name": "Product", "data": {"name": "Tea"}, "price": 1},
         {"name": "ok", "page": {"products": [TEA]}},
-        {"name": "Shop", "best": {"name": "Tea"}},
     ],
     ids=json.dumps,
 )
@@ -113,7 +112,7 @@ def test_where_another_may_be_meant_than_the_outer_object_none_is_taken(made: An
         ('{"status": "success", "ticket": {"status": "open"}}', STATUS),
         ('{"status": "success", "tickets": [{"status": "open"}, {"status": "closed"}]}', STATUS),
         ('{"jsonrpc": "2.0", "id": 1, "result": {"id": 77, "title": "Bug", "status": "open"}}', TICKET),
-        ('{"id": 1, "ticket": {"id": 77, "title": "Bug"}}', TICKET),
+        ('{"title": "Bug", "type": "object", "properties": {"title": {"type": "string"}}}', TICKET),
         ('{"id": 1, "result": {"id": 77}, "status": "ok"}', TICKET),
         (json.dumps([call("Product"), call("Product")]), PRODUCTS),
         (json.dumps([TEA, call("Product")]), PRODUCTS),
@@ -155,3 +154,20 @@ def test_what_is_doubtful_says_where() -> None:
 )
 def test_a_value_with_more_to_say_than_is_asked_for_is_one(value: Any, schema: dict[str, Any]) -> None:
     assert find_json(json.dumps(value), schema, tool="Product") == Found(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        ({"name": "Ada", "manager": {"name": "Bob", "price": 1}}, PRODUCT),
+        ({"name": "Ada", "children": [{"name": "Bob"}, {"name": "Cyd"}]}, PRODUCT),
+        ({"id": 7, "parent": {"id": 1, "title": "Bug"}}, TICKET),
+        ({"id": 7, "title": "Order", "items": [{"id": 1, "title": "Tea"}]}, TICKET),
+    ],
+    ids=json.dumps,
+)
+def test_what_is_like_the_value_and_belongs_to_it_makes_it_no_wrapper(value: Any, schema: dict[str, Any]) -> None:
+    for told in (json.dumps(value), f"```json\n{json.dumps(value)}\n```"):
+        answer = find_json(told, schema, tool="output")
+        assert isinstance(answer, Found), answer
+        assert answer.value == value

@@ -38,7 +38,7 @@ OF_ANSWERS = frozenset(
     | {"text", "value", "values"}
 )
 """How models name an answer as a whole."""
-_OF_GOOD_STATES = frozenset({"complete", "found", "ok", "success", "successful", "valid"})
+OF_GOOD_STATES = frozenset({"complete", "found", "ok", "success", "successful", "valid"})
 _OF_ASIDES = frozenset(
     {"citation", "citations", "reasoning", "reasons", "references", "source", "sources", "steps"} | {"thoughts"}
 )
@@ -54,7 +54,7 @@ _OF_OTHERS = _OF_FAILURES | frozenset(
 )
 """Parts of names of what is not the answer."""
 _OF_OTHER_WORDS = (
-    (_OF_OTHERS | _OF_REMARKS | _OF_ASIDES | _OF_GOOD_STATES)
+    (_OF_OTHERS | _OF_REMARKS | _OF_ASIDES | OF_GOOD_STATES)
     | {"ambiguities", "ambiguity", "apology", "assumption", "assumptions", "choices", "clarification", "clarifications"}
     | {"clarify", "comment", "comments", "excluded", "explanation", "hint", "hints", "instruction", "instructions"}
     | {"issues", "message", "messages", "no", "non", "note", "notes", "options", "problem", "problems", "question"}
@@ -175,7 +175,7 @@ def _only_speaks_of(content: Json, name: str, other: Json) -> bool:
     parts = _parts(name)
     if parts & _OF_OTHERS:
         return other in NOTHING_SAID
-    if parts & _OF_GOOD_STATES and not isinstance(other, str):
+    if parts & OF_GOOD_STATES and not isinstance(other, str):
         return other is True or other == 1
     if parts & {"code", "status"} and type(other) is int:
         return 200 <= other < 300

@@ -13,7 +13,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from penstock.policy.json_envelopes import BESIDE_CALLS, BESIDE_TOOLS, NOTHING_SAID, OF_ANSWERS, OF_CALLS, OF_TOOLS
+from penstock.policy.json_envelopes import (
+    BESIDE_CALLS,
+    BESIDE_TOOLS,
+    NOTHING_SAID,
+    OF_ANSWERS,
+    OF_CALLS,
+    OF_GOOD_STATES,
+    OF_TOOLS,
+)
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.json_wholes import decoded
@@ -29,6 +37,8 @@ DEEPEST_INSIDE = 3
 
 _NAMES_OF_TOOLS = ("name", "tool", "tool_name", "function", "function_name", "recipient_name", "action")
 _ARGUMENTS = (*OF_TOOLS, "kwargs", "params", "tool_input", "tool_args", "action_input")
+_ENVELOPES = OF_ANSWERS - {"items"}
+"""Members that hold an answer. Of an order, items are its own."""
 _DEFINITIONS = ("schema", "json_schema", "input_schema")
 _BESIDE = BESIDE_TOOLS | {"description", "role", "strict"}
 
@@ -52,10 +62,10 @@ def wrapped(value: Json, check: SchemaCheck, tool: str = "") -> Wrapped | None:
     """What a value that fits is the wrapper of; None where it is nothing but the value.
 
     `tool`: the name under which the schema was offered. A call of that tool holds the value, whatever else might be
-    read in it; a call of any other holds none. An object with members of other names than the schema's is in doubt
-    where one of them holds what fits as well, and has more names of the schema, or the only one that the object has
-    itself, or is called a result, data or the like, or as the tool. Where the schema says that other names may be
-    there, they are data: only calls count then, and members that are called so.
+    read in it; a call of any other holds none. An object is in doubt where a member that the schema does not name holds
+    what fits as well, and is called a result, data or the like, or as the tool; or the object says that all went well,
+    and that one has more names of the schema, or the only one. So is the schema itself. Else there stands what belongs
+    to the value: a person's manager, the children of a category.
     """
     if is_object(value):
         return None if check.names.issuperset(value) else _Wrappers(check, tool, check.names).of(value)
@@ -84,10 +94,13 @@ class _Wrappers:
         if call is not None and (self.names or call.name == self.tool):
             own = call.name == self.tool and self.is_value(call.arguments)
             return Wrapped(call.place, call.arguments) if own else Wrapped(call.place)
+        if self.names and value.get("type") == "object" and is_object(value.get("properties")):
+            return Wrapped(("properties",))  # the schema, sent back
         said = self.names & value.keys()
+        states = any(isinstance(state := value[name], str) and state.lower() in OF_GOOD_STATES for name in said)
         for name in islice((name for name in value if name not in self.names), MOST_LOOKED_AT):
-            answers = name.lower() in OF_ANSWERS or name.lower() == self.tool.lower()
-            if answers or not self.check.takes_other_names:
+            answers = name.lower() in _ENVELOPES or name.lower() == self.tool.lower()
+            if answers or (states and not self.check.takes_other_names):
                 for inner in _objects_in(value[name]):
                     same = self.names & inner.keys()
                     more = said <= same and (len(same) > len(said) or len(said) == 1)
