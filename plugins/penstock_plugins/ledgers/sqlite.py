@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from penstock.abc import LedgerStore
-from penstock.errors import ConfigError, LedgerUnavailableError
+from penstock.errors import LedgerUnavailableError
 from penstock.hookspecs import LedgerSpec, PluginTools, hookimpl
 from penstock_plugins.sqlite.options import names_a_file
 
@@ -53,22 +53,21 @@ async def open_sqlite_ledger(options: SqliteLedgerOptions, tools: PluginTools) -
     from penstock_plugins.ledgers.sqlite_store import SqliteLedger  # noqa: PLC0415 - sqlite3 only where it is used
 
     store = SqliteLedger(options, tools)
-    refused: ConfigError | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.keep_watch)
-        try:
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.keep_watch)
             try:
-                await store.open()
-            except LedgerUnavailableError as trouble:
-                tools.logger.warning("%s; it is tried again with each batch", trouble)
-            except ConfigError as error:
-                refused = error  # raised below: no group of ours reaches a user
-            if refused is None:
+                try:
+                    await store.open()
+                except LedgerUnavailableError as trouble:
+                    tools.logger.warning("%s; it is tried again with each batch", trouble)
                 yield store
-        finally:
-            await store.close()
-    if refused is not None:
-        raise refused
+            finally:
+                await store.close()
+    except BaseExceptionGroup as group:
+        # The watch raises nothing, so that it is one error of whoever has the store: no group of ours reaches a user.
+        (error,) = group.exceptions
+        raise error from error.__cause__
 
 
 @hookimpl
