@@ -107,11 +107,15 @@ class HoldTerms(Struct, frozen=True, gc=False):
 def hold_terms(offers: Sequence[Offer]) -> HoldTerms:
     """The hold of a call that may try these: enough for any one of them."""
     minimum = maximum = 0
+    lines: list[Line] = []
+    likely: list[Line] = []
     for offer in offers:
-        minimum = max(minimum, offer.outputs.minimum)
-        maximum = max(maximum, offer.outputs.maximum)
-    lines, likely = tuple([offer.line for offer in offers]), tuple([offer.likely for offer in offers])
-    return HoldTerms(lines, likely, minimum, max(minimum, maximum))
+        least, most = offer.outputs.minimum, offer.outputs.maximum
+        minimum = least if least > minimum else minimum
+        maximum = most if most > maximum else maximum
+        lines.append(offer.line)
+        likely.append(offer.likely)
+    return HoldTerms(tuple(lines), tuple(likely), minimum, max(minimum, maximum))
 
 
 def price_offers(
@@ -178,6 +182,8 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
 
 def _with_learned(bound: int, learned: Learned, target: LiveTarget) -> int:
     """The codec's bound and what real answers had beyond it: no more than the model's window, where it has one."""
+    if not learned.extra_allowance:
+        return bound
     window = target.capabilities.context_window
     # A header of the target's own may ask for a larger window than the model's usual one.
     if window is None or target.wire.headers:
@@ -209,7 +215,7 @@ def _offer(
     named: int,
 ) -> Offer | CallError:
     learned = learned or NOTHING_LEARNED
-    estimate = max(1, round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)))
+    estimate = round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)) or 1
     bound = input_bound(asked.request, target)
     if bound is None and rules.on_unknown_bound == "deny":
         return BudgetExceededError(
@@ -226,7 +232,7 @@ def _offer(
         input_tokens = estimate + learned.extra_allowance
     else:
         input_tokens = _with_learned(bound, learned, target)
-        estimate = min(estimate, input_tokens)
+        estimate = estimate if estimate < input_tokens else input_tokens
     output = output_terms(asked.request, asked.shape, target, terms.output_cap, rules.min_output_tokens)
     outputs = output.outputs
     line = Line.at_price(input_tokens, price, outputs.maximum)
@@ -240,8 +246,8 @@ def _offer(
     least = None
     if terms.money and price is not None:
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
-    wanted = max(outputs.minimum, named)
-    if terms.per_request and not terms.within(estimate, wanted, least):
+    wanted = named if named > outputs.minimum else outputs.minimum
+    if not terms.within(estimate, wanted, least):
         most = None if least is None else line.amount_at(outputs.minimum).nano_usd
         refused = check_request_limits(
             terms.chain, estimate, wanted, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
@@ -263,14 +269,14 @@ def _offer(
 
 def _likely(line: Line, estimate: int, price: Price | None) -> Line:
     """The line by the estimate of the input, which is never above its bound. An answer may come to all its output."""
-    tokens = min(estimate, line.input_tokens)
     if price is None:
-        return Line(tokens, 0, 0, line.max_output)
-    nano_usd = min(input_cost(tokens, price), line.input_nano_usd)
+        return Line(estimate, 0, 0, line.max_output)
+    nano_usd = input_cost(estimate, price)
+    nano_usd = nano_usd if nano_usd < line.input_nano_usd else line.input_nano_usd
     # Where the price depends on neither length nor time, what comes out costs what it costs at most.
     varies = price.long is not None or price.timed
-    output = dearest_prices(price, tokens).output if varies else line.output_nano_per_million
-    return Line(tokens, nano_usd, output, line.max_output)
+    output = dearest_prices(price, estimate).output if varies else line.output_nano_per_million
+    return Line(estimate, nano_usd, output, line.max_output)
 
 
 def refusal_error(refused: Refused) -> BudgetExceededError:

@@ -294,34 +294,39 @@ class ChainTerms:
     chain: tuple[AccountSpec, ...]
     money: bool
     """Some of them is in money."""
-    per_request: tuple[Limit, ...]
-    """Those per request, the root's first."""
+    input_cap: int | None
+    """The most input tokens that all limits per request allow; None: none of them limits it. So for the next three."""
     output_cap: int | None
-    """As `request_output_cap` says."""
+    tokens_cap: int | None
+    nano_usd_cap: int | None
 
     def within(self, asked: int, output: int, nano_usd: int | None) -> bool:
         """True where a request keeps all limits per request, as `check_request_limits` judges it: without the words."""
-        for limit in self.per_request:
-            if (
-                (limit.input_tokens is not None and asked > limit.input_tokens)
-                or (limit.output_tokens is not None and output > limit.output_tokens)
-                or (limit.tokens is not None and asked + output > limit.tokens)
-                or (limit.nano_usd is not None and nano_usd is not None and nano_usd > limit.nano_usd)
-            ):
-                return False
-        return True
+        return not (
+            (self.input_cap is not None and asked > self.input_cap)
+            or (self.output_cap is not None and output > self.output_cap)
+            or (self.tokens_cap is not None and asked + output > self.tokens_cap)
+            or (self.nano_usd_cap is not None and nano_usd is not None and nano_usd > self.nano_usd_cap)
+        )
 
 
 @lru_cache(maxsize=4_096)
 def chain_terms(chain: tuple[AccountSpec, ...]) -> ChainTerms:
     """Worked out once for each path: every call asks. Bounded like the paths of an `AccountTree`."""
     limits = [limit for spec in chain for limit in spec.limits]
+    per_request = [limit for limit in limits if limit.per is Per.REQUEST]
     return ChainTerms(
         chain,
         any(limit.nano_usd is not None for limit in limits),
-        tuple(limit for limit in limits if limit.per is Per.REQUEST),
+        _least(limit.input_tokens for limit in per_request),
         request_output_cap(chain),
+        _least(limit.tokens for limit in per_request),
+        _least(limit.nano_usd for limit in per_request),
     )
+
+
+def _least(figures: Iterable[int | None]) -> int | None:
+    return min((figure for figure in figures if figure is not None), default=None)
 
 
 def check_request_limits(

@@ -89,7 +89,7 @@ class Line(Struct, frozen=True, gc=False):
 
     def amount_at(self, output: int) -> Amount:
         """The cost where so many output tokens are allowed."""
-        given = min(output, self.max_output)
+        given = output if output < self.max_output else self.max_output
         return Amount(self.input_tokens + given, self.input_nano_usd + nano_for(given, self.output_nano_per_million))
 
     def most_output(self, room_tokens: int | None, room_nano_usd: int | None, most: int) -> int:
@@ -114,9 +114,11 @@ def dearest(lines: Sequence[Line], output: int) -> Amount:
     # Plain numbers: this is asked for every call.
     tokens = nano_usd = 0
     for line in lines:
-        given = min(output, line.max_output)
-        tokens = max(tokens, line.input_tokens + given)
-        nano_usd = max(nano_usd, line.input_nano_usd + nano_for(given, line.output_nano_per_million))
+        given = output if output < line.max_output else line.max_output
+        own_tokens = line.input_tokens + given
+        own_nano_usd = line.input_nano_usd + nano_for(given, line.output_nano_per_million)
+        tokens = own_tokens if own_tokens > tokens else tokens
+        nano_usd = own_nano_usd if own_nano_usd > nano_usd else nano_usd
     return Amount(tokens, nano_usd)
 
 

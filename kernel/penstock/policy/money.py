@@ -106,7 +106,8 @@ def _cost_now(usage: Usage, price: Price) -> int:
         or usage.reasoning_tokens
         or usage.kinds
     ):  # as every estimate, of which each call makes some
-        plain = max(usage.input_tokens, 0) * price.input + max(usage.output_tokens, 0) * price.output
+        reads, writes = usage.input_tokens, usage.output_tokens
+        plain = (reads if reads > 0 else 0) * price.input + (writes if writes > 0 else 0) * price.output
         return nano_for(plain, 1) + price.request
     write = max(usage.cache_write_tokens, usage.cache_write_1h_tokens)
     write_1h = usage.cache_write_1h_tokens
