@@ -11,10 +11,10 @@ from typing import Any
 from msgspec import Struct
 
 from penstock._budgeting import BudgetRules
-from penstock._config import CacheWhen, OnLeave
+from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._outputs import Wanted
 from penstock._targets import LiveTarget, RouteTargets
-from penstock.policy.accounts import AccountSpec
+from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import FIRST_CONTENT, Commit
 from penstock.policy.fitting import UnsupportedRules
@@ -22,7 +22,22 @@ from penstock.policy.retry import AllOpen, Stage
 from penstock.telemetry import CallSpan
 from penstock.types import ChatRequest
 
-__all__ = ["Call"]
+__all__ = ["Call", "CallTerms"]
+
+
+class CallTerms(Struct, frozen=True, eq=False, gc=False):
+    """What a call's options come to under a configuration: the same for all calls that say the same."""
+
+    route: RouteConfig
+    along: RouteTargets
+    limits: ChainTerms
+    tenant: str
+    unknown_usage: UnknownUsage
+    cache: CachePolicy
+    cache_when: CacheWhen
+    all_open: AllOpen
+    commit: Commit
+    on_leave: OnLeave
 
 
 class Call(Struct, frozen=True, eq=False, kw_only=True, gc=False):
@@ -38,7 +53,11 @@ class Call(Struct, frozen=True, eq=False, kw_only=True, gc=False):
     account: str
     chain: tuple[AccountSpec, ...]
     """The accounts on its path that have limits, the root's first."""
+    limits: ChainTerms
+    """What these limits come to."""
     tenant: str
+    unknown_usage: UnknownUsage
+    """What is charged for an attempt whose usage nobody told."""
     cache_when: CacheWhen
     """What `cache.when` and the configuration come to."""
     cache: CachePolicy

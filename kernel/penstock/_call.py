@@ -71,7 +71,7 @@ class _Run:
         self.consumer = consumer
         self.scope = trio.CancelScope(deadline=call.deadline)
         self.books = Books(
-            unknown_usage=engine.accounts.unknown_usage_of(call.account, call.rules.unknown_usage),
+            unknown_usage=call.unknown_usage,
             journal=engine.budget.keeps_journal,
         )
         self.cascade = Cascade(
@@ -91,7 +91,7 @@ class _Run:
             call.span,
             engine.clock.wall,
             self.books,
-            degrades=any(spec.degrade is not None for spec in call.chain),
+            degrades=call.limits.degrades,
         )
         self.leave = RetryLeave(engine, call, self.hold, self.fitting)
         self.reach = Reach(engine, call, self.cascade)

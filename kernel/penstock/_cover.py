@@ -18,7 +18,6 @@ from penstock._offers import Offers
 from penstock._targets import LiveTarget
 from penstock._trials import Trials
 from penstock.errors import CallError, ParameterDemandedError
-from penstock.policy.accounts import chain_terms
 from penstock.policy.commit import Begin, Continue
 from penstock.policy.routing import Learned
 from penstock.types import ChatRequest
@@ -69,9 +68,7 @@ class Cover(Struct, eq=False):
     def pricing(self, learned: Mapping[str, Learned]) -> Pricing:
         """What this call is priced by."""
         call = self.call
-        return Pricing(
-            chain_terms(call.chain), learned, call.rules, call.request.max_tokens, call.request, self.fitting.shape
-        )
+        return Pricing(call.limits, learned, call.rules, call.request.max_tokens, call.request, self.fitting.shape)
 
 
 class _Priced(Struct, eq=False, gc=False):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 import trio
 
-from penstock._asked import Call
+from penstock._asked import Call, CallTerms
 from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
 from penstock._config import Config
@@ -86,6 +86,8 @@ class Engine:
     closing: bool = False
     calls: int = 0
     """Counted up for the ids of calls."""
+    terms: dict[tuple[object, ...], CallTerms] = attrs.Factory(dict[tuple[object, ...], CallTerms])
+    """What options came to, by what they said (`_plan`). A reload begins anew."""
     _idle: trio.Event | None = None
 
     @property

@@ -18,7 +18,7 @@ from penstock._events import EventStream
 from penstock._explain import explain
 from penstock._explanation import Explanation
 from penstock._extract import Extracted, OpenExtractStream, Output, Words, called_tools, wanting
-from penstock._plan import AskedFor, CallOptions, check_options, make_call, make_request
+from penstock._plan import NOTHING_SAID, AskedFor, CallOptions, check_options, make_call, make_request
 from penstock._quotation import Quote
 from penstock._quote import quote
 from penstock._snapshot import Health, KernelSnapshot
@@ -47,7 +47,7 @@ class Kernel:
     def __init__(self, engine: Engine, nursery: trio.Nursery, options: CallOptions | None = None) -> None:
         self._engine = engine
         self._nursery = nursery
-        self._options = options or CallOptions()
+        self._options = options or NOTHING_SAID
 
     async def complete(
         self,

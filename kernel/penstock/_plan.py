@@ -10,7 +10,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from penstock._asked import Call
+from penstock._asked import Call, CallTerms
 from penstock._config import CacheWhen, OnLeave, RouteConfig
 from penstock._config import Stage as ConfigStage
 from penstock._engine import Engine
@@ -18,6 +18,7 @@ from penstock._nearest import did_you_mean, quoted
 from penstock._outputs import MAX_REPAIRS
 from penstock._request import is_plain
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
+from penstock.policy.accounts import ChainTerms
 from penstock.policy.cache_policy import CACHE_WORDS, MAX_AGE, CachePolicy, cache_policy
 from penstock.policy.commit import COMMIT_NAMES, Commit
 from penstock.types import (
@@ -32,7 +33,7 @@ from penstock.types import (
     check_request,
 )
 
-__all__ = ["CallOptions", "check_options", "make_call", "make_request"]
+__all__ = ["NOTHING_SAID", "CallOptions", "check_options", "make_call", "make_request"]
 
 AskedFor = str | Sequence[Message | ToolResult | Mapping[str, Any]] | ChatRequest
 TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -49,6 +50,8 @@ AS_CONFIGURED = CachePolicy()
 ON_LEAVE: tuple[OnLeave, ...] = ("cancel", "drain")
 ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
+MOST_TERMS = 4_096
+"""Names of accounts come from callers: beyond so many all are worked out anew."""
 
 
 class CallOptions(Struct, frozen=True, kw_only=True):
@@ -70,7 +73,7 @@ class CallOptions(Struct, frozen=True, kw_only=True):
 
     def over(self, other: CallOptions) -> CallOptions:
         """These, and `other`'s where these are silent."""
-        if other == NOTHING_SAID:
+        if other is NOTHING_SAID:
             return self
         named = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
         return msgspec.structs.replace(other, **named)
@@ -165,8 +168,9 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     """Everything that is decided before the first hop. Raises ConfigError, NoRouteError or KernelClosedError."""
     engine.check_taking_calls()
     _refuse_what_is_not_built(options)
-    _check_types(options)
-    commit = _commit(options)
+    if options.metadata:
+        _check_metadata(options)
+    terms = _terms(engine, request, options)
     kind, validators, asks = options.kind, options.validators, request.output
     if asks is not None and kind is None and (asks.kind is not None or asks.validators):
         kind, validators = asks.schema if asks.kind is None else asks.kind, asks.validators
@@ -174,11 +178,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     if kind is not None:
         output = engine.outputs.wanted(kind, validators, options.max_repairs)
         request = request if asks is None else msgspec.structs.replace(request, output=None)
-    cache = _cache(options)
-    route = _route(engine, request, options)
-    along = engine.targets.along(route)
-    account = options.account or ""
-    chain = _chain(engine, account)
+    route, along, account = terms.route, terms.along, options.account or ""
     now = engine.clock.monotonic()
     horizon = trio.current_effective_deadline()
     engine.calls += 1
@@ -191,22 +191,66 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         stages=along.stages,
         targets=along.targets,
         account=account,
-        chain=chain,
-        tenant=engine.accounts.tenant_of(account),
-        cache_when=_cache_when(engine, route, cache),
-        cache=cache,
+        chain=terms.limits.chain,
+        limits=terms.limits,
+        tenant=terms.tenant,
+        unknown_usage=terms.unknown_usage,
+        cache_when=terms.cache_when,
+        cache=terms.cache,
         deadline=now + _timeout(engine, route, options, horizon=math.inf if streamed else horizon),
         horizon=horizon,
         next_on_content_filter=route.on_content_filter == "next",
-        all_open=route.all_open or engine.config.all_open,
+        all_open=terms.all_open,
         on_unsupported=route.on_unsupported,
-        commit=commit or route.commit,
-        on_leave=_on_leave(options) or route.on_leave or engine.config.kernel.on_leave,
-        metadata=options.metadata,
         rules=engine.rules,
         output=output,
+        commit=terms.commit,
+        on_leave=terms.on_leave,
+        metadata=options.metadata,
         # The last of all: from here on nothing is refused, and what has begun is ended.
         span=engine.telemetry.call(call_id, route.name, account, along.targets, request, options.metadata),
+    )
+
+
+def _terms(engine: Engine, request: ChatRequest, options: CallOptions) -> CallTerms:
+    """What the options come to: remembered until a reload, but for calls that name a model."""
+    if request.model is not None:
+        _check_types(options)
+        return _found_terms(engine, _route_to(engine, request.model, options), options)
+    terms = _known_terms(engine, options.route, options)
+    instead = engine.budget.route_instead(options.account or "", engine.clock.wall())
+    return terms if instead is None else _known_terms(engine, instead, options)
+
+
+def _known_terms(engine: Engine, route: str | None, options: CallOptions) -> CallTerms:
+    key = (route, options.account, options.cache, options.commit, options.on_leave)
+    try:
+        known = engine.terms.get(key)
+    except TypeError:
+        known = None  # something in it cannot be hashed, and is no option: which one is told below
+    if known is None:
+        _check_types(options)
+        known = _found_terms(engine, engine.config.route(route), options)
+        if len(engine.terms) >= MOST_TERMS:
+            engine.terms.clear()
+        engine.terms[key] = known
+    return known
+
+
+def _found_terms(engine: Engine, route: RouteConfig, options: CallOptions) -> CallTerms:
+    config, account = engine.config, options.account or ""
+    commit, on_leave, cache = _commit(options), _on_leave(options), _cache(options)
+    return CallTerms(
+        route=route,
+        along=engine.targets.along(route),
+        limits=_limits(engine, account),
+        tenant=engine.accounts.tenant_of(account),
+        unknown_usage=engine.accounts.unknown_usage_of(account, engine.rules.unknown_usage),
+        cache=cache,
+        cache_when=_cache_when(engine, route, cache),
+        all_open=route.all_open or config.all_open,
+        commit=commit or route.commit,
+        on_leave=on_leave or route.on_leave or config.kernel.on_leave,
     )
 
 
@@ -214,6 +258,7 @@ def check_options(options: CallOptions) -> None:
     """Raises ConfigError for what no call could take, whatever it asks: a view is refused before any call is made."""
     _refuse_what_is_not_built(options)
     _check_types(options)
+    _check_metadata(options)
     _commit(options)
     _on_leave(options)
     _cache(options)
@@ -238,21 +283,16 @@ def _on_leave(options: CallOptions) -> OnLeave | None:
             raise _mistake("on_leave", f"{_named(other)} is not valid{did_you_mean(str(other), ON_LEAVE)}")
 
 
-def _route(engine: Engine, request: ChatRequest, options: CallOptions) -> RouteConfig:
-    if request.model is None:
-        route = engine.config.route(options.route)
-        instead = engine.budget.route_instead(options.account or "", engine.clock.wall())
-        return route if instead is None else engine.config.route(instead)
+def _route_to(engine: Engine, model: str, options: CallOptions) -> RouteConfig:
     if options.route is not None:
-        raise _mistake("model", f"model {request.model!r} and route {options.route!r} are both given; give one of them")
-    stage = ConfigStage(request.model, ATTEMPTS_BY_MODEL)
-    rules = engine.config.defaults.on_unsupported
-    return RouteConfig(name=f"model:{request.model}", stages=(stage,), on_unsupported=rules)
+        raise _mistake("model", f"model {model!r} and route {options.route!r} are both given; give one of them")
+    stage = ConfigStage(model, ATTEMPTS_BY_MODEL)
+    return RouteConfig(name=f"model:{model}", stages=(stage,), on_unsupported=engine.config.defaults.on_unsupported)
 
 
-def _chain(engine: Engine, account: str) -> tuple[Any, ...]:
+def _limits(engine: Engine, account: str) -> ChainTerms:
     try:
-        return engine.accounts.limited_chain(account)
+        return engine.accounts.limits_of(account)
     except ValueError as error:
         raise _mistake("account", str(error)) from None
 
@@ -311,6 +351,9 @@ def _check_types(options: CallOptions) -> None:
     _check_type("route", options.route, str, "a str")
     _check_type("account", options.account, str, "a str")
     _check_type("cache", options.cache, (str, CachePolicy), "a str or a CachePolicy")
+
+
+def _check_metadata(options: CallOptions) -> None:
     for pair in (options.metadata or {}).items():
         # They go into spans, which leave together: one that cannot be written would take its neighbours along.
         if any(isinstance(text, str) and not text.isascii() and _is_torn(text) for text in pair):

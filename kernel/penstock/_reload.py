@@ -95,6 +95,7 @@ class Reloading:
             self.providers.update(providers)
             engine.config, engine.accounts, engine.rules = config, accounts, budget_rules(config)
             engine.targets = targets
+            engine.terms.clear()
             engine.events.emit(Reloaded(changed))
             for gives_up in config.budget.gives_up:
                 logger.warning("%s", gives_up)

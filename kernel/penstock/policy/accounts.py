@@ -239,9 +239,9 @@ class AccountTree:
         """The specs on the account's path, the root's first. Raises ValueError where it is no path."""
         return self._said_of(account).chain
 
-    def limited_chain(self, account: str) -> tuple[AccountSpec, ...]:
-        """The same where any of them has limits; else none. Raises as `chain`."""
-        return self._said_of(account).limited
+    def limits_of(self, account: str) -> ChainTerms:
+        """What the limits on the path come to: those of the same, where any has limits. Raises as `chain`."""
+        return chain_terms(self._said_of(account).limited)
 
     def unknown_usage_of(self, account: str, default: UnknownUsage) -> UnknownUsage:
         """What is charged to an account where usage was not told: as the nearest upward says, that does."""
@@ -299,6 +299,8 @@ class ChainTerms:
     output_cap: int | None
     tokens_cap: int | None
     nano_usd_cap: int | None
+    degrades: bool
+    """Some account goes a cheaper way before its limit refuses."""
 
     def within(self, asked: int, output: int, nano_usd: int | None) -> bool:
         """True where a request keeps all limits per request, as `check_request_limits` judges it: without the words."""
@@ -322,6 +324,7 @@ def chain_terms(chain: tuple[AccountSpec, ...]) -> ChainTerms:
         request_output_cap(chain),
         _least(limit.tokens for limit in per_request),
         _least(limit.nano_usd for limit in per_request),
+        any(spec.degrade is not None for spec in chain),
     )
 
 
