@@ -238,7 +238,9 @@ class _Run:
             step = self.cascade.next(now, cooling, opened=opened)
             if blocked and (stored := await self.stored.of_blocked(blocked, step)) is not None:
                 return self.replies.replay(stored)
-            if not isinstance(step, Stop) and (suppressed := await self.leave.ask(step.stage)) is not None:
+            # The first attempt of all is free.
+            suppressed = await self.leave.ask(step.stage) if self.books.begun and not isinstance(step, Stop) else None
+            if suppressed is not None:
                 self.failures.suppress(suppressed)
                 continue
             match step:

@@ -16,7 +16,7 @@ from penstock.policy import cooling
 from penstock.policy.breaker import Admitted, Denied, Verdict
 from penstock.policy.retry import ACTIONS, Blame, Cools
 
-__all__ = ["NO_PERMIT", "Permit", "admit", "tell_health"]
+__all__ = ["NO_PERMIT", "Permit", "admit", "free_pass", "tell_health"]
 
 FINISHING = 60.0
 """Seconds a permit's lease outlasts the attempt's total timeout."""
@@ -41,6 +41,13 @@ class Permit(Struct, frozen=True, gc=False):
 NOBODY = frozenset[str]()
 NO_PERMIT = Permit(None, NOBODY, probe=False)
 """Nobody had to be asked."""
+
+
+def free_pass(engine: Engine, *, ignoring: bool = False) -> Permit | None:
+    """Leave where nobody has to be asked: nothing cools, and nothing is in doubt (or that is ignored). Else None."""
+    if engine.router.snapshot.cooling or (engine.breakers.snapshot and not ignoring):
+        return None
+    return Permit(None, NOBODY, probe=False, began=engine.clock.monotonic())
 
 
 async def admit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 from msgspec import Struct
@@ -59,8 +59,8 @@ class CallHold(Struct, eq=False):
         if self.granted is None:
             self.granted = await self._open(self.offers)
             offer = self.offers.of(stage)
-            if isinstance(offer, CallError):
-                return offer  # too dear, as it turned out
+            # It covers any one of them, but for those that were too dear, as it turned out.
+            return offer if isinstance(offer, CallError) else None
         await self._top_up(self.granted, offer)
         return None
 
@@ -141,9 +141,9 @@ class CallHold(Struct, eq=False):
         self.hold_id += "~"
         return True
 
-    async def _ask(self, offers: Sequence[Offer]) -> Granted | Refused:
+    def _ask(self, offers: Sequence[Offer]) -> Awaitable[Granted | Refused]:
         terms = hold_terms(offers)
-        return await self.ref.reserve(
+        return self.ref.reserve(
             self.hold_id,
             self.account,
             terms.lines,

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._engine import Engine, later
-from penstock._health import Permit, admit
+from penstock._health import Permit, admit, free_pass
 from penstock.policy.breaker import BreakerState, Denied
 from penstock.policy.retry import Cascade, Try
 
@@ -92,10 +92,11 @@ class Reach(Struct, eq=False, gc=False):
 
     async def admit(self, stage: int, *, ignoring: bool) -> Permit | None:
         """Leave to try the target; None where a breaker says no, and from when on is noted."""
+        target = self.call.targets[stage]
         self.permits += 1
-        answer = await admit(
+        answer = free_pass(self.engine, ignoring=ignoring) or await admit(
             self.engine,
-            self.call.targets[stage],
+            target,
             f"{self.call.id}.{self.permits}",
             deadline=self.call.deadline,
             context=self.call.span.context,
@@ -104,13 +105,13 @@ class Reach(Struct, eq=False, gc=False):
         if isinstance(answer, Permit):
             self.denied.pop(stage, None)
             self.thawing.pop(stage, None)
-            if self.turn in self.call.targets[stage].scopes:
+            if self.turn in target.scopes:
                 self.turn = None
             self.pass_on()
             return answer
         self.turn = None
         until = answer.retry_at
-        self.call.span.event("denied", target=self.call.targets[stage].name, scope=answer.scope, reason=answer.reason)
+        self.call.span.event("denied", target=target.name, scope=answer.scope, reason=answer.reason)
         if answer.reason in ("probing", "thawing"):
             until = min(until, self._look_again(self.engine.clock.monotonic()))
         (self.denied if isinstance(answer, Denied) else self.thawing)[stage] = until
