@@ -221,8 +221,9 @@ class Books(Struct, eq=False):
     @property
     def usage(self) -> Usage:
         """Of all attempts together."""
-        used = [attempt.usage for attempt in self.attempts if attempt.usage is not None]
-        return used[0] if len(used) == 1 else sum(used, Usage())
+        if len(self.attempts) == 1:
+            return self.attempts[0].usage or Usage()
+        return sum((attempt.usage for attempt in self.attempts if attempt.usage is not None), Usage())
 
     @property
     def cost(self) -> Decimal | None:

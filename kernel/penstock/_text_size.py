@@ -14,13 +14,8 @@ def text_bytes(request: ChatRequest) -> int:
     size = 0
     for message in request.messages:
         size += _message_bytes(message)
-    match request.system:
-        case str(text):
-            size += len(text.encode())
-        case Message() as message:
-            size += _message_bytes(message)
-        case None:
-            pass
+    if request.system is not None:
+        size += len(request.system.encode()) if isinstance(request.system, str) else _message_bytes(request.system)
     for tool in request.tools:
         size += len(tool.name) + len(tool.description.encode()) + len(msgspec.json.encode(tool.parameters))
     return size + (len(msgspec.json.encode(request.output.schema)) if request.output else 0)

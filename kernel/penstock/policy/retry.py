@@ -235,9 +235,12 @@ class Cascade:
         `blocked` maps a stage to the moment before which nobody may try it. One that has kept the call waiting, or
         cannot be reached, is none to hurry for.
         """
-        asked = {self._stages[stage].target for stage in stages}
+        asked = [self._stages[stage].target for stage in stages]
         if self._begun is None and not blocked:
-            return any(stage.target not in asked for stage in self._stages)
+            for stage in self._stages:  # noqa: SIM110 - asked by each call, and a generator costs as much as all of it
+                if stage.target not in asked:
+                    return True
+            return False
         ready = self._ready_times(blocked, {})
         return any(
             at < self._deadline and not self._progress[stage].last_resort and self._stages[stage].target not in asked
