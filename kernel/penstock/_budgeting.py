@@ -235,7 +235,10 @@ def _offer(
         estimate = estimate if estimate < input_tokens else input_tokens
     output = output_terms(asked.request, asked.shape, target, terms.output_cap, rules.min_output_tokens)
     outputs = output.outputs
-    line = Line.at_price(input_tokens, price, outputs.maximum)
+    most = target.dearest
+    if most is None and price is not None:
+        most = dearest_prices(price, input_tokens)
+    line = Line.at_dearest(input_tokens, most, outputs.maximum)
     nano_usd = line.input_nano_usd + nano_for(outputs.maximum, line.output_nano_per_million)
     if input_tokens > MOST_TOKENS or outputs.maximum > MOST_TOKENS or nano_usd > MOST_NANO_USD:
         return BudgetExceededError(
@@ -248,9 +251,9 @@ def _offer(
         least = cost(Usage(input_tokens=estimate, output_tokens=outputs.minimum), price)
     wanted = named if named > outputs.minimum else outputs.minimum
     if not terms.within(estimate, wanted, least):
-        most = None if least is None else line.amount_at(outputs.minimum).nano_usd
+        at_most = None if least is None else line.amount_at(outputs.minimum).nano_usd
         refused = check_request_limits(
-            terms.chain, estimate, wanted, nano_usd=least, input_bound=input_tokens, nano_usd_bound=most
+            terms.chain, estimate, wanted, nano_usd=least, input_bound=input_tokens, nano_usd_bound=at_most
         )
         if refused:
             return refusal_error(refused)

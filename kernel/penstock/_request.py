@@ -98,7 +98,7 @@ class ChatRequest(Discreet, frozen=True):
             put(self, "tool_choice", _tool_choice(self.tool_choice))
         if self.output is not None:
             put(self, "output", _output(self.output))
-        put(self, "extra", {name: dict(fields) for name, fields in (self.extra or {}).items()})
+        put(self, "extra", {name: dict(fields) for name, fields in self.extra.items()} if self.extra else {})
 
 
 def _messages(given: object) -> tuple[Message, ...]:

@@ -16,6 +16,7 @@ from penstock._secrets import Secret
 from penstock._token_counter import TokenCounter
 from penstock.abc import Provider
 from penstock.policy.bound import OutputRange
+from penstock.policy.money import Dearest, dearest_prices
 from penstock.policy.retry import Stage
 from penstock.policy.routing import NOTHING_LEARNED, TOKENS_PER_BYTE, Learned, key_scope, target_scope
 from penstock.policy.shape import Shape
@@ -129,6 +130,11 @@ def _of_own_params(target: LiveTarget, ask: Callable[[Provider], object]) -> obj
         return None
 
 
+def _dearest(target: LiveTarget) -> Dearest | None:
+    price = target.price
+    return None if price is None or price.long is not None or price.timed else dearest_prices(price)
+
+
 @attrs.frozen(eq=False)
 class LiveTarget:
     """Everything a call needs to know of a target, worked out once."""
@@ -158,6 +164,8 @@ class LiveTarget:
     outputs: dict[OutputKey, OutputTerms] = attrs.field(init=False, repr=False, factory=dict[OutputKey, OutputTerms])
     """How their output is set."""
 
+    dearest: Dearest | None = attrs.field(init=False, repr=False, default=attrs.Factory(_dearest, takes_self=True))
+    """The most that its tokens cost. None: that depends on their number or the time, or its price is not known."""
     kind: object = attrs.field(init=False, default=attrs.Factory(_kind, takes_self=True))
     """Targets of one kind cost the same for every request, by what is known without asking them. None: its own."""
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import attrs
 from msgspec import Struct
 
-from penstock.policy.money import TOKENS_PER_PRICE, dearest_prices, nano_for, usd_in_words
+from penstock.policy.money import TOKENS_PER_PRICE, Dearest, dearest_prices, nano_for, usd_in_words
 from penstock.types import Price
 
 __all__ = [
@@ -82,9 +82,13 @@ class Line(Struct, frozen=True, gc=False):
     @classmethod
     def at_price(cls, input_tokens: int, price: Price | None, max_output: int) -> Line:
         """The line of a target with that price, at its dearest; without a price it costs tokens only."""
-        if price is None:
+        return cls.at_dearest(input_tokens, None if price is None else dearest_prices(price, input_tokens), max_output)
+
+    @classmethod
+    def at_dearest(cls, input_tokens: int, most: Dearest | None, max_output: int) -> Line:
+        """The same where the most that its tokens cost is known."""
+        if most is None:
             return cls(input_tokens, 0, 0, max_output)
-        most = dearest_prices(price, input_tokens)
         return cls(input_tokens, nano_for(input_tokens, most.input) + most.request, most.output, max_output)
 
     def amount_at(self, output: int) -> Amount:
