@@ -115,7 +115,7 @@ def hold_terms(offers: Sequence[Offer]) -> HoldTerms:
         maximum = most if most > maximum else maximum
         lines.append(offer.line)
         likely.append(offer.likely)
-    return HoldTerms(tuple(lines), tuple(likely), minimum, max(minimum, maximum))
+    return HoldTerms(tuple(lines), tuple(likely), minimum, maximum if maximum > minimum else minimum)
 
 
 def price_offers(

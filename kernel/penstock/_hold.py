@@ -92,8 +92,8 @@ class CallHold(Struct, eq=False):
         offer = self.offer(stage)
         if offer is None or self.granted is None:
             return None, None, None
-        output = self.granted.output_tokens
-        return offer.bound(output), offer.estimate(output), min(output, offer.line.max_output)
+        output, most = self.granted.output_tokens, offer.line.max_output
+        return offer.bound(output), offer.estimate(output), output if output < most else most
 
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""

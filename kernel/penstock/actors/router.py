@@ -356,7 +356,8 @@ class RouterRef:
         def fold(before: _Used | None) -> _Used:
             if before is None:
                 return _Used(text_bytes, tokens, excess)
-            return _Used(before.text_bytes + text_bytes, before.input_tokens + tokens, max(before.excess, excess))
+            most = excess if excess > before.excess else before.excess
+            return _Used(before.text_bytes + text_bytes, before.input_tokens + tokens, most)
 
         # An exceeded bound matters at once, the ratio does not.
         self._observe_together(f"used:{target}", fold, wake=excess > 0)
