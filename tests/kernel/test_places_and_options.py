@@ -13,6 +13,7 @@ from worlds import ANSWER, GPT, HAIKU, SONNET, config, good, openai_body, run
 
 import penstock
 from penstock import errors
+from penstock._plan import MOST_TERMS
 from penstock.testing import Answer, Reply, ScriptedTransport, Silence
 
 BOOM = Reply(500, json={"type": "error", "error": {"type": "api_error", "message": "boom"}})
@@ -112,6 +113,11 @@ MISTYPED: list[tuple[str, object, str]] = [
     ("cache", 7, "cache: is of type int; it must be a str"),
     ("on_leave", "dain", "on_leave: 'dain' is not valid; did you mean 'drain'\\? valid: cancel, drain"),
     ("route", 7, "route: is of type int; it must be a str"),
+    # What cannot be hashed is no option either.
+    ("route", ["default"], "route: is of type list; it must be a str"),
+    ("cache", {}, "cache: is of type dict; it must be a str"),
+    ("commit", [], r"commit: \[\] is no commit policy"),
+    ("on_leave", [], r"on_leave: \[\] is not valid"),
 ]
 
 
@@ -124,6 +130,18 @@ def test_a_view_with_an_option_that_no_call_could_take_is_refused_at_once(name: 
                 kernel.with_options(**options)
             with pytest.raises(errors.ConfigError, match=says):
                 kernel.with_options(account="team").explain("hello", **options)
+
+    run(main)
+
+
+@pytest.mark.slow
+def test_what_options_come_to_is_not_remembered_for_accounts_without_end() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
+            for number in range(MOST_TERMS + 10):
+                kernel.explain("hello", account=f"user-{number}")
+            known = kernel._engine.terms  # pyright: ignore[reportPrivateUsage] - nothing public tells
+            assert 0 < len(known) <= MOST_TERMS
 
     run(main)
 
