@@ -45,6 +45,7 @@ __all__ = ["EARLIEST", "JOURNAL_STEP", "LATEST", "LedgerBook", "check_amount", "
 # The years that a calendar has: an absurd `now` must not be remembered as the latest.
 EARLIEST = -6.2e10
 LATEST = 2.5e11
+NEVER = math.inf
 JOURNAL_STEP = 900.0
 """Seconds: days of every time zone begin at a quarter of an hour."""
 KNOWN = Known()
@@ -107,16 +108,17 @@ class LedgerBook:
                 return self._change(step)
 
     def _reserve(self, step: Reserve, barred: set[str]) -> Held | Lacking | Known | Stale:
-        hold = self.pages.hold(step.hold_id)
+        pages = self.pages
+        hold = pages.hold(step.hold_id)
         if hold is not None:
             return _held(hold)
-        if self.pages.is_settled(step.hold_id):
+        if pages.is_settled(step.hold_id):
             return KNOWN
         if not 0 <= step.min_output <= step.max_output:
             raise ValueError(f"outputs from {step.min_output} to {step.max_output} are no range")
-        if self._over(step.windows):  # before the pages are asked for, which makes those that are not there
+        free = free_in(step.windows, pages.window, self.now)
+        if free is None:
             return STALE
-        free = free_in(step.windows, self.pages.window, self.now)
         most = dearest(step.lines, step.max_output)
         if barred or free.by_estimate or not free.takes(most):
             found = self._fitted(step, barred)
@@ -125,12 +127,15 @@ class LedgerBook:
             output, parts = found
             held = None
         else:  # as of nearly every reserve
-            output, parts = step.max_output, [Part(most, self._hold_in(free.pages, step.windows, most))]
-            held = Held(output, most)
+            output, held = step.max_output, Held(step.max_output, most)
+            buckets = free.buckets
+            if buckets is None:
+                buckets = tuple([pages.window(use.key).bucket(use.end, rolling=use.rolling) for use in step.windows])
+            parts = [Part(most, self._hold_in(buckets, most))]
         page = HoldPage(step.hold_id, step.account, output, parts, self.now, self.now + step.lease)
-        if step.lease > self.tombstone:
-            self._remember(step.lease)
-        self.pages.add_hold(page)
+        if self.tombstone < step.lease < NEVER:
+            self.tombstone = step.lease
+        pages.add_hold(page)
         return held or _held(page)
 
     def _fitted(self, step: Reserve, barred: set[str]) -> Lacking | tuple[int, list[Part]]:
@@ -360,17 +365,12 @@ class LedgerBook:
         return self._count_all([use for use in uses if use.by_estimate is by_estimate], amount)
 
     def _count_all(self, uses: Sequence[Room], amount: Amount) -> tuple[Bucket, ...]:
-        return self._hold_in([use.page for use in uses], [use.use for use in uses], amount)
+        return self._hold_in(tuple([use.page.bucket(use.use.end, rolling=use.use.rolling) for use in uses]), amount)
 
-    def _hold_in(self, pages: Iterable[WindowPage], uses: Iterable[WindowUse], amount: Amount) -> tuple[Bucket, ...]:
-        buckets: list[Bucket] = []
-        for page, use in zip(pages, uses, strict=True):
-            # Nearly always it is there, and that is what `bucket` would find.
-            known = page.buckets and not use.rolling
-            buckets.append(page.buckets[-1] if known else page.bucket(use.end, rolling=use.rolling))
+    def _hold_in(self, buckets: tuple[Bucket, ...], amount: Amount) -> tuple[Bucket, ...]:
         hold_in(buckets, amount)
         self.pages.touched(buckets)
-        return tuple(buckets)
+        return buckets
 
     def _lapse(self, hold: HoldPage) -> None:
         """Charges a hold in full: nobody knows what became of its call."""
@@ -447,7 +447,7 @@ class LedgerBook:
         return False
 
     def _remember(self, lease: float) -> None:
-        if self.tombstone < lease < math.inf:
+        if self.tombstone < lease < NEVER:
             self.tombstone = lease
 
 
