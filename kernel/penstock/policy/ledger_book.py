@@ -101,9 +101,9 @@ class LedgerBook(LedgerCounting):
             return KNOWN
         if not 0 <= step.min_output <= step.max_output:
             raise ValueError(f"outputs from {step.min_output} to {step.max_output} are no range")
-        free = free_in(step.windows, pages.window, self.now)
-        if free is None:
+        if self._over(step.windows):  # before the pages are asked for, which makes those that are not there
             return STALE
+        free = free_in(step.windows, pages.window, self.now)
         most = dearest(step.lines, step.max_output)
         if barred or free.by_estimate or not free.takes(most):
             found = self._fitted(step, barred)

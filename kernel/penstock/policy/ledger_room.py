@@ -80,10 +80,10 @@ class Free(Struct, frozen=True, eq=False):
         )
 
 
-def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: float) -> Free | None:
+def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: float) -> Free:
     """What is free in all of them at `now`: every reserve asks this, `Room` is for those that do not fit.
 
-    None where one of them is over. `find` is asked for the page of each window that is not.
+    `find` is asked for the page of each window.
     """
     counted: list[Bucket] = []
     all_there = True
@@ -91,16 +91,13 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
     tokens: int | None = None
     nano_usd: int | None = None
     for use in uses:
-        end = use.end
-        if end <= now:  # before its page is asked for: an empty one would stand in the book
-            return None
         if use.by_estimate:
             by_estimate = True
         page = find(use.key)
         buckets = page.buckets
         if buckets and buckets[0].end <= now:
             page.advance(now)
-        if buckets and (not use.rolling or end <= buckets[-1].end):  # what `page.bucket` would find
+        if buckets and (not use.rolling or use.end <= buckets[-1].end):  # what `page.bucket` would find
             counted.append(buckets[-1])
         else:
             all_there = False
