@@ -7,16 +7,22 @@ from collections.abc import Awaitable, Callable
 import trio
 from trio.testing import MockClock
 
+from penstock._clock import MOCK_WALL_ANCHOR
 from penstock.actors._inbox import Inbox
 from penstock.actors._supervisor import Actor, supervise
 
 __all__ = ["CancelAtStep", "Crashing", "cancelled_everywhere", "run", "with_actor"]
 
 
+NOON = 1_699_963_200.0
+"""Of a day in UTC."""
+
+
 def run(main: Callable[[], Awaitable[None]], *, limit: float = 10_000.0) -> None:
-    """Runs `main` under virtual time."""
+    """Runs `main` under virtual time, from noon on: what takes minutes must not meet another day by chance."""
 
     async def bounded() -> None:
+        MOCK_WALL_ANCHOR.set(NOON)
         with trio.fail_after(limit):
             await main()
 

@@ -99,6 +99,9 @@ THOUGHTS = (
     "Here is my thought process:\nmaybe\n%s\n\nHere is my response:\n",
     "\n**Here's my thought process:** maybe %s\n**Here's my response:** ",
     "<|inner_prefix|>maybe %s<|inner_suffix|>",
+    "<unused94>thought\nmaybe %s<unused95>",
+    "<reason>maybe %s</reason>",
+    "<cot>maybe %s</cot>",
     "<|channel>thought\nmaybe %s<channel|>",
     "<|channel|>analysis<|message|>maybe %s<|end|><|start|>assistant<|channel|>final<|message|>",
 )
@@ -120,6 +123,7 @@ def test_a_draft_in_a_thought_is_no_answer(thought: str) -> None:
         "Here is my thought process:\nmaybe\n%s",
         "Here's my thought process: maybe %s",
         "<|inner_prefix|>maybe %s",
+        "<unused94>thought\nmaybe %s",
         "<|channel>thought\nmaybe %s",
         "<|channel|>analysis<|message|>maybe %s",
     ],

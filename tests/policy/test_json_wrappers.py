@@ -66,6 +66,32 @@ def test_the_call_of_the_tool_that_was_offered_holds_the_value(made: Any, schema
     assert answer.value == TEA
 
 
+STEP = {
+    "title": "Step",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "arguments": {"type": "object"}},
+    "required": ["name", "arguments"],
+}
+SEARCH = {"name": "search", "arguments": {"query": "tea"}}
+
+
+@pytest.mark.parametrize("told", SURROUNDED[:3])
+@pytest.mark.parametrize("schema", [STEP, {**STEP, "additionalProperties": True}])
+def test_a_type_that_is_like_a_call_is_given_by_the_call_of_the_tool_and_stands_for_itself_else(
+    schema: dict[str, Any], told: str
+) -> None:
+    def value(made: Any) -> Any:
+        answer = find_json(told.replace("%s", json.dumps(made)), schema, tool="Step")
+        assert isinstance(answer, Found), answer
+        return answer.value
+
+    for given in ({"name": "Step", "arguments": SEARCH}, {"name": "Step", "arguments": json.dumps(SEARCH)}):
+        assert value(given) == SEARCH
+    assert value({"id": "call_1", "type": "function", "function": {"name": "Step", "arguments": SEARCH}}) == SEARCH
+    for itself in (SEARCH, {"name": "Step", "arguments": {"query": "tea"}}, {"name": "plan", "arguments": SEARCH}):
+        assert value(itself) == itself
+
+
 def test_a_call_with_a_list_holds_the_list() -> None:
     assert find_json(json.dumps([{"name": "output", "arguments": [TEA]}]), PRODUCTS, tool="output") == Found(
         [TEA], ("envelope",)

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import trio
-
 from penstock.actors._mail import Envelope, Flush, Reply, Request
 from penstock.actors._mailbox import Mailbox, MailStatistics
 from penstock.errors import ActorFailedError, KernelClosedError, OverloadedLocallyError
@@ -43,14 +41,11 @@ class Address:
         box = self._box
         if rides_on is not None and rides_on not in box.owing:
             raise ActorFailedError(f"{box.name}: {rides_on} holds no slot to ride on")
-        if rides_on is None:
-            try:
-                box.free.acquire_nowait()
-            except trio.WouldBlock:
-                await box.free.acquire()
+        if rides_on is None and not box.slots.take_at_once():
+            await box.slots.take()
         if box.over:
             if rides_on is None:
-                box.free.release()
+                box.slots.give_back()
             self._check_alive()
         if owes is not None:
             box.owing.add(owes)
@@ -70,7 +65,7 @@ class Address:
         box.owing.discard(owed)
         if box.over:
             box.lost += 1
-            box.free.release()
+            box.slots.give_back()
             return
         box.send(Envelope(message, None, math.inf, context, True))
 
@@ -79,7 +74,7 @@ class Address:
         box = self._box
         if owed in box.owing:
             box.owing.discard(owed)
-            box.free.release()
+            box.slots.give_back()
 
     def owes(self, owed: str) -> bool:
         """True while a tell of that id is owed."""
@@ -148,9 +143,9 @@ class Address:
         box = self._box
         return MailStatistics(
             name=box.name,
-            slots=box.slots,
-            slots_in_use=box.slots - box.free.value,
-            waiting_for_slot=box.free.statistics().tasks_waiting,
+            slots=box.slots.most,
+            slots_in_use=box.slots.most - box.slots.free,
+            waiting_for_slot=box.slots.waiting,
             queued=len(box.queue),
             handled=box.handled,
             dropped=box.dropped,

@@ -7,21 +7,15 @@ from msgspec import Struct
 
 from penstock.actors._mail import Request
 from penstock.policy.accounts import AccountSpec
-from penstock.policy.hold_ask import Decision
-from penstock.policy.holds import Amount, Line
+from penstock.policy.hold_ask import Decision, HoldAsk
+from penstock.policy.holds import Amount
 from penstock.policy.ledger_steps import Spent
 
 __all__ = ["NotedMail", "ReconfigureMail", "ReserveMail", "SettleMail", "TopUpMail"]
 
 
 class ReserveMail(Request[Decision], frozen=True, gc=False):
-    hold_id: str
-    account: str
-    lines: tuple[Line, ...]
-    likely: tuple[Line, ...]
-    min_output: int
-    max_output: int
-    wait: float
+    ask: HoldAsk
 
 
 class TopUpMail(Request[Decision], frozen=True, gc=False):

@@ -20,6 +20,7 @@ import trio
 from msgspec import Struct
 
 from penstock.actors._mail import Envelope
+from penstock.actors._slots import Slots
 from penstock.errors import ActorFailedError
 
 __all__ = ["MailStatistics", "Mailbox"]
@@ -51,8 +52,7 @@ class Mailbox:
 
     def __init__(self, name: str, slots: int, observation_keys: int) -> None:
         self.name = name
-        self.slots = slots
-        self.free = trio.Semaphore(slots, max_value=slots)
+        self.slots = Slots(slots)
         self.owing: set[str] = set()
         self.observation_keys = observation_keys
         self.observations: dict[Any, Any] = {}

@@ -25,7 +25,7 @@ from penstock.actors.budget_ref import BudgetRef
 from penstock.actors.store_standing import StoreChange, StoreStanding, in_time, unavailable
 from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec
-from penstock.policy.hold_ask import Decision, HoldAsk
+from penstock.policy.hold_ask import Decision
 from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import BudgetEvent, Refused
 from penstock.policy.ledger_steps import Landed, Reserve, Settle, Step, TopUp
@@ -120,13 +120,8 @@ class BudgetKeeper(Actor):
         match message:
             case ReserveMail():
                 assert envelope.reply is not None
-                wait_until = self._clock.wall() + message.wait if message.wait > 0 else None
-                outputs = (message.min_output, message.max_output)
-                ask = HoldAsk.checked(
-                    message.hold_id, message.account, message.lines, outputs, wait_until, likely=message.likely
-                )
-                self._queue.ask(ask)
-                self._asking[message.hold_id] = envelope.reply
+                self._queue.ask(message.ask)
+                self._asking[message.ask.hold_id] = envelope.reply
             case SettleMail():
                 hold_id = message.hold_id
                 self._asking.pop(hold_id, None)
@@ -319,4 +314,4 @@ def open_budget_keeper(
     lease = settings.lease if store.durable or store.shared else math.inf
     queue = HoldQueue(accounts, lease=lease, adopts=store.durable)
     keeper = BudgetKeeper(queue, store, clock, settings, on_event=on_event, on_store=on_store)
-    return keeper, inbox, BudgetRef(address, queue.windows, store, settings.timeout)
+    return keeper, inbox, BudgetRef(address, queue.windows, store, clock, settings.timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
+from penstock._clock import Clock
 from penstock.abc import LedgerStore
 from penstock.actors._address import Address
 from penstock.actors._budget_mail import NotedMail, ReconfigureMail, ReserveMail, SettleMail, TopUpMail
@@ -13,6 +14,7 @@ from penstock.actors.store_standing import in_time, unavailable
 from penstock.policy.account_windows import AccountSnapshot, AccountWindows
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.foreseen_hold import foresee_hold
+from penstock.policy.hold_ask import HoldAsk
 from penstock.policy.holds import NOTHING, Amount, Granted, Line, Refused
 from penstock.policy.ledger_steps import Held, Lacking, Reserve, Spent, WindowRow
 from penstock.policy.refusals import refusals
@@ -23,10 +25,13 @@ __all__ = ["BudgetRef"]
 class BudgetRef:
     """How calls reserve and settle."""
 
-    def __init__(self, address: Address, windows: AccountWindows, store: LedgerStore, timeout: float) -> None:
+    def __init__(
+        self, address: Address, windows: AccountWindows, store: LedgerStore, clock: Clock, timeout: float
+    ) -> None:
         self._address = address
         self._windows = windows
         self._store = store
+        self._clock = clock
         self._timeout = timeout
         self.keeps_journal = store.durable
         """Whether anybody can read later what was spent at which target."""
@@ -51,11 +56,12 @@ class BudgetRef:
 
         Windows by estimate hold the dearest of `likely` instead, at the same output; without it, that of `lines`.
         Waits up to `wait` seconds for other holds to settle where that would make room. Whatever comes of it, `settle`
-        is owed. Raises LedgerUnavailableError where the store does not answer.
+        is owed. Raises LedgerUnavailableError where the store does not answer, ValueError for what is no range.
         """
-        message = ReserveMail(hold_id, account, tuple(lines), tuple(likely), min_output, max_output, wait)
+        wait_until = self._clock.wall() + wait if wait > 0 else None
+        ask = HoldAsk.checked(hold_id, account, lines, (min_output, max_output), wait_until, likely=likely)
         # Handed on as it is: one that awaits it would be one more for every call to be resumed through.
-        return self._address.ask(message, owes=hold_id, deadline=deadline, context=context)
+        return self._address.ask(ReserveMail(ask), owes=hold_id, deadline=deadline, context=context)
 
     async def top_up(
         self,

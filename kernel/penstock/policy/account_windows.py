@@ -6,7 +6,7 @@ Not here: what is held and spent in them (a ledger store), and what is configure
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -191,6 +191,21 @@ class _Path:
     """`uses` are right up to and including this time, if they were worked out at one before it."""
 
 
+class _Paths(dict[str, _Path]):
+    """Those that were asked for: each is worked out where it is not known."""
+
+    def __init__(self, worked_out: Callable[[str], _Path]) -> None:
+        super().__init__()
+        self._worked_out = worked_out
+
+    def __missing__(self, account: str) -> _Path:
+        path = self._worked_out(account)
+        if len(self) >= MOST_PATHS:
+            self.clear()
+        self[account] = path
+        return path
+
+
 class AccountWindows:
     """The windows on the paths of accounts."""
 
@@ -198,17 +213,17 @@ class AccountWindows:
         self.tree = AccountTree(accounts)
         self.degraded: dict[str, float] = {}
         """Windows of which so much is spent that their accounts go another way, until when at the latest."""
-        self._paths: dict[str, _Path] = {}
+        self._paths = _Paths(self._path)
         self._retired: dict[str, set[Shape]] = {}
         """Shapes that were configured once and no longer are: they go on counting."""
 
     def on_path(self, account: str) -> tuple[AccountWindow, ...]:
         """The windows of the account and its parents, the root's first. Raises ValueError where it is no path."""
-        return (self._paths.get(account) or self._path(account)).windows
+        return self._paths[account].windows
 
     def is_limited(self, account: str) -> bool:
         """True where any window on the path has a limit."""
-        return (self._paths.get(account) or self._path(account)).limited
+        return self._paths[account].limited
 
     def counts(self, account: str) -> bool:
         """True where any window on the path has a limit, or had one that may come back."""
@@ -216,7 +231,7 @@ class AccountWindows:
 
     def is_soft(self, account: str) -> bool:
         """True where somebody wants to be told of a share that is spent, or goes another way then."""
-        return (self._paths.get(account) or self._path(account)).tells
+        return self._paths[account].tells
 
     def route_instead(self, account: str, now: float) -> str | None:
         """The route that calls of the account go instead of their own, by the nearest account that has spent so much.
@@ -232,7 +247,7 @@ class AccountWindows:
 
     def uses(self, account: str, now: float) -> tuple[WindowUse, ...]:
         """How a step at `now` counts on that path. `now` does not go back."""
-        path = self._paths.get(account) or self._path(account)
+        path = self._paths[account]
         if now > path.until:
             path.uses = tuple([window.use(now) for window in path.windows])
             path.until = min(map(_lasts, path.uses), default=math.inf)
@@ -302,13 +317,10 @@ class AccountWindows:
     def _path(self, account: str) -> _Path:
         """Works it out, which is done once: every call asks for it three times."""
         self.tree.chain(account)  # raises where it is no path
-        if len(self._paths) >= MOST_PATHS:
-            self._paths.clear()
         windows = [window for step in path_and_parents(account) for window in self.own(step)]
         limited = any(window.limited for window in windows)
         tells = any(window.soft or window.degrade is not None for window in windows)
-        path = self._paths[account] = _Path(tuple(windows), limited, tells)
-        return path
+        return _Path(tuple(windows), limited, tells)
 
 
 def _over(limit: int | None, spent: int, share: float) -> bool:

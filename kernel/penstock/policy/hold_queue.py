@@ -26,7 +26,8 @@ from penstock.policy.holds import (
     Refused,
     dearest,
 )
-from penstock.policy.ledger_book import EARLIEST, check_amount, check_time
+from penstock.policy.ledger_book import check_amount, check_time
+from penstock.policy.ledger_counting import EARLIEST
 from penstock.policy.ledger_steps import (
     Adopt,
     Answer,

@@ -28,6 +28,9 @@ MOST_BESIDE = 64
 
 OF_TOOLS = ("arguments", "parameters", "input", "args")
 """How calls of tools name what is meant for the tool."""
+NAMES_OF_TOOLS = ("name", "tool", "tool_name", "function", "function_name", "recipient_name", "action")
+ARGUMENTS = (*OF_TOOLS, "kwargs", "params", "tool_input", "tool_args", "action_input")
+"""How models that write the call of a tool as text say the same, and whose they are."""
 BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
 """What else calls of tools say."""
 OF_CALLS = ("tool_calls", "tool_call", "function_call", "function")

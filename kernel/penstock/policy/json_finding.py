@@ -31,7 +31,7 @@ from penstock.policy.json_surroundings import (
 )
 from penstock.policy.json_values import Flaw, Json, frozen, is_array, is_object, json_path
 from penstock.policy.json_wholes import Decoded, decoded, read_once
-from penstock.policy.json_wrappers import wrapped
+from penstock.policy.json_wrappers import Wrapped, given_by_call, wrapped
 from penstock.policy.schema_knowledge import (
     NONE,
     own_words,
@@ -90,7 +90,7 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None,
     flaws = () if check is None or whole is NONE else check.flaws(whole)
     if whole is not NONE and not flaws and not _is_quoted_json(whole, check):
         # Nearly always there are names of the schema's own and no others: then no choice within it has to be looked at.
-        if check is None or (type(whole) is dict and check.names.issuperset(known.value)):
+        if check is None or (type(whole) is dict and not check.like_a_call and check.names.issuperset(known.value)):
             return Found(whole)
         if _says(check, whole) and wrapped(whole, check, tool) is None:
             return Found(whole)
@@ -230,8 +230,10 @@ class _Search(Places):
         """What fits, or the value that it is surely the call of a tool with; None where it may be another's wrapper."""
         assert self.check is not None
         found = wrapped(candidate.value, self.check, self.tool)
-        if found is None:
-            return candidate
+        return candidate if found is None else self.held_by(found, candidate)
+
+    def held_by(self, found: Wrapped, candidate: Candidate) -> Candidate | None:
+        """What a wrapper holds, where that is surely the value."""
         if found.content is NONE:
             return None
         unclosed = tuple(dict.fromkeys(path[len(found.place) :] for path in candidate.unclosed))
@@ -286,6 +288,9 @@ class _Search(Places):
     def content(self, candidate: Candidate) -> Candidate | None:
         """What a candidate is an envelope of, or a quotation."""
         assert self.check is not None
+        given = given_by_call(candidate.value, self.check, self.tool)
+        if given is not None:
+            return self.held_by(given, candidate)
         held = candidate
         for _ in range(DEEPEST_ENVELOPE):
             if isinstance(held.value, str):

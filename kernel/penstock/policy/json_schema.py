@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from penstock.policy.json_envelopes import ARGUMENTS, NAMES_OF_TOOLS
 from penstock.policy.json_values import Flaw, Json, is_array, is_object
 from penstock.policy.schema_compounds import COMPOUND
 from penstock.policy.schema_knowledge import property_names, root_shapes
@@ -64,6 +65,8 @@ class SchemaCheck:
         """Of the properties of the value."""
         self.item_names = property_names(root_shapes(schema, *(shape.get("items") for shape in shapes)))
         """Of those of its items, where it is a list."""
+        self.like_a_call = not (self.names.isdisjoint(NAMES_OF_TOOLS) or self.names.isdisjoint(ARGUMENTS))
+        """It is itself like the call of a tool: a name, and arguments."""
         self.takes_other_names = any(map(_takes_other_names, shapes))
         """It says that there may be others."""
 

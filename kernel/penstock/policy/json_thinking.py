@@ -21,19 +21,19 @@ __all__ = [
 
 _TAGS = (
     *("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "analysis", "plan"),
-    *("antthinking", "inner_monologue", "thinking_process", "thought_process"),
+    *("reason", "cot", "antthinking", "inner_monologue", "thinking_process", "thought_process"),
 )
 _VENDORS = ("", "seed:", "antml:")
 _NAMES = f"(?:{'|'.join(_VENDORS[1:])})?(?:{'|'.join(_TAGS)})"
 OPENING_BEHIND_FIRST = (
     rf"(?:(?<=<)(?i:{_NAMES}>|\|begin_of_thought\|>|\|start_thinking\|>|\|inner_prefix\|>"
-    r"|\|channel>thought(?=[\s<{\[]|\Z)|\|channel\|>analysis(?=<|\s|\Z))"
+    r"|unused94>|\|channel>thought(?=[\s<{\[]|\Z)|\|channel\|>analysis(?=<|\s|\Z))"
     r"|(?<=◁)think▷|(?<=\[)(?i:think\]))"
 )
 """What a thought begins with, behind the first character of it: `<`, `[` or `◁`. A tag that says more than its name is
 none."""
 CLOSING_BEHIND_FIRST = (
-    rf"(?:(?<=<)(?i:/{_NAMES}>|\|end_of_thought\|>|\|end_thinking\|>|\|inner_suffix\|>|channel\|>)"
+    rf"(?:(?<=<)(?i:/{_NAMES}>|\|end_of_thought\|>|\|end_thinking\|>|\|inner_suffix\|>|channel\|>|unused95>)"
     r"|(?<=◁)/think▷|(?<=\[)(?i:/think\]))"
 )
 """What a thought ends with, in the same way."""
@@ -44,6 +44,7 @@ _ENDS = {
     "<|start_thinking|>": "<|end_thinking|>",
     "<|inner_prefix|>": "<|inner_suffix|>",
     "<|channel>thought": "<channel|>",
+    "<unused94>": "<unused95>",
 }
 SPOKEN_BEHIND_FIRST = r"(?i:ere(?: i|['’])s my thought process:)"
 """What one family says before it thinks, as the first words of its text, behind the `H`; and then:"""

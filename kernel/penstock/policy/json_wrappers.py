@@ -14,20 +14,21 @@ from typing import Any
 from msgspec import Struct
 
 from penstock.policy.json_envelopes import (
+    ARGUMENTS,
     BESIDE_CALLS,
     BESIDE_TOOLS,
+    NAMES_OF_TOOLS,
     NOTHING_SAID,
     OF_ANSWERS,
     OF_CALLS,
     OF_GOOD_STATES,
-    OF_TOOLS,
 )
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.json_wholes import decoded
 from penstock.policy.schema_knowledge import NONE, says_nothing
 
-__all__ = ["Wrapped", "wrapped"]
+__all__ = ["Wrapped", "given_by_call", "wrapped"]
 
 MOST_LOOKED_AT = 64
 """Members of an object that the schema does not name, and items of a list that have such members."""
@@ -35,8 +36,6 @@ MOST_INSIDE = 256
 """Objects within one of them; `DEEPEST_INSIDE` levels of them."""
 DEEPEST_INSIDE = 3
 
-_NAMES_OF_TOOLS = ("name", "tool", "tool_name", "function", "function_name", "recipient_name", "action")
-_ARGUMENTS = (*OF_TOOLS, "kwargs", "params", "tool_input", "tool_args", "action_input")
 _ENVELOPES = OF_ANSWERS - {"items"}
 """Members that hold an answer. Of an order, items are its own."""
 _DEFINITIONS = ("schema", "json_schema", "input_schema")
@@ -68,7 +67,10 @@ def wrapped(value: Json, check: SchemaCheck, tool: str = "") -> Wrapped | None:
     to the value: a person's manager, the children of a category.
     """
     if is_object(value):
-        return None if check.names.issuperset(value) else _Wrappers(check, tool, check.names).of(value)
+        given = given_by_call(value, check, tool)
+        if given is not None or check.names.issuperset(value):
+            return given
+        return _Wrappers(check, tool, check.names).of(value)
     if not is_array(value) or not check.item_names:
         return None
     known = check.item_names.issuperset
@@ -80,6 +82,17 @@ def wrapped(value: Json, check: SchemaCheck, tool: str = "") -> Wrapped | None:
             surely = len(value) == 1
             return Wrapped((at, *found.place), found.content if surely else NONE)
     return None
+
+
+def given_by_call(value: Json, check: SchemaCheck, tool: str) -> Wrapped | None:
+    """The call by which the offered tool is given a value that is itself like a call; None for all other values."""
+    if not (check.like_a_call and is_object(value)):
+        return None
+    wrappers = _Wrappers(check, tool, frozenset())
+    call = wrappers.call_in(value)
+    if call is None or call.name != tool or not wrappers.is_value(call.arguments):
+        return None
+    return Wrapped(call.place, call.arguments)
 
 
 class _Wrappers:
@@ -122,11 +135,11 @@ class _Wrappers:
             name == held[0] or name in BESIDE_CALLS or other in NOTHING_SAID for name, other in value.items()
         ):
             return self.call_under(held[0], value[held[0]])
-        named = [name for name in (*_ARGUMENTS, *_DEFINITIONS) if name in value and name not in self.names]
+        named = [name for name in (*ARGUMENTS, *_DEFINITIONS) if name in value and name not in self.names]
         if len(named) != 1:
             return None
         arguments = _unquoted(value[named[0]])
-        of_name = next((name for name in _NAMES_OF_TOOLS if isinstance(value.get(name), str)), None)
+        of_name = next((name for name in NAMES_OF_TOOLS if isinstance(value.get(name), str)), None)
         if of_name is None or not value.keys() <= {of_name, named[0]} | _BESIDE:
             return None
         tool = str(value[of_name]).rpartition(".")[2]

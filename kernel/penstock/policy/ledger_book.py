@@ -1,7 +1,7 @@
 """The book of a ledger: carries out steps, one after the other, on pages.
 
-Not here: where pages are kept (memory, or rows on a disk), who waits for room (`policy.budget`), and time: `now` is
-given, and one that goes back never reopens a window.
+Not here: how they are counted there (`ledger_counting`), where pages are kept (memory, or rows on a disk), who waits
+for room (`policy.budget`), and time: `now` is given, and one that goes back never reopens a window.
 
 The law: `free = limit - held - spent` after every step, for every window and unit; only a charge above its hold (an
 overrun) makes `free` negative, and then nothing new is held there. A step that raises has changed nothing.
@@ -9,12 +9,12 @@ overrun) makes `free` negative, and then nothing new is held there. A step that 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 from penstock.policy.holds import NOTHING, Amount, Line, dearest, most_output
-from penstock.policy.ledger_pages import Bucket, HoldPage, Pages, Part, WindowPage, hold_in, settle_in
+from penstock.policy.ledger_counting import EARLIEST, LATEST, NEVER, LedgerCounting, quarter
+from penstock.policy.ledger_pages import HoldPage, Part, WindowPage
 from penstock.policy.ledger_room import Room, fits, free_in, free_nano_usd, free_tokens, lacks
 from penstock.policy.ledger_steps import (
     Adopt,
@@ -31,7 +31,6 @@ from penstock.policy.ledger_steps import (
     Renew,
     Reserve,
     Settle,
-    Spent,
     Stale,
     Step,
     TopUp,
@@ -40,27 +39,14 @@ from penstock.policy.ledger_steps import (
 )
 from penstock.policy.money import usd_in_words
 
-__all__ = ["EARLIEST", "JOURNAL_STEP", "LATEST", "LedgerBook", "check_amount", "check_time"]
+__all__ = ["LedgerBook", "check_amount", "check_time"]
 
-# The years that a calendar has: an absurd `now` must not be remembered as the latest.
-EARLIEST = -6.2e10
-LATEST = 2.5e11
-JOURNAL_STEP = 900.0
-"""Seconds: days of every time zone begin at a quarter of an hour."""
 KNOWN = Known()
 STALE = Stale()
 
 
-class LedgerBook:
+class LedgerBook(LedgerCounting):
     """Carries out batches of steps. One owner calls it; nothing here waits."""
-
-    def __init__(self, pages: Pages, *, now: float = EARLIEST, tombstone: float = 60.0) -> None:
-        self.pages = pages
-        self.now = now
-        """The latest time ever given."""
-        self.tombstone = tombstone
-        """Seconds for which settled ids are remembered: the longest lease of all reserves, where that is longer. Pages
-        that outlive the book keep it with them."""
 
     def run(self, steps: Iterable[Step], now: float) -> Landed:
         """One batch. Raises ValueError where a step makes no sense; those before it were carried out then."""
@@ -107,16 +93,17 @@ class LedgerBook:
                 return self._change(step)
 
     def _reserve(self, step: Reserve, barred: set[str]) -> Held | Lacking | Known | Stale:
-        hold = self.pages.hold(step.hold_id)
+        pages = self.pages
+        hold = pages.hold(step.hold_id)
         if hold is not None:
             return _held(hold)
-        if self.pages.is_settled(step.hold_id):
+        if pages.is_settled(step.hold_id):
             return KNOWN
         if not 0 <= step.min_output <= step.max_output:
             raise ValueError(f"outputs from {step.min_output} to {step.max_output} are no range")
         if self._over(step.windows):  # before the pages are asked for, which makes those that are not there
             return STALE
-        free = free_in(step.windows, self.pages.window, self.now)
+        free = free_in(step.windows, pages.window, self.now)
         most = dearest(step.lines, step.max_output)
         if barred or free.by_estimate or not free.takes(most):
             found = self._fitted(step, barred)
@@ -125,12 +112,15 @@ class LedgerBook:
             output, parts = found
             held = None
         else:  # as of nearly every reserve
-            output, parts = step.max_output, [Part(most, self._hold_in(free.pages, step.windows, most))]
-            held = Held(output, most)
+            output, held = step.max_output, Held(step.max_output, most)
+            buckets = free.buckets
+            if buckets is None:
+                buckets = tuple([pages.window(use.key).bucket(use.end, rolling=use.rolling) for use in step.windows])
+            parts = [Part(most, self._hold_in(buckets, most))]
         page = HoldPage(step.hold_id, step.account, output, parts, self.now, self.now + step.lease)
-        if step.lease > self.tombstone:
-            self._remember(step.lease)
-        self.pages.add_hold(page)
+        if self.tombstone < step.lease < NEVER:
+            self.tombstone = step.lease
+        pages.add_hold(page)
         return held or _held(page)
 
     def _fitted(self, step: Reserve, barred: set[str]) -> Lacking | tuple[int, list[Part]]:
@@ -201,7 +191,7 @@ class LedgerBook:
             return STALE
         self.pages.bury(step.hold_id, self.now + self.tombstone)
         if step.spent:
-            self.pages.journal(_quarter(self.now), hold.account if hold else step.account, step.spent)
+            self.pages.journal(quarter(self.now), hold.account if hold else step.account, step.spent)
         if hold is not None:
             self.pages.drop_hold(hold)
             if hold.lapsed:
@@ -333,126 +323,6 @@ class LedgerBook:
             bucket.count(NOTHING, NOTHING, guessed - bucket.estimated)
             less -= share
         self.pages.touched(page.buckets)
-
-    # What several steps do
-
-    def _uses(self, windows: Sequence[WindowUse]) -> list[Room]:
-        uses: list[Room] = []
-        for use in windows:
-            page = self.pages.window(use.key)
-            if page.buckets and page.buckets[0].end <= self.now:
-                page.advance(self.now)
-            tokens = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
-            nano_usd = use.limit_nano_usd if page.limit_nano_usd is None else page.limit_nano_usd
-            uses.append(Room(page, use, tokens, nano_usd, use.by_estimate))
-        return uses
-
-    def _uses_of(self, hold: HoldPage, windows: Sequence[WindowUse]) -> list[Room]:
-        """How more of a hold counts: in each window as the hold did before."""
-        ways = {} if hold.likely is None else hold.counts_by_estimate()
-        uses: list[Room] = []
-        for use in self._uses(windows):
-            by_estimate = bool(ways) and ways.get(use.use.key, use.by_estimate)
-            uses.append(Room(use.page, use.use, use.tokens, use.nano_usd, by_estimate))
-        return uses
-
-    def _count(self, uses: Sequence[Room], amount: Amount, *, by_estimate: bool) -> tuple[Bucket, ...]:
-        return self._count_all([use for use in uses if use.by_estimate is by_estimate], amount)
-
-    def _count_all(self, uses: Sequence[Room], amount: Amount) -> tuple[Bucket, ...]:
-        return self._hold_in([use.page for use in uses], [use.use for use in uses], amount)
-
-    def _hold_in(self, pages: Iterable[WindowPage], uses: Iterable[WindowUse], amount: Amount) -> tuple[Bucket, ...]:
-        buckets: list[Bucket] = []
-        for page, use in zip(pages, uses, strict=True):
-            # Nearly always it is there, and that is what `bucket` would find.
-            known = page.buckets and not use.rolling
-            buckets.append(page.buckets[-1] if known else page.bucket(use.end, rolling=use.rolling))
-        hold_in(buckets, amount)
-        self.pages.touched(buckets)
-        return tuple(buckets)
-
-    def _lapse(self, hold: HoldPage) -> None:
-        """Charges a hold in full: nobody knows what became of its call."""
-        hold.lapsed = True
-        for part in hold.parts:
-            for bucket in part.buckets:
-                bucket.settle(part.amount, part.amount, estimated=True)
-            self.pages.touched(part.buckets)
-        self.pages.touched_hold(hold)
-        self._write_down(hold, calls=1)
-
-    def _revive(self, hold: HoldPage) -> None:
-        self._write_down(hold, calls=-1)
-        hold.lapsed = False
-        for part in hold.parts:
-            for bucket in part.buckets:
-                bucket.unsettle(part.amount)
-            self.pages.touched(part.buckets)
-
-    def _write_down(self, hold: HoldPage, *, calls: int) -> None:
-        """For reports: the charge of a lapsed hold, at no target that anybody knows; -1: taken back, for the truth."""
-        amount = hold.amount
-        output = min(hold.output_tokens, amount.tokens)
-        spent = Spent(
-            target="",
-            attempts=0,
-            input_tokens=calls * (amount.tokens - output),
-            output_tokens=calls * output,
-            nano_usd=calls * amount.nano_usd,
-            estimated=True,
-        )
-        self.pages.journal(_quarter(hold.reserved_at), hold.account, (spent,), calls=calls)
-
-    def _charge(self, hold: HoldPage, charged: Amount, *, estimated: bool) -> None:
-        """In each window each part takes what it held there; the last one all the rest."""
-        if len(hold.parts) == 1:  # as of nearly every hold
-            (part,) = hold.parts
-            if estimated:
-                for bucket in part.buckets:
-                    bucket.settle(part.amount, charged, estimated=True)
-            else:
-                settle_in(part.buckets, part.amount, charged)
-            self.pages.touched(part.buckets)
-            return
-        # A part is one of the bound or of the estimate: a window has the one or the other, and takes the whole charge.
-        last = {bucket.window.key: part for part in hold.parts for bucket in part.buckets}
-        left: dict[str, Amount] = {}
-        for part in hold.parts:
-            for bucket in part.buckets:
-                key = bucket.window.key
-                rest = left.get(key, charged)
-                share = rest if last[key] is part else rest.at_most(part.amount)
-                left[key] = rest - share
-                bucket.settle(part.amount, share, estimated=estimated)
-            self.pages.touched(part.buckets)
-
-    def _live(self, hold: HoldPage) -> dict[WindowPage, Amount]:
-        """The windows of a hold that are not over, with what is spent in them."""
-        live: dict[WindowPage, Amount] = {}
-        for part in hold.parts:
-            for bucket in part.buckets:
-                window = bucket.window
-                if window not in live:
-                    window.advance(self.now)
-                    if window.buckets:
-                        live[window] = window.spent
-        return live
-
-    def _over(self, windows: Iterable[WindowUse]) -> bool:
-        """True where a window that the step names is over by the book's clock."""
-        for use in windows:  # noqa: SIM110 - a generator would cost three times as much, for every call
-            if use.end <= self.now:
-                return True
-        return False
-
-    def _remember(self, lease: float) -> None:
-        if self.tombstone < lease < math.inf:
-            self.tombstone = lease
-
-
-def _quarter(time: float) -> float:
-    return time // JOURNAL_STEP * JOURNAL_STEP
 
 
 def _held(hold: HoldPage) -> Held:

@@ -192,8 +192,10 @@ class HoldPage(Struct, eq=False, gc=False):
     @property
     def amount(self) -> Amount:
         """All that it holds, by the bound."""
-        first, *others = self.parts
-        return sum((part.amount for part in others if not part.likely), first.amount) if others else first.amount
+        parts = self.parts
+        if len(parts) == 1:  # as of nearly every hold
+            return parts[0].amount
+        return sum((part.amount for part in parts[1:] if not part.likely), parts[0].amount)
 
     @property
     def likely(self) -> Amount | None:

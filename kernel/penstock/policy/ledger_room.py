@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from penstock.policy.holds import Amount
-from penstock.policy.ledger_pages import WindowPage
+from penstock.policy.ledger_pages import Bucket, WindowPage
 from penstock.policy.ledger_steps import Lack, WindowUse
 
 __all__ = ["Free", "Room", "fits", "free_in", "free_nano_usd", "free_tokens", "lacks"]
@@ -66,7 +66,8 @@ class Room(Struct, frozen=True, eq=False):
 class Free(Struct, frozen=True, eq=False):
     """Some windows, and what is free in all of them; None: none of them limits it."""
 
-    pages: tuple[WindowPage, ...]
+    buckets: tuple[Bucket, ...] | None
+    """Where a hold is counted in each of them; None: one of them has no bucket for it yet."""
     tokens: int | None
     nano_usd: int | None
     by_estimate: bool
@@ -84,7 +85,8 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
 
     `find` is asked for the page of each window.
     """
-    pages: list[WindowPage] = []
+    counted: list[Bucket] = []
+    all_there = True
     by_estimate = False
     tokens: int | None = None
     nano_usd: int | None = None
@@ -92,9 +94,13 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
         if use.by_estimate:
             by_estimate = True
         page = find(use.key)
-        pages.append(page)
-        if page.buckets and page.buckets[0].end <= now:
+        buckets = page.buckets
+        if buckets and buckets[0].end <= now:
             page.advance(now)
+        if buckets and (not use.rolling or use.end <= buckets[-1].end):  # what `page.bucket` would find
+            counted.append(buckets[-1])
+        else:
+            all_there = False
         limit = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
         if limit is not None:
             free = limit - page.held_tokens - page.spent_tokens
@@ -105,7 +111,7 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
             free = limit - page.held_nano_usd - page.spent_nano_usd
             if nano_usd is None or free < nano_usd:
                 nano_usd = free
-    return Free(tuple(pages), tokens, nano_usd, by_estimate)
+    return Free(tuple(counted) if all_there else None, tokens, nano_usd, by_estimate)
 
 
 def lacks(uses: Iterable[Room], need: Amount, likely: Callable[[], Amount]) -> tuple[Lack, ...]:

@@ -13,7 +13,8 @@ from functools import partial
 import attrs
 
 from penstock.errors import LedgerUnavailableError
-from penstock.policy.ledger_book import EARLIEST, LATEST, LedgerBook
+from penstock.policy.ledger_book import LedgerBook
+from penstock.policy.ledger_counting import EARLIEST, LATEST
 from penstock.policy.ledger_steps import ClockSetBack, Landed, Step
 from penstock_plugins.ledgers.sqlite_clock import set_back
 from penstock_plugins.ledgers.sqlite_file import SqliteFile

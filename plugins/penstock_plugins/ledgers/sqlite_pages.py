@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from penstock.policy.holds import Amount
-from penstock.policy.ledger_book import EARLIEST
+from penstock.policy.ledger_counting import EARLIEST
 from penstock.policy.ledger_pages import Bucket, HoldPage, Part, WindowPage
 from penstock.policy.ledger_steps import HistoryRow, SpendRow, Spent
 from penstock_plugins.ledgers.sqlite_journal import SqliteJournal

@@ -17,7 +17,8 @@ from ledgering import NOON
 from soak import SOAK
 
 from penstock.policy.holds import Amount, Line
-from penstock.policy.ledger_book import EARLIEST, LedgerBook
+from penstock.policy.ledger_book import LedgerBook
+from penstock.policy.ledger_counting import EARLIEST
 from penstock.policy.ledger_steps import (
     Adopt,
     Change,
