@@ -50,7 +50,7 @@ AS_CONFIGURED = CachePolicy()
 ON_LEAVE: tuple[OnLeave, ...] = ("cancel", "drain")
 ATTEMPTS_BY_MODEL = 3
 """For a call that names a model instead of a route: the default of a stage."""
-MOST_TERMS = 4_096
+MOST_TERMS = 16_384
 """Names of accounts come from callers: beyond so many all are worked out anew."""
 
 

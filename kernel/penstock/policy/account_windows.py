@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 ROLLING = "rolling"
-MOST_PATHS = 4_096
+MOST_PATHS = 16_384
 """Names of accounts come from callers: beyond so many all are worked out anew."""
 
 

@@ -41,8 +41,8 @@ Shape: TypeAlias = tuple[Per, str, bool]
 
 DEFAULT_TENANT = "default"
 MOST_RETRY_MONEY = 10
-# Names of accounts come from callers: beyond so many all are worked out anew.
-_MOST_CHAINS = 4_096
+# Names of accounts come from callers: beyond so many all are worked out anew. Ten thousand that call in turn are known.
+_MOST_CHAINS = 16_384
 
 
 Measure: TypeAlias = Literal["proof", "estimate"]
@@ -312,7 +312,7 @@ class ChainTerms:
         )
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=_MOST_CHAINS)
 def chain_terms(chain: tuple[AccountSpec, ...]) -> ChainTerms:
     """Worked out once for each path: every call asks. Bounded like the paths of an `AccountTree`."""
     limits = [limit for spec in chain for limit in spec.limits]
