@@ -80,8 +80,8 @@ class OpenAIChat(Provider):
             return wire
         header = self._dialect.key_header
         named = (header, secret if header == "api-key" else f"Bearer {secret}")
-        others = tuple(each for each in wire.headers if each[0] != header)
-        return msgspec.structs.replace(wire, headers=(*others, named))
+        others = [each for each in wire.headers if each[0] != header]
+        return WireRequest(wire.method, wire.url, (*others, named), wire.body)
 
     def input_bound(self, request: ChatRequest, target: Target) -> int | None:
         """Bytes of everything that reaches the prompt, images at their dearest, and the allowance."""
