@@ -109,8 +109,9 @@ class Transport(httpx.AsyncBaseTransport):
         The head as it came, and headers and body of the response as they are once decompressed. `connected` is called
         once there is a connection, a kept one or a new one; where there is none at `until` (monotonic), it is given up.
         """
-        pool = self._pool(origin)
-        slot = pool.take(trio.current_time()) or await self._slot(pool, origin, timeouts.pool, until)
+        now = trio.current_time()
+        pool = self._pool(origin, now)
+        slot = pool.take(now) or await self._slot(pool, origin, timeouts.pool, until)
         try:
             connection = slot.connection
             if connection is None:
@@ -128,6 +129,8 @@ class Transport(httpx.AsyncBaseTransport):
         stream = Body(
             connection, partial(_let_go, pool, slot), read_timeout=timeouts.read, max_bytes=self._max_body_bytes
         )
+        if not head.is_encoded:
+            return head, head.headers, stream
         return head, *decompressed_body(head.headers, stream, limit=self._max_decompressed_bytes)
 
     async def aclose(self) -> None:
@@ -140,10 +143,10 @@ class Transport(httpx.AsyncBaseTransport):
         """The numbers now."""
         return TransportStatistics(tuple(pool.statistics(str(origin)) for origin, pool in self._pools.items()))
 
-    def _pool(self, origin: Origin) -> Pool[Connection]:
+    def _pool(self, origin: Origin, now: float) -> Pool[Connection]:
         if self._closed:
             raise httpx.ConnectError("the transport is closed")
-        self._sweep(trio.current_time())
+        self._sweep(now)
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = Pool(max_connections=self._max_connections, idle_expiry=self._idle_expiry)
