@@ -169,7 +169,9 @@ class CallCache(Struct, eq=False, gc=False):
                     return GoElsewhere()
                 if policy.store:
                     flight.parts = msgspec.msgpack.encode(question.parts())
-                return await self._look_further(flight, wall, leads=isinstance(found, Leads))
+                if self._second is None:
+                    return None
+                return await self._look_further(self._second, flight, wall, leads=isinstance(found, Leads))
             self._flight = None
             served = self._serve(stage, key, found.entry, since=wall, follower=found.follower)
             if served is not None:
@@ -177,11 +179,8 @@ class CallCache(Struct, eq=False, gc=False):
             # What another call was given is too old for this one, or will not do: once more, by its own measure.
         return None
 
-    async def _look_further(self, flight: _Flight, since: float, *, leads: bool) -> Cached | None:
+    async def _look_further(self, second: SecondLevel, flight: _Flight, since: float, *, leads: bool) -> Cached | None:
         """The second level, and the processes that share it; None: go and ask upstream."""
-        second = self._second
-        if second is None:
-            return None
         served = await self._from_store(second, flight, since) if self.call.cache.read else None
         if served is None and leads and second.shares_flights:
             served = await self._from_others(second, flight, since)

@@ -15,7 +15,7 @@ import h11
 import httpx
 
 from penstock._config_mistakes import is_secret
-from penstock._transport import BrokenHttp, HeadCutOff, ReusedConnectionClosed
+from penstock._transport import BrokenHttp, GivenUp, HeadCutOff, ReusedConnectionClosed
 from penstock._transport.failures import sentence
 from penstock.errors import (
     CallError,
@@ -26,6 +26,7 @@ from penstock.errors import (
     IdleTimeoutError,
     MalformedResponseError,
     ProviderError,
+    TotalTimeoutError,
     UnsendableRequestError,
 )
 
@@ -116,11 +117,13 @@ def _quotes(error: BaseException | None, secret: str | None, headers: Headers) -
     return False
 
 
-def translated(error: Exception, target: str, *, in_body: bool = False) -> CallError:  # noqa: C901 - one for each
+def translated(error: Exception, target: str, *, in_body: bool = False) -> CallError:  # noqa: C901, PLR0912 - one for each
     """Our error for what a transport raised while it talked to `target`; `in_body`: once the head had come."""
     match error:
         case ReusedConnectionClosed():
             return ConnectionLostError(f"{target}: an idle connection had been closed by the server", reused=True)
+        case GivenUp():
+            return TotalTimeoutError(f"{target} did not answer in time")
         case httpx.ConnectTimeout():
             return ConnectTimeoutError(f"no connection to {target} within the connect timeout")
         case httpx.ConnectError() | httpx.ProxyError():

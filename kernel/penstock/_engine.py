@@ -14,6 +14,7 @@ from penstock._clock import Clock
 from penstock._config import Config
 from penstock._events import EventHub
 from penstock._outputs import OutputBook
+from penstock._overdue import Overdue
 from penstock._second_level import SecondLevel
 from penstock._targets import LiveTarget, TargetBook
 from penstock.actors._mailbox import MailStatistics
@@ -72,6 +73,8 @@ class Engine:
     """Fetches anew what a call was served past its time, in the background: the call, the stage, the key."""
     drains: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(MOST_DRAINS, max_value=MOST_DRAINS))
     """Places of streams that go on upstream after their consumers have left."""
+    overdue: Overdue = attrs.Factory(Overdue)
+    """Ends exchanges whose own time is up."""
     outputs: OutputBook = attrs.Factory(OutputBook)
     """The types that answers are to become, each made ready once."""
     reload: Callable[[Config], Awaitable[None]] | None = None

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import trio
 
 from penstock._codec_edge import CodecEdge
 from penstock._idempotency import IdempotencyKeys
 from penstock._incoming import Incoming
+from penstock._overdue import Overdue, Term
 from penstock._sending import authorized, encoded, idempotency_of, send, without
 from penstock._streamed_answer import Deliver, StreamedAnswer
 from penstock._targets import LiveTarget
+from penstock._transport import Transport
+from penstock._transport.connection import Connection
 from penstock.errors import CallError, IdleTimeoutError, TotalTimeoutError
 from penstock.policy.meter import Meter
 from penstock.policy.stream_watch import Phases, StreamWatch
@@ -34,7 +37,12 @@ class Exchange:
     """
 
     def __init__(
-        self, live: LiveTarget, phases: Phases, wall: Callable[[], float], keys: IdempotencyKeys | None = None
+        self,
+        live: LiveTarget,
+        phases: Phases,
+        wall: Callable[[], float],
+        overdue: Overdue,
+        keys: IdempotencyKeys | None = None,
     ) -> None:
         self.phases = phases
         self.status: int | None = None
@@ -46,6 +54,8 @@ class Exchange:
         self.trace: Sequence[tuple[str, str]] = ()
         """Headers that tell the provider of the trace it is part of."""
         self._edge = CodecEdge(live, wall)
+        self._overdue = overdue
+        self._term: Term | None = None
         self._keys = keys or IdempotencyKeys()
         self._answer: StreamedAnswer | None = None
 
@@ -98,13 +108,11 @@ class Exchange:
     ) -> Completion:
         """An unstreamed exchange. Connect, write and total timeouts apply. `wire`: where it has been encoded.
 
-        At `ends_at` (monotonic) a scope around it is over by itself: a total timeout that is no earlier needs none of
-        its own, and a scope costs as much as sending the request.
+        At `ends_at` (monotonic) a scope around it is over by itself: a total timeout that is no earlier needs nothing.
         """
         wire = authorized(self._edge, encoded(self._edge, request, stream=False) if wire is None else wire)
         phases = self.phases
-        deadline = trio.current_time() + phases.total
-        with nullcontext() if deadline >= ends_at else trio.CancelScope(deadline=deadline):
+        with self._within(trio.current_time() + phases.total, ends_at):
             incoming = await self._begun(wire)
             head = incoming.head
             try:
@@ -144,8 +152,19 @@ class Exchange:
             return completion
         raise watch.error(self._edge.target)
 
-    def _connected(self) -> None:
+    def _within(self, deadline: float, ends_at: float) -> AbstractContextManager[object]:
+        """What ends an unstreamed exchange at that moment: only our own transport has connections to be given up."""
+        if deadline >= ends_at:
+            return nullcontext()
+        if not isinstance(self._edge.live.provider.transport, Transport):
+            return trio.CancelScope(deadline=deadline)
+        self._term = Term(self._overdue, deadline)
+        return self._term
+
+    def _connected(self, connection: Connection) -> None:
         self.connected_at = trio.current_time()
+        if self._term is not None:
+            self._term.goes_over(connection)
 
     async def _begun(self, wire: WireRequest) -> Incoming:
         """Sent with the headers that are of this exchange alone, and answered with a head."""
@@ -153,6 +172,7 @@ class Exchange:
         own = idempotency_of(self._edge, wire, self._keys)
         if self.trace:
             wire, own = without(wire, self.trace), (*own, *self.trace)
-        response = await send(self._edge, wire, own, self.phases, self._connected)
+        until = math.inf if self._term is None else self._term.at
+        response = await send(self._edge, wire, own, self.phases, connected=self._connected, until=until)
         self.status = response.status
         return Incoming(self._edge, response)

@@ -58,7 +58,8 @@ class Incoming:
             response.status,
             tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers]),
         )
-        edge.is_named(self.head.header("x-request-id") or self.head.header("request-id"))
+        named = dict(self.head.headers)
+        edge.is_named(named.get("x-request-id") or named.get("request-id"))
 
     @property
     def is_success(self) -> bool:

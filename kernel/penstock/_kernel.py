@@ -329,6 +329,7 @@ class OpenKernel:
         engine.refresh = Refreshes(engine, nursery).begin
         for actor, inbox in actors:
             self._start_actor(nursery, engine, actor, inbox)
+        contextvars.Context().run(nursery.start_soon, engine.overdue.watch)
         return engine
 
     def _start_actor(self, nursery: trio.Nursery, engine: Engine, actor: Actor, inbox: Inbox) -> None:
@@ -366,6 +367,7 @@ class OpenKernel:
             await engine.idle()
         if unwinding.cancelled_caught:
             logger.error("%d calls did not end when they were cancelled", len(engine.running))
+        engine.overdue.close()
         if self._live is not None:
             await self._live.close()
         if self._second_level is not None:

@@ -16,6 +16,7 @@ from penstock._edge import broken_transport
 from penstock._idempotency import IdempotencyKeys
 from penstock._incoming import MAX_BODY, Response
 from penstock._transport import Asked, Transport, decompressed
+from penstock._transport.connection import Connection
 from penstock._transport.dial import Origin
 from penstock._transport.plain import Standing
 from penstock._transport.timeouts import Timeouts
@@ -67,12 +68,19 @@ def without(wire: WireRequest, others: Sequence[tuple[str, str]]) -> WireRequest
 
 
 async def send(
-    edge: CodecEdge, wire: WireRequest, own: Headers, phases: Phases, connected: Callable[[], object]
+    edge: CodecEdge,
+    wire: WireRequest,
+    own: Headers,
+    phases: Phases,
+    *,
+    connected: Callable[[Connection], object],
+    until: float,
 ) -> Response:
     """The response, once its head has come. Its body is decompressed as it is read.
 
     `own` are the headers of this exchange alone: all others are the same for every request to the target.
-    `connected` is called once there is a connection, where the transport is the kernel's own: no other one tells.
+    Where the transport is the kernel's own, `connected` is called once there is a connection, which there is to be by
+    `until` (monotonic): no other one tells.
     """
     transport = edge.live.provider.transport
     try:
@@ -86,7 +94,7 @@ async def send(
         # Reading has no timeout there: the scope around it knows what is waited for, and until when.
         if isinstance(transport, Transport):
             timeouts = Timeouts(connect=phases.connect, write=phases.write)
-            head, headers, stream = await transport.exchange(_origin(wire.url), asked, timeouts, connected)
+            head, headers, stream = await transport.exchange(_origin(wire.url), asked, timeouts, connected, until)
             return Response(head.status_code, headers, stream, stream.aclose, ours=True)
         timeout = {"connect": phases.connect, "write": phases.write, "read": None, "pool": None}
         response = await transport.handle_async_request(_http_request(wire.url, asked, timeout))

@@ -2,6 +2,7 @@
 
 from penstock._transport.decompression import decompressed as decompressed
 from penstock._transport.failures import BrokenHttp as BrokenHttp
+from penstock._transport.failures import GivenUp as GivenUp
 from penstock._transport.failures import HeadCutOff as HeadCutOff
 from penstock._transport.failures import ReusedConnectionClosed as ReusedConnectionClosed
 from penstock._transport.pool import PoolStatistics as PoolStatistics
@@ -14,6 +15,7 @@ from penstock._transport.transport import TransportStatistics as TransportStatis
 __all__ = [
     "Asked",
     "BrokenHttp",
+    "GivenUp",
     "HeadCutOff",
     "PoolStatistics",
     "ReusedConnectionClosed",

@@ -12,7 +12,7 @@ import httpx
 import trio
 
 from penstock._transport.conversation import Conversation
-from penstock._transport.failures import PeerClosed, ReusedConnectionClosed
+from penstock._transport.failures import GivenUp, PeerClosed, ReusedConnectionClosed
 from penstock._transport.plain import Asked, Head
 from penstock._transport.timeouts import Timeouts
 from penstock._transport.wire import MAX_READ, PLAIN_READ, Wire
@@ -46,6 +46,10 @@ class Connection:
     def close(self) -> None:
         """Closes the socket at once. Idempotent."""
         self._wire.close()
+
+    def give_up(self) -> None:
+        """An exchange that waits on it ends in GivenUp, as does one that comes to wait."""
+        self._wire.give_up()
 
     async def ask(self, asked: Asked, timeouts: Timeouts) -> Head:
         """Sends a request; the head of the final response. After an error or a cancellation: close."""
@@ -86,7 +90,8 @@ class Connection:
 
     def end_exchange(self) -> bool:
         """Whether another exchange may follow: both sides are done, willing, and nothing is left unread."""
-        if self._wire.has_unread or self._wire.failure is not None or not self._http.end():
+        wire = self._wire
+        if wire.has_unread or wire.is_given_up or wire.failure is not None or not self._http.end():
             return False
         self._served += 1
         self._heard = False
@@ -151,6 +156,8 @@ class Connection:
         except trio.BrokenResourceError as error:
             raise self._lost(httpx.ReadError("the connection was reset or broken")) from error
         except trio.ClosedResourceError as error:
+            if self._wire.is_given_up:
+                raise GivenUp("the answer was given up") from error
             raise httpx.ReadError("the transport was closed") from error
         if not data and self._http.is_unanswered:
             raise self._lost(PeerClosed("server closed connection before it answered"))

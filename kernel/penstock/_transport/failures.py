@@ -6,11 +6,15 @@ import re
 
 import httpx
 
-__all__ = ["BrokenHttp", "HeadCutOff", "PeerClosed", "ReusedConnectionClosed", "sentence"]
+__all__ = ["BrokenHttp", "GivenUp", "HeadCutOff", "PeerClosed", "ReusedConnectionClosed", "sentence"]
 
 
 class BrokenHttp(httpx.RemoteProtocolError):
     """What came is not HTTP/1.1, or more of it than is allowed."""
+
+
+class GivenUp(httpx.ReadTimeout):
+    """Whoever asked for the exchange has given it up: it has lasted for too long."""
 
 
 class PeerClosed(httpx.RemoteProtocolError):

@@ -25,10 +25,24 @@ class Asked(Struct, frozen=True, gc=False):
     method: str
     target: bytes
     """Path and query."""
-    headers: Fields
+    fields: Fields
+    """The header fields, but for those of `own`."""
     body: bytes
     head: bytes | None = None
     """What goes before the body, where that is known already and plain."""
+    own: Sequence[bytes] = ()
+    """The names of the fields behind these whose values are this request's own."""
+    values: Sequence[bytes] = ()
+    says_length: bool = True
+    """The fields say themselves where the body ends."""
+
+    @property
+    def headers(self) -> Fields:
+        """All header fields. Where the head is known nobody needs them, as a rule."""
+        fields = [*self.fields, *zip(self.own, self.values, strict=True)]
+        if not self.says_length:
+            fields.append((b"content-length", b"%d" % len(self.body)))
+        return fields
 
 
 CHUNKED = -1
@@ -79,10 +93,6 @@ class Standing(Struct, frozen=True, gc=False):
 
     def asked(self, values: Sequence[bytes], body: bytes) -> Asked:
         """One request with these values."""
-        length = len(body)
-        fields = [*self.fields, *zip(self.own, values, strict=True)]
-        if not self.says_length:
-            fields.append((b"content-length", b"%d" % length))
         head = self.head
         if head is not None:
             for value in values:
@@ -91,8 +101,8 @@ class Standing(Struct, frozen=True, gc=False):
                     head = None
                     break
             else:
-                head %= (*values, length)
-        return Asked(self.method, self.target, fields, body, head)
+                head %= (*values, len(body))
+        return Asked(self.method, self.target, self.fields, body, head, self.own, values, self.says_length)
 
 
 class Head(NamedTuple):
@@ -104,6 +114,8 @@ class Head(NamedTuple):
     is_framed: bool
     """False: neither a length nor a coding says where the body ends, if there is one."""
     http_version: bytes = b"1.1"
+    is_encoded: bool = True
+    """False: no field speaks of an encoding of the body."""
 
 
 def plain_request(method: str, target: bytes, headers: Fields, body_length: int) -> bytes | None:
@@ -138,6 +150,7 @@ def plain_head(data: bytes, max_bytes: int) -> tuple[Head, int, int] | None:
         return None
     status, reason, lines = match.groups()
     length: int | None = None
+    is_encoded = False
     headers: list[tuple[bytes, bytes]] = []
     for name, value in _FIELD.findall(lines):
         stripped = value.rstrip(b" \t")
@@ -150,9 +163,12 @@ def plain_head(data: bytes, max_bytes: int) -> tuple[Head, int, int] | None:
             if length is not None or stripped != b"chunked":
                 return None
             length = CHUNKED
+        elif lowered == b"content-encoding":
+            is_encoded = True
         elif lowered == b"upgrade" or (lowered == b"connection" and stripped.lower() != b"keep-alive"):
             return None
         headers.append((name, stripped))
     if length is None or status in _NO_BODY:
         return None
-    return Head(int(status), reason or b"", headers, is_framed=True), length, match.end()
+    head = Head(int(status), reason or b"", headers, is_framed=True, is_encoded=is_encoded)
+    return head, length, match.end()

@@ -19,7 +19,7 @@ from penstock._transport.body import Body
 from penstock._transport.connection import Connection
 from penstock._transport.decompression import decompressed_body
 from penstock._transport.dial import Dialer, Origin
-from penstock._transport.failures import ReusedConnectionClosed
+from penstock._transport.failures import GivenUp, ReusedConnectionClosed
 from penstock._transport.lookup import Lookup, Resolve, resolve_by_system
 from penstock._transport.plain import Asked, Fields, Head
 from penstock._transport.pool import Pool, PoolStatistics, Slot
@@ -97,22 +97,28 @@ class Transport(httpx.AsyncBaseTransport):
         return _response(head, headers, request.method, stream)
 
     async def exchange(
-        self, origin: Origin, asked: Asked, timeouts: Timeouts, connected: Callable[[], object] | None = None
+        self,
+        origin: Origin,
+        asked: Asked,
+        timeouts: Timeouts,
+        connected: Callable[[Connection], object] | None = None,
+        until: float = math.inf,
     ) -> tuple[Head, Fields, httpx.AsyncByteStream]:
         """The same without httpx's objects, which cost as much as the exchange itself.
 
         The head as it came, and headers and body of the response as they are once decompressed. `connected` is called
-        once there is a connection, a kept one or a new one.
+        once there is a connection, a kept one or a new one; where there is none at `until` (monotonic), it is given up.
         """
-        pool = self._pool(origin)
-        slot = pool.take(trio.current_time()) or await self._slot(pool, origin, timeouts.pool)
+        now = trio.current_time()
+        pool = self._pool(origin, now)
+        slot = pool.take(now) or await self._slot(pool, origin, timeouts.pool, until)
         try:
             connection = slot.connection
             if connection is None:
-                connection = await self._dialer.dial(origin, timeouts.connect)
+                connection = await self._dialed(origin, timeouts.connect, until)
                 pool.fill(slot, connection)
             if connected is not None:
-                connected()
+                connected(connection)
             head = await connection.ask(asked, timeouts)
         except BaseException as error:
             pool.give_back(slot, trio.current_time(), reusable=False)
@@ -123,6 +129,8 @@ class Transport(httpx.AsyncBaseTransport):
         stream = Body(
             connection, partial(_let_go, pool, slot), read_timeout=timeouts.read, max_bytes=self._max_body_bytes
         )
+        if not head.is_encoded:
+            return head, head.headers, stream
         return head, *decompressed_body(head.headers, stream, limit=self._max_decompressed_bytes)
 
     async def aclose(self) -> None:
@@ -135,10 +143,10 @@ class Transport(httpx.AsyncBaseTransport):
         """The numbers now."""
         return TransportStatistics(tuple(pool.statistics(str(origin)) for origin, pool in self._pools.items()))
 
-    def _pool(self, origin: Origin) -> Pool[Connection]:
+    def _pool(self, origin: Origin, now: float) -> Pool[Connection]:
         if self._closed:
             raise httpx.ConnectError("the transport is closed")
-        self._sweep(trio.current_time())
+        self._sweep(now)
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = Pool(max_connections=self._max_connections, idle_expiry=self._idle_expiry)
@@ -154,11 +162,16 @@ class Transport(httpx.AsyncBaseTransport):
             if pool.is_unused:
                 del self._pools[origin]
 
-    async def _slot(self, pool: Pool[Connection], origin: Origin, within: float) -> Slot[Connection]:
+    async def _dialed(self, origin: Origin, within: float, until: float) -> Connection:
+        with trio.CancelScope(deadline=until):
+            return await self._dialer.dial(origin, within)
+        raise GivenUp("no connection was made in time")
+
+    async def _slot(self, pool: Pool[Connection], origin: Origin, within: float, until: float) -> Slot[Connection]:
         woken = trio.Event()
         waiter = pool.wait(woken.set)
         try:
-            with trio.CancelScope(deadline=trio.current_time() + within):
+            with trio.CancelScope(deadline=min(trio.current_time() + within, until)):
                 await woken.wait()
         except BaseException:
             pool.leave(waiter, trio.current_time())
@@ -168,6 +181,8 @@ class Transport(httpx.AsyncBaseTransport):
         pool.leave(waiter, trio.current_time())
         if self._closed:
             raise httpx.ConnectError("the transport was closed")
+        if trio.current_time() >= until:
+            raise GivenUp("no connection was free in time")
         raise httpx.PoolTimeout(f"all {self._max_connections} connections to {origin} were in use for {within:g} s")
 
 

@@ -39,6 +39,7 @@ class Wire(trio.abc.Stream):
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
         self._is_readable = _look(connected, self._stream)
         self._sending: trio.CancelScope | None = None
+        self.is_given_up = False
         self.send_timeout = math.inf
         self.failure: httpx.WriteError | httpx.WriteTimeout | None = None
 
@@ -107,8 +108,15 @@ class Wire(trio.abc.Stream):
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
     def _check_open(self) -> None:
-        if self._socket.fileno() == -1:
+        if self.is_given_up or self._socket.fileno() == -1:
             raise trio.ClosedResourceError("this socket was already closed")
+
+    def give_up(self) -> None:
+        """Who waits on it gets ClosedResourceError, as at `close`, and so does who comes to wait. It stays open: what
+        somebody has been woken for can still be read.
+        """
+        self.is_given_up = True
+        trio.lowlevel.notify_closing(self._socket)
 
     def close(self) -> None:
         """Closes the socket at once, without a goodbye. Idempotent; who waits on it gets ClosedResourceError."""

@@ -348,6 +348,8 @@ class CacheRef:
     def was_purged(self, key: str, since: int) -> bool:
         """Whether that key was removed, or would have been, since there had been so many purges."""
         later = self.purges - since
+        if not later:
+            return False
         return later > len(self._purged) or any(
             key.startswith(prefix) for prefix in list(self._purged)[len(self._purged) - later :]
         )

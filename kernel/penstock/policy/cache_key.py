@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn, cast
@@ -117,8 +117,11 @@ class Question(NamedTuple):
             return parts
         for name, field in cast("dict[str, object]", asked).items():
             if isinstance(field, list):
-                for item, value in _items(name, cast("list[object]", field)):
-                    parts[item] = _sum(value)
+                items = cast("list[object]", field)
+                for place, item in enumerate(items[:MOST_ITEMS]):
+                    parts[f"{name}[{place}]"] = _sum(item)
+                if len(items) > MOST_ITEMS or not items:
+                    parts[f"{name}[{len(items[:MOST_ITEMS])}...]"] = _sum(items[MOST_ITEMS:])
             else:
                 parts[name] = _sum(field)
         return parts
@@ -127,13 +130,6 @@ class Question(NamedTuple):
 def differing(one: Parts, other: Parts) -> tuple[str, ...]:
     """The names of the parts in which two requests differ, in order."""
     return tuple(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))
-
-
-def _items(name: str, items: list[object]) -> Iterator[tuple[str, object]]:
-    for place, item in enumerate(items[:MOST_ITEMS]):
-        yield f"{name}[{place}]", item
-    if len(items) > MOST_ITEMS or not items:
-        yield f"{name}[{len(items[:MOST_ITEMS])}...]", items[MOST_ITEMS:]
 
 
 def _sum(value: object) -> int:

@@ -64,6 +64,7 @@ class OpenAIChat(Provider):
     def __init__(self, options: DialectOptions | None = None, dialect: Dialect = OPENAI) -> None:
         self._options = options or OpenAIChatOptions()
         self._dialect = self._options.spoken(dialect)
+        self._own_headers = self._options.headers
 
     def encode(self, request: ChatRequest, target: Target, *, stream: bool, now: float) -> WireRequest:
         """The request without its credential."""
@@ -80,8 +81,8 @@ class OpenAIChat(Provider):
             return wire
         header = self._dialect.key_header
         named = (header, secret if header == "api-key" else f"Bearer {secret}")
-        others = tuple(each for each in wire.headers if each[0] != header)
-        return msgspec.structs.replace(wire, headers=(*others, named))
+        others = [each for each in wire.headers if each[0] != header]
+        return WireRequest(wire.method, wire.url, (*others, named), wire.body)
 
     def input_bound(self, request: ChatRequest, target: Target) -> int | None:
         """Bytes of everything that reaches the prompt, images at their dearest, and the allowance."""
@@ -183,7 +184,7 @@ class OpenAIChat(Provider):
         return model_of(name) if self._dialect.openai_models else unlimited_model_of(name)
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
-        if not (target.headers or self._options.headers):
+        if not (target.headers or self._own_headers):
             return _STREAMED_HEADERS if stream else _WHOLE_HEADERS
-        headers = dict(_STREAMED_HEADERS if stream else _WHOLE_HEADERS) | dict(self._options.headers)
+        headers = dict(_STREAMED_HEADERS if stream else _WHOLE_HEADERS) | dict(self._own_headers)
         return tuple((headers | {name.lower(): value for name, value in target.headers}).items())

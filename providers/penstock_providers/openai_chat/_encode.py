@@ -28,8 +28,10 @@ def wire_body(request: ChatRequest, target: Target, dialect: Dialect, *, stream:
     """The body as it is sent."""
     model = model_of(target.model)
     body: Json = {"model": target.model, "messages": wire_messages(request, target.model, dialect)}
-    body |= _sampling(request, model, dialect)
-    body |= _limit(request, model, dialect)
+    _add_sampling(body, request, model, dialect)
+    if request.max_tokens is not None:
+        by_model = "max_completion_tokens" if model.reasoning else "max_tokens"
+        body[dialect.limit or by_model] = request.max_tokens
     if request.tools or request.tool_choice is not None or request.parallel_tool_calls is not None:
         body |= _tools(request, target, dialect)
     if request.thinking is not None or request.tool_choice is not None:
@@ -41,7 +43,7 @@ def wire_body(request: ChatRequest, target: Target, dialect: Dialect, *, stream:
         if dialect.stream_options:
             body["stream_options"] = {"include_usage": True}
     merged = _merged(_params(target, body), body) if target.params else body
-    for extra in _extras(request, target, dialect):
+    for extra in _extras(request, target, dialect) if request.extra else ():
         merged = _merged(merged, extra)
     return merged
 
@@ -73,19 +75,17 @@ def _fixed_sampling(request: ChatRequest, model: Model) -> bool:
     return model.fixed_sampling == "always" or (model.fixed_sampling == "while reasoning" and thinks)
 
 
-def _sampling(request: ChatRequest, model: Model, dialect: Dialect) -> Json:
+def _add_sampling(body: Json, request: ChatRequest, model: Model, dialect: Dialect) -> None:
     """What reasoning models reject is left out, for who uses the codec alone; the kernel has told of it by then."""
     fixed = _fixed_sampling(request, model)
-    fields: Json = {}
     if request.temperature is not None and (request.temperature == 1 or not fixed):
-        fields["temperature"] = request.temperature
+        body["temperature"] = request.temperature
     if request.top_p is not None and (request.top_p == 1 or not fixed):
-        fields["top_p"] = request.top_p
+        body["top_p"] = request.top_p
     if request.stop and model.takes_stop:
-        fields["stop"] = list(request.stop)
+        body["stop"] = list(request.stop)
     if request.seed is not None:
-        fields[dialect.seed] = request.seed
-    return fields
+        body[dialect.seed] = request.seed
 
 
 def _thinking(request: ChatRequest, target: Target, dialect: Dialect) -> Mapping[str, Any]:
@@ -98,13 +98,6 @@ def _demands(request: ChatRequest, target: Target, dialect: Dialect) -> bool:
     """False where what the request demands cannot be demanded of the model."""
     some = thinks_always(target.model, dialect)
     return some is None or (some and request.tool_choice == "required")
-
-
-def _limit(request: ChatRequest, model: Model, dialect: Dialect) -> Json:
-    if request.max_tokens is None:
-        return {}
-    by_model = "max_completion_tokens" if model.reasoning else "max_tokens"
-    return {dialect.limit or by_model: request.max_tokens}
 
 
 def _tools(request: ChatRequest, target: Target, dialect: Dialect) -> Json:

@@ -42,7 +42,7 @@ def wire_messages(request: ChatRequest, model: str, dialect: Dialect) -> list[Js
     Tool results are messages of their own here, and must directly follow the calls: whatever else was said before the
     last of them came is said after it. They hold text alone: images in them are shown by the user after that.
     """
-    messages = list(_all_messages(request))
+    messages = _all_messages(request)
     if not any(map(_is_more_than_text, messages)):
         said = [_one_text(message, model, dialect) for message in messages]
         return _to_go_on_from(said, dialect)
@@ -107,10 +107,11 @@ def _bridged(wired: list[Json]) -> list[Json]:
     return bridged
 
 
-def _all_messages(request: ChatRequest) -> Iterable[Message]:
-    if request.system is not None:
-        yield request.system if isinstance(request.system, Message) else Message.system(request.system)
-    yield from request.messages
+def _all_messages(request: ChatRequest) -> list[Message]:
+    system = request.system
+    if system is None:
+        return list(request.messages)
+    return [system if isinstance(system, Message) else Message.system(system), *request.messages]
 
 
 def _answered_at_once(messages: list[Message]) -> Iterable[Message]:

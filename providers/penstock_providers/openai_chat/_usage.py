@@ -64,9 +64,15 @@ def _normalised(wire: _Usage) -> Usage | None:
     given = wire.prompt_tokens or 0
     written = wire.completion_tokens or 0
     reasoning = output_details.reasoning_tokens or 0
-    cached = _first(input_details.cached_tokens, wire.prompt_cache_hit_tokens, wire.cached_tokens)
-    cache_write = _first(input_details.cache_write_tokens, wire.cache_creation_input_tokens)
-    if min(given, written, reasoning, cached, cache_write) < 0:
+    cached = input_details.cached_tokens
+    if cached is None:
+        cached = wire.prompt_cache_hit_tokens
+    if cached is None:
+        cached = wire.cached_tokens or 0
+    cache_write = input_details.cache_write_tokens
+    if cache_write is None:
+        cache_write = wire.cache_creation_input_tokens or 0
+    if given < 0 or written < 0 or reasoning < 0 or cached < 0 or cache_write < 0:
         # As it stands, or a part of it would hide behind another: the kernel does not believe it, and says so.
         return Usage(
             input_tokens=given,
@@ -75,30 +81,29 @@ def _normalised(wire: _Usage) -> Usage | None:
             output_tokens=written,
             reasoning_tokens=reasoning,
         )
-    unnamed = max(0, (wire.total_tokens or 0) - given - written)
-    # What a total has beside both is billed: as output, which is the dearest. xAI counts reasoning there.
-    written += unnamed
-    return Usage(
-        input_tokens=given,
-        cached_input_tokens=min(cached, given),
-        cache_write_tokens=min(cache_write, given),
-        output_tokens=written,
-        reasoning_tokens=min(reasoning, written),
-        kinds=_kinds(
+    unnamed = (wire.total_tokens or 0) - given - written
+    if unnamed > 0:
+        # What a total has beside both is billed: as output, which is the dearest. xAI counts reasoning there.
+        written += unnamed
+    kinds: dict[str, int] = {}
+    if unnamed > 0 or input_details.audio_tokens or output_details.audio_tokens:
+        kinds = _kinds(
             ("input_audio_tokens", input_details.audio_tokens, given),
             ("output_audio_tokens", output_details.audio_tokens, written),
             ("unnamed_tokens", 0 if unnamed == reasoning else unnamed, written),
-        ),
+        )
+    if cached > given or cache_write > given or reasoning > written:
+        cached, cache_write, reasoning = min(cached, given), min(cache_write, given), min(reasoning, written)
+    return Usage(
+        input_tokens=given,
+        cached_input_tokens=cached,
+        cache_write_tokens=cache_write,
+        output_tokens=written,
+        reasoning_tokens=reasoning,
+        kinds=kinds,
         estimated=wire.prompt_tokens is None or wire.completion_tokens is None,
     )
 
 
 def _kinds(*counted: tuple[str, Any, int]) -> dict[str, int]:
     return {kind: min(count, of) for kind, count, of in counted if count and isinstance(count, int) and count > 0}
-
-
-def _first(*counts: int | None) -> int:
-    for count in counts:
-        if count is not None:
-            return count
-    return 0
