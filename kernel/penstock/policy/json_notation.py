@@ -124,7 +124,8 @@ LEFT_OUT = re.compile(
     r"\.\.\.|…|\b(?:more|omit(?:s|ted)?|etc|et cetera|and so (?:on|forth)|remain(?:s|der|ing)|rest|truncated"
     r"|abbreviated|shortened|abridged|continue[sd]?|others?|elided|skip(?:s|ped)|snip(?:ped)?|left out|additional"
     r"|further|repeat(?:s|ed)?|same (?:as|for|here)|similar|likewise|todo|fill in|usw|weitere|restliche|autres"
-    r"|la suite|más|restantes?|outros|altri|прочие)\b|и т\. ?д\.|省略|其余|其他|等等|以下略|など|나머지",
+    r"|la suite|más|restantes?|outros|altri|прочие|as well"
+    r"|(?:go(?:es)?|belongs?|add(?:ed)?|insert(?:ed)?|put) here)\b|и т\. ?д\.|省略|其余|其他|等等|以下略|など|나머지",
     re.IGNORECASE,
 )
 FENCE = re.compile(r"[ \t]*+(?:```|~~~)")
@@ -180,9 +181,16 @@ class Notation:
                 self.step()
                 if LEFT_OUT.search(self.text, at, end):
                     raise self.unreadable("damaged", "leaves something out: it has an ellipsis in the place of content")
-                self.mend("comments" if COMMENT.search(self.text, at, end) else "odd_spaces")
+                if COMMENT.search(self.text, at, end):
+                    self.mend("comments")
+                    self.pass_comments(at, end)
+                else:
+                    self.mend("odd_spaces")
             at = end
         self.at = at
+
+    def pass_comments(self, start: int, end: int) -> None:
+        """Comments stand from `start` to `end`. Raises Unreadable where they may hide content."""
 
     def at_fence(self) -> bool:
         """A fence between values: the block is over."""
