@@ -32,6 +32,10 @@ _NAME_BEFORE = re.compile(r"""["“][^"“”\n]{0,200}["”][ \t]*+(?::|=>)\s*+
 _LINE_OF_BRACE = re.compile(r"(?:\A|\n)[ \t]*+\{")
 _MARKUP = " \t*_`"
 _LABEL = re.compile(r"\b(?:source|ref|see|cit|note|foot|cf|quell|vgl|fig|eq)", re.IGNORECASE)
+_TAG_BEFORE = re.compile(r"<[^<>\n]{1,80}+>\Z")
+_LABEL_BEFORE = re.compile(r"(?:[:=\uff1a\u2192\u21d2]|[-=]>)\Z")
+# `[3] > [1] > [2]`: each points to something, and the last is no answer.
+_RANKED_BEFORE = re.compile(r"(?<![\w\])])\[\d{1,4}+\]\s{0,9}+[<>=\-\u2192\u21d2\u2264\u2265\u227a\u227b]{1,3}\Z")
 _COPULA = re.compile(r"\b(?:is|are)\s*+\Z")
 
 
@@ -121,9 +125,9 @@ def is_note(candidate: Candidate) -> bool:
     after = text[candidate.end : candidate.end + 200 if end < 0 else min(end, candidate.end + 200)].strip(_MARKUP)
     if after.strip(".,;!}]") and not after.startswith("<"):
         return True
-    if not before or before.endswith(">"):
+    if not before.strip("> \t") or _TAG_BEFORE.search(before):
         return False
-    if before[-1] in ":=\uff1a":
+    if _LABEL_BEFORE.search(before) and not _RANKED_BEFORE.search(before):
         return len(value) == 1 and _LABEL.search(before) is not None
     return len(value) == 1 or _COPULA.search(before) is None
 
