@@ -29,6 +29,8 @@ __all__ = [
     "SaidTwiceError",
     "Unreadable",
     "behind",
+    "line_before",
+    "line_behind",
 ]
 
 DEEPEST = 128
@@ -148,6 +150,22 @@ def behind(pattern: re.Pattern[str], text: str, at: int) -> int:
     """Where what the pattern takes ends; it may take nothing."""
     match = pattern.match(text, at)
     return at if match is None else match.end()
+
+
+def line_before(text: str, at: int, most: int) -> str:
+    """What stands before `at` on its line: no more than the last `most` characters.
+
+    No more is searched: to find a newline among characters whose low byte is that of a newline takes a hundred times as
+    long, and many places may stand on one line.
+    """
+    least = max(0, at - most)
+    return text[max(text.rfind("\n", least, at) + 1, least) : at]
+
+
+def line_behind(text: str, at: int, most: int) -> str:
+    """What stands behind `at` on its line: no more than the first `most` characters, and no more is searched."""
+    end = text.find("\n", at, at + most)
+    return text[at : at + most if end < 0 else end]
 
 
 class Notation:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from penstock.policy.json_levels import has_bracket_more
 from penstock.policy.json_lines import besides, lines_together
-from penstock.policy.json_notation import Allowance, Unreadable
+from penstock.policy.json_notation import Allowance, Unreadable, line_before
 from penstock.policy.json_reading import Cut, Read, read_json
 from penstock.policy.json_scalars import LONGEST_WORD, scalar_of, word_of
 from penstock.policy.json_schema import SchemaCheck
@@ -89,6 +89,7 @@ _FENCED_SCALAR = re.compile(
     r"""\s{0,99}+(null|None|[Tt]rue|[Ff]alse|-?\d[\w.+-]{0,99}+|"[^"\n]{0,200}+")\s{0,99}+(?:```|~~~)"""
 )
 _THOUGHT_LINE = re.compile(r"[\s*_#>-]*+(?:thoughts?|thinking)[*_]*+\s*+[:\uff1a]", re.IGNORECASE)
+_LONGEST_THOUGHT_LINE = 4_096
 _QUOTATION = re.compile(r"^[ \t]*+>[ \t]*+[{\[][ \t]*+$", re.MULTILINE)
 _QUOTED_LINE = re.compile(r"^[ \t]*+> ?", re.MULTILINE)
 _FENCE_LINE = re.compile(r"(?:^|\n)[ \t]*+(?:```|~~~)")
@@ -158,7 +159,7 @@ class Places:
                     at = self.pass_over(start.start(), "is written with other signs than JSON's", fenced=fenced)
                 case "escaped":
                     at = self.take_escaped(start.start())
-                case _ if _THOUGHT_LINE.match(text, max(text.rfind("\n", 0, start.start()) + 1, start.start() - 4_096)):
+                case _ if _THOUGHT_LINE.match(line_before(text, start.start(), _LONGEST_THOUGHT_LINE)):
                     at = self.skipped(start.start())
                 case _ if start.start() in lines:
                     value, at = lines[start.start()]

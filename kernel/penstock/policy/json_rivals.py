@@ -31,7 +31,7 @@ from itertools import islice
 from typing import Any
 
 from penstock.policy.json_envelopes import is_of_failure, is_remark, speaks_of_asides, speaks_of_values
-from penstock.policy.json_notation import Unreadable
+from penstock.policy.json_notation import Unreadable, line_before, line_behind
 from penstock.policy.json_places import Candidate
 from penstock.policy.json_surroundings import ends_too_early, is_note
 from penstock.policy.json_thinking import without_thinking
@@ -76,9 +76,7 @@ class Standing(IntEnum):
 def standing(of: Candidate | Unreadable) -> Standing:
     """By what stands beside it on its first line, and on its last: in a fence as elsewhere, for that may hold code."""
     text, start, end = of.text, of.start, of.end
-    before = text[max(text.rfind("\n", 0, start) + 1, start - _LONGEST_LINE) : start]
-    line_end = text.find("\n", end)
-    behind = text[end : end + _LONGEST_LINE if line_end < 0 else min(line_end, end + _LONGEST_LINE)]
+    before, behind = line_before(text, start, _LONGEST_LINE), line_behind(text, end, _LONGEST_LINE)
     if _NO_WORDS_BEHIND.match(behind) is None:
         return Standing.MENTIONED
     if _NO_WORDS_BEFORE.match(before) is not None:
@@ -186,8 +184,7 @@ class Rivals:
             return False
         label = ""
         if how is Standing.LABELLED:
-            line = other.text.rfind("\n", 0, other.start) + 1
-            label = other.text[max(line, other.start - _LONGEST_LINE) : other.start]
+            label = line_before(other.text, other.start, _LONGEST_LINE)
         named = any(name in _plain(label) for name in self.plain_names)
         if is_object(value):
             aside = is_remark(value) or (bool(value) and not named and speaks_of_asides(label))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from penstock.policy.json_notation import line_before, line_behind
 from penstock.policy.json_places import Candidate
 from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, is_array, is_object
@@ -30,6 +31,7 @@ _ITEM_BEHIND = re.compile(r"""(?:-?\d[\d.]{0,99}+|"[^"\n]{0,200}+")[ \t]*+(?:[,\
 _BRACKETS = re.compile(r"""[{}\[\]]|"[^"\n]{0,200}+"|`[^`\n]{1,200}+`|(?<![^\s`*_.!])[:;]-?[)\]}]""")
 _NAME_BEFORE = re.compile(r"""["“][^"“”\n]{0,200}["”][ \t]*+(?::|=>)\s*+\Z""")
 _LINE_OF_BRACE = re.compile(r"(?:\A|\n)[ \t]*+\{")
+_LONGEST_LINE = 200
 _MARKUP = " \t*_`"
 _LABEL = re.compile(r"\b(?:source|ref|see|cit|note|foot|cf|quell|vgl|fig|eq)", re.IGNORECASE)
 _TAG_BEFORE = re.compile(r"<[^<>\n]{1,80}+>\Z")
@@ -119,10 +121,8 @@ def is_note(candidate: Candidate) -> bool:
     value, text = candidate.value, candidate.text
     if candidate.fenced or not is_array(value) or not value or not all(_is_small(each) for each in value):
         return False
-    start = text.rfind("\n", 0, candidate.start) + 1
-    end = text.find("\n", candidate.end)
-    before = text[max(start, candidate.start - 200) : candidate.start].strip(_MARKUP)
-    after = text[candidate.end : candidate.end + 200 if end < 0 else min(end, candidate.end + 200)].strip(_MARKUP)
+    before = line_before(text, candidate.start, _LONGEST_LINE).strip(_MARKUP)
+    after = line_behind(text, candidate.end, _LONGEST_LINE).strip(_MARKUP)
     if after.strip(".,;!}]") and not after.startswith("<"):
         return True
     if not before.strip("> \t") or _TAG_BEFORE.search(before):
