@@ -9,15 +9,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from msgspec import Struct
+
 from penstock.policy.json_notation import line_before, line_behind
 from penstock.policy.json_places import Candidate
 from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, is_array, is_object
 
-__all__ = ["ends_too_early", "is_begun_before", "is_note", "misses_its_head"]
+__all__ = ["BracketAllowance", "ends_too_early", "is_begun_before", "is_note", "misses_its_head"]
 
 MOST_BRACKETS = 4_096
 """Brackets behind a value that are paired; behind more of them there is doubt enough."""
+MOST_BRACKETS_OF_SEVERAL = 4 * MOST_BRACKETS
+"""The same for all values of one text, some 10 ms: behind each may stand all the others."""
 
 _BEHIND = re.compile(r"(?:[\s,;}\])`~]++|/\*[^*]{0,200}+\*/|//[^\n]{0,200}+\n)*+")
 _NAME_BEHIND = re.compile(
@@ -41,7 +45,13 @@ _RANKED_BEFORE = re.compile(r"(?<![\w\])])\[\d{1,4}+\]\s{0,9}+[<>=\-\u2192\u21d2
 _COPULA = re.compile(r"\b(?:is|are)\s*+\Z")
 
 
-def ends_too_early(candidate: Candidate, schema: Json) -> bool:
+class BracketAllowance(Struct):
+    """What may still be spent on several values of one text."""
+
+    brackets: int = MOST_BRACKETS_OF_SEVERAL
+
+
+def ends_too_early(candidate: Candidate, schema: Json, allowance: BracketAllowance | None = None) -> bool:
     """True where what follows the value's last bracket belongs into it: a property with its value, items, a closer."""
     text, end, value = candidate.text, candidate.end, candidate.value
     at = _end(_BEHIND, text, end)
@@ -52,7 +62,7 @@ def ends_too_early(candidate: Candidate, schema: Json) -> bool:
         return True
     if _ends_in_array(value) and (_ITEM_BEHIND.match(text, at) or _MORE_BEHIND.match(text, end)):
         return True
-    return _ELLIPSIS_BEHIND.match(text, end) is not None or _closes_more(text, at)
+    return _ELLIPSIS_BEHIND.match(text, end) is not None or _closes_more(text, at, allowance or BracketAllowance())
 
 
 def _may_be_property(name: str, schema: Json) -> bool:
@@ -80,7 +90,7 @@ def _ends_in_array(value: Json) -> bool:
     return is_array(value)
 
 
-def _closes_more(text: str, at: int) -> bool:
+def _closes_more(text: str, at: int, allowance: BracketAllowance) -> bool:
     """True where a bracket is closed that was not opened, and there was content before it; or a brace never is."""
     if not any(text.find(bracket, at) >= 0 for bracket in "{}]"):
         return False
@@ -97,7 +107,8 @@ def _closes_more(text: str, at: int) -> bool:
                     return True
             case _:
                 pass
-        if count >= MOST_BRACKETS:
+        allowance.brackets -= 1
+        if count >= MOST_BRACKETS or allowance.brackets < 0:
             return True
     return braces > 0
 
