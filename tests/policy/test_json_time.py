@@ -91,3 +91,23 @@ def test_objects_of_many_names_are_not_compared_name_by_name(fields: int, name: 
 def test_different_names_without_end_are_no_reason_to_go_on() -> None:
     said = "".join(f'x {{"name": 1, "a{number}": 2, "b{number}": 3}} y\n' for number in range(1_000))
     assert isinstance(looked_for(said + f"```json\n{ADA}\n```", PERSON), Found | NotFound)
+
+
+@pytest.mark.parametrize("member", ['"a":[1,2,3]', '"a":{"b":[1],"b":[1]}', '"a":[1,2],"a":[1,2.0]', '"a":[true,1]'])
+def test_what_is_said_again_and_again_is_not_compared_without_end(member: str) -> None:
+    looked_for("{" + ",".join([member] * (SIZE // len(member))) + "}", PERSON, least=0.15)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": [1, {"b": 2, "c": 3}], "a": [1.0, {"c": 3, "b": 2}]}', {"a": [1.0, {"c": 3, "b": 2}]}),
+        ('{"a": {"x": true, "y": 1}, "a": {"y": 1, "x": true}}', {"a": {"x": True, "y": 1}}),
+        ('{"a": 1, "a": true}', None),
+        ('{"a": [1], "a": [true]}', None),
+        ('{"a": [[1]], "a": [[1], []]}', None),
+    ],
+)
+def test_what_is_said_twice_is_compared_as_json(text: str, value: object) -> None:
+    answer = find_json(text)
+    assert (answer.value if isinstance(answer, Found) else None) == value

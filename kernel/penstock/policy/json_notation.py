@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from penstock.policy.json_values import frozen
+from penstock.policy.json_values import json_bytes
 
 __all__ = [
     "COMMAS",
@@ -83,15 +83,28 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {}
     members = dict(pairs)
     if len(members) < len(pairs):
+        written = dict[str, bytes]()
         for name, value in pairs:
             held = members[name]
-            if held is not value and not _same_text(held, value) and frozen(held) != frozen(value):
+            if held is not value and not _are_same(held, value, name, written):
                 raise SaidTwiceError(name)
     return members
 
 
-def _same_text(one: Any, other: Any) -> bool:
-    return type(one) is str and type(other) is str and one == other
+def _are_same(held: Any, value: Any, name: str, written: dict[str, bytes]) -> bool:
+    """True where both are the same JSON, in the time that C takes to compare them. `written`: what is held, by names.
+
+    To Python true is 1. Where both hold booleans, and write numbers in different ways beside them, they are called
+    different.
+    """
+    if held != value or isinstance(held, bool) is not isinstance(value, bool):
+        return False
+    if type(held) not in {list, dict}:
+        return True
+    if name not in written:
+        written[name] = json_bytes(held)
+    is_either = written[name] == json_bytes(value)
+    return is_either or (b"true" not in written[name] and b"false" not in written[name])
 
 
 def _refused(name: str) -> Any:
