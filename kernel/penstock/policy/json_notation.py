@@ -19,6 +19,7 @@ __all__ = [
     "DEEPEST",
     "KEEPS_LAST",
     "KEY_AHEAD",
+    "ODD_SPACE",
     "QUOTED_KEY_AHEAD",
     "QUOTES",
     "SCANNER",
@@ -131,6 +132,7 @@ class Allowance(Struct):
 
 
 JSON_SPACE = re.compile(r"[ \t\r\n]*+")
+ODD_SPACE = re.compile(r"[\s\ufeff\u200b-\u200f\u2060]*+")
 # Whatever Unicode calls a space, what is invisible, and the comments of JavaScript, JSON5 and Python.
 SPACE = re.compile(r"(?:[\s\ufeff\u200b-\u200f\u2060]++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|#(?!#)[^\n]*+)*+")
 COMMENT = re.compile(r"//|/\*|#")

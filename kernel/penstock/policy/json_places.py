@@ -76,7 +76,7 @@ _START = re.compile(
     r"""|(?P<object>(?=\s{0,256}+(?:["'“‘`}«„,]|[A-Za-z_$<][\w$ .<>-]{0,100}+\s{0,9}+[:=]|-?\d{1,20}+\s{0,9}+:"""
     r"""|//|/\*|\#[^\n{]{0,200}+\n))))"""
     r"""|(?P<foreign>(?<=\uff5b)|(?<=\{)(?=\s{0,9}+&(?:quot|\#34|apos|\#39);))"""
-    r"""|(?<=[{\[])(?P<escaped>(?=\s{0,256}+\\{1,8}+"))"""
+    r"""|(?<=[{\[])(?P<escaped>(?=(?:\s|\\[nrt]){0,256}+(?:[{\[](?:\s|\\[nrt]){0,256}+)?+\\{1,8}+"))"""
     r"""|(?<=\[)(?<!\x1b\[)(?P<array>(?!\[?\w{1,60}+\][:(])(?!\s{0,256}+```)(?=\s{0,256}+(?:["'“‘`{\[\]«„]|[-+]?\.?\d|//|/\*|[A-Za-z]{1,20}+\s{0,9}+[,\]])))"""
     r"""|(?<=[`~])(?P<fence>(?:`{2,18}+|~{2,18}+)(?P<info>[\w+-]{0,20}+)(?=\s|\Z|[{\[<])))"""
 )
@@ -87,6 +87,10 @@ _FENCED = re.compile(r"(`{3,9}+)(?!(?i:think|reason|scratch))\w{0,20}+\s*+")
 _MORE_STRUCTURE = re.compile(r"\s*+[,}\]]")
 _FENCED_SCALAR = re.compile(
     r"""\s{0,99}+(null|None|[Tt]rue|[Ff]alse|-?\d[\w.+-]{0,99}+|"[^"\n]{0,200}+")\s{0,99}+(?:```|~~~)"""
+)
+# Nothing in it is a value: a template.
+_ALL_ELIDED = re.compile(
+    r"""\{\s{0,99}+(?:["']?+[\w -]{1,100}+["']?+\s{0,9}+:\s{0,9}+(?:\.\.\.|…)\s{0,99}+(?:,\s{0,99}+|(?=\}))){1,64}+\}"""
 )
 _THOUGHT_LINE = re.compile(r"[\s*_#>-]*+(?:thoughts?|thinking)[*_]*+\s*+[:\uff1a]", re.IGNORECASE)
 _LONGEST_THOUGHT_LINE = 4_096
@@ -227,7 +231,8 @@ class Places:
         if isinstance(read, Unreadable):
             end = len(text) if read.reason == "too_long" else self.skipped(at)
             read.text, read.start, read.end, read.fenced = text, at, end, fenced
-            read.is_template = read.is_template or (fenced and self.code and read.is_word)
+            is_elided = read.reason == "damaged" and _ALL_ELIDED.match(text, at) is not None
+            read.is_template = read.is_template or is_elided or (fenced and self.code and read.is_word)
             self.failures.append(read)
             self.left_to_read -= end - at
             return end
@@ -349,7 +354,11 @@ class Places:
 
     def look_for_word(self) -> None:
         """A word of the schema's that is all there is."""
-        bare = without_thinking(self.text).strip(" \t\r\n`*_")
+        bare = without_thinking(self.text).strip()
+        fence = _FENCED.match(bare)
+        if fence is not None and "\n" in fence[0]:
+            bare = bare[fence.end() :]
+        bare = bare.strip(" \t\r\n`*_")
         value = NONE if self.thinking_open or len(bare) > LONGEST_WORD else word_of(bare, self.words, self.check)
         if value is not NONE:
             repairs = ("unquoted_words",) if isinstance(value, str) else ("prose",)

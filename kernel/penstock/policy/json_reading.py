@@ -70,7 +70,7 @@ _PLAIN_MEMBERS = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z_$][\w$-]*+")
 # `5550100#12` and `7//2` are no numbers with comments.
-_AFTER_A_NUMBER = re.compile(r"[\s,}\]]|/\*|//(?!\d)|#(?!\w)|\Z")
+_AFTER_A_NUMBER = re.compile(r"[\s,}\]]|/\*|//(?!\d)|#(?!\w)|[\ufeff\u200b-\u200f\u2060]++\s*+[,}\]]|\Z")
 _COLON = re.compile(r"(?:[:\uff1a]|=>?)")
 _WORDS: dict[str, bool | None] = {
     "true": True,
