@@ -28,12 +28,13 @@ def looked_for(text: str, schema: dict[str, Any], *, least: float = 0.25) -> Fou
     """What is found, in less than so many seconds, in the better of two."""
     check = SchemaCheck(schema)
     spent: list[float] = []
+    answers: list[Found | NotFound] = []
     for _ in range(2):
         began = time.process_time()
-        answer = find_json(text, check)
+        answers.append(find_json(text, check))
         spent.append(time.process_time() - began)
     assert min(spent) < least
-    return answer
+    return answers[0]
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ _FENCED_SCALAR = re.compile(
 )
 # Nothing in it is a value: a template.
 _ALL_ELIDED = re.compile(
-    r"""\{\s{0,99}+(?:["']?+[\w -]{1,100}+["']?+\s{0,9}+:\s{0,9}+(?:\.\.\.|…)\s{0,99}+(?:,\s{0,99}+|(?=\}))){1,64}+\}"""
+    r"""\{\s{0,99}+(?:["']?+[\w -]{1,100}+["']?+\s{0,9}+:\s{0,9}+"""
+    r"""(?:"?\.\.\."?|…)\s{0,99}+(?:,\s{0,99}+|(?=\}))){1,64}+\}"""
 )
 _THOUGHT_LINE = re.compile(r"[\s*_#>-]*+(?:thoughts?|thinking)[*_]*+\s*+[:\uff1a]", re.IGNORECASE)
 _LONGEST_THOUGHT_LINE = 4_096
