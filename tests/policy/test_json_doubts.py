@@ -160,6 +160,18 @@ def test_a_note_is_no_answer(text: str, schema: dict[str, Any] | None) -> None:
     refused(text, schema)
 
 
+@pytest.mark.parametrize("text", ["[3] > [1] > [2]", "Final ranking: [4] > [2]", "[2] > [1] = [3]", "[2]>[1]"])
+def test_the_last_of_a_ranking_is_no_answer(text: str) -> None:
+    refused(text, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "text", ["x -> [2]", "a => [2]", "a \u2192 [2]", "<answer>[2]</answer>", "> [2]", "a[0] = [2]"]
+)
+def test_what_an_arrow_or_a_tag_leads_to_is_found(text: str) -> None:
+    assert found(text, NUMBERS) == [2]
+
+
 @pytest.mark.parametrize(
     "text", ["According to [1]: [4, 5]", "The values are [4, 5].", "The list:\n[4, 5]\nIt is sorted [1].", "**[4, 5]**"]
 )

@@ -49,6 +49,16 @@ def test_however_the_text_is_split_the_whole_value_stands_there_in_the_end(
     assert growing.value == value
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 1_000])
+@pytest.mark.parametrize("between", ["\n2. ", "\n- ", " and "])
+def test_however_the_text_is_split_what_stands_between_lines_ends_them(between: str, size: int) -> None:
+    text = f'1. {{"n": 1}}{between}{{"n": 2}}\n{{"n": 3}}'
+    growing = PartialJson({"type": "array", "items": {"type": "object", "properties": {"n": {"type": "integer"}}}})
+    for at in range(0, len(text), size):
+        growing.feed(text[at : at + size])
+    assert growing.value == [{"n": 1}]
+
+
 @given(ROOTS)
 @settings(max_examples=200, deadline=None)
 def test_on_the_way_it_never_shows_what_has_not_come(value: Any) -> None:

@@ -40,6 +40,9 @@ def test_a_list_holds_the_same_twice_where_two_items_are_the_same_json(items: li
         ([[1.0], [2]], False),
         ([10**22, 1e22], True),
         (["1.0", 1], False),
+        ([["1.0", 1.0], ["1", 1]], False),
+        ([["1.0", 1.0], ["1.0", 1]], True),
+        ([{"a": -0.0, "-0.0": 1e16}, {"-0.0": 10**16, "a": 0}], True),
     ],
 )
 def test_numbers_are_the_same_as_they_are_to_json(items: list[Any], *, twice: bool) -> None:

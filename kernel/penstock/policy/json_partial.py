@@ -69,6 +69,8 @@ class PartialJson:
         self._beginning = Beginning("{[" if not kinds or "array" in kinds else "{")
         self._lines: list[Json] | None = None
         """The objects so far, where they are the items of a list that has no brackets."""
+        self._lines_over = False
+        """Something else came behind a line."""
         self._root: Any = NOTHING_YET
         self._changes = self._told = 0
         self._held = ""
@@ -137,7 +139,7 @@ class PartialJson:
     def _step(self, text: str, at: int) -> int:
         if self._pieces is not None:
             return self._string(text, at)
-        if self.whole and self._lines is not None:
+        if self.whole and self._lines is not None and not self._lines_over:
             between = _BETWEEN_LINES.match(text, at)
             next_line = at if between is None else between.end()
             if next_line >= len(text):
@@ -146,6 +148,7 @@ class PartialJson:
                 self.whole = False
                 self._open("{")
                 return next_line + 1
+            self._lines_over = True
         if self.whole or self._broken:
             end = self._beginning.behind_closing(text, at)
             if end is not None:  # all so far was thinking
@@ -165,7 +168,7 @@ class PartialJson:
         return start
 
     def _begin_anew(self) -> None:
-        self.whole = self._broken = False
+        self.whole = self._broken = self._lines_over = False
         self._root, self._stack, self._pieces, self._lines = NOTHING_YET, [], None, None
 
     @staticmethod

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from penstock.policy.json_levels import has_bracket_more
 from penstock.policy.json_lines import besides, lines_together
-from penstock.policy.json_notation import Allowance, Unreadable
+from penstock.policy.json_notation import Allowance, Unreadable, line_before
 from penstock.policy.json_reading import Cut, Read, read_json
 from penstock.policy.json_scalars import LONGEST_WORD, scalar_of, word_of
 from penstock.policy.json_schema import SchemaCheck
@@ -76,7 +76,7 @@ _START = re.compile(
     r"""|(?P<object>(?=\s{0,256}+(?:["'“‘`}«„,]|[A-Za-z_$<][\w$ .<>-]{0,100}+\s{0,9}+[:=]|-?\d{1,20}+\s{0,9}+:"""
     r"""|//|/\*|\#[^\n{]{0,200}+\n))))"""
     r"""|(?P<foreign>(?<=\uff5b)|(?<=\{)(?=\s{0,9}+&(?:quot|\#34|apos|\#39);))"""
-    r"""|(?<=[{\[])(?P<escaped>(?=\s{0,256}+\\{1,8}+"))"""
+    r"""|(?<=[{\[])(?P<escaped>(?=(?:\s|\\[nrt]){0,256}+(?:[{\[](?:\s|\\[nrt]){0,256}+)?+\\{1,8}+"))"""
     r"""|(?<=\[)(?<!\x1b\[)(?P<array>(?!\[?\w{1,60}+\][:(])(?!\s{0,256}+```)(?=\s{0,256}+(?:["'“‘`{\[\]«„]|[-+]?\.?\d|//|/\*|[A-Za-z]{1,20}+\s{0,9}+[,\]])))"""
     r"""|(?<=[`~])(?P<fence>(?:`{2,18}+|~{2,18}+)(?P<info>[\w+-]{0,20}+)(?=\s|\Z|[{\[<])))"""
 )
@@ -88,7 +88,13 @@ _MORE_STRUCTURE = re.compile(r"\s*+[,}\]]")
 _FENCED_SCALAR = re.compile(
     r"""\s{0,99}+(null|None|[Tt]rue|[Ff]alse|-?\d[\w.+-]{0,99}+|"[^"\n]{0,200}+")\s{0,99}+(?:```|~~~)"""
 )
+# Nothing in it is a value: a template.
+_ALL_ELIDED = re.compile(
+    r"""\{\s{0,99}+(?:["']?+[\w -]{1,100}+["']?+\s{0,9}+:\s{0,9}+"""
+    r"""(?:"?\.\.\."?|…)\s{0,99}+(?:,\s{0,99}+|(?=\}))){1,64}+\}"""
+)
 _THOUGHT_LINE = re.compile(r"[\s*_#>-]*+(?:thoughts?|thinking)[*_]*+\s*+[:\uff1a]", re.IGNORECASE)
+_LONGEST_THOUGHT_LINE = 4_096
 _QUOTATION = re.compile(r"^[ \t]*+>[ \t]*+[{\[][ \t]*+$", re.MULTILINE)
 _QUOTED_LINE = re.compile(r"^[ \t]*+> ?", re.MULTILINE)
 _FENCE_LINE = re.compile(r"(?:^|\n)[ \t]*+(?:```|~~~)")
@@ -158,7 +164,7 @@ class Places:
                     at = self.pass_over(start.start(), "is written with other signs than JSON's", fenced=fenced)
                 case "escaped":
                     at = self.take_escaped(start.start())
-                case _ if _THOUGHT_LINE.match(text, max(text.rfind("\n", 0, start.start()) + 1, start.start() - 4_096)):
+                case _ if _THOUGHT_LINE.match(line_before(text, start.start(), _LONGEST_THOUGHT_LINE)):
                     at = self.skipped(start.start())
                 case _ if start.start() in lines:
                     value, at = lines[start.start()]
@@ -226,7 +232,8 @@ class Places:
         if isinstance(read, Unreadable):
             end = len(text) if read.reason == "too_long" else self.skipped(at)
             read.text, read.start, read.end, read.fenced = text, at, end, fenced
-            read.is_template = read.is_template or (fenced and self.code and read.is_word)
+            is_elided = read.reason == "damaged" and _ALL_ELIDED.match(text, at) is not None
+            read.is_template = read.is_template or is_elided or (fenced and self.code and read.is_word)
             self.failures.append(read)
             self.left_to_read -= end - at
             return end
@@ -348,7 +355,11 @@ class Places:
 
     def look_for_word(self) -> None:
         """A word of the schema's that is all there is."""
-        bare = without_thinking(self.text).strip(" \t\r\n`*_")
+        bare = without_thinking(self.text).strip()
+        fence = _FENCED.match(bare)
+        if fence is not None and "\n" in fence[0]:
+            bare = bare[fence.end() :]
+        bare = bare.strip(" \t\r\n`*_")
         value = NONE if self.thinking_open or len(bare) > LONGEST_WORD else word_of(bare, self.words, self.check)
         if value is not NONE:
             repairs = ("unquoted_words",) if isinstance(value, str) else ("prose",)

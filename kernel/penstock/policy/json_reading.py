@@ -15,6 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from penstock.policy.json_comments import Awaited, seen_in
 from penstock.policy.json_notation import (
     COMMAS,
     DEEPEST,
@@ -31,6 +32,10 @@ from penstock.policy.json_values import frozen
 from penstock.policy.schema_knowledge import may_be_word
 
 __all__ = ["Cut", "Read", "read_json"]
+
+
+COMMENTS_OF_A_STEP = 4
+"""Lines of them that take as long as a step."""
 
 
 class Cut(Struct, frozen=True):
@@ -64,7 +69,8 @@ _PLAIN_MEMBERS = re.compile(
     r"""(?="[^"\\\x00-\x1f]{0,200}+"[ \t\r\n]*+:))++"""
 )
 _WORD = re.compile(r"[A-Za-z_$][\w$-]*+")
-_AFTER_A_NUMBER = re.compile(r"[\s,}\]/#]|\Z")
+# `5550100#12` and `7//2` are no numbers with comments.
+_AFTER_A_NUMBER = re.compile(r"[\s,}\]]|/\*|//(?!\d)|#(?!\w)|[\ufeff\u200b-\u200f\u2060]++\s*+[,}\]]|\Z")
 _COLON = re.compile(r"(?:[:\uff1a]|=>?)")
 _WORDS: dict[str, bool | None] = {
     "true": True,
@@ -124,6 +130,8 @@ class _Open(Struct):
     """Of the member whose value is being read."""
     bare_keys: bool = False
     """Some name in it stands without quotes."""
+    hides: bool = False
+    """It began with comments that do not say that there is nothing in it."""
 
 
 class _Reading(StringReading):
@@ -148,6 +156,9 @@ class _Reading(StringReading):
         self.done: Read | None = None
         self.behind_value = False
         self.behind_comma = False
+        self.behind_colon = False
+        self.hidden_bracket = False
+        """A comment holds a bracket that may close something."""
 
     def run(self) -> Read:
         """Members one after the other, until the outermost container is closed."""
@@ -162,6 +173,24 @@ class _Reading(StringReading):
         if self.keeps_backslashes and self.takes_escapes:
             raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
         return self.done
+
+    def pass_comments(self, start: int, end: int) -> None:
+        container = self.stack[-1]
+        self.allowance.steps -= self.text.count("\n", start, end) // COMMENTS_OF_A_STEP
+        self.step()
+        seen = seen_in(self.text, start, end, self.awaited(container))
+        if seen.content:
+            raise self.unreadable("damaged", "has a comment that may be content")
+        self.hidden_bracket = self.hidden_bracket or seen.brackets
+        container.hides = not (container.value or seen.say_none)
+
+    def awaited(self, container: _Open) -> Awaited:
+        """What stands where comments do."""
+        if self.behind_colon:
+            return Awaited.VALUE
+        if self.behind_value:
+            return Awaited.COMMA_OF_MEMBERS if container.is_object else Awaited.COMMA_OF_ITEMS
+        return Awaited.MEMBER if container.is_object else Awaited.ITEM
 
     # Where members begin
 
@@ -255,6 +284,7 @@ class _Reading(StringReading):
         if depth < 0:
             raise self.unreadable("damaged", f"has {char!r} where nothing of that kind is open")
         if depth < len(self.stack) - 1:
+            self.refuse_hidden_bracket()
             self.mend("missing_closers")
             self.unclosed.append(self.path_of(depth + 1))
         self.at += 2 if wanted and self.doubled and self.text.startswith("}}", self.at) else 1
@@ -263,7 +293,10 @@ class _Reading(StringReading):
 
     def shut(self) -> None:
         """The innermost container is complete."""
-        closed = self.stack.pop().value
+        container = self.stack.pop()
+        closed = container.value
+        if container.hides and not closed:
+            raise self.unreadable("damaged", "has comments in the place of content")
         if self.stack:
             self.put(closed)
         else:
@@ -288,10 +321,16 @@ class _Reading(StringReading):
             raise self.unreadable("truncated", "ends where its content should be")
         if self.behind_comma and not self.behind_value:
             self.cut = Cut(self.path(), inside_string=False)
+        self.refuse_hidden_bracket()
         self.mend("closed")
         self.unclosed.append(())
         while self.stack:
             self.shut()
+
+    def refuse_hidden_bracket(self) -> None:
+        """What is not closed may be closed in a comment, and hold more before that."""
+        if self.hidden_bracket:
+            raise self.unreadable("truncated", "has a comment that may hold the rest of it")
 
     def path(self) -> tuple[str | int, ...]:
         """Of the innermost container."""
@@ -312,7 +351,7 @@ class _Reading(StringReading):
         plain = _PLAIN_KEY.match(self.text, self.at)
         if plain is not None:
             self.at = plain.end()
-            self.skip_space()
+            self.skip_to_value()
             return plain[1]
         char = self.char()
         if char in QUOTES:
@@ -332,8 +371,13 @@ class _Reading(StringReading):
         if colon[0] != ":":
             self.mend("colons")
         self.at = colon.end()
-        self.skip_space()
+        self.skip_to_value()
         return key
+
+    def skip_to_value(self) -> None:
+        self.behind_colon = True
+        self.skip_space()
+        self.behind_colon = False
 
     def value(self, container: _Open) -> None:
         char = self.char()

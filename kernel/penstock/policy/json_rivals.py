@@ -25,15 +25,14 @@ Not here: what is doubtful about a value by itself (`json_surroundings`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import IntEnum
-from itertools import islice
-from typing import Any
 
 from penstock.policy.json_envelopes import is_of_failure, is_remark, speaks_of_asides, speaks_of_values
-from penstock.policy.json_notation import Unreadable
+from penstock.policy.json_names import AskedNames, plain_name
+from penstock.policy.json_notation import Unreadable, line_before, line_behind
 from penstock.policy.json_places import Candidate
-from penstock.policy.json_surroundings import ends_too_early, is_note
+from penstock.policy.json_surroundings import BracketAllowance, ends_too_early, is_note
 from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, is_array, is_object, is_same
 from penstock.policy.schema_knowledge import root_shapes, wants_array
@@ -42,11 +41,6 @@ __all__ = ["Rivals", "Standing", "is_all_there_is", "is_alone_in", "standing"]
 
 MOST_READ = 4_096
 """Characters of something damaged in which names are looked for."""
-MOST_HELD = 64
-"""Values inside of a value that are looked at."""
-
-MOST_OBJECTS = 4_096
-"""Objects of all of them whose names are looked at: about 20 ms."""
 
 _NAME = re.compile(
     r"""(?:(?<![\w$-])([\w$-]{1,100}+)|["'“”‘`\\„«]([^"'“”‘’`\\„«»:\n]{1,100}+)["'”’`\\“»]{1,9}+)\s*+(?::|=>?)"""
@@ -61,7 +55,6 @@ _NO_WORDS_BEFORE = re.compile(
 _NO_WORDS_BEHIND = re.compile(r"(?:<[^<>\n]{1,80}+>|\[/?[A-Z_]{2,20}+\]|\x1b\[[\d;]{0,9}+m|[\s*_`~.,;!)}\]])*+\Z")
 _LABEL = re.compile(r"(?:[:=>\uff1a\u2192]|\bjson|\breturn)[\s*_`(\"']*+\Z", re.IGNORECASE)
 _LONGEST_LINE = 400
-_PLAIN = re.compile(r"[\W_]+")
 
 
 class Standing(IntEnum):
@@ -76,9 +69,7 @@ class Standing(IntEnum):
 def standing(of: Candidate | Unreadable) -> Standing:
     """By what stands beside it on its first line, and on its last: in a fence as elsewhere, for that may hold code."""
     text, start, end = of.text, of.start, of.end
-    before = text[max(text.rfind("\n", 0, start) + 1, start - _LONGEST_LINE) : start]
-    line_end = text.find("\n", end)
-    behind = text[end : end + _LONGEST_LINE if line_end < 0 else min(line_end, end + _LONGEST_LINE)]
+    before, behind = line_before(text, start, _LONGEST_LINE), line_behind(text, end, _LONGEST_LINE)
     if _NO_WORDS_BEHIND.match(behind) is None:
         return Standing.MENTIONED
     if _NO_WORDS_BEFORE.match(before) is not None:
@@ -100,14 +91,13 @@ class Rivals:
         self.best = best
         self.schema = schema
         self.standing = standing(best)
-        self.names = _names(schema)
-        self.plain_names = frozenset(_plain(name) for name in self.names)
-        self.wanted = _wanted(schema)
+        self.asked = AskedNames(schema)
+        self.names, self.plain_names = self.asked.all, self.asked.plain
         self.is_list = wants_array(schema)
         several = is_object(best.value) and len(best.value) > 1
         self.is_shown = self.standing >= Standing.ALONE and several and bool(self.names)
         """The best is an object of several properties, and nothing else stands on its lines."""
-        self.left = MOST_OBJECTS
+        self.allowance = BracketAllowance()
 
     def has(self, damaged: Unreadable) -> bool:
         """True where what cannot be read could be the answer, and what can be read an example of it."""
@@ -163,9 +153,11 @@ class Rivals:
         )
 
     def _looks_like_answer(self, other: Candidate, how: Standing) -> bool:
-        if is_of_failure(other.value) or self._has_all_names(other.value):
+        if is_of_failure(other.value) or self.asked.are_all_in(other.value):
             return True
-        return self._has_a_name(other.value) and (how >= self.standing or ends_too_early(other, self.schema))
+        if not self._has_a_name(other.value):
+            return False
+        return how >= self.standing or ends_too_early(other, self.schema, self.allowance)
 
     def _is_aside(self, other: Candidate, how: Standing) -> bool:
         """True for notes, for scalars beside objects, and for lists of scalars in a sentence beside what is none."""
@@ -184,14 +176,12 @@ class Rivals:
         value = other.value
         if not self.is_shown or how is Standing.FENCED:
             return False
-        label = ""
-        if how is Standing.LABELLED:
-            line = other.text.rfind("\n", 0, other.start) + 1
-            label = other.text[max(line, other.start - _LONGEST_LINE) : other.start]
-        named = any(name in _plain(label) for name in self.plain_names)
+        label = line_before(other.text, other.start, _LONGEST_LINE) if how is Standing.LABELLED else ""
+        plain = plain_name(label)
+        named = any(name in plain for name in self.plain_names)
         if is_object(value):
             aside = is_remark(value) or (bool(value) and not named and speaks_of_asides(label))
-            return aside and not (self._has_a_name(value) or self._has_all_names(value))
+            return aside and not (self._has_a_name(value) or self.asked.are_all_in(value))
         if not is_array(value) or not value or self.is_list or not label:
             return False
         return not (named or speaks_of_values(label) or any(is_object(each) or is_array(each) for each in value))
@@ -203,23 +193,11 @@ class Rivals:
         if begun is not None and begun[1] in self.names:
             return True
         named = _NAME.finditer(damaged.text, damaged.start, end)
-        return any(_plain(name[1] or name[2]) in self.plain_names for name in named)
-
-    def _has_all_names(self, value: Json) -> bool:
-        """True where it, or what it holds, has all names that are asked for, or nearly such: only values are wrong."""
-        for each in _objects(value) if self.wanted else ():
-            self.left -= 1
-            names = [_plain(name) for name in islice(each, MOST_HELD)]
-            if any(all(any(_alike(name, asked) for name in names) for asked in all_asked) for all_asked in self.wanted):
-                return True
-            if self.left < 0:
-                return True  # where there are so many, there is doubt enough
-        return False
+        return any(plain_name(name[1] or name[2]) in self.plain_names for name in named)
 
     def _has_a_name(self, value: Json) -> bool:
         if is_object(value):
-            names = (_plain(name) for name in islice(value, MOST_HELD))
-            return any(_alike(name, asked) for name in names for asked in self.plain_names)
+            return self.asked.are_some_in(value)
         return is_array(value) and self.is_list
 
 
@@ -239,48 +217,3 @@ def _may_hold(schema: Json, char: str) -> bool:
             if None in asked or _KINDS.get(char, "number") in asked or (char.isdigit() and "integer" in asked):
                 return True
     return not schema
-
-
-def _wanted(schema: Json) -> list[list[str]]:
-    """The names that are asked for, of each shape of the value or of its items."""
-    return [
-        [_plain(name) for name in shape["required"]]
-        for held in root_shapes(schema)
-        for shape in (held, *root_shapes(schema, held.get("items")))
-        if is_array(shape.get("required")) and shape["required"]
-    ]
-
-
-def _objects(value: Json) -> Iterator[Mapping[str, Json]]:
-    """Itself, and what stands in it; but for the parts of a schema."""
-    level: list[Json] = [value]
-    for _ in range(3):
-        below: list[Json] = []
-        for each in level[:MOST_HELD]:
-            if is_object(each):
-                yield each
-                below.extend(
-                    held for name, held in islice(each.items(), MOST_HELD) if name not in ("properties", "$defs")
-                )
-            elif is_array(each):
-                below.extend(each[:MOST_HELD])
-        level = below
-
-
-def _alike(name: str, asked: str) -> bool:
-    """`Number` and `invoice_number` are `number`."""
-    return name == asked or (len(asked) > 2 and (name.endswith(asked) or name.startswith(asked)))
-
-
-def _plain(name: str) -> str:
-    return _PLAIN.sub("", name).lower()
-
-
-def _names(schema: Any) -> frozenset[str]:
-    """Of the properties of the value, or of its items."""
-    names: set[str] = set()
-    for shape in root_shapes(schema):
-        names.update(shape.get("properties", ()))
-        for item in root_shapes(schema, shape.get("items")):
-            names.update(item.get("properties", ()))
-    return frozenset(names)

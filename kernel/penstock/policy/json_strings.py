@@ -14,6 +14,7 @@ from penstock.policy.json_notation import (
     FENCE,
     JSON_SPACE,
     KEY_AHEAD,
+    ODD_SPACE,
     QUOTED_KEY_AHEAD,
     QUOTES,
     SPACE,
@@ -217,7 +218,7 @@ class StringReading(Notation, ABC):
         if role == "key":
             return True
         text, close = self.text, self.text[after - 1]
-        at = behind(JSON_SPACE, text, after)
+        at = behind(ODD_SPACE, text, after)
         char = text[at : at + 1]
         if not char or char in "}]":
             return True
@@ -228,6 +229,7 @@ class StringReading(Notation, ABC):
         ahead = self.ahead(role, inner=inner)
         if char not in COMMAS:
             # A comma may be missing; not on the same line, without a space even: that is a quotation.
+            at = behind(JSON_SPACE, text, after)
             return at > after and ahead.match(text, at) is not None
         at = self.behind_comments(at + 1, close, inner=inner)
         char = text[at : at + 1]

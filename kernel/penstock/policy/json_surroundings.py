@@ -9,14 +9,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from msgspec import Struct
+
+from penstock.policy.json_notation import line_before, line_behind
 from penstock.policy.json_places import Candidate
 from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, is_array, is_object
 
-__all__ = ["ends_too_early", "is_begun_before", "is_note", "misses_its_head"]
+__all__ = ["BracketAllowance", "ends_too_early", "is_begun_before", "is_note", "misses_its_head"]
 
 MOST_BRACKETS = 4_096
 """Brackets behind a value that are paired; behind more of them there is doubt enough."""
+MOST_BRACKETS_OF_SEVERAL = 4 * MOST_BRACKETS
+"""The same for all values of one text, some 10 ms: behind each may stand all the others."""
 
 _BEHIND = re.compile(r"(?:[\s,;}\])`~]++|/\*[^*]{0,200}+\*/|//[^\n]{0,200}+\n)*+")
 _NAME_BEHIND = re.compile(
@@ -30,12 +35,23 @@ _ITEM_BEHIND = re.compile(r"""(?:-?\d[\d.]{0,99}+|"[^"\n]{0,200}+")[ \t]*+(?:[,\
 _BRACKETS = re.compile(r"""[{}\[\]]|"[^"\n]{0,200}+"|`[^`\n]{1,200}+`|(?<![^\s`*_.!])[:;]-?[)\]}]""")
 _NAME_BEFORE = re.compile(r"""["“][^"“”\n]{0,200}["”][ \t]*+(?::|=>)\s*+\Z""")
 _LINE_OF_BRACE = re.compile(r"(?:\A|\n)[ \t]*+\{")
+_LONGEST_LINE = 200
 _MARKUP = " \t*_`"
 _LABEL = re.compile(r"\b(?:source|ref|see|cit|note|foot|cf|quell|vgl|fig|eq)", re.IGNORECASE)
+_TAG_BEFORE = re.compile(r"<[^<>\n]{1,80}+>\Z")
+_LABEL_BEFORE = re.compile(r"(?:[:=\uff1a\u2192\u21d2]|[-=]>)\Z")
+# `[3] > [1] > [2]`: each points to something, and the last is no answer.
+_RANKED_BEFORE = re.compile(r"(?<![\w\])])\[\d{1,4}+\]\s{0,9}+[<>=\-\u2192\u21d2\u2264\u2265\u227a\u227b]{1,3}\Z")
 _COPULA = re.compile(r"\b(?:is|are)\s*+\Z")
 
 
-def ends_too_early(candidate: Candidate, schema: Json) -> bool:
+class BracketAllowance(Struct):
+    """What may still be spent on several values of one text."""
+
+    brackets: int = MOST_BRACKETS_OF_SEVERAL
+
+
+def ends_too_early(candidate: Candidate, schema: Json, allowance: BracketAllowance | None = None) -> bool:
     """True where what follows the value's last bracket belongs into it: a property with its value, items, a closer."""
     text, end, value = candidate.text, candidate.end, candidate.value
     at = _end(_BEHIND, text, end)
@@ -46,7 +62,7 @@ def ends_too_early(candidate: Candidate, schema: Json) -> bool:
         return True
     if _ends_in_array(value) and (_ITEM_BEHIND.match(text, at) or _MORE_BEHIND.match(text, end)):
         return True
-    return _ELLIPSIS_BEHIND.match(text, end) is not None or _closes_more(text, at)
+    return _ELLIPSIS_BEHIND.match(text, end) is not None or _closes_more(text, at, allowance or BracketAllowance())
 
 
 def _may_be_property(name: str, schema: Json) -> bool:
@@ -74,7 +90,7 @@ def _ends_in_array(value: Json) -> bool:
     return is_array(value)
 
 
-def _closes_more(text: str, at: int) -> bool:
+def _closes_more(text: str, at: int, allowance: BracketAllowance) -> bool:
     """True where a bracket is closed that was not opened, and there was content before it; or a brace never is."""
     if not any(text.find(bracket, at) >= 0 for bracket in "{}]"):
         return False
@@ -91,7 +107,8 @@ def _closes_more(text: str, at: int) -> bool:
                     return True
             case _:
                 pass
-        if count >= MOST_BRACKETS:
+        allowance.brackets -= 1
+        if count >= MOST_BRACKETS or allowance.brackets < 0:
             return True
     return braces > 0
 
@@ -115,15 +132,13 @@ def is_note(candidate: Candidate) -> bool:
     value, text = candidate.value, candidate.text
     if candidate.fenced or not is_array(value) or not value or not all(_is_small(each) for each in value):
         return False
-    start = text.rfind("\n", 0, candidate.start) + 1
-    end = text.find("\n", candidate.end)
-    before = text[max(start, candidate.start - 200) : candidate.start].strip(_MARKUP)
-    after = text[candidate.end : candidate.end + 200 if end < 0 else min(end, candidate.end + 200)].strip(_MARKUP)
+    before = line_before(text, candidate.start, _LONGEST_LINE).strip(_MARKUP)
+    after = line_behind(text, candidate.end, _LONGEST_LINE).strip(_MARKUP)
     if after.strip(".,;!}]") and not after.startswith("<"):
         return True
-    if not before or before.endswith(">"):
+    if not before.strip("> \t") or _TAG_BEFORE.search(before):
         return False
-    if before[-1] in ":=\uff1a":
+    if _LABEL_BEFORE.search(before) and not _RANKED_BEFORE.search(before):
         return len(value) == 1 and _LABEL.search(before) is not None
     return len(value) == 1 or _COPULA.search(before) is None
 

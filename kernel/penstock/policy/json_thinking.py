@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from penstock.policy.json_notation import line_before
+
 __all__ = [
     "CLOSING_BEHIND_FIRST",
     "MARKS",
@@ -89,7 +91,7 @@ def _end_of(opening: str, text: str, at: int) -> int | None:
 
 
 def _is_spoken_of(text: str, start: int, end: int) -> bool:
-    line = text[max(text.rfind("\n", 0, start) + 1, start - 200) : start].strip(" \t`\"'*")
+    line = line_before(text, start, 200).strip(" \t`\"'*")
     return bool(line) and not line.endswith(">") and _SPOKEN_OF.match(text, end) is not None
 
 

@@ -5,12 +5,16 @@ Not here: schemas (`json_schema`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeGuard
 
+import msgspec
 from msgspec import Struct
 
-__all__ = ["Flaw", "Json", "frozen", "is_array", "is_object", "is_same", "is_text", "json_path"]
+__all__ = ["Flaw", "Json", "frozen", "is_array", "is_object", "is_same", "is_text", "json_bytes", "json_path"]
+
+_WRITE = msgspec.json.Encoder(order="deterministic").encode
 
 Json: TypeAlias = Any
 
@@ -58,6 +62,14 @@ def frozen(value: Json) -> Any:
     if is_object(value):
         return ("object", frozenset((key, frozen(each)) for key, each in value.items()))
     return value
+
+
+def json_bytes(value: Json) -> bytes:
+    """The value written out: the same for the same value, but for numbers that are integers and written as floats."""
+    try:
+        return _WRITE(value)
+    except (UnicodeEncodeError, OverflowError):  # halves of characters, integers of more than 64 bits
+        return json.dumps(value, sort_keys=True).encode()
 
 
 def is_same(value: Json, asked: Json) -> bool:

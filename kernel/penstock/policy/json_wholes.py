@@ -22,9 +22,13 @@ _LAST = frozenset('}]"0123456789el')
 """What a JSON value may end with."""
 SHORT = 4_096
 """Characters of an ordinary answer: to go from part to part is the shortest way there."""
+MOST_SAID_TWICE = 4_096
+"""Names that are said twice in a long text. Whoever says more has lost the thread, and to compare them takes long."""
 _CLOSED_BY = {"{": "}", "[": "]"}
 _NAMES = re.compile(r'"[ \t\r\n]*+:')
 """The end of a name. It may stand in a string as well, so in no sound text there are fewer than names."""
+_SURE_NAMES = re.compile(r'(?<!\\)"[ \t\r\n]*+:')
+"""The end of a name, and never in a string: of all names but those that end in a backslash."""
 _CONTAINERS = frozenset({dict, list})
 _VALUES: Any = dict[str, Json].values
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -81,6 +85,8 @@ def value_at(text: str, start: int) -> tuple[Json, int]:
     if members is None:
         return NONE, end
     if not _is_all_there(members, text, start, end):
+        if len(_SURE_NAMES.findall(text, start, end)) - members > MOST_SAID_TWICE:
+            return NONE, end
         value, end = SCANNER.raw_decode(text, start)
     return (value if _is_whole(text, start, end, value) else NONE), end
 

@@ -5,19 +5,19 @@ Not here: when two values are the same (`json_values`).
 
 from __future__ import annotations
 
-import json
 import re
+from collections import Counter
 from typing import Any
 
-import msgspec
-
-from penstock.policy.json_values import Json, is_array, is_object
+from penstock.policy.json_values import Json, is_array, is_object, json_bytes
 
 __all__ = ["holds_twice"]
 
-_WRITE = msgspec.json.Encoder(order="deterministic").encode
 _MAY_BE_WHOLE = re.compile(rb"(?:^|[:,\[])-?[0-9]++(?:\.0(?![0-9])|(?:\.[0-9]++)?[eE])", re.MULTILINE)
 """A number, written as a float, that may be an integer. In a string it may stand as well; then it costs time."""
+_EXPONENT = re.compile(rb"-?[0-9]++(?:\.[0-9]++)?[eE][-+]?[0-9]{1,3}+")
+_POINT_ZERO = re.compile(rb"(?<=[0-9])\.0(?![0-9])")
+_LESS_THAN_NOTHING = re.compile(rb"-0(?![.0-9])")
 
 
 def holds_twice(items: list[Json]) -> bool:
@@ -26,25 +26,30 @@ def holds_twice(items: list[Json]) -> bool:
     if kinds <= {str}:
         return len(set(items)) < len(items)
     # As texts, for the hashes of numbers can be chosen so that all are the same.
-    written = [_written(each) for each in items]
-    several = set(written)
-    if len(several) < len(items):
+    written = list(map(json_bytes, items))
+    if len(set(written)) < len(items):
         return True
-    if kinds.isdisjoint({float, list, dict}) or not _MAY_BE_WHOLE.search(b"\n".join(written)):
+    lines = b"\n".join(written)
+    if kinds.isdisjoint({float, list, dict}) or not _MAY_BE_WHOLE.search(lines):
         return False
-    whole = [
-        _written(_whole(each)) if _MAY_BE_WHOLE.search(text) else text
-        for each, text in zip(items, written, strict=True)
-    ]
-    return len(set(whole)) < len(items)
+    alike = _with_whole_numbers(lines).split(b"\n")
+    often = Counter(alike)
+    if len(often) == len(items):
+        return False
+    # They may be alike in what stands in their strings only.
+    doubtful = [each for each, line in zip(items, alike, strict=True) if often[line] > 1]
+    return len({json_bytes(_whole(each)) for each in doubtful}) < len(doubtful)
 
 
-def _written(value: Json) -> bytes:
-    """The same for the same value, but for numbers that are integers and written as floats."""
-    try:
-        return _WRITE(value)
-    except (UnicodeEncodeError, OverflowError):  # halves of characters, integers of more than 64 bits
-        return json.dumps(value, sort_keys=True).encode()
+def _with_whole_numbers(lines: bytes) -> bytes:
+    """What is the same JSON is the same in it; strings that look like numbers may be the same as well."""
+    lines = _POINT_ZERO.sub(b"", _EXPONENT.sub(_without_exponent, lines))
+    return _LESS_THAN_NOTHING.sub(b"0", lines)
+
+
+def _without_exponent(number: re.Match[bytes]) -> bytes:
+    value = float(number[0])
+    return b"%d" % value if value.is_integer() else number[0]
 
 
 def _whole(value: Json) -> Any:
