@@ -42,7 +42,7 @@ from penstock.policy.schema_knowledge import (
     value_at,
 )
 
-__all__ = ["Found", "NotFound", "find_json"]
+__all__ = ["Found", "NotFound", "find_json", "is_itself"]
 
 Reason: TypeAlias = Literal["nothing", "damaged", "truncated", "ambiguous", "misfit", "too_deep", "too_long"]
 
@@ -88,15 +88,20 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None,
     known = read_once(text)
     whole = known.value
     flaws = () if check is None or whole is NONE else check.flaws(whole)
-    if whole is not NONE and not flaws and not _is_quoted_json(whole, check):
-        # Nearly always there are names of the schema's own and no others: then no choice within it has to be looked at.
-        if check is None or (type(whole) is dict and not check.like_a_call and check.names.issuperset(known.value)):
-            return Found(whole)
-        if _says(check, whole) and wrapped(whole, check, tool) is None:
-            return Found(whole)
+    fits = whole is not NONE and not flaws and not _is_quoted_json(whole, check)
+    if fits and (check is None or is_itself(whole, check, tool)):
+        return Found(whole)
     search = _Search(text, check, tool=tool, known=known)
     search.flaws_of_whole = flaws
     return search.found(whole)
+
+
+def is_itself(value: Json, check: SchemaCheck, tool: str = "") -> bool:
+    """True where what fits is what was asked for: it says something of that, and is not but the wrapper of it."""
+    # Nearly always there are names of the schema's own and no others: then no choice within it has to be looked at.
+    if type(value) is dict and not check.like_a_call and check.names.issuperset(value):
+        return True
+    return _says(check, value) and wrapped(value, check, tool) is None
 
 
 def _says(check: SchemaCheck, value: Json) -> bool:
