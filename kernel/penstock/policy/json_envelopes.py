@@ -16,7 +16,9 @@ from penstock.policy.schema_knowledge import NONE, root_shapes
 __all__ = [
     "is_of_failure",
     "is_remark",
+    "is_schema",
     "only_content",
+    "only_speaks_of",
     "says_what_it_is_about",
     "speaks_of_asides",
     "speaks_of_values",
@@ -71,6 +73,8 @@ _OF_ANY_WORDS = frozenset(
 )
 """Parts of names of texts of all sorts; a word of the schema's own is the answer under such a name as well."""
 NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
+_OF_SCHEMAS = frozenset({"$ref", "allOf", "anyOf", "const", "enum", "oneOf", "type"})
+"""Words of which a schema has one at least."""
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SHORT = 40
 """Characters of a word or two: `"status": "not found"`."""
@@ -108,9 +112,17 @@ def only_content(value: Json, schema: Any) -> Json:
     if len(held) != 1:
         return NONE
     content = value[held[0]]
-    if all(name == held[0] or _only_speaks_of(content, name, other) for name, other in value.items()):
+    if all(name == held[0] or only_speaks_of(content, name, other) for name, other in value.items()):
         return content
     return NONE
+
+
+def is_schema(value: Json) -> bool:
+    """True for an object all of whose properties are schemas."""
+    parts = value.get("properties") if is_object(value) else None
+    if not is_object(parts) or not parts:
+        return False
+    return all(is_object(part) and not _OF_SCHEMAS.isdisjoint(part) for part in parts.values())
 
 
 def words_under_a_name(value: Json) -> Json:
@@ -171,8 +183,10 @@ def _says_otherwise(name: str) -> bool:
     return bool(_parts(name) & _OF_OTHERS)
 
 
-def _only_speaks_of(content: Json, name: str, other: Json) -> bool:
-    """True for a reason, a good state, a count: nothing is lost without it. Beside a lone scalar something may be."""
+def only_speaks_of(content: Json, name: str, other: Json) -> bool:
+    """True for a reason, a good state, a count beside the content: nothing is lost without it. Beside a lone scalar
+    something may be.
+    """
     if not (is_object(content) or is_array(content)):
         return False
     parts = _parts(name)
