@@ -201,3 +201,51 @@ def test_a_list_that_stands_there_by_itself_goes_before_one_under_a_name() -> No
     answer = find_json('Given {"words": ["a b"]}:\n```json\n["a"]\n```', TEXTS)
     assert isinstance(answer, Found)
     assert answer.value == ["a"]
+
+
+DOC = {
+    "title": "Doc",
+    "type": "object",
+    "properties": {"metadata": {"type": "object"}, "title": {"type": ["string", "null"]}},
+}
+PARTS = {"metadata": {"type": "object"}}
+STATES = {"title": {"enum": ["a", "b"]}, "metadata": {"$ref": "#/$defs/Any"}}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"properties": PARTS},
+        {"type": "object", "properties": PARTS},
+        {"type": "object", "properties": PARTS, "required": ["metadata"], "$defs": {}},
+        {"properties": {"metadata": {"anyOf": [{"type": "object"}, {"type": "null"}]}}},
+        {"properties": STATES},
+        {"name": "Doc", "parameters": {"type": "object", "properties": PARTS}},
+        {"type": "function", "function": {"name": "Doc", "parameters": {"type": "object", "properties": PARTS}}},
+        {"schema": {"properties": PARTS}},
+        {"result": {"properties": PARTS}},
+        [{"type": "object", "properties": PARTS}],
+    ],
+    ids=json.dumps,
+)
+def test_a_schema_that_was_sent_back_is_no_value_where_its_parts_would_fit(told: Any) -> None:
+    for tool in ("", "Doc"):
+        answer = find_json(json.dumps(told), DOC, tool=tool)
+        assert isinstance(answer, NotFound), answer
+
+
+@pytest.mark.parametrize(
+    ("told", "want"),
+    [
+        ({"properties": {"metadata": {"a": 1}}}, {"metadata": {"a": 1}}),
+        ({"properties": {"title": "Tea"}}, {"title": "Tea"}),
+        (
+            {"properties": {"metadata": {"type": "object"}, "title": "Tea"}},
+            {"metadata": {"type": "object"}, "title": "Tea"},
+        ),
+    ],
+)
+def test_values_in_the_place_of_the_schemas_parts_are_one(told: Any, want: Any) -> None:
+    answer = find_json(json.dumps(told), DOC, tool="Doc")
+    assert isinstance(answer, Found), answer
+    assert answer.value == want

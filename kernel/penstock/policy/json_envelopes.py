@@ -91,6 +91,8 @@ def only_content(value: Json, schema: Any) -> Json:
     if not is_object(value) or len(value) > MOST_BESIDE:
         return NONE
     known = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
+    if "properties" not in known and is_schema(value):
+        return NONE
     named = [name for name in OF_TOOLS if name in value]
     if len(named) == 1 and named[0] not in known and isinstance(value.get("name"), str):
         others = value.keys() - {named[0]}
