@@ -249,3 +249,72 @@ def test_values_in_the_place_of_the_schemas_parts_are_one(told: Any, want: Any) 
     answer = find_json(json.dumps(told), DOC, tool="Doc")
     assert isinstance(answer, Found), answer
     assert answer.value == want
+
+
+TASK = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
+MILK = {"title": "Buy milk"}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"status": "fail"},  # JSend: what is wrong with each part of the request
+        {"status": "unsuccessful"},
+        {"status": "denied"},
+        {"status": "unavailable"},
+        {"status": "timeout"},
+        {"status": "none"},
+        {"status": "no match"},
+        {"status": "404"},
+        {"status": "404 not there"},
+        {"status": "206 part of it"},
+        {"status": "0 found"},
+        {"state": "aborted"},
+        {"outcome": "exception"},
+        {"code": "500"},
+        {"responseCode": "E12"},
+        {"success": "false"},
+        {"isSuccess": "no"},
+        {"ok": "no"},
+        {"valid": "no"},
+        {"found": "false"},
+        {"match_found": "0"},
+        {"complete": "incomplete"},
+    ],
+    ids=json.dumps,
+)
+def test_an_envelope_that_does_not_say_that_all_went_well_holds_no_answer(beside: dict[str, Any]) -> None:
+    for told in ({**beside, "data": MILK}, {"task": MILK, **beside}):
+        assert isinstance(find_json(json.dumps(told), TASK), NotFound), told
+    told = {**beside, "data": [MILK]}
+    assert isinstance(find_json(json.dumps(told), {"type": "array", "items": TASK}), NotFound), told
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"status": "success"},
+        {"status": "OK"},
+        {"status": "completed"},
+        {"status": "Extraction successful."},
+        {"status": "The task was read from the second paragraph of the mail."},
+        {"status": "200"},
+        {"status": "200 OK"},
+        {"state": "done"},
+        {"code": "201"},
+        {"response_code": "200"},
+        {"success": "true"},
+        {"isSuccess": "1"},
+        {"ok": "yes"},
+        {"valid_until": "2026-01-31"},
+        {"country_code": "DE"},
+        {"order_status": "shipped"},
+        {"message": "Here it is."},
+    ],
+    ids=json.dumps,
+)
+def test_an_envelope_that_says_so_does(beside: dict[str, Any]) -> None:
+    for told in ({**beside, "data": MILK}, {"task": MILK, **beside}):
+        answer = find_json(json.dumps(told), TASK)
+        assert isinstance(answer, Found), answer
+        assert answer.value == MILK

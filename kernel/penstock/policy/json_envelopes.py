@@ -44,6 +44,23 @@ OF_ANSWERS = frozenset(
 )
 """How models name an answer as a whole."""
 OF_GOOD_STATES = frozenset({"complete", "found", "ok", "success", "successful", "valid"})
+_STATES = OF_GOOD_STATES | {"code", "outcome", "state", "status"}
+"""Parts of names under which it stands whether all went well, and such names are made of nothing else but `_OF_STATES`:
+`isValid`, `response_code`; not `country_code`, `valid_until`.
+"""
+_OF_STATES = _STATES | frozenset(
+    {"answer", "any", "api", "call", "data", "extraction", "has", "http", "is", "job", "match", "operation", "output"}
+    | {"parsing", "processing", "request", "response", "result", "return", "run", "task", "validation", "was"}
+)
+_WELL = OF_GOOD_STATES | frozenset(
+    {"available", "completed", "correct", "done", "extracted", "final", "fine", "finished", "good", "okay"}
+    | {"parsed", "pass", "passed", "processed", "ready", "succeeded", "successfully", "true", "validated", "yes"}
+)
+"""Words that say so, alone or with those of `_BESIDE_WELL`."""
+_BESIDE_WELL = frozenset(
+    {"a", "all", "and", "answer", "data", "extraction", "has", "http", "is", "json", "operation", "parsing"}
+    | {"processing", "request", "response", "result", "task", "the", "validation", "was"}
+)
 _OF_ASIDES = frozenset(
     {"citation", "citations", "reasoning", "reasons", "references", "source", "sources", "steps"} | {"thoughts"}
 )
@@ -76,6 +93,8 @@ NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
 _OF_SCHEMAS = frozenset({"$ref", "allOf", "anyOf", "const", "enum", "oneOf", "type"})
 """Words of which a schema has one at least."""
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_GOOD_CODE = re.compile(r"\A\s*+(?:1|2\d\d)\b[\s:,-]*+")
+_DIGIT = re.compile(r"\d")
 _SHORT = 40
 """Characters of a word or two: `"status": "not found"`."""
 
@@ -201,12 +220,25 @@ def only_speaks_of(content: Json, name: str, other: Json) -> bool:
     if is_array(other):
         return bool(parts & _OF_ASIDES) and not any(is_object(each) or is_array(each) for each in other)
     if isinstance(other, str):
-        if len(other) <= _SHORT and _says_otherwise(other):
+        if len(other) <= _SHORT and (_says_otherwise(other) or (_is_of_state(parts) and not _says_well(other))):
             return False
         return is_object(content) or LEFT_OUT.search(other) is None
     if is_array(content):
         return other is None or (type(other) is int and other == len(content))
     return other is None or other is True or type(other) in {int, float}
+
+
+def _is_of_state(name: set[str]) -> bool:
+    return not name.isdisjoint(_STATES) and name <= _OF_STATES
+
+
+def _says_well(state: str) -> bool:
+    """True for `success`, `200 OK` and the like. What else is meant by a word or two nobody knows: `denied`, `none`."""
+    words = _GOOD_CODE.sub("", state, count=1)
+    if not words.strip():
+        return words != state
+    parts = _parts(words)
+    return not parts.isdisjoint(_WELL) and parts <= _WELL | _BESIDE_WELL and _DIGIT.search(words) is None
 
 
 def _tells(content: Json, known: set[str], schema: Any) -> bool:
