@@ -28,6 +28,7 @@ from penstock.errors import (
     RefusedError,
 )
 from penstock.policy.json_finding import Found, NotFound, find_json, is_itself
+from penstock.policy.json_other_calls import OtherTools
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, frozen
 from penstock.policy.refused_ways import Way, refused_way
@@ -273,9 +274,10 @@ class Extraction(Struct, eq=False):
         return None
 
     def _found(self, asking: _Asking, written: str) -> Found | NotFound:
-        ready = self.wanted.ready
+        ready, tools = self.wanted.ready, self.call.request.tools
+        others = OtherTools([tool.name for tool in tools]) if tools else None
         if asking.shaped is not None and asking.check is not None:
-            sent = find_json(written, asking.check, tool=ready.name)
+            sent = find_json(written, asking.check, tool=ready.name, others=others)
             if isinstance(sent, Found):
                 value = unshaped(sent.value, ready.check, asking.shaped)
                 flaws = ready.check.flaws(value)
@@ -285,7 +287,7 @@ class Extraction(Struct, eq=False):
                 # where it has that name itself, and one of them was meant.
                 if flaws or WRAPPER in ready.check.names:
                     return NotFound("misfit", "the value does not fit the schema", flaws)
-        return find_json(written, ready.check, tool=ready.name)
+        return find_json(written, ready.check, tool=ready.name, others=others)
 
     # Going on
 

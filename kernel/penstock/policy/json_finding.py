@@ -19,6 +19,7 @@ from penstock.policy.json_envelopes import only_content, says_what_it_is_about, 
 from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
+from penstock.policy.json_other_calls import OtherTools
 from penstock.policy.json_places import Candidate, Places
 from penstock.policy.json_rivals import Rivals, Standing, is_all_there_is, is_alone_in, standing
 from penstock.policy.json_scalars import last_line
@@ -55,6 +56,9 @@ MOST_TOLD = 8
 WRAPPED = "is none of the names that are asked for, and holds a value or arguments of its own: give the value alone"
 
 
+CALLED = "is the call of another tool, written as text: give the value"
+
+
 class Found(Struct, frozen=True):
     """The value. `repairs` name what was mended, in order; none where it stood there as valid JSON."""
 
@@ -76,10 +80,17 @@ class NotFound(Struct, frozen=True):
         return tuple(flaw.path for flaw in self.flaws)
 
 
-def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None, *, tool: str = "") -> Found | NotFound:
+def find_json(
+    text: str,
+    schema: Mapping[str, Json] | SchemaCheck | None = None,
+    *,
+    tool: str = "",
+    others: OtherTools | None = None,
+) -> Found | NotFound:
     """The value in the text that fits the schema, or why there is none. Raises SchemaError for a wrong schema.
 
-    `tool`: the name under which the model was offered the schema: it may write a call of that as text.
+    `tool`: the name under which the model was offered the schema: it may write a call of that as text. `others`: the
+    tools that it was offered for other things, whose calls are no values.
 
     Laws: what is found fits the schema; text that is valid JSON and fits is found as it stands; the same text gives
     the same; the time is linear in the text, and no text raises.
@@ -89,9 +100,10 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None,
     whole = known.value
     flaws = () if check is None or whole is NONE else check.flaws(whole)
     fits = whole is not NONE and not flaws and not _is_quoted_json(whole, check)
-    if fits and (check is None or is_itself(whole, check, tool)):
+    if fits and others is None and (check is None or is_itself(whole, check, tool)):
         return Found(whole)
     search = _Search(text, check, tool=tool, known=known)
+    search.others = others
     search.flaws_of_whole = flaws
     return search.found(whole)
 
@@ -120,6 +132,7 @@ class _Search(Places):
 
     flaws_of_whole: tuple[Flaw, ...] | None = None
     """Where the text is JSON and nothing else: what its value has against the schema, found out once."""
+    others: OtherTools | None = None
 
     def __init__(
         self, text: str, check: SchemaCheck | None, *, tool: str = "", layers: int = 0, known: Decoded | None = None
@@ -140,7 +153,9 @@ class _Search(Places):
     def chosen(self) -> Found | NotFound:
         """The one candidate that is meant."""
         certain = [settled for each in self.candidates if (settled := self.settled(each)) is not None]
-        fitting, misfits = self.read(certain)
+        calls = [] if self.others is None else [each for each in certain if self.calls_another(each)]
+        fitting, misfits = self.read([each for each in certain if not any(each is call for call in calls)])
+        misfits = [*misfits, *calls]
         if self.check is None:
             fitting = _most_telling(fitting)
         fitting = [each for each in fitting if not is_note(each)] or fitting
@@ -153,6 +168,14 @@ class _Search(Places):
         shown = max(fitting, key=lambda each: (standing(each), each.place))
         doubt = self.rival(shown, misfits) or self.doubt(best)
         return doubt or Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
+
+    def calls_another(self, candidate: Candidate) -> bool:
+        """True for the call of another tool than that for the value. A type that is like a call may be one itself."""
+        if self.others is None:
+            return False
+        itself = self.check is not None and self.check.like_a_call
+        called = not itself and self.others.called_by(candidate.value)
+        return called or self.others.marked_before(candidate.text, candidate.start)
 
     def read(self, certain: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
         """Those that fit, as they are or as what they hold; and the others."""
@@ -300,6 +323,8 @@ class _Search(Places):
         for _ in range(DEEPEST_ENVELOPE):
             if isinstance(held.value, str):
                 return self.unquoted(held)
+            if self.others is not None and self.others.called_by(held.value):
+                return None
             inner = only_content(held.value, self.check.schema)
             if inner is NONE:
                 return None
@@ -331,7 +356,7 @@ class _Search(Places):
         if not isinstance(quoted, str) or self.layers >= 2 or not ("{" in quoted or "[" in quoted):
             return None
         inner = _Search(quoted, self.check, tool=self.tool, layers=self.layers + 1)
-        inner.allowance = self.allowance
+        inner.allowance, inner.others = self.allowance, self.others
         found = inner.found(decoded(quoted))
         if not isinstance(found, Found) or ("envelope" in candidate.repairs and "prose" in found.repairs):
             return None
@@ -364,7 +389,7 @@ class _Search(Places):
         """Why there is no value: what is wrong with the likeliest candidate."""
         flaws: tuple[Flaw, ...] = ()
         for each in certain[:MOST_TOLD]:
-            wrong = self.flaws(each.value)
+            wrong = self.flaws(each.value) or ((Flaw("$", CALLED),) if self.calls_another(each) else ())
             if not flaws or (wrong and len(wrong) < len(flaws)):
                 flaws = wrong
         if flaws and not any(failure.reason == "truncated" for failure in self.failures):
