@@ -318,3 +318,130 @@ def test_an_envelope_that_says_so_does(beside: dict[str, Any]) -> None:
         answer = find_json(json.dumps(told), TASK)
         assert isinstance(answer, Found), answer
         assert answer.value == MILK
+
+
+QUIZ = {
+    "title": "Quiz",
+    "type": "object",
+    "properties": {
+        "question": {"type": "string"},
+        "options": {"type": "array", "items": {"type": "string"}},
+        "answer": {"type": "integer"},
+    },
+    "required": ["question", "options", "answer"],
+}
+ASKED = {"question": "1 + 1?", "options": ["2", "3"], "answer": 0}
+STATE = {
+    "type": "object",
+    "properties": {"status": {"enum": ["open", "closed"]}, "priority": {"type": "integer"}},
+    "required": ["status", "priority"],
+}
+OPEN = {"status": "open", "priority": 1}
+EMPLOYEE: dict[str, Any] = {
+    "$ref": "#/$defs/Employee",
+    "$defs": {
+        "Employee": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "data": {"anyOf": [{"$ref": "#/$defs/Employee"}]}},
+            "required": ["name"],
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "schema", "want"),
+    [
+        ({"answer": ASKED}, QUIZ, ASKED),
+        ({"reasoning": "It is a sum.", "answer": ASKED}, QUIZ, ASKED),
+        ({"answer": ASKED, "confidence": 0.9}, QUIZ, ASKED),
+        ({"status": "success", "data": OPEN}, STATE, OPEN),
+        ({"status": "200 OK", "result": OPEN, "error": None}, STATE, OPEN),
+        ({"result": {"data": ASKED}}, QUIZ, ASKED),
+        ({"tool_uses": [{"recipient_name": "functions.Quiz", "parameters": ASKED}]}, QUIZ, ASKED),
+        ({"functionCall": {"name": "Quiz", "args": ASKED}}, QUIZ, ASKED),
+        ({"functionCall": {"name": "Quiz", "args": {"name": "Ada"}}}, EMPLOYEE, {"name": "Ada"}),
+    ],
+)
+def test_an_envelope_may_have_a_name_in_common_with_the_type_that_it_does_not_fit(
+    told: Any, schema: dict[str, Any], want: Any
+) -> None:
+    answer = find_json(json.dumps(told), schema, tool="Quiz")
+    assert isinstance(answer, Found), answer
+    assert answer.value == want
+
+
+@pytest.mark.parametrize(
+    ("told", "schema"),
+    [
+        ({"question": "2 + 2?", "answer": ASKED}, QUIZ),
+        ({"answer": ASKED, "previous": ASKED}, QUIZ),
+        ({"answer": ASKED, "output": {**ASKED, "answer": 1}}, QUIZ),
+        ({"status": "failed", "data": OPEN}, STATE),
+        ({"status": "denied", "data": OPEN}, STATE),
+        ({"status": "closed", "data": OPEN}, STATE),
+        ({"priority": 3, "data": OPEN}, STATE),
+        ({"question": "1 + 1?", "options": ["2"], "answer": None, "explanation": ASKED}, QUIZ),
+        ({"data": {"name": "Ada"}}, EMPLOYEE),
+    ],
+)
+def test_what_may_be_a_part_of_the_value_is_not_taken_for_all_of_it(told: Any, schema: dict[str, Any]) -> None:
+    answer = find_json(json.dumps(told), schema, tool="Quiz")
+    assert isinstance(answer, NotFound), answer
+
+
+COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
+MATRIX = {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}
+ROWS = {"type": "array", "items": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("told", "schema", "want"),
+    [
+        ({"counts": {"a": 1}}, COUNTS, {"a": 1}),
+        ({"word_counts": {"a": 1, "b": 2}}, COUNTS, {"a": 1, "b": 2}),
+        ({"matrix": [[1, 2], [3, 4]]}, MATRIX, [[1, 2], [3, 4]]),
+        ({"rows": [{"a": 1}, {"a": 2}]}, ROWS, [{"a": 1}, {"a": 2}]),
+        ({"records": [{"a": 1}]}, ROWS, [{"a": 1}]),
+    ],
+)
+def test_what_has_no_names_of_its_own_is_found_under_one_of_the_models(
+    told: Any, schema: dict[str, Any], want: Any
+) -> None:
+    for text in (json.dumps(told), f"```json\n{json.dumps(told)}\n```"):
+        answer = find_json(text, schema)
+        assert isinstance(answer, Found), answer
+        assert answer.value == want
+
+
+@pytest.mark.parametrize(
+    ("told", "schema"),
+    [
+        ({"error": {"code": 5}}, COUNTS),
+        ({"usage": {"tokens": 5}}, COUNTS),
+        ({"wrong_counts": {"a": 1}}, COUNTS),
+        ({"counts": {}}, COUNTS),
+        ({"counts": {"a": 1}, "others": {"b": 2}}, COUNTS),
+        ({"counts": {"a": "many"}}, COUNTS),
+        ({"example": [[1, 2]]}, MATRIX),
+        ({"matrix": []}, MATRIX),
+        ({"tags": [{"a": 1}]}, ROWS),
+        ({"errors": [{"a": 1}]}, ROWS),
+    ],
+)
+def test_what_may_be_something_else_is_not(told: Any, schema: dict[str, Any]) -> None:
+    answer = find_json(json.dumps(told), schema)
+    assert isinstance(answer, NotFound), answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["```json\nnull\n```", "<think>x</think>\nnull", "```\nnull\n```\n", "<think>There is none.</think>\n\nnull"],
+)
+def test_null_is_a_value_where_it_may_be_one(text: str) -> None:
+    schema = {"anyOf": [PERSON, {"type": "null"}]}
+    answer = find_json(text, schema)
+    assert isinstance(answer, Found), answer
+    assert answer.value is None
+    for told in (f"{WRITTEN}\n\nnull", f"```json\nnull\n```\n```json\n{WRITTEN}\n```"):
+        assert isinstance(find_json(told, schema), NotFound)

@@ -6,6 +6,7 @@ By the names that models give to their properties. Not here: where a value stand
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,8 @@ from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
 __all__ = [
+    "containers_under_a_name",
+    "content_of_own_name",
     "is_of_failure",
     "is_remark",
     "is_schema",
@@ -21,6 +24,7 @@ __all__ = [
     "only_speaks_of",
     "says_what_it_is_about",
     "speaks_of_asides",
+    "speaks_of_rows",
     "speaks_of_values",
     "words_under_a_name",
 ]
@@ -35,7 +39,7 @@ ARGUMENTS = (*OF_TOOLS, "kwargs", "params", "tool_input", "tool_args", "action_i
 """How models that write the call of a tool as text say the same, and whose they are."""
 BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
 """What else calls of tools say."""
-OF_CALLS = ("tool_calls", "tool_call", "function_call", "function")
+OF_CALLS = ("tool_calls", "tool_call", "tool_uses", "function_call", "functionCall", "function")
 """Under which names messages and wires hold the call of a tool."""
 BESIDE_CALLS = BESIDE_TOOLS | {"role"}
 OF_ANSWERS = frozenset(
@@ -61,6 +65,7 @@ _BESIDE_WELL = frozenset(
     {"a", "all", "and", "answer", "data", "extraction", "has", "http", "is", "json", "operation", "parsing"}
     | {"processing", "request", "response", "result", "task", "the", "validation", "was"}
 )
+_OF_ROWS = frozenset({"elements", "entries", "objects", "records", "rows"})
 _OF_ASIDES = frozenset(
     {"citation", "citations", "reasoning", "reasons", "references", "source", "sources", "steps"} | {"thoughts"}
 )
@@ -136,6 +141,46 @@ def only_content(value: Json, schema: Any) -> Json:
     if all(name == held[0] or only_speaks_of(content, name, other) for name, other in value.items()):
         return content
     return NONE
+
+
+def content_of_own_name(
+    value: Json, known: Collection[str], fits: Callable[[Json], bool], wrong: Collection[str]
+) -> Json:
+    """What an envelope holds that has names in common with the type, and is itself no value: `{"answer": {...}}` of a
+    type with an `answer`.
+
+    `wrong`: the properties of it that do not fit. The one that holds a whole value is an envelope's where it is called
+    so, and is no part of another: a manager is.
+    """
+    if not is_object(value) or len(value) > MOST_BESIDE:
+        return NONE
+    held = [name for name, content in value.items() if is_object(content) and fits(content)]
+    if len(held) != 1 or held[0].lower() not in OF_ANSWERS or (held[0] in known and held[0] not in wrong):
+        return NONE
+    content = value[held[0]]
+    others = [(name, other) for name, other in value.items() if name != held[0]]
+    if any(name in known and not _is_of_state(_parts(name)) for name, other in others):
+        return NONE
+    return content if all(only_speaks_of(content, name, other) for name, other in others) else NONE
+
+
+def containers_under_a_name(value: Json) -> Json:
+    """The object, or the list of objects or lists, that an object of one property holds: `{"counts": {"a": 1}}`.
+
+    None under a name that says that it is something else than an answer.
+    """
+    if not is_object(value) or len(value) != 1:
+        return NONE
+    ((name, held),) = value.items()
+    whole = is_object(held) or (is_array(held) and all(is_object(each) or is_array(each) for each in held))
+    if not whole or not held or name == "properties" or _parts(name) & (_OF_OTHER_WORDS | _OF_ANY_WORDS):
+        return NONE
+    return held
+
+
+def speaks_of_rows(value: Json) -> bool:
+    """True for an object under whose one name there can be but a list of what is asked for."""
+    return is_object(value) and all(name.lower() in OF_ANSWERS | _OF_ROWS for name in value)
 
 
 def is_schema(value: Json) -> bool:

@@ -15,7 +15,14 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_envelopes import only_content, says_what_it_is_about, words_under_a_name
+from penstock.policy.json_envelopes import (
+    containers_under_a_name,
+    content_of_own_name,
+    only_content,
+    says_what_it_is_about,
+    speaks_of_rows,
+    words_under_a_name,
+)
 from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
@@ -327,6 +334,8 @@ class _Search(Places):
                 return None
             inner = only_content(held.value, self.check.schema)
             if inner is NONE:
+                inner = self.under_own_name(held.value)
+            if inner is NONE:
                 return None
             unclosed = tuple(dict.fromkeys(path[1:] for path in held.unclosed))
             held = msgspec.structs.replace(
@@ -336,16 +345,30 @@ class _Search(Places):
                 return self.opened(held)
         return None
 
+    def under_own_name(self, value: Json) -> Json:
+        """What an envelope with names in common with the type holds."""
+        assert self.check is not None
+        if not is_object(value) or self.check.names.isdisjoint(value):
+            return NONE
+        flaws = [flaw.path for flaw in self.check.flaws(value)]
+        wrong = {name for name in value if json_path((name,)) in flaws}
+        return content_of_own_name(value, self.check.names, self.fits, wrong)
+
     def named(self, candidate: Candidate) -> Candidate | None:
-        """The words that are asked for, under one name of the model's own, where nothing else could be meant."""
+        """What is asked for, under one name of the model's own, where nothing else could be meant."""
         assert self.check is not None
         if self.check.names or self.check.item_names or standing(candidate) < Standing.ALONE:
             return None
         held = words_under_a_name(candidate.value)
+        if held is NONE:
+            held = containers_under_a_name(candidate.value)
+            # It may be the one row itself.
+            if is_array(held) and self.fits([candidate.value]) and not speaks_of_rows(candidate.value):
+                return None
         if held is NONE or not self.fits(held):
             return None
         # A word of the schema's is told by itself; any text may be meant for anything.
-        listed = is_array(held) or held in self.words
+        listed = is_array(held) or is_object(held) or held in self.words
         if not listed and (says_what_it_is_about(candidate.value) or not is_all_there_is(candidate, self.text)):
             return None
         return msgspec.structs.replace(candidate, value=held, repairs=(*candidate.repairs, "envelope"), unclosed=())
@@ -383,7 +406,7 @@ class _Search(Places):
         last = last_line(self.text, self.words)
         if last is NONE:
             return False
-        return last is None or is_alone_in(best.value, last)
+        return best.value is not None if last is None else is_alone_in(best.value, last)
 
     def none(self, certain: list[Candidate]) -> NotFound:
         """Why there is no value: what is wrong with the likeliest candidate."""
