@@ -127,7 +127,6 @@ class Setting(msgspec.Struct):
 def test_a_type_that_has_a_value_of_its_own_is_asked_again_where_either_may_be_meant(*, called: bool) -> None:
     with pytest.raises(OutputInvalidError):
         extracted(Setting, {"value": {"error": "cannot parse the request"}}, BY_TOOL, called=called)
-    told = {"value": {"value": {"a": 1}}}
-    assert extracted(Setting, told, BY_TOOL, called=called) == Setting({"a": 1})
-    told = {"value": {"a": 1}, "unit": "kg"}
+    assert extracted(Setting, {"value": {"value": {"a": 1}}}, BY_TOOL, called=called) == Setting({"a": 1})
+    told: dict[str, Any] = {"value": {"a": 1}, "unit": "kg"}
     assert extracted(Setting, told, BY_TOOL, called=called) == Setting({"a": 1}, "kg")

@@ -159,7 +159,7 @@ def test_what_is_wrong_with_the_class_that_is_meant_is_not_lost_in_another(kind:
         (Root, '{"x": 1, "y": 2}', Root(Wide(x=1, y=2))),
         (Rows, '[{"x": 1, "z": 2}]', Rows([Base(x=1)])),
         (Base | Chosen, '{"x": 1, "wy": 2}', Chosen.model_validate({"x": 1, "wy": 2})),
-        (Base | ByName, '{"x": 1, "y": 2}', ByName(x=1, y=2)),
+        (Base | ByName, '{"x": 1, "y": 2}', ByName.model_validate({"x": 1, "y": 2})),
     ],
     ids=str,
 )

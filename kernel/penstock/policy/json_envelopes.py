@@ -5,12 +5,12 @@ By the names that models give to their properties. Not here: where a value stand
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
 from penstock.policy.json_notation import LEFT_OUT
+from penstock.policy.json_states import OF_GOOD_STATES, is_of_state, parts_of, says_well
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
@@ -47,24 +47,6 @@ OF_ANSWERS = frozenset(
     | {"text", "value", "values"}
 )
 """How models name an answer as a whole."""
-OF_GOOD_STATES = frozenset({"complete", "found", "ok", "success", "successful", "valid"})
-_STATES = OF_GOOD_STATES | {"code", "outcome", "state", "status"}
-"""Parts of names under which it stands whether all went well, and such names are made of nothing else but `_OF_STATES`:
-`isValid`, `response_code`; not `country_code`, `valid_until`.
-"""
-_OF_STATES = _STATES | frozenset(
-    {"answer", "any", "api", "call", "data", "extraction", "has", "http", "is", "job", "match", "operation", "output"}
-    | {"parsing", "processing", "request", "response", "result", "return", "run", "task", "validation", "was"}
-)
-_WELL = OF_GOOD_STATES | frozenset(
-    {"available", "completed", "correct", "done", "extracted", "final", "fine", "finished", "good", "okay"}
-    | {"parsed", "pass", "passed", "processed", "ready", "succeeded", "successfully", "true", "validated", "yes"}
-)
-"""Words that say so, alone or with those of `_BESIDE_WELL`."""
-_BESIDE_WELL = frozenset(
-    {"a", "all", "and", "answer", "data", "extraction", "has", "http", "is", "json", "operation", "parsing"}
-    | {"processing", "request", "response", "result", "task", "the", "validation", "was"}
-)
 _OF_ROWS = frozenset({"elements", "entries", "objects", "records", "rows"})
 _OF_ASIDES = frozenset(
     {"citation", "citations", "reasoning", "reasons", "references", "source", "sources", "steps"} | {"thoughts"}
@@ -97,9 +79,6 @@ _OF_ANY_WORDS = frozenset(
 NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
 _OF_SCHEMAS = frozenset({"$ref", "allOf", "anyOf", "const", "enum", "oneOf", "type"})
 """Words of which a schema has one at least."""
-_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_GOOD_CODE = re.compile(r"\A\s*+(?:1|2\d\d)\b[\s:,-]*+")
-_DIGIT = re.compile(r"\d")
 _SHORT = 40
 """Characters of a word or two: `"status": "not found"`."""
 
@@ -159,7 +138,7 @@ def content_of_own_name(
         return NONE
     content = value[held[0]]
     others = [(name, other) for name, other in value.items() if name != held[0]]
-    if any(name in known and not _is_of_state(_parts(name)) for name, other in others):
+    if any(name in known and not is_of_state(parts_of(name)) for name, other in others):
         return NONE
     return content if all(only_speaks_of(content, name, other) for name, other in others) else NONE
 
@@ -173,7 +152,7 @@ def containers_under_a_name(value: Json) -> Json:
         return NONE
     ((name, held),) = value.items()
     whole = is_object(held) or (is_array(held) and all(is_object(each) or is_array(each) for each in held))
-    if not whole or not held or name == "properties" or _parts(name) & (_OF_OTHER_WORDS | _OF_ANY_WORDS):
+    if not whole or not held or name == "properties" or parts_of(name) & (_OF_OTHER_WORDS | _OF_ANY_WORDS):
         return NONE
     return held
 
@@ -203,12 +182,12 @@ def words_under_a_name(value: Json) -> Json:
     words: Json = held if is_array(held) else [held]
     if not words or not all(isinstance(each, str) for each in words):
         return NONE
-    return NONE if _parts(name) & _OF_OTHER_WORDS else held
+    return NONE if parts_of(name) & _OF_OTHER_WORDS else held
 
 
 def says_what_it_is_about(value: Json) -> bool:
     """True for an object under whose one name a text may be anything: `{"action": "search"}`."""
-    return is_object(value) and any(_parts(name) & _OF_ANY_WORDS for name in value)
+    return is_object(value) and any(parts_of(name) & _OF_ANY_WORDS for name in value)
 
 
 def _one_call(held: Json) -> Json:
@@ -225,12 +204,12 @@ def is_remark(value: Json) -> bool:
 
 def speaks_of_values(words: str) -> bool:
     """True for words that announce an answer, or something in its place."""
-    return bool(_parts(words) & (OF_ANSWERS | _OF_OTHERS))
+    return bool(parts_of(words) & (OF_ANSWERS | _OF_OTHERS))
 
 
 def speaks_of_asides(words: str) -> bool:
     """True for words that announce what is said of an answer, and no answer: `Tokens used`."""
-    return bool(_parts(words) & _OF_REMARKS) and not speaks_of_values(words)
+    return bool(parts_of(words) & _OF_REMARKS) and not speaks_of_values(words)
 
 
 def is_of_failure(value: Json) -> bool:
@@ -238,15 +217,11 @@ def is_of_failure(value: Json) -> bool:
     if not is_object(value):
         return value is None
     said = (name for name, held in islice(value.items(), MOST_BESIDE) if held not in NOTHING_SAID)
-    return any(_parts(name) & _OF_FAILURES for name in said)
-
-
-def _parts(name: str) -> set[str]:
-    return {part.lower() for part in _PARTS.findall(name)}
+    return any(parts_of(name) & _OF_FAILURES for name in said)
 
 
 def _says_otherwise(name: str) -> bool:
-    return bool(_parts(name) & _OF_OTHERS)
+    return bool(parts_of(name) & _OF_OTHERS)
 
 
 def only_speaks_of(content: Json, name: str, other: Json) -> bool:
@@ -255,7 +230,7 @@ def only_speaks_of(content: Json, name: str, other: Json) -> bool:
     """
     if not (is_object(content) or is_array(content)):
         return False
-    parts = _parts(name)
+    parts = parts_of(name)
     if parts & _OF_OTHERS:
         return other in NOTHING_SAID
     if parts & OF_GOOD_STATES and not isinstance(other, str):
@@ -265,25 +240,12 @@ def only_speaks_of(content: Json, name: str, other: Json) -> bool:
     if is_array(other):
         return bool(parts & _OF_ASIDES) and not any(is_object(each) or is_array(each) for each in other)
     if isinstance(other, str):
-        if len(other) <= _SHORT and (_says_otherwise(other) or (_is_of_state(parts) and not _says_well(other))):
+        if len(other) <= _SHORT and (_says_otherwise(other) or (is_of_state(parts) and not says_well(other))):
             return False
         return is_object(content) or LEFT_OUT.search(other) is None
     if is_array(content):
         return other is None or (type(other) is int and other == len(content))
     return other is None or other is True or type(other) in {int, float}
-
-
-def _is_of_state(name: set[str]) -> bool:
-    return not name.isdisjoint(_STATES) and name <= _OF_STATES
-
-
-def _says_well(state: str) -> bool:
-    """True for `success`, `200 OK` and the like. What else is meant by a word or two nobody knows: `denied`, `none`."""
-    words = _GOOD_CODE.sub("", state, count=1)
-    if not words.strip():
-        return words != state
-    parts = _parts(words)
-    return not parts.isdisjoint(_WELL) and parts <= _WELL | _BESIDE_WELL and _DIGIT.search(words) is None
 
 
 def _tells(content: Json, known: set[str], schema: Any) -> bool:

@@ -21,11 +21,11 @@ from penstock.policy.json_envelopes import (
     NOTHING_SAID,
     OF_ANSWERS,
     OF_CALLS,
-    OF_GOOD_STATES,
     is_schema,
     only_speaks_of,
 )
 from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_states import OF_GOOD_STATES
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.json_wholes import decoded
 from penstock.policy.schema_knowledge import NONE, says_nothing
