@@ -115,6 +115,11 @@ def test_an_object_under_the_name_of_the_type_is_not_the_value(made: Any, told: 
     assert answer.flaws
 
 
+def test_a_call_with_more_beside_it_than_anyone_says_is_none() -> None:
+    told = {**call(), **{f"note_{n}": "x" for n in range(100)}}
+    assert isinstance(find_json(json.dumps(told), PRODUCT, tool="Product"), NotFound)
+
+
 STEP = {
     "title": "Step",
     "type": "object",

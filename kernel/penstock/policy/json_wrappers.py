@@ -155,7 +155,9 @@ class _Wrappers:
             return None
         tool = str(value[of_name]).rpartition(".")[2]
         beside = value.keys() - {of_name, named[0]} - _BESIDE
-        if beside and (tool != self.tool or not all(self.is_aside(arguments, name, value[name]) for name in beside)):
+        if len(beside) > MOST_LOOKED_AT or (beside and tool != self.tool):
+            return None
+        if not all(self.is_aside(arguments, name, value[name]) for name in beside):
             return None
         if tool != self.tool and (of_name != "name" or not is_object(arguments)):
             return None  # an action with its parameters, say: it may be what was asked for
