@@ -138,7 +138,7 @@ def content_of_own_name(
         return NONE
     content = value[held[0]]
     others = [(name, other) for name, other in value.items() if name != held[0]]
-    if any(name in known and not is_of_state(parts_of(name)) for name, other in others):
+    if any(name in known and not is_of_state(parts_of(name)) for name, _ in others):
         return NONE
     return content if all(only_speaks_of(content, name, other) for name, other in others) else NONE
 

@@ -118,7 +118,8 @@ def find_json(
 def is_itself(value: Json, check: SchemaCheck, tool: str = "") -> bool:
     """True where what fits is what was asked for: it says something of that, and is not but the wrapper of it."""
     # Nearly always there are names of the schema's own and no others: then no choice within it has to be looked at.
-    if type(value) is dict and not check.like_a_call and check.names.issuperset(value):
+    said: Json = value
+    if type(value) is dict and not check.like_a_call and check.names.issuperset(said):
         return True
     return _says(check, value) and wrapped(value, check, tool) is None
 
