@@ -27,7 +27,8 @@ from penstock.errors import (
     OutputInvalidError,
     RefusedError,
 )
-from penstock.policy.json_finding import Found, NotFound, find_json
+from penstock.policy.json_finding import Found, NotFound, find_json, is_itself
+from penstock.policy.json_other_calls import OtherTools
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, frozen
 from penstock.policy.refused_ways import Way, refused_way
@@ -43,7 +44,7 @@ from penstock.policy.repairing import (
     told_in_words,
 )
 from penstock.policy.schema_rules import MOST_FLAWS
-from penstock.policy.schema_shaping import Shaped, asks_for_object, unshaped
+from penstock.policy.schema_shaping import WRAPPER, Shaped, asks_for_object, unshaped
 from penstock.policy.shown_paths import shown_path
 from penstock.types import ChatRequest, Completion, Message, OutputSchema, Text, Tool
 
@@ -273,16 +274,20 @@ class Extraction(Struct, eq=False):
         return None
 
     def _found(self, asking: _Asking, written: str) -> Found | NotFound:
-        ready = self.wanted.ready
+        ready, tools = self.wanted.ready, self.call.request.tools
+        others = OtherTools([tool.name for tool in tools]) if tools else None
         if asking.shaped is not None and asking.check is not None:
-            sent = find_json(written, asking.check, tool=ready.name)
+            sent = find_json(written, asking.check, tool=ready.name, others=others)
             if isinstance(sent, Found):
                 value = unshaped(sent.value, ready.check, asking.shaped)
                 flaws = ready.check.flaws(value)
-                if not flaws:
+                if not flaws and is_itself(value, ready.check, ready.name):
                     return Found(value, sent.repairs)
-                return NotFound("misfit", "the value does not fit the schema", flaws)
-        return find_json(written, ready.check, tool=ready.name)
+                # What was taken out of its wrapper may wrap the value once more: the type's own schema says so, but
+                # where it has that name itself, and one of them was meant.
+                if flaws or WRAPPER in ready.check.names:
+                    return NotFound("misfit", "the value does not fit the schema", flaws)
+        return find_json(written, ready.check, tool=ready.name, others=others)
 
     # Going on
 

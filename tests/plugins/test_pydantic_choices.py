@@ -73,6 +73,30 @@ class DataBroad:
     y: pydantic.PositiveInt
 
 
+class Root(pydantic.RootModel[Base | Wide]):
+    pass
+
+
+class Rows(pydantic.RootModel[list[Base | Wide]]):
+    pass
+
+
+class Pair(pydantic.BaseModel):
+    u: tuple[Base | Wide, int]
+    root: Root | None = None
+
+
+class Chosen(pydantic.BaseModel):
+    x: int
+    y: int = pydantic.Field(validation_alias=pydantic.AliasChoices("why", "wy"))
+
+
+class ByName(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(populate_by_name=True)
+    x: int
+    y: int = pydantic.Field(alias="why")
+
+
 def extracted(kind: Any, answer: str) -> Any:
     async def extract(kernel: penstock.Kernel) -> Any:
         return (await kernel.extract(kind, "?", max_repairs=0)).value
@@ -93,6 +117,17 @@ def extracted(kind: Any, answer: str) -> Any:
         (dict[str, Base | Wide], '{"a": {"x": 1, "y": "no"}}', ("$.a.y",)),
         (Narrow | Broad, '{"x": 1, "y": -1}', ("$.y",)),
         (DataNarrow | DataBroad, '{"x": 1, "y": -1}', ("$.y",)),
+        (tuple[Base | Wide, int], '[{"x": 1, "y": "no"}, 1]', ("$[0].y",)),
+        (tuple[int, Base | Wide], '[1, {"x": 1, "y": "no"}]', ("$[1].y",)),
+        (tuple[Base | Wide, ...], '[{"x": 1}, {"x": 1, "y": "no"}]', ("$[1].y",)),
+        (Pair, '{"u": [{"x": 1, "y": "no"}, 1]}', ("$.u[0].y",)),
+        (Pair, '{"u": [{"x": 1}, 1], "root": {"x": 1, "y": "no"}}', ("$.root.y",)),
+        (Root, '{"x": 1, "y": "no"}', ("$.y",)),
+        (Rows, '[{"x": 1}, {"x": 1, "y": "no"}]', ("$[1].y",)),
+        (list[Root], '[{"x": 1, "y": "no"}]', ("$[0].y",)),
+        (Base | Chosen, '{"x": 1, "wy": "no"}', ("$.why",)),
+        (Base | Chosen, '{"x": 1, "why": "no"}', ("$.why",)),
+        (Base | ByName, '{"x": 1, "y": "no"}', ("$.why",)),
     ],
     ids=str,
 )
@@ -120,6 +155,11 @@ def test_what_is_wrong_with_the_class_that_is_meant_is_not_lost_in_another(kind:
         ),
         (Narrow | Broad, '{"x": 1, "y": 1}', {"x": 1, "y": 1}),
         (DataNarrow | DataBroad, '{"x": 1, "y": 1}', DataBroad(1, 1)),
+        (tuple[Base | Wide, int], '[{"x": 1, "z": "no"}, 1]', (Base(x=1), 1)),
+        (Root, '{"x": 1, "y": 2}', Root(Wide(x=1, y=2))),
+        (Rows, '[{"x": 1, "z": 2}]', Rows([Base(x=1)])),
+        (Base | Chosen, '{"x": 1, "wy": 2}', Chosen.model_validate({"x": 1, "wy": 2})),
+        (Base | ByName, '{"x": 1, "y": 2}', ByName.model_validate({"x": 1, "y": 2})),
     ],
     ids=str,
 )

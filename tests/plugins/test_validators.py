@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
 from uuid import UUID
 
 import attrs
@@ -242,6 +242,36 @@ class AttrsOfRuled:
 def test_a_mixture_that_no_library_builds_whole_is_refused_before_the_call(kind: Any) -> None:
     kernel = AnsweredKernel(['{"ruled": {"a": -5}}'])
     with pytest.raises(UnsendableRequestError, match="pydantic's"):
+        kernel.run(lambda each: extract(each, kind))
+    assert not kernel.requests
+
+
+class Empty(enum.Enum):
+    pass
+
+
+class Point(NamedTuple):
+    x: int
+
+
+Some = TypeVar("Some")
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (dict[tuple[int, int], str], "no name of a property"),
+        (list[dict[Point, int]], "no name of a property"),
+        (enum.Enum, "lists no values"),
+        (Empty, "lists no values"),
+        (list[Empty], "lists no values"),
+        (Some, "stands for another type"),
+    ],
+    ids=str,
+)
+def test_a_type_that_no_answer_can_have_a_value_of_is_refused_before_the_call(kind: Any, says: str) -> None:
+    kernel = AnsweredKernel(["{}"])
+    with pytest.raises(UnsendableRequestError, match=says):
         kernel.run(lambda each: extract(each, kind))
     assert not kernel.requests
 

@@ -66,6 +66,60 @@ def test_the_call_of_the_tool_that_was_offered_holds_the_value(made: Any, schema
     assert answer.value == TEA
 
 
+BESIDE: list[dict[str, Any]] = [
+    {"thought": "I should answer."},
+    {"reasoning": "It says so.", "confidence": 0.9},
+    {"status": "ok", "error": None},
+    {"success": True, "result": None},
+    {"version": "1.0", "timestamp": 1700000000},
+]
+
+
+@pytest.mark.parametrize("told", SURROUNDED[:3])
+@pytest.mark.parametrize("schema", [PRODUCT, OPEN, REFERRED, UNION, {**PRODUCT, "required": ["name", "price"]}])
+@pytest.mark.parametrize("beside", BESIDE, ids=json.dumps)
+@pytest.mark.parametrize("made", CALLS[:4], ids=json.dumps)
+def test_the_call_holds_the_value_as_well_where_something_is_said_beside_it(
+    made: Any, beside: dict[str, Any], schema: dict[str, Any], told: str
+) -> None:
+    for each in ({**made, **beside}, {**beside, **made}):
+        answer = find_json(told.replace("%s", json.dumps(each)), schema, tool="Product")
+        assert isinstance(answer, Found), answer
+        assert answer.value == TEA
+
+
+@pytest.mark.parametrize("told", SURROUNDED[:2])
+@pytest.mark.parametrize(
+    "made",
+    [
+        {**call(), "error": "The price is not known."},
+        {**call(), "status": "failed"},
+        {**call(), "price": 2.5},
+        {**call(), "examples": [TEA]},
+        {**call("search"), "thought": "I look for it."},
+        {"name": "search", "parameters": TEA, "confidence": 0.9},
+        {"name": "x", "function": call(), "thought": "I call it."},
+        {"name": "Product", "fields": TEA},
+        {"name": "Product", "attributes": TEA, "version": 2},
+        {"name": "product", "content": {"data": [TEA]}},
+        {"name": "Product", "extracted_data": WRITTEN},
+        {"name": "Product", "properties": TEA, "required": ["name"]},
+        {"name": "Product", "description": "A product.", "required": ["name"]},
+        {"name": "Tea", "properties": {"name": {"type": "string"}, "price": {"$ref": "#/$defs/Price"}}},
+    ],
+    ids=json.dumps,
+)
+def test_an_object_under_the_name_of_the_type_is_not_the_value(made: Any, told: str) -> None:
+    answer = find_json(told.replace("%s", json.dumps(made)), PRODUCT, tool="Product")
+    assert isinstance(answer, NotFound), answer
+    assert answer.flaws
+
+
+def test_a_call_with_more_beside_it_than_anyone_says_is_none() -> None:
+    told = {**call(), **{f"note_{n}": "x" for n in range(100)}}
+    assert isinstance(find_json(json.dumps(told), PRODUCT, tool="Product"), NotFound)
+
+
 STEP = {
     "title": "Step",
     "type": "object",
@@ -73,6 +127,29 @@ STEP = {
     "required": ["name", "arguments"],
 }
 SEARCH = {"name": "search", "arguments": {"query": "tea"}}
+
+
+TEXT = {
+    "title": "Text",
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "type": {"type": "string"}},
+    "required": ["text"],
+}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"type": "function", "function": {"name": "Text", "arguments": {"text": "hi"}}},
+        {"type": "function", "function": {"name": "Text", "arguments": '{"text": "hi"}'}, "id": "call_1"},
+        {"type": "function", "name": "Text", "parameters": {"text": "hi"}},
+    ],
+    ids=json.dumps,
+)
+def test_the_call_may_have_a_name_in_common_with_a_type_that_it_does_not_fit(made: Any) -> None:
+    answer = find_json(json.dumps(made), TEXT, tool="Text")
+    assert isinstance(answer, Found), answer
+    assert answer.value == {"text": "hi"}
 
 
 @pytest.mark.parametrize("told", SURROUNDED[:3])
@@ -171,6 +248,10 @@ def test_what_is_doubtful_says_where() -> None:
         ({"name": "Tea", "price": 3.5, "like": {"name": "Mate", "price": 2}}, PRODUCT),
         ({"name": "Tea", "price": 3.5, "parameters": {"weight": 2}}, PRODUCT),
         ({"name": "Tea", "input": "230 V"}, PRODUCT),
+        ({"name": "Product", "price": 3.5}, PRODUCT),
+        ({"name": "Product", "price": 3.5, "supplier": {"country": "India"}}, PRODUCT),
+        ({"name": "Tea", "properties": {"colour": "green"}}, PRODUCT),
+        ({"name": "", "manager": {"name": "Bob"}}, PRODUCT),
         ({"name": "Tea", "variant": {"name": "Green tea", "price": 4}}, OPEN),
         ([{**TEA, "like": [{"name": "Mate"}]}, TEA], PRODUCTS),
         ({"name": "go", "arguments": {"name": "x"}}, {**PRODUCT, "properties": {"name": {}, "arguments": {}}}),

@@ -5,20 +5,26 @@ By the names that models give to their properties. Not here: where a value stand
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
 from penstock.policy.json_notation import LEFT_OUT
+from penstock.policy.json_states import OF_GOOD_STATES, is_of_state, parts_of, says_well
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
 __all__ = [
+    "containers_under_a_name",
+    "content_of_own_name",
     "is_of_failure",
     "is_remark",
+    "is_schema",
     "only_content",
+    "only_speaks_of",
     "says_what_it_is_about",
     "speaks_of_asides",
+    "speaks_of_rows",
     "speaks_of_values",
     "words_under_a_name",
 ]
@@ -33,7 +39,7 @@ ARGUMENTS = (*OF_TOOLS, "kwargs", "params", "tool_input", "tool_args", "action_i
 """How models that write the call of a tool as text say the same, and whose they are."""
 BESIDE_TOOLS = frozenset({"name", "type", "id", "index", "call_id", "tool_call_id"})
 """What else calls of tools say."""
-OF_CALLS = ("tool_calls", "tool_call", "function_call", "function")
+OF_CALLS = ("tool_calls", "tool_call", "tool_uses", "function_call", "functionCall", "function")
 """Under which names messages and wires hold the call of a tool."""
 BESIDE_CALLS = BESIDE_TOOLS | {"role"}
 OF_ANSWERS = frozenset(
@@ -41,7 +47,7 @@ OF_ANSWERS = frozenset(
     | {"text", "value", "values"}
 )
 """How models name an answer as a whole."""
-OF_GOOD_STATES = frozenset({"complete", "found", "ok", "success", "successful", "valid"})
+_OF_ROWS = frozenset({"elements", "entries", "objects", "records", "rows"})
 _OF_ASIDES = frozenset(
     {"citation", "citations", "reasoning", "reasons", "references", "source", "sources", "steps"} | {"thoughts"}
 )
@@ -71,7 +77,8 @@ _OF_ANY_WORDS = frozenset(
 )
 """Parts of names of texts of all sorts; a word of the schema's own is the answer under such a name as well."""
 NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
-_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_OF_SCHEMAS = frozenset({"$ref", "allOf", "anyOf", "const", "enum", "oneOf", "type"})
+"""Words of which a schema has one at least."""
 _SHORT = 40
 """Characters of a word or two: `"status": "not found"`."""
 
@@ -87,6 +94,8 @@ def only_content(value: Json, schema: Any) -> Json:
     if not is_object(value) or len(value) > MOST_BESIDE:
         return NONE
     known = {name for shape in root_shapes(schema) for name in shape.get("properties", ())}
+    if "properties" not in known and is_schema(value):
+        return NONE
     named = [name for name in OF_TOOLS if name in value]
     if len(named) == 1 and named[0] not in known and isinstance(value.get("name"), str):
         others = value.keys() - {named[0]}
@@ -108,9 +117,57 @@ def only_content(value: Json, schema: Any) -> Json:
     if len(held) != 1:
         return NONE
     content = value[held[0]]
-    if all(name == held[0] or _only_speaks_of(content, name, other) for name, other in value.items()):
+    if all(name == held[0] or only_speaks_of(content, name, other) for name, other in value.items()):
         return content
     return NONE
+
+
+def content_of_own_name(
+    value: Json, known: Collection[str], fits: Callable[[Json], bool], wrong: Collection[str]
+) -> Json:
+    """What an envelope holds that has names in common with the type, and is itself no value: `{"answer": {...}}` of a
+    type with an `answer`.
+
+    `wrong`: the properties of it that do not fit. The one that holds a whole value is an envelope's where it is called
+    so, and is no part of another: a manager is.
+    """
+    if not is_object(value) or len(value) > MOST_BESIDE:
+        return NONE
+    held = [name for name, content in value.items() if is_object(content) and fits(content)]
+    if len(held) != 1 or held[0].lower() not in OF_ANSWERS or (held[0] in known and held[0] not in wrong):
+        return NONE
+    content = value[held[0]]
+    others = [(name, other) for name, other in value.items() if name != held[0]]
+    if any(name in known and not is_of_state(parts_of(name)) for name, _ in others):
+        return NONE
+    return content if all(only_speaks_of(content, name, other) for name, other in others) else NONE
+
+
+def containers_under_a_name(value: Json) -> Json:
+    """The object, or the list of objects or lists, that an object of one property holds: `{"counts": {"a": 1}}`.
+
+    None under a name that says that it is something else than an answer.
+    """
+    if not is_object(value) or len(value) != 1:
+        return NONE
+    ((name, held),) = value.items()
+    whole = is_object(held) or (is_array(held) and all(is_object(each) or is_array(each) for each in held))
+    if not whole or not held or name == "properties" or parts_of(name) & (_OF_OTHER_WORDS | _OF_ANY_WORDS):
+        return NONE
+    return held
+
+
+def speaks_of_rows(value: Json) -> bool:
+    """True for an object under whose one name there can be but a list of what is asked for."""
+    return is_object(value) and all(name.lower() in OF_ANSWERS | _OF_ROWS for name in value)
+
+
+def is_schema(value: Json) -> bool:
+    """True for an object all of whose properties are schemas."""
+    parts = value.get("properties") if is_object(value) else None
+    if not is_object(parts) or not parts:
+        return False
+    return all(is_object(part) and not _OF_SCHEMAS.isdisjoint(part) for part in parts.values())
 
 
 def words_under_a_name(value: Json) -> Json:
@@ -125,12 +182,12 @@ def words_under_a_name(value: Json) -> Json:
     words: Json = held if is_array(held) else [held]
     if not words or not all(isinstance(each, str) for each in words):
         return NONE
-    return NONE if _parts(name) & _OF_OTHER_WORDS else held
+    return NONE if parts_of(name) & _OF_OTHER_WORDS else held
 
 
 def says_what_it_is_about(value: Json) -> bool:
     """True for an object under whose one name a text may be anything: `{"action": "search"}`."""
-    return is_object(value) and any(_parts(name) & _OF_ANY_WORDS for name in value)
+    return is_object(value) and any(parts_of(name) & _OF_ANY_WORDS for name in value)
 
 
 def _one_call(held: Json) -> Json:
@@ -147,12 +204,12 @@ def is_remark(value: Json) -> bool:
 
 def speaks_of_values(words: str) -> bool:
     """True for words that announce an answer, or something in its place."""
-    return bool(_parts(words) & (OF_ANSWERS | _OF_OTHERS))
+    return bool(parts_of(words) & (OF_ANSWERS | _OF_OTHERS))
 
 
 def speaks_of_asides(words: str) -> bool:
     """True for words that announce what is said of an answer, and no answer: `Tokens used`."""
-    return bool(_parts(words) & _OF_REMARKS) and not speaks_of_values(words)
+    return bool(parts_of(words) & _OF_REMARKS) and not speaks_of_values(words)
 
 
 def is_of_failure(value: Json) -> bool:
@@ -160,22 +217,20 @@ def is_of_failure(value: Json) -> bool:
     if not is_object(value):
         return value is None
     said = (name for name, held in islice(value.items(), MOST_BESIDE) if held not in NOTHING_SAID)
-    return any(_parts(name) & _OF_FAILURES for name in said)
-
-
-def _parts(name: str) -> set[str]:
-    return {part.lower() for part in _PARTS.findall(name)}
+    return any(parts_of(name) & _OF_FAILURES for name in said)
 
 
 def _says_otherwise(name: str) -> bool:
-    return bool(_parts(name) & _OF_OTHERS)
+    return bool(parts_of(name) & _OF_OTHERS)
 
 
-def _only_speaks_of(content: Json, name: str, other: Json) -> bool:
-    """True for a reason, a good state, a count: nothing is lost without it. Beside a lone scalar something may be."""
+def only_speaks_of(content: Json, name: str, other: Json) -> bool:
+    """True for a reason, a good state, a count beside the content: nothing is lost without it. Beside a lone scalar
+    something may be.
+    """
     if not (is_object(content) or is_array(content)):
         return False
-    parts = _parts(name)
+    parts = parts_of(name)
     if parts & _OF_OTHERS:
         return other in NOTHING_SAID
     if parts & OF_GOOD_STATES and not isinstance(other, str):
@@ -185,7 +240,7 @@ def _only_speaks_of(content: Json, name: str, other: Json) -> bool:
     if is_array(other):
         return bool(parts & _OF_ASIDES) and not any(is_object(each) or is_array(each) for each in other)
     if isinstance(other, str):
-        if len(other) <= _SHORT and _says_otherwise(other):
+        if len(other) <= _SHORT and (_says_otherwise(other) or (is_of_state(parts) and not says_well(other))):
             return False
         return is_object(content) or LEFT_OUT.search(other) is None
     if is_array(content):

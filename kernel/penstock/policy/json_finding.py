@@ -15,10 +15,18 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.json_envelopes import only_content, says_what_it_is_about, words_under_a_name
+from penstock.policy.json_envelopes import (
+    containers_under_a_name,
+    content_of_own_name,
+    only_content,
+    says_what_it_is_about,
+    speaks_of_rows,
+    words_under_a_name,
+)
 from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
+from penstock.policy.json_other_calls import OtherTools
 from penstock.policy.json_places import Candidate, Places
 from penstock.policy.json_rivals import Rivals, Standing, is_all_there_is, is_alone_in, standing
 from penstock.policy.json_scalars import last_line
@@ -42,7 +50,7 @@ from penstock.policy.schema_knowledge import (
     value_at,
 )
 
-__all__ = ["Found", "NotFound", "find_json"]
+__all__ = ["Found", "NotFound", "find_json", "is_itself"]
 
 Reason: TypeAlias = Literal["nothing", "damaged", "truncated", "ambiguous", "misfit", "too_deep", "too_long"]
 
@@ -55,6 +63,9 @@ MOST_TOLD = 8
 """Values that do not fit whose flaws are compared."""
 
 WRAPPED = "is none of the names that are asked for, and holds a value or arguments of its own: give the value alone"
+
+
+CALLED = "is the call of another tool, written as text: give the value"
 
 
 class Found(Struct, frozen=True):
@@ -78,10 +89,17 @@ class NotFound(Struct, frozen=True):
         return tuple(flaw.path for flaw in self.flaws)
 
 
-def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None, *, tool: str = "") -> Found | NotFound:
+def find_json(
+    text: str,
+    schema: Mapping[str, Json] | SchemaCheck | None = None,
+    *,
+    tool: str = "",
+    others: OtherTools | None = None,
+) -> Found | NotFound:
     """The value in the text that fits the schema, or why there is none. Raises SchemaError for a wrong schema.
 
-    `tool`: the name under which the model was offered the schema: it may write a call of that as text.
+    `tool`: the name under which the model was offered the schema: it may write a call of that as text. `others`: the
+    tools that it was offered for other things, whose calls are no values.
 
     Laws: what is found fits the schema; text that is valid JSON and fits is found as it stands; the same text gives
     the same; the time is linear in the text, and no text raises.
@@ -90,15 +108,22 @@ def find_json(text: str, schema: Mapping[str, Json] | SchemaCheck | None = None,
     known = read_once(text)
     whole = known.value
     flaws = () if check is None or whole is NONE else check.flaws(whole)
-    if whole is not NONE and not flaws and not _is_quoted_json(whole, check):
-        # Nearly always there are names of the schema's own and no others: then no choice within it has to be looked at.
-        if check is None or (type(whole) is dict and not check.like_a_call and check.names.issuperset(known.value)):
-            return Found(whole)
-        if _says(check, whole) and wrapped(whole, check, tool) is None:
-            return Found(whole)
+    fits = whole is not NONE and not flaws and not _is_quoted_json(whole, check)
+    if fits and others is None and (check is None or is_itself(whole, check, tool)):
+        return Found(whole)
     search = _Search(text, check, tool=tool, known=known)
+    search.others = others
     search.flaws_of_whole = flaws
     return search.found(whole)
+
+
+def is_itself(value: Json, check: SchemaCheck, tool: str = "") -> bool:
+    """True where what fits is what was asked for: it says something of that, and is not but the wrapper of it."""
+    # Nearly always there are names of the schema's own and no others: then no choice within it has to be looked at.
+    said: Json = value
+    if type(value) is dict and not check.like_a_call and check.names.issuperset(said):
+        return True
+    return _says(check, value) and wrapped(value, check, tool) is None
 
 
 def _says(check: SchemaCheck, value: Json) -> bool:
@@ -117,6 +142,7 @@ class _Search(Places):
 
     flaws_of_whole: tuple[Flaw, ...] | None = None
     """Where the text is JSON and nothing else: what its value has against the schema, found out once."""
+    others: OtherTools | None = None
 
     def __init__(
         self, text: str, check: SchemaCheck | None, *, tool: str = "", layers: int = 0, known: Decoded | None = None
@@ -137,7 +163,9 @@ class _Search(Places):
     def chosen(self) -> Found | NotFound:
         """The one candidate that is meant."""
         certain = [settled for each in self.candidates if (settled := self.settled(each)) is not None]
-        fitting, misfits = self.read(certain)
+        calls = [] if self.others is None else [each for each in certain if self.calls_another(each)]
+        fitting, misfits = self.read([each for each in certain if not any(each is call for call in calls)])
+        misfits = [*misfits, *calls]
         if self.check is None:
             fitting = _most_telling(fitting)
         fitting = [each for each in fitting if not is_note(each)] or fitting
@@ -150,6 +178,14 @@ class _Search(Places):
         shown = max(fitting, key=lambda each: (standing(each), each.place))
         doubt = self.rival(shown, misfits) or self.doubt(best)
         return doubt or Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
+
+    def calls_another(self, candidate: Candidate) -> bool:
+        """True for the call of another tool than that for the value. A type that is like a call may be one itself."""
+        if self.others is None:
+            return False
+        itself = self.check is not None and self.check.like_a_call
+        called = not itself and self.others.called_by(candidate.value)
+        return called or self.others.marked_before(candidate.text, candidate.start)
 
     def read(self, certain: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
         """Those that fit, as they are or as what they hold; and the others."""
@@ -306,7 +342,11 @@ class _Search(Places):
         for _ in range(DEEPEST_ENVELOPE):
             if isinstance(held.value, str):
                 return self.unquoted(held)
+            if self.others is not None and self.others.called_by(held.value):
+                return None
             inner = only_content(held.value, self.check.schema)
+            if inner is NONE:
+                inner = self.under_own_name(held.value)
             if inner is NONE:
                 return None
             unclosed = tuple(dict.fromkeys(path[1:] for path in held.unclosed))
@@ -317,16 +357,30 @@ class _Search(Places):
                 return self.opened(held)
         return None
 
+    def under_own_name(self, value: Json) -> Json:
+        """What an envelope with names in common with the type holds."""
+        assert self.check is not None
+        if not is_object(value) or self.check.names.isdisjoint(value):
+            return NONE
+        flaws = [flaw.path for flaw in self.check.flaws(value)]
+        wrong = {name for name in value if json_path((name,)) in flaws}
+        return content_of_own_name(value, self.check.names, self.fits, wrong)
+
     def named(self, candidate: Candidate) -> Candidate | None:
-        """The words that are asked for, under one name of the model's own, where nothing else could be meant."""
+        """What is asked for, under one name of the model's own, where nothing else could be meant."""
         assert self.check is not None
         if self.check.names or self.check.item_names or standing(candidate) < Standing.ALONE:
             return None
         held = words_under_a_name(candidate.value)
+        if held is NONE:
+            held = containers_under_a_name(candidate.value)
+            # It may be the one row itself.
+            if is_array(held) and self.fits([candidate.value]) and not speaks_of_rows(candidate.value):
+                return None
         if held is NONE or not self.fits(held):
             return None
         # A word of the schema's is told by itself; any text may be meant for anything.
-        listed = is_array(held) or held in self.words
+        listed = is_array(held) or is_object(held) or held in self.words
         if not listed and (says_what_it_is_about(candidate.value) or not is_all_there_is(candidate, self.text)):
             return None
         return msgspec.structs.replace(candidate, value=held, repairs=(*candidate.repairs, "envelope"), unclosed=())
@@ -337,7 +391,7 @@ class _Search(Places):
         if not isinstance(quoted, str) or self.layers >= 2 or not ("{" in quoted or "[" in quoted):
             return None
         inner = _Search(quoted, self.check, tool=self.tool, layers=self.layers + 1)
-        inner.allowance = self.allowance
+        inner.allowance, inner.others = self.allowance, self.others
         found = inner.found(decoded(quoted))
         if not isinstance(found, Found) or ("envelope" in candidate.repairs and "prose" in found.repairs):
             return None
@@ -364,13 +418,13 @@ class _Search(Places):
         last = last_line(self.text, self.words)
         if last is NONE:
             return False
-        return last is None or is_alone_in(best.value, last)
+        return best.value is not None if last is None else is_alone_in(best.value, last)
 
     def none(self, certain: list[Candidate]) -> NotFound:
         """Why there is no value: what is wrong with the likeliest candidate."""
         flaws: tuple[Flaw, ...] = ()
         for each in certain[:MOST_TOLD]:
-            wrong = self.flaws(each.value)
+            wrong = self.flaws(each.value) or ((Flaw("$", CALLED),) if self.calls_another(each) else ())
             if not flaws or (wrong and len(wrong) < len(flaws)):
                 flaws = wrong
         if flaws and not any(failure.reason == "truncated" for failure in self.failures):

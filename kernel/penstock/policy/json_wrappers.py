@@ -21,9 +21,11 @@ from penstock.policy.json_envelopes import (
     NOTHING_SAID,
     OF_ANSWERS,
     OF_CALLS,
-    OF_GOOD_STATES,
+    is_schema,
+    only_speaks_of,
 )
 from penstock.policy.json_schema import SchemaCheck
+from penstock.policy.json_states import OF_GOOD_STATES
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.json_wholes import decoded
 from penstock.policy.schema_knowledge import NONE, says_nothing
@@ -36,7 +38,7 @@ MOST_INSIDE = 256
 """Objects within one of them; `DEEPEST_INSIDE` levels of them."""
 DEEPEST_INSIDE = 3
 
-_ENVELOPES = OF_ANSWERS - {"items"}
+_ENVELOPES = (OF_ANSWERS - {"items"}) | {*ARGUMENTS, *OF_CALLS}
 """Members that hold an answer. Of an order, items are its own."""
 _DEFINITIONS = ("schema", "json_schema", "input_schema")
 _BESIDE = BESIDE_TOOLS | {"description", "role", "strict"}
@@ -62,12 +64,12 @@ def wrapped(value: Json, check: SchemaCheck, tool: str = "") -> Wrapped | None:
 
     `tool`: the name under which the schema was offered. A call of that tool holds the value, whatever else might be
     read in it; a call of any other holds none. An object is in doubt where a member that the schema does not name holds
-    what fits as well, and is called a result, data or the like, or as the tool; or the object says that all went well,
-    and that one has more names of the schema, or the only one. So is the schema itself. Else there stands what belongs
-    to the value: a person's manager, the children of a category.
+    what fits as well, and is called a result, arguments or the like, or as the tool; or the object has the tool's name
+    for one of its own; or it says that all went well, and that one has more names of the schema, or the only one. So is
+    the schema itself. Else there stands what belongs to the value: a person's manager, the children of a category.
     """
     if is_object(value):
-        given = given_by_call(value, check, tool)
+        given = given_by_call(value, check, tool) if check.like_a_call else None
         if given is not None or check.names.issuperset(value):
             return given
         return _Wrappers(check, tool, check.names).of(value)
@@ -85,10 +87,12 @@ def wrapped(value: Json, check: SchemaCheck, tool: str = "") -> Wrapped | None:
 
 
 def given_by_call(value: Json, check: SchemaCheck, tool: str) -> Wrapped | None:
-    """The call by which the offered tool is given a value that is itself like a call; None for all other values."""
-    if not (check.like_a_call and is_object(value)):
+    """The call by which the offered tool is given the value; None for all other values. One of a type that is itself
+    like a call counts where the whole of it is a value.
+    """
+    if not is_object(value):
         return None
-    wrappers = _Wrappers(check, tool, frozenset())
+    wrappers = _Wrappers(check, tool, frozenset() if check.like_a_call else check.names)
     call = wrappers.call_in(value)
     if call is None or call.name != tool or not wrappers.is_value(call.arguments):
         return None
@@ -107,12 +111,17 @@ class _Wrappers:
         if call is not None and (self.names or call.name == self.tool):
             own = call.name == self.tool and self.is_value(call.arguments)
             return Wrapped(call.place, call.arguments) if own else Wrapped(call.place)
-        if self.names and value.get("type") == "object" and is_object(value.get("properties")):
-            return Wrapped(("properties",))  # the schema, sent back
+        if self.names and "properties" not in self.names and (_of_schema(value) or is_schema(value)):
+            return Wrapped(("properties",))  # sent back
         said = self.names & value.keys()
-        states = any(isinstance(state := value[name], str) and state.lower() in OF_GOOD_STATES for name in said)
+        words = {state.lower() for name in said if isinstance(state := value[name], str)}
+        # A product that is called Product is the call of that, or made of the parts of its schema.
+        named = bool(self.tool) and self.tool.lower() in words
+        if named and "required" not in self.names and is_array(value.get("required")):
+            return Wrapped(("required",))
+        states = not words.isdisjoint(OF_GOOD_STATES)
         for name in islice((name for name in value if name not in self.names), MOST_LOOKED_AT):
-            answers = name.lower() in _ENVELOPES or name.lower() == self.tool.lower()
+            answers = named or name.lower() in _ENVELOPES or name.lower() == self.tool.lower()
             if answers or (states and not self.check.takes_other_names):
                 for inner in _objects_in(value[name]):
                     same = self.names & inner.keys()
@@ -122,7 +131,9 @@ class _Wrappers:
         return None
 
     def is_value(self, arguments: Json) -> bool:
-        return arguments is not NONE and self.check.fits(arguments) and not says_nothing(arguments, self.check.schema)
+        if arguments is NONE or ("properties" not in self.check.names and is_schema(arguments)):
+            return False
+        return self.check.fits(arguments) and not says_nothing(arguments, self.check.schema)
 
     def fits(self, inner: Json) -> bool:
         """As the value; or as an item, where the object is one of a list."""
@@ -140,12 +151,21 @@ class _Wrappers:
             return None
         arguments = _unquoted(value[named[0]])
         of_name = next((name for name in NAMES_OF_TOOLS if isinstance(value.get(name), str)), None)
-        if of_name is None or not value.keys() <= {of_name, named[0]} | _BESIDE:
+        if of_name is None:
             return None
         tool = str(value[of_name]).rpartition(".")[2]
+        beside = value.keys() - {of_name, named[0]} - _BESIDE
+        if len(beside) > MOST_LOOKED_AT or (beside and tool != self.tool):
+            return None
+        if not all(self.is_aside(arguments, name, value[name]) for name in beside):
+            return None
         if tool != self.tool and (of_name != "name" or not is_object(arguments)):
             return None  # an action with its parameters, say: it may be what was asked for
         return _Call(tool, (named[0],), NONE if named[0] in _DEFINITIONS else arguments)
+
+    def is_aside(self, arguments: Json, name: str, other: Json) -> bool:
+        """True for what a model says beside a call: a thought, how sure it is."""
+        return name not in self.names and only_speaks_of(arguments, name, other)
 
     def call_under(self, name: str, held: Json) -> _Call | None:
         place: tuple[str | int, ...] = (name,)
@@ -158,6 +178,11 @@ class _Wrappers:
         bare = _Wrappers(self.check, self.tool, frozenset(), of_items=self.of_items)
         call = bare.call_in(held)
         return None if call is None else _Call(call.name, (*place, *call.place), call.arguments)
+
+
+def _of_schema(value: dict[str, Json]) -> bool:
+    """True for a schema's own words around whatever stands for the properties."""
+    return value.get("type") == "object" and is_object(value.get("properties"))
 
 
 def _unquoted(arguments: Any) -> Json:

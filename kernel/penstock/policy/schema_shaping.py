@@ -91,9 +91,12 @@ def asks_for_object(schema: Mapping[str, Json]) -> bool:
 
 
 def as_parameters(schema: Mapping[str, Json]) -> Shaped:
-    """The schema as a tool's parameters: an object, and nothing else is asked of them."""
-    wrapped = not _is_object_schema(schema, schema) or "$ref" in schema
-    return Shaped(_wrapped(schema) if wrapped else dict(schema), wrapped=wrapped)
+    """The schema as a tool's parameters: an object, and nothing else is asked of them. A wrapper has no other members:
+    what has some is judged by the schema's own rules.
+    """
+    if _is_object_schema(schema, schema) and "$ref" not in schema:
+        return Shaped(dict(schema))
+    return Shaped({**_wrapped(schema), "additionalProperties": False}, wrapped=True)
 
 
 def _wrapped(schema: Mapping[str, Json]) -> dict[str, Json]:

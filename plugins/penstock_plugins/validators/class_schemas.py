@@ -26,7 +26,16 @@ from penstock_plugins.validators.class_choices import Narrowness, are_told_apart
 from penstock_plugins.validators.class_fields import NO_DEFAULT, Field, fields_of, is_class
 from penstock_plugins.validators.type_parts import parts_of
 
-__all__ = ["choices_of", "has_choices", "is_listed", "is_union", "members_of", "refused_by_msgspec", "schema_of"]
+__all__ = [
+    "choices_of",
+    "has_choices",
+    "has_no_values",
+    "is_listed",
+    "is_union",
+    "members_of",
+    "refused_by_msgspec",
+    "schema_of",
+]
 
 _BYTES = (bytes, bytearray, memoryview)
 
@@ -59,6 +68,22 @@ def is_union(kind: Any) -> bool:
     return typing.get_origin(kind) in (typing.Union, types.UnionType)
 
 
+def has_no_values(parts: Sequence[Any]) -> str | None:
+    """Why no answer can be a value of a type, which msgspec does not see before there is one; None where some can."""
+    if isinstance(parts[0], typing.TypeVar):
+        return f"{parts[0]} stands for another type; give that"
+    for part in parts:
+        origin, held = typing.get_origin(part), typing.get_args(part)
+        if isinstance(origin, type) and issubclass(origin, Mapping) and held and _is_compound(held[0]):
+            return f"{held[0]} is no name of a property, which JSON has for the keys of a dict"
+    return None
+
+
+def _is_compound(key: Any) -> bool:
+    origin = typing.get_origin(key) or key
+    return isinstance(origin, type) and issubclass(origin, (tuple, list, set, frozenset, dict))
+
+
 def refused_by_msgspec(kind: Any) -> str | None:
     """Why msgspec cannot build it; None where it can."""
     try:
@@ -89,6 +114,8 @@ def members_of(kind: Any) -> dict[Any, Any]:
         if not simple or frozen(value) in found:
             raise TypeError(f"{member} is no word or number of its own; give it one")
         found[frozen(value)] = member
+    if not found:
+        raise TypeError(f"{kind!r} lists no values")
     return found
 
 

@@ -11,7 +11,7 @@ import msgspec
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
 from penstock.policy.json_values import Flaw
-from penstock_plugins.validators.class_schemas import refused_by_msgspec, schema_of
+from penstock_plugins.validators.class_schemas import has_no_values, refused_by_msgspec, schema_of
 from penstock_plugins.validators.type_parts import parts_of, pydantic_part, said_of
 
 __all__ = ["MsgspecValidator", "flaw_of", "penstock_validators"]
@@ -30,10 +30,11 @@ class MsgspecValidator(Validator):
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
-        foreign = pydantic_part(parts_of(kind))
+        parts = parts_of(kind)
+        foreign = pydantic_part(parts)
         if foreign is not None:
             raise TypeError(f"{kind!r} cannot be asked for: {said_of(foreign)}, and it would not be asked")
-        wrong = refused_by_msgspec(kind)
+        wrong = refused_by_msgspec(kind) or has_no_values(parts)
         if wrong is not None:
             raise TypeError(f"{kind!r} cannot be asked for: {wrong}")
         self._schema = schema_of(kind)

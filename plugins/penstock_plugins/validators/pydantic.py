@@ -17,7 +17,7 @@ from typing import Any
 from penstock.abc import InvalidValueError, Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
 from penstock.policy.json_values import Flaw, json_path
-from penstock_plugins.validators.pydantic_choices import Losses
+from penstock_plugins.validators.pydantic_choices import Losses, takes_names
 from penstock_plugins.validators.type_parts import foreign_rule, parts_of, pydantic_part, said_of
 
 __all__ = ["PydanticValidator", "penstock_validators"]
@@ -41,7 +41,7 @@ class PydanticValidator(Validator):
             self._schema: dict[str, Any] = self._adapter.json_schema()
         except pydantic.errors.PydanticUserError as wrong:
             raise TypeError(f"{kind!r} cannot be asked for: {wrong}") from None
-        self._losses = Losses(self._schema)
+        self._losses = Losses(self._schema, parts_of(kind))
 
     @property
     def schema(self) -> Mapping[str, Any]:
@@ -127,7 +127,7 @@ def _check_asked(parts: Sequence[Any], pydantic: Any) -> None:
         if type(part).__name__ == "Timezone" and type(part).__module__ == "annotated_types":
             raise TypeError("Timezone is a rule of annotated_types that pydantic does not ask; use AwareDatetime")
         fields: Mapping[str, Any] = getattr(part, "__pydantic_fields__", {}) if isinstance(part, type) else {}
-        by_name = _takes_names(part)
+        by_name = takes_names(part)
         of_classes = [(f"{part.__name__}.{name}", field) for name, field in fields.items() if not by_name]
         alone = [("a field", part)] if isinstance(part, pydantic.fields.FieldInfo) else []
         named: list[tuple[str, Any]] = [*of_classes, *alone]
@@ -143,11 +143,6 @@ def _has_no_name(alias: Any, pydantic: Any) -> bool:
     """True for an alias without a name that stands in the object itself: of several, the schema names the first one."""
     choices = alias.choices if isinstance(alias, pydantic.AliasChoices) else [alias]
     return all(isinstance(each, pydantic.AliasPath) and len(each.path) > 1 for each in choices)
-
-
-def _takes_names(part: Any) -> bool:
-    config: Mapping[str, Any] = getattr(part, "model_config", None) or getattr(part, "__pydantic_config__", None) or {}
-    return bool(config.get("populate_by_name") or config.get("validate_by_name"))
 
 
 @hookimpl

@@ -9,7 +9,8 @@ that is its own decision, or that of the type's `union_mode`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from penstock.policy.json_schema import SchemaCheck
@@ -17,7 +18,7 @@ from penstock.policy.json_values import Flaw, Json, is_array, is_object, json_pa
 from penstock.policy.schema_knowledge import root_shapes
 from penstock_plugins.validators.class_choices import shape_of
 
-__all__ = ["Losses"]
+__all__ = ["Losses", "takes_names"]
 
 MOST_FLAWS = 20
 
@@ -26,10 +27,11 @@ _Shape = Mapping[str, Json]
 
 
 class Losses:
-    """Those of one type."""
+    """Those of one type. `parts`: its classes, whose fields may have more names than the schema says."""
 
-    def __init__(self, schema: Mapping[str, Json]) -> None:
+    def __init__(self, schema: Mapping[str, Json], parts: Sequence[Any] = ()) -> None:
         self._root = schema
+        self._other_names = dict(other for part in parts for other in _other_names(part))
         self._check = SchemaCheck(schema)
         self._checks: dict[int, SchemaCheck] = {}
         self._chosen = _has_choices(schema, schema)
@@ -42,9 +44,14 @@ class Losses:
             left.append((value, built, root_shapes(self._root), ()))
         while left and len(found) < MOST_FLAWS:
             at, made, shapes, path = left.pop()
+            made = _unrooted(made)
             if is_array(at) and type(made) in (list, tuple):
                 items = self._behind(shape.get("items") for shape in shapes)
-                left.extend((held, its, items, (*path, n)) for n, (held, its) in enumerate(zip(at, made, strict=False)))
+                places = [self._behind(own) for own in zip_longest(*(shape.get("prefixItems", ()) for shape in shapes))]
+                left.extend(
+                    (held, its, places[n] if n < len(places) else items, (*path, n))
+                    for n, (held, its) in enumerate(zip(at, made, strict=False))
+                )
             elif is_object(at) and (members := _members(made)) is not None:
                 found.extend(self._lost(at, members.keys(), shapes, path))
                 own = _nearest(shapes, members.keys())
@@ -61,6 +68,8 @@ class Losses:
         lost = value.keys() - known
         if not lost or any(shape.get("additionalProperties") for shape in shapes):
             return
+        if not lost.isdisjoint(self._other_names):
+            value = {self._other_names.get(name, name) if name in lost else name: value[name] for name in value}
         meant = [shape for shape in _of_objects(shapes) if len(value.keys() - shape["properties"].keys()) < len(lost)]
         may_be = [shape for shape in meant if self._may_be(shape, value)]
         flaws = [self._check_of(shape).flaws(value) for shape in may_be]
@@ -109,6 +118,13 @@ def _property(shape: _Shape, name: str) -> Json:
     return shape.get("properties", {}).get(name, shape.get("additionalProperties"))
 
 
+def _unrooted(made: Any) -> Any:
+    """What a RootModel holds: JSON has no name for it."""
+    while getattr(made, "__pydantic_root_model__", False):
+        made = made.root
+    return made
+
+
 def _members(made: Any) -> dict[str, Any] | None:
     """What was built, by the names that JSON has for it; None for what has no such names."""
     if is_object(made):
@@ -132,3 +148,19 @@ def _aliases(field: Any) -> Iterator[str]:
     for each in getattr(alias, "choices", [alias]):
         if isinstance(each, str):
             yield each
+
+
+def _other_names(part: Any) -> Iterator[tuple[str, str]]:
+    """Names by which a class reads its fields, beside those that its schema has for them."""
+    fields: Mapping[str, Any] = getattr(part, "__pydantic_fields__", {}) if isinstance(part, type) else {}
+    for name, field in fields.items():
+        first, *others = [*_aliases(field), *([name] if takes_names(part) else [])] or [name]
+        for other in others:
+            if other != first:
+                yield other, first
+
+
+def takes_names(part: Any) -> bool:
+    """True for a class that reads its fields by their own names as well."""
+    config: Mapping[str, Any] = getattr(part, "model_config", None) or getattr(part, "__pydantic_config__", None) or {}
+    return bool(config.get("populate_by_name") or config.get("validate_by_name"))

@@ -1,0 +1,91 @@
+"""Calls of tools that a model writes as text, of tools that the caller offered for other things than the value.
+
+Such a call is no value, whatever its arguments would do for. Not here: the call of the tool that was offered for the
+value (`json_wrappers`), and calls that a provider sends as such (the codecs).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from penstock.policy.json_envelopes import ARGUMENTS, NAMES_OF_TOOLS, OF_CALLS
+from penstock.policy.json_values import Json, is_array, is_object
+
+__all__ = ["OtherTools"]
+
+LONGEST_MARK = 200
+"""Characters before a value in which it may say whose arguments they are."""
+MOST_CALLS = 64
+DEEPEST_CALL = 4
+"""The calls of a message, a list of them, the function of one, what that says."""
+_WORDS = re.compile(r"[A-Za-z]+")
+_OF_MARKS = frozenset(
+    {
+        "action",
+        "args",
+        "argument",
+        "arguments",
+        "begin",
+        "call",
+        "code",
+        "commentary",
+        "constrain",
+        "following",
+        "function",
+        "id",
+        "input",
+    }
+    | {"json", "message", "parameters", "sep", "the", "tool", "tools", "with"}
+)
+"""What stands between the name of a tool and its arguments, in the forms of several models and vendors."""
+# What makes a mark of a name that may be any word.
+_LEADS = re.compile(
+    r"""(?:\b(?:to|function)=|\bfunctions?\.|\bname=|\[TOOL_CALLS\]|\baction["'*]{0,4}:|[|>]|</?)[\s*`"']{0,20}\Z""",
+    re.IGNORECASE,
+)
+_FOLLOWS = re.compile(r"""[\s*`"']{0,20}+(?:\(|\[ARGS\]|action[ _]input\b|<\|)""", re.IGNORECASE)
+
+
+class OtherTools:
+    """Those of one request, by their names."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = frozenset(names)
+        listed = "|".join(re.escape(name) for name in sorted(self._names, key=len, reverse=True))
+        self._named = re.compile(rf"(?<![\w.-])(?:functions?\.)?({listed})(?![\w-])") if listed else None
+
+    def called_by(self, value: Json, depth: int = DEEPEST_CALL) -> bool:
+        """True for the call of one, or for a list or a message that has one."""
+        if not self._names or not depth:
+            return False
+        if is_array(value):
+            return any(self.called_by(each, depth - 1) for each in value[:MOST_CALLS])
+        if not is_object(value):
+            return False
+        if len(value) == 1 and not self._names.isdisjoint(value):
+            return True
+        named = any(self._is_name(value.get(name)) for name in NAMES_OF_TOOLS)
+        if named and not value.keys().isdisjoint(ARGUMENTS):
+            return True
+        return any(self.called_by(value.get(name), depth - 1) for name in OF_CALLS)
+
+    def _is_name(self, said: Json) -> bool:
+        return isinstance(said, str) and (said in self._names or said.rpartition(".")[2] in self._names)
+
+    def marked_before(self, text: str, start: int) -> bool:
+        """True where what stands before a value says that these are the arguments of one: `<function=search>`."""
+        if self._named is None:
+            return False
+        before = text[max(0, start - LONGEST_MARK) : start]
+        said = [*self._named.finditer(before)]
+        if not said:
+            return False
+        last = said[-1]
+        between = before[last.end() :]
+        words = {word.lower() for word in _WORDS.findall(between)}
+        if not words <= _OF_MARKS or (not words and between.count("\n") > 1):
+            return False
+        plain = last[1].isalpha() and last[1].islower()
+        marks = _LEADS.search(before, 0, last.start(1)), _FOLLOWS.match(between)
+        return not plain or any(marks)

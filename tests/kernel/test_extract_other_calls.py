@@ -1,0 +1,110 @@
+"""A model that writes the call of one of the caller's own tools as text: its arguments are no value."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+import penstock
+from penstock.errors import OutputInvalidError
+from penstock.testing import AnsweredKernel
+
+NATIVE: dict[str, Any] = {"providers": {"openai": {}}, "routes": {"default": {"cascade": ["openai/gpt-4o"]}}}
+OTHER: dict[str, Any] = {"providers": {"openai": {}}, "routes": {"default": {"cascade": ["openai/gpt-3.5-turbo"]}}}
+WAYS = pytest.mark.parametrize("config", [NATIVE, OTHER], ids=["native", "not native"])
+
+
+class Movie(msgspec.Struct):
+    title: str
+    year: int
+
+
+class Step(msgspec.Struct):
+    name: str
+    arguments: dict[str, Any]
+
+
+DUNE = Movie("Dune", 2021)
+WRITTEN = '{"title": "Dune", "year": 2021}'
+QUOTED = json.dumps(WRITTEN)
+
+
+def extracted(kind: Any, answer: str, tool: str, config: dict[str, Any]) -> Any:
+    parameters = {"type": "object", "properties": {"title": {"type": "string"}, "year": {"type": "integer"}}}
+
+    async def extract(kernel: penstock.Kernel) -> Any:
+        tools = [penstock.Tool(tool, "Looks for it.", parameters)]
+        return (await kernel.extract(kind, "?", tools=tools, max_repairs=0)).value
+
+    return AnsweredKernel([answer], config=config).run(extract)
+
+
+@pytest.mark.parametrize("name", ["search_movie", "search"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        '{"name": "NAME", "arguments": VALUE}',
+        '{"name": "NAME", "arguments": QUOTED}',
+        '{"name": "functions.NAME", "parameters": VALUE}',
+        '{"function": "NAME", "arguments": VALUE}',
+        '{"action": "NAME", "action_input": VALUE}',
+        '{"tool": "NAME", "args": VALUE, "thought": "I look for it."}',
+        '{"NAME": VALUE}',
+        '{"type": "function", "function": {"name": "NAME", "arguments": QUOTED}}',
+        '{"type": "tool_use", "id": "toolu_1", "name": "NAME", "input": VALUE}',
+        '{"tool_calls": [{"id": "c", "type": "function", "function": {"name": "NAME", "arguments": QUOTED}}]}',
+        '{"result": {"name": "NAME", "arguments": VALUE}}',
+        '```json\n{"name": "NAME", "arguments": VALUE}\n```',
+        '<tool_call>\n{"name": "NAME", "arguments": VALUE}\n</tool_call>',
+        '[TOOL_CALLS][{"name": "NAME", "arguments": VALUE}]',
+        "[TOOL_CALLS]NAME[ARGS]VALUE",
+        "<|channel|>commentary to=functions.NAME <|constrain|>json<|message|>VALUE<|call|>",
+        "<function=NAME>VALUE</function>",
+        "<NAME>VALUE</NAME>",
+        "NAME(VALUE)",
+        "Action: NAME\nAction Input: VALUE",
+        "Thought: I look for it.\n**Action:** `NAME`\n**Action Input:**\n```json\nVALUE\n```",
+        "<|tool▁call▁begin|>function<|tool▁sep|>NAME\n```json\nVALUE\n```<|tool▁call▁end|>",
+        "functions.NAME:0<|tool_call_argument_begin|>VALUE",
+    ],
+)
+@WAYS
+def test_its_arguments_are_no_value(told: str, name: str, config: dict[str, Any]) -> None:
+    answer = told.replace("NAME", name).replace("VALUE", WRITTEN).replace("QUOTED", QUOTED)
+    with pytest.raises(OutputInvalidError):
+        extracted(Movie, answer, name, config)
+
+
+@pytest.mark.parametrize("name", ["search_movie", "movie"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        "VALUE",
+        "Movie: VALUE",
+        "Here is the movie: VALUE",
+        "I used NAME, and it found this:\nVALUE",
+        "The result of NAME is:\n\n```json\nVALUE\n```",
+        "Tools used: NAME\n\nVALUE",
+        '{"result": VALUE, "source": "NAME"}',
+        '{"name": "answer", "arguments": VALUE}',
+    ],
+)
+@WAYS
+def test_a_value_beside_its_name_is_one(told: str, name: str, config: dict[str, Any]) -> None:
+    assert extracted(Movie, told.replace("NAME", name).replace("VALUE", WRITTEN), name, config) == DUNE
+
+
+def test_a_type_that_is_like_a_call_may_be_one() -> None:
+    told = json.dumps({"name": "search", "arguments": {"title": "Dune"}})
+    assert extracted(Step, told, "search", NATIVE) == Step("search", {"title": "Dune"})
+    with pytest.raises(OutputInvalidError):
+        extracted(Step, f"[TOOL_CALLS]search[ARGS]{told}", "search", NATIVE)
+
+
+def test_what_is_wrong_with_it_is_told() -> None:
+    with pytest.raises(OutputInvalidError) as caught:
+        extracted(Movie, f"<function=search>{WRITTEN}</function>", "search", NATIVE)
+    assert caught.value.paths == ("$",)
