@@ -7,15 +7,15 @@ Everything but the constructor runs in the one thread that owns the connection. 
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeVar
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock_plugins.ledgers.sqlite_alone import batches_in, close_apart, is_sound
+from penstock_plugins.ledgers.sqlite_places import Seen, beside, inode_of, is_empty, real, seen_at
 from penstock_plugins.ledgers.sqlite_queue import WriterQueue
 from penstock_plugins.ledgers.sqlite_schema import bring_up_to_date
 from penstock_plugins.ledgers.sqlite_troubles import (
@@ -27,11 +27,11 @@ from penstock_plugins.ledgers.sqlite_troubles import (
     not_to_be_opened,
     unavailable,
 )
+from penstock_plugins.ledgers.sqlite_wal import put_into_file
 
 __all__ = ["SqliteFile"]
 
 T = TypeVar("T")
-_Seen: TypeAlias = tuple[int, ...]
 
 STATEMENTS = 128
 """Prepared statements that are kept: more than there are."""
@@ -57,15 +57,18 @@ class SqliteFile:
         self._logger = logger
         self._synchronous = synchronous
         self._lock_timeout = lock_timeout
-        self._queue = WriterQueue(_beside(path, "-lock"))
+        self._queue = WriterQueue(beside(path, "-lock"))
         self._connection: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         """Kept, as a new one for each statement takes a microsecond."""
-        self._seen: _Seen = ()
+        self._seen: Seen = ()
         """The file that was opened, as it was seen last: another may be put in its place. Empty: none was."""
         self.filed = 0
-        """How many batches the file itself, its WAL left aside, was seen to hold: never fewer again."""
-        self._shared = str(_beside(path, "-shm"))
+        """How many batches the file itself, its WAL left aside, was seen to hold: never fewer again, until a power cut
+        takes back what was not synced."""
+        self.synced = 0
+        """How many it holds for good: what a later process may go by."""
+        self._shared = str(beside(path, "-shm"))
         self._index = 0
         """The inode of `_shared`, in which the processes that use the file tell one another where its WAL ends."""
         self._doubted = False
@@ -78,7 +81,7 @@ class SqliteFile:
 
         Raises ConfigError where that takes somebody's hands, LedgerUnavailableError where it may pass.
         """
-        found = network_file_system(_real(self.path).parent)
+        found = network_file_system(real(self.path).parent)
         if found:
             raise ConfigError(
                 f"[ledger] path: {self.path} is on a file system of a network ({found}), where SQLite cannot keep what"
@@ -123,7 +126,8 @@ class SqliteFile:
             return
         self._checked = self._connection.total_changes
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self.synced = max(self.synced, put_into_file(self._connection))
+            self.filed = max(self.filed, self.synced)
         except sqlite3.Error:
             # Nothing is lost: it all is in the WAL. The next write meets the trouble and tells of it.
             self.disconnect()
@@ -147,7 +151,7 @@ class SqliteFile:
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         if connection is not None:
-            seen = _seen(self._place)
+            seen = seen_at(self._place)
             if seen != self._seen and seen[:2] != self._seen[:2]:
                 self.disconnect()
                 connection = None
@@ -174,7 +178,9 @@ class SqliteFile:
         self.disconnect()
         # One that vanished is not made anew while we run: what was spent must not be forgotten without a word.
         mode = "rw" if self._seen else "rwc"
-        is_new = not self._seen and _is_empty(self.path)
+        is_new = not self._seen and is_empty(self.path)
+        # Whoever took its WAL away had synced the file before.
+        is_alone = is_empty(beside(self.path, "-wal"))
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -191,8 +197,10 @@ class SqliteFile:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("SELECT one FROM ledger").fetchall()  # for which SQLite opens the files beside it
-            seen = _seen(self._place)
+            seen = seen_at(self._place)
             self._compare(connection)
+            if is_alone:
+                self.synced = max(self.synced, self.filed)
         except ConfigError as error:
             connection.close()
             raise ConfigError(f"[ledger] path: {self.path}: {error}") from None
@@ -201,8 +209,8 @@ class SqliteFile:
             raise
         self._connection, self._cursor = connection, connection.cursor()
         self._checked = 0
-        self._seen, self._shared = seen, str(_beside(self.path, "-shm"))
-        self._index = _inode(self._shared)
+        self._seen, self._shared = seen, str(beside(self.path, "-shm"))
+        self._index = inode_of(self._shared)
         if is_new and self._queue.is_marked:
             self._logger.error(BEGUN_ANEW, self.path)
         self._queue.mark()
@@ -211,7 +219,7 @@ class SqliteFile:
     def _is_in_order(self, connection: sqlite3.Connection) -> bool:
         """Whether what the WAL holds may be put into the file, as SQLite also does for the last that closes it."""
         try:
-            seen = _seen(self._place)
+            seen = seen_at(self._place)
             if seen[:2] != self._seen[:2]:
                 return False
             self._check(connection, seen)
@@ -219,9 +227,9 @@ class SqliteFile:
             return False  # the next write meets the trouble and tells of it
         return True
 
-    def _check(self, connection: sqlite3.Connection, seen: _Seen) -> None:
+    def _check(self, connection: sqlite3.Connection, seen: Seen) -> None:
         """Looks whether all is as we left it. Raises LedgerUnavailableError, until it is."""
-        if _inode(self._shared) != self._index:
+        if inode_of(self._shared) != self._index:
             raise LedgerUnavailableError(PARTED.format(path=self.path))
         if seen != self._seen:
             # The file itself was written to: by a checkpoint, or by somebody who is no ledger. SQLite goes by its WAL
@@ -265,34 +273,3 @@ def _begin_wal(connection: sqlite3.Connection) -> None:
     ((journal,),) = connection.execute("PRAGMA journal_mode = WAL")
     if journal != "wal":
         raise ConfigError("it is on a file system on which SQLite has no WAL: name another path")
-
-
-def _seen(path: str | Path) -> _Seen:
-    """Device and inode; size; when it was last written to."""
-    found = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat, in every batch
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _inode(path: str) -> int:
-    """0 where there is no such file."""
-    try:
-        return os.stat(path).st_ino  # noqa: PTH116 - as above
-    except FileNotFoundError:
-        return 0
-
-
-def _beside(path: Path, ending: str) -> Path:
-    """Where SQLite has it: beside the file itself, where the path is a link to it."""
-    real = _real(path)
-    return real.with_name(f"{real.name}{ending}")
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # Path.resolve raises where links lead in a circle
-
-
-def _is_empty(path: Path) -> bool:
-    try:
-        return not _seen(path)[2]
-    except FileNotFoundError:
-        return True

@@ -22,6 +22,7 @@ from ledgering import MIDNIGHT, NOON, Wall, answer, answers, day, reserve, root_
 from penstock.abc import LedgerStore
 from penstock.errors import LedgerUnavailableError
 from penstock.policy.ledger_steps import Held
+from penstock_plugins.ledgers.sqlite_alone import batches_in
 from penstock_plugins.ledgers.sqlite_schema import STEPS, bring_up_to_date
 
 fcntl = pytest.importorskip("fcntl", reason="writers queue by flock, which this system does not have")
@@ -83,6 +84,11 @@ async def spend(store: LedgerStore, account: int, tokens: int) -> bool:
     return isinstance(held, Held)
 
 
+async def rest(store: LedgerStore) -> None:
+    """As in a pause: it learns that all is in the file, and synced."""
+    await store._ask(lambda _: store._file.checkpoint())  # type: ignore[attr-defined]
+
+
 async def refused(store: LedgerStore, account: int) -> None:
     with pytest.raises(LedgerUnavailableError, match=OLDER):
         await spend(store, account, 900)
@@ -109,6 +115,7 @@ async def put_an_older_copy_over(store: LedgerStore, path: Path, how: str) -> tu
     shutil.copyfile(path, older)
     assert await spend(store, 7, 900)
     checkpoint(path)
+    await rest(store)
     with nothing_put_into(path):
         assert await spend(store, MANY - 1, 1)
         shutil.copyfile(path, kept)
@@ -170,7 +177,7 @@ def test_the_wal_is_not_put_into_an_older_copy_in_a_pause(path: Path) -> None:
     async def story(store: LedgerStore) -> None:
         await put_an_older_copy_over(store, path, "cp")
         written = read_page(path)
-        await store._ask(lambda _: store._file.checkpoint())  # type: ignore[attr-defined]
+        await rest(store)
         assert read_page(path) == written
         await refused(store, 7)
 
@@ -225,6 +232,39 @@ def test_a_file_of_an_older_version_is_told_from_its_copies_from_the_next_batch_
 
     told(path, first)
     told(path, later)
+
+
+def test_a_power_cut_beside_a_checkpoint_leaves_no_older_copy(path: Path) -> None:
+    """Beside one who commits SQLite puts the -wal into the file and syncs it later: what is seen there may be gone."""
+    cut = path.with_name("cut.db")
+
+    async def story(store: LedgerStore) -> None:
+        assert await spend(store, 0, 1)
+        checkpoint(path)
+        as_the_disk_has_it(path, cut)
+        assert await spend(store, 7, 600)
+        with nothing_put_into(path):  # and so the -wal is not begun anew
+            run_program("import sqlite3; sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint')", path)
+            assert await spend(store, 7, 300)
+            as_the_disk_has_it(path.with_name(f"{path.name}-wal"), cut.with_name(f"{cut.name}-wal"))
+
+    async def after_the_cut(store: LedgerStore) -> None:
+        assert await spend(store, 7, 100)
+        assert not await spend(store, 7, 1), "all 1,000 are spent"
+
+    told(path, story)
+    assert batches_in(cut) == 2, "what is in it by itself"
+    told(cut, after_the_cut)
+    told(cut, nothing_is_left)
+
+
+async def nothing_is_left(store: LedgerStore) -> None:
+    assert not await spend(store, 7, 1)
+
+
+def as_the_disk_has_it(path: Path, to: Path) -> None:
+    # By another process: to close the file here would end the locks that SQLite has on it.
+    subprocess.run(["cp", str(path), str(to)], check=True)
 
 
 def copy(source: Path, to: Path) -> None:
