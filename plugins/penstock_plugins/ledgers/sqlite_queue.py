@@ -2,12 +2,15 @@
 
 SQLite has none: who finds the file locked sleeps and asks again, so that one process got 40 times as many turns as
 another. Here writers wait in the kernel for a lock on a file beside it, which ends with the process that holds it,
-`kill -9` included. Not here: safety. Writing is safe without the queue too, by SQLite's own locks.
+`kill -9` included: a fork, which shares the open file and with it the lock, lets go of it at once. Not here: safety.
+Writing is safe without the queue too, by SQLite's own locks.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from pathlib import Path
 
 try:
@@ -18,6 +21,22 @@ else:
     _fcntl = fcntl
 
 __all__ = ["WriterQueue"]
+
+
+_entered: weakref.WeakSet[WriterQueue] = weakref.WeakSet()
+"""All of this process that have their file open."""
+_entering = threading.Lock()
+"""While one opens it: a fork in that moment would have the file, and know nothing of it."""
+
+
+def _leave_in_fork() -> None:
+    for queue in list(_entered):
+        queue.close()
+    _entering.release()
+
+
+if _fcntl is not None:
+    os.register_at_fork(before=_entering.acquire, after_in_parent=_entering.release, after_in_child=_leave_in_fork)
 
 
 class WriterQueue:
@@ -32,7 +51,9 @@ class WriterQueue:
         if _fcntl is None:
             return
         if self._file is None:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            with _entering:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                _entered.add(self)
         _fcntl.flock(self._file, _fcntl.LOCK_EX)
 
     def leave(self) -> None:

@@ -627,6 +627,46 @@ def test_a_fork_may_not_use_it_and_does_it_no_harm(path: Path) -> None:
     told(path, story)
 
 
+FORKED = """
+import os, signal, trio
+from pathlib import Path
+from ledgering import *
+
+async def main():
+    async with sqlite_ledger(Path(sys.argv[1]), Wall()) as store:
+        await answers(store, reserve("one", 300))
+        child = os.fork()
+        if not child:
+            signal.pause()  # a worker of a pool that is idle
+        print(child, flush=True)
+
+        def killed_while_it_writes(begin):
+            store._file.write(lambda _: os.kill(os.getpid(), signal.SIGKILL), begin)
+
+        await store._ask(killed_while_it_writes)
+
+trio.run(main)
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_shuts_nobody_out_by_its_forks(path: Path) -> None:
+    head = f"import sys; sys.path.insert(0, {TESTS!r})\n"
+    command = [sys.executable, "-c", head + FORKED, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        try:
+            assert parent.wait(timeout=60) == -signal.SIGKILL
+
+            async def story(store: LedgerStore) -> None:
+                assert isinstance(await answer(store, reserve("two", 700)), Held)
+                assert await root_window(store) == (1_000, 0)
+
+            told(path, story, lock_timeout=1.0)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 KILLED = """
 import os, signal, sqlite3, trio
 from pathlib import Path
