@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from penstock.errors import ConfigError, LedgerUnavailableError
-from penstock_plugins.ledgers.sqlite_alone import batches_in, close_apart, is_sound
+from penstock_plugins.ledgers.sqlite_alone import books_in, close_apart, is_sound
 from penstock_plugins.ledgers.sqlite_places import Seen, beside, inode_of, is_empty, real, seen_at
 from penstock_plugins.ledgers.sqlite_queue import WriterQueue
-from penstock_plugins.ledgers.sqlite_schema import bring_up_to_date
+from penstock_plugins.ledgers.sqlite_schema import NAMED, bring_up_to_date
 from penstock_plugins.ledgers.sqlite_troubles import (
     BEGUN_ANEW,
     DAMAGED,
     OLDER,
+    OTHER,
     PARTED,
     network_file_system,
     not_to_be_opened,
@@ -191,7 +192,7 @@ class SqliteFile:
         try:
             # Counts for a new file alone. Half the usual size: every batch writes a handful of pages, each whole.
             connection.execute("PRAGMA page_size = 2048")
-            bring_up_to_date(connection)
+            self._bring_up_to_date(connection)
             _begin_wal(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -215,6 +216,14 @@ class SqliteFile:
             self._logger.error(BEGUN_ANEW, self.path)
         self._queue.mark()
         return connection
+
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        ((version,),) = connection.execute("PRAGMA user_version")
+        found = books_in(self.path) if 0 < version < NAMED else None
+        bring_up_to_date(connection)
+        if found is not None and found.name:
+            # A backup from before books had a name was put into the -wal by SQLite itself: they are these books still.
+            connection.execute("UPDATE ledger SET name = ?", (found.name,))
 
     def _is_in_order(self, connection: sqlite3.Connection) -> bool:
         """Whether what the WAL holds may be put into the file, as SQLite also does for the last that closes it."""
@@ -240,26 +249,40 @@ class SqliteFile:
             self._seen = seen
 
     def _compare(self, connection: sqlite3.Connection) -> None:
-        """Looks at the file itself: it holds no fewer batches than it did by its own row, or by what we saw.
+        """Looks at the file itself: it has the books that its WAL has, and no fewer batches than it did by its own row,
+        or by what we saw.
 
         Looks are cheap and can deceive: of a checkpoint that is under way, or whose process was killed, the file has
         a part, and the WAL all. So what is odd is looked at again, and what cannot be read is for SQLite to judge.
         """
-        known, found = self.filed, None
+        known, trouble = self.filed, ""
         for look in range(LOOKS):
             if look:
                 time.sleep(BETWEEN_LOOKS)
-            found = batches_in(self.path)
-            if found is not None and found >= known:
-                ((filed, writes),) = connection.execute("SELECT filed, writes FROM ledger")
-                known = max(known, filed)
-                if found >= known:
-                    # More than there are: SQLite itself has put older books into the -wal, and the file has them later.
-                    self.filed = found if found <= writes else known
-                    return
-        if found is not None:
-            raise LedgerUnavailableError(OLDER.format(path=self.path, found=found, known=known))
+            found = books_in(self.path)
+            if found is None:
+                continue
+            ((filed, writes, name),) = connection.execute("SELECT filed, writes, name FROM ledger")
+            known = max(known, filed)
+            if found.batches < known:
+                trouble = OLDER.format(path=self.path, found=found.batches, known=known)
+            elif found.name not in {"", name}:
+                trouble = OTHER.format(path=self.path)
+            else:
+                if found.batches > writes:
+                    self._check_restored()
+                self.filed = found.batches if found.batches <= writes else known
+                return
+        if trouble:
+            raise LedgerUnavailableError(trouble)
         self._judge()
+
+    def _check_restored(self) -> None:
+        """The file has more than there is: SQLite itself has put older books into the -wal, and the file has them
+        later; or a copy was used elsewhere, and put over the file. Of that, books and indexes say different things.
+        """
+        if not is_sound(self.path, timeout=self._lock_timeout, check="integrity"):
+            raise LedgerUnavailableError(OTHER.format(path=self.path))
 
     def _judge(self) -> None:
         self._doubted = True  # also where SQLite cannot tell now

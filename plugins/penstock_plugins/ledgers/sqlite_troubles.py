@@ -12,6 +12,7 @@ __all__ = [
     "BEGUN_ANEW",
     "DAMAGED",
     "OLDER",
+    "OTHER",
     "PARTED",
     "is_spoiled",
     "mounted_types",
@@ -34,6 +35,12 @@ OLDER = (
     " {known}. An older copy was put in its place. What was spent since is not in it, so this process refuses calls"
     " of accounts with limits; bring the file back, or, to go on with the copy, end all that use it, take away its"
     " -wal and its -shm, and start anew (penstock budget set corrects what is spent)"
+)
+OTHER = (
+    "the file of the ledger {path} has other books than its -wal: another ledger, or a copy that was used elsewhere,"
+    " was put over it. What was spent since is not in it, so this process refuses calls of accounts with limits; bring"
+    " the file back, or, to go on with the other, end all that use it, take away its -wal and its -shm, and start anew"
+    " (penstock budget set corrects what is spent)"
 )
 BEGUN_ANEW = (
     "the ledger %s is begun anew: there was one before, and its file is gone or empty. What was spent is not known any"

@@ -10,8 +10,8 @@ __all__ = ["put_into_file"]
 def put_into_file(connection: sqlite3.Connection) -> int:
     """Puts the WAL into the file, as far as nobody reads from it: how many batches the disk has there then for good.
 
-    0 where that is not certain. What a look at the file finds is not: beside one who commits meanwhile SQLite leaves the
-    file unsynced, and its answer says nothing of it. Until it is synced the WAL has it all. Raises sqlite3.Error.
+    0 where that is not certain. What a look at the file finds is not: beside one who commits meanwhile SQLite leaves
+    the file unsynced, and its answer says nothing of it. Until it is synced the WAL has it all. Raises sqlite3.Error.
     """
     before = _commits_of_others(connection)
     ((batches,),) = connection.execute("SELECT writes FROM ledger")

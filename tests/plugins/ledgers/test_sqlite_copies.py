@@ -22,7 +22,7 @@ from ledgering import MIDNIGHT, NOON, Wall, answer, answers, day, reserve, root_
 from penstock.abc import LedgerStore
 from penstock.errors import LedgerUnavailableError
 from penstock.policy.ledger_steps import Held
-from penstock_plugins.ledgers.sqlite_alone import batches_in
+from penstock_plugins.ledgers.sqlite_alone import books_in
 from penstock_plugins.ledgers.sqlite_schema import STEPS, bring_up_to_date
 
 fcntl = pytest.importorskip("fcntl", reason="writers queue by flock, which this system does not have")
@@ -173,6 +173,75 @@ def test_an_older_copy_under_the_wal_is_still_known_when_all_have_closed_it(path
     told(path, with_the_copy)
 
 
+async def spend_elsewhere(path: Path, accounts: int, *, batches: int) -> None:
+    """By who knows nothing of the others. The file is about as large as theirs: else SQLite finds it malformed."""
+    async with sqlite_ledger(path, Wall()) as store:
+        for account in range(accounts):
+            assert await spend(store, account, 1)
+        for _ in range(batches):
+            await answers(store)
+
+
+@pytest.mark.parametrize("how", ["cp", "mv"])
+@pytest.mark.parametrize(
+    ("which", "batches"), [("another ledger", 10), ("another ledger", 500), ("a copy of its own", 500)]
+)
+def test_books_that_are_further_under_the_wal_of_others_are_used_by_nobody_until_the_file_is_brought_back(
+    path: Path, which: str, batches: int, how: str
+) -> None:
+    other, kept = path.with_name("other.db"), path.with_name("kept.db")
+
+    async def story(store: LedgerStore) -> None:
+        async with AsyncExitStack() as stack:
+            second = await stack.enter_async_context(sqlite_ledger(path, Wall()))
+            assert await spend(second, 0, 1)
+            for account in range(MANY):
+                assert await spend(store, account, 1)
+            assert await spend(store, 7, 900)
+            checkpoint(path)
+            if which == "a copy of its own":
+                as_the_disk_has_it(path, other)
+            await spend_elsewhere(other, 20 if which == "a copy of its own" else MANY, batches=batches)
+            with nothing_put_into(path):
+                for _ in range(20):
+                    assert await spend(store, MANY - 1, 1)
+                as_the_disk_has_it(path, kept)
+                put_over(other, path, how)
+            later = await stack.enter_async_context(sqlite_ledger(path, Wall()))
+            for each in (second, store, later, second, store, later):
+                with pytest.raises(LedgerUnavailableError, match="has other books than its -wal|" + OLDER):
+                    await spend(each, 7, 90)
+            put_over(kept, path, "cp")
+            for each in (store, second, later):
+                assert not await spend(each, 7, 900)
+                assert await spend(each, MANY - 1, 1)
+
+    told(path, story)
+
+
+def test_a_backup_from_before_books_had_a_name_is_gone_on_with(path: Path) -> None:
+    backup = path.with_name("backup.db")
+    connection = sqlite3.connect(backup, isolation_level=None)
+    connection.execute(f"PRAGMA page_size = {PAGE}")
+    bring_up_to_date(connection, STEPS[:3])
+    connection.execute("INSERT INTO buckets VALUES ('day:UTC:', ?, 0, 0, 300, 0, 0, 0)", (MIDNIGHT,))
+    connection.close()
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 900))
+        checkpoint(path)
+        with nothing_put_into(path):
+            copy(backup, path)
+            async with sqlite_ledger(path, Wall()) as later:
+                assert isinstance(await answer(later, reserve("two", 700)), Held)
+        checkpoint(path)
+        async with sqlite_ledger(path, Wall()) as later:
+            assert await root_window(later) == (700, 300)
+            assert not isinstance(await answer(later, reserve("three", 1)), Held)
+
+    told(path, story)
+
+
 def test_the_wal_is_not_put_into_an_older_copy_in_a_pause(path: Path) -> None:
     async def story(store: LedgerStore) -> None:
         await put_an_older_copy_over(store, path, "cp")
@@ -253,7 +322,9 @@ def test_a_power_cut_beside_a_checkpoint_leaves_no_older_copy(path: Path) -> Non
         assert not await spend(store, 7, 1), "all 1,000 are spent"
 
     told(path, story)
-    assert batches_in(cut) == 2, "what is in it by itself"
+    found = books_in(cut)
+    assert found is not None
+    assert found.batches == 2, "what is in it by itself"
     told(cut, after_the_cut)
     told(cut, nothing_is_left)
 
