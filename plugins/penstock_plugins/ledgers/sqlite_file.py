@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock_plugins.ledgers.sqlite_alone import books_in, close_apart, is_sound
-from penstock_plugins.ledgers.sqlite_places import Seen, beside, inode_of, is_empty, real, seen_at
+from penstock_plugins.ledgers.sqlite_places import Seen, beside, inode_of, is_empty, real, seen_at, size_of
 from penstock_plugins.ledgers.sqlite_queue import WriterQueue
 from penstock_plugins.ledgers.sqlite_schema import NAMED, bring_up_to_date
 from penstock_plugins.ledgers.sqlite_troubles import (
@@ -28,7 +28,7 @@ from penstock_plugins.ledgers.sqlite_troubles import (
     not_to_be_opened,
     unavailable,
 )
-from penstock_plugins.ledgers.sqlite_wal import put_into_file
+from penstock_plugins.ledgers.sqlite_wal import MOST_WAL, begin_wal, put_into_file
 
 __all__ = ["SqliteFile"]
 
@@ -71,11 +71,13 @@ class SqliteFile:
         """How many it holds for good: what a later process may go by."""
         self._shared = str(beside(path, "-shm"))
         self._index = 0
-        """The inode of `_shared`, in which the processes that use the file tell one another where its WAL ends."""
+        """The inode of `_shared`, in which its processes tell one another where its WAL ends."""
         self._doubted = False
         """It looked as if it was overwritten or cut short, and SQLite has not found it sound since."""
         self._checked = 0
         """How many rows the connection had written when the WAL was last put into the file."""
+        self._wal_grows = False
+        """While others write it is never put into the file whole, so it is done while it is our turn."""
 
     def open(self, begin: Callable[[], bool]) -> None:
         """Opens the file, makes it where there is none, and brings it up to date.
@@ -125,13 +127,17 @@ class SqliteFile:
         """
         if self._connection is None or not self._is_in_order(self._connection):
             return
-        self._checked = self._connection.total_changes
         try:
-            self.synced = max(self.synced, put_into_file(self._connection))
-            self.filed = max(self.filed, self.synced)
-        except sqlite3.Error:
+            self._checkpoint(self._connection)
+            self._wal_grows = size_of(beside(self.path, "-wal")) > MOST_WAL
+        except (sqlite3.Error, OSError):
             # Nothing is lost: it all is in the WAL. The next write meets the trouble and tells of it.
             self.disconnect()
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        self._checked = connection.total_changes
+        self.synced = max(self.synced, put_into_file(connection))
+        self.filed = max(self.filed, self.synced)
 
     def disconnect(self) -> None:
         """Lets go of the connection; an open transaction is rolled back."""
@@ -162,6 +168,13 @@ class SqliteFile:
             if self._doubted:
                 self._judge()
             connection = self._connect()
+        if self._wal_grows:
+            # Nobody writes now: all of it comes into the file, unless somebody reads, and the next page begins it anew.
+            self._wal_grows = False
+            try:
+                self._checkpoint(connection)
+            except sqlite3.Error:
+                connection = self._connect()
         cursor = self._cursor
         assert cursor is not None  # as long as there is a connection
         cursor.execute("BEGIN IMMEDIATE")
@@ -193,9 +206,7 @@ class SqliteFile:
             # Counts for a new file alone. Half the usual size: every batch writes a handful of pages, each whole.
             connection.execute("PRAGMA page_size = 2048")
             self._bring_up_to_date(connection)
-            _begin_wal(connection)
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            begin_wal(connection, self._synchronous)
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("SELECT one FROM ledger").fetchall()  # for which SQLite opens the files beside it
             seen = seen_at(self._place)
@@ -290,9 +301,3 @@ class SqliteFile:
             self.disconnect()
             raise LedgerUnavailableError(DAMAGED.format(path=self.path))
         self._doubted = False
-
-
-def _begin_wal(connection: sqlite3.Connection) -> None:
-    ((journal,),) = connection.execute("PRAGMA journal_mode = WAL")
-    if journal != "wal":
-        raise ConfigError("it is on a file system on which SQLite has no WAL: name another path")

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["Seen", "beside", "inode_of", "is_empty", "real", "seen_at"]
+__all__ = ["Seen", "beside", "inode_of", "is_empty", "real", "seen_at", "size_of"]
 
 Seen: TypeAlias = tuple[int, ...]
 """Device and inode; size; when it was last written to. Empty: it never was."""
@@ -42,7 +42,12 @@ def real(path: Path) -> Path:
 
 def is_empty(path: Path) -> bool:
     """Whether nothing is in it, or it is not there."""
+    return not size_of(path)
+
+
+def size_of(path: Path) -> int:
+    """In bytes; 0 where it is not there."""
     try:
-        return not seen_at(path)[2]
+        return seen_at(path)[2]
     except FileNotFoundError:
-        return True
+        return 0

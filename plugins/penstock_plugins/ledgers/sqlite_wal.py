@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Literal
 
-__all__ = ["put_into_file"]
+from penstock.errors import ConfigError
+
+__all__ = ["MOST_WAL", "begin_wal", "put_into_file"]
+
+MOST_WAL = 2**25
+"""Bytes of the WAL beyond which it is put into the file while nobody else may write: a tenth of a second."""
+
+
+def begin_wal(connection: sqlite3.Connection, synchronous: Literal["full", "normal"]) -> None:
+    """For a connection that was just made. Raises ConfigError where the file system has no WAL."""
+    ((journal,),) = connection.execute("PRAGMA journal_mode = WAL")
+    if journal != "wal":
+        raise ConfigError("it is on a file system on which SQLite has no WAL: name another path")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # not while somebody waits
+    connection.execute(f"PRAGMA journal_size_limit = {MOST_WAL}")  # it is cut to that when it begins anew
 
 
 def put_into_file(connection: sqlite3.Connection) -> int:
