@@ -128,7 +128,7 @@ class SqliteLedgerBook:
         return self.file.write(partial(self._set_back, reason), begin)
 
     def rest(self, idle: bool) -> None:  # noqa: FBT001 - the thread's signature
-        """What need not be done while somebody waits. Never raises."""
+        """What need not be done while somebody waits: it waits for the disk alone. Never raises."""
         if self.file.unchecked >= (1 if idle else LARGE_WAL):
             self.file.checkpoint()
 
