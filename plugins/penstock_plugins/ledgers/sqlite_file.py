@@ -56,9 +56,9 @@ class SqliteFile:
         self._place = str(path)
         """For what looks at it in every batch: of a Path the text is made anew each time."""
         self._logger = logger
-        self._synchronous = synchronous
+        self._synchronous: Literal["full", "normal"] = synchronous
         self._lock_timeout = lock_timeout
-        self._queue = WriterQueue(beside(path, "-lock"))
+        self._queue = WriterQueue(beside(path, "-lock"), path)
         self._connection: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         """Kept, as a new one for each statement takes a microsecond."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 try:
@@ -42,8 +43,9 @@ if _fcntl is not None:
 class WriterQueue:
     """A place in the queue. Used by one thread; the file stays open, so that a turn costs two system calls."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ledger: Path) -> None:
         self._path = path
+        self._ledger = ledger
         self._file: int | None = None
 
     def enter(self) -> None:
@@ -52,7 +54,7 @@ class WriterQueue:
             return
         if self._file is None:
             with _entering:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._file = _opened(self._path, self._ledger)
                 _entered.add(self)
         _fcntl.flock(self._file, _fcntl.LOCK_EX)
 
@@ -69,10 +71,29 @@ class WriterQueue:
     def mark(self) -> None:
         """There is one: kept in the file beside it, which outlives it. While it is our turn."""
         if self._file is not None and not self.is_marked:
-            os.write(self._file, b"in use\n")
+            with suppress(OSError):  # one that is only for others to write to
+                os.write(self._file, b"in use\n")
 
     def close(self) -> None:
         """Leaves for good. The file stays: others may be waiting at it."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _opened(path: Path, ledger: Path) -> int:
+    """The file, made where there is none: as SQLite makes those beside it, for whom the ledger is. Who may only read it
+    can lock it too.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # no ledger yet, or it is another user's: it is locked all the same
+            found = ledger.stat()
+            if os.geteuid() == 0:
+                os.fchown(file, found.st_uid, found.st_gid)
+            os.fchmod(file, found.st_mode & 0o666)
+        return file
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

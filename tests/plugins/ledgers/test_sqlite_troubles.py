@@ -110,6 +110,32 @@ def test_behind_a_stopped_process_it_says_so_and_carries_nothing_out_later(path:
     told(path, story, lock_timeout=0.5)
 
 
+def test_behind_a_disk_that_is_slow_in_a_checkpoint_it_names_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, begun, go_on = sqlite3.connect, threading.Event(), threading.Event()
+
+    def slow(statement: str) -> None:
+        if statement.startswith("PRAGMA wal_checkpoint"):
+            begun.set()
+            assert go_on.wait(20)
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.set_trace_callback(slow)
+        return connection
+
+    async def story(store: LedgerStore) -> None:
+        await answer(store, reserve("one", 300))
+        await trio.to_thread.run_sync(begun.wait)
+        await unavailable(store, "the disk has not answered for 0.5 s")
+        go_on.set()
+        assert isinstance(await answer(store, reserve("while away")), Held)
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    told(path, story, lock_timeout=0.5)
+
+
 def test_opened_while_another_program_keeps_it_locked_it_says_so_and_goes_on_when_that_has_ended(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,6 +262,44 @@ def test_a_folder_that_may_not_be_written_to_says_so() -> None:
         assert "Permission denied" in ran.stdout, ran.stdout + ran.stderr
 
 
+def seen(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid, found.st_mode & 0o777
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what another user owns")
+def test_the_file_that_is_made_beside_a_ledger_is_its_owners_and_for_whom_the_ledger_is() -> None:
+    with anybodys_folder() as folder:
+        path = folder / "ledger.db"
+        lock = folder / "ledger.db-lock"
+        assert run_program(AS_NOBODY, str(path)).stdout == ""
+        path.chmod(0o664)
+        lock.unlink()  # brought back from a backup, which has the ledger alone
+        told(path, answers_nothing)
+        assert seen(lock) == seen(path) == (65534, 65534, 0o664)
+        assert run_program(AS_NOBODY, str(path)).stdout == ""
+
+
+def test_who_may_only_read_the_file_beside_a_ledger_takes_turns_by_it() -> None:
+    with anybodys_folder() as folder:
+        path = folder / "ledger.db"
+        told(path, answers_nothing)
+        path.chmod(0o666)
+        (folder / "ledger.db-lock").chmod(0o444)
+        assert run_program(AS_NOBODY, str(path)).stdout == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what another user owns")
+def test_the_file_beside_a_ledger_that_may_not_be_opened_is_named() -> None:
+    with anybodys_folder() as folder:
+        path = folder / "ledger.db"
+        told(path, answers_nothing)
+        path.chmod(0o666)
+        (folder / "ledger.db-lock").chmod(0o600)
+        ran = run_program(AS_NOBODY, str(path))
+        assert f"{path}-lock: Permission denied: give this user leave to" in ran.stdout, ran.stdout + ran.stderr
+
+
 async def answers_nothing(store: LedgerStore) -> None:
     await answers(store, reserve("one", 300))
 
@@ -323,6 +387,20 @@ def test_a_file_that_vanished_is_not_begun_anew_behind_your_back(path: Path) -> 
         assert await root_window(store) == (700, 300)
 
     told(path, story)
+
+
+def test_a_program_that_changes_its_folder_keeps_its_ledger(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        monkeypatch.chdir(elsewhere)
+        await answers(store, settle("one", 10))
+        assert await root_window(store) == (0, 10)
+
+    elsewhere = path.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(path.parent)
+    told(Path(path.name), story)
+    assert list(elsewhere.iterdir()) == []
 
 
 def spoil(path: Path, how: str) -> None:
