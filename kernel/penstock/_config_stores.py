@@ -137,7 +137,9 @@ def _placed(options: Any, folder: Path) -> Any:
         return options
     fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind)
     values = {field.alias or field.name: getattr(options, field.name) for field in fields if field.init}
-    return attrs.evolve(options, **{name: folder / path for name, path in values.items() if isinstance(path, Path)})
+    return attrs.evolve(
+        options, **{name: folder / path.expanduser() for name, path in values.items() if isinstance(path, Path)}
+    )
 
 
 def _settled(section: str, config: C, sort: Sort[S], host: PluginHost, mistakes: Mistakes) -> Ready[C, S] | None:

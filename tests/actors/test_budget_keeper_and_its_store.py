@@ -14,7 +14,7 @@ from supervised import run, with_actor
 from penstock._clock import Clock
 from penstock.actors.budget_keeper import SETTLE_WITHIN, KeeperSettings, open_budget_keeper
 from penstock.actors.store_standing import StoreChange
-from penstock.errors import ActorFailedError, LedgerUnavailableError
+from penstock.errors import ActorFailedError, ConfigError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec, Limit
 from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, NotBooked, Per, Refused
 from penstock.policy.ledger_steps import Landed, Reserve, Settle, Spent, Step, WindowUse
@@ -317,6 +317,19 @@ def test_another_trouble_of_a_store_that_is_away_is_told_too_and_each_once(caplo
     told = [record.getMessage() for record in caplog.records]
     assert sum("it is down" in line for line in told) == 1
     assert sum("its books are older" in line for line in told) == 1
+
+
+def test_a_store_whose_content_is_of_another_version_is_told_in_its_own_words(caplog: pytest.LogCaptureFixture) -> None:
+    async def newer() -> None:
+        raise ConfigError("[ledger] path: ledger.db: it was written by a newer penstock: use that penstock")
+
+    async def job(world: World) -> None:
+        world.store.trouble = newer
+        with pytest.raises(LedgerUnavailableError, match="written by a newer penstock: use that penstock"):
+            await world.reserve("one", 10)
+
+    talk(job)
+    assert "written by a newer penstock" in caplog.text
 
 
 def test_the_hold_of_a_long_call_is_renewed_and_that_of_a_killed_one_is_charged_in_full() -> None:

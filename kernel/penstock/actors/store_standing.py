@@ -13,7 +13,7 @@ from typing import TypeVar
 import trio
 from msgspec import Struct
 
-from penstock.errors import LedgerUnavailableError
+from penstock.errors import ConfigError, LedgerUnavailableError
 
 __all__ = ["StoreChange", "StoreStanding", "in_time", "unavailable"]
 
@@ -83,7 +83,9 @@ async def in_time(answer: Awaitable[T], timeout: float) -> T:  # noqa: ASYNC109 
 
 
 def unavailable(error: Exception) -> LedgerUnavailableError:
-    """What a store raised, as our own error. Foreign words could hold anything."""
+    """What a store raised, as our own error, with its words where they are ours. Foreign ones could hold anything."""
     if isinstance(error, LedgerUnavailableError):
         return error
+    if isinstance(error, ConfigError):
+        return LedgerUnavailableError(str(error))
     return LedgerUnavailableError(f"the ledger's store broke: {type(error).__name__}")

@@ -6,6 +6,7 @@ Several processes may use one file; a process that forks opens a kernel anew. No
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -166,7 +167,8 @@ def _purge(connection: sqlite3.Connection, prefix: str) -> int:
 
 
 def _path(options: SqliteCacheOptions, folder: Path) -> Path:
-    path = (folder / Path(options.path).expanduser()).absolute()
+    # The file itself, where the path is a link: a damaged one is renamed, and another begun in its place.
+    path = Path(os.path.realpath(folder / Path(options.path).expanduser()))
     if not path.parent.is_dir():
         raise PluginLoadError(f"[cache] path: there is no folder {path.parent}; make it, or give another path")
     return path

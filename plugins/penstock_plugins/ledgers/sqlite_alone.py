@@ -1,7 +1,8 @@
 """What a ledger file holds by itself, its WAL left aside; whether both together are sound; to close it and leave both.
 
 By it an older copy is known that was put over a file while its `-wal` stays. SQLite then takes from the WAL what is
-there, and all else from the copy: the newest number of batches, beside accounts in which nothing has been spent.
+there, and all else from the copy: the newest number of batches, beside accounts in which nothing has been spent. By
+the name of its books another ledger is known in the same way.
 Not here: when it is looked at (`sqlite_file`).
 """
 
@@ -10,15 +11,27 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
-from penstock_plugins.ledgers.sqlite_schema import APPLICATION_ID
+from msgspec import Struct
+
+from penstock_plugins.ledgers.sqlite_schema import APPLICATION_ID, NAMED
 from penstock_plugins.ledgers.sqlite_troubles import is_spoiled
 
-__all__ = ["batches_in", "close_apart", "is_sound"]
+__all__ = ["Books", "books_in", "close_apart", "is_sound"]
 
 
-def batches_in(path: Path) -> int | None:
-    """How many batches the file itself holds: what one checkpoint put there, no later one takes away.
+class Books(Struct, frozen=True):
+    """Which books a file has, and how far."""
+
+    batches: int
+    """What one checkpoint put there, no later one takes away."""
+    name: str
+    """Empty where they were written before books had one."""
+
+
+def books_in(path: Path) -> Books | None:
+    """What the file itself holds.
 
     None where that cannot be told: it does not begin as a ledger does, or a checkpoint is under way, or the process of
     one was killed. Read twice, as the first time may have met half a page.
@@ -27,14 +40,16 @@ def batches_in(path: Path) -> int | None:
     return found if found == _read(path) else None
 
 
-def _read(path: Path) -> int | None:
+def _read(path: Path) -> Books | None:
     # By SQLite: to open and close it ourselves would end the locks that SQLite has on it.
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
         try:
             if _is_ledger(connection):
-                ((writes,),) = connection.execute("SELECT writes FROM ledger WHERE one = 1")
-                return writes if isinstance(writes, int) else None
+                ((version,),) = connection.execute("PRAGMA user_version")
+                name = "name" if version >= NAMED else "''"
+                ((writes, name),) = connection.execute(f"SELECT writes, {name} FROM ledger WHERE one = 1")  # noqa: S608 - our own names
+                return Books(writes, name) if isinstance(writes, int) else None
         finally:
             connection.close()
     except (sqlite3.Error, ValueError):  # ValueError: no such row
@@ -42,8 +57,9 @@ def _read(path: Path) -> int | None:
     return None
 
 
-def is_sound(path: Path, *, timeout: float) -> bool:
-    """Whether the file and its WAL together are a ledger: read whole, by SQLite, under its locks.
+def is_sound(path: Path, *, timeout: float, check: Literal["quick", "integrity"] = "quick") -> bool:
+    """Whether the file and its WAL together are a ledger: read whole, by SQLite, under its locks. Only
+    `integrity` looks whether tables and their indexes say the same.
 
     Raises sqlite3.Error and OSError where that cannot be told now.
     """
@@ -52,7 +68,7 @@ def is_sound(path: Path, *, timeout: float) -> bool:
     connection = _open_to_read(path, timeout=timeout)
     try:
         connection.execute("BEGIN")
-        return _is_ledger(connection) and connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+        return _is_ledger(connection) and connection.execute(f"PRAGMA {check}_check(1)").fetchall() == [("ok",)]
     except sqlite3.DatabaseError as error:
         if is_spoiled(error):
             return False

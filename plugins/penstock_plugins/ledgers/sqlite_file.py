@@ -7,31 +7,32 @@ Everything but the constructor runs in the one thread that owns the connection. 
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeVar
 
 from penstock.errors import ConfigError, LedgerUnavailableError
-from penstock_plugins.ledgers.sqlite_alone import batches_in, close_apart, is_sound
+from penstock_plugins.ledgers.sqlite_alone import books_in, close_apart, is_sound
+from penstock_plugins.ledgers.sqlite_places import Seen, beside, inode_of, is_empty, real, seen_at, size_of
 from penstock_plugins.ledgers.sqlite_queue import WriterQueue
-from penstock_plugins.ledgers.sqlite_schema import bring_up_to_date
+from penstock_plugins.ledgers.sqlite_schema import NAMED, bring_up_to_date
 from penstock_plugins.ledgers.sqlite_troubles import (
     BEGUN_ANEW,
     DAMAGED,
     OLDER,
+    OTHER,
     PARTED,
     network_file_system,
     not_to_be_opened,
     unavailable,
 )
+from penstock_plugins.ledgers.sqlite_wal import MOST_WAL, begin_wal, put_into_file
 
 __all__ = ["SqliteFile"]
 
 T = TypeVar("T")
-_Seen: TypeAlias = tuple[int, ...]
 
 STATEMENTS = 128
 """Prepared statements that are kept: more than there are."""
@@ -55,30 +56,35 @@ class SqliteFile:
         self._place = str(path)
         """For what looks at it in every batch: of a Path the text is made anew each time."""
         self._logger = logger
-        self._synchronous = synchronous
+        self._synchronous: Literal["full", "normal"] = synchronous
         self._lock_timeout = lock_timeout
-        self._queue = WriterQueue(_beside(path, "-lock"))
+        self._queue = WriterQueue(beside(path, "-lock"), path)
         self._connection: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         """Kept, as a new one for each statement takes a microsecond."""
-        self._seen: _Seen = ()
+        self._seen: Seen = ()
         """The file that was opened, as it was seen last: another may be put in its place. Empty: none was."""
         self.filed = 0
-        """How many batches the file itself, its WAL left aside, was seen to hold: never fewer again."""
-        self._shared = str(_beside(path, "-shm"))
+        """How many batches the file itself, its WAL left aside, was seen to hold: never fewer again, until a power cut
+        takes back what was not synced."""
+        self.synced = 0
+        """How many it holds for good: what a later process may go by."""
+        self._shared = str(beside(path, "-shm"))
         self._index = 0
-        """The inode of `_shared`, in which the processes that use the file tell one another where its WAL ends."""
+        """The inode of `_shared`, in which its processes tell one another where its WAL ends."""
         self._doubted = False
         """It looked as if it was overwritten or cut short, and SQLite has not found it sound since."""
         self._checked = 0
         """How many rows the connection had written when the WAL was last put into the file."""
+        self._wal_grows = False
+        """While others write it is never put into the file whole, so it is done while it is our turn."""
 
     def open(self, begin: Callable[[], bool]) -> None:
         """Opens the file, makes it where there is none, and brings it up to date.
 
         Raises ConfigError where that takes somebody's hands, LedgerUnavailableError where it may pass.
         """
-        found = network_file_system(_real(self.path).parent)
+        found = network_file_system(real(self.path).parent)
         if found:
             raise ConfigError(
                 f"[ledger] path: {self.path} is on a file system of a network ({found}), where SQLite cannot keep what"
@@ -121,12 +127,17 @@ class SqliteFile:
         """
         if self._connection is None or not self._is_in_order(self._connection):
             return
-        self._checked = self._connection.total_changes
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error:
+            self._checkpoint(self._connection)
+            self._wal_grows = size_of(beside(self.path, "-wal")) > MOST_WAL
+        except (sqlite3.Error, OSError):
             # Nothing is lost: it all is in the WAL. The next write meets the trouble and tells of it.
             self.disconnect()
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        self._checked = connection.total_changes
+        self.synced = max(self.synced, put_into_file(connection))
+        self.filed = max(self.filed, self.synced)
 
     def disconnect(self) -> None:
         """Lets go of the connection; an open transaction is rolled back."""
@@ -147,7 +158,7 @@ class SqliteFile:
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         if connection is not None:
-            seen = _seen(self._place)
+            seen = seen_at(self._place)
             if seen != self._seen and seen[:2] != self._seen[:2]:
                 self.disconnect()
                 connection = None
@@ -157,6 +168,13 @@ class SqliteFile:
             if self._doubted:
                 self._judge()
             connection = self._connect()
+        if self._wal_grows:
+            # Nobody writes now: all of it comes into the file, unless somebody reads, and the next page begins it anew.
+            self._wal_grows = False
+            try:
+                self._checkpoint(connection)
+            except sqlite3.Error:
+                connection = self._connect()
         cursor = self._cursor
         assert cursor is not None  # as long as there is a connection
         cursor.execute("BEGIN IMMEDIATE")
@@ -174,7 +192,9 @@ class SqliteFile:
         self.disconnect()
         # One that vanished is not made anew while we run: what was spent must not be forgotten without a word.
         mode = "rw" if self._seen else "rwc"
-        is_new = not self._seen and _is_empty(self.path)
+        is_new = not self._seen and is_empty(self.path)
+        # Whoever took its WAL away had synced the file before.
+        is_alone = is_empty(beside(self.path, "-wal"))
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -185,14 +205,14 @@ class SqliteFile:
         try:
             # Counts for a new file alone. Half the usual size: every batch writes a handful of pages, each whole.
             connection.execute("PRAGMA page_size = 2048")
-            bring_up_to_date(connection)
-            _begin_wal(connection)
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            self._bring_up_to_date(connection)
+            begin_wal(connection, self._synchronous)
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("SELECT one FROM ledger").fetchall()  # for which SQLite opens the files beside it
-            seen = _seen(self._place)
+            seen = seen_at(self._place)
             self._compare(connection)
+            if is_alone:
+                self.synced = max(self.synced, self.filed)
         except ConfigError as error:
             connection.close()
             raise ConfigError(f"[ledger] path: {self.path}: {error}") from None
@@ -201,17 +221,25 @@ class SqliteFile:
             raise
         self._connection, self._cursor = connection, connection.cursor()
         self._checked = 0
-        self._seen, self._shared = seen, str(_beside(self.path, "-shm"))
-        self._index = _inode(self._shared)
+        self._seen, self._shared = seen, str(beside(self.path, "-shm"))
+        self._index = inode_of(self._shared)
         if is_new and self._queue.is_marked:
             self._logger.error(BEGUN_ANEW, self.path)
         self._queue.mark()
         return connection
 
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        ((version,),) = connection.execute("PRAGMA user_version")
+        found = books_in(self.path) if 0 < version < NAMED else None
+        bring_up_to_date(connection)
+        if found is not None and found.name:
+            # A backup from before books had a name was put into the -wal by SQLite itself: they are these books still.
+            connection.execute("UPDATE ledger SET name = ?", (found.name,))
+
     def _is_in_order(self, connection: sqlite3.Connection) -> bool:
         """Whether what the WAL holds may be put into the file, as SQLite also does for the last that closes it."""
         try:
-            seen = _seen(self._place)
+            seen = seen_at(self._place)
             if seen[:2] != self._seen[:2]:
                 return False
             self._check(connection, seen)
@@ -219,9 +247,9 @@ class SqliteFile:
             return False  # the next write meets the trouble and tells of it
         return True
 
-    def _check(self, connection: sqlite3.Connection, seen: _Seen) -> None:
+    def _check(self, connection: sqlite3.Connection, seen: Seen) -> None:
         """Looks whether all is as we left it. Raises LedgerUnavailableError, until it is."""
-        if _inode(self._shared) != self._index:
+        if inode_of(self._shared) != self._index:
             raise LedgerUnavailableError(PARTED.format(path=self.path))
         if seen != self._seen:
             # The file itself was written to: by a checkpoint, or by somebody who is no ledger. SQLite goes by its WAL
@@ -232,26 +260,40 @@ class SqliteFile:
             self._seen = seen
 
     def _compare(self, connection: sqlite3.Connection) -> None:
-        """Looks at the file itself: it holds no fewer batches than it did by its own row, or by what we saw.
+        """Looks at the file itself: it has the books that its WAL has, and no fewer batches than it did by its own row,
+        or by what we saw.
 
         Looks are cheap and can deceive: of a checkpoint that is under way, or whose process was killed, the file has
         a part, and the WAL all. So what is odd is looked at again, and what cannot be read is for SQLite to judge.
         """
-        known, found = self.filed, None
+        known, trouble = self.filed, ""
         for look in range(LOOKS):
             if look:
                 time.sleep(BETWEEN_LOOKS)
-            found = batches_in(self.path)
-            if found is not None and found >= known:
-                ((filed, writes),) = connection.execute("SELECT filed, writes FROM ledger")
-                known = max(known, filed)
-                if found >= known:
-                    # More than there are: SQLite itself has put older books into the -wal, and the file has them later.
-                    self.filed = found if found <= writes else known
-                    return
-        if found is not None:
-            raise LedgerUnavailableError(OLDER.format(path=self.path, found=found, known=known))
+            found = books_in(self.path)
+            if found is None:
+                continue
+            ((filed, writes, name),) = connection.execute("SELECT filed, writes, name FROM ledger")
+            known = max(known, filed)
+            if found.batches < known:
+                trouble = OLDER.format(path=self.path, found=found.batches, known=known)
+            elif found.name not in {"", name}:
+                trouble = OTHER.format(path=self.path)
+            else:
+                if found.batches > writes:
+                    self._check_restored()
+                self.filed = found.batches if found.batches <= writes else known
+                return
+        if trouble:
+            raise LedgerUnavailableError(trouble)
         self._judge()
+
+    def _check_restored(self) -> None:
+        """The file has more than there is: SQLite itself has put older books into the -wal, and the file has them
+        later; or a copy was used elsewhere, and put over the file. Of that, books and indexes say different things.
+        """
+        if not is_sound(self.path, timeout=self._lock_timeout, check="integrity"):
+            raise LedgerUnavailableError(OTHER.format(path=self.path))
 
     def _judge(self) -> None:
         self._doubted = True  # also where SQLite cannot tell now
@@ -259,40 +301,3 @@ class SqliteFile:
             self.disconnect()
             raise LedgerUnavailableError(DAMAGED.format(path=self.path))
         self._doubted = False
-
-
-def _begin_wal(connection: sqlite3.Connection) -> None:
-    ((journal,),) = connection.execute("PRAGMA journal_mode = WAL")
-    if journal != "wal":
-        raise ConfigError("it is on a file system on which SQLite has no WAL: name another path")
-
-
-def _seen(path: str | Path) -> _Seen:
-    """Device and inode; size; when it was last written to."""
-    found = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat, in every batch
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _inode(path: str) -> int:
-    """0 where there is no such file."""
-    try:
-        return os.stat(path).st_ino  # noqa: PTH116 - as above
-    except FileNotFoundError:
-        return 0
-
-
-def _beside(path: Path, ending: str) -> Path:
-    """Where SQLite has it: beside the file itself, where the path is a link to it."""
-    real = _real(path)
-    return real.with_name(f"{real.name}{ending}")
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # Path.resolve raises where links lead in a circle
-
-
-def _is_empty(path: Path) -> bool:
-    try:
-        return not _seen(path)[2]
-    except FileNotFoundError:
-        return True

@@ -76,7 +76,7 @@ class _Read:
     writer: str
     writes: int
     filed: int = 0
-    """What was last written of `SqliteFile.filed`."""
+    """What was last written of `SqliteFile.synced`."""
 
     def goes_on(self, now: float) -> bool:
         """Counts one more batch, where this is still true and the time is not before that of the last one."""
@@ -128,7 +128,7 @@ class SqliteLedgerBook:
         return self.file.write(partial(self._set_back, reason), begin)
 
     def rest(self, idle: bool) -> None:  # noqa: FBT001 - the thread's signature
-        """What need not be done while somebody waits. Never raises."""
+        """What need not be done while somebody waits: it waits for the disk alone. Never raises."""
         if self.file.unchecked >= (1 if idle else LARGE_WAL):
             self.file.checkpoint()
 
@@ -137,7 +137,7 @@ class SqliteLedgerBook:
         read = self._read
         if read is None or read.connection is not connection or not read.goes_on(now):
             now, read = self._read_anew(connection, now)
-        read.note_filed(self.file.filed)
+        read.note_filed(self.file.synced)
         longest_lease = read.book.tombstone
         landed = read.book.run(steps, now)
         read.pages.write()

@@ -2,12 +2,16 @@
 
 SQLite has none: who finds the file locked sleeps and asks again, so that one process got 40 times as many turns as
 another. Here writers wait in the kernel for a lock on a file beside it, which ends with the process that holds it,
-`kill -9` included. Not here: safety. Writing is safe without the queue too, by SQLite's own locks.
+`kill -9` included: a fork, which shares the open file and with it the lock, lets go of it at once. Not here: safety.
+Writing is safe without the queue too, by SQLite's own locks.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import weakref
+from contextlib import suppress
 from pathlib import Path
 
 try:
@@ -20,11 +24,28 @@ else:
 __all__ = ["WriterQueue"]
 
 
+_entered: weakref.WeakSet[WriterQueue] = weakref.WeakSet()
+"""All of this process that have their file open."""
+_entering = threading.Lock()
+"""While one opens it: a fork in that moment would have the file, and know nothing of it."""
+
+
+def _leave_in_fork() -> None:
+    for queue in list(_entered):
+        queue.close()
+    _entering.release()
+
+
+if _fcntl is not None:
+    os.register_at_fork(before=_entering.acquire, after_in_parent=_entering.release, after_in_child=_leave_in_fork)
+
+
 class WriterQueue:
     """A place in the queue. Used by one thread; the file stays open, so that a turn costs two system calls."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ledger: Path) -> None:
         self._path = path
+        self._ledger = ledger
         self._file: int | None = None
 
     def enter(self) -> None:
@@ -32,7 +53,9 @@ class WriterQueue:
         if _fcntl is None:
             return
         if self._file is None:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            with _entering:
+                self._file = _opened(self._path, self._ledger)
+                _entered.add(self)
         _fcntl.flock(self._file, _fcntl.LOCK_EX)
 
     def leave(self) -> None:
@@ -48,10 +71,29 @@ class WriterQueue:
     def mark(self) -> None:
         """There is one: kept in the file beside it, which outlives it. While it is our turn."""
         if self._file is not None and not self.is_marked:
-            os.write(self._file, b"in use\n")
+            with suppress(OSError):  # one that is only for others to write to
+                os.write(self._file, b"in use\n")
 
     def close(self) -> None:
         """Leaves for good. The file stays: others may be waiting at it."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _opened(path: Path, ledger: Path) -> int:
+    """The file, made where there is none: as SQLite makes those beside it, for whom the ledger is. Who may only read it
+    can lock it too.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # no ledger yet, or it is another user's: it is locked all the same
+            found = ledger.stat()
+            if os.geteuid() == 0:
+                os.fchown(file, found.st_uid, found.st_gid)
+            os.fchmod(file, found.st_mode & 0o666)
+        return file
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from penstock.errors import ConfigError
 from penstock_plugins.sqlite import versions
 
-__all__ = ["APPLICATION_ID", "STEPS", "Figure", "bring_up_to_date"]
+__all__ = ["APPLICATION_ID", "NAMED", "STEPS", "Figure", "bring_up_to_date"]
 
 APPLICATION_ID = 0x504E5354
 """`PNST`: by it a file is known to be a ledger of penstock, and no other program's."""
@@ -97,8 +97,15 @@ _FILED = """
 ALTER TABLE ledger ADD COLUMN filed INTEGER NOT NULL DEFAULT 0;  -- batches in the file without its WAL, at least
 """
 
-STEPS: tuple[str, ...] = (_FIRST, _WRITERS, _FILED)
+_NAMED = """
+ALTER TABLE ledger ADD COLUMN name TEXT NOT NULL DEFAULT '';  -- of these books, and of no others but their copies
+UPDATE ledger SET name = lower(hex(randomblob(8)));
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _WRITERS, _FILED, _NAMED)
 """Version n is what the first n of these make. One that was released is never changed: what comes later is another."""
+NAMED = STEPS.index(_NAMED) + 1
+"""The first version in which books have a name."""
 
 Figure = int | str
 """A whole number as it is kept."""

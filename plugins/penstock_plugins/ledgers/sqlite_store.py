@@ -36,13 +36,13 @@ class SqliteLedger(LedgerStore):
     """
 
     def __init__(self, options: SqliteLedgerOptions, tools: PluginTools) -> None:
-        self._path = options.path
+        self._path = options.path.absolute()  # the program may change its folder
         self._patience = options.lock_timeout
         self._wall = tools.wall
         self._logger = tools.logger
         self._process = os.getpid()
         self._file = SqliteFile(
-            options.path, synchronous=options.synchronous, lock_timeout=options.lock_timeout, logger=tools.logger
+            self._path, synchronous=options.synchronous, lock_timeout=options.lock_timeout, logger=tools.logger
         )
         self._book = SqliteLedgerBook(self._file, tools.wall, report_days=options.report_days)
         self._thread = OwnThread("penstock-ledger", rest=self._book.rest, pause=PAUSE)
@@ -91,7 +91,7 @@ class SqliteLedger(LedgerStore):
         try:
             return await self._thread.ask_within(self._patience, act)
         except StuckError as stuck:
-            if stuck.begun:
+            if stuck.begun or stuck.resting:
                 says = f"the disk has not answered for {self._patience:g} s: see what the system's log says of it"
             else:
                 says = (

@@ -12,6 +12,7 @@ __all__ = [
     "BEGUN_ANEW",
     "DAMAGED",
     "OLDER",
+    "OTHER",
     "PARTED",
     "is_spoiled",
     "mounted_types",
@@ -25,15 +26,23 @@ DAMAGED = (
     " the file back, or stop what uses it and put a copy in its place"
 )
 PARTED = (
-    "the files beside the ledger {path} (-shm, -wal) were taken away while it was in use: those that opened it since"
-    " and this one do not see what the other writes, so this process refuses calls of accounts with limits; end it, and"
-    " start it anew (penstock budget set corrects what is spent)"
+    "the files beside the ledger {path} (-shm, -wal) were taken away while it was in use: by somebody, or by the last"
+    " who closed it, after this process had opened and closed the file by itself, which ends SQLite's locks (back it up"
+    " by sqlite3's .backup, or from another process). Those that opened it since and this one do not see what the other"
+    " writes, so this process refuses calls of accounts with limits; end it, and start it anew (penstock budget set"
+    " corrects what is spent)"
 )
 OLDER = (
     "the ledger {path} has older books than this process knew: the file itself holds {found} batches, and it held"
     " {known}. An older copy was put in its place. What was spent since is not in it, so this process refuses calls"
     " of accounts with limits; bring the file back, or, to go on with the copy, end all that use it, take away its"
     " -wal and its -shm, and start anew (penstock budget set corrects what is spent)"
+)
+OTHER = (
+    "the file of the ledger {path} has other books than its -wal: another ledger, or a copy that was used elsewhere,"
+    " was put over it. What was spent since is not in it, so this process refuses calls of accounts with limits; bring"
+    " the file back, or, to go on with the other, end all that use it, take away its -wal and its -shm, and start anew"
+    " (penstock budget set corrects what is spent)"
 )
 BEGUN_ANEW = (
     "the ledger %s is begun anew: there was one before, and its file is gone or empty. What was spent is not known any"
@@ -132,7 +141,9 @@ def mounted_types(mounts: Iterable[str]) -> dict[str, str]:
 
 def _in_words(error: sqlite3.Error | OSError) -> str:
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        what_to_do = ": give this user leave to" if isinstance(error, PermissionError) else ""
+        return f"{where}{error.strerror or error}{what_to_do}"
     name: str = getattr(error, "sqlite_errorname", type(error).__name__)
     return f"{_WORDS.get(_code(error)) or error} ({name})"
 

@@ -34,11 +34,14 @@ Begin: TypeAlias = Callable[[], bool]
 
 
 class StuckError(Exception):
-    """The thread did not get through with the job in time. `begun`: nobody knows what becomes of it."""
+    """The thread did not get through with the job in time. `begun`: nobody knows what becomes of it. `resting`: the
+    thread has not come to it yet, as it is not through with its `rest`.
+    """
 
-    def __init__(self, *, begun: bool) -> None:
+    def __init__(self, *, begun: bool, resting: bool = False) -> None:
         super().__init__("begun" if begun else "not begun")
         self.begun = begun
+        self.resting = resting
 
 
 class _Job(Generic[R]):
@@ -100,6 +103,8 @@ class OwnThread:
         """The thread's end, to speak by alone; never blocks either."""
         self._sleeps = False
         """The thread does, or is about to: it looks for jobs once more after it said so."""
+        self._rests = False
+        """The thread does."""
         self._listens = False
         """One of the tasks does."""
         self._waiting: dict[_Job[Any], trio.lowlevel.Task] = {}
@@ -242,7 +247,7 @@ class OwnThread:
         if has_begun and job.patience:
             more, job.patience = job.patience, 0.0
             return trio.current_time() + more
-        job.stuck = StuckError(begun=has_begun)
+        job.stuck = StuckError(begun=has_begun, resting=self._rests and not has_begun)
         self._tell(job)
         return math.inf
 
@@ -275,7 +280,7 @@ class OwnThread:
                     return
                 job.carry_out()
                 self._tell(job)
-                self._rest(False)
+                self._take_rest(idle=False)
 
     def _is_called(self, end: socket.socket, token: trio.lowlevel.TrioToken) -> bool:
         """Waits until there is something to do. False where there will be nothing any more."""
@@ -286,13 +291,18 @@ class OwnThread:
             try:
                 heard = end.recv(HEARD)
             except TimeoutError:
-                self._rest(True)
+                self._take_rest(idle=True)
                 heard = self._call_after_the_pause(end, token)
             except OSError:
                 heard = b""
             if not heard:
                 break
         return bool(self._jobs)
+
+    def _take_rest(self, *, idle: bool) -> None:
+        self._rests = True
+        self._rest(idle)
+        self._rests = False
 
     def _call_after_the_pause(self, end: socket.socket, token: trio.lowlevel.TrioToken) -> bytes:
         try:

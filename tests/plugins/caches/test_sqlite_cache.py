@@ -208,6 +208,20 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, damage:
     assert kept[:64] == damaged[:64], "what it held is not thrown away"
 
 
+def test_a_damaged_file_behind_a_link_is_set_aside_where_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "a larger disk"
+    folder.mkdir()
+    link = tmp_path / "c.db"
+    link.symlink_to(folder / "cache.db")
+    with_store(tmp_path, put_one)
+    (folder / "cache.db").write_bytes(b"\xa5" * 8_192)
+
+    with_store(tmp_path, put_one)
+    with_store(tmp_path, find_one)
+    assert link.is_symlink()
+    assert sorted(path.name for path in folder.glob("cache.db*")) == ["cache.db", "cache.db.damaged", "cache.db.lock"]
+
+
 def test_a_file_that_is_damaged_or_removed_while_it_is_open_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "c.db"
 

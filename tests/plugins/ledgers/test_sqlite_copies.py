@@ -22,6 +22,7 @@ from ledgering import MIDNIGHT, NOON, Wall, answer, answers, day, reserve, root_
 from penstock.abc import LedgerStore
 from penstock.errors import LedgerUnavailableError
 from penstock.policy.ledger_steps import Held
+from penstock_plugins.ledgers.sqlite_alone import books_in
 from penstock_plugins.ledgers.sqlite_schema import STEPS, bring_up_to_date
 
 fcntl = pytest.importorskip("fcntl", reason="writers queue by flock, which this system does not have")
@@ -83,6 +84,11 @@ async def spend(store: LedgerStore, account: int, tokens: int) -> bool:
     return isinstance(held, Held)
 
 
+async def rest(store: LedgerStore) -> None:
+    """As in a pause: it learns that all is in the file, and synced."""
+    await store._ask(lambda _: store._file.checkpoint())  # type: ignore[attr-defined]
+
+
 async def refused(store: LedgerStore, account: int) -> None:
     with pytest.raises(LedgerUnavailableError, match=OLDER):
         await spend(store, account, 900)
@@ -109,6 +115,7 @@ async def put_an_older_copy_over(store: LedgerStore, path: Path, how: str) -> tu
     shutil.copyfile(path, older)
     assert await spend(store, 7, 900)
     checkpoint(path)
+    await rest(store)
     with nothing_put_into(path):
         assert await spend(store, MANY - 1, 1)
         shutil.copyfile(path, kept)
@@ -166,11 +173,80 @@ def test_an_older_copy_under_the_wal_is_still_known_when_all_have_closed_it(path
     told(path, with_the_copy)
 
 
+async def spend_elsewhere(path: Path, accounts: int, *, batches: int) -> None:
+    """By who knows nothing of the others. The file is about as large as theirs: else SQLite finds it malformed."""
+    async with sqlite_ledger(path, Wall()) as store:
+        for account in range(accounts):
+            assert await spend(store, account, 1)
+        for _ in range(batches):
+            await answers(store)
+
+
+@pytest.mark.parametrize("how", ["cp", "mv"])
+@pytest.mark.parametrize(
+    ("which", "batches"), [("another ledger", 10), ("another ledger", 500), ("a copy of its own", 500)]
+)
+def test_books_that_are_further_under_the_wal_of_others_are_used_by_nobody_until_the_file_is_brought_back(
+    path: Path, which: str, batches: int, how: str
+) -> None:
+    other, kept = path.with_name("other.db"), path.with_name("kept.db")
+
+    async def story(store: LedgerStore) -> None:
+        async with AsyncExitStack() as stack:
+            second = await stack.enter_async_context(sqlite_ledger(path, Wall()))
+            assert await spend(second, 0, 1)
+            for account in range(MANY):
+                assert await spend(store, account, 1)
+            assert await spend(store, 7, 900)
+            checkpoint(path)
+            if which == "a copy of its own":
+                as_the_disk_has_it(path, other)
+            await spend_elsewhere(other, 20 if which == "a copy of its own" else MANY, batches=batches)
+            with nothing_put_into(path):
+                for _ in range(20):
+                    assert await spend(store, MANY - 1, 1)
+                as_the_disk_has_it(path, kept)
+                put_over(other, path, how)
+            later = await stack.enter_async_context(sqlite_ledger(path, Wall()))
+            for each in (second, store, later, second, store, later):
+                with pytest.raises(LedgerUnavailableError, match="has other books than its -wal|" + OLDER):
+                    await spend(each, 7, 90)
+            put_over(kept, path, "cp")
+            for each in (store, second, later):
+                assert not await spend(each, 7, 900)
+                assert await spend(each, MANY - 1, 1)
+
+    told(path, story)
+
+
+def test_a_backup_from_before_books_had_a_name_is_gone_on_with(path: Path) -> None:
+    backup = path.with_name("backup.db")
+    connection = sqlite3.connect(backup, isolation_level=None)
+    connection.execute(f"PRAGMA page_size = {PAGE}")
+    bring_up_to_date(connection, STEPS[:3])
+    connection.execute("INSERT INTO buckets VALUES ('day:UTC:', ?, 0, 0, 300, 0, 0, 0)", (MIDNIGHT,))
+    connection.close()
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 900))
+        checkpoint(path)
+        with nothing_put_into(path):
+            copy(backup, path)
+            async with sqlite_ledger(path, Wall()) as later:
+                assert isinstance(await answer(later, reserve("two", 700)), Held)
+        checkpoint(path)
+        async with sqlite_ledger(path, Wall()) as later:
+            assert await root_window(later) == (700, 300)
+            assert not isinstance(await answer(later, reserve("three", 1)), Held)
+
+    told(path, story)
+
+
 def test_the_wal_is_not_put_into_an_older_copy_in_a_pause(path: Path) -> None:
     async def story(store: LedgerStore) -> None:
         await put_an_older_copy_over(store, path, "cp")
         written = read_page(path)
-        await store._ask(lambda _: store._file.checkpoint())  # type: ignore[attr-defined]
+        await rest(store)
         assert read_page(path) == written
         await refused(store, 7)
 
@@ -225,6 +301,41 @@ def test_a_file_of_an_older_version_is_told_from_its_copies_from_the_next_batch_
 
     told(path, first)
     told(path, later)
+
+
+def test_a_power_cut_beside_a_checkpoint_leaves_no_older_copy(path: Path) -> None:
+    """Beside one who commits SQLite puts the -wal into the file and syncs it later: what is seen there may be gone."""
+    cut = path.with_name("cut.db")
+
+    async def story(store: LedgerStore) -> None:
+        assert await spend(store, 0, 1)
+        checkpoint(path)
+        as_the_disk_has_it(path, cut)
+        assert await spend(store, 7, 600)
+        with nothing_put_into(path):  # and so the -wal is not begun anew
+            run_program("import sqlite3; sqlite3.connect(sys.argv[1]).execute('PRAGMA wal_checkpoint')", path)
+            assert await spend(store, 7, 300)
+            as_the_disk_has_it(path.with_name(f"{path.name}-wal"), cut.with_name(f"{cut.name}-wal"))
+
+    async def after_the_cut(store: LedgerStore) -> None:
+        assert await spend(store, 7, 100)
+        assert not await spend(store, 7, 1), "all 1,000 are spent"
+
+    told(path, story)
+    found = books_in(cut)
+    assert found is not None
+    assert found.batches == 2, "what is in it by itself"
+    told(cut, after_the_cut)
+    told(cut, nothing_is_left)
+
+
+async def nothing_is_left(store: LedgerStore) -> None:
+    assert not await spend(store, 7, 1)
+
+
+def as_the_disk_has_it(path: Path, to: Path) -> None:
+    # By another process: to close the file here would end the locks that SQLite has on it.
+    subprocess.run(["cp", str(path), str(to)], check=True)
 
 
 def copy(source: Path, to: Path) -> None:

@@ -45,6 +45,15 @@ def test_what_a_kernel_spends_counts_for_the_next_one_beside_the_configuration(t
         trio.run(call, Config.load(file))
 
 
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = tmp_path / "penstock.toml"
+    file.write_text(TOML + 'path = "~/ledger.db"\n')
+    trio.run(call, Config.load(file))
+    assert (tmp_path / "home" / "ledger.db").exists()
+
+
 def test_mistakes_in_its_options_are_named_by_their_place(tmp_path: Path) -> None:
     file = tmp_path / "penstock.toml"
     file.write_text(TOML.replace('"normal"', '"sometimes"') + "lock_timeout = 0\nreport_dayz = 3\n")

@@ -325,6 +325,29 @@ def test_the_wal_stays_small_under_load(path: Path, wall: Wall) -> None:
     told(path, wall, story)
 
 
+@pytest.mark.slow
+def test_a_wal_that_grew_beside_others_is_put_into_the_file_while_nobody_else_may_write(path: Path, wall: Wall) -> None:
+    """What is checkpointed beside somebody who reads or writes all the time is never through."""
+
+    async def story(store: LedgerStore) -> None:
+        file = trio.Path(f"{path}-wal")
+        await answers(store)
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT one FROM ledger").fetchall()
+        batch = 0
+        while (await file.stat()).st_size < 40_000_000:
+            await answers(store, *(reserve(f"{batch}-{n}-{'x' * 500}", 0) for n in range(300)))
+            batch += 1
+        await store._ask(lambda _: store._file.checkpoint())  # type: ignore[attr-defined]
+        reader.close()
+        await answers(store, reserve("one"))
+        assert (await file.stat()).st_size <= 2**25, "begun anew, and cut"
+        assert await root_window(store) == (100, 0)
+
+    told(path, wall, story)
+
+
 def test_a_store_is_opened_without_a_word_of_sqlite_before() -> None:
     program = (
         "import sys, penstock_plugins.ledgers.sqlite as plugin\n"

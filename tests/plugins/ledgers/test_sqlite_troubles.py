@@ -110,6 +110,32 @@ def test_behind_a_stopped_process_it_says_so_and_carries_nothing_out_later(path:
     told(path, story, lock_timeout=0.5)
 
 
+def test_behind_a_disk_that_is_slow_in_a_checkpoint_it_names_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, begun, go_on = sqlite3.connect, threading.Event(), threading.Event()
+
+    def slow(statement: str) -> None:
+        if statement.startswith("PRAGMA wal_checkpoint"):
+            begun.set()
+            assert go_on.wait(20)
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.set_trace_callback(slow)
+        return connection
+
+    async def story(store: LedgerStore) -> None:
+        await answer(store, reserve("one", 300))
+        await trio.to_thread.run_sync(begun.wait)
+        await unavailable(store, "the disk has not answered for 0.5 s")
+        go_on.set()
+        assert isinstance(await answer(store, reserve("while away")), Held)
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    told(path, story, lock_timeout=0.5)
+
+
 def test_opened_while_another_program_keeps_it_locked_it_says_so_and_goes_on_when_that_has_ended(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,6 +262,44 @@ def test_a_folder_that_may_not_be_written_to_says_so() -> None:
         assert "Permission denied" in ran.stdout, ran.stdout + ran.stderr
 
 
+def seen(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid, found.st_mode & 0o777
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what another user owns")
+def test_the_file_that_is_made_beside_a_ledger_is_its_owners_and_for_whom_the_ledger_is() -> None:
+    with anybodys_folder() as folder:
+        path = folder / "ledger.db"
+        lock = folder / "ledger.db-lock"
+        assert run_program(AS_NOBODY, str(path)).stdout == ""
+        path.chmod(0o664)
+        lock.unlink()  # brought back from a backup, which has the ledger alone
+        told(path, answers_nothing)
+        assert seen(lock) == seen(path) == (65534, 65534, 0o664)
+        assert run_program(AS_NOBODY, str(path)).stdout == ""
+
+
+def test_who_may_only_read_the_file_beside_a_ledger_takes_turns_by_it() -> None:
+    with anybodys_folder() as folder:
+        path = folder / "ledger.db"
+        told(path, answers_nothing)
+        path.chmod(0o666)
+        (folder / "ledger.db-lock").chmod(0o444)
+        assert run_program(AS_NOBODY, str(path)).stdout == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what another user owns")
+def test_the_file_beside_a_ledger_that_may_not_be_opened_is_named() -> None:
+    with anybodys_folder() as folder:
+        path = folder / "ledger.db"
+        told(path, answers_nothing)
+        path.chmod(0o666)
+        (folder / "ledger.db-lock").chmod(0o600)
+        ran = run_program(AS_NOBODY, str(path))
+        assert f"{path}-lock: Permission denied: give this user leave to" in ran.stdout, ran.stdout + ran.stderr
+
+
 async def answers_nothing(store: LedgerStore) -> None:
     await answers(store, reserve("one", 300))
 
@@ -289,7 +353,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> N
     bring_up_to_date(newer, (*STEPS, "ALTER TABLE holds ADD COLUMN note TEXT;\n"))
     newer.close()
     before = path.read_bytes()
-    refused_to_open(path, ConfigError, r"written by a newer penstock \(ledger version 4; this one knows 3\)")
+    refused_to_open(path, ConfigError, r"written by a newer penstock \(ledger version 5; this one knows 4\)")
     assert path.read_bytes() == before
 
 
@@ -299,11 +363,11 @@ def test_a_file_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it
     connection = sqlite3.connect(path, isolation_level=None)
     with pytest.raises(sqlite3.OperationalError, match=r"(unknown|missing) datatype"):
         bring_up_to_date(connection, newer)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,), "all of it or nothing"
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,), "all of it or nothing"
     assert "note" not in [name for _, name, *_ in connection.execute("PRAGMA table_info(holds)")]
     bring_up_to_date(connection, (*STEPS, newer[-1].replace("(x)", "(x ANY)")))
     assert connection.execute("SELECT id, note FROM holds").fetchall() == [("one", "none")]
-    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (5,)
     connection.close()
 
 
@@ -323,6 +387,20 @@ def test_a_file_that_vanished_is_not_begun_anew_behind_your_back(path: Path) -> 
         assert await root_window(store) == (700, 300)
 
     told(path, story)
+
+
+def test_a_program_that_changes_its_folder_keeps_its_ledger(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(store: LedgerStore) -> None:
+        await answers(store, reserve("one", 300))
+        monkeypatch.chdir(elsewhere)
+        await answers(store, settle("one", 10))
+        assert await root_window(store) == (0, 10)
+
+    elsewhere = path.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(path.parent)
+    told(Path(path.name), story)
+    assert list(elsewhere.iterdir()) == []
 
 
 def spoil(path: Path, how: str) -> None:
@@ -625,6 +703,46 @@ def test_a_fork_may_not_use_it_and_does_it_no_harm(path: Path) -> None:
         assert await root_window(store) == (0, 10)
 
     told(path, story)
+
+
+FORKED = """
+import os, signal, trio
+from pathlib import Path
+from ledgering import *
+
+async def main():
+    async with sqlite_ledger(Path(sys.argv[1]), Wall()) as store:
+        await answers(store, reserve("one", 300))
+        child = os.fork()
+        if not child:
+            signal.pause()  # a worker of a pool that is idle
+        print(child, flush=True)
+
+        def killed_while_it_writes(begin):
+            store._file.write(lambda _: os.kill(os.getpid(), signal.SIGKILL), begin)
+
+        await store._ask(killed_while_it_writes)
+
+trio.run(main)
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_shuts_nobody_out_by_its_forks(path: Path) -> None:
+    head = f"import sys; sys.path.insert(0, {TESTS!r})\n"
+    command = [sys.executable, "-c", head + FORKED, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        try:
+            assert parent.wait(timeout=60) == -signal.SIGKILL
+
+            async def story(store: LedgerStore) -> None:
+                assert isinstance(await answer(store, reserve("two", 700)), Held)
+                assert await root_window(store) == (1_000, 0)
+
+            told(path, story, lock_timeout=1.0)
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 KILLED = """

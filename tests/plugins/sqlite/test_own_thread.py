@@ -140,6 +140,27 @@ def test_a_stuck_job_is_waited_for_in_vain_for_so_long_and_then_all_goes_on(*, h
     trio.run(main)
 
 
+def test_who_waits_behind_a_rest_that_takes_long_hears_so() -> None:
+    go_on = threading.Event()
+    rests = threading.Event()
+
+    def rest(_: object) -> None:
+        rests.set()
+        assert go_on.wait(5)
+
+    async def main() -> None:
+        async with own_thread(rest) as thread:
+            assert await thread.ask(begun) == "begun"
+            await trio.to_thread.run_sync(rests.wait)
+            with pytest.raises(StuckError) as raised:
+                await thread.ask_within(SHORT, begun)
+            assert (raised.value.begun, raised.value.resting) == (False, True)
+            go_on.set()
+            assert await thread.ask(begun) == "begun"
+
+    trio.run(main)
+
+
 def test_closing_waits_for_a_stuck_job_no_longer_than_told() -> None:
     go_on = threading.Event()
     closed = threading.Event()
