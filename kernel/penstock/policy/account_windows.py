@@ -36,6 +36,10 @@ __all__ = [
 ROLLING = "rolling"
 MOST_PATHS = 4_096
 """Names of accounts come from callers: beyond so many all are worked out anew."""
+MOST_FIRST_USED = 16_384
+"""Windows of which it is remembered that they were used: beyond it they are taken for new once more."""
+MOST_FORMER = 16
+"""Configurations before this one whose windows go on counting."""
 
 
 @attrs.frozen
@@ -214,8 +218,15 @@ class AccountWindows:
         self.degraded: dict[str, float] = {}
         """Windows of which so much is spent that their accounts go another way, until when at the latest."""
         self._paths = _Paths(self._path)
-        self._retired: dict[str, set[Shape]] = {}
-        """Shapes that were configured once and no longer are: they go on counting."""
+        self._accounts = tuple(accounts)
+        self._former: dict[tuple[AccountSpec, ...], AccountTree] = {}
+        """What was configured before, the latest last: its windows go on counting without a limit."""
+        self._used: set[str] = set()
+        self._begin: dict[Shape, float] = {}
+        """By shape, when its windows of the time at which these accounts were first asked for end."""
+        self.first_used: dict[str, AccountWindow] = {}
+        """By key: windows that are used for the first time with these accounts, until who owns these takes them out.
+        The store may count the same period otherwise, by what was configured before, here or elsewhere."""
 
     def on_path(self, account: str) -> tuple[AccountWindow, ...]:
         """The windows of the account and its parents, the root's first. Raises ValueError where it is no path."""
@@ -246,18 +257,26 @@ class AccountWindows:
         return None
 
     def uses(self, account: str, now: float) -> tuple[WindowUse, ...]:
-        """How a step at `now` counts on that path. `now` does not go back."""
+        """How a step at `now` counts on that path. `now` does not go back. Enters `first_used`."""
         path = self._paths[account]
         if now > path.until:
+            if path.until == -math.inf:
+                self._use_first(path.windows, now)
             path.uses = tuple([window.use(now) for window in path.windows])
             path.until = min(map(_lasts, path.uses), default=math.inf)
         return path.uses
+
+    def foreseen_uses(self, account: str, now: float) -> tuple[WindowUse, ...]:
+        """The same for who only looks."""
+        return tuple([window.use(now) for window in self.on_path(account)])
 
     def own(self, account: str) -> tuple[AccountWindow, ...]:
         """The windows of that account alone."""
         spec = self.tree.spec_of(account)
         limits = _window_limits(spec)
-        shapes = [*limits, *(shape for shape in self._retired.get(account, ()) if shape not in limits)]
+        shapes = dict.fromkeys(limits)
+        for tree in self._former.values():
+            shapes.update(dict.fromkeys(_window_limits(tree.spec_of(account))))
         degrade = spec.degrade if spec else None
         return tuple([_window(account, shape, limits.get(shape, _UNLIMITED), degrade) for shape in shapes])
 
@@ -279,22 +298,19 @@ class AccountWindows:
         A window goes on where period, zone and kind stay the same. Where it is no longer declared it goes on counting
         without a limit, in case it comes back.
         """
-        known = dict.fromkeys([*self.tree.declared, *self._paths, *self._retired])
-        known.update((path, None) for account in in_use for path in path_and_parents(account))
+        known = dict.fromkeys(path for tree in (self.tree, *self._former.values()) for path in tree.declared)
+        known.update((path, None) for account in (*self._paths, *in_use) for path in path_and_parents(account))
         before = {path: {window.shape for window in self.own(path)} for path in known}
-        self.tree = AccountTree(accounts)
+        self._former[self._accounts] = self.tree
+        self._accounts, self.tree = tuple(accounts), AccountTree(accounts)
+        self._former.pop(self._accounts, None)
+        if len(self._former) > MOST_FORMER:
+            del self._former[next(iter(self._former))]
         self._paths.clear()
+        self._used.clear()
+        self._begin.clear()
         known.update(dict.fromkeys(self.tree.declared))
-        new: list[AccountWindow] = []
-        for path in known:
-            limits = _window_limits(self.tree.spec_of(path))
-            retired = before.get(path, set[Shape]()) - limits.keys()
-            if retired:
-                self._retired[path] = retired
-            else:
-                self._retired.pop(path, None)
-            new += [window for window in self.own(path) if window.shape not in before.get(path, ())]
-        return new
+        return [window for path in known for window in self.own(path) if window.shape not in before.get(path, ())]
 
     def snapshot(
         self, rows: Iterable[WindowRow], asked: Collection[str] | None = None
@@ -313,6 +329,22 @@ class AccountWindows:
                 windows = tuple([window.snapshot(by_key.get(window.key)) for window in limited])
                 snapshots[path] = AccountSnapshot(path, windows)
         return snapshots
+
+    def _use_first(self, windows: Iterable[AccountWindow], now: float) -> None:
+        """Notes windows of which it is not known whether they were used with these accounts.
+
+        Once the one of the time at which these accounts were first asked for is over, a window begins with nothing.
+        """
+        for window in windows:
+            if window.key not in self._used:
+                begin = self._begin.get(window.shape)
+                if begin is None:
+                    begin = self._begin[window.shape] = window_end(window.shape, now)
+                if now < begin:
+                    if len(self._used) >= MOST_FIRST_USED:
+                        self._used.clear()
+                    self._used.add(window.key)
+                    self.first_used[window.key] = window
 
     def _path(self, account: str) -> _Path:
         """Works it out, which is done once: every call asks for it three times."""
