@@ -6,7 +6,7 @@ import time
 
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_book import LedgerBook
-from penstock.policy.ledger_steps import Adopt, Held, Lacking, Reserve, Settle, WindowUse
+from penstock.policy.ledger_steps import Adopt, Reserve, Settle, WindowUse
 from penstock.policy.memory_pages import MemoryPages
 
 NOON = 1_777_896_000.0
@@ -55,13 +55,10 @@ def test_windows_are_forgotten_between_batches_and_never_under_a_step() -> None:
     pages = MemoryPages()
     book = LedgerBook(pages)
     for number in range(1_400):
-        for charge in range(2):
-            account = f"u/{number}"
-            # By the estimate, which is judged by pages that are at hand.
-            keys = [f"{period}:{account}" for period in ("day:UTC", "month:UTC", "day:rolling")]
-            uses = [WindowUse(key, NOON + DAY, rolling=False, limit_tokens=1_000, by_estimate=True) for key in keys]
-            (answer,) = book.run([reserve(f"{number} {charge}", account, *uses)], NOON).answers
-            assert isinstance(answer, Lacking if charge else Held), f"call {charge} of account {number}"
+        keys = [f"{period}:u/{number}" for period in ("day:UTC", "month:UTC", "day:rolling")]
+        uses = tuple([WindowUse(key, NOON + DAY, rolling=False) for key in keys])
+        book.run([Settle(hold_id=f"{number}", charged=Amount(600), windows=uses)], NOON)
+        assert [pages.window(key).spent for key in keys] == [Amount(600)] * 3, f"account {number}"
 
 
 def test_adopting_costs_the_same_however_many_accounts_and_holds_there_are() -> None:

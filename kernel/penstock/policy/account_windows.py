@@ -161,12 +161,18 @@ class AccountWindow:
                 reached["usd", share] = describe_limit(self.shape, nano_usd=self.limit_nano_usd)
         return reached
 
+    def _limits(self, tokens: int | None, nano_usd: int | None) -> tuple[int | None, int | None]:
+        """The limits that count where these were set by hand."""
+        return (
+            self.limit_tokens if tokens is None or self.limit_tokens is None else tokens,
+            self.limit_nano_usd if nano_usd is None or self.limit_nano_usd is None else nano_usd,
+        )
+
     def snapshot(self, row: WindowRow | None) -> WindowSnapshot:
         """With what a store shows of it."""
         per, zone, rolling = self.shape
         row = row or WindowRow(key=self.key, held=NOTHING, spent=NOTHING, estimated=NOTHING, ends_at=None)
-        tokens = self.limit_tokens if row.limit_tokens is None else row.limit_tokens
-        nano_usd = self.limit_nano_usd if row.limit_nano_usd is None else row.limit_nano_usd
+        tokens, nano_usd = self._limits(row.limit_tokens, row.limit_nano_usd)
         return WindowSnapshot(
             per=per.value,
             timezone=zone,

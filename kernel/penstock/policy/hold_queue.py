@@ -161,7 +161,8 @@ class HoldQueue:
         check_time(now)
         self.now = max(self.now, now)
         uses = self.windows.uses
-        steps: list[Step] = [*self._settles.values()]
+        steps: list[Step] = []
+        steps += self._settles.values()
         if self.now >= self._renew_at:
             self._renew_at = self.now + self._lease / 3
             if held := [hold_id for hold_id, live in self._live.items() if live.granted]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from penstock.policy.holds import NOTHING, Amount, Line, dearest, most_output
-from penstock.policy.ledger_counting import EARLIEST, LATEST, NEVER, LedgerCounting, quarter
+from penstock.policy.ledger_counting import CHARGED_KNOWN, EARLIEST, LATEST, NEVER, LedgerCounting, quarter
 from penstock.policy.ledger_pages import HoldPage, Part, WindowPage
 from penstock.policy.ledger_room import Room, fits, free_in, free_nano_usd, free_tokens, lacks
 from penstock.policy.ledger_steps import (
@@ -189,7 +189,10 @@ class LedgerBook(LedgerCounting):
         hold = self.pages.hold(step.hold_id)
         if hold is None and self._over(step.windows):
             return STALE
-        self.pages.bury(step.hold_id, self.now + self.tombstone)
+        until = self.now + self.tombstone
+        if hold is None and step.windows:
+            until = max(until, self.now + CHARGED_KNOWN)
+        self.pages.bury(step.hold_id, until)
         if step.spent:
             self.pages.journal(quarter(self.now), hold.account if hold else step.account, step.spent)
         if hold is not None:

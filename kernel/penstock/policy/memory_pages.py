@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
 from penstock.policy.accounts import path_and_parents
+from penstock.policy.ledger_counting import CHARGED_KNOWN
 from penstock.policy.ledger_pages import Bucket, HoldPage, WindowPage
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, Spent, WindowRow
 
@@ -35,6 +36,8 @@ class MemoryPages:
         self._tombstones: dict[str, float] = {}
         self._graves: deque[str] = deque()
         """The same by their ends: the first key of a dict that many were deleted from is far to seek."""
+        self._old_graves: list[tuple[float, str]] = []
+        """A heap of those that stand for longer than others that come later."""
         self._spent: dict[tuple[float, str, str, bool], SpendRow] = {}
         self._history: deque[HistoryRow] = deque(maxlen=MOST_HISTORY)
         self._now = 0.0
@@ -99,11 +102,16 @@ class MemoryPages:
 
     def bury(self, hold_id: str, until: float) -> None:  # noqa: D102
         self._tombstones[hold_id] = until
-        self._graves.append(hold_id)
+        if until - self._now >= CHARGED_KNOWN:
+            heappush(self._old_graves, (until, hold_id))
+        else:
+            self._graves.append(hold_id)
 
     def forget_buried(self, now: float) -> None:  # noqa: D102
         while self._graves and self._tombstones[self._graves[0]] <= now:
             del self._tombstones[self._graves.popleft()]
+        while self._old_graves and self._old_graves[0][0] <= now:
+            del self._tombstones[heappop(self._old_graves)[1]]
 
     def journal(self, since: float, account: str, spent: Iterable[Spent], *, calls: int = 1) -> None:  # noqa: D102
         for one in spent:

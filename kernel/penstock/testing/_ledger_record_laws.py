@@ -18,6 +18,7 @@ __all__ = [
     "change_by_hand_is_kept_in_the_history",
     "journal_adds_up_by_account_and_target",
     "journal_has_what_ended_leases_charged",
+    "limit_set_by_hand_counts_where_one_is_configured",
     "limits_set_by_hand_go_before_the_configured_ones",
     "others_see_the_same_ledger",
     "reset_forgets_what_was_spent_and_set",
@@ -56,6 +57,18 @@ async def limits_set_by_hand_go_before_the_configured_ones(make: MakeLedger) -> 
         await bench.expect_lacking(bench.reserve("b", window), "nothing is held under a limit that was lowered")
         row = await bench.row(window.key)
         bench.expect((row.limit_tokens, row.limit_nano_usd), (50, 2 * 10**9), "limits that were set by hand are shown")
+
+
+async def limit_set_by_hand_counts_where_one_is_configured(make: MakeLedger) -> None:
+    """In each unit for itself: where a step says no limit, by a reload, there is none for it to go before."""
+    async with on_bench(make) as bench:
+        counting, money = bench.window(), bench.window(nano_usd=10**9)
+        await bench.one(bench.change(bench.window(tokens=100), limit_tokens=70, limit_nano_usd=7))
+        await bench.expect_held(bench.reserve("a", counting, tokens=500, nano_usd=6), "a window that only counts")
+        await bench.expect_held(bench.reserve("b", money, tokens=500), "a limit by hand in a unit that has none")
+        lacking = await bench.expect_lacking(bench.reserve("c", money, nano_usd=2), "a limit by hand")
+        bench.expect((lacking.lacks[0].limit_tokens, lacking.lacks[0].limit_nano_usd), (None, 7), "what counted")
+        await bench.expect_lacking(bench.reserve("d", bench.window(tokens=10**6)), "a limit by hand when one is back")
 
 
 async def what_cannot_be_kept_spoils_nothing(make: MakeLedger) -> None:
