@@ -20,7 +20,7 @@ from penstock.policy.accounts import (
     path_and_parents,
 )
 from penstock.policy.holds import NOTHING, Amount
-from penstock.policy.ledger_steps import WindowRow, WindowUse
+from penstock.policy.ledger_steps import Turn, WindowRow, WindowUse
 from penstock.policy.window import Per, bucket_at, rolling_period, window_at
 
 __all__ = [
@@ -143,22 +143,28 @@ class AccountWindow:
         end = window_end(self.shape, now)
         return WindowUse(self.key, end, self.shape[2], self.limit_tokens, self.limit_nano_usd, self.by_estimate)
 
-    def exceeded(self, spent: Amount, share: float) -> list[str]:
-        """The limits, in words, of which that share is spent."""
-        return [*self._reached(spent, (share,), (share,)).values()]
+    def exceeded(self, turn: Turn, share: float) -> list[str]:
+        """The limits, in words, of which that share is spent after a charge."""
+        return [*self._reached(turn, turn.after, (share,), (share,)).values()]
 
-    def softly_exceeded(self, spent: Amount) -> dict[tuple[str, float], str]:
-        """The limits, in words, of which a share is spent that somebody wants to be told of, by unit and share."""
-        return self._reached(spent, self.soft_tokens, self.soft_nano_usd)
+    def softly_exceeded(self, turn: Turn, spent: Amount) -> dict[tuple[str, float], str]:
+        """The limits, in words, of which a share is spent that somebody wants to be told of, by unit and share.
 
-    def _reached(self, spent: Amount, of_tokens: Shares, of_nano_usd: Shares) -> dict[tuple[str, float], str]:
+        By the limits that counted at the charge; `spent`: before it or after it.
+        """
+        return self._reached(turn, spent, self.soft_tokens, self.soft_nano_usd)
+
+    def _reached(
+        self, turn: Turn, spent: Amount, of_tokens: Shares, of_nano_usd: Shares
+    ) -> dict[tuple[str, float], str]:
         reached: dict[tuple[str, float], str] = {}
+        tokens, nano_usd = self._limits(turn.limit_tokens, turn.limit_nano_usd)
         for share in of_tokens:
-            if _over(self.limit_tokens, spent.tokens, share):
-                reached["tokens", share] = describe_limit(self.shape, tokens=self.limit_tokens)
+            if _over(tokens, spent.tokens, share):
+                reached["tokens", share] = describe_limit(self.shape, tokens=tokens)
         for share in of_nano_usd:
-            if _over(self.limit_nano_usd, spent.nano_usd, share):
-                reached["usd", share] = describe_limit(self.shape, nano_usd=self.limit_nano_usd)
+            if _over(nano_usd, spent.nano_usd, share):
+                reached["usd", share] = describe_limit(self.shape, nano_usd=nano_usd)
         return reached
 
     def _limits(self, tokens: int | None, nano_usd: int | None) -> tuple[int | None, int | None]:

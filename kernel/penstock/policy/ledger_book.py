@@ -209,8 +209,7 @@ class LedgerBook(LedgerCounting):
             return Charged(hold.amount, ())
         before = self._live(hold)
         self._charge(hold, charged, estimated=step.estimated)
-        turns = [Turn(window.key, spent, window.spent, window.buckets[-1].end) for window, spent in before.items()]
-        return Charged(hold.amount, tuple(turns))
+        return Charged(hold.amount, tuple([_turn(window, spent) for window, spent in before.items()]))
 
     def _renew(self, step: Renew) -> Known:
         self._remember(step.lease)
@@ -326,6 +325,10 @@ class LedgerBook(LedgerCounting):
             bucket.count(NOTHING, NOTHING, guessed - bucket.estimated)
             less -= share
         self.pages.touched(page.buckets)
+
+
+def _turn(window: WindowPage, before: Amount) -> Turn:
+    return Turn(window.key, before, window.spent, window.buckets[-1].end, window.limit_tokens, window.limit_nano_usd)
 
 
 def _held(hold: HoldPage) -> Held:

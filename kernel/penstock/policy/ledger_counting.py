@@ -20,8 +20,8 @@ EARLIEST = -6.2e10
 LATEST = 2.5e11
 NEVER = math.inf
 CHARGED_KNOWN = 86_400.0
-"""Seconds for which a charge without a hold is known as settled: where its answer was lost it is sent again when the store
-is back, and there is no hold by which to see that it was carried out."""
+"""Seconds for which a charge without a hold is known as settled: where its answer was lost it is sent again when the
+store is back, and there is no hold by which to see that it was carried out."""
 JOURNAL_STEP = 900.0
 """Seconds: days of every time zone begin at a quarter of an hour."""
 

@@ -249,6 +249,9 @@ class Turn(Struct, frozen=True, gc=False):
     after: Amount
     """All that is spent in it."""
     ends_at: float
+    limit_tokens: int | None = None
+    limit_nano_usd: int | None = None
+    """Set by hand; None: what the configuration says."""
 
 
 class Charged(Struct, frozen=True, gc=False):

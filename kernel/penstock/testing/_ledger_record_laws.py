@@ -9,7 +9,7 @@ import trio
 from penstock.abc import LedgerStore
 from penstock.errors import ConfigError
 from penstock.policy.holds import NOTHING, Amount
-from penstock.policy.ledger_steps import Changed, Charged, Held, HistoryRow, Known, Release, Settle, Spent
+from penstock.policy.ledger_steps import Changed, Charged, Held, HistoryRow, Known, Release, Settle, Spent, Turn
 from penstock.testing._ledger_bench import MakeLedger, on_bench
 
 __all__ = [
@@ -57,6 +57,9 @@ async def limits_set_by_hand_go_before_the_configured_ones(make: MakeLedger) -> 
         await bench.expect_lacking(bench.reserve("b", window), "nothing is held under a limit that was lowered")
         row = await bench.row(window.key)
         bench.expect((row.limit_tokens, row.limit_nano_usd), (50, 2 * 10**9), "limits that were set by hand are shown")
+        charged = await bench.one(bench.settle("a", 5))
+        turn = Turn(window.key, NOTHING, Amount(5), window.end, 50, 2 * 10**9)
+        bench.expect(charged, Charged(Amount(60), (turn,)), "a charge tells the limits that were set by hand")
 
 
 async def limit_set_by_hand_counts_where_one_is_configured(make: MakeLedger) -> None:

@@ -916,7 +916,7 @@ function settle(step)
   return {3, amount_of(hold), turns}
 end
 
--- Of each window in which a hold counts: {key, spent before, spent after (not known yet), end}.
+-- Of each window in which a hold counts: {key, spent before, spent after (not known yet), end, limits by hand}.
 function turns_of(hold)
   local turns, seen = {}, {}
   for _, part in ipairs(hold[PARTS]) do
@@ -927,7 +927,8 @@ function turns_of(hold)
       local last = last_of(page)
       if last and not seen[key] then
         seen[key] = true
-        turns[#turns + 1] = {key, total(page, SPENT), false, page[last]}
+        local tokens, money = page[1] >= 0 and page[1], page[2] >= 0 and {page[2], page[3]}
+        turns[#turns + 1] = {key, total(page, SPENT), false, page[last], tokens, money}
       end
     end
   end
