@@ -42,7 +42,7 @@ DAY = "day:UTC:"
 
 
 def accounts(tokens: int, nano_usd: int, *, rolling: bool, guessing: bool) -> list[AccountSpec]:
-    """The same limits; `rolling`, `guessing`: the minute of `a` is counted in another way."""
+    """The same limits, some by patterns; `rolling`, `guessing`: the minute of `a` is counted in another way."""
     day = Limit(per=Per.DAY, tokens=6 * tokens, nano_usd=6 * nano_usd)
     hour = Limit(per=Per.HOUR, tokens=3 * tokens, bound="estimate")
     minute = Limit(per=Per.MINUTE, tokens=2 * tokens, nano_usd=2 * nano_usd, rolling=rolling)
@@ -50,8 +50,8 @@ def accounts(tokens: int, nano_usd: int, *, rolling: bool, guessing: bool) -> li
     return [
         AccountSpec(path="", limits=(day,)),
         AccountSpec(path="a", limits=(minute,), bound="estimate" if guessing else "proof"),
-        AccountSpec(path="b", limits=(hour,)),
-        AccountSpec(path="a/x", limits=(own,)),
+        AccountSpec(path="*", limits=(hour,)),
+        AccountSpec(path="*/x", limits=(own,)),
     ]
 
 
@@ -83,6 +83,8 @@ class Process:
     """Settled, and the store has not said so yet."""
     flight: list[Step] | None = None
     sent_at: float = 0.0
+    used: dict[str, float] = attrs.Factory(dict[str, float])
+    """The windows that it has adopted with the limits of now, with the end that each had then."""
 
 
 class World:
@@ -159,6 +161,7 @@ class World:
             if call.held is not None and not renewed:
                 assert not self.truth.entries[id_].lapsed, "a hold of a call that lives lapsed, and is not renewed"
             assert call.held is None or not renewed or id_ in renewed
+        self._check_first_uses(process, steps)
         process.flight, process.sent_at = steps, now
 
     def land(self, process: Process) -> None:
@@ -176,6 +179,9 @@ class World:
     def lose(self, process: Process, fate: str, *, allow: bool = False) -> None:
         """No answer comes. What was asked for has failed, or is let through."""
         steps, process.flight = self._flown(process), None
+        for step in steps:
+            if isinstance(step, Adopt):
+                process.used.pop(step.window.key, None)
         self._meet(steps, fate)
         self._fail(process, steps, sent=True, allow=allow)
 
@@ -188,6 +194,11 @@ class World:
         """A batch that was given up is carried out after all."""
         _, steps = self.limbo.pop(number)
         self._carry_out(steps)
+
+    def reload(self, process: Process, *, rolling: bool, guessing: bool) -> None:
+        """Other limits, while calls run and batches are under way."""
+        process.queue.reconfigure(accounts(*self.figures, rolling=rolling, guessing=guessing))
+        process.used.clear()
 
     def kill(self, process: Process, *, skew: float, rolling: bool, guessing: bool, fate: str) -> None:
         """`kill -9`: another one takes its place."""
@@ -237,6 +248,16 @@ class World:
             held, spent = self.truth.used(DAY)
             assert held[0] + spent[0] <= 6 * self.figures[0]
             assert held[1] + spent[1] <= 6 * self.figures[1]
+
+    @staticmethod
+    def _check_first_uses(process: Process, steps: Sequence[Step]) -> None:
+        """A window that this process counts in for the first time begins with what others of its period have spent."""
+        adopted = {step.window.key: step.window.end for step in steps if isinstance(step, Adopt)}
+        for step in steps:
+            for use in step.windows if isinstance(step, Reserve | TopUp) else ():
+                if use.key not in process.used:
+                    assert adopted.get(use.key) == use.end, f"{use.key} is counted in before it is adopted"
+        process.used.update(adopted)
 
     # How
 

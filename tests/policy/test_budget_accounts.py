@@ -262,6 +262,29 @@ def test_the_same_period_counted_otherwise_begins_with_what_was_spent(other: Lim
     assert ledger.snapshot()["a"].windows[0].free_tokens == 650
 
 
+@pytest.mark.parametrize("account", ["a", "a/chat"])
+def test_accounts_of_a_pattern_keep_what_they_spent_however_their_limits_are_reloaded(account: str) -> None:
+    berlin = day(tokens=1_000, zone="Europe/Berlin")
+    ledger = Ledger([AccountSpec(path="*", limits=(day(tokens=1_000),))])
+    spend(ledger, "one", account, Amount(300))
+    ledger.reconfigure([AccountSpec(path="*", limits=(berlin,))], NOON)
+    assert ledger.snapshot()["a"].windows[0].spent == Amount(300)
+    ledger.reconfigure([], NOON)
+    spend(ledger, "two", account, Amount(400))
+    ledger.reconfigure([AccountSpec(path="*", limits=(day(tokens=1_000),))], NOON)
+    assert ledger.snapshot()["a"].windows[0].spent == Amount(700)
+    assert isinstance(hold(ledger, "three", account, Amount(301)), Refused)
+
+
+def test_more_accounts_than_are_remembered_keep_what_they_spent() -> None:
+    ledger = Ledger([AccountSpec(path="*", limits=(day(tokens=1_000),))])
+    for number in range(4_200):
+        spend(ledger, f"first {number}", f"u{number}", Amount(900))
+    ledger.reconfigure([AccountSpec(path="*", limits=(day(tokens=1_000, zone="Europe/Berlin"),))], NOON)
+    for number in (0, 5, 2_100, 4_199):
+        assert isinstance(hold(ledger, f"second {number}", f"u{number}", Amount(101)), Refused)
+
+
 def test_a_new_limit_counts_the_calls_in_flight() -> None:
     ledger = Ledger([])
     hold(ledger, "one", "users/ada", Amount(200))
@@ -289,7 +312,7 @@ def test_of_two_limits_over_the_same_windows_the_smaller_counts() -> None:
 
 def test_an_account_that_was_forgotten_while_idle_is_limited_as_before_when_it_comes_back() -> None:
     ledger = Ledger([AccountSpec(path="user/*", limits=(day(tokens=10),))])
-    for number in range(1_024):
+    for number in range(1_023):
         spend(ledger, f"first {number}", f"user/{number}", Amount(10))
     tomorrow = NOON + 86_400
     spend(ledger, "one too many", "user/new", Amount(10), tomorrow)

@@ -166,6 +166,12 @@ class LedgerMachine(RuleBasedStateMachine):
         assert process is not None
         self.world.kill(process, skew=skew, rolling=rolling, guessing=guessing, fate=fate)
 
+    @rule(data=st.data(), rolling=st.booleans(), guessing=st.booleans())
+    def limits_are_reloaded(self, data: st.DataObject, rolling: bool, guessing: bool) -> None:  # noqa: FBT001  # drawn
+        process = self.some(data)
+        assert process is not None
+        self.world.reload(process, rolling=rolling, guessing=guessing)
+
     @invariant()
     def what_is_free_is_the_limit_without_what_is_held_and_spent(self) -> None:
         self.world.check()
@@ -226,6 +232,9 @@ def one_step(world: World, dice: random.Random) -> str:
             fate=dice.choice(FATES),
         )
         may.append(("kill", kill))
+    if dice.random() < 0.1:
+        reload = lambda: world.reload(process, rolling=dice.random() < 0.5, guessing=dice.random() < 0.5)  # noqa: E731
+        may.append(("reload", reload))
     word, act = dice.choice(may)
     act()
     return word

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_book import LedgerBook
 from penstock.policy.ledger_steps import Adopt, Reserve, Settle, WindowUse
@@ -47,3 +49,32 @@ def test_a_window_that_counts_adopts_nothing() -> None:
     spend(book, "other", 700, day(BERLIN, NOON + DAY / 3), NOON)
     book.run([Adopt("team", day(UTC, NOON + DAY / 2))], NOON)
     assert pages.window(UTC).spent == Amount(10)
+
+
+def test_windows_are_forgotten_between_batches_and_never_under_a_step() -> None:
+    pages = MemoryPages()
+    book = LedgerBook(pages)
+    for number in range(1_400):
+        keys = [f"{period}:u/{number}" for period in ("day:UTC", "month:UTC", "day:rolling")]
+        uses = tuple([WindowUse(key, NOON + DAY, rolling=False) for key in keys])
+        book.run([Settle(hold_id=f"{number}", charged=Amount(600), windows=uses)], NOON)
+        assert [pages.window(key).spent for key in keys] == [Amount(600)] * 3, f"account {number}"
+
+
+def test_adopting_costs_the_same_however_many_accounts_and_holds_there_are() -> None:
+    costs: dict[int, float] = {}
+    for accounts in (500, 4_000):
+        book = LedgerBook(MemoryPages())
+        for number in range(accounts):
+            use = day(f"day:UTC:u/{number}", NOON + DAY)
+            book.run([reserve(f"{number}", f"u/{number}", use)], NOON)
+        steps = [Adopt(f"u/{number}", day(f"day:rolling:u/{number}", NOON + DAY)) for number in range(accounts)]
+        began = time.process_time()
+        book.run(steps, NOON)
+        costs[accounts] = (time.process_time() - began) / accounts
+    assert costs[4_000] < 4 * costs[500]
+
+
+def reserve(hold_id: str, account: str, *uses: WindowUse) -> Reserve:
+    lines = (Line(600, 0, 0, 0),)
+    return Reserve(hold_id=hold_id, account=account, windows=uses, lines=lines, min_output=0, max_output=0, lease=60.0)

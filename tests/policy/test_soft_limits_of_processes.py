@@ -6,11 +6,12 @@ import itertools
 
 import attrs
 
-from penstock.policy.accounts import AccountSpec, Limit
+from penstock.policy.accounts import AccountSpec, Degrade, Limit
 from penstock.policy.hold_ask import HoldAsk
 from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import Amount, Line, SoftLimitReached
 from penstock.policy.ledger_book import LedgerBook
+from penstock.policy.ledger_steps import Change
 from penstock.policy.memory_pages import MemoryPages
 from penstock.policy.window import Per
 
@@ -59,3 +60,28 @@ def test_a_process_that_comes_late_tells_every_share_that_is_spent_already() -> 
     book = LedgerBook(MemoryPages())
     assert Process(book).spend(900) == [(0.5, 900), (0.8, 900)]
     assert Process(book).spend(10) == [(0.5, 910), (0.8, 910)]
+
+
+def test_shares_are_those_of_a_limit_that_was_set_by_hand() -> None:
+    book = LedgerBook(MemoryPages())
+    process = Process(book)
+    assert process.spend(100) == []
+    (window,) = process.queue.windows.own("")
+    book.run([Change(account="", window=window.use(NOON), limit_tokens=10_000)], NOON)
+    assert process.spend(800) == []
+    book.run([Change(account="", window=window.use(NOON), limit_tokens=1_200)], NOON)
+    assert process.spend(10) == [(0.5, 910)]
+
+
+def test_an_account_degrades_by_a_limit_that_was_set_by_hand() -> None:
+    degrade = Degrade(at=0.5, route="cheap")
+    account = AccountSpec(path="", limits=(Limit(per=Per.DAY, tokens=1_000),), degrade=degrade)
+    book = LedgerBook(MemoryPages())
+    process = Process(book, HoldQueue((account,), lease=60.0))
+    (window,) = process.queue.windows.own("")
+    book.run([Change(account="", window=window.use(NOON), limit_tokens=100_000)], NOON)
+    process.spend(900)
+    assert process.queue.windows.route_instead("", NOON) is None
+    book.run([Change(account="", window=window.use(NOON), limit_tokens=1_200)], NOON)
+    process.spend(10)
+    assert process.queue.windows.route_instead("", NOON) == "cheap"

@@ -138,7 +138,7 @@ class BudgetRef:
         known = self._known({window.key for window in own}) if rows is None else rows
         if known is None:
             return None
-        uses = self._windows.uses(account, now)
+        uses = self._windows.foreseen_uses(account, now)
         step = Reserve(
             hold_id="",
             account=account,

@@ -20,7 +20,7 @@ from penstock.policy.accounts import (
     path_and_parents,
 )
 from penstock.policy.holds import NOTHING, Amount
-from penstock.policy.ledger_steps import WindowRow, WindowUse
+from penstock.policy.ledger_steps import Turn, WindowRow, WindowUse
 from penstock.policy.window import Per, bucket_at, rolling_period, window_at
 
 __all__ = [
@@ -36,6 +36,10 @@ __all__ = [
 ROLLING = "rolling"
 MOST_PATHS = 16_384
 """Names of accounts come from callers: beyond so many all are worked out anew."""
+MOST_FIRST_USED = 16_384
+"""Windows of which it is remembered that they were used: beyond it they are taken for new once more."""
+MOST_FORMER = 16
+"""Configurations before this one whose windows go on counting."""
 
 
 @attrs.frozen
@@ -139,30 +143,42 @@ class AccountWindow:
         end = window_end(self.shape, now)
         return WindowUse(self.key, end, self.shape[2], self.limit_tokens, self.limit_nano_usd, self.by_estimate)
 
-    def exceeded(self, spent: Amount, share: float) -> list[str]:
-        """The limits, in words, of which that share is spent."""
-        return [*self._reached(spent, (share,), (share,)).values()]
+    def exceeded(self, turn: Turn, share: float) -> list[str]:
+        """The limits, in words, of which that share is spent after a charge."""
+        return [*self._reached(turn, turn.after, (share,), (share,)).values()]
 
-    def softly_exceeded(self, spent: Amount) -> dict[tuple[str, float], str]:
-        """The limits, in words, of which a share is spent that somebody wants to be told of, by unit and share."""
-        return self._reached(spent, self.soft_tokens, self.soft_nano_usd)
+    def softly_exceeded(self, turn: Turn, spent: Amount) -> dict[tuple[str, float], str]:
+        """The limits, in words, of which a share is spent that somebody wants to be told of, by unit and share.
 
-    def _reached(self, spent: Amount, of_tokens: Shares, of_nano_usd: Shares) -> dict[tuple[str, float], str]:
+        By the limits that counted at the charge; `spent`: before it or after it.
+        """
+        return self._reached(turn, spent, self.soft_tokens, self.soft_nano_usd)
+
+    def _reached(
+        self, turn: Turn, spent: Amount, of_tokens: Shares, of_nano_usd: Shares
+    ) -> dict[tuple[str, float], str]:
         reached: dict[tuple[str, float], str] = {}
+        tokens, nano_usd = self._limits(turn.limit_tokens, turn.limit_nano_usd)
         for share in of_tokens:
-            if _over(self.limit_tokens, spent.tokens, share):
-                reached["tokens", share] = describe_limit(self.shape, tokens=self.limit_tokens)
+            if _over(tokens, spent.tokens, share):
+                reached["tokens", share] = describe_limit(self.shape, tokens=tokens)
         for share in of_nano_usd:
-            if _over(self.limit_nano_usd, spent.nano_usd, share):
-                reached["usd", share] = describe_limit(self.shape, nano_usd=self.limit_nano_usd)
+            if _over(nano_usd, spent.nano_usd, share):
+                reached["usd", share] = describe_limit(self.shape, nano_usd=nano_usd)
         return reached
+
+    def _limits(self, tokens: int | None, nano_usd: int | None) -> tuple[int | None, int | None]:
+        """The limits that count where these were set by hand."""
+        return (
+            self.limit_tokens if tokens is None or self.limit_tokens is None else tokens,
+            self.limit_nano_usd if nano_usd is None or self.limit_nano_usd is None else nano_usd,
+        )
 
     def snapshot(self, row: WindowRow | None) -> WindowSnapshot:
         """With what a store shows of it."""
         per, zone, rolling = self.shape
         row = row or WindowRow(key=self.key, held=NOTHING, spent=NOTHING, estimated=NOTHING, ends_at=None)
-        tokens = self.limit_tokens if row.limit_tokens is None else row.limit_tokens
-        nano_usd = self.limit_nano_usd if row.limit_nano_usd is None else row.limit_nano_usd
+        tokens, nano_usd = self._limits(row.limit_tokens, row.limit_nano_usd)
         return WindowSnapshot(
             per=per.value,
             timezone=zone,
@@ -214,8 +230,15 @@ class AccountWindows:
         self.degraded: dict[str, float] = {}
         """Windows of which so much is spent that their accounts go another way, until when at the latest."""
         self._paths = _Paths(self._path)
-        self._retired: dict[str, set[Shape]] = {}
-        """Shapes that were configured once and no longer are: they go on counting."""
+        self._accounts = tuple(accounts)
+        self._former: dict[tuple[AccountSpec, ...], AccountTree] = {}
+        """What was configured before, the latest last: its windows go on counting without a limit."""
+        self._used: set[str] = set()
+        self._begin: dict[Shape, float] = {}
+        """By shape, when its windows of the time at which these accounts were first asked for end."""
+        self.first_used: dict[str, AccountWindow] = {}
+        """By key: windows that are used for the first time with these accounts, until who owns these takes them out.
+        The store may count the same period otherwise, by what was configured before, here or elsewhere."""
 
     def on_path(self, account: str) -> tuple[AccountWindow, ...]:
         """The windows of the account and its parents, the root's first. Raises ValueError where it is no path."""
@@ -246,18 +269,26 @@ class AccountWindows:
         return None
 
     def uses(self, account: str, now: float) -> tuple[WindowUse, ...]:
-        """How a step at `now` counts on that path. `now` does not go back."""
+        """How a step at `now` counts on that path. `now` does not go back. Enters `first_used`."""
         path = self._paths[account]
         if now > path.until:
+            if path.until == -math.inf:
+                self._use_first(path.windows, now)
             path.uses = tuple([window.use(now) for window in path.windows])
             path.until = min(map(_lasts, path.uses), default=math.inf)
         return path.uses
+
+    def foreseen_uses(self, account: str, now: float) -> tuple[WindowUse, ...]:
+        """The same for who only looks."""
+        return tuple([window.use(now) for window in self.on_path(account)])
 
     def own(self, account: str) -> tuple[AccountWindow, ...]:
         """The windows of that account alone."""
         spec = self.tree.spec_of(account)
         limits = _window_limits(spec)
-        shapes = [*limits, *(shape for shape in self._retired.get(account, ()) if shape not in limits)]
+        shapes = dict.fromkeys(limits)
+        for tree in self._former.values():
+            shapes.update(dict.fromkeys(_window_limits(tree.spec_of(account))))
         degrade = spec.degrade if spec else None
         return tuple([_window(account, shape, limits.get(shape, _UNLIMITED), degrade) for shape in shapes])
 
@@ -279,22 +310,19 @@ class AccountWindows:
         A window goes on where period, zone and kind stay the same. Where it is no longer declared it goes on counting
         without a limit, in case it comes back.
         """
-        known = dict.fromkeys([*self.tree.declared, *self._paths, *self._retired])
-        known.update((path, None) for account in in_use for path in path_and_parents(account))
+        known = dict.fromkeys(path for tree in (self.tree, *self._former.values()) for path in tree.declared)
+        known.update((path, None) for account in (*self._paths, *in_use) for path in path_and_parents(account))
         before = {path: {window.shape for window in self.own(path)} for path in known}
-        self.tree = AccountTree(accounts)
+        self._former[self._accounts] = self.tree
+        self._accounts, self.tree = tuple(accounts), AccountTree(accounts)
+        self._former.pop(self._accounts, None)
+        if len(self._former) > MOST_FORMER:
+            del self._former[next(iter(self._former))]
         self._paths.clear()
+        self._used.clear()
+        self._begin.clear()
         known.update(dict.fromkeys(self.tree.declared))
-        new: list[AccountWindow] = []
-        for path in known:
-            limits = _window_limits(self.tree.spec_of(path))
-            retired = before.get(path, set[Shape]()) - limits.keys()
-            if retired:
-                self._retired[path] = retired
-            else:
-                self._retired.pop(path, None)
-            new += [window for window in self.own(path) if window.shape not in before.get(path, ())]
-        return new
+        return [window for path in known for window in self.own(path) if window.shape not in before.get(path, ())]
 
     def snapshot(
         self, rows: Iterable[WindowRow], asked: Collection[str] | None = None
@@ -313,6 +341,22 @@ class AccountWindows:
                 windows = tuple([window.snapshot(by_key.get(window.key)) for window in limited])
                 snapshots[path] = AccountSnapshot(path, windows)
         return snapshots
+
+    def _use_first(self, windows: Iterable[AccountWindow], now: float) -> None:
+        """Notes windows of which it is not known whether they were used with these accounts.
+
+        Once the one of the time at which these accounts were first asked for is over, a window begins with nothing.
+        """
+        for window in windows:
+            if window.key not in self._used:
+                begin = self._begin.get(window.shape)
+                if begin is None:
+                    begin = self._begin[window.shape] = window_end(window.shape, now)
+                if now < begin:
+                    if len(self._used) >= MOST_FIRST_USED:
+                        self._used.clear()
+                    self._used.add(window.key)
+                    self.first_used[window.key] = window
 
     def _path(self, account: str) -> _Path:
         """Works it out, which is done once: every call asks for it three times."""

@@ -77,7 +77,9 @@ class HoldQueue:
         """What those who wait were last told."""
         self._top_ups: dict[str, TopUp] = {}
         self._settles: dict[str, Settle] = {}
-        self._adopts: dict[str, Adopt] = {}
+        self._adopts: dict[str, AccountWindow] = {}
+        self._adopting = adopts
+        """Whether windows may be new to a store that has counted before: where it lives on, and after a reload."""
         self._again = False
         """Some who wait were asked about a window that was over."""
         self._soft = SoftLimits(self.windows)
@@ -147,6 +149,7 @@ class HoldQueue:
         """Other accounts and limits over what is held and spent: `AccountWindows.reconfigure` says what goes on."""
         in_use = [live.account for live in self._live.values()]
         self._adopt(self.windows.reconfigure(accounts, in_use))
+        self._adopting = True
 
     # To the store and back
 
@@ -158,7 +161,7 @@ class HoldQueue:
         check_time(now)
         self.now = max(self.now, now)
         uses = self.windows.uses
-        steps: list[Step] = [*self._adopts.values()]
+        steps: list[Step] = []
         steps += self._settles.values()
         if self.now >= self._renew_at:
             self._renew_at = self.now + self._lease / 3
@@ -167,7 +170,7 @@ class HoldQueue:
         for top_up in self._top_ups.values():
             windows = uses(self._live[top_up.hold_id].account, self.now)
             steps.append(msgspec.structs.replace(top_up, windows=windows))
-        self._adopts, self._settles, self._top_ups = {}, {}, {}
+        self._settles, self._top_ups = {}, {}
         if serve:
             self._again = False
             for ask in (*self._waiting.values(), *self._asks.values()):
@@ -184,6 +187,12 @@ class HoldQueue:
                         likely=ask.likely,
                     )
                 )
+        if self.windows.first_used:
+            self._take_first_used()
+        if self._adopts:
+            # Before anything is counted there, and in the windows of the same time.
+            steps[:0] = [Adopt(window.account, window.use(self.now)) for window in self._adopts.values()]
+            self._adopts = {}
         return steps
 
     def landed(self, steps: Sequence[Step], landed: Landed, now: float) -> list[Decision]:
@@ -200,7 +209,7 @@ class HoldQueue:
                 case TopUp():
                     decision = self._topped_up(step, answer)
                 case Adopt() if isinstance(answer, Stale):
-                    self._adopt(window for window in self.windows.own(step.account) if window.key == step.window.key)
+                    self._adopt_again(step)
                 case _:
                     pass
             if decision is not None:
@@ -219,7 +228,7 @@ class HoldQueue:
                 case Settle():
                     kept[step.hold_id] = step
                 case Adopt():
-                    self._adopts.setdefault(step.window.key, step)
+                    self._adopt_again(step)
                 case Renew():
                     self._renew_at = self.now  # again with the next batch
                 case Reserve():
@@ -420,5 +429,12 @@ class HoldQueue:
         self._lacks.pop(hold_id, None)
 
     def _adopt(self, windows: Iterable[AccountWindow]) -> None:
-        for window in windows:
-            self._adopts[window.key] = Adopt(window.account, window.use(max(self.now, 0.0)))
+        self._adopts.update((window.key, window) for window in windows)
+
+    def _adopt_again(self, step: Adopt) -> None:
+        self._adopt(window for window in self.windows.own(step.account) if window.key == step.window.key)
+
+    def _take_first_used(self) -> None:
+        if self._adopting:
+            self._adopt(self.windows.first_used.values())
+        self.windows.first_used.clear()

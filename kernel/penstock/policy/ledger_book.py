@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from penstock.policy.holds import NOTHING, Amount, Line, dearest, most_output
-from penstock.policy.ledger_counting import EARLIEST, LATEST, NEVER, LedgerCounting, quarter
+from penstock.policy.ledger_counting import CHARGED_KNOWN, EARLIEST, LATEST, NEVER, LedgerCounting, quarter
 from penstock.policy.ledger_pages import HoldPage, Part, WindowPage
 from penstock.policy.ledger_room import Room, fits, free_in, free_nano_usd, free_tokens, lacks
 from penstock.policy.ledger_steps import (
@@ -189,7 +189,10 @@ class LedgerBook(LedgerCounting):
         hold = self.pages.hold(step.hold_id)
         if hold is None and self._over(step.windows):
             return STALE
-        self.pages.bury(step.hold_id, self.now + self.tombstone)
+        until = self.now + self.tombstone
+        if hold is None and step.windows:
+            until = max(until, self.now + CHARGED_KNOWN)
+        self.pages.bury(step.hold_id, until)
         if step.spent:
             self.pages.journal(quarter(self.now), hold.account if hold else step.account, step.spent)
         if hold is not None:
@@ -206,8 +209,7 @@ class LedgerBook(LedgerCounting):
             return Charged(hold.amount, ())
         before = self._live(hold)
         self._charge(hold, charged, estimated=step.estimated)
-        turns = [Turn(window.key, spent, window.spent, window.buckets[-1].end) for window, spent in before.items()]
-        return Charged(hold.amount, tuple(turns))
+        return Charged(hold.amount, tuple([_turn(window, spent) for window, spent in before.items()]))
 
     def _renew(self, step: Renew) -> Known:
         self._remember(step.lease)
@@ -323,6 +325,10 @@ class LedgerBook(LedgerCounting):
             bucket.count(NOTHING, NOTHING, guessed - bucket.estimated)
             less -= share
         self.pages.touched(page.buckets)
+
+
+def _turn(window: WindowPage, before: Amount) -> Turn:
+    return Turn(window.key, before, window.spent, window.buckets[-1].end, window.limit_tokens, window.limit_nano_usd)
 
 
 def _held(hold: HoldPage) -> Held:

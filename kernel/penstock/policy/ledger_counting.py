@@ -13,12 +13,15 @@ from penstock.policy.ledger_pages import Bucket, HoldPage, Pages, WindowPage, ho
 from penstock.policy.ledger_room import Room
 from penstock.policy.ledger_steps import Spent, WindowUse
 
-__all__ = ["EARLIEST", "JOURNAL_STEP", "LATEST", "NEVER", "LedgerCounting", "quarter"]
+__all__ = ["CHARGED_KNOWN", "EARLIEST", "JOURNAL_STEP", "LATEST", "NEVER", "LedgerCounting", "quarter"]
 
 # The years that a calendar has: an absurd `now` must not be remembered as the latest.
 EARLIEST = -6.2e10
 LATEST = 2.5e11
 NEVER = math.inf
+CHARGED_KNOWN = 86_400.0
+"""Seconds for which a charge without a hold is known as settled: where its answer was lost it is sent again when the
+store is back, and there is no hold by which to see that it was carried out."""
 JOURNAL_STEP = 900.0
 """Seconds: days of every time zone begin at a quarter of an hour."""
 
@@ -40,8 +43,12 @@ class LedgerCounting:
             page = self.pages.window(use.key)
             if page.buckets and page.buckets[0].end <= self.now:
                 page.advance(self.now)
-            tokens = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
-            nano_usd = use.limit_nano_usd if page.limit_nano_usd is None else page.limit_nano_usd
+            # Set by hand it goes before one of the step: in a unit that the step does not limit there is none.
+            tokens, nano_usd = use.limit_tokens, use.limit_nano_usd
+            if tokens is not None and page.limit_tokens is not None:
+                tokens = page.limit_tokens
+            if nano_usd is not None and page.limit_nano_usd is not None:
+                nano_usd = page.limit_nano_usd
             uses.append(Room(page, use, tokens, nano_usd, use.by_estimate))
         return uses
 

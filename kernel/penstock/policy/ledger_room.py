@@ -101,14 +101,18 @@ def free_in(uses: Iterable[WindowUse], find: Callable[[str], WindowPage], now: f
             counted.append(buckets[-1])
         else:
             all_there = False
-        limit = use.limit_tokens if page.limit_tokens is None else page.limit_tokens
+        limit = use.limit_tokens
         if limit is not None:
-            free = limit - page.held_tokens - page.spent_tokens
+            free = (limit if page.limit_tokens is None else page.limit_tokens) - page.held_tokens - page.spent_tokens
             if tokens is None or free < tokens:
                 tokens = free
-        limit = use.limit_nano_usd if page.limit_nano_usd is None else page.limit_nano_usd
+        limit = use.limit_nano_usd
         if limit is not None:
-            free = limit - page.held_nano_usd - page.spent_nano_usd
+            free = (
+                (limit if page.limit_nano_usd is None else page.limit_nano_usd)
+                - page.held_nano_usd
+                - page.spent_nano_usd
+            )
             if nano_usd is None or free < nano_usd:
                 nano_usd = free
     return Free(tuple(counted) if all_there else None, tokens, nano_usd, by_estimate)

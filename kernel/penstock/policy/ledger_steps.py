@@ -55,7 +55,8 @@ class WindowUse(Struct, frozen=True, gc=False):
     """Whether buckets stand side by side; of a calendar window one is live at a time."""
     limit_tokens: int | None = None
     limit_nano_usd: int | None = None
-    """None: it only counts. A limit that was set by hand in the store goes before these."""
+    """None: it only counts. A limit that was set by hand in the store goes before these, and where there is none in its
+    unit it limits nothing."""
     by_estimate: bool = False
     """Whether holds count in it by what they most likely come to (`Reserve.likely`), not by the most they can. Charges
     are what they are."""
@@ -129,7 +130,8 @@ class Settle(Struct, frozen=True, kw_only=True, gc=False):
     Every window takes the whole charge, by whichever measure it held.
 
     One of an unknown id leaves a tombstone for the longest lease: a reserve that comes later is answered `Known`. With
-    `windows`, an unknown id is charged in them all the same: the call was let through while the store was away.
+    `windows`, an unknown id is charged in them all the same: the call was let through while the store was away. Then
+    the tombstone stands for a day at least.
     """
 
     hold_id: str
@@ -247,6 +249,9 @@ class Turn(Struct, frozen=True, gc=False):
     after: Amount
     """All that is spent in it."""
     ends_at: float
+    limit_tokens: int | None = None
+    limit_nano_usd: int | None = None
+    """Set by hand; None: what the configuration says."""
 
 
 class Charged(Struct, frozen=True, gc=False):

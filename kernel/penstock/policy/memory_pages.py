@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
+from penstock.policy.accounts import path_and_parents
+from penstock.policy.ledger_counting import CHARGED_KNOWN
 from penstock.policy.ledger_pages import Bucket, HoldPage, WindowPage
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, Spent, WindowRow
 
 __all__ = ["MemoryPages"]
 
 MOST_IDLE = 1_024
-"""Windows are dropped where nothing is counted in them as their number doubles beyond this: accounts made from
-patterns can be as many as there are users."""
+"""Windows are dropped where nothing is counted in them, between batches, as their number doubles beyond this:
+accounts made from patterns can be as many as there are users."""
 MOST_HISTORY = 1_000
 """Rows of what was done by hand, in memory: the oldest go."""
 MOST_SPENT = 10_000
@@ -27,11 +29,15 @@ class MemoryPages:
     def __init__(self) -> None:
         self._windows = _Windows()
         self._holds: dict[str, HoldPage] = {}
+        self._below: defaultdict[str, list[HoldPage]] | None = None
+        """The holds by their accounts and the parents of these, while they stay the same."""
         self._ends: list[tuple[float, str]] = []
         """A heap of leases; an entry that is no longer true is passed over."""
         self._tombstones: dict[str, float] = {}
         self._graves: deque[str] = deque()
         """The same by their ends: the first key of a dict that many were deleted from is far to seek."""
+        self._old_graves: list[tuple[float, str]] = []
+        """A heap of those that stand for longer than others that come later."""
         self._spent: dict[tuple[float, str, str, bool], SpendRow] = {}
         self._history: deque[HistoryRow] = deque(maxlen=MOST_HISTORY)
         self._now = 0.0
@@ -45,22 +51,27 @@ class MemoryPages:
         return page is not None and any(bucket.end > self._now for bucket in page.buckets)
 
     def siblings(self, key: str) -> Iterator[str]:  # noqa: D102
-        period, _, account = key.split(":", 2)
-        for other in self._windows:
-            if other.startswith(f"{period}:") and other.split(":", 2)[2] == account and other != key:
+        for other in list(self._windows.alike[_period_and_account(key)]):
+            if other != key:
                 yield other
 
-    def holds_below(self, account: str) -> Iterator[HoldPage]:  # noqa: D102
-        for page in self._holds.values():
-            if not account or page.account == account or page.account.startswith(f"{account}/"):
-                yield page
+    def holds_below(self, account: str) -> Iterable[HoldPage]:  # noqa: D102
+        if self._below is None:
+            # Of all accounts at once: a reload asks for one after the other.
+            self._below = defaultdict(list)
+            for page in self._holds.values():
+                for path in path_and_parents(page.account):
+                    self._below[path].append(page)
+        return self._below.get(account, ())
 
     def add_hold(self, page: HoldPage) -> None:  # noqa: D102
+        self._below = None
         self._holds[page.id] = page
         if page.lease_ends < math.inf:  # no kernel's own: it ends with these
             self._expect(page)
 
     def drop_hold(self, page: HoldPage) -> None:  # noqa: D102
+        self._below = None
         del self._holds[page.id]
         if len(self._ends) > 64 and len(self._ends) > 2 * len(self._holds):
             self._ends = [entry for entry in self._ends if entry[1] in self._holds]
@@ -76,7 +87,9 @@ class MemoryPages:
         """Nothing to do: what was changed is what is kept."""
 
     def due(self, now: float) -> list[HoldPage]:  # noqa: D102
-        self._now = self._windows.now = now
+        self._now = now
+        if len(self._windows) >= self._windows.sweep_at:
+            self._windows.drop_idle(now)  # here, where no step has a page in hand
         if not self._ends or self._ends[0][0] > now:
             return []
         due: dict[str, HoldPage] = {}
@@ -89,11 +102,16 @@ class MemoryPages:
 
     def bury(self, hold_id: str, until: float) -> None:  # noqa: D102
         self._tombstones[hold_id] = until
-        self._graves.append(hold_id)
+        if until - self._now >= CHARGED_KNOWN:
+            heappush(self._old_graves, (until, hold_id))
+        else:
+            self._graves.append(hold_id)
 
     def forget_buried(self, now: float) -> None:  # noqa: D102
         while self._graves and self._tombstones[self._graves[0]] <= now:
             del self._tombstones[self._graves.popleft()]
+        while self._old_graves and self._old_graves[0][0] <= now:
+            del self._tombstones[heappop(self._old_graves)[1]]
 
     def journal(self, since: float, account: str, spent: Iterable[Spent], *, calls: int = 1) -> None:  # noqa: D102
         for one in spent:
@@ -147,21 +165,32 @@ class _Windows(dict[str, WindowPage]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0.0
-        self._sweep_at = MOST_IDLE
+        self.sweep_at = MOST_IDLE
+        """Beyond so many, those in which nothing counts are to be dropped."""
+        self.alike: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+        """Their keys by period and account."""
 
     def __missing__(self, key: str) -> WindowPage:
-        if len(self) >= self._sweep_at:
-            self._drop_idle()
         page = self[key] = WindowPage(key)
+        self.alike[_period_and_account(key)][key] = None
         return page
 
-    def _drop_idle(self) -> None:
+    def drop_idle(self, now: float) -> None:
+        """Drops those in which nothing counts. Whoever has such a page in hand would count where nobody looks."""
         for key, page in list(self.items()):
-            page.advance(self.now)
+            page.advance(now)
             if not page.buckets and page.limit_tokens is None and page.limit_nano_usd is None:
                 del self[key]
-        self._sweep_at = max(MOST_IDLE, 2 * len(self))
+                alike = self.alike[_period_and_account(key)]
+                del alike[key]
+                if not alike:
+                    del self.alike[_period_and_account(key)]
+        self.sweep_at = max(MOST_IDLE, 2 * len(self))
+
+
+def _period_and_account(key: str) -> tuple[str, str]:
+    period, _, account = key.split(":", 2)
+    return period, account
 
 
 def _ends(page: HoldPage) -> float:

@@ -47,7 +47,7 @@ class SoftLimits:
             self._degrade(window, turn, now)
             if not window.soft:
                 continue
-            exceeded, before = window.softly_exceeded(turn.after), window.softly_exceeded(turn.before)
+            exceeded, before = window.softly_exceeded(turn, turn.after), window.softly_exceeded(turn, turn.before)
             told = self._told.pop(turn.key, frozenset())
             for mark, words in exceeded.items():
                 # What fell below the share, in a new window or by a larger limit, is told again when it comes back.
@@ -61,7 +61,7 @@ class SoftLimits:
     def _degrade(self, window: AccountWindow, turn: Turn, now: float) -> None:
         """From so much spent on, calls of the account go another way; told once, until less of it is."""
         degrade, degraded = window.degrade, self._windows.degraded
-        exceeded = window.exceeded(turn.after, degrade.at) if degrade else []
+        exceeded = window.exceeded(turn, degrade.at) if degrade else []
         if degrade is None or not exceeded:
             degraded.pop(turn.key, None)
             return

@@ -9,7 +9,7 @@ import trio
 from penstock.abc import LedgerStore
 from penstock.errors import ConfigError
 from penstock.policy.holds import NOTHING, Amount
-from penstock.policy.ledger_steps import Changed, Charged, Held, HistoryRow, Known, Release, Settle, Spent
+from penstock.policy.ledger_steps import Changed, Charged, Held, HistoryRow, Known, Release, Settle, Spent, Turn
 from penstock.testing._ledger_bench import MakeLedger, on_bench
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "change_by_hand_is_kept_in_the_history",
     "journal_adds_up_by_account_and_target",
     "journal_has_what_ended_leases_charged",
+    "limit_set_by_hand_counts_where_one_is_configured",
     "limits_set_by_hand_go_before_the_configured_ones",
     "others_see_the_same_ledger",
     "reset_forgets_what_was_spent_and_set",
@@ -56,6 +57,21 @@ async def limits_set_by_hand_go_before_the_configured_ones(make: MakeLedger) -> 
         await bench.expect_lacking(bench.reserve("b", window), "nothing is held under a limit that was lowered")
         row = await bench.row(window.key)
         bench.expect((row.limit_tokens, row.limit_nano_usd), (50, 2 * 10**9), "limits that were set by hand are shown")
+        charged = await bench.one(bench.settle("a", 5))
+        turn = Turn(window.key, NOTHING, Amount(5), window.end, 50, 2 * 10**9)
+        bench.expect(charged, Charged(Amount(60), (turn,)), "a charge tells the limits that were set by hand")
+
+
+async def limit_set_by_hand_counts_where_one_is_configured(make: MakeLedger) -> None:
+    """In each unit for itself: where a step says no limit, by a reload, there is none for it to go before."""
+    async with on_bench(make) as bench:
+        counting, money = bench.window(), bench.window(nano_usd=10**9)
+        await bench.one(bench.change(bench.window(tokens=100), limit_tokens=70, limit_nano_usd=7))
+        await bench.expect_held(bench.reserve("a", counting, tokens=500, nano_usd=6), "a window that only counts")
+        await bench.expect_held(bench.reserve("b", money, tokens=500), "a limit by hand in a unit that has none")
+        lacking = await bench.expect_lacking(bench.reserve("c", money, nano_usd=2), "a limit by hand")
+        bench.expect((lacking.lacks[0].limit_tokens, lacking.lacks[0].limit_nano_usd), (None, 7), "what counted")
+        await bench.expect_lacking(bench.reserve("d", bench.window(tokens=10**6)), "a limit by hand when one is back")
 
 
 async def what_cannot_be_kept_spoils_nothing(make: MakeLedger) -> None:

@@ -9,6 +9,7 @@ from penstock.testing._ledger_bench import MakeLedger, on_bench
 __all__ = [
     "calendar_window_goes_on_until_its_end",
     "charge_counts_in_the_window_of_its_reservation",
+    "charge_without_a_hold_is_known_for_a_day",
     "empty_batch_tells_the_time_which_never_goes_back",
     "new_window_begins_with_what_its_siblings_know",
     "parts_of_a_hold_are_charged_each_in_its_window",
@@ -152,6 +153,17 @@ async def parts_of_a_hold_are_charged_each_in_its_window(make: MakeLedger) -> No
         await bench.one(bench.settle("c", 70))
         await bench.expect_row(second.key, "an overrun belongs to the last part", spent=50)
         await bench.expect_row(day.key, "a window that holds all parts", spent=130)
+
+
+async def charge_without_a_hold_is_known_for_a_day(make: MakeLedger) -> None:
+    """Its answer may be lost, and the store away for longer than any lease: sent again, it is charged once."""
+    async with on_bench(make) as bench:
+        window = bench.window(tokens=1_000)
+        charge = Settle(hold_id="through", charged=Amount(300), account="team", windows=(window,))
+        bench.expect(type(await bench.one(charge)), Charged, "a charge without a hold")
+        await bench.pass_spans(100)
+        bench.expect(await bench.one(charge), Known(), "a charge without a hold that is sent again")
+        await bench.expect_row(window.key, "a charge without a hold", spent=300)
 
 
 async def new_window_begins_with_what_its_siblings_know(make: MakeLedger) -> None:

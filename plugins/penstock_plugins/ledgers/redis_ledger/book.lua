@@ -53,6 +53,7 @@ local QUARTER = 900           -- seconds: days of every time zone begin at a qua
 local MOST_LIVES = 100        -- of which no batch is lost unseen: a server is restarted more seldom
 local MOST_HISTORY = 10000    -- rows, some megabytes: what people do by hand is seldom more in years
 local JOURNAL_KEPT = 34560000 -- seconds, 400 days: a year can be compared with the one before
+local CHARGED_KNOWN = 86400   -- seconds for which a charge without a hold is known as settled
 local SWEEPS, SWEPT = 10, 1000 -- a second, and what is over that each forgets: no batch waits long for it
 local HELD, SPENT, ESTIMATED = 2, 5, 8 -- where an amount begins in a bucket
 -- Where what is known of a hold stands; how it has lapsed by hand.
@@ -549,11 +550,12 @@ function is_over(uses)
   return false
 end
 
--- Tokens, USD and nano-USD. A limit that was set by hand goes before that of the step.
+-- Tokens, USD and nano-USD. A limit that was set by hand goes before that of the step, and where there is none in its
+-- unit it limits nothing.
 function limits(use, page)
-  local tokens, usd, nano = page[1], page[2], page[3]
-  if tokens < 0 then tokens = use[4] end
-  if usd < 0 then usd, nano = use[5], use[6] end
+  local tokens, usd, nano = use[4], use[5], use[6]
+  if tokens and page[1] >= 0 then tokens = page[1] end
+  if usd and page[2] >= 0 then usd, nano = page[2], page[3] end
   return tokens, usd, nano
 end
 
@@ -894,7 +896,8 @@ function settle(step)
   -- An id is held or settled, never both.
   if not hold and is_settled(id) then return KNOWN end
   if not hold and is_over(uses) then return STALE end
-  buried[id] = now + tombstone
+  -- A charge without a hold is known for longer: its answer may be lost, and the store away meanwhile.
+  buried[id] = now + (not hold and #uses > 0 and max(tombstone, CHARGED_KNOWN) or tombstone)
   local fields, quarter = fields_of(hold and hold[ACCOUNT] or account, spent, now)
   if hold then need_windows(hold, fields) end
   write_down(fields, quarter, spent, 1)
@@ -913,7 +916,7 @@ function settle(step)
   return {3, amount_of(hold), turns}
 end
 
--- Of each window in which a hold counts: {key, spent before, spent after (not known yet), end}.
+-- Of each window in which a hold counts: {key, spent before, spent after (not known yet), end, limits by hand}.
 function turns_of(hold)
   local turns, seen = {}, {}
   for _, part in ipairs(hold[PARTS]) do
@@ -924,7 +927,8 @@ function turns_of(hold)
       local last = last_of(page)
       if last and not seen[key] then
         seen[key] = true
-        turns[#turns + 1] = {key, total(page, SPENT), false, page[last]}
+        local tokens, money = page[1] >= 0 and page[1], page[2] >= 0 and {page[2], page[3]}
+        turns[#turns + 1] = {key, total(page, SPENT), false, page[last], tokens, money}
       end
     end
   end

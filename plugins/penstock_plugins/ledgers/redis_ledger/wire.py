@@ -254,8 +254,7 @@ def _answer(packed: list[Any]) -> Answer:
         case 2:
             return Lacking(tuple([_lack(lack) for lack in packed[1]]), tuple(packed[2]), packed[3])
         case 3:
-            turns = [Turn(key, amount_from(was), amount_from(is_), float(end)) for key, was, is_, end in packed[2]]
-            return Charged(amount_from(packed[1]), tuple(turns))
+            return Charged(amount_from(packed[1]), tuple([_turn(turn) for turn in packed[2]]))
         case 5:
             return STALE
         case 6:
@@ -264,6 +263,18 @@ def _answer(packed: list[Any]) -> Answer:
             return Changed(*_released(packed[1]))
         case _:
             return KNOWN
+
+
+def _turn(packed: list[Any]) -> Turn:
+    key, before, after, end, tokens, money = packed
+    return Turn(
+        key,
+        amount_from(before),
+        amount_from(after),
+        float(end),
+        None if tokens is False else int(tokens),
+        None if money is False else money_from(money),
+    )
 
 
 def _lack(packed: list[Any]) -> Lack:
