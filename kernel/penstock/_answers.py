@@ -26,7 +26,7 @@ from penstock.errors import CallError, replica
 from penstock.policy.cache_key import Question
 from penstock.policy.coalesce import GoneReason
 from penstock.policy.entries import Entry
-from penstock.policy.freshness import Age, lasting, without_skew
+from penstock.policy.freshness import SERVED, Age, lasting, without_skew
 from penstock.policy.money import cost, usd
 from penstock.types import CacheOutcome, ChatRequest, Completion, Message, Saved, Usage, WireRequest
 
@@ -244,10 +244,9 @@ class CallCache(Struct, eq=False, gc=False):
         if not policy.read and entry.stored_at < since:
             return None
         age = self.engine.freshness.age(entry.stored_at, entry.fresh_until, now, max_age=policy.max_age)
-        if age is Age.GONE:
-            return None
-        if age is Age.IF_ERROR:
-            self._keep_in_mind(stage, entry)
+        if age not in SERVED:
+            if age is Age.IF_ERROR:
+                self._keep_in_mind(stage, entry)
             return None
         answer = self._taken(entry)
         if answer is None:

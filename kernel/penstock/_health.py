@@ -15,6 +15,7 @@ from penstock.errors import AttemptTimeoutError, CallError
 from penstock.policy import cooling
 from penstock.policy.breaker import Admitted, Denied, Verdict
 from penstock.policy.retry import ACTIONS, Blame, Cools
+from penstock.policy.tally import OK
 
 __all__ = ["NO_PERMIT", "Permit", "admit", "free_pass", "tell_health"]
 
@@ -122,8 +123,8 @@ def tell_health(
     if answered and error is None and not (slow or overtaken or permit.guarded or permit.thawing):
         # As nearly all end: the same as below in fewer words.
         _, own, provider = target.scopes
-        engine.breakers.record(own, Verdict.OK, call_id=call_id, began=permit.began)
-        engine.breakers.record(provider, Verdict.OK, call_id=call_id, began=permit.began)
+        engine.breakers.record(own, OK, call_id=call_id, began=permit.began)
+        engine.breakers.record(provider, OK, call_id=call_id, began=permit.began)
         return
     if overtaken:
         # Of the silence nobody knows whose it was, the target's or its provider's: each that is in doubt hears of it.

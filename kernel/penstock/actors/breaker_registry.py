@@ -29,6 +29,7 @@ from penstock.policy.breaker import (
     Verdict,
     eased,
 )
+from penstock.policy.tally import OK
 
 __all__ = ["BreakerRef", "BreakerRegistry", "open_breaker_registry"]
 
@@ -186,7 +187,7 @@ class BreakerRef:
         if began < cell.closed_at.get(scope, -math.inf) and scope not in cell.snapshot:
             return  # the core's own rule: what is merged with others can no longer be told apart there
         now = self._clock.monotonic()
-        if verdict is Verdict.OK and (waiting := self._address.waiting(scope)) is not None:
+        if verdict is OK and (waiting := self._address.waiting(scope)) is not None:
             waiting.tally.add(verdict, now)
             return
 
@@ -196,7 +197,7 @@ class BreakerRef:
             return seen
 
         # A success alone moves nothing while the circuit is closed: it can wait until something fails.
-        self._address.observe(scope, fold, wake=verdict is not Verdict.OK)
+        self._address.observe(scope, fold, wake=verdict is not OK)
 
     def key_rejected(self, scope: str) -> None:
         """The provider does not accept this key. Never raises."""

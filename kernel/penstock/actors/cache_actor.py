@@ -36,7 +36,7 @@ from penstock.policy.coalesce import (
     Release,
 )
 from penstock.policy.entries import Entries, EntriesStatistics, Entry
-from penstock.policy.freshness import Age, Freshness
+from penstock.policy.freshness import SERVED, Age, Freshness
 
 __all__ = [
     "CacheActor",
@@ -191,7 +191,7 @@ class CacheActor(Actor):
         if entry is not None:
             freshness = self._settings.freshness
             age = freshness.age(entry.stored_at, entry.fresh_until, wall, max_age=message.max_age)
-            if age in (Age.FRESH, Age.REVALIDATE):
+            if age in SERVED:
                 reply.answer(Hit(entry, follower=False))
                 return
             if age is Age.GONE:

@@ -189,6 +189,9 @@ class Flights(Generic[V]):
         if flight.leader != call_id:
             del flight.followers[call_id]
             return ()
+        if not flight.followers:
+            del self._by_key[flight.key]
+            return ()
         match outcome:
             case Landed(value):
                 self._delivered += len(flight.followers)
@@ -231,8 +234,6 @@ class Flights(Generic[V]):
 
     def _end(self, flight: _Flight, action: Deliver[V] | Fail | Release) -> tuple[Directive[V], ...]:
         del self._by_key[flight.key]
-        if not flight.followers:
-            return ()
         for call_id in flight.followers:
             del self._by_call[call_id]
         return tuple(Directive(call_id, action) for call_id in flight.followers)

@@ -12,7 +12,7 @@ import attrs
 
 from penstock.policy.entries import Entry
 
-__all__ = ["SKEW", "TTL_JITTER", "Age", "Freshness", "lasting", "without_skew"]
+__all__ = ["SERVED", "SKEW", "TTL_JITTER", "Age", "Freshness", "lasting", "without_skew"]
 
 TTL_JITTER = 0.1
 """Share by which a time to live varies: what was stored together does not expire together."""
@@ -48,6 +48,10 @@ class Age(Enum):
     """It may be served once nobody else answers."""
     GONE = "gone"
     """For nothing any more."""
+
+
+SERVED = (Age.FRESH, Age.REVALIDATE)
+"""The ages at which an answer is served at once."""
 
 
 @attrs.frozen

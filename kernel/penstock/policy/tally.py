@@ -13,7 +13,7 @@ from collections import deque
 import attrs
 from msgspec import Struct
 
-__all__ = ["MAX_FAILURES", "MAX_SECONDS", "Counts", "Row", "Tally", "Verdict"]
+__all__ = ["MAX_FAILURES", "MAX_SECONDS", "OK", "Counts", "Row", "Tally", "Verdict"]
 
 MAX_SECONDS = 128
 """Seconds that are kept: more than the longest window that may be set."""
@@ -70,7 +70,10 @@ class _Second(Struct):
     timed_out: int = 0
 
 
-_COUNTED = frozenset({Verdict.OK, Verdict.FAILED, Verdict.TIMED_OUT, Verdict.SLOW})
+OK = Verdict.OK
+"""Looked up once: each call tells of two scopes, and on Python 3.11 a member of an enum costs a call. So does its hash:
+no set of them is kept, and none is asked."""
+_COUNTED = (OK, Verdict.FAILED, Verdict.TIMED_OUT, Verdict.SLOW)
 
 
 @attrs.frozen
@@ -101,22 +104,12 @@ class Tally:
         self._failures: deque[_Failure] = deque(maxlen=MAX_FAILURES)
         self._in_a_row = 0
         self._not_before = -math.inf
-        self._seen: set[Verdict] = set()
-
-    @property
-    def answered(self) -> bool:
+        self.answered = False
         """True where there was an answer, late or not."""
-        return Verdict.OK in self._seen or self.slow
-
-    @property
-    def slow(self) -> bool:
+        self.slow = False
         """True where there was a late answer."""
-        return Verdict.SLOW in self._seen
-
-    @property
-    def failed(self) -> bool:
+        self.failed = False
         """True where there was a failure, a timeout or another."""
-        return not self._seen.isdisjoint((Verdict.FAILED, Verdict.TIMED_OUT))
 
     @property
     def not_before(self) -> float:
@@ -127,13 +120,14 @@ class Tally:
         """One result. Failures of the same `call` count as one call's; without it each is a call of its own."""
         if verdict not in _COUNTED:
             return
-        self._seen.add(verdict)
         second = self._second(math.floor(at))
-        if verdict is Verdict.OK:
+        if verdict is OK:
             second.ok += 1
         elif verdict is Verdict.SLOW:
             second.slow += 1
+            self.slow = True
         else:
+            self.failed = True
             second.failed += 1
             second.timed_out += verdict is Verdict.TIMED_OUT
             self._failures.append(_Failure(at, call, timed_out=verdict is Verdict.TIMED_OUT))
@@ -141,6 +135,7 @@ class Tally:
             if retry_after is not None and math.isfinite(retry_after):
                 self._not_before = max(self._not_before, at + retry_after)
             return
+        self.answered = True
         self._in_a_row = 0
         # An answer takes back what earlier failures asked for.
         self._not_before = -math.inf
@@ -154,7 +149,9 @@ class Tally:
             second.slow += counts.slow
             second.timed_out += counts.timed_out
         self._failures.extend(later._failures)
-        self._seen |= later._seen
+        self.answered |= later.answered
+        self.slow |= later.slow
+        self.failed |= later.failed
         if later.answered:
             self._in_a_row = later._in_a_row
             self._not_before = later._not_before
