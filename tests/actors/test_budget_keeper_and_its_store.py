@@ -282,6 +282,18 @@ def test_what_could_not_be_booked_by_the_end_is_told(caplog: pytest.LogCaptureFi
     assert "never booked" not in caplog.text
 
 
+def test_a_charge_for_a_window_that_is_over_is_booked_in_the_one_of_now_when_the_kernel_ends_with_it() -> None:
+    async def job(world: World) -> None:
+        each_minute = AccountSpec(path="", limits=(Limit(per=Per.MINUTE, tokens=LIMIT), *ROOT.limits))
+        await trio.sleep(50)
+        await world.ref.reconfigure([each_minute])
+        await trio.sleep(20)  # the minute in which the call had begun is over
+        world.ref.note("began without limits", "", Amount(300), estimated=False)
+
+    world = talk(job)
+    assert {row.spent for row in trio.run(world.store.windows)} == {Amount(300)}
+
+
 def test_what_was_let_through_and_is_never_booked_is_told_by_account_at_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -42,6 +42,8 @@ POLL = 0.05
 SETTLE_WITHIN = 0.01
 """Seconds that settles wait for the next ask, to be one batch with it: calls that come one after the other then need
 half as many, and whoever comes finds the store at rest more often. Until then what was held stays held."""
+LAST_BATCHES = 3
+"""At the end of a kernel: what the store would not do for a window that was over is asked again in those of now."""
 MOST_UNBOOKED = 10_000
 """Charges that are kept for a store that is away, some megabytes; beyond it no more calls are let through."""
 
@@ -88,9 +90,10 @@ class BudgetKeeper(Actor):
     async def run(self, inbox: Inbox) -> None:
         """Serves until its addresses are closed, then books what is left."""
         await inbox.serve(self.handle, self.observe, self.drained, self.wake_at, self.commit)
-        if self._queue.has_work:
-            self._standing.retry_at = -math.inf
-            await self.commit(at_once=True)
+        self._standing.retry_at = -math.inf
+        for _ in range(LAST_BATCHES):
+            if self._queue.has_work:  # and not for a store that is away: then it is not asked again
+                await self.commit(at_once=True)
         self._tell_what_is_left()
         self.stop(ActorFailedError(f"{self.name} ended with the kernel"))
 
