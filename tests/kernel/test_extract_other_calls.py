@@ -42,6 +42,37 @@ def extracted(kind: Any, answer: str, tool: str, config: dict[str, Any]) -> Any:
     return AnsweredKernel([answer], config=config).run(extract)
 
 
+class Search(msgspec.Struct):
+    search: str
+
+
+class Use(msgspec.Struct):
+    tool: str
+    args: dict[str, Any] = {}
+
+
+class Plan(msgspec.Struct):
+    tool_calls: list[Use]
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("kind", "answer", "value"),
+    [
+        (Search, '{"search": "shoes"}', Search("shoes")),
+        (list[Use], '[{"tool": "search", "args": {"q": "x"}}, {"tool": "ls"}]', [Use("search", {"q": "x"}), Use("ls")]),
+        (Plan, '{"tool_calls": [{"tool": "search", "args": {"q": "x"}}]}', Plan([Use("search", {"q": "x"})])),
+        (dict[str, str], '{"search": "none"}', {"search": "none"}),
+        (Movie, f"According to search_movie:\n{WRITTEN}", DUNE),
+        (Movie, f"Result of search:\n```json\n{WRITTEN}\n```", DUNE),
+    ],
+)
+def test_a_value_with_the_names_of_its_type_alone_is_no_call_whatever_tools_there_are(
+    kind: Any, answer: str, value: Any, config: dict[str, Any]
+) -> None:
+    assert extracted(kind, answer, "search_movie" if "search_movie" in answer else "search", config) == value
+
+
 @pytest.mark.parametrize("name", ["search_movie", "search"])
 @pytest.mark.parametrize(
     "told",

@@ -46,6 +46,7 @@ def test_what_looks_like_a_comment_in_the_place_of_content_is_not_lost(text: str
     [
         '{"body": "x" // a post, "done": true}',
         '{"body": "x" // a post, done}',
+        '{"body": "x" // a post, "done": true\n}',
         '{"body": "x" // a post, done: true',
         '{"body": "x" # a post, "done": true }',
         '{"body": "x", "tags": ["a" // one]\n, "done": true}',
@@ -66,6 +67,8 @@ def test_a_comment_takes_no_members_and_no_brackets_with_it(fence: str, text: st
         ('{"body": "x", "tags": [\n# none\n]}', {"body": "x", "tags": []}),
         ('{"body": "x", // see a[0]\n"done": true // at last', {"body": "x", "done": True}),
         ('{"body": /* its text */ "x"}', {"body": "x"}),
+        ('{\n"body": "x" // one of "low", "medium", "high"\n}', {"body": "x"}),
+        ('{\n"body": "x" # note: "typo", not a bug\n}', {"body": "x"}),
         ('{"body": // its text\n "x"}', {"body": "x"}),
     ],
 )

@@ -160,7 +160,13 @@ def test_a_note_is_no_answer(text: str, schema: dict[str, Any] | None) -> None:
     refused(text, schema)
 
 
-@pytest.mark.parametrize("text", ["[3] > [1] > [2]", "Final ranking: [4] > [2]", "[2] > [1] = [3]", "[2]>[1]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[3] > [1] > [2]", "Final ranking: [4] > [2]", "[2] > [1] = [3]", "[2]>[1]", "[3] < [1]", "[3] <= [1]"),
+        *("Relevant: [1, 2], irrelevant: [3, 4]", "Before: [2, 1]; after: [1, 2]", "keep=[1, 2], drop=[3, 4]"),
+    ],
+)
 def test_the_last_of_a_ranking_is_no_answer(text: str) -> None:
     refused(text, NUMBERS)
 

@@ -15,8 +15,11 @@ PERSON = {
     "required": ["name", "age"],
 }
 PEOPLE = {"type": "array", "items": PERSON}
+COUNTED = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
 ADA = {"name": "Ada", "age": 36}
 WRITTEN = json.dumps(ADA)
+QUOTED = json.dumps(WRITTEN)
 CALL = {"id": "call_1", "type": "function", "index": 0, "function": {"name": "answer", "arguments": WRITTEN}}
 
 
@@ -65,6 +68,13 @@ def test_a_list_in_an_envelope_is_found(text: str) -> None:
         (f'{{"draft": {WRITTEN}, "answer": {WRITTEN}}}', PERSON),
         (json.dumps({"tool_calls": [CALL, {**CALL, "id": "call_2"}]}), PERSON),
         (json.dumps({"tool_calls": [CALL], "error": "it was not called"}), PERSON),
+        (f'{{"name": "answer", "arguments": {WRITTEN}, "error": "unknown"}}', COUNTED),
+        (f'{{"name": "answer", "arguments": {WRITTEN}, "status": "failed"}}', COUNTED),
+        (f'{{"name": "answer", "input": {QUOTED}, "success": false}}', COUNTED),
+        (f'{{"name": "answer", "arguments": {WRITTEN}, "correction": {WRITTEN}}}', COUNTED),
+        ('{"metadata": {"version": 1}}', COUNTS),
+        ('{"unmatched": {"a": 1}}', COUNTS),
+        ('{"discarded_counts": {"a": 1}}', COUNTS),
         (json.dumps({"tool_calls": [CALL], "content": "No, he is 37."}), PERSON),
         (json.dumps({"tool_calls": [CALL], "name": "Bob"}), PERSON),
         (f'{{"status": "failed", "data": {WRITTEN}}}', PERSON),

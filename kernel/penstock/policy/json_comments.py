@@ -42,6 +42,8 @@ _COMMENT = re.compile(r"/\*(?:[^*]++|\*(?!/))*+\*/|(?P<sign>//|#)(?P<line>[^\n]*
 _PATH = re.compile(r"[\w-]{1,100}+[./]\w")
 # Words, and then what only stands between members.
 _MEMBERS_BEHIND_WORDS = re.compile(r"""\s*+[^\s"'{\[,][^\n]*?(?:,\s*+["{\[]|"[^"\n]{0,200}+"\s*+[:,}\]])""")
+# Where an object is closed behind them, words of the schema's are no members: `// one of "low", "high"`.
+_NAMED_BEHIND_WORDS = re.compile(r"""\s*+[^\s"'{\[,][^\n]*?,\s*+"[^"\n]{0,200}+"\s*+:""")
 _BRACKET = re.compile(r"[{}\[\]]")
 _NONE = re.compile(
     r"\b(?:no|none|nothing|empty|not any|n/a|keine?|nichts|leer|aucune?|rien|vide|ning[uú]n[oa]?|nada|vac[ií][oa]"
@@ -60,15 +62,16 @@ def seen_in(text: str, start: int, end: int, awaited: Awaited) -> Comments:
     is_last = not ahead or ahead in _FENCE or ahead[0] in "}]"
     lines = [each for each in written if each["sign"]]
     return Comments(
-        content=any(_may_be_content(each, awaited, is_last=is_last) for each in lines),
+        content=any(_may_be_content(each, awaited, is_last=is_last, closed=ahead[:1] == "}") for each in lines),
         brackets=any(map(_holds_bracket, lines)) or (is_last and ahead[:1] not in {"}", "]"} and _goes_on(lines)),
         say_none=len(written) == 1 and _says_none(written[0][0]),
     )
 
 
-def _may_be_content(comment: re.Match[str], awaited: Awaited, *, is_last: bool) -> bool:
+def _may_be_content(comment: re.Match[str], awaited: Awaited, *, is_last: bool, closed: bool) -> bool:
     line = comment["line"].rstrip()
-    if (is_last or line.endswith(",")) and _MEMBERS_BEHIND_WORDS.match(line):
+    members = _NAMED_BEHIND_WORDS if closed and not line.endswith(",") else _MEMBERS_BEHIND_WORDS
+    if (is_last or line.endswith(",")) and members.match(line):
         return True
     if not line[:1].isalnum():
         return False

@@ -48,6 +48,12 @@ OF_ANSWERS = frozenset(
 )
 """How models name an answer as a whole."""
 _OF_ROWS = frozenset({"elements", "entries", "objects", "records", "rows"})
+_OF_MAPS = frozenset(
+    {"categories", "count", "counts", "dict", "dictionary", "entities", "frequencies", "frequency", "glossary", "grid"}
+    | {"groups", "labels", "map", "mapping", "mappings", "matrix", "object", "pairs", "prices", "scores", "table"}
+    | {"totals", "translations", "word", "words"}
+)
+"""What objects and lists without names of their own are made of."""
 _OF_ASIDES = frozenset(
     {"citation", "citations", "reasoning", "reasons", "references", "source", "sources", "steps"} | {"thoughts"}
 )
@@ -99,7 +105,9 @@ def only_content(value: Json, schema: Any) -> Json:
     named = [name for name in OF_TOOLS if name in value]
     if len(named) == 1 and named[0] not in known and isinstance(value.get("name"), str):
         others = value.keys() - {named[0]}
-        if others <= BESIDE_TOOLS or not known & others:
+        beside = others - BESIDE_TOOLS
+        # Of what it is called with nobody knows yet that it is an object: it may be written as a text.
+        if not beside or (not known & others and all(only_speaks_of({}, name, value[name]) for name in beside)):
             return value[named[0]]
     if any(name in known for name in value):
         return NONE  # a value of the schema, and a wrong one
@@ -146,15 +154,14 @@ def content_of_own_name(
 def containers_under_a_name(value: Json) -> Json:
     """The object, or the list of objects or lists, that an object of one property holds: `{"counts": {"a": 1}}`.
 
-    None under a name that says that it is something else than an answer.
+    None under a name that could say that it is something else than an answer: `metadata`, `unmatched`.
     """
     if not is_object(value) or len(value) != 1:
         return NONE
     ((name, held),) = value.items()
     whole = is_object(held) or (is_array(held) and all(is_object(each) or is_array(each) for each in held))
-    if not whole or not held or name == "properties" or parts_of(name) & (_OF_OTHER_WORDS | _OF_ANY_WORDS):
-        return NONE
-    return held
+    parts = parts_of(name)
+    return held if whole and held and parts and parts <= OF_ANSWERS | _OF_ROWS | _OF_MAPS else NONE
 
 
 def speaks_of_rows(value: Json) -> bool:

@@ -34,6 +34,7 @@ from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_surroundings import (
     ends_too_early,
     is_begun_before,
+    is_labelled,
     is_note,
     misses_its_head,
 )
@@ -168,7 +169,7 @@ class _Search(Places):
         misfits = [*misfits, *calls]
         if self.check is None:
             fitting = _most_telling(fitting)
-        fitting = [each for each in fitting if not is_note(each)] or fitting
+        fitting = [each for each in fitting if not is_note(each) or is_labelled(each)] or fitting
         if not fitting:
             return self.none(certain)
         if len(fitting) > 1 and len({frozen(each.value) for each in fitting}) > 1:
@@ -180,12 +181,25 @@ class _Search(Places):
         return doubt or Found(best.value, tuple(dict.fromkeys((*self.around(best), *best.repairs))))
 
     def calls_another(self, candidate: Candidate) -> bool:
-        """True for the call of another tool than that for the value. A type that is like a call may be one itself."""
+        """True for the call of another tool than that for the value.
+
+        A type that is like a call may be one itself, and so may what has no names but those of the type.
+        """
         if self.others is None:
             return False
-        itself = self.check is not None and self.check.like_a_call
-        called = not itself and self.others.called_by(candidate.value)
+        called = self.others.called_by(candidate.value) and not self.is_own(candidate.value)
         return called or self.others.marked_before(candidate.text, candidate.start)
+
+    def is_own(self, value: Json) -> bool:
+        """True for what is like the type whatever else it could be: by its names."""
+        if self.check is None or self.check.like_a_call:
+            return self.check is not None
+        if is_array(value):
+            named = self.check.item_names.issuperset
+            of_type = bool(self.check.item_names) and all(is_object(each) and named(each) for each in value)
+        else:
+            of_type = bool(self.check.names) and is_object(value) and self.check.names.issuperset(value)
+        return of_type and self.fits(value)
 
     def read(self, certain: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
         """Those that fit, as they are or as what they hold; and the others."""

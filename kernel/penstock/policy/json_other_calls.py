@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection
 
 from penstock.policy.json_envelopes import ARGUMENTS, NAMES_OF_TOOLS, OF_CALLS
+from penstock.policy.json_notation import line_before
 from penstock.policy.json_values import Json, is_array, is_object
 
 __all__ = ["OtherTools"]
@@ -63,7 +64,7 @@ class OtherTools:
             return any(self.called_by(each, depth - 1) for each in value[:MOST_CALLS])
         if not is_object(value):
             return False
-        if len(value) == 1 and not self._names.isdisjoint(value):
+        if len(value) == 1 and any(name in self._names and is_object(held) for name, held in value.items()):
             return True
         named = any(self._is_name(value.get(name)) for name in NAMES_OF_TOOLS)
         if named and not value.keys().isdisjoint(ARGUMENTS):
@@ -86,6 +87,10 @@ class OtherTools:
         words = {word.lower() for word in _WORDS.findall(between)}
         if not words <= _OF_MARKS or (not words and between.count("\n") > 1):
             return False
-        plain = last[1].isalpha() and last[1].islower()
+        # A word, or what a sentence ends with: `According to get_weather:`.
+        of_words = (
+            words <= {"json"} and "\n" in between and bool(line_before(before, last.start(), LONGEST_MARK).strip())
+        )
+        plain = of_words or (last[1].isalpha() and last[1].islower())
         marks = _LEADS.search(before, 0, last.start(1)), _FOLLOWS.match(between)
         return not plain or any(marks)

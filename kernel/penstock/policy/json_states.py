@@ -19,8 +19,9 @@ _OF_STATES = _STATES | frozenset(
     | {"parsing", "processing", "request", "response", "result", "return", "run", "task", "validation", "was"}
 )
 _WELL = OF_GOOD_STATES | frozenset(
-    {"available", "completed", "correct", "done", "extracted", "final", "fine", "finished", "good", "okay"}
-    | {"parsed", "pass", "passed", "processed", "ready", "succeeded", "successfully", "true", "validated", "yes"}
+    {"available", "completed", "confirmed", "correct", "created", "done", "extracted", "final", "fine", "finished"}
+    | {"generated", "good", "okay", "parsed", "pass", "passed", "processed", "ready", "succeeded", "successfully"}
+    | {"true", "validated", "yes"}
 )
 """Words that say so, alone or with those of `_BESIDE_WELL`."""
 _BESIDE_WELL = frozenset(

@@ -16,7 +16,7 @@ from penstock.policy.json_places import Candidate
 from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, is_array, is_object
 
-__all__ = ["BracketAllowance", "ends_too_early", "is_begun_before", "is_note", "misses_its_head"]
+__all__ = ["BracketAllowance", "ends_too_early", "is_begun_before", "is_labelled", "is_note", "misses_its_head"]
 
 MOST_BRACKETS = 4_096
 """Brackets behind a value that are paired; behind more of them there is doubt enough."""
@@ -39,6 +39,7 @@ _LONGEST_LINE = 200
 _MARKUP = " \t*_`"
 _LABEL = re.compile(r"\b(?:source|ref|see|cit|note|foot|cf|quell|vgl|fig|eq)", re.IGNORECASE)
 _TAG_BEFORE = re.compile(r"<[^<>\n]{1,80}+>\Z")
+_TAG_BEHIND = re.compile(r"</?[A-Za-z|]")
 _LABEL_BEFORE = re.compile(r"(?:[:=\uff1a\u2192\u21d2]|[-=]>)\Z")
 # `[3] > [1] > [2]`: each points to something, and the last is no answer.
 _RANKED_BEFORE = re.compile(r"(?<![\w\])])\[\d{1,4}+\]\s{0,9}+[<>=\-\u2192\u21d2\u2264\u2265\u227a\u227b]{1,3}\Z")
@@ -134,13 +135,19 @@ def is_note(candidate: Candidate) -> bool:
         return False
     before = line_before(text, candidate.start, _LONGEST_LINE).strip(_MARKUP)
     after = line_behind(text, candidate.end, _LONGEST_LINE).strip(_MARKUP)
-    if after.strip(".,;!}]") and not after.startswith("<"):
+    if after.strip(".,;!}]") and _TAG_BEHIND.match(after) is None:
         return True
     if not before.strip("> \t") or _TAG_BEFORE.search(before):
         return False
     if _LABEL_BEFORE.search(before) and not _RANKED_BEFORE.search(before):
         return len(value) == 1 and _LABEL.search(before) is not None
     return len(value) == 1 or _COPULA.search(before) is None
+
+
+def is_labelled(candidate: Candidate) -> bool:
+    """True for `relevant: [1, 2]`: beside another list it is a rival, whatever else stands on the line."""
+    before = line_before(candidate.text, candidate.start, _LONGEST_LINE).strip(_MARKUP)
+    return _LABEL_BEFORE.search(before) is not None and not (_RANKED_BEFORE.search(before) or _LABEL.search(before))
 
 
 def _is_small(value: Any) -> bool:
