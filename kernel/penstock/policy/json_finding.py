@@ -129,7 +129,7 @@ def is_itself(value: Json, check: SchemaCheck, tool: str = "") -> bool:
 
 def _says(check: SchemaCheck, value: Json) -> bool:
     """True where what fits is not of other names alone than those that are asked for."""
-    said = type(value) is dict and not value.keys().isdisjoint(check.names)
+    said = is_object(value) and not value.keys().isdisjoint(check.names)
     return said or not says_nothing(value, check.schema)
 
 
