@@ -164,8 +164,10 @@ class _Search(Places):
     def chosen(self) -> Found | NotFound:
         """The one candidate that is meant."""
         certain = [settled for each in self.candidates if (settled := self.settled(each)) is not None]
-        calls = [] if self.others is None else [each for each in certain if self.calls_another(each)]
-        fitting, misfits = self.read([each for each in certain if not any(each is call for call in calls)])
+        calls, others = list[Candidate](), list[Candidate]()
+        for each in certain:
+            (calls if self.calls_another(each) else others).append(each)
+        fitting, misfits = self.read(others)
         misfits = [*misfits, *calls]
         if self.check is None:
             fitting = _most_telling(fitting)

@@ -139,7 +139,7 @@ def is_note(candidate: Candidate) -> bool:
         return True
     if not before.strip("> \t") or _TAG_BEFORE.search(before):
         return False
-    if _LABEL_BEFORE.search(before) and not _RANKED_BEFORE.search(before):
+    if _ends_in_label(before):
         return len(value) == 1 and _LABEL.search(before) is not None
     return len(value) == 1 or _COPULA.search(before) is None
 
@@ -147,7 +147,11 @@ def is_note(candidate: Candidate) -> bool:
 def is_labelled(candidate: Candidate) -> bool:
     """True for `relevant: [1, 2]`: beside another list it is a rival, whatever else stands on the line."""
     before = line_before(candidate.text, candidate.start, _LONGEST_LINE).strip(_MARKUP)
-    return _LABEL_BEFORE.search(before) is not None and not (_RANKED_BEFORE.search(before) or _LABEL.search(before))
+    return _ends_in_label(before) and _LABEL.search(before) is None
+
+
+def _ends_in_label(before: str) -> bool:
+    return _LABEL_BEFORE.search(before) is not None and _RANKED_BEFORE.search(before) is None
 
 
 def _is_small(value: Any) -> bool:
