@@ -198,8 +198,10 @@ class _Run:
     async def take_place(self) -> None:
         """One of `max_in_flight` places, in the order of asking."""
         places = self.engine.places
-        if not places.take_at_once():
-            await places.take()
+        try:
+            places.acquire_nowait()
+        except trio.WouldBlock:
+            await places.acquire()
         self.placed = True
         self.call.span.placed(self.engine.clock.monotonic() - self.started)
         tell_start(self.engine, self.call)
@@ -211,7 +213,7 @@ class _Run:
         self.leave.settle()
         self.reach.pass_on()
         if self.placed:
-            self.engine.places.give_back()
+            self.engine.places.release()
         ended = Ended(outcome, target, self.cache.outcome, since=self.started)
         self.call.span.end(ended, self.books)
         tell_end(self.engine, self.call, self.books, ended)

@@ -18,7 +18,6 @@ from penstock._overdue import Overdue
 from penstock._second_level import SecondLevel
 from penstock._targets import LiveTarget, TargetBook
 from penstock.actors._mailbox import MailStatistics
-from penstock.actors._slots import Slots
 from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import BreakerRef
 from penstock.actors.budget_ref import BudgetRef
@@ -63,7 +62,7 @@ class Engine:
     router: RouterRef
     events: EventHub
     telemetry: Telemetry
-    places: Slots
+    places: trio.Semaphore
     """`max_in_flight` of them, given out in the order of asking."""
     second_level: SecondLevel | None = None
     """What keeps answers beyond this process; None: nothing does."""
@@ -97,7 +96,7 @@ class Engine:
     @property
     def in_flight(self) -> int:
         """Calls that have a place."""
-        return self.places.most - self.places.free
+        return self.config.kernel.max_in_flight - self.places.value
 
     def fail(self, actor: str, error: ActorFailedError) -> None:
         """An actor is over for good: calls in flight end with its error, and later ones are not taken."""

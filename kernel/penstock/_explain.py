@@ -273,7 +273,7 @@ def _as_it_is(
     step = cascade.next(now, cooling, opened=opened)
     demanded = not isinstance(step, Stop) and stages[step.stage].spending.refused is not None
     beginning = NONE if demanded else _beginning(call, step, now)
-    if beginning == NONE and not probing and engine.places.free:
+    if beginning == NONE and not probing and engine.places.value:
         # It would fail before anything could change. While it waits for a place, or asks for a permit, much can.
         stages = [attrs.evolve(seen, case=attrs.evolve(seen.case, allowed=0)) for seen in stages]
     return stages, beginning

@@ -391,7 +391,7 @@ class Kernel:
         cooling = engine.router.snapshot.cooling
         return KernelSnapshot(
             in_flight=engine.in_flight,
-            waiting=engine.places.waiting,
+            waiting=engine.places.statistics().tasks_waiting,
             breakers=engine.breakers.snapshot,
             cooling={scope: cool for scope, cool in cooling.items() if cool.until > now},
             accounts=engine.budget.accounts(),

@@ -43,7 +43,6 @@ from penstock._second_level import SecondLevel, SecondLevelSettings
 from penstock._targets import LiveProvider, TargetBook
 from penstock.abc import LedgerStore, Provider
 from penstock.actors._inbox import Inbox
-from penstock.actors._slots import Slots
 from penstock.actors._supervisor import Actor, supervise
 from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import open_breaker_registry
@@ -320,7 +319,7 @@ class OpenKernel:
             router=router_ref,
             events=events,
             telemetry=NO_TELEMETRY if self._telemetry is None else self._telemetry.telemetry,
-            places=Slots(slots),
+            places=trio.Semaphore(slots, max_value=slots),
             problems=lambda: tuple(str(problem) for problem in host.problems),
             second_level=second_level,
             freshness=_freshness(config),

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import trio
+
 from penstock.actors._mail import Envelope, Flush, Reply, Request
 from penstock.actors._mailbox import Mailbox, MailStatistics
 from penstock.errors import ActorFailedError, KernelClosedError, OverloadedLocallyError
@@ -41,11 +43,14 @@ class Address:
         box = self._box
         if rides_on is not None and rides_on not in box.owing:
             raise ActorFailedError(f"{box.name}: {rides_on} holds no slot to ride on")
-        if rides_on is None and not box.slots.take_at_once():
-            await box.slots.take()
+        if rides_on is None:
+            try:
+                box.free.acquire_nowait()
+            except trio.WouldBlock:
+                await box.free.acquire()
         if box.over:
             if rides_on is None:
-                box.slots.give_back()
+                box.free.release()
             self._check_alive()
         if owes is not None:
             box.owing.add(owes)
@@ -65,7 +70,7 @@ class Address:
         box.owing.discard(owed)
         if box.over:
             box.lost += 1
-            box.slots.give_back()
+            box.free.release()
             return
         box.send(Envelope(message, None, math.inf, context, True))
 
@@ -74,7 +79,7 @@ class Address:
         box = self._box
         if owed in box.owing:
             box.owing.discard(owed)
-            box.slots.give_back()
+            box.free.release()
 
     def owes(self, owed: str) -> bool:
         """True while a tell of that id is owed."""
@@ -143,9 +148,9 @@ class Address:
         box = self._box
         return MailStatistics(
             name=box.name,
-            slots=box.slots.most,
-            slots_in_use=box.slots.most - box.slots.free,
-            waiting_for_slot=box.slots.waiting,
+            slots=box.slots,
+            slots_in_use=box.slots - box.free.value,
+            waiting_for_slot=box.free.statistics().tasks_waiting,
             queued=len(box.queue),
             handled=box.handled,
             dropped=box.dropped,

@@ -124,7 +124,7 @@ class Inbox:
     def _take(self, envelope: Envelope, handle: Callable[[Envelope], None], now: float) -> None:
         box = self._box
         if envelope.frees_slot:
-            box.slots.give_back()
+            box.free.release()
         reply = envelope.reply
         if reply is not None and (reply.abandoned or envelope.deadline <= now):
             box.dropped += 1
@@ -188,7 +188,7 @@ class Inbox:
         while self._box.queue:
             envelope = self._box.queue.popleft()
             if envelope.frees_slot:
-                self._box.slots.give_back()
+                self._box.free.release()
             if envelope.reply is not None:
                 envelope.reply.fail(ActorFailedError(*error.args))
         self._fail_aside(error)
@@ -197,7 +197,7 @@ class Inbox:
     def _release_owing(self) -> None:
         # What is owed to a dead actor can no longer be taken by it: its slots go back at once.
         for _ in self._box.owing:
-            self._box.slots.give_back()
+            self._box.free.release()
         self._box.lost += len(self._box.owing)
         self._box.owing.clear()
 

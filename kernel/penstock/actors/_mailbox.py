@@ -20,7 +20,6 @@ import trio
 from msgspec import Struct
 
 from penstock.actors._mail import Envelope
-from penstock.actors._slots import Slots
 from penstock.errors import ActorFailedError
 
 __all__ = ["MailStatistics", "Mailbox"]
@@ -52,7 +51,8 @@ class Mailbox:
 
     def __init__(self, name: str, slots: int, observation_keys: int) -> None:
         self.name = name
-        self.slots = Slots(slots)
+        self.slots = slots
+        self.free = trio.Semaphore(slots, max_value=slots)
         self.owing: set[str] = set()
         self.observation_keys = observation_keys
         self.observations: dict[Any, Any] = {}

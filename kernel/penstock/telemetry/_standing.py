@@ -34,7 +34,7 @@ def look_at(engine: Engine, holds: Callable[[], int]) -> Look:
             case n.IN_FLIGHT:
                 yield engine.in_flight, ()
             case n.QUEUE_LENGTH:
-                yield engine.places.waiting, ()
+                yield engine.places.statistics().tasks_waiting, ()
             case n.HOLDS:
                 yield holds(), ()
             case _:
