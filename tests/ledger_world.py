@@ -29,6 +29,7 @@ from penstock.policy.ledger_steps import (
     Stale,
     Step,
     TopUp,
+    WindowUse,
 )
 from penstock.policy.memory_pages import MemoryPages
 from penstock.policy.window import Per
@@ -39,6 +40,8 @@ LATE = 50.0
 """A batch that was given up may still be carried out so much later: within the life of a tombstone."""
 ACCOUNTS = ("", "a", "a/x", "b")
 DAY = "day:UTC:"
+MINUTE = 60
+"""The only windows that roll here."""
 
 
 def accounts(tokens: int, nano_usd: int, *, rolling: bool, guessing: bool) -> list[AccountSpec]:
@@ -85,6 +88,9 @@ class Process:
     sent_at: float = 0.0
     used: dict[str, float] = attrs.Factory(dict[str, float])
     """The windows that it has adopted with the limits of now, with the end that each had then."""
+    begun: dict[str, float] = attrs.Factory(dict[str, float])
+    """By period and kind: when the first window ends that it counted in with the limits of now. Whatever begins after
+    that has nothing of a time before."""
 
 
 class World:
@@ -188,6 +194,7 @@ class World:
     def find_it_away(self, process: Process) -> None:
         """The store is known to be away: nothing is sent."""
         steps = process.queue.batch(self.now + process.skew)
+        self._begin(process, steps)
         self._fail(process, steps, sent=False, allow=False)
 
     def come_late(self, number: int) -> None:
@@ -199,6 +206,7 @@ class World:
         """Other limits, while calls run and batches are under way."""
         process.queue.reconfigure(accounts(*self.figures, rolling=rolling, guessing=guessing))
         process.used.clear()
+        process.begun.clear()
 
     def kill(self, process: Process, *, skew: float, rolling: bool, guessing: bool, fate: str) -> None:
         """`kill -9`: another one takes its place."""
@@ -249,15 +257,26 @@ class World:
             assert held[0] + spent[0] <= 6 * self.figures[0]
             assert held[1] + spent[1] <= 6 * self.figures[1]
 
-    @staticmethod
-    def _check_first_uses(process: Process, steps: Sequence[Step]) -> None:
-        """A window that this process counts in for the first time begins with what others of its period have spent."""
+    def _check_first_uses(self, process: Process, steps: Sequence[Step]) -> None:
+        """A window that this process counts in for the first time begins with what others of its period have spent.
+
+        Where the period in which the process began to count is over, there is nothing that it could begin with.
+        """
+        self._begin(process, steps)
         adopted = {step.window.key: step.window.end for step in steps if isinstance(step, Adopt)}
         for step in steps:
             for use in step.windows if isinstance(step, Reserve | TopUp) else ():
-                if use.key not in process.used:
+                begun = process.begun[shape_of(use)]
+                over = use.end - MINUTE >= begun if use.rolling else use.end > begun
+                if use.key not in process.used and not over:
                     assert adopted.get(use.key) == use.end, f"{use.key} is counted in before it is adopted"
         process.used.update(adopted)
+
+    @staticmethod
+    def _begin(process: Process, steps: Sequence[Step]) -> None:
+        for step in steps:
+            for use in step.windows if isinstance(step, Reserve | TopUp | Settle) else ():
+                process.begun.setdefault(shape_of(use), use.end)
 
     # How
 
@@ -330,6 +349,11 @@ class World:
 
     def _serve(self, charge: Pair) -> None:
         self.served = (self.served[0] + charge[0], self.served[1] + charge[1])
+
+
+def shape_of(use: WindowUse) -> str:
+    """Period and kind, of the key of a window: all but its account."""
+    return use.key.rpartition(":")[0]
 
 
 def _said(answer: Answer, like: Said) -> Said:

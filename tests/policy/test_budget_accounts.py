@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.policy.account_windows import MOST_PATHS
 from penstock.policy.accounts import AccountTree, chain_terms
 from penstock.policy.budget import (
     AccountSpec,
@@ -278,10 +279,10 @@ def test_accounts_of_a_pattern_keep_what_they_spent_however_their_limits_are_rel
 
 def test_more_accounts_than_are_remembered_keep_what_they_spent() -> None:
     ledger = Ledger([AccountSpec(path="*", limits=(day(tokens=1_000),))])
-    for number in range(4_200):
+    for number in range(MOST_PATHS + 100):
         spend(ledger, f"first {number}", f"u{number}", Amount(900))
     ledger.reconfigure([AccountSpec(path="*", limits=(day(tokens=1_000, zone="Europe/Berlin"),))], NOON)
-    for number in (0, 5, 2_100, 4_199):
+    for number in (0, 5, 2_100, MOST_PATHS + 99):
         assert isinstance(hold(ledger, f"second {number}", f"u{number}", Amount(101)), Refused)
 
 
