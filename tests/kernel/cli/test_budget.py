@@ -504,6 +504,33 @@ def test_every_change_is_kept_with_its_time(settings: str) -> None:
     assert ended.out == "Nothing was done by hand.\n"
 
 
+@pytest.mark.slow
+def test_where_the_clock_of_the_ledger_runs_ahead_history_and_report_have_no_end(settings: str) -> None:
+    path = Path(settings).parent / "ledger.db"
+    assert run_command("budget", "set", "team/search", "--usd", "3", "-c", settings).code == 0
+    ahead = time.time() + 3 * 86_400
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE ledger SET latest = ?", (ahead,))
+    connection.close()
+
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            await running.kernel.snapshot()
+            await running.budget("set", "team/search", "--usd", "4", "--reason", "ahead")
+            rows = [json.loads(line) for line in (await running.budget("history", "--json")).out.splitlines()]
+            assert [row["reason"] for row in rows] == ["", "ahead"]
+            told = await running.told("report", "--format", "json")
+            assert told["total"]["calls"] == 1
+            assert told["to"] == f"{datetime.fromtimestamp(ahead, UTC):%Y-%m-%d}"
+            today = f"{datetime.now(UTC):%Y-%m-%d}"
+            assert (await running.told("report", "--format", "json", "--to", today))["total"]["calls"] == 0
+            ended = await running.budget("history", "--json", "--to", today)
+            assert len(ended.out.splitlines()) == 1
+
+    trio.run(main)
+
+
 # report
 
 

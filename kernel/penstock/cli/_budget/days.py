@@ -5,6 +5,7 @@ Not here: what was spent in them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from penstock.policy.window import Per, check_zone, window_at
+from penstock.policy.window import Per, WindowSpan, check_zone, window_at
 
 __all__ = ["day_options", "time_of", "today"]
 
@@ -24,7 +25,7 @@ def day_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--timezone", default="UTC", metavar="ZONE", callback=_zone, show_default=True, help="Whose days they are."
         ),
-        click.option("--to", "last", type=days, metavar="DAY", help="The last day; else today."),
+        click.option("--to", "last", type=days, metavar="DAY", help="The last day; else there is no end."),
         click.option("--from", "first", type=days, metavar="DAY", help="The first day, such as 2026-11-01."),
     ):
         command = option(command)
@@ -36,12 +37,22 @@ def today(now: float, zone: str) -> date:
     return datetime.fromtimestamp(now, ZoneInfo(zone)).date()
 
 
-def time_of(first: date, last: date, zone: str) -> tuple[float, float]:
-    """Unix times from the beginning of one day to the end of another. Raises click.UsageError where it is before."""
+def time_of(first: date, last: date | None, zone: str) -> tuple[float, float]:
+    """Unix times from the beginning of one day to the end of another. None: there is no end, for the clock of a ledger
+    may stand ahead of every day that this machine knows.
+
+    Raises click.UsageError where the last day is before the first.
+    """
+    if last is None:
+        return _span(first, zone).start, math.inf
     if last < first:
         raise click.UsageError(f"--to {last:%Y-%m-%d} is before --from {first:%Y-%m-%d}.")
-    start, end = (datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(zone)) for day in (first, last))
-    return window_at(Per.DAY, start.timestamp(), zone).start, window_at(Per.DAY, end.timestamp(), zone).end
+    return _span(first, zone).start, _span(last, zone).end
+
+
+def _span(day: date, zone: str) -> WindowSpan:
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(zone))
+    return window_at(Per.DAY, noon.timestamp(), zone)
 
 
 def _zone(_: click.Context, __: click.Parameter, value: str) -> str:

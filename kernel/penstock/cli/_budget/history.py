@@ -5,7 +5,6 @@ Not here: doing it (`changes`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -14,7 +13,7 @@ import click
 import msgspec
 
 from penstock.cli._account import account_argument, check_account, shown_account
-from penstock.cli._budget.days import day_options, time_of, today
+from penstock.cli._budget.days import day_options, time_of
 from penstock.cli._budget.lines import key_in_words
 from penstock.cli._budget.opening import config_option, find_config, with_ledger
 from penstock.cli._exits import OK
@@ -57,9 +56,8 @@ def history(
       3  the store does not answer
     """  # noqa: D301 - click reads the escape
     below = None if account is None else check_account(account)
-    until = (last or datetime.combine(today(time.time(), timezone), datetime.min.time())).date()
-    since, end = time_of((first or BEGINNING).date(), until, timezone)
-    rows = with_ledger(find_config(config_file), lambda store: store.history(since=since, until=end))
+    since, until = time_of((first or BEGINNING).date(), last.date() if last else None, timezone)
+    rows = with_ledger(find_config(config_file), lambda store: store.history(since=since, until=until))
     rows = [row for row in rows if not below or row.account == below or row.account.startswith(f"{below}/")]
     if as_json:
         for row in rows:

@@ -65,6 +65,7 @@ def report(
 ) -> int:
     """Report what was spent from the first to the last of the days, both included; without --from, this month.
 
+    Without --to there is no end: where the ledger's clock ran ahead, the last day is the latest in which was spent.
     Calls count whose account or one above has a limit. A call that was tried at two targets counts at both, and once
     more where a part of it was charged by estimate. "est." is the share that was charged without a bill. Input
     includes what was read from a prompt cache or written to one, output includes reasoning. CSV has no line of totals.
@@ -83,9 +84,10 @@ def report(
     """  # noqa: D301 - click reads the escape
     now = today(time.time(), timezone)
     begins = first.date() if first else (last.date() if last else now).replace(day=1)
-    ends = last.date() if last else max(now, begins)
-    since, until = time_of(begins, ends, timezone)
+    since, until = time_of(begins, last.date() if last else None, timezone)
     rows = with_ledger(find_config(config_file), lambda store: store.spending(since=since, until=until))
+    latest = max((row.since for row in rows), default=since)
+    ends = last.date() if last else max(now, today(latest, timezone))
     sums, total = sums_of(rows, by), total_of(rows)
     match form:
         case "csv":
