@@ -28,6 +28,7 @@ from penstock.cli._exits import FAILED, OK
 from penstock.cli._prompt import read_prompt
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
+from penstock.cli._utf8 import TextGroup
 from penstock.cli._words import plain, tokens
 from penstock.errors import CacheStoreError
 from penstock.policy.accounts import AccountTree
@@ -48,7 +49,7 @@ _config_option = click.option(
 )
 
 
-@click.group(short_help="See what the cache holds, why a request is not in it, and empty it.")
+@click.group(cls=TextGroup, short_help="See what the cache holds, why a request is not in it, and empty it.")
 def cache() -> None:
     """Look into the cache of a configuration, beside a running app.
 

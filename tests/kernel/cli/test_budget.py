@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import msgspec
 import pytest
@@ -26,6 +27,8 @@ from worlds import GPT, good, openai_body
 
 import penstock
 from penstock import errors
+from penstock.abc import LedgerStore
+from penstock.cli._budget.opening import with_ledger
 from penstock.cli._program import run
 from penstock.policy.account_windows import AccountWindows
 from penstock.policy.holds import Line
@@ -44,6 +47,7 @@ BILL = {
     "completion_tokens_details": {"reasoning_tokens": 200},
 }
 COST = 0.00475  # 200 x 2.50, 1,000 x 1.25 and 300 x 10 USD a million
+NO_UTF8 = r"'caf\udce9' is not valid UTF-8, so no store can write it down"
 SETTINGS = f"""
 [providers.openai]
 api_key = "{KEY}"
@@ -418,7 +422,24 @@ def test_what_is_spent_can_be_set_and_all_windows_reset(settings: str) -> None:
         (("report", "--timezone", "Mars"), "'Mars' is not a time zone"),
         (("report", "--from", "2026-11-30", "--to", "2026-11-01"), "--to 2026-11-01 is before --from 2026-11-30"),
         (("report", "--from", "yesterday"), "'yesterday'"),
+        (
+            ("report", "--to", "9999-12-31"),
+            "Invalid value for '--to': 9999-12-31 is too far: a ledger knows the days from",
+        ),
+        (("report", "--from", "9999-12-31"), "Invalid value for '--from': 9999-12-31 is too far"),
+        (("report", "--from", "0001-01-01", "--timezone", "US/Alaska"), "0001-01-01 is too far"),
+        (("history", "--to", "9999-12-31", "--timezone", "Asia/Tokyo"), "leave --to out for all"),
         (("show", "a//b"), "is not the path of an account"),
+        (("show", "caf\udce9"), f"Invalid value for '[ACCOUNT]': {NO_UTF8}"),
+        (("set", "team/search", "--usd", "1", "--reason", "caf\udce9"), f"Invalid value for '--reason': {NO_UTF8}"),
+        (("set", "caf\udce9", "--usd", "1"), f"Invalid value for 'ACCOUNT': {NO_UTF8}"),
+        (("set", "team/search", "--usd", "caf\udce9"), f"Invalid value for '--usd': {NO_UTF8}"),
+        (("reset", "team/search", "--reason", "caf\udce9"), f"Invalid value for '--reason': {NO_UTF8}"),
+        (("reset", "team/search", "--timezone", "caf\udce9"), f"Invalid value for '--timezone': {NO_UTF8}"),
+        (("release", "caf\udce9", "--reason", "gone"), f"Invalid value for 'HOLD': {NO_UTF8}"),
+        (("release", "hold", "--reason", "caf\udce9"), f"Invalid value for '--reason': {NO_UTF8}"),
+        (("clock", "--set-back", "--reason", "caf\udce9"), f"Invalid value for '--reason': {NO_UTF8}"),
+        (("report", "--by", "caf\udce9"), f"Invalid value for '--by': {NO_UTF8}"),
     ],
 )
 def test_a_mistake_is_told_and_nothing_is_done(
@@ -598,6 +619,34 @@ def test_days_are_those_of_the_time_zone_and_both_are_included(settings: str) ->
             ] == 1
 
     trio.run(main)
+
+
+# What a shell hands over
+
+
+def test_bytes_that_are_no_utf_8_end_in_a_sentence_and_are_fine_in_paths(tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    path = folder / "penstock.toml"
+    path.write_text(SETTINGS)
+    ended = run_command("budget", "set", "team", "--tokens", "5", "--reason", "caf\udce9", "-c", str(path))
+    assert (ended.code, ended.out) == (2, "")
+    assert NO_UTF8 in ended.err
+    assert "Traceback" not in ended.err
+    assert run_command("budget", "set", "team", "--tokens", "5", "--reason", "café", "-c", str(path)).code == 0
+    assert "(café)" in run_command("budget", "history", "-c", str(path)).out
+    ended = run_command("budget", "show", "-c", str(folder / "other.toml"))
+    assert (ended.code, ended.out) == (2, "")
+    assert "other.toml: there is no such file" in ended.err
+
+
+def test_a_clock_ahead_of_all_windows_is_told_without_a_traceback(settings: str) -> None:
+    async def gives_up(store: LedgerStore) -> None:
+        await store.commit([])
+        raise click.ClickException("nothing can be changed")
+
+    with pytest.raises(click.ClickException, match="nothing can be changed"):
+        with_ledger(penstock.Config.load(settings), gives_up)
 
 
 # Stores that have nothing to show

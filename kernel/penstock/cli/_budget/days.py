@@ -7,20 +7,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
+from penstock.policy.ledger_counting import EARLIEST, LATEST
 from penstock.policy.window import Per, WindowSpan, check_zone, window_at
 
 __all__ = ["day_options", "time_of", "today"]
 
 
+FIRST, LAST = (date(1970, 1, 1) + timedelta(seconds=end, days=days) for end, days in ((EARLIEST, 2), (LATEST, -2)))
+"""In every time zone within the times that a ledger takes for one."""
+
+
+class _Day(click.DateTime):
+    """A day that a ledger may know."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        day = super().convert(value, param, ctx).date()
+        if not FIRST <= day <= LAST:
+            self.fail(
+                f"{day} is too far: a ledger knows the days from {FIRST} to {LAST}; leave --to out for all.", param, ctx
+            )
+        return day
+
+
 def day_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--from, --to and --timezone: `first`, `last` (both belong to it) and `timezone`."""
-    days = click.DateTime(formats=["%Y-%m-%d"])
+    days = _Day(formats=["%Y-%m-%d"])
     for option in (
         click.option(
             "--timezone", default="UTC", metavar="ZONE", callback=_zone, show_default=True, help="Whose days they are."

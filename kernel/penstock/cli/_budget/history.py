@@ -6,7 +6,7 @@ Not here: doing it (`changes`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import click
@@ -23,7 +23,7 @@ from penstock.policy.ledger_steps import HistoryRow
 
 __all__ = ["history"]
 
-BEGINNING = datetime(2020, 1, 1)  # noqa: DTZ001 - a day, in whichever zone
+BEGINNING = date(2020, 1, 1)
 """There was no ledger before."""
 
 
@@ -35,8 +35,8 @@ BEGINNING = datetime(2020, 1, 1)  # noqa: DTZ001 - a day, in whichever zone
 def history(
     account: str | None,
     *,
-    first: datetime | None,
-    last: datetime | None,
+    first: date | None,
+    last: date | None,
     timezone: str,
     as_json: bool,
     config_file: str | None,
@@ -56,7 +56,7 @@ def history(
       3  the store does not answer
     """  # noqa: D301 - click reads the escape
     below = None if account is None else check_account(account)
-    since, until = time_of((first or BEGINNING).date(), last.date() if last else None, timezone)
+    since, until = time_of(first or BEGINNING, last, timezone)
     rows = with_ledger(find_config(config_file), lambda store: store.history(since=since, until=until))
     rows = [row for row in rows if not below or row.account == below or row.account.startswith(f"{below}/")]
     if as_json:

@@ -51,7 +51,7 @@ async def _with_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]
     name = ready.config.store
     tools = ready.tools(time.time, logging.getLogger("penstock.cli"))
     opened = OpenPlugins()
-    trouble: PenstockError | None = None
+    trouble: PenstockError | click.ClickException | None = None
     result: list[T] = []
     async with trio.open_nursery() as nursery:
         try:
@@ -61,7 +61,7 @@ async def _with_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]
                 raise ConfigError(_only_in_memory(config))
             with trio.fail_after(PATIENCE):
                 result.append(await act(store))
-        except PenstockError as error:
+        except (PenstockError, click.ClickException) as error:
             trouble = error
         except trio.TooSlowError:
             trouble = LedgerUnavailableError(f"the ledger store {name!r} did not answer within {PATIENCE:g} s")

@@ -9,7 +9,7 @@ import csv
 import io
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any, Literal, cast
 
@@ -57,8 +57,8 @@ def _by(_: click.Context, __: click.Parameter, value: str) -> tuple[By, ...]:
 def report(
     *,
     by: tuple[By, ...],
-    first: datetime | None,
-    last: datetime | None,
+    first: date | None,
+    last: date | None,
     timezone: str,
     form: Literal["table", "csv", "json"],
     config_file: str | None,
@@ -83,11 +83,11 @@ def report(
       3  the store does not answer
     """  # noqa: D301 - click reads the escape
     now = today(time.time(), timezone)
-    begins = first.date() if first else (last.date() if last else now).replace(day=1)
-    since, until = time_of(begins, last.date() if last else None, timezone)
+    begins = first or (last or now).replace(day=1)
+    since, until = time_of(begins, last, timezone)
     rows = with_ledger(find_config(config_file), lambda store: store.spending(since=since, until=until))
     latest = max((row.since for row in rows), default=since)
-    ends = last.date() if last else max(now, today(latest, timezone))
+    ends = last or max(now, today(latest, timezone))
     sums, total = sums_of(rows, by), total_of(rows)
     match form:
         case "csv":
