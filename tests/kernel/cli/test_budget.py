@@ -127,6 +127,11 @@ async def app(settings: str) -> AsyncGenerator[App]:
             nursery.cancel_scope.cancel()
 
 
+def begin(settings: str) -> None:
+    """As an app does that spends nothing: there are books, and nothing is in them."""
+    with_ledger(penstock.Config.load(settings), lambda store: store.commit([]))
+
+
 def lines_of(ended: Ended) -> list[str]:
     """What is printed, with single spaces."""
     return [" ".join(line.split()) for line in ended.out.splitlines()]
@@ -250,6 +255,7 @@ def test_the_share_that_was_charged_without_a_bill_is_told(settings: str) -> Non
 def test_an_account_without_a_limit_of_its_own_is_not_shown_and_an_empty_ledger_says_so(tmp_path: Path) -> None:
     path = tmp_path / "penstock.toml"
     path.write_text(SETTINGS.partition("[budget]")[0] + "[ledger]\n")
+    begin(str(path))
     ended = run_command("budget", "show", "-c", str(path))
     assert ended.out == "There is nothing to show: no account has a limit, and nothing was spent.\n"
     assert json.loads(run_command("budget", "show", "--json", "-c", str(path)).out) == {"windows": [], "holds": []}
@@ -449,6 +455,7 @@ def test_a_mistake_is_told_and_nothing_is_done(
     told = capsys.readouterr()
     assert told.out == ""
     assert says in " ".join(told.err.split())
+    begin(settings)
     assert run(["budget", "history", "-c", settings]) == 0
     assert capsys.readouterr().out == "Nothing was done by hand.\n"
 
@@ -459,6 +466,7 @@ def test_on_a_terminal_it_asks_first_and_no_or_ctrl_c_changes_nothing(settings: 
     code, drawn = in_terminal(settings, "set", "team/search", "--usd", "3", types=("[y/N]", "n\n"))
     assert code == 130
     assert question in " ".join(drawn.split())
+    begin(settings)
     code, _ = in_terminal(settings, "reset", "team/search", interrupt_at="[y/N]")
     assert code == 130
     assert run_command("budget", "history", "-c", settings).out == "Nothing was done by hand.\n"
@@ -650,6 +658,55 @@ def test_a_clock_ahead_of_all_windows_is_told_without_a_traceback(settings: str)
 
 
 # Stores that have nothing to show
+
+
+@pytest.mark.parametrize("command", [("show",), ("history",), ("report",), ("clock",), ("clock", "--set-back", "-y")])
+def test_looking_makes_no_ledger_and_says_where_there_should_be_one(
+    settings: str, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(settings).parent
+    assert run(["budget", *command, "-c", settings]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"there is no ledger to look at: {folder / 'ledger.db'} does not exist" in told.err
+    assert f"So says path in [ledger] of {settings}" in told.err
+    assert [path.name for path in folder.iterdir()] == ["penstock.toml"]
+
+
+def test_where_no_path_is_named_it_says_whose_the_name_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "penstock.toml"
+    path.write_text(SETTINGS.replace('path = "ledger.db"', 'store = "sqlite"'))
+    monkeypatch.chdir(tmp_path)
+    assert run(["budget", "show", "-c", "penstock.toml"]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'penstock.db'} does not exist" in told
+    assert "the one that path in [ledger] has by default, beside penstock.toml" in told
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_set_begins_the_books(settings: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["budget", "set", "team/search", "--usd", "3", "-c", settings]) == 0
+    assert run(["budget", "show", "-c", settings]) == 0
+    assert "by hand" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_report_has_calls_of_accounts_without_limits(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+    limits, _, rest = SETTINGS.partition("[budget]")
+    path.write_text(limits + rest[rest.index("[accounts.team]") :])
+
+    async def main() -> None:
+        async with app(str(path)) as running:
+            for account in ("team", "other"):
+                await running.call(account)
+            await running.kernel.snapshot()
+            told = await running.told("report", "--format", "json")
+            assert {row["account"]: row["calls"] for row in told["rows"]} == {"team": 1, "other": 1}
+
+    trio.run(main)
 
 
 @pytest.mark.parametrize("ledger", ["", '[ledger]\nstore = "memory"\n'])

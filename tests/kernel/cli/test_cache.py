@@ -135,6 +135,27 @@ def test_words_that_are_no_utf_8_are_refused(
     assert not (tmp_path / "cache.db").exists()
 
 
+@pytest.mark.parametrize(
+    "command", [("stats",), ("stats", "--json"), ("explain", PROMPT), ("explain", PROMPT, "--json")]
+)
+def test_looking_makes_no_file_and_says_where_there_should_be_one(tmp_path: Path, command: tuple[str, ...]) -> None:
+    settings = written(tmp_path, 'path = "cache.db"\n[ledger]\nstore = "sqlite"\n')
+    ended = run_command("cache", *command, "-c", settings)
+    assert (ended.code, ended.out) == (1, "")
+    assert f"there is no cache to look at: {tmp_path / 'cache.db'} does not exist" in ended.err
+    assert f"So says path in [cache] of {settings}" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["penstock.toml"]
+
+
+def test_explaining_leaves_the_ledger_alone(tmp_path: Path) -> None:
+    (tmp_path / "cache.db").touch()
+    settings = written(tmp_path, 'path = "cache.db"\n[ledger]\nstore = "sqlite"\n')
+    ended = run_command("cache", "explain", PROMPT, "-c", settings)
+    assert (ended.code, ended.err) == (1, "")
+    assert "openai" in ended.out
+    assert not list(tmp_path.glob("penstock.db*"))
+
+
 @pytest.mark.slow
 def test_without_consent_nothing_is_removed(tmp_path: Path) -> None:
     settings = written(tmp_path, 'path = "cache.db"')

@@ -18,7 +18,7 @@ import msgspec
 
 from penstock.cli._account import shown_account
 from penstock.cli._budget.days import day_options, time_of, today
-from penstock.cli._budget.opening import config_option, find_config, with_ledger
+from penstock.cli._budget.opening import config_option, find_config, look_into_ledger
 from penstock.cli._budget.sums import By, Sum, sums_of, total_of
 from penstock.cli._exits import OK
 from penstock.cli._screen import make_console, make_table
@@ -66,7 +66,7 @@ def report(
     """Report what was spent from the first to the last of the days, both included; without --from, this month.
 
     Without --to there is no end: where the ledger's clock ran ahead, the last day is the latest in which was spent.
-    Calls count whose account or one above has a limit. A call that was tried at two targets counts at both, and once
+    Calls count whether or not their account has a limit. One that was tried at two targets counts at both, and once
     more where a part of it was charged by estimate. "est." is the share that was charged without a bill. Input
     includes what was read from a prompt cache or written to one, output includes reasoning. CSV has no line of totals.
 
@@ -79,13 +79,13 @@ def report(
     \b
     Exit codes:
       0  reported
-      2  wrong usage or configuration
+      2  wrong usage or configuration, or no ledger yet
       3  the store does not answer
     """  # noqa: D301 - click reads the escape
     now = today(time.time(), timezone)
     begins = first or (last or now).replace(day=1)
     since, until = time_of(begins, last, timezone)
-    rows = with_ledger(find_config(config_file), lambda store: store.spending(since=since, until=until))
+    rows = look_into_ledger(find_config(config_file), lambda store: store.spending(since=since, until=until))
     latest = max((row.since for row in rows), default=since)
     ends = last or max(now, today(latest, timezone))
     sums, total = sums_of(rows, by), total_of(rows)
