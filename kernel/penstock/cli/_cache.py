@@ -27,6 +27,7 @@ from penstock.abc import CacheStore, CacheStoreStatistics
 from penstock.cli._account import account_argument, shown_account
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._looking import check_there
+from penstock.cli._loop import run_loop
 from penstock.cli._prompt import read_prompt
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
@@ -77,7 +78,7 @@ def stats(*, as_json: bool, config_file: str | None) -> int:
     """  # noqa: D301 - click reads the escape
     config = _config(config_file)
     _check_there(config)
-    found = trio.run(_with_store, config, _statistics)
+    found = run_loop(_with_store, config, _statistics)
     if found is None:
         return _no_store(config)
     if as_json:
@@ -116,7 +117,7 @@ def purge(*, account: str | None, yes: bool, config_file: str | None) -> int:
     async def remove(store: CacheStore) -> int:
         return await store.purge(prefix)
 
-    removed = trio.run(_with_store, config, remove)
+    removed = run_loop(_with_store, config, remove)
     if removed is None:
         return _no_store(config)
     click.echo(f"{tokens(removed)} removed")
@@ -148,7 +149,7 @@ def explain(prompt: str | None, *, as_json: bool, config_file: str | None, **opt
     config = _config(config_file)
     _check_there(config)
     # With a ledger in memory: nothing is asked of it, and that of the configuration need not be there.
-    told = trio.run(_explain, attrs.evolve(config, ledger=LedgerConfig()), asked, options)
+    told = run_loop(_explain, attrs.evolve(config, ledger=LedgerConfig()), asked, options)
     if as_json:
         click.echo(msgspec.json.encode(told).decode())
     else:

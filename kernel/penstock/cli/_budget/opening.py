@@ -20,6 +20,7 @@ from penstock._discovery import PluginHost
 from penstock._open_plugins import OpenPlugins
 from penstock.abc import LedgerStore
 from penstock.cli._looking import check_there
+from penstock.cli._loop import run_loop
 from penstock.errors import ConfigError, LedgerUnavailableError, PenstockError
 from penstock.hookspecs import LedgerSpec
 
@@ -45,14 +46,14 @@ def find_config(config_file: str | None) -> Config:
 
 def with_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T:
     """What comes of it. Raises ConfigError where there is nothing that another process could see."""
-    return trio.run(_with_ledger, config, _ready(config), act)
+    return run_loop(_with_ledger, config, _ready(config), act)
 
 
 def look_into_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T:
     """The same of what only looks: where there is no file it makes none, and ConfigError says so."""
     ready = _ready(config)
     check_there(config, ready)
-    return trio.run(_with_ledger, config, ready, act)
+    return run_loop(_with_ledger, config, ready, act)
 
 
 def _ready(config: Config) -> Ready[LedgerConfig, LedgerSpec]:
