@@ -42,15 +42,11 @@ class CallFitting(Struct, eq=False):
     _told: frozenset[Event] = frozenset()
     _as_it_is: Fitted | None = None
     """The request for every target that takes it as it is: one for all of them."""
-    _shape: Shape | None = None
+    shape: Shape | None = None
+    """That of the request; None where it has none."""
 
     def __post_init__(self) -> None:
-        self._shape = shape_of(self.request)
-
-    @property
-    def shape(self) -> Shape | None:
-        """That of the request; None where it has none."""
-        return self._shape
+        self.shape = shape_of(self.request)
 
     def request_for(self, stage: int, target: LiveTarget) -> ChatRequest | CallError:
         """What the target is asked, or why it is not. The first time it is told what was left out. Never raises."""
@@ -93,7 +89,7 @@ class CallFitting(Struct, eq=False):
         more = self._too_long(target)
         if more is not None:
             return self._shortened(target, more)
-        shape = self._shape
+        shape = self.shape
         if shape is None:
             return self._made(target, self.request)
         if shape in target.fitting:
