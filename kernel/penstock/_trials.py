@@ -281,6 +281,8 @@ class Trials(Struct, eq=False):
 
     def finish(self, attempt: AttemptRun, completion: Completion) -> Message:
         """The answer is complete: what was held back goes out, then `Finished`. Returns the whole answer."""
+        if not self.watched:
+            return completion.message  # and nothing came before it
         if self.shown is not attempt:
             self._show(attempt)
             self.showing.take(attempt.held or ())
