@@ -11,7 +11,7 @@ import attrs
 import msgspec
 from msgspec import Struct
 
-from penstock._codec_bounds import input_bound, output_terms
+from penstock._codec_bounds import output_terms, told_bound
 from penstock._targets import LiveTarget
 from penstock._text_size import is_text, text_bytes
 from penstock.errors import BudgetExceededError, CallError
@@ -169,7 +169,7 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
     The codec reads the whole request for it: it is asked only where a provider did not tell what it billed.
     """
     try:
-        reads = input_bound(request, target)
+        reads = told_bound(target.provider.codec.input_bound, request, target)
     except CallError:
         return None
     writes = target.output_bound(request)
@@ -216,7 +216,7 @@ def _offer(
 ) -> Offer | CallError:
     learned = learned or NOTHING_LEARNED
     estimate = round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)) or 1
-    bound = input_bound(asked.request, target)
+    bound = told_bound(target.provider.codec.input_bound, asked.request, target)
     if bound is None and rules.on_unknown_bound == "deny":
         return BudgetExceededError(
             f"{target.name}: the request holds something whose input, output or price has no bound, and an account on"
@@ -231,7 +231,7 @@ def _offer(
     if bound is None:
         input_tokens = estimate + learned.extra_allowance
     else:
-        input_tokens = _with_learned(bound, learned, target)
+        input_tokens = _with_learned(bound, learned, target) if learned.extra_allowance else bound
         estimate = estimate if estimate < input_tokens else input_tokens
     output = output_terms(asked.request, asked.shape, target, terms.output_cap, rules.min_output_tokens)
     outputs = output.outputs
