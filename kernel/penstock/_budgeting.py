@@ -158,7 +158,7 @@ class Pricing(Struct, eq=False, gc=False):
             # Nearly always one for all targets: most take what is asked as it is.
             asked = self._asked = _Asked.of(request, self.shape if request is self.usual else shape_of(request))
         try:
-            return _offer(asked, target, self.terms, self.learned.get(target.name), self.rules, named=self.named or 0)
+            return _offer(self, asked, target)
         except CallError as error:
             return error  # the codec cannot say, or broke: that target is passed over
 
@@ -205,16 +205,9 @@ class _Asked(Struct, frozen=True, gc=False):
         return cls(request, size, size if shape is not None or is_text(request) else 0, shape)
 
 
-def _offer(
-    asked: _Asked,
-    target: LiveTarget,
-    terms: ChainTerms,
-    learned: Learned | None,
-    rules: BudgetRules,
-    *,
-    named: int,
-) -> Offer | CallError:
-    learned = learned or NOTHING_LEARNED
+def _offer(pricing: Pricing, asked: _Asked, target: LiveTarget) -> Offer | CallError:
+    terms, rules, named = pricing.terms, pricing.rules, pricing.named or 0
+    learned = pricing.learned.get(target.name) or NOTHING_LEARNED
     estimate = round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)) or 1
     bound = told_bound(target.provider.codec.input_bound, asked.request, target)
     if bound is None and rules.on_unknown_bound == "deny":

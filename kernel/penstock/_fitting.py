@@ -86,7 +86,8 @@ class CallFitting(Struct, eq=False):
 
         Nothing is refused then: so no rule is asked, and what the codec says is told by the shape.
         """
-        more = self._too_long(target)
+        most = target.capabilities.max_output
+        more = None if most is None else self._too_long(target, most)
         if more is not None:
             return self._shortened(target, more)
         shape = self.shape
@@ -101,9 +102,9 @@ class CallFitting(Struct, eq=False):
             target.remember_fitting(shape)
         return made
 
-    def _too_long(self, target: LiveTarget) -> TooLong | None:
-        most, asked = target.capabilities.max_output, self.request.max_tokens
-        if most is None or (asked <= most if asked is not None else not target.overlong):
+    def _too_long(self, target: LiveTarget, most: int) -> TooLong | None:
+        asked = self.request.max_tokens
+        if asked <= most if asked is not None else not target.overlong:
             return None
         others = (other.capabilities.max_output for other in self.targets)
         return too_long(self.request, most, others, target.output_bound)
