@@ -298,10 +298,10 @@ class CallCache(Struct, eq=False, gc=False):
         return key, wire, question
 
     def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> Keyed | None:
-        if self.engine.cache is None or not self._may_be_wanted:
+        if self.engine.cache is None:
             return None
         # Where `extra` may say another temperature, only what is sent tells.
-        keyed = self.key_of(target, request, wall) if request.extra else None
+        keyed = self.key_of(target, request, wall) if request.extra and self._may_be_wanted else None
         if not self.wanted(request, target, keyed and keyed[1]):
             return None
         keyed = keyed or self.key_of(target, request, wall)

@@ -92,7 +92,7 @@ class CallHold(Struct, eq=False):
         if offer is None or self.granted is None:
             return None, None, None
         output, most = self.granted.output_tokens, offer.line.max_output
-        return offer.bound(output), offer.estimate(output), output if output < most else most
+        return offer.line.amount_at(output), offer.likely.amount_at(output), output if output < most else most
 
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""
