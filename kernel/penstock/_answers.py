@@ -21,7 +21,7 @@ from penstock._asked import Call
 from penstock._engine import Engine
 from penstock._second_level import Away, SecondLevel
 from penstock._targets import LiveTarget
-from penstock.actors.cache_actor import CacheRef, Hit, Leads
+from penstock.actors.cache_actor import Hit, Leads
 from penstock.errors import CallError, replica
 from penstock.policy.cache_key import Question
 from penstock.policy.coalesce import GoneReason
@@ -122,14 +122,6 @@ class CallCache(Struct, eq=False, gc=False):
     _passed: set[str] = set()
     """Keys whose stored answer will not do: what comes next takes its place."""
 
-    @property
-    def _ref(self) -> CacheRef | None:
-        return self.engine.cache
-
-    @property
-    def _second(self) -> SecondLevel | None:
-        return self.engine.second_level
-
     async def look_up(  # noqa: C901 - one after the other, each with its own way out
         self, stage: int, target: LiveTarget, request: ChatRequest, wall: float
     ) -> LookedUp:
@@ -141,14 +133,15 @@ class CallCache(Struct, eq=False, gc=False):
         keyed = self._key(target, request, wall)
         if keyed is None:
             return None
-        assert self._ref is not None
+        ref = self.engine.cache
+        assert ref is not None
         (key, _, question), policy = keyed, self.call.cache
         self._seen += (stage,)
         self.outcome = "miss"
         for turn in range(MOST_TURNS):
-            self._flight = flight = _Flight(stage, target, f"{self.call.id}/{stage}/{turn}", key, self._ref.purges)
+            self._flight = flight = _Flight(stage, target, f"{self.call.id}/{stage}/{turn}", key, ref.purges)
             try:
-                found = await self._ref.lookup(
+                found = await ref.lookup(
                     flight.lookup_id,
                     key,
                     may_lead=self.may_lead and policy.store,
@@ -169,9 +162,10 @@ class CallCache(Struct, eq=False, gc=False):
                     return GoElsewhere()
                 if policy.store:
                     flight.parts = msgspec.msgpack.encode(question.parts())
-                if self._second is None:
+                second = self.engine.second_level
+                if second is None:
                     return None
-                return await self._look_further(self._second, flight, wall, leads=isinstance(found, Leads))
+                return await self._look_further(second, flight, wall, leads=isinstance(found, Leads))
             self._flight = None
             served = self._serve(stage, key, found.entry, since=wall, follower=found.follower)
             if served is not None:
@@ -230,11 +224,11 @@ class CallCache(Struct, eq=False, gc=False):
         if keyed is None or not self.call.cache.read:
             return None
         self._seen += (stage,)
-        assert self._ref is not None
-        key = keyed[0]
-        entry = await self._ref.peek(key, deadline=self.call.deadline, context=self.context)
-        if entry is None and self._second is not None:
-            further = await self._second.get(key)
+        ref, second, key = self.engine.cache, self.engine.second_level, keyed[0]
+        assert ref is not None
+        entry = await ref.peek(key, deadline=self.call.deadline, context=self.context)
+        if entry is None and second is not None:
+            further = await second.get(key)
             entry = without_skew(further, self.engine.clock.wall()) if isinstance(further, Entry) else None
         return None if entry is None else self._serve(stage, key, entry, since=wall, follower=False)
 
@@ -286,7 +280,7 @@ class CallCache(Struct, eq=False, gc=False):
     @property
     def offers_stale(self) -> bool:
         """True where an outage may be answered from the cache."""
-        return self._ref is not None and self.engine.freshness.stale_if_error > 0
+        return self.engine.cache is not None and self.engine.freshness.stale_if_error > 0
 
     def would_look_up(self, target: LiveTarget, request: ChatRequest, wall: float) -> bool:
         """True where a call that comes to the target asks the cache first. Asks nobody."""
@@ -304,10 +298,10 @@ class CallCache(Struct, eq=False, gc=False):
         return key, wire, question
 
     def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> Keyed | None:
-        if self._ref is None or not self._may_be_wanted:
+        if self.engine.cache is None:
             return None
         # Where `extra` may say another temperature, only what is sent tells.
-        keyed = self.key_of(target, request, wall) if request.extra else None
+        keyed = self.key_of(target, request, wall) if request.extra and self._may_be_wanted else None
         if not self.wanted(request, target, keyed and keyed[1]):
             return None
         keyed = keyed or self.key_of(target, request, wall)
@@ -356,13 +350,14 @@ class CallCache(Struct, eq=False, gc=False):
             logger.warning("an answer of %s cannot be stored: %s", target.name, type(error).__name__)
             self.end(gone="uncacheable", refused=f"the last answer cannot be stored ({type(error).__name__})")
             return
-        if self._second is not None:
-            self._second.put(flight.key, entry)
+        if self.engine.second_level is not None:
+            self.engine.second_level.put(flight.key, entry)
         self.end(entry=entry)
 
     def _was_purged(self, flight: _Flight) -> bool:
         """What was asked for before a purge is not stored after it."""
-        return self._ref is not None and self._ref.was_purged(flight.key, flight.purges)
+        ref = self.engine.cache
+        return ref is not None and ref.was_purged(flight.key, flight.purges)
 
     def _entry(self, flight: _Flight, completion: Completion, target: LiveTarget) -> Entry:
         usage, now = completion.usage, self.engine.clock.wall()
@@ -388,13 +383,13 @@ class CallCache(Struct, eq=False, gc=False):
         refused: str = "",
     ) -> None:
         """Tells how the flight ended, once. Never raises, never waits."""
-        flight = self._flight
-        if flight is None or self._ref is None:
+        flight, ref = self._flight, self.engine.cache
+        if flight is None or ref is None:
             return
         self._flight = None
-        self._ref.end(flight.lookup_id, flight.key, entry=entry, error=error, gone=gone, refused=refused)
-        if self._second is not None:
-            self._second.release(flight.key, self.call.id)
+        ref.end(flight.lookup_id, flight.key, entry=entry, error=error, gone=gone, refused=refused)
+        if self.engine.second_level is not None:
+            self.engine.second_level.release(flight.key, self.call.id)
 
 
 def temperature_of(request: ChatRequest, target: LiveTarget, wire: WireRequest | None) -> Any:

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 from msgspec import Struct
 
-from penstock._codec_bounds import input_bound, output_terms
+from penstock._codec_bounds import output_terms, told_bound
 from penstock._targets import LiveTarget
 from penstock._text_size import is_text, text_bytes
 from penstock.errors import BudgetExceededError, CallError
@@ -158,7 +158,7 @@ class Pricing(Struct, eq=False, gc=False):
             # Nearly always one for all targets: most take what is asked as it is.
             asked = self._asked = _Asked.of(request, self.shape if request is self.usual else shape_of(request))
         try:
-            return _offer(asked, target, self.terms, self.learned.get(target.name), self.rules, named=self.named or 0)
+            return _offer(self, asked, target)
         except CallError as error:
             return error  # the codec cannot say, or broke: that target is passed over
 
@@ -169,7 +169,7 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
     The codec reads the whole request for it: it is asked only where a provider did not tell what it billed.
     """
     try:
-        reads = input_bound(request, target)
+        reads = told_bound(target.provider.codec.input_bound, request, target)
     except CallError:
         return None
     writes = target.output_bound(request)
@@ -205,18 +205,11 @@ class _Asked(Struct, frozen=True, gc=False):
         return cls(request, size, size if shape is not None or is_text(request) else 0, shape)
 
 
-def _offer(
-    asked: _Asked,
-    target: LiveTarget,
-    terms: ChainTerms,
-    learned: Learned | None,
-    rules: BudgetRules,
-    *,
-    named: int,
-) -> Offer | CallError:
-    learned = learned or NOTHING_LEARNED
+def _offer(pricing: Pricing, asked: _Asked, target: LiveTarget) -> Offer | CallError:
+    terms, rules, named = pricing.terms, pricing.rules, pricing.named or 0
+    learned = pricing.learned.get(target.name) or NOTHING_LEARNED
     estimate = round(asked.size * (learned.tokens_per_byte or TOKENS_PER_BYTE)) or 1
-    bound = input_bound(asked.request, target)
+    bound = told_bound(target.provider.codec.input_bound, asked.request, target)
     if bound is None and rules.on_unknown_bound == "deny":
         return BudgetExceededError(
             f"{target.name}: the request holds something whose input, output or price has no bound, and an account on"
@@ -231,7 +224,7 @@ def _offer(
     if bound is None:
         input_tokens = estimate + learned.extra_allowance
     else:
-        input_tokens = _with_learned(bound, learned, target)
+        input_tokens = _with_learned(bound, learned, target) if learned.extra_allowance else bound
         estimate = estimate if estimate < input_tokens else input_tokens
     output = output_terms(asked.request, asked.shape, target, terms.output_cap, rules.min_output_tokens)
     outputs = output.outputs

@@ -244,16 +244,16 @@ class _Run:
                 self.failures.suppress(suppressed)
                 continue
             match step:
+                case Try(stage=stage, ignoring=ignoring):
+                    response = await self.visit(stage, ignoring=ignoring)
+                    if response is not None:
+                        return response
                 case Stop() as stop:
                     return await self.outage(self.failures.verdict(stop, now))
                 case Wait(until=until, stage=stage):
                     self.call.span.event("wait", target=self.call.targets[stage].name, seconds=until - now)
                     await self.reach.wait(until)
                     self.books.waited += clock.monotonic() - now
-                case Try(stage=stage, ignoring=ignoring):
-                    response = await self.visit(stage, ignoring=ignoring)
-                    if response is not None:
-                        return response
 
     async def visit(self, stage: int, *, ignoring: bool) -> ChatResponse | None:  # noqa: C901 - the list of hops
         """One stage, hop by hop: a response, or None to go on with the cascade."""

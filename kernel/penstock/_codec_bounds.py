@@ -17,20 +17,18 @@ from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.shape import Shape
 from penstock.types import MOST_TOKENS, ChatRequest, Message, Target
 
-__all__ = ["input_bound", "output_terms"]
+__all__ = ["output_terms", "told_bound"]
 
 ANY_MESSAGES = (Message.user("?"),)
 PROBE = 65_536
 """Above the thinking budgets that a wire adds to small values of max_tokens."""
 
 
-def input_bound(request: ChatRequest, target: LiveTarget) -> int | None:
-    """Tokens that the input cannot exceed; None: nothing bounds it. Raises CallError where the codec cannot say."""
-    return _told(target.provider.codec.input_bound, request, target)
+def told_bound(ask: Callable[[ChatRequest, Target], object], request: ChatRequest, target: LiveTarget) -> int | None:
+    """What the codec's `input_bound` or `output_bound` tells: the most tokens; None: nothing bounds them.
 
-
-def _told(ask: Callable[[ChatRequest, Target], object], request: ChatRequest, target: LiveTarget) -> int | None:
-    """A bound as the codec tells it. The ledger must never see a figure that is none."""
+    Raises CallError where the codec cannot say. The ledger must never see a figure that is none.
+    """
     try:
         told = ask(request, target.wire)
     except CallError:
@@ -94,7 +92,7 @@ def _output_of(request: ChatRequest, target: LiveTarget) -> tuple[int | None, in
     """
 
     def bound(asked: ChatRequest) -> int | None:
-        return _told(target.provider.codec.output_bound, asked, target)
+        return told_bound(target.provider.codec.output_bound, asked, target)
 
     if request.max_tokens is not None:
         return bound(request) or request.max_tokens, 1

@@ -42,15 +42,11 @@ class CallFitting(Struct, eq=False):
     _told: frozenset[Event] = frozenset()
     _as_it_is: Fitted | None = None
     """The request for every target that takes it as it is: one for all of them."""
-    _shape: Shape | None = None
+    shape: Shape | None = None
+    """That of the request; None where it has none."""
 
     def __post_init__(self) -> None:
-        self._shape = shape_of(self.request)
-
-    @property
-    def shape(self) -> Shape | None:
-        """That of the request; None where it has none."""
-        return self._shape
+        self.shape = shape_of(self.request)
 
     def request_for(self, stage: int, target: LiveTarget) -> ChatRequest | CallError:
         """What the target is asked, or why it is not. The first time it is told what was left out. Never raises."""
@@ -90,10 +86,11 @@ class CallFitting(Struct, eq=False):
 
         Nothing is refused then: so no rule is asked, and what the codec says is told by the shape.
         """
-        more = self._too_long(target)
+        most = target.capabilities.max_output
+        more = None if most is None else self._too_long(target, most)
         if more is not None:
             return self._shortened(target, more)
-        shape = self._shape
+        shape = self.shape
         if shape is None:
             return self._made(target, self.request)
         if shape in target.fitting:
@@ -105,9 +102,9 @@ class CallFitting(Struct, eq=False):
             target.remember_fitting(shape)
         return made
 
-    def _too_long(self, target: LiveTarget) -> TooLong | None:
-        most, asked = target.capabilities.max_output, self.request.max_tokens
-        if most is None or (asked <= most if asked is not None else not target.overlong):
+    def _too_long(self, target: LiveTarget, most: int) -> TooLong | None:
+        asked = self.request.max_tokens
+        if asked <= most if asked is not None else not target.overlong:
             return None
         others = (other.capabilities.max_output for other in self.targets)
         return too_long(self.request, most, others, target.output_bound)

@@ -84,16 +84,15 @@ class CallHold(Struct, eq=False):
         offer = self.offer(stage)
         return request if offer is None or self.granted is None else offer.request(request, self.granted.output_tokens)
 
-    def bounds(self, stage: int) -> tuple[Amount | None, Amount | None, int | None]:
-        """What one attempt at the stage costs at most, and most likely, and the most output that it may be given.
+    def bounds(self, offer: Offer | None) -> tuple[Amount | None, Amount | None, int | None]:
+        """What one attempt costs at most, and most likely, and the most output that it may be given.
 
         None where no account on the path has a limit.
         """
-        offer = self.offer(stage)
         if offer is None or self.granted is None:
             return None, None, None
         output, most = self.granted.output_tokens, offer.line.max_output
-        return offer.bound(output), offer.estimate(output), output if output < most else most
+        return offer.line.amount_at(output), offer.likely.amount_at(output), output if output < most else most
 
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""

@@ -50,7 +50,7 @@ class Offers(Struct, eq=False):
 
     def held(self) -> list[Offer]:
         """What the hold has to cover: any one of these."""
-        return [offer for offer in map(self.of, self.standing) if isinstance(offer, Offer)]
+        return [offer for stage in self.standing if isinstance(offer := self.of(stage), Offer)]
 
     def change(self, stage: int, offer: Offer | CallError) -> None:
         """The stage is asked for something else than the call was, or may not be tried after all."""

@@ -112,14 +112,15 @@ class Trials(Struct, eq=False):
         """An attempt that is about to run. `asked` is the request before the budget had its say."""
         engine, target = self.engine, self.call.targets[stage]
         waited, self.books.waited = self.books.waited, 0.0
-        bound, likely, output_bound = self.hold.bounds(stage)
+        offer = self.hold.offer(stage)
+        bound, likely, output_bound = self.hold.bounds(offer)
         running = Running(
             target=target,
             number=self.books.begin(bound, likely),
             bound=bound,
             likely=likely,
             output_bound=output_bound,
-            price=target.price if (offer := self.hold.offer(stage)) is None else offer.price,
+            price=target.price if offer is None else offer.price,
             request=asked,
             started_wall=engine.clock.wall(),
             started=engine.clock.monotonic(),
@@ -281,6 +282,8 @@ class Trials(Struct, eq=False):
 
     def finish(self, attempt: AttemptRun, completion: Completion) -> Message:
         """The answer is complete: what was held back goes out, then `Finished`. Returns the whole answer."""
+        if not self.watched:
+            return completion.message  # and nothing came before it
         if self.shown is not attempt:
             self._show(attempt)
             self.showing.take(attempt.held or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -138,7 +139,8 @@ class Inbox:
     def _take_at_once(self, handle: Callable[[Envelope], None], envelope: Envelope) -> None:
         """In the sender's task. A crash is the actor's own all the same: it wakes to it, as if it had been at work."""
         try:
-            self._take(envelope, handle, trio.current_time())
+            # What is told has no deadline: no clock need be asked for it.
+            self._take(envelope, handle, -math.inf if envelope.reply is None else trio.current_time())
         except Exception as crash:  # noqa: BLE001 - whatever a handler raises is a bug, and raised where bugs are dealt with
             self._crash = crash
             self._box.rouse()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import trio
 from msgspec import Struct
@@ -28,7 +28,7 @@ class Reply(Generic[R]):
     __slots__ = ("_error", "_task", "_value", "abandoned", "settled")
 
     def __init__(self) -> None:
-        self._value: R | None = None
+        self._value: Any = None
         self._error: Exception | None = None
         self._task: trio.lowlevel.Task | None = None
         self.abandoned = False
@@ -54,7 +54,8 @@ class Reply(Generic[R]):
                 raise error
             finally:
                 del error  # its traceback holds this frame: together they would wait for the collector
-        return cast("R", self._value)
+        value: R = self._value
+        return value
 
     def answer(self, value: R) -> None:
         """Wakes the asker with a value."""

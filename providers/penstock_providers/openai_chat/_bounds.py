@@ -125,14 +125,14 @@ def plain_input_bound(request: ChatRequest, model: Model, hidden_tokens: int, co
     size = 0
     messages = request.messages
     match request.system:
+        case None:
+            pass
         case str(text):
             size += _AROUND_A_MESSAGE + count(text)
         case Message() as system:
             messages = (system, *messages)
-        case None:
-            pass
     for message in messages:
-        size += _AROUND_A_MESSAGE + len((message.name or "").encode())
+        size += _AROUND_A_MESSAGE + (len(message.name.encode()) if message.name else 0)
         for part in message.content:
             if not isinstance(part, Text):
                 return None

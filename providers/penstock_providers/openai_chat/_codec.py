@@ -65,6 +65,8 @@ class OpenAIChat(Provider):
         self._options = options or OpenAIChatOptions()
         self._dialect = self._options.spoken(dialect)
         self._own_headers = self._options.headers
+        self._bounding = model_of if self._dialect.openai_models else unlimited_model_of
+        """What is known of a model's limits: nothing where a server may call any model so."""
 
     def encode(self, request: ChatRequest, target: Target, *, stream: bool, now: float) -> WireRequest:
         """The request without its credential."""
@@ -178,10 +180,6 @@ class OpenAIChat(Provider):
             parts_bound_to="provider",
             tool_call_id=row.tool_call_id or (MISTRAL_IDS if is_mistral(model) else known.tool_call_id),
         )
-
-    def _bounding(self, name: str) -> Model:
-        """What is known of the model's limits: nothing where a server may call any model so."""
-        return model_of(name) if self._dialect.openai_models else unlimited_model_of(name)
 
     def _headers(self, target: Target, *, stream: bool) -> Headers:
         if not (target.headers or self._own_headers):
