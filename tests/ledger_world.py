@@ -73,12 +73,16 @@ class Call:
     """Its place in the order of asking."""
     held: Pair | None = None
     charge: Pair = NONE
+    let_through: bool = False
+    """Without the store: most likely nothing is held for it there."""
 
 
 @attrs.define
 class Process:
     queue: HoldQueue
     skew: float
+    rolling: bool
+    """How it counts the minute of `a` by now."""
     waiting: dict[str, Call] = attrs.Factory(dict[str, Call])
     """Asked and not answered, in the order of asking."""
     running: dict[str, Call] = attrs.Factory(dict[str, Call])
@@ -111,7 +115,7 @@ class World:
 
     def _process(self, skew: float, *, rolling: bool, guessing: bool) -> Process:
         specs = accounts(*self.figures, rolling=rolling, guessing=guessing)
-        return Process(HoldQueue(specs, lease=LEASE, adopts=True), skew)
+        return Process(HoldQueue(specs, lease=LEASE, adopts=True), skew, rolling)
 
     # What happens
 
@@ -167,6 +171,7 @@ class World:
             if call.held is not None and not renewed:
                 assert not self.truth.entries[id_].lapsed, "a hold of a call that lives lapsed, and is not renewed"
             assert call.held is None or not renewed or id_ in renewed
+        self._check_unheld(process, steps, now)
         self._check_first_uses(process, steps)
         process.flight, process.sent_at = steps, now
 
@@ -205,6 +210,7 @@ class World:
     def reload(self, process: Process, *, rolling: bool, guessing: bool) -> None:
         """Other limits, while calls run and batches are under way."""
         process.queue.reconfigure(accounts(*self.figures, rolling=rolling, guessing=guessing))
+        process.rolling = rolling
         process.used.clear()
         process.begun.clear()
 
@@ -257,6 +263,19 @@ class World:
             assert held[0] + spent[0] <= 6 * self.figures[0]
             assert held[1] + spent[1] <= 6 * self.figures[1]
 
+    @staticmethod
+    def _check_unheld(process: Process, steps: Sequence[Step], now: float) -> None:
+        """What had no hold is charged in all windows that its account has by now, whatever it had when it was let
+        through; what may have one, in those of its hold."""
+        for step in steps:
+            if isinstance(step, Settle):
+                counted = {use.key for use in step.windows}
+                if process.owed[step.hold_id].let_through:
+                    assert counted >= windows_of(step.account, rolling=process.rolling)
+                    assert all(use.end > now for use in step.windows), "it is charged in a window that is over"
+                else:
+                    assert not counted
+
     def _check_first_uses(self, process: Process, steps: Sequence[Step]) -> None:
         """A window that this process counts in for the first time begins with what others of its period have spent.
 
@@ -265,7 +284,7 @@ class World:
         self._begin(process, steps)
         adopted = {step.window.key: step.window.end for step in steps if isinstance(step, Adopt)}
         for step in steps:
-            for use in step.windows if isinstance(step, Reserve | TopUp) else ():
+            for use in step.windows if isinstance(step, Reserve | TopUp | Settle) else ():
                 begun = process.begun[shape_of(use)]
                 over = use.end - MINUTE >= begun if use.rolling else use.end > begun
                 if use.key not in process.used and not over:
@@ -343,12 +362,20 @@ class World:
                 continue  # it left meanwhile
             if allow:
                 process.queue.let_through(step)
+                call.let_through = True
                 process.running[call.id] = call
             else:
                 self.settle(process, call, NONE)  # as the call's `finally` does, whatever it was told
 
     def _serve(self, charge: Pair) -> None:
         self.served = (self.served[0] + charge[0], self.served[1] + charge[1])
+
+
+def windows_of(account: str, *, rolling: bool) -> set[str]:
+    """The keys of those that limit it, as `accounts` says."""
+    minute = "minute:rolling:a" if rolling else "minute:UTC:a"
+    below = {"": set[str](), "a": {minute}, "a/x": {minute, "minute:rolling:a/x"}, "b": {"hour:UTC:b"}}
+    return {DAY, *below[account]}
 
 
 def shape_of(use: WindowUse) -> str:

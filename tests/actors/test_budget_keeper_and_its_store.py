@@ -294,6 +294,61 @@ def test_a_charge_for_a_window_that_is_over_is_booked_in_the_one_of_now_when_the
     assert {row.spent for row in trio.run(world.store.windows)} == {Amount(300)}
 
 
+@pytest.mark.parametrize("reload_at", ["while it is away", "when it is back"])
+def test_what_was_let_through_counts_in_the_windows_that_a_reload_has_made_meanwhile(reload_at: str) -> None:
+    in_tokyo = AccountSpec(path="", limits=(Limit(per=Per.DAY, tokens=LIMIT, timezone="Asia/Tokyo"),))
+
+    async def job(world: World) -> None:
+        assert isinstance(await world.reserve("before", 100), Granted)
+        world.settle("before", 100)
+        await world.ref.flush()
+        world.store.trouble = refuses
+        for number in range(3):
+            assert isinstance(await world.reserve(str(number), 300), Granted)
+            world.settle(str(number), 300)
+        if reload_at == "while it is away":
+            await world.ref.reconfigure([in_tokyo])
+        await trio.sleep(5)
+        world.store.trouble = None
+        await trio.sleep(5)
+        if reload_at == "when it is back":
+            await world.ref.reconfigure([in_tokyo])
+        assert isinstance(await world.reserve("one more", 1), Refused)
+        assert await world.books() == (0, LIMIT)
+
+    talk(job, settings=KeeperSettings(on_store_down="allow"))
+
+
+def test_a_charge_without_a_hold_keeps_no_other_account_from_finding_what_it_has_spent() -> None:
+    def counted_in(zone: str) -> AccountSpec:
+        return AccountSpec(path="u/*", limits=(Limit(per=Per.DAY, tokens=LIMIT, timezone=zone),))
+
+    async def job(world: World) -> None:
+        clock = Clock()
+        actor, inbox, ref = open_budget_keeper(
+            [], world.store, clock, slots=8, on_event=world.events.append, on_store=world.changes.append
+        )
+
+        async def later() -> None:
+            await ref.reconfigure([counted_in("Asia/Tokyo")])
+            ref.note("it began without limits", "u/alice", Amount(10), estimated=False)
+            await ref.flush()
+            asked = ref.reserve(
+                "bob's", "u/bob", [Line(1, 0, 0, 0)], min_output=0, max_output=0, wait=0.0, deadline=900.0
+            )
+            assert isinstance(await asked, Refused)
+
+        await world.ref.reconfigure([counted_in("UTC")])
+        await world.ref.reserve(
+            "all", "u/bob", [Line(LIMIT, 0, 0, 0)], min_output=0, max_output=0, wait=0.0, deadline=900.0
+        )
+        world.settle("all", LIMIT)
+        await world.ref.flush()
+        await with_actor(actor, inbox, ref.close, later)
+
+    talk(job)
+
+
 def test_what_was_let_through_and_is_never_booked_is_told_by_account_at_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -42,7 +42,6 @@ from penstock.policy.ledger_steps import (
     Stale,
     Step,
     TopUp,
-    WindowUse,
 )
 from penstock.policy.refusals import refused
 from penstock.policy.soft_limits import SoftLimits
@@ -57,8 +56,8 @@ class _Live(Struct, gc=False):
     granted: Held | None = None
     """What its call may spend."""
     top_ups: int = 0
-    unheld: tuple[WindowUse, ...] = ()
-    """It was let through without the store, and is to be charged in these windows."""
+    unheld: bool = False
+    """It was let through without the store, which most likely holds nothing for it."""
 
 
 class HoldQueue:
@@ -77,6 +76,9 @@ class HoldQueue:
         """What those who wait were last told."""
         self._top_ups: dict[str, TopUp] = {}
         self._settles: dict[str, Settle] = {}
+        self._unheld: set[str] = set()
+        """Settles of calls that may hold nothing, until the store has answered. Their windows are those of the batch
+        that they are sent with: an account's windows may change meanwhile, and the time goes on."""
         self._adopts: dict[str, AccountWindow] = {}
         self._adopting = adopts
         """Whether windows may be new to a store that has counted before: where it lives on, and after a reload."""
@@ -119,7 +121,7 @@ class HoldQueue:
     ) -> None:
         """The hold is over. Takes a waiting ask out of the queue; what was asked and is not sent is sent no more.
 
-        What had none is charged to `account`, where it is named: in the windows that it has by now.
+        What had none is charged to `account`, where it is named: in the windows that it has when the store is told.
         """
         if charged.tokens < 0 or charged.nano_usd < 0:
             check_amount(charged)
@@ -130,19 +132,18 @@ class HoldQueue:
         if self._waiting:
             self._leave(hold_id)
         live = self._live.pop(hold_id, None)
-        if live:
-            account, windows = live.account, live.unheld
-        else:
-            windows = () if account is None else self.windows.uses(account, self.now)
-            account = account or ""
+        unheld = account is not None if live is None else live.unheld
+        account = live.account if live else account or ""
+        turns = (live is not None or unheld) and self.windows.is_soft(account)
+        if unheld:
+            self._unheld.add(hold_id)
         self._settles[hold_id] = Settle(
             hold_id=hold_id,
             charged=charged,
             estimated=estimated,
             account=account,
-            windows=windows,
             spent=spent,
-            turns=(live is not None or bool(windows)) and self.windows.is_soft(account),
+            turns=turns,
         )
 
     def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
@@ -162,7 +163,8 @@ class HoldQueue:
         self.now = max(self.now, now)
         uses = self.windows.uses
         steps: list[Step] = []
-        steps += self._settles.values()
+        settles = self._settles.values()
+        steps += [self._in_windows_of_now(settle) for settle in settles] if self._unheld else settles
         if self.now >= self._renew_at:
             self._renew_at = self.now + self._lease / 3
             if held := [hold_id for hold_id, live in self._live.items() if live.granted]:
@@ -190,7 +192,10 @@ class HoldQueue:
         if self.windows.first_used:
             self._take_first_used()
         if self._adopts:
-            # Before anything is counted there, and in the windows of the same time.
+            # Before anything is counted there, and in the windows of the same time. Settles without a hold count in
+            # the new window, too: before its Adopt they would make it known to the store, which then takes over nothing
+            # of what others of its period have spent. Behind it nothing is lost and nothing counts twice: the charge is
+            # in no window yet when the new one takes over, and then goes to all of the account's, the former ones too.
             steps[:0] = [Adopt(window.account, window.use(self.now)) for window in self._adopts.values()]
             self._adopts = {}
         return steps
@@ -256,6 +261,7 @@ class HoldQueue:
                     # Nothing is held, so its settle, in which the same would be wrong, has nothing to settle.
                     self._live.pop(step.hold_id, None)
             case Settle():
+                self._unheld.discard(step.hold_id)
                 self._soft.not_booked(step)
             case _:
                 pass
@@ -265,7 +271,7 @@ class HoldQueue:
         return hold_id in self._live
 
     def let_through(self, step: Reserve | TopUp) -> Granted:
-        """Grants what a store that is away could not: the charge is booked in the windows of now when it is back."""
+        """Grants what a store that is away could not: the charge is booked when it is back, in the windows of then."""
         if isinstance(step, TopUp):
             live = self._live[step.hold_id]
             before = live.granted
@@ -278,7 +284,7 @@ class HoldQueue:
         amount, likely = dearest(step.lines, step.max_output), None
         if any(use.by_estimate for use in step.windows):
             likely = dearest(step.likely or step.lines, step.max_output)
-        self._live[step.hold_id] = _Live(step.account, Held(step.max_output, amount, likely), unheld=step.windows)
+        self._live[step.hold_id] = _Live(step.account, Held(step.max_output, amount, likely), unheld=True)
         # The store may hold it all the same: it is renewed like the others, which does nothing where there is none.
         self._expect_renewal()
         return Granted(step.hold_id, step.max_output, amount, likely)
@@ -327,7 +333,7 @@ class HoldQueue:
         """
         lost: dict[str, tuple[int, Amount]] = {}
         for settle in self._settles.values():
-            if settle.windows:
+            if settle.hold_id in self._unheld and self.windows.counts(settle.account):
                 calls, charged = lost.get(settle.account, (0, NOTHING))
                 lost[settle.account] = calls + 1, charged + settle.charged
         return lost
@@ -404,22 +410,21 @@ class HoldQueue:
                 return Refused(step.hold_id, "", "", step.more, None, "settled")
 
     def _settled(self, step: Settle, answer: Answer) -> None:
-        match answer:
-            case Charged():
-                self._soft.charged(step, answer, self.now)
-            case Stale():
-                windows = self.windows.uses(step.account, self.now)
-                self._settles[step.hold_id] = Settle(
-                    hold_id=step.hold_id,
-                    charged=step.charged,
-                    estimated=step.estimated,
-                    account=step.account,
-                    windows=windows,
-                    spent=step.spent,
-                    turns=step.turns,
-                )
-            case _:
-                pass
+        if isinstance(answer, Stale):
+            self._settles[step.hold_id] = step  # again with the next batch, in the windows of then
+            return
+        self._unheld.discard(step.hold_id)
+        if isinstance(answer, Charged):
+            self._soft.charged(step, answer, self.now)
+
+    def _in_windows_of_now(self, settle: Settle) -> Settle:
+        """As it is to be sent: where it may have no hold, with what its account counts in by now."""
+        if settle.hold_id not in self._unheld:
+            return settle
+        windows = self.windows.uses(settle.account, self.now)
+        if settle.windows is windows:  # as of all that are kept while a store is away, thousands of them
+            return settle
+        return msgspec.structs.replace(settle, windows=windows, turns=self.windows.is_soft(settle.account))
 
     def _by_key(self, account: str) -> dict[str, AccountWindow]:
         return {window.key: window for window in self.windows.on_path(account)}
