@@ -36,7 +36,7 @@ class LedgerCounting:
         self.tombstone = tombstone
         """Seconds for which settled ids are remembered: the longest lease of all reserves, where that is longer. Pages
         that outlive the book keep it with them."""
-        self.batch = 0
+        self.batch: int = 0
         """The number of the batch; each has a higher one than those before. Pages that outlive the book keep it."""
 
     def _uses(self, windows: Sequence[WindowUse]) -> list[Room]:

@@ -25,6 +25,7 @@ from penstock.policy.ledger_steps import (
     Known,
     Lacking,
     Release,
+    Renew,
     Stale,
     Turn,
     WindowUse,
@@ -284,6 +285,23 @@ def test_a_window_of_another_zone_begins_with_what_its_siblings_in_the_file_have
         assert await answer(store, Adopt("team", new)) == Known()
         (row,) = await store.windows((new.key,))
         assert (row.held, row.spent) == (Amount(40), Amount(7))
+
+    told(path, wall, first, second)
+
+
+def test_what_was_put_right_by_hand_is_known_to_a_process_that_comes_later(path: Path, wall: Wall) -> None:
+    async def first(store: LedgerStore) -> None:
+        await answers(store, reserve("asleep", 400))
+        wall.now += 70.0
+        await answer(store, Change(account="", window=day(), reset=True))
+
+    async def second(store: LedgerStore) -> None:
+        await answers(store, reserve("killed", 300))
+        wall.now += 70.0
+        await answers(store, Renew(("asleep",), 60.0))
+        assert await root_window(store) == (400, 300)
+        await answers(store, settle("asleep", 50))
+        assert await root_window(store) == (0, 350)
 
     told(path, wall, first, second)
 
