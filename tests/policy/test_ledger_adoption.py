@@ -5,6 +5,7 @@ The laws of all stores are in `penstock.testing`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -21,6 +22,8 @@ NOON = 1_777_896_000.0  # 2026-05-04 12:00 UTC
 HOUR, DAY = 3_600.0, 86_400.0
 MIDNIGHT = NOON + 12 * HOUR
 LEASE = 60.0
+NUMBERS = itertools.count()
+"""So that no two holds have one name."""
 
 
 def team(*limits: Limit) -> AccountSpec:
@@ -39,12 +42,10 @@ class Process:
     def __init__(self, book: LedgerBook, *accounts: AccountSpec) -> None:
         self.book = book
         self.queue = HoldQueue(accounts, lease=LEASE, adopts=True)
-        self.calls = 0
 
     def hold(self, now: float, tokens: int) -> str | None:
         """The id of a hold; None where it was refused."""
-        self.calls += 1
-        hold_id = f"{id(self)}-{self.calls}"
+        hold_id = f"hold-{next(NUMBERS)}"
         line = Line(tokens, 0, 0, 0)
         self.queue.ask(HoldAsk.checked(hold_id, "team", (line,), (0, 0), None))
         return hold_id if any(isinstance(decision, Granted) for decision in self._run(now)) else None
