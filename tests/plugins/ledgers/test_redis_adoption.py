@@ -196,8 +196,8 @@ return redis.call('HSET', KEYS[1], '', struct.pack('<d', 4) .. redis.call('HGET'
 
 def test_windows_of_books_of_the_former_version_have_counted_until_the_last_batch(valkey: Valkey) -> None:
     async def main() -> None:
-        space, clock = "{penstock:former}", Clock(NOW)  # 2027-01-15 08:00 UTC
-        async with opened(valkey.url, "former", clock=clock) as store:
+        space, clock = "{penstock:layout}", Clock(NOW)  # 2027-01-15 08:00 UTC
+        async with opened(valkey.url, "layout", clock=clock) as store:
             berlin, new_york = day("team", "Europe/Berlin"), day("team", "America/New_York")
             await store.commit((reserve("a", "team"), settle("a", "team", 300)))
             await store.commit((Settle(hold_id="b", charged=Amount(20), windows=(berlin,), account="team"),))
