@@ -13,10 +13,12 @@ import attrs
 
 from penstock.policy.holds import Line
 from penstock.policy.ledger_steps import Adopt, Renew, Reserve, Settle, Step, TopUp, WindowUse
+from penstock.policy.window import Per, window_at
 
 Pair: TypeAlias = tuple[int, int]
 """Tokens, nano-USD."""
 NONE: Pair = (0, 0)
+LENGTHS = {"minute": 60.0, "hour": 3_600.0, "day": 86_400.0, "month": 30 * 86_400.0}
 
 
 def plus(one: Pair, other: Pair) -> Pair:
@@ -48,6 +50,27 @@ def cost(lines: Iterable[Line], output: int) -> Pair:
     return dearest
 
 
+def minus(one: Pair, other: Pair) -> Pair:
+    return one[0] - other[0], one[1] - other[1]
+
+
+def fullest(pairs: Iterable[Pair]) -> Pair:
+    found = NONE
+    for pair in pairs:
+        found = most(found, pair)
+    return found
+
+
+def is_below(account: str, parent: str) -> bool:
+    return not parent or account == parent or account.startswith(f"{parent}/")
+
+
+def relatives(key: str, keys: Iterable[str]) -> list[str]:
+    """The others of the same period and account."""
+    period, _, account = key.split(":", 2)
+    return [other for other in keys if other != key and other.split(":", 2)[::2] == [period, account]]
+
+
 @attrs.define
 class Said:
     """An answer, as far as it is judged."""
@@ -75,6 +98,7 @@ class Entry:
     account: str
     pieces: list[Piece]
     lease_ends: float
+    reserved_at: float
     output: int = 0
     top_ups: int = 0
     charged: Pair | None = None
@@ -120,10 +144,17 @@ class Truth:
     buckets: dict[str, list[float]] = attrs.Factory(dict[str, list[float]])
     """The ends that something of each window was ever counted to, newest last. Its keys are the known windows."""
     tombs: dict[str, float] = attrs.Factory(dict[str, float])
+    batch: int = 0
+    last: dict[str, tuple[int, float]] = attrs.Factory(dict[str, tuple[int, float]])
+    """When each window was last counted in since it began: in which batch, and at what time."""
+    behind: dict[str, int] = attrs.Factory(dict[str, int])
+    """The windows that may lack what another of their period and account has, with the last batch they lack nothing
+    of."""
 
     def run(self, steps: Sequence[Step], now: float) -> list[Said]:
         """What a batch must be answered."""
         self.advance(now)
+        self.batch += 1
         barred: set[str] = set()
         return [self._answer(step, barred) for step in steps]
 
@@ -206,7 +237,16 @@ class Truth:
             output -= 1
         piece = Piece(cost(step.lines, output), cost(step.likely or step.lines, output), self._ends(step.windows))
         guessed = {use.key for use in step.windows if use.by_estimate}
-        entry = Entry(step.account, [piece], self.now + step.lease, output, guesses=bool(guessed), guessed=guessed)
+        self._counted(step.windows)
+        entry = Entry(
+            step.account,
+            [piece],
+            self.now + step.lease,
+            self.now,
+            output,
+            guesses=bool(guessed),
+            guessed=guessed,
+        )
         self.entries[step.hold_id] = entry
         return Said("held", entry.amount, entry.likely, output)
 
@@ -233,8 +273,11 @@ class Truth:
         if lacking:
             hopeless = any(lacks(use, but_holds=True) for use in step.windows)
             return Said("lacking", lacking=lacking, hopeless=hopeless)
+        if entry.lapsed:
+            entry.lease_ends = self.now
         entry.top_ups, entry.lapsed, entry.guessed = step.number, False, guessed
         entry.pieces.append(Piece(more, guess, self._ends(step.windows)))
+        self._counted(step.windows)
         return Said("held", entry.amount, entry.likely, entry.output)
 
     def _settle(self, step: Settle) -> Said:
@@ -248,33 +291,86 @@ class Truth:
             return Said("known")
         if entry is None:
             self._know(step.windows)
-            entry = Entry(step.account, [Piece(NONE, NONE, self._ends(step.windows))], math.inf)
+            entry = Entry(step.account, [Piece(NONE, NONE, self._ends(step.windows))], math.inf, self.now)
+            self._counted(step.windows)
         held = entry.amount
         entry.charged = (step.charged.tokens, step.charged.nano_usd)
         self.old.append(entry)
         return Said("charged", held)
 
     def _adopt(self, step: Adopt) -> Said:
+        """What it lacks is what others have counted, in its time, in batches in which it was left out."""
         key = step.window.key
-        if any(end > self.now for end in self.buckets.get(key, ())):
-            return Said("known")
         if self._stale((step.window,)):
             return Said("stale")
-        period, _, account = key.split(":", 2)
-        spent = NONE
-        for other in self.buckets:
-            if other.split(":", 2)[::2] == [period, account]:
-                spent = most(spent, self.used(other)[1])
         self._know((step.window,))
+        since, live = self._begins(step.window), self._is_live(key)
+        below = [entry for entry in self.entries.values() if is_below(entry.account, step.account)]
+        lapsed = [entry for entry in below if entry.lapsed]
+        full: list[str] = []
+        for other in relatives(key, self.buckets):
+            batch, time = self.last.get(other, (0, -math.inf))
+            if self._is_live(other) and time >= since and (not live or batch > self._lacks_nothing_until(key)):
+                full.append(other)
+        spent = [self._spent(other, since, lapsed) for other in full]
+        own = self._spent(key, -math.inf, lapsed)
+        more = most(NONE, minus(fullest(spent), own)) if full else NONE
+        late = [
+            (entry, piece)
+            for entry in below
+            if not entry.lapsed or (entry.lease_ends if entry.top_ups else entry.reserved_at) >= since
+            for piece in entry.pieces
+            if key not in piece.ends  # what was reserved in it before stays where it was
+        ]
+        if live and not full and not late:
+            return Said("known")
         end = self._ends((step.window,))[key]
-        self.adopted.append((key, end, spent))
-        for entry in self.entries.values():
-            if not account or entry.account == account or entry.account.startswith(f"{account}/"):
-                if not any(key in piece.ends for piece in entry.pieces) and entry.guesses and step.window.by_estimate:
-                    entry.guessed.add(key)
-                for piece in entry.pieces:
-                    piece.ends.setdefault(key, end)  # what was reserved in it before stays where it was
+        self.adopted.append((key, end, more))
+        if full:
+            self.last[key] = max([self.last.get(key, (0, -math.inf)), *[self.last[other] for other in full]])
+            self.behind.pop(key, None)
+        elif not live:
+            self.behind[key] = self.batch
+        for entry, piece in late:
+            if not any(key in known.ends for known in entry.pieces) and entry.guesses and step.window.by_estimate:
+                entry.guessed.add(key)
+            piece.ends[key] = end
         return Said("known")
+
+    def _begins(self, use: WindowUse) -> float:
+        period, zone, _ = use.key.split(":", 2)
+        return self.now - LENGTHS[period] if use.rolling else window_at(Per(period), use.end - 1, zone).start
+
+    def _is_live(self, key: str) -> bool:
+        return any(end > self.now for end in self.buckets.get(key, ()))
+
+    def _lacks_nothing_until(self, key: str) -> int:
+        return self.behind.get(key, self.last.get(key, (0, 0.0))[0])
+
+    def _spent(self, key: str, since: float, lapsed: Sequence[Entry]) -> Pair:
+        """What is spent in a window, without these, and in a rolling one without what is older."""
+        period, zone, _ = key.split(":", 2)
+        rows = [(end, amount) for adopted, end, amount in self.adopted if adopted == key]
+        for entry in (*self.entries.values(), *self.old):
+            charged = entry.charged is not None
+            if charged or (entry.lapsed and entry not in lapsed):
+                rows += [(end, charge if charged else holds) for end, holds, charge in entry.counts(key)]
+        old = -math.inf if zone != "rolling" else since + LENGTHS[period]
+        return total(amount for end, amount in rows if end > self.now and end >= old)
+
+    def _counted(self, windows: Sequence[WindowUse]) -> None:
+        """A window that was left out of a batch in which a relative was counted lacks that from then on."""
+        keys = [use.key for use in windows]
+        for key in keys:
+            others = [self.last.get(other, (0, 0.0))[0] for other in relatives(key, keys)]
+            until = self._lacks_nothing_until(key)
+            begins = key not in self.last and key not in self.behind
+            if others and not begins and max(others) > until:
+                self.behind[key] = until
+            elif others:
+                self.behind.pop(key, None)
+        for key in keys:
+            self.last[key] = (self.batch, self.now)
 
     def _stale(self, windows: Iterable[WindowUse]) -> bool:
         return any(use.end <= self.now for use in windows)
@@ -289,6 +385,9 @@ class Truth:
         for use in windows:
             live = [end for end in self.buckets[use.key] if end > self.now]
             if not live or (use.rolling and use.end > live[-1]):
+                if not live:
+                    self.last.pop(use.key, None)
+                    self.behind.pop(use.key, None)
                 live.append(use.end)
             self.buckets[use.key] = live
             ends[use.key] = live[-1]

@@ -45,11 +45,11 @@ def test_a_window_of_which_nothing_counts_any_more_is_new_when_it_comes_back() -
     assert pages.window(UTC).spent == Amount(700)
 
 
-def test_a_window_that_counts_adopts_nothing() -> None:
+def test_a_window_that_counts_adopts_nothing_of_one_that_has_not_gone_on_without_it() -> None:
     pages = MemoryPages()
     book = LedgerBook(pages)
-    spend(book, "one", 10, day(UTC, NOON + DAY / 2), NOON)
     spend(book, "other", 700, day(BERLIN, NOON + DAY / 3), NOON)
+    spend(book, "one", 10, day(UTC, NOON + DAY / 2), NOON)
     book.run([Adopt("team", day(UTC, NOON + DAY / 2))], NOON)
     assert pages.window(UTC).spent == Amount(10)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from penstock.policy.holds import NOTHING, Amount, Line, dearest, most_output
+from penstock.policy.ledger_adoption import begin_of, gone_on_without, missed, parts_to_adopt
 from penstock.policy.ledger_counting import CHARGED_KNOWN, EARLIEST, LATEST, NEVER, LedgerCounting, quarter
 from penstock.policy.ledger_pages import HoldPage, Part, WindowPage
 from penstock.policy.ledger_room import Room, fits, free_in, free_nano_usd, free_tokens, lacks
@@ -51,6 +52,7 @@ class LedgerBook(LedgerCounting):
     def run(self, steps: Iterable[Step], now: float) -> Landed:
         """One batch. Raises ValueError where a step makes no sense; those before it were carried out then."""
         self.advance(now)
+        self.batch += 1
         barred: set[str] = set()
         answers: list[Answer] = []
         for step in steps:  # nearly all are one of the first two
@@ -116,6 +118,7 @@ class LedgerBook(LedgerCounting):
             buckets = free.buckets
             if buckets is None:
                 buckets = tuple([pages.window(use.key).bucket(use.end, rolling=use.rolling) for use in step.windows])
+            self._note_count(buckets)
             parts = [Part(most, self._hold_in(buckets, most))]
         page = HoldPage(step.hold_id, step.account, output, parts, self.now, self.now + step.lease)
         if self.tombstone < step.lease < NEVER:
@@ -145,6 +148,7 @@ class LedgerBook(LedgerCounting):
         if guessing:
             likely = dearest(guesses, output)
             parts.append(Part(likely, self._count(uses, likely, by_estimate=True), likely=True))
+        self._note_count([bucket for part in parts for bucket in part.buckets])
         return output, parts
 
     def _top_up(self, step: TopUp) -> Held | Lacking | Known | Stale:
@@ -163,10 +167,14 @@ class LedgerBook(LedgerCounting):
             return Lacking(lacking)
         if hold.lapsed:
             self._revive(hold)
+            hold.lease_ends = self.now  # then it lapses again, after all that was put right by hand until now
         hold.top_ups = step.number
-        self._add(hold, Part(step.more, self._count(uses, step.more, by_estimate=False)))
+        added = [Part(step.more, self._count(uses, step.more, by_estimate=False))]
         if any(use.by_estimate for use in uses):
-            self._add(hold, Part(likely, self._count(uses, likely, by_estimate=True), likely=True))
+            added.append(Part(likely, self._count(uses, likely, by_estimate=True), likely=True))
+        self._note_count([bucket for part in added for bucket in part.buckets])
+        for part in added:
+            self._add(hold, part)
         if hold.released:
             self._lapse(hold)  # with what it asked for now
         self.pages.touched_hold(hold)
@@ -201,6 +209,7 @@ class LedgerBook(LedgerCounting):
                 self._revive(hold)
         elif step.windows:
             buckets = self._count_all(self._uses(step.windows), NOTHING)
+            self._note_count(buckets)
             hold = HoldPage(step.hold_id, step.account, 0, [Part(NOTHING, buckets)], self.now, self.now)
         else:
             return KNOWN
@@ -216,38 +225,38 @@ class LedgerBook(LedgerCounting):
         for hold_id in step.hold_ids:
             hold = self.pages.hold(hold_id)
             if hold is not None and not hold.released:
-                hold.lease_ends = self.now + step.lease
                 if hold.lapsed:
                     self._revive(hold)
+                hold.lease_ends = self.now + step.lease
                 self.pages.touched_hold(hold)
         return KNOWN
 
     def _adopt(self, step: Adopt) -> Known | Stale:
-        if self.pages.knows_window(step.window.key):
-            return KNOWN
         if self._over((step.window,)):
             return STALE
-        spent = NOTHING
-        for key in self.pages.siblings(step.window.key):
-            other = self.pages.window(key)
+        (use,) = self._uses((step.window,))
+        page, begin = use.page, begin_of(step.window, self.now)
+        others = [self.pages.window(key) for key in self.pages.siblings(page.key)]
+        for other in others:
             other.advance(self.now)
-            spent = spent.at_least(other.spent)
-        bucket = self._count_all(self._uses((step.window,)), NOTHING)[0]
+        others = gone_on_without(page, others, begin)
+        holds = list(self.pages.holds_below(step.account))
+        parts = list(parts_to_adopt(step.window, holds, begin))
+        if page.buckets and not others and not parts:
+            return KNOWN
+        spent, known = missed(page, others, holds, begin), bool(page.buckets)
+        bucket = self._count_all([use], NOTHING)[0]
         bucket.settle(NOTHING, spent, estimated=False)
-        for hold in self.pages.holds_below(step.account):
-            # As it did before, where it did. By its estimate only where it has one: what was reserved for windows by
-            # the bound alone has none.
-            likely = step.window.by_estimate and hold.likely is not None
-            likely = hold.counts_by_estimate().get(step.window.key, likely)
-            for part in hold.parts:
-                if part.likely is not likely or any(
-                    counted.window.key == bucket.window.key for counted in part.buckets
-                ):
-                    continue  # reserved in that very window, before: it stays where it was
-                part.buckets += (bucket,)
+        if others:
+            page.counted, page.level = max([page.counted, *[other.counted for other in others]]), None
+        elif not known:
+            page.level = self.batch
+        for hold, part in parts:
+            part.buckets += (bucket,)
+            if hold.lapsed:
+                bucket.settle(NOTHING, page.still_charged(part.amount, hold.lease_ends), estimated=True)
+            else:
                 bucket.hold(part.amount)
-                if hold.lapsed:
-                    bucket.settle(part.amount, part.amount, estimated=True)
             self.pages.touched_hold(hold)
         self.pages.touched((bucket,))
         return KNOWN
@@ -294,6 +303,10 @@ class LedgerBook(LedgerCounting):
             wanted.nano_usd if step.spent_nano_usd is None else step.spent_nano_usd,
         )
         check_amount(wanted)
+        if wanted.tokens != page.spent_tokens:
+            page.corrected_tokens_at = self.now
+        if wanted.nano_usd != page.spent_nano_usd:
+            page.corrected_nano_usd_at = self.now
         self._spend(page, use.use, wanted)
         self.pages.touched_window(page)
         after = _state(self._uses((step.window,))[0])

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from penstock.policy.holds import Amount
-from penstock.policy.ledger_pages import Bucket, HoldPage, Pages, WindowPage, hold_in, settle_in
+from penstock.policy.ledger_pages import NEVER_COUNTED, Bucket, HoldPage, Pages, WindowPage, hold_in, settle_in
 from penstock.policy.ledger_room import Room
 from penstock.policy.ledger_steps import Spent, WindowUse
 
@@ -36,6 +36,8 @@ class LedgerCounting:
         self.tombstone = tombstone
         """Seconds for which settled ids are remembered: the longest lease of all reserves, where that is longer. Pages
         that outlive the book keep it with them."""
+        self.batch: int = 0
+        """The number of the batch; each has a higher one than those before. Pages that outlive the book keep it."""
 
     def _uses(self, windows: Sequence[WindowUse]) -> list[Room]:
         uses: list[Room] = []
@@ -72,6 +74,16 @@ class LedgerCounting:
         self.pages.touched(buckets)
         return buckets
 
+    def _note_count(self, buckets: Iterable[Bucket]) -> None:
+        """Something new is counted in the windows of these, by one step."""
+        turn = (self.batch, self.now)
+        for bucket in buckets:
+            window = bucket.window
+            if window.kin is not None:
+                _note_count_of_kin([bucket.window for bucket in buckets], turn)
+                return
+            window.counted = turn
+
     def _lapse(self, hold: HoldPage) -> None:
         """Charges a hold in full: nobody knows what became of its call."""
         hold.lapsed = True
@@ -87,7 +99,7 @@ class LedgerCounting:
         hold.lapsed = False
         for part in hold.parts:
             for bucket in part.buckets:
-                bucket.unsettle(part.amount)
+                bucket.unsettle(part.amount, hold.lease_ends)
             self.pages.touched(part.buckets)
 
     def _write_down(self, hold: HoldPage, *, calls: int) -> None:
@@ -149,6 +161,26 @@ class LedgerCounting:
     def _remember(self, lease: float) -> None:
         if self.tombstone < lease < NEVER:
             self.tombstone = lease
+
+
+def _note_count_of_kin(windows: Sequence[WindowPage], turn: tuple[int, float]) -> None:
+    """The same, where some count the same period of one account.
+
+    One that was left out where another was counted goes on as one that has missed that, until it is adopted. One that
+    begins has missed nothing.
+    """
+    for window in windows:
+        latest = max([other.counted[0] for other in windows if _are_kin(other, window)], default=None)
+        if latest is not None:
+            begins = window.level is None and window.counted == NEVER_COUNTED
+            known = window.knows_until
+            window.level = None if begins or known >= latest else known
+    for window in windows:
+        window.counted = turn
+
+
+def _are_kin(one: WindowPage, other: WindowPage) -> bool:
+    return one is not other and one.kin is not None and one.kin == other.kin
 
 
 def quarter(time: float) -> float:

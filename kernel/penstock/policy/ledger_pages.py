@@ -19,7 +19,11 @@ from msgspec import Struct
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, Spent, WindowRow
 
-__all__ = ["Bucket", "Counted", "HoldPage", "Pages", "Part", "WindowPage", "hold_in", "settle_in"]
+__all__ = ["NEVER_COUNTED", "Bucket", "Counted", "HoldPage", "Pages", "Part", "WindowPage", "hold_in", "settle_in"]
+
+LONG_AGO = -6.2e10
+"""Before every time that a ledger knows."""
+NEVER_COUNTED = (0, LONG_AGO)
 
 
 @attrs.define(eq=False)
@@ -81,13 +85,13 @@ class Bucket(Counted):
         """Counts a charge in the place of a hold."""
         self.count(NOTHING - held, charged, charged if estimated else NOTHING)
 
-    def unsettle(self, held: Amount) -> None:
-        """Counts a hold again in the place of the charge by which it had lapsed.
+    def unsettle(self, held: Amount, ended: float) -> None:
+        """Counts a hold again in the place of the charge by which it had lapsed, when its lease had ended.
 
-        What of that charge was taken away by hand is not taken away once more: less than nothing spent would be room
-        that nobody gave.
+        What is spent was put right by hand with that charge in it, where that was later: then nothing of it is taken
+        away, for what is estimated there by now was charged to others.
         """
-        back = NOTHING - held.at_most(self.estimated)
+        back = NOTHING - self.window.still_charged(held, ended).at_most(self.estimated)
         self.count(held, back, back)
 
 
@@ -130,6 +134,30 @@ class WindowPage(Counted):
     limit_tokens: int | None = None
     limit_nano_usd: int | None = None
     """Set by hand; None: the configured limit counts."""
+    counted: tuple[int, float] = NEVER_COUNTED
+    """When something was last counted in it beyond what was held: the number of the batch, and its time."""
+    level: int | None = None
+    """The batch up to which it has counted all that others of its account and period have, where it has missed
+    something of theirs since; None: that of `counted`."""
+    kin: tuple[str, str] | None = None
+    """Its period and account, where whoever keeps the pages knows of another window of these."""
+    corrected_tokens_at: float = LONG_AGO
+    corrected_nano_usd_at: float = LONG_AGO
+    """When what is spent was last put right by hand."""
+
+    @property
+    def knows_until(self) -> int:
+        """The batch up to which it has missed nothing."""
+        return self.counted[0] if self.level is None else self.level
+
+    def still_charged(self, amount: Amount, ended: float) -> Amount:
+        """What is still charged here of a hold whose lease ended then: nothing of a unit put right by hand since."""
+        if ended > self.corrected_tokens_at and ended > self.corrected_nano_usd_at:  # as nearly always
+            return amount
+        return Amount(
+            amount.tokens if ended > self.corrected_tokens_at else 0,
+            amount.nano_usd if ended > self.corrected_nano_usd_at else 0,
+        )
 
     def advance(self, now: float) -> None:
         """Lets go of what has left the window."""
@@ -144,6 +172,8 @@ class WindowPage(Counted):
             last = self.buckets[-1]
             if not rolling or end <= last.end:
                 return last
+        else:
+            self.counted, self.level = NEVER_COUNTED, None
         last = Bucket(self, end)
         self.buckets.append(last)
         return last
@@ -231,10 +261,6 @@ class Pages(Protocol):
 
     def window(self, key: str, /) -> WindowPage:
         """The page of a window; an empty one where nothing is counted in it."""
-        ...
-
-    def knows_window(self, key: str) -> bool:
-        """True where something that was counted in the window has not left it yet."""
         ...
 
     def siblings(self, key: str) -> Iterable[str]:

@@ -154,10 +154,12 @@ class Renew(Struct, frozen=True, gc=False):
 
 
 class Adopt(Struct, frozen=True, gc=False):
-    """A window that is new begins with what others of its account have spent, and counts the holds of its subtree.
+    """A window takes over what others of its account have counted without it, and counts the holds of its subtree.
 
-    The others are those of the same account and period, whatever their zone. Where the store knows the window, nothing
-    happens. Answered by `Known`.
+    The others are those of the same account and period, whatever their zone. What is spent in the window is then no
+    less than in each of those that have gone on without it in its span; what they counted before that, or beside it,
+    and what is older than a correction by hand, is left where it is. Sent twice, it does the same as once. Answered by
+    `Known`.
     """
 
     account: str

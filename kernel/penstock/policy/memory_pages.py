@@ -46,10 +46,6 @@ class MemoryPages:
         self.hold: Callable[[str], HoldPage | None] = self._holds.get
         self.is_settled: Callable[[str], bool] = self._tombstones.__contains__
 
-    def knows_window(self, key: str) -> bool:  # noqa: D102
-        page = self._windows.get(key)
-        return page is not None and any(bucket.end > self._now for bucket in page.buckets)
-
     def siblings(self, key: str) -> Iterator[str]:  # noqa: D102
         for other in list(self._windows.alike[_period_and_account(key)]):
             if other != key:
@@ -172,7 +168,13 @@ class _Windows(dict[str, WindowPage]):
 
     def __missing__(self, key: str) -> WindowPage:
         page = self[key] = WindowPage(key)
-        self.alike[_period_and_account(key)][key] = None
+        kin = _period_and_account(key)
+        alike = self.alike[kin]
+        if alike:
+            page.kin = kin
+            for other in alike:
+                self[other].kin = kin
+        alike[key] = None
         return page
 
     def drop_idle(self, now: float) -> None:

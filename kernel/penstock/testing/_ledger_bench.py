@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from penstock.abc import LedgerStore
+from penstock.policy.account_windows import window_end, window_of
 from penstock.policy.holds import NOTHING, Amount, Line
 from penstock.policy.ledger_steps import (
     Adopt,
@@ -124,6 +125,11 @@ class Bench:
     ) -> WindowUse:
         """A window that is over so many spans after the beginning."""
         return WindowUse(key, self.began + spans * self.span, rolling, tokens, nano_usd, by_estimate)
+
+    def real_window(self, key: str, *, tokens: int | None = None) -> WindowUse:
+        """A window as the calendar has it."""
+        shape = window_of(key)[1]
+        return WindowUse(key, window_end(shape, self.began), shape[2], tokens)
 
     def reserve(
         self,

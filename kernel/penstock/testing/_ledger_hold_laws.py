@@ -39,7 +39,7 @@ async def reserve_answers_what_an_id_holds_already(make: MakeLedger) -> None:
 async def batch_sent_again_is_answered_and_not_repeated(make: MakeLedger) -> None:
     """Every kind of step, sent once more: the same is counted as before, and no call is charged twice."""
     async with on_bench(make) as bench:
-        window, new = bench.window(tokens=1_000), bench.window("day:Europe/Berlin:team", tokens=1_000)
+        window, new = bench.window(tokens=1_000), bench.real_window("day:Europe/Berlin:team", tokens=1_000)
         batch = (
             bench.reserve("a", window, tokens=100),
             bench.reserve("b", window, tokens=200),

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from penstock.testing import (
+    _ledger_adoption_laws,
     _ledger_estimate_laws,
     _ledger_hold_laws,
     _ledger_record_laws,
@@ -28,7 +29,14 @@ LedgerLaw: TypeAlias = Callable[[MakeLedger], Awaitable[None]]
 
 LEDGER_LAWS: tuple[LedgerLaw, ...] = tuple(
     getattr(laws, name)
-    for laws in (_ledger_room_laws, _ledger_hold_laws, _ledger_estimate_laws, _ledger_time_laws, _ledger_record_laws)
+    for laws in (
+        _ledger_adoption_laws,
+        _ledger_room_laws,
+        _ledger_hold_laws,
+        _ledger_estimate_laws,
+        _ledger_time_laws,
+        _ledger_record_laws,
+    )
     for name in laws.__all__
 )
 

@@ -16,6 +16,11 @@ from penstock_plugins.ledgers.sqlite_pages import SqlitePages
 
 __all__ = ["set_back"]
 
+_CORRECTED = """
+UPDATE limits SET corrected_tokens_at = min(corrected_tokens_at, ?),
+  corrected_nano_usd_at = min(corrected_nano_usd_at, ?)
+"""
+
 # Known as settled for as long as any lease lasts: what comes late is not charged once more.
 _BURY_ALL = """
 UPDATE holds SET settled = 1, ends_at = ? + (SELECT longest_lease FROM ledger), account = NULL, output_tokens = NULL,
@@ -33,6 +38,7 @@ def set_back(connection: sqlite3.Connection, pages: SqlitePages, *, before: floa
     connection.execute("DELETE FROM buckets")
     connection.execute(_BURY_ALL, (now,))
     connection.execute("UPDATE ledger SET latest = ?", (now,))
+    connection.execute(_CORRECTED, (now, now))
     pages.touched([_moved(page, now) for page in counted])
     pages.note(
         HistoryRow(
@@ -50,6 +56,7 @@ def set_back(connection: sqlite3.Connection, pages: SqlitePages, *, before: floa
 
 def _moved(page: WindowPage, now: float) -> Bucket:
     _, shape = window_of(page.key)
-    bucket = Bucket(WindowPage(page.key), window_end(shape, now))
+    moved = WindowPage(page.key, counted=(page.counted[0], now), level=page.level)
+    bucket = Bucket(moved, window_end(shape, now))
     bucket.count(NOTHING, page.spent, page.estimated)
     return bucket

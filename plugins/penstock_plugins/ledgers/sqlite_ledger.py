@@ -143,6 +143,7 @@ class SqliteLedgerBook:
             now, read = self._read_anew(connection, now)
         read.note_filed(self.file.synced)
         longest_lease = read.book.tombstone
+        read.book.batch = read.writes - 1
         landed = read.book.run(steps, now)
         read.pages.write()
         if read.book.tombstone != longest_lease:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -30,15 +31,17 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[_KeptPart]).decode
 
 _READ_WINDOW = """
-SELECT l.tokens, l.nano_usd, b."end", b.held_tokens, b.held_nano_usd, b.spent_tokens, b.spent_nano_usd,
-       b.estimated_tokens, b.estimated_nano_usd
+SELECT l.tokens, l.nano_usd, l.corrected_tokens_at, l.corrected_nano_usd_at, b."end", b.counted_in, b.counted_at,
+       b.level, b.held_tokens, b.held_nano_usd, b.spent_tokens, b.spent_nano_usd, b.estimated_tokens,
+       b.estimated_nano_usd
 FROM (SELECT ? AS "key")
 LEFT JOIN limits AS l ON l."window" = "key"
 LEFT JOIN buckets AS b ON b."window" = "key" AND b."end" > ?
 ORDER BY b."end"
 """
 _READ_ALL_WINDOWS = """
-SELECT "window", "end", held_tokens, held_nano_usd, spent_tokens, spent_nano_usd, estimated_tokens, estimated_nano_usd
+SELECT "window", "end", counted_in, counted_at, level, held_tokens, held_nano_usd, spent_tokens, spent_nano_usd,
+       estimated_tokens, estimated_nano_usd
 FROM buckets WHERE "end" > ? ORDER BY "window", "end"
 """
 _READ_HOLD = """
@@ -46,16 +49,17 @@ SELECT settled, ends_at, account, output_tokens, reserved_at, lease_ends, top_up
 """
 _WRITE_BUCKET = """
 INSERT INTO buckets (held_tokens, held_nano_usd, spent_tokens, spent_nano_usd, estimated_tokens, estimated_nano_usd,
-  "window", "end")
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+  counted_in, counted_at, level, "window", "end")
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT ("window", "end") DO UPDATE SET
   held_tokens = excluded.held_tokens, held_nano_usd = excluded.held_nano_usd,
   spent_tokens = excluded.spent_tokens, spent_nano_usd = excluded.spent_nano_usd,
-  estimated_tokens = excluded.estimated_tokens, estimated_nano_usd = excluded.estimated_nano_usd
+  estimated_tokens = excluded.estimated_tokens, estimated_nano_usd = excluded.estimated_nano_usd,
+  counted_in = excluded.counted_in, counted_at = excluded.counted_at, level = excluded.level
 """
 _UPDATE_BUCKET = """
 UPDATE buckets SET held_tokens = ?, held_nano_usd = ?, spent_tokens = ?, spent_nano_usd = ?,
-  estimated_tokens = ?, estimated_nano_usd = ?
+  estimated_tokens = ?, estimated_nano_usd = ?, counted_in = ?, counted_at = ?, level = ?
 WHERE "window" = ? AND "end" = ?
 """
 _WRITE_HOLD = """
@@ -81,7 +85,10 @@ WHERE id = ?
 RELEASED = 2
 """In place of 1 for a hold that has lapsed: who knows only that, reads it as lapsed."""
 _NOTE = 'INSERT INTO history (at, action, account, "window", before, after, reason) VALUES (?, ?, ?, ?, ?, ?, ?)'
-_WRITE_LIMITS = 'INSERT OR REPLACE INTO limits ("window", tokens, nano_usd) VALUES (?, ?, ?)'
+_WRITE_LIMITS = """
+INSERT OR REPLACE INTO limits ("window", tokens, nano_usd, corrected_tokens_at, corrected_nano_usd_at)
+VALUES (?, ?, ?, ?, ?)
+"""
 _PURGE_HOLDS = "DELETE FROM holds WHERE id IN (SELECT id FROM holds WHERE settled = 1 AND ends_at <= ? LIMIT ?)"
 _PURGE_BUCKETS = """
 DELETE FROM buckets WHERE ("window", "end") IN (SELECT "window", "end" FROM buckets WHERE "end" <= ? LIMIT ?)
@@ -101,6 +108,8 @@ class SqlitePages:
         """For what each batch does: a new one for each statement takes a microsecond."""
         self._now = EARLIEST
         self._windows: dict[str, WindowPage] = {}
+        self._alike: defaultdict[tuple[str, str], list[WindowPage]] = defaultdict(list)
+        """The same by period and account."""
         self._holds: dict[str, HoldPage] = {}
         self._journal = SqliteJournal(connection)
         self._looked_up: tuple[str, _Row | None] | None = None
@@ -122,9 +131,6 @@ class SqlitePages:
         page = self._windows.get(key)
         return self._read_window(key) if page is None else page
 
-    def knows_window(self, key: str) -> bool:  # noqa: D102
-        return any(bucket.end > self._now for bucket in self.window(key).buckets)
-
     def siblings(self, key: str) -> Iterator[str]:
         """The known windows of the same account and period. There are few zones: one seek finds the next of them."""
         self.write()
@@ -137,7 +143,7 @@ class SqlitePages:
                 return
             zone = found.split(":", 2)[1]
             other = f"{period}:{zone}:{account}"
-            if other != key and self.knows_window(other):
+            if other != key and any(bucket.end > self._now for bucket in self.window(other).buckets):
                 yield other
             sought = f"{period}:{zone};"
 
@@ -217,12 +223,12 @@ class SqlitePages:
             self.window(key)
         page: WindowPage | None = None
         fresh = False
-        for key, end, *figures in self._connection.execute(_READ_ALL_WINDOWS, (self._now,)):
+        for key, *bucket in self._connection.execute(_READ_ALL_WINDOWS, (self._now,)):
             if page is None or page.key != key:
                 fresh = key not in self._windows
-                page = self._windows.setdefault(key, WindowPage(key))
+                page = self._begin(key) if fresh else self._windows[key]
             if fresh:
-                _append(page, end, figures)
+                _append(page, bucket)
         return list(self._windows.values())
 
     def all_holds(self) -> list[HoldPage]:
@@ -239,7 +245,16 @@ class SqlitePages:
         if self._touched_holds or self._buried:
             self._write_holds()
         if self._touched_windows:
-            limits = [(page.key, page.limit_tokens, page.limit_nano_usd) for page in self._touched_windows]
+            limits = [
+                (
+                    page.key,
+                    page.limit_tokens,
+                    page.limit_nano_usd,
+                    page.corrected_tokens_at,
+                    page.corrected_nano_usd_at,
+                )
+                for page in self._touched_windows
+            ]
             write_rows(self._cursor, _WRITE_LIMITS, limits)
             self._touched_windows.clear()
         self._journal.write()
@@ -252,12 +267,26 @@ class SqlitePages:
         return more
 
     def _read_window(self, key: str) -> WindowPage:
-        page = self._windows[key] = WindowPage(key)
-        for tokens, nano_usd, end, *figures in self._connection.execute(_READ_WINDOW, (key, self._now)):
+        page = self._begin(key)
+        for tokens, nano_usd, tokens_at, nano_usd_at, *bucket in self._connection.execute(
+            _READ_WINDOW, (key, self._now)
+        ):
             page.limit_tokens = None if tokens is None else int(tokens)
             page.limit_nano_usd = None if nano_usd is None else int(nano_usd)
-            if end is not None:
-                _append(page, end, figures)
+            if tokens_at is not None:
+                page.corrected_tokens_at, page.corrected_nano_usd_at = tokens_at, nano_usd_at
+            if bucket[0] is not None:
+                _append(page, bucket)
+        return page
+
+    def _begin(self, key: str) -> WindowPage:
+        page = self._windows[key] = WindowPage(key)
+        period, _, account = key.split(":", 2)
+        alike = self._alike[period, account]
+        alike.append(page)
+        if len(alike) > 1:
+            for one in alike:
+                one.kin = period, account
         return page
 
     def _look_up(self, hold_id: str) -> _Row | None:
@@ -311,7 +340,10 @@ class SqlitePages:
         self._looked_up = None
 
 
-def _append(page: WindowPage, end: float, figures: list[Figure]) -> None:
+def _append(page: WindowPage, row: Sequence[Any]) -> None:
+    """By their ends: what the last one says of the window is what is true."""
+    end, counted_in, counted_at, level, *figures = row
+    page.counted, page.level = (counted_in, counted_at), level
     held_tokens, held_nano_usd, spent_tokens, spent_nano_usd, estimated_tokens, estimated_nano_usd = map(int, figures)
     bucket = Bucket(page, end)
     page.buckets.append(bucket)
@@ -323,6 +355,7 @@ def _append(page: WindowPage, end: float, figures: list[Figure]) -> None:
 
 
 def _bucket_row(bucket: Bucket) -> _Row:
+    window = bucket.window
     return (
         bucket.held_tokens,
         bucket.held_nano_usd,
@@ -330,7 +363,9 @@ def _bucket_row(bucket: Bucket) -> _Row:
         bucket.spent_nano_usd,
         bucket.estimated_tokens,
         bucket.estimated_nano_usd,
-        bucket.window.key,
+        *window.counted,
+        window.level,
+        window.key,
         bucket.end,
     )
 

@@ -102,7 +102,16 @@ ALTER TABLE ledger ADD COLUMN name TEXT NOT NULL DEFAULT '';  -- of these books,
 UPDATE ledger SET name = lower(hex(randomblob(8)));
 """
 
-STEPS: tuple[str, ...] = (_FIRST, _WRITERS, _FILED, _NAMED)
+_COUNTED = """
+ALTER TABLE buckets ADD COLUMN counted_in INTEGER NOT NULL DEFAULT 0;  -- the batch that counted in the window last
+ALTER TABLE buckets ADD COLUMN counted_at REAL NOT NULL DEFAULT -6.2e10;  -- and its time
+ALTER TABLE buckets ADD COLUMN level INTEGER;      -- the batch up to which the window has missed nothing, if not that
+UPDATE buckets SET counted_in = (SELECT writes FROM ledger), counted_at = (SELECT latest FROM ledger);
+ALTER TABLE limits ADD COLUMN corrected_tokens_at REAL NOT NULL DEFAULT -6.2e10;  -- what is spent, by hand
+ALTER TABLE limits ADD COLUMN corrected_nano_usd_at REAL NOT NULL DEFAULT -6.2e10;
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _WRITERS, _FILED, _NAMED, _COUNTED)
 """Version n is what the first n of these make. One that was released is never changed: what comes later is another."""
 NAMED = STEPS.index(_NAMED) + 1
 """The first version in which books have a name."""

@@ -10,7 +10,8 @@ from redis_stores import Clock, opened
 from valkey_process import Valkey
 
 from penstock.policy.holds import Amount, Line
-from penstock.policy.ledger_steps import Adopt, Known, Reserve, Settle, WindowRow, WindowUse
+from penstock.policy.ledger_steps import Adopt, Change, Known, Reserve, Settle, WindowRow, WindowUse
+from penstock.policy.window import Per, window_at
 from penstock_plugins.ledgers import redis
 from penstock_plugins.ledgers.redis import RedisLedger
 
@@ -28,7 +29,8 @@ local function
 
 
 def day(account: str, zone: str = "UTC") -> WindowUse:
-    return WindowUse(f"day:{zone}:{account}", NOW + 50_000, rolling=False, limit_tokens=10**12)
+    end = window_at(Per.DAY, NOW, zone).end
+    return WindowUse(f"day:{zone}:{account}", end, rolling=False, limit_tokens=10**12)
 
 
 def reserve(hold_id: str, account: str, tokens: int = 10, *, counts_in: Sequence[str] = ()) -> Reserve:
@@ -150,7 +152,7 @@ def test_a_hold_is_found_by_its_account_for_as_long_as_it_is_one(valkey: Valkey)
             await clock.elapse(700)
             await store.commit(())
             assert names_of(valkey, "names") == 2, "a lease that ended counts until its window is over"
-            await clock.elapse(50_000)
+            await clock.elapse(57_600)
             await store.commit(())
             assert names_of(valkey, "names") == 0
 
@@ -165,16 +167,51 @@ def test_books_of_the_former_version_are_found_by_their_accounts_from_the_first_
             await store.commit((reserve("a", "team", 1), reserve("b", "team", 10), reserve("c", "team/x", 100)))
             await store.commit((settle("a", "team", 7),))
             script = (
+                "for _, key in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do local page = redis.call('HGET', KEYS[1],"
+                " key); redis.call('HSET', KEYS[1], key, page:sub(1, 24) .. page:sub(65)) end;"
                 "local kept = redis.call('HGET', KEYS[1], '');"
                 " redis.call('HSET', KEYS[1], '', struct.pack('<d', 3) .. kept:sub(9));"
                 " redis.call('HDEL', KEYS[1], '~'); return redis.call('DEL', KEYS[2])"
             )
-            assert valkey.say("EVAL", script, "2", f"{space}:windows", f"{space}:held") == ":1"
+            assert valkey.say("EVAL", script, "3", f"{space}:windows", f"{space}:held", f"{space}:ends") == ":1"
             tokyo, utc = day("team", "Asia/Tokyo"), day("team/x", "Europe/Berlin")
             await store.commit((Adopt("team", tokyo), settle("b", "team", 20)))
             assert await window(store, tokyo) == (100, 27)
             assert names_of(valkey, "before") == 1
             await store.commit((Adopt("team/x", utc),))
             assert await window(store, utc) == (100, 0)
+
+    trio.run(main)
+
+
+FORMER = """
+for _, key in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  local page = redis.call('HGET', KEYS[1], key)
+  redis.call('HSET', KEYS[1], key, page:sub(1, 24) .. page:sub(65))
+end
+return redis.call('HSET', KEYS[1], '', struct.pack('<d', 4) .. redis.call('HGET', KEYS[1], ''):sub(9))
+"""
+"""The books as the version before this one kept them."""
+
+
+def test_windows_of_books_of_the_former_version_have_counted_until_the_last_batch(valkey: Valkey) -> None:
+    async def main() -> None:
+        space, clock = "{penstock:layout}", Clock(NOW)  # 2027-01-15 08:00 UTC
+        async with opened(valkey.url, "layout", clock=clock) as store:
+            berlin, new_york = day("team", "Europe/Berlin"), day("team", "America/New_York")
+            await store.commit((reserve("a", "team"), settle("a", "team", 300)))
+            await store.commit((Settle(hold_id="b", charged=Amount(20), windows=(berlin,), account="team"),))
+            await store.commit((Change(account="team", window=day("team"), limit_tokens=900),))
+            assert valkey.say("EVAL", FORMER, "2", f"{space}:windows", f"{space}:ends") == ":0"
+            assert (await store.windows((day("team").key,)))[0].limit_tokens == 900
+            assert await window(store, day("team")) == (0, 300)
+            await store.commit((Adopt("team", berlin), Adopt("team", new_york)))
+            assert await window(store, berlin) == (0, 20), "side by side"
+            assert await window(store, new_york) == (0, 300)
+            await clock.elapse(7.5 * 3_600)
+            tokyo = WindowUse("day:Asia/Tokyo:team", window_at(Per.DAY, clock.now, "Asia/Tokyo").end, rolling=False)
+            await store.commit((Adopt("team", tokyo),))
+            assert await window(store, tokyo) == (0, 0)
+            assert (await store.windows((day("team").key,)))[0].limit_tokens == 900
 
     trio.run(main)

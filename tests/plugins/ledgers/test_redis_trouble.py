@@ -291,8 +291,12 @@ def test_books_of_the_former_version_are_gone_on_with(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened(valkey.url, "former", clock=Clock(2e9)) as store:
             await store.commit((reserve("a"),))
-            script = "return redis.call('HSET', KEYS[1], '', struct.pack('<ddddd', 2, 2e9, 600, 0, 1e9))"
-            valkey.say("EVAL", script, "1", "{penstock:former}:windows")
+            script = (
+                "for _, key in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do local page = redis.call('HGET', KEYS[1],"
+                " key); redis.call('HSET', KEYS[1], key, page:sub(1, 24) .. page:sub(65)) end;"
+                "return redis.call('HSET', KEYS[1], '', struct.pack('<ddddd', 2, 2e9, 600, 0, 1e9))"
+            )
+            valkey.say("EVAL", script, "2", "{penstock:former}:windows", "{penstock:former}:ends")
         async with opened(valkey.url, "former", clock=Clock(2e9)) as store:
             assert await held(store) == 10
             await store.commit((reserve("b"),))
@@ -425,7 +429,7 @@ def test_content_of_another_version_is_left_alone(valkey: Valkey) -> None:
             await store.commit((reserve("a"),))
             script = "return redis.call('HSET', KEYS[1], '', struct.pack('<dddd', 1, 0, 60, 0))"
             valkey.say("EVAL", script, "1", "{penstock:version}:windows")
-            with pytest.raises(ConfigError, match="of version 1, and this penstock keeps version 4"):
+            with pytest.raises(ConfigError, match="of version 1, and this penstock keeps version 5"):
                 await store.commit(())
 
     trio.run(main)

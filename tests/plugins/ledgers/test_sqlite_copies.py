@@ -283,7 +283,7 @@ def test_books_restored_through_sqlite_are_gone_on_with_by_who_comes_later(path:
     told(path, story)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 4])
 def test_a_file_of_an_older_version_is_told_from_its_copies_from_the_next_batch_on(path: Path, version: int) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     bring_up_to_date(connection, STEPS[:version])

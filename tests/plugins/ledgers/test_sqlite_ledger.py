@@ -14,6 +14,7 @@ from ledgering import MIDNIGHT, NOON, ROOT, Wall, answer, answers, day, reserve,
 
 from penstock.abc import LedgerStore
 from penstock.errors import LedgerUnavailableError
+from penstock.policy.account_windows import window_end
 from penstock.policy.holds import Amount
 from penstock.policy.ledger_steps import (
     Adopt,
@@ -24,11 +25,13 @@ from penstock.policy.ledger_steps import (
     Known,
     Lacking,
     Release,
+    Renew,
     Stale,
     Turn,
     WindowUse,
 )
 from penstock.policy.window import Per, bucket_at
+from penstock_plugins.ledgers.sqlite_schema import STEPS, bring_up_to_date
 
 Story = Callable[[LedgerStore], Awaitable[None]]
 DAY = 86_400.0
@@ -284,6 +287,49 @@ def test_a_window_of_another_zone_begins_with_what_its_siblings_in_the_file_have
         assert (row.held, row.spent) == (Amount(40), Amount(7))
 
     told(path, wall, first, second)
+
+
+def test_what_was_put_right_by_hand_is_known_to_a_process_that_comes_later(path: Path, wall: Wall) -> None:
+    async def first(store: LedgerStore) -> None:
+        await answers(store, reserve("asleep", 400))
+        wall.now += 70.0
+        await answer(store, Change(account="", window=day(), reset=True))
+
+    async def second(store: LedgerStore) -> None:
+        await answers(store, reserve("killed", 300))
+        wall.now += 70.0
+        await answers(store, Renew(("asleep",), 60.0))
+        assert await root_window(store) == (400, 300)
+        await answers(store, settle("asleep", 50))
+        assert await root_window(store) == (0, 350)
+
+    told(path, wall, first, second)
+
+
+def test_windows_of_a_file_of_the_former_version_have_counted_until_its_last_batch(path: Path, wall: Wall) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    bring_up_to_date(connection, STEPS[:4])
+    connection.execute("UPDATE ledger SET writes = 40, latest = ?", (NOON,))
+    for zone, spent in (("UTC", 300), ("Europe/Berlin", 20)):
+        end = window_end((Per.DAY, zone, False), NOON)
+        connection.execute("INSERT INTO buckets VALUES (?, ?, 0, 0, ?, 0, 0, 0)", (f"day:{zone}:team", end, spent))
+    connection.execute("INSERT INTO limits VALUES ('day:UTC:team', 900, NULL)")
+    connection.close()
+
+    async def spent_in(store: LedgerStore, zone: str) -> int:
+        end = window_end((Per.DAY, zone, False), wall.now)
+        assert await answer(store, Adopt("team", day("team", zone=zone, end=end))) == Known()
+        (row,) = await store.windows((f"day:{zone}:team",))
+        return row.spent.tokens
+
+    async def story(store: LedgerStore) -> None:
+        assert (await store.windows(("day:UTC:team",)))[0].limit_tokens == 900
+        assert await spent_in(store, "Europe/Berlin") == 20, "side by side"
+        assert await spent_in(store, "America/New_York") == 300
+        wall.now = NOON + 3.5 * 3_600  # half past midnight in Tokyo
+        assert await spent_in(store, "Asia/Tokyo") == 0
+
+    told(path, wall, story)
 
 
 @pytest.mark.slow

@@ -353,7 +353,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> N
     bring_up_to_date(newer, (*STEPS, "ALTER TABLE holds ADD COLUMN note TEXT;\n"))
     newer.close()
     before = path.read_bytes()
-    refused_to_open(path, ConfigError, r"written by a newer penstock \(ledger version 5; this one knows 4\)")
+    refused_to_open(path, ConfigError, r"written by a newer penstock \(ledger version 6; this one knows 5\)")
     assert path.read_bytes() == before
 
 
@@ -363,11 +363,11 @@ def test_a_file_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it
     connection = sqlite3.connect(path, isolation_level=None)
     with pytest.raises(sqlite3.OperationalError, match=r"(unknown|missing) datatype"):
         bring_up_to_date(connection, newer)
-    assert connection.execute("PRAGMA user_version").fetchone() == (4,), "all of it or nothing"
+    assert connection.execute("PRAGMA user_version").fetchone() == (5,), "all of it or nothing"
     assert "note" not in [name for _, name, *_ in connection.execute("PRAGMA table_info(holds)")]
     bring_up_to_date(connection, (*STEPS, newer[-1].replace("(x)", "(x ANY)")))
     assert connection.execute("SELECT id, note FROM holds").fetchall() == [("one", "none")]
-    assert connection.execute("PRAGMA user_version").fetchone() == (5,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (6,)
     connection.close()
 
 

@@ -13,8 +13,10 @@
 --                '!' packed {name, batches at its end, ...}: the lives of servers before, oldest first
 --                '~'        packed {shape, ...}: the periods and zones that windows have, or had: what a window's name
 --                           is without the account ('day:UTC'). There are as many as configurations name
---                window key doubles: limit tokens, limit USD and nano-USD (-1 where none is set by hand), and ten for
---                           each bucket
+--                window key doubles: limit tokens, limit USD and nano-USD (-1 where none is set by hand); the number and
+--                           the time of the batch that counted in it last, the batch up to which it has missed nothing
+--                           that others of its account and period have counted (-1: that one), and when the tokens and
+--                           the money spent in it were last put right by hand; and ten for each bucket
 --                '#' id     of a hold, packed {account, output, reserved at, lease ends, top-ups, lapsed, and of each
 --                           part: by estimate, tokens, USD, nano-USD, how many follow, window key, finish, ...}; lapsed
 --                           is false, true, or 2 where the hold was released by hand: no renewal gives it its lease
@@ -50,7 +52,8 @@
 -- one sorted set. And it makes few tables, which are dear to grow and to collect, and changes figures in place: a
 -- packed array grows while it is unpacked, so what every call needs is unpacked as a row of values instead.
 
-local VERSION = 4             -- 3 has no shapes and no `held`; 2 has no batches and no life besides
+local VERSION = 5             -- 4 has three figures before the buckets; 3 has no shapes and no `held` besides; 2 has no
+                              -- batches and no life besides
 local FIRST_READ, FIRST_WITH_LIVES = 2, 3
 local E9, E6 = 1000000000, 1000000
 local QUARTER = 900           -- seconds: days of every time zone begin at a quarter of an hour
@@ -60,6 +63,9 @@ local JOURNAL_KEPT = 34560000 -- seconds, 400 days: a year can be compared with 
 local CHARGED_KNOWN = 86400   -- seconds for which a charge without a hold is known as settled
 local SWEEPS, SWEPT = 10, 1000 -- a second, and what is over that each forgets: no batch waits long for it
 local HELD, SPENT, ESTIMATED = 2, 5, 8 -- where an amount begins in a bucket
+local COUNTED_IN, COUNTED_AT, LEVEL, TOKENS_PUT_RIGHT, MONEY_PUT_RIGHT = 4, 5, 6, 7, 8 -- where they stand of a window
+local LONG_AGO = -6.2e10      -- before every time that a ledger knows
+local PERIODS = {minute = 60, hour = 3600, day = 86400, month = 2592000} -- seconds that rolling windows are long
 -- Where what is known of a hold stands; how it has lapsed by hand.
 local ACCOUNT, OUTPUT, RESERVED_AT, LEASE_ENDS, TOP_UPS, LAPSED, PARTS = 1, 2, 3, 4, 5, 6, 7
 local RELEASED = 2
@@ -79,11 +85,12 @@ local begin, read, need, fetch, exactly, plus, minus, less_money, at_most, at_le
   read_hold, pack_hold, need_windows, drop, amount_of, likely_of, counts_until, each_place, lapse, revive, pack_holds,
   is_settled, fields_of, write_down, write_down_lapsed, pack_journal, write_all, forget, is_over, limits, missing,
   takes, refills_at, guessed, lacks_of, count, any_by_estimate, at_output, dearest, room_of, fits, most_output, held,
-  remember, lacking, rows, name_held, id_of_name, known_shapes, note_shape, index, reserve, add_part, use_as_before, top_up, charge_part, charge, settle, turns_of, renew,
-  held_ids, is_below, siblings, ids_below, adopt, adopt_hold, release, state, spend, change, end_leases, first_due, find_old, forget_old,
+  remember, lacking, rows, name_held, id_of_name, known_shapes, note_shape, index, reserve, note_count, note_kin, kin_of, still_charged, gone_on_without, since, without_lapsed, parts_to_adopt, add_part, use_as_before, top_up, charge_part, charge, settle, turns_of, renew,
+  held_ids, is_below, siblings, ids_below, adopt, release, state, spend, change, end_leases, first_due, find_old, forget_old,
   name, own_books, live_on, lacks, set_back, list, run
 -- What one call works on; `begin` makes it anew, for a call may have ended in an error.
 local K, now, tombstone, next_due, born, batches, life, lives, shapes, has_new_shapes
+local former
 local book, sums, changed_windows, new_ends, begun, changed_holds, dropped, buried, journal, history, barred
 local old_ids, old_fields
 
@@ -96,7 +103,7 @@ function begin(keys)
   -- By their fields of the book: what was read (or false), and in its place the page or hold that was made of it.
   book = {}
   lives, shapes, has_new_shapes = nil, nil, false
-  sums, changed_windows, new_ends = {}, {}, {}
+  sums, changed_windows, new_ends, former = {}, {}, {}, {}
   begun, changed_holds, dropped, buried, journal, history, barred = {}, {}, {}, {}, {}, {}, {}
 end
 
@@ -166,12 +173,12 @@ function put(row, at, amount, sign)
   row[at], row[at + 1], row[at + 2] = row[at] + sign * amount[1], usd, nano
 end
 
--- Windows. A page is what is kept of one: three limits, then ten figures for each bucket: finish, held (3), spent (3),
+-- Windows. A page is what is kept of one: eight figures of it, then ten figures for each bucket: finish, held (3), spent (3),
 -- estimated (3). A bucket is the place at which its figures begin. The sum of all buckets is like a bucket of its own,
 -- made when the page is read, for what is kept once cannot differ from itself. Of a single bucket, which is all that
 -- calendar windows have, it is that one.
 
-local FIRST, LONG = 4, 10
+local FIRST, LONG = 9, 10
 local forms = {}
 
 -- The form of so many doubles.
@@ -192,7 +199,7 @@ function window(key)
   local page = book[key]
   if page == nil then page = read(key) end
   if type(page) == 'table' then return page end
-  page = page and doubles(page) or {-1, -1, -1}
+  page = page and doubles(page) or {-1, -1, -1, 0, LONG_AGO, -1, LONG_AGO, LONG_AGO}
   book[key] = page
   -- What has left the window is let go.
   local place = FIRST
@@ -241,6 +248,7 @@ function last_of(page) return #page > FIRST and #page - LONG + 1 or nil end
 function bucket_of(page, use)
   local last = last_of(page)
   if last and (not use[3] or use[2] <= page[last]) then return last end
+  if not last then page[COUNTED_IN], page[COUNTED_AT], page[LEVEL] = 0, LONG_AGO, -1 end
   last = #page + 1
   page[last] = use[2]
   for i = last + 1, last + LONG - 1 do page[i] = 0 end
@@ -441,12 +449,20 @@ function lapse(id, hold, how)
   changed_holds[id] = hold
 end
 
--- Counts a lapsed hold as held again; what of its charge was taken away by hand is not taken away once more.
+-- What is still charged in a window of a hold that lapsed: nothing of a unit that was put right by hand since.
+function still_charged(page, hold, amount)
+  local ended = hold[LEASE_ENDS]
+  local money = ended > page[MONEY_PUT_RIGHT]
+  return {ended > page[TOKENS_PUT_RIGHT] and amount[1] or 0, money and amount[2] or 0, money and amount[3] or 0}
+end
+
+-- Counts a lapsed hold as held again. Where what is spent was put right by hand with its charge in it, nothing of that
+-- is taken away, for what is estimated there by now was charged to others.
 function revive(hold)
   write_down_lapsed(hold, -1)
   hold[LAPSED] = false
   each_place(hold, function(amount, key, page, bucket)
-    local back = at_most(amount, figure(page, bucket, ESTIMATED))
+    local back = at_most(still_charged(page, hold, amount), figure(page, bucket, ESTIMATED))
     add(key, page, bucket, HELD, amount, 1)
     add(key, page, bucket, SPENT, back, -1)
     add(key, page, bucket, ESTIMATED, back, -1)
@@ -548,6 +564,9 @@ end
 -- All that has changed. A key of a wrong type is found before anything is written: the book is read by then, what is
 -- due is written first, and the others, written seldom, are looked at before.
 function write_all()
+  for _, key in ipairs(former) do
+    if book[key] and not changed_windows[key] then changed_windows[key], new_ends[key] = window(key), true end
+  end
   local kept, rows = {'', ''}, {}
   local due, over, new, gone = pack_holds(kept)
   local ends, ended = pack_windows(kept)
@@ -692,6 +711,56 @@ function count(uses, amount, by_estimate)
     end
   end
   return places
+end
+
+-- The period and account of a window, as one word.
+local kins, known_kins = {}, 0
+function kin_of(key)
+  local kin = kins[key]
+  if not kin then
+    -- The library lives as long as the server: beyond so many all are forgotten.
+    if known_kins >= 10000 then kins, known_kins = {}, 0 end
+    local period, whose = key:match('^([^:]*):[^:]*:(.*)$')
+    kin = period and period .. ':' .. whose or key
+    kins[key], known_kins = kin, known_kins + 1
+  end
+  return kin
+end
+
+-- Something new is counted in these windows, by one step.
+function note_count(uses)
+  for i = 2, #uses do
+    local kin = kin_of(uses[i][1])
+    for j = 1, i - 1 do
+      if kin_of(uses[j][1]) == kin then return note_kin(uses) end
+    end
+  end
+  for i = 1, #uses do
+    local page = window(uses[i][1])
+    page[COUNTED_IN], page[COUNTED_AT] = batches + 1, now
+  end
+end
+
+-- The same, where some count the same period of one account. One that was left out where another was counted goes on
+-- as one that has missed that, until it is adopted. One that begins has missed nothing.
+function note_kin(uses)
+  for _, use in ipairs(uses) do
+    local page, latest = window(use[1]), nil
+    for _, other in ipairs(uses) do
+      if other ~= use and kin_of(other[1]) == kin_of(use[1]) then
+        latest = max(latest or 0, window(other[1])[COUNTED_IN])
+      end
+    end
+    if latest then
+      local begins = page[LEVEL] < 0 and page[COUNTED_AT] == LONG_AGO
+      local known = page[LEVEL] >= 0 and page[LEVEL] or page[COUNTED_IN]
+      page[LEVEL] = (begins or known >= latest) and -1 or known
+    end
+  end
+  for _, use in ipairs(uses) do
+    local page = window(use[1])
+    page[COUNTED_IN], page[COUNTED_AT] = batches + 1, now
+  end
 end
 
 function any_by_estimate(uses)
@@ -840,6 +909,7 @@ function reserve(step)
   end
   local parts = {{amount, count(uses, amount, false), false}}
   if guessing then parts[2] = {guess, count(uses, guess, true), true} end
+  note_count(uses)
   -- In the order of ACCOUNT to PARTS.
   local hold = {account, output, now, now + lease, 0, false, parts}
   remember(lease)
@@ -887,10 +957,14 @@ function top_up(step)
   local lacks = lacks_of(uses, more, {likely})
   if #lacks > 0 then return {2, lacks, {}, false} end
   local released = hold[LAPSED] == RELEASED
-  if hold[LAPSED] then revive(hold) end
+  if hold[LAPSED] then
+    revive(hold)
+    hold[LEASE_ENDS] = now -- then it lapses again, after all that was put right by hand until now
+  end
   hold[TOP_UPS] = number
   add_part(hold, {more, count(uses, more, false), false})
   if any_by_estimate(uses) then add_part(hold, {likely, count(uses, likely, true), true}) end
+  note_count(uses)
   if released then lapse(id, hold, RELEASED) end
   changed_holds[id] = hold
   return held(hold)
@@ -953,6 +1027,7 @@ function settle(step)
   elseif #uses > 0 then
     local nothing = {0, 0, 0}
     hold = {account, 0, now, now, 0, false, {{nothing, count(uses, nothing), false}}}
+    note_count(uses)
   else
     return KNOWN
   end
@@ -987,8 +1062,8 @@ function renew(step)
   for _, id in ipairs(ids) do
     local hold = hold_of(id)
     if hold and hold[LAPSED] ~= RELEASED then
-      hold[LEASE_ENDS] = now + lease
       if hold[LAPSED] then revive(hold) end
+      hold[LEASE_ENDS] = now + lease
       changed_holds[id] = hold
     end
   end
@@ -1040,44 +1115,121 @@ function ids_below(account)
   return names
 end
 
--- What it looks at are the account's own windows and holds, and those below it: each account may be new at any time.
-function adopt(step)
-  local account, use = step[2], step[3]
-  local page = window(use[1])
-  if last_of(page) then return KNOWN end
-  if is_over({use}) then return STALE end
-  local names, spent = siblings(use[1]), {0, 0, 0}
-  need(names)
-  for _, key in ipairs(names) do spent = at_least(spent, total(window(key), SPENT)) end
-  local bucket = bucket_of(page, use)
-  add(use[1], page, bucket, SPENT, spent, 1)
-  -- Those that are begun in this very batch are not among those of the server yet.
-  for id in pairs(begun) do adopt_hold(id, account, use, page, bucket) end
-  local ids = ids_below(account)
-  need(ids)
-  for _, id in ipairs(ids) do
-    if not begun[id] then adopt_hold(id, account, use, page, bucket) end
-  end
-  return KNOWN
-end
-
--- Counts a hold of the account, or of one below it, in a window that is new to it.
-function adopt_hold(id, account, use, page, bucket)
-  local hold = hold_of(id)
-  if not hold or not is_below(hold[ACCOUNT], account) then return end
-  local key, its = use[1], {unpack(use, 1, 7)}
-  use_as_before(hold, {its})
-  for _, part in ipairs(hold[PARTS]) do
-    local amount, places = part[1], part[2]
-    -- What was reserved in that very window, before, stays where it was.
-    if part[3] == its[7] and not counts_in(places, key) then
-      places[#places + 1] = key
-      places[#places + 1] = page[bucket]
-      add(key, page, bucket, hold[LAPSED] and SPENT or HELD, amount, 1)
-      if hold[LAPSED] then add(key, page, bucket, ESTIMATED, amount, 1) end
+-- What of holds does not count in a window and should: {id, hold, part} of each. One that lapsed before its span was
+-- charged before. What was reserved in that very window before stays where it was.
+function parts_to_adopt(use, holds, begins)
+  local found = {}
+  for _, one in ipairs(holds) do
+    local hold = one[2]
+    local latest = hold[TOP_UPS] > 0 and hold[LEASE_ENDS] or hold[RESERVED_AT]
+    if not hold[LAPSED] or latest >= begins then
+      local its = {unpack(use, 1, 7)}
+      use_as_before(hold, {its})
+      for _, part in ipairs(hold[PARTS]) do
+        if part[3] == its[7] and not counts_in(part[2], use[1]) then found[#found + 1] = {one[1], hold, part} end
+      end
     end
   end
-  changed_holds[id] = hold
+  return found
+end
+
+-- Of these names the windows in which something was counted since then that this one has missed.
+function gone_on_without(page, names, begins)
+  local known = page[LEVEL] >= 0 and page[LEVEL] or page[COUNTED_IN]
+  local found = {}
+  for _, name in ipairs(names) do
+    local other = window(name)
+    if last_of(other) and other[COUNTED_AT] >= begins and (other[COUNTED_IN] > known or not last_of(page)) then
+      found[#found + 1] = name
+    end
+  end
+  return found
+end
+
+-- What is spent in spans of a window that end after a time, but for what lapsed holds are charged there. Of a calendar
+-- window that was counted in since then, all.
+function without_lapsed(key, begins, holds)
+  local page, counted, spent = window(key), {}, {0, 0, 0}
+  local period = key:match('^[^:]*:rolling:') and PERIODS[key:match('^[^:]*')] or 0
+  for bucket = FIRST, #page, LONG do
+    if period == 0 or page[bucket] - period >= begins then
+      counted[page[bucket]] = true
+      spent = plus(spent, figure(page, bucket, SPENT))
+    end
+  end
+  for _, one in ipairs(holds) do
+    local hold = one[2]
+    if hold[LAPSED] then
+      for _, part in ipairs(hold[PARTS]) do
+        local places = part[2]
+        for i = 1, #places, 2 do
+          if places[i] == key and counted[places[i + 1]] then
+            spent = minus(spent, still_charged(page, hold, part[1]))
+          end
+        end
+      end
+    end
+  end
+  return at_least(spent, {0, 0, 0})
+end
+
+-- {5, account, use, begin of its span, or false where that is so many seconds before now, or nothing of that}
+-- What it looks at are the account's own windows and holds, and those below it: each account may be new at any time.
+function adopt(step)
+  local account, use, begins = step[2], step[3], step[4]
+  local page = window(use[1])
+  if is_over({use}) then return STALE end
+  if not begins then begins = now - (PERIODS[use[1]:match('^[^:]*')] or huge) end
+  local names, holds = siblings(use[1]), {}
+  need(names)
+  local others = gone_on_without(page, names, begins)
+  local ids = ids_below(account)
+  -- Those that are begun in this very batch are not among those of the server yet.
+  for id in pairs(begun) do ids[#ids + 1] = id end
+  need(ids)
+  local seen = {}
+  for _, id in ipairs(ids) do
+    local hold = hold_of(id)
+    if hold and not seen[id] and is_below(hold[ACCOUNT], account) then holds[#holds + 1], seen[id] = {id, hold}, true end
+  end
+  local parts = parts_to_adopt(use, holds, begins)
+  local known = last_of(page)
+  if known and #others == 0 and #parts == 0 then return KNOWN end
+  local most = {0, 0, 0}
+  for _, name in ipairs(others) do
+    local spent, at = without_lapsed(name, begins, holds), window(name)[COUNTED_AT]
+    -- What is older than a correction by hand is in that.
+    if at <= page[TOKENS_PUT_RIGHT] then spent[1] = 0 end
+    if at <= page[MONEY_PUT_RIGHT] then spent[2], spent[3] = 0, 0 end
+    most = at_least(most, spent)
+  end
+  local missed = {0, 0, 0}
+  if #others > 0 then missed = at_least(minus(most, without_lapsed(use[1], -huge, holds)), missed) end
+  local bucket = bucket_of(page, use)
+  add(use[1], page, bucket, SPENT, missed, 1)
+  for _, name in ipairs(others) do
+    local other = window(name)
+    if other[COUNTED_IN] > page[COUNTED_IN] or page[COUNTED_AT] == LONG_AGO then
+      page[COUNTED_IN], page[COUNTED_AT] = other[COUNTED_IN], other[COUNTED_AT]
+    end
+    page[LEVEL] = -1
+  end
+  if #others == 0 and not known then page[LEVEL] = batches + 1 end
+  for _, one in ipairs(parts) do
+    local id, hold, part = one[1], one[2], one[3]
+    local amount, places = part[1], part[2]
+    places[#places + 1] = use[1]
+    places[#places + 1] = page[bucket]
+    if hold[LAPSED] then
+      amount = still_charged(page, hold, amount)
+      add(use[1], page, bucket, SPENT, amount, 1)
+      add(use[1], page, bucket, ESTIMATED, amount, 1)
+    else
+      add(use[1], page, bucket, HELD, amount, 1)
+    end
+    changed_holds[id] = hold
+  end
+  return KNOWN
 end
 
 function release(step)
@@ -1132,6 +1284,9 @@ function change(step)
   if limit_money then page[2], page[3] = limit_money[1], limit_money[2] end
   if spent_tokens then wanted[1] = spent_tokens end
   if spent_money then wanted[2], wanted[3] = spent_money[1], spent_money[2] end
+  local is = total(page, SPENT)
+  if wanted[1] ~= is[1] then page[TOKENS_PUT_RIGHT] = now end
+  if wanted[2] ~= is[2] or wanted[3] ~= is[3] then page[MONEY_PUT_RIGHT] = now end
   spend(page, use, wanted)
   changed_windows[use[1]], new_ends[use[1]] = page, true
   local after = state(use, page)
@@ -1210,10 +1365,21 @@ function own_books()
   return VERSION
 end
 
--- Of books of a former version: by which shapes and accounts their windows and holds are found. Once, for it looks at
--- them all.
+-- Of books of a former version: by which shapes and accounts their windows and holds are found, and that the windows
+-- have missed nothing. Once, for it looks at them all.
 function index()
-  for _, key in ipairs(call('ZRANGE', K[2], 0, -1)) do note_shape(key) end
+  local all = call('ZRANGE', K[2], 0, -1)
+  need(all)
+  for _, key in ipairs(all) do
+    note_shape(key)
+    local kept = book[key]
+    if kept then
+      local page = doubles(kept)
+      page = {page[1], page[2], page[3], batches, now, -1, LONG_AGO, LONG_AGO, unpack(page, 4)}
+      book[key] = pack_doubles(form(#page), unpack(page))
+      former[#former + 1] = key
+    end
+  end
   local ids = held_ids()
   need(ids)
   for _, id in ipairs(ids) do begun[id] = hold_of(id) end
@@ -1270,7 +1436,8 @@ function set_back(args)
     if last_of(page) then
       if not ends[key] then return pack({}) end
       local sum, off = sum_of(page)
-      page = {page[1], page[2], page[3], ends[key], 0, 0, 0, unpack(sum, off + SPENT, off + LONG)}
+      page = {page[1], page[2], page[3], page[COUNTED_IN], back, page[LEVEL], min(page[TOKENS_PUT_RIGHT], back),
+        min(page[MONEY_PUT_RIGHT], back), ends[key], 0, 0, 0, unpack(sum, off + SPENT, off + LONG)}
     end
     changed_windows[key], new_ends[key] = page, true
   end

@@ -16,6 +16,7 @@ import msgspec
 from penstock.errors import ConfigError, LedgerUnavailableError
 from penstock.policy.account_windows import window_end, window_of
 from penstock.policy.holds import NOTHING, Amount
+from penstock.policy.ledger_adoption import begin_of
 from penstock.policy.ledger_steps import (
     Adopt,
     Answer,
@@ -71,7 +72,7 @@ __all__ = [
     "window_row",
 ]
 
-BOOK_VERSION = "4"
+BOOK_VERSION = "5"
 """Of the content, as `book.lua` writes it down."""
 KNOWN, STALE = Known(), Stale()
 unpacked = msgspec.msgpack.Decoder().decode
@@ -139,7 +140,9 @@ def _packed(step: Step) -> Sequence[object]:
         case Renew():
             return 4, [field_of(hold_id) for hold_id in step.hold_ids], step.lease
         case Adopt():
-            return 5, step.account, packed_use(step.window)
+            # The server has no calendar: it is told when one of that begins.
+            begin = False if step.window.rolling else begin_of(step.window, step.window.end - 1.0)
+            return 5, step.account, packed_use(step.window), begin
         case Release():
             return 6, field_of(step.hold_id), step.reason
         case Change():
@@ -318,7 +321,8 @@ def window_row(key: str, packed: bytes, now: float) -> WindowRow:
     figures = struct.unpack(f"<{len(packed) // 8}d", packed)
     # Doubles without loss: see `figures`.
     tokens, usd, nano = map(int, figures[:3])
-    buckets = [figures[at : at + 10] for at in range(3, len(figures), 10)]
+    # Three more figures, or eight: as books of a former version have it until their next batch, or this one.
+    buckets = [figures[at : at + 10] for at in range(len(figures) % 10, len(figures), 10)]
     live = [(bucket[0], *map(int, bucket[1:])) for bucket in buckets if bucket[0] > now]
     return WindowRow(
         key=key,
