@@ -104,6 +104,44 @@ def sizes(kernel: AnsweredKernel) -> list[int]:
     return [len(msgspec.json.encode(request)) for request in kernel.requests]
 
 
+TABLE: dict[str, Any] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"team": {"type": "string"}, "points": {"type": "integer"}},
+        "required": ["team", "points"],
+    },
+}
+ROW = '{"team": "A", "points": 3}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"[{ROW}, ...]",
+        f"[{ROW}, /* 17 more teams omitted */]",
+        f"[{ROW} (and 3 more)]",
+        f"[{ROW}, etc.]",
+        '[{"team": "A", "points": TBD}]',
+        '[{"team": "A", "points": ?}]',
+        '[{"team": "A", "points": }]',
+        '[{"team": "A" "points"}]',
+        r'[{"team": "C:\dir\new"}]',
+        rf'[{ROW}, {{"team": "C:\dir\new", "points": TBD}}]',
+        r'I will not list them all: [{"team": "C:\dir\new", "points": 3}]',
+        r'[{"team": "C:\dir\new, and 17 more", "points": 3}]',
+        "Sure! Please send me the document { or link [here].",
+        "[" + ", ".join([ROW] * 900) + r', {"team": "C:\dir\new", "points": 3}]',
+    ],
+    ids=lambda answer: answer[:60],
+)
+def test_what_was_asked_is_asked_again_where_the_answer_does_not_hold_all_of_it(answer: str) -> None:
+    kernel = AnsweredKernel([answer] * 3 + [f"[{ROW}]"])
+    kernel.run(lambda each: extract(each, TABLE, max_repairs=3))
+    assert all(request.messages[0].text == "Plan a trip." for request in kernel.requests)
+    assert len(set(sizes(kernel)[1:])) == 1
+
+
 def test_what_a_validator_says_does_not_make_repairs_longer() -> None:
     def wordy(value: Trip) -> None:
         raise ValueError(f"{value.city} is wrong: " + "z" * 300_000)
