@@ -321,7 +321,7 @@ class Extraction(Struct, eq=False):
             case Next():
                 self.fault = self.room = None
             case _:
-                self.fault, self.room = self._with_all_it_says(fault, stage), None
+                self.fault = self._with_all_it_says(fault, stage)  # in the room that there is: less was too little
         return step
 
     def _with_all_it_says(self, fault: Fault, stage: int) -> Fault:

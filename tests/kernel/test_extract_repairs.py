@@ -200,6 +200,27 @@ def test_a_cut_answer_gets_more_room_than_it_took_however_little_usage_says_it_t
     assert kernel.requests[1].max_tokens >= max(len(cut), 2 * told)
 
 
+@pytest.mark.parametrize("wrong", [WRONG, r'{"city": "C:\dir\new", "days": 3}', "", '{"city": "Rome", "days": TBD}'])
+def test_what_was_given_more_room_is_not_asked_again_in_less(wrong: str) -> None:
+    cut = answered('{"city": "Ro', finish="length")
+    kernel = AnsweredKernel([cut, answered(wrong), cut, GOOD])
+    kernel.run(lambda each: extract(each, Trip, max_tokens=80, max_repairs=3))
+    assert [request.max_tokens for request in kernel.requests] == [80, 160, 160, 320]
+
+
+def test_another_target_is_asked_in_the_room_that_was_asked_for() -> None:
+    two = TARGET["targets"] | {"other": {"provider": "openai", "model": "gpt-4o-mini"}}
+    cascade = {"cascade": [{"target": "m", "attempts": 1}, {"target": "other", "attempts": 1}]}
+    config = {**TARGET, "targets": two, "routes": {"default": cascade}}
+    kernel = AnsweredKernel([answered('{"city": "Ro', finish="length"), answered(WRONG), GOOD], config=config)
+    kernel.run(lambda each: extract(each, Trip, max_tokens=80))
+    assert [(asked.target, asked.request.max_tokens) for asked in kernel.asked] == [
+        ("m", 80),
+        ("m", 160),
+        ("other", 80),
+    ]
+
+
 def test_an_answer_of_any_digits_is_judged_and_ends_in_no_foreign_error() -> None:
     money = {"type": "object", "properties": {"e": {"type": "number", "multipleOf": 0.01}}, "required": ["e"]}
     found = AnsweredKernel([f'{{"e": {"9" * 400}}}']).run(lambda each: extract(each, money))
