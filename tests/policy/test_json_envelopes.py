@@ -242,3 +242,16 @@ def test_what_says_beside_it_that_it_is_no_answer_is_heard(name: str, held: Any)
 @pytest.mark.parametrize("name", ["metadata", "headers", "unmatched", "discarded", "duplicates", "superseded_names"])
 def test_lists_of_texts_of_other_things_are_not_taken(name: str) -> None:
     assert isinstance(find_json(json.dumps({name: ["a"]}), TEXTS), NotFound)
+
+
+@pytest.mark.parametrize("nothing", [[], {}, None])
+@pytest.mark.parametrize("name", ["warnings", "notes", "issues", "metadata", "missing", "errors"])
+def test_an_empty_list_or_object_beside_it_says_nothing(name: str, nothing: Any) -> None:
+    answer = find_json(json.dumps({"person": ADA, name: nothing}), PERSON)
+    assert isinstance(answer, Found), answer
+    assert answer.value == ADA
+    assert isinstance(find_json(json.dumps({"person": ADA, "people": [ADA | {"age": 3}]}), PERSON), NotFound)
+
+
+def test_an_empty_list_beside_a_list_may_be_as_much_of_the_answer() -> None:
+    assert isinstance(find_json(json.dumps({"added": [ADA], "departed": []}), PEOPLE), NotFound)

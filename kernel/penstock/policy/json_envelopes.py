@@ -252,8 +252,8 @@ def _is_of_other(name: str, title: Any) -> bool:
 
 
 def only_speaks_of(content: Json, name: str, other: Json) -> bool:
-    """True for a reason, a good state, a count beside the content: nothing is lost without it. Beside a lone scalar
-    something may be.
+    """True for a reason, a good state, a count, nothing beside the content: nothing is lost without it. Beside a lone
+    scalar something may be; and an empty list beside another may be as much of what is asked for.
     """
     if not (is_object(content) or is_array(content)):
         return False
@@ -264,6 +264,8 @@ def only_speaks_of(content: Json, name: str, other: Json) -> bool:
         return other is True or other == 1
     if parts & {"code", "status"} and type(other) is int:
         return 200 <= other < 300
+    if is_object(content) and other in ([], {}):
+        return True
     if is_array(other):
         return bool(parts & _OF_ASIDES) and not any(is_object(each) or is_array(each) for each in other)
     if isinstance(other, str):
