@@ -27,12 +27,14 @@ from penstock.errors import (
     OutputInvalidError,
     RefusedError,
 )
+from penstock.policy.json_complete import says_all
 from penstock.policy.json_finding import Found, NotFound, find_json, is_itself
 from penstock.policy.json_other_calls import OtherTools
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, frozen
 from penstock.policy.refused_ways import Way, refused_way
 from penstock.policy.repairing import (
+    LONGEST_QUOTED,
     Fault,
     GiveUp,
     MoreRoom,
@@ -319,8 +321,16 @@ class Extraction(Struct, eq=False):
             case Next():
                 self.fault = self.room = None
             case _:
-                self.fault, self.room = fault, None
+                self.fault = self._with_all_it_says(fault, stage)  # in the room that there is: less was too little
         return step
+
+    def _with_all_it_says(self, fault: Fault, stage: int) -> Fault:
+        """The fault; and whether the answer says all that is asked for, where it can be quoted in full."""
+        if fault.kind != "damaged" or len(fault.output) > LONGEST_QUOTED:
+            return fault
+        ready, asking = self.wanted.ready, self.askings.get(stage)
+        checks = [ready.check] if asking is None or asking.check is None else [asking.check, ready.check]
+        return attrs.evolve(fault, says_all=any(says_all(fault.output, check, ready.name) for check in checks))
 
 
 def _thinks(request: ChatRequest) -> bool:

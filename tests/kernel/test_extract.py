@@ -198,7 +198,7 @@ def test_the_question_of_a_repair_does_not_grow() -> None:
 
 
 def test_only_the_notation_is_sent_again_where_only_the_notation_is_wrong() -> None:
-    kernel = AnsweredKernel(['{"city": "Rome", "days": 0x}', GOOD])
+    kernel = AnsweredKernel([r'{"city": "Rome\Trastevere\nord", "days": 3}', GOOD])
     assert kernel.run(extract, Trip).value == Trip("Rome", 3)
     assert [message.text for message in kernel.requests[1].messages if "Plan a trip" in message.text] == []
 

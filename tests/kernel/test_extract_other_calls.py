@@ -100,6 +100,16 @@ def test_a_value_with_the_names_of_its_type_alone_is_no_call_whatever_tools_ther
         "Thought: I look for it.\n**Action:** `NAME`\n**Action Input:**\n```json\nVALUE\n```",
         "<|tool▁call▁begin|>function<|tool▁sep|>NAME\n```json\nVALUE\n```<|tool▁call▁end|>",
         "functions.NAME:0<|tool_call_argument_begin|>VALUE",
+        "**Tool call:** NAME\n\n```json\nVALUE\n```",
+        "Calling `NAME`:\n```json\nVALUE\n```",
+        "I do not know that film. I am calling `NAME`:\n```json\nVALUE\n```",
+        "Let me use NAME.\nVALUE",
+        "I will now run the tool `NAME`.\n```json\nVALUE\n```",
+        "TOOL_CALL: NAME\nVALUE",
+        "TOOL_CALL: NAME\n\nVALUE",
+        '{"call": "NAME", "args": VALUE}',
+        '{"command": "NAME", "args": VALUE}',
+        '{"method": "NAME", "params": VALUE}',
     ],
 )
 @WAYS
@@ -118,6 +128,10 @@ def test_its_arguments_are_no_value(told: str, name: str, config: dict[str, Any]
         "Here is the movie: VALUE",
         "I used NAME, and it found this:\nVALUE",
         "The result of NAME is:\n\n```json\nVALUE\n```",
+        "After calling NAME:\n```json\nVALUE\n```",
+        "Result of the tool call NAME:\n```json\nVALUE\n```",
+        "Tool calls made: NAME\n```json\nVALUE\n```",
+        "NAME is of no use here: I know the film.\n```json\nVALUE\n```",
         "Tools used: NAME\n\nVALUE",
         '{"result": VALUE, "source": "NAME"}',
         '{"name": "answer", "arguments": VALUE}',
@@ -126,6 +140,21 @@ def test_its_arguments_are_no_value(told: str, name: str, config: dict[str, Any]
 @WAYS
 def test_a_value_beside_its_name_is_one(told: str, name: str, config: dict[str, Any]) -> None:
     assert extracted(Movie, told.replace("NAME", name).replace("VALUE", WRITTEN), name, config) == DUNE
+
+
+def test_its_name_may_be_written_in_other_letters() -> None:
+    with pytest.raises(OutputInvalidError):
+        extracted(Movie, f'{{"name": "Search_Movie", "arguments": {WRITTEN}}}', "search_movie", NATIVE)
+
+
+class Remote(msgspec.Struct):
+    method: str
+    params: dict[str, Any]
+
+
+def test_a_type_with_a_method_and_its_parameters_may_name_a_tool() -> None:
+    told = json.dumps({"method": "search", "params": {"q": "x"}})
+    assert extracted(Remote, told, "search", NATIVE) == Remote("search", {"q": "x"})
 
 
 def test_a_type_that_is_like_a_call_may_be_one() -> None:

@@ -104,6 +104,44 @@ def sizes(kernel: AnsweredKernel) -> list[int]:
     return [len(msgspec.json.encode(request)) for request in kernel.requests]
 
 
+TABLE: dict[str, Any] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"team": {"type": "string"}, "points": {"type": "integer"}},
+        "required": ["team", "points"],
+    },
+}
+ROW = '{"team": "A", "points": 3}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"[{ROW}, ...]",
+        f"[{ROW}, /* 17 more teams omitted */]",
+        f"[{ROW} (and 3 more)]",
+        f"[{ROW}, etc.]",
+        '[{"team": "A", "points": TBD}]',
+        '[{"team": "A", "points": ?}]',
+        '[{"team": "A", "points": }]',
+        '[{"team": "A" "points"}]',
+        r'[{"team": "C:\dir\new"}]',
+        rf'[{ROW}, {{"team": "C:\dir\new", "points": TBD}}]',
+        r'I will not list them all: [{"team": "C:\dir\new", "points": 3}]',
+        r'[{"team": "C:\dir\new, and 17 more", "points": 3}]',
+        "Sure! Please send me the document { or link [here].",
+        "[" + ", ".join([ROW] * 900) + r', {"team": "C:\dir\new", "points": 3}]',
+    ],
+    ids=lambda answer: answer[:60],
+)
+def test_what_was_asked_is_asked_again_where_the_answer_does_not_hold_all_of_it(answer: str) -> None:
+    kernel = AnsweredKernel([answer] * 3 + [f"[{ROW}]"])
+    kernel.run(lambda each: extract(each, TABLE, max_repairs=3))
+    assert all(request.messages[0].text == "Plan a trip." for request in kernel.requests)
+    assert len(set(sizes(kernel)[1:])) == 1
+
+
 def test_what_a_validator_says_does_not_make_repairs_longer() -> None:
     def wordy(value: Trip) -> None:
         raise ValueError(f"{value.city} is wrong: " + "z" * 300_000)
@@ -160,6 +198,27 @@ def test_a_cut_answer_gets_more_room_than_it_took_however_little_usage_says_it_t
     assert kernel.requests[0].max_tokens is None
     assert kernel.requests[1].max_tokens is not None
     assert kernel.requests[1].max_tokens >= max(len(cut), 2 * told)
+
+
+@pytest.mark.parametrize("wrong", [WRONG, r'{"city": "C:\dir\new", "days": 3}', "", '{"city": "Rome", "days": TBD}'])
+def test_what_was_given_more_room_is_not_asked_again_in_less(wrong: str) -> None:
+    cut = answered('{"city": "Ro', finish="length")
+    kernel = AnsweredKernel([cut, answered(wrong), cut, GOOD])
+    kernel.run(lambda each: extract(each, Trip, max_tokens=80, max_repairs=3))
+    assert [request.max_tokens for request in kernel.requests] == [80, 160, 160, 320]
+
+
+def test_another_target_is_asked_in_the_room_that_was_asked_for() -> None:
+    two = TARGET["targets"] | {"other": {"provider": "openai", "model": "gpt-4o-mini"}}
+    cascade = {"cascade": [{"target": "m", "attempts": 1}, {"target": "other", "attempts": 1}]}
+    config = {**TARGET, "targets": two, "routes": {"default": cascade}}
+    kernel = AnsweredKernel([answered('{"city": "Ro', finish="length"), answered(WRONG), GOOD], config=config)
+    kernel.run(lambda each: extract(each, Trip, max_tokens=80))
+    assert [(asked.target, asked.request.max_tokens) for asked in kernel.asked] == [
+        ("m", 80),
+        ("m", 160),
+        ("other", 80),
+    ]
 
 
 def test_an_answer_of_any_digits_is_judged_and_ends_in_no_foreign_error() -> None:

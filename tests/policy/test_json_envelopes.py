@@ -211,3 +211,47 @@ def test_a_list_that_stands_there_by_itself_goes_before_one_under_a_name() -> No
     answer = find_json('Given {"words": ["a b"]}:\n```json\n["a"]\n```', TEXTS)
     assert isinstance(answer, Found)
     assert answer.value == ["a"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("superseded", "retracted", "cancelled", "denied", "disputed", "hypothetical", "alternative", "unconfirmed"),
+        *("duplicate_of", "projected", "prior", "excluded", "removedPerson", "unrelated", "no_match", "noMatch"),
+    ],
+)
+def test_what_is_under_the_name_of_another_thing_is_not_taken(name: str) -> None:
+    assert isinstance(find_json(json.dumps({name: ADA}), PERSON), NotFound)
+    assert isinstance(find_json(json.dumps({"person": ADA, name: None}), PERSON), Found)
+
+
+@pytest.mark.parametrize("name", ["duplicate_report", "DuplicateReport", "Duplicate report"])
+def test_a_type_may_have_such_a_name_itself(name: str) -> None:
+    answer = find_json(json.dumps({name: ADA}), PERSON | {"title": "DuplicateReport"})
+    assert isinstance(answer, Found), answer
+    assert answer.value == ADA
+
+
+@pytest.mark.parametrize(("name", "held"), [("incomplete", True), ("hallucinated", True), ("refusal", "I cannot")])
+def test_what_says_beside_it_that_it_is_no_answer_is_heard(name: str, held: Any) -> None:
+    assert isinstance(find_json(json.dumps({"person": ADA, name: held}), PERSON), NotFound)
+    for nothing in (None, False, ""):
+        assert isinstance(find_json(json.dumps({"person": ADA, name: nothing}), PERSON), Found)
+
+
+@pytest.mark.parametrize("name", ["metadata", "headers", "unmatched", "discarded", "duplicates", "superseded_names"])
+def test_lists_of_texts_of_other_things_are_not_taken(name: str) -> None:
+    assert isinstance(find_json(json.dumps({name: ["a"]}), TEXTS), NotFound)
+
+
+@pytest.mark.parametrize("nothing", [[], {}, None])
+@pytest.mark.parametrize("name", ["warnings", "notes", "issues", "metadata", "missing", "errors"])
+def test_an_empty_list_or_object_beside_it_says_nothing(name: str, nothing: Any) -> None:
+    answer = find_json(json.dumps({"person": ADA, name: nothing}), PERSON)
+    assert isinstance(answer, Found), answer
+    assert answer.value == ADA
+    assert isinstance(find_json(json.dumps({"person": ADA, "people": [ADA | {"age": 3}]}), PERSON), NotFound)
+
+
+def test_an_empty_list_beside_a_list_may_be_as_much_of_the_answer() -> None:
+    assert isinstance(find_json(json.dumps({"added": [ADA], "departed": []}), PEOPLE), NotFound)

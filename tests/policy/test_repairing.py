@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from penstock.policy.repairing import Fault, GiveUp, MoreRoom, Next, Reask, Repairs, reasked
+from penstock.policy.repairing import LONGEST_QUOTED, Fault, GiveUp, MoreRoom, Next, Reask, Repairs, reasked
 from penstock.types import ChatRequest
 
 MOST = 4
@@ -75,3 +75,14 @@ def test_what_is_asked_again_is_of_constant_size_however_long_the_output() -> No
         for size in (20_000, 200_000, 2_000_000)
     }
     assert sizes == {12}
+
+
+def test_what_was_asked_is_left_out_only_where_all_that_it_asks_for_is_quoted_in_full() -> None:
+    request = ChatRequest("question")
+
+    def asks(fault: Fault) -> bool:
+        return "question" in [message.text for message in reasked(request, fault, {}).messages]
+
+    assert not asks(Fault("damaged", "wrong", "x" * LONGEST_QUOTED, says_all=True))
+    assert asks(Fault("damaged", "wrong", "x" * (LONGEST_QUOTED + 1), says_all=True))
+    assert asks(Fault("damaged", "wrong", "x"))

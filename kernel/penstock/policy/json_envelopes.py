@@ -5,10 +5,12 @@ By the names that models give to their properties. Not here: where a value stand
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
+from penstock.policy.json_names import plain_name
 from penstock.policy.json_notation import LEFT_OUT
 from penstock.policy.json_states import OF_GOOD_STATES, is_of_state, parts_of, says_well
 from penstock.policy.json_values import Json, is_array, is_object
@@ -68,13 +70,22 @@ _OF_OTHERS = _OF_FAILURES | frozenset(
     | {"placeholder", "query", "request", "truncated"}
 )
 """Parts of names of what is not the answer."""
+_OF_OTHERS_BESIDE = _OF_OTHERS | {"hallucinated", "incomplete", "refusal"}
+"""Parts of names beside an answer that say that it is none."""
+_OF_OTHERS_AROUND = _OF_OTHERS_BESIDE | frozenset(
+    {"alternative", "canceled", "cancelled", "denied", "discarded", "disputed", "duplicate", "duplicates", "excluded"}
+    | {"hypothetical", "prior", "projected", "removed", "retracted", "superseded", "unconfirmed", "unmatched"}
+    | {"unrelated"}
+)
+"""Parts of names around what is not the answer. Beside one they only say more of it: `"removed": 3`."""
+_NONE_OF_THEM = re.compile(r"[Nn]o(?:[^A-Za-z0-9]|(?=[A-Z]))")
 _OF_OTHER_WORDS = (
-    (_OF_OTHERS | _OF_REMARKS | _OF_ASIDES | OF_GOOD_STATES)
+    (_OF_OTHERS_AROUND | _OF_REMARKS | _OF_ASIDES | OF_GOOD_STATES)
     | {"ambiguities", "ambiguity", "apology", "assumption", "assumptions", "choices", "clarification", "clarifications"}
-    | {"clarify", "comment", "comments", "excluded", "explanation", "hint", "hints", "instruction", "instructions"}
-    | {"issues", "message", "messages", "no", "non", "note", "notes", "options", "problem", "problems", "question"}
-    | {"questions", "rationale", "reason", "refusal", "removed", "required", "suggestion", "suggestions", "thinking"}
-    | {"thought", "unknown", "unrelated", "warning", "warnings", "without"}
+    | {"clarify", "comment", "comments", "explanation", "headers", "hint", "hints", "instruction", "instructions"}
+    | {"issues", "message", "messages", "metadata", "no", "non", "note", "notes", "options", "problem", "problems"}
+    | {"question", "questions", "rationale", "reason", "required", "suggestion", "suggestions", "thinking"}
+    | {"thought", "unknown", "warning", "warnings", "without"}
 )
 """Parts of names of words that are not the answer."""
 _OF_ANY_WORDS = frozenset(
@@ -120,7 +131,8 @@ def only_content(value: Json, schema: Any) -> Json:
     held = [
         name
         for name, content in value.items()
-        if not _says_otherwise(name) and (name.lower() in OF_ANSWERS or name == title or _tells(content, known, schema))
+        if not _is_of_other(name, title)
+        and (name.lower() in OF_ANSWERS or name == title or _tells(content, known, schema))
     ]
     if len(held) != 1:
         return NONE
@@ -231,19 +243,29 @@ def _says_otherwise(name: str) -> bool:
     return bool(parts_of(name) & _OF_OTHERS)
 
 
+def _is_of_other(name: str, title: Any) -> bool:
+    """True for a name of something else than what is asked for. A type may have such a name itself."""
+    if _says_otherwise(name):
+        return True
+    is_other = bool(parts_of(name) & _OF_OTHERS_AROUND) or _NONE_OF_THEM.match(name) is not None
+    return is_other and not (isinstance(title, str) and plain_name(title) == plain_name(name))
+
+
 def only_speaks_of(content: Json, name: str, other: Json) -> bool:
-    """True for a reason, a good state, a count beside the content: nothing is lost without it. Beside a lone scalar
-    something may be.
+    """True for a reason, a good state, a count, nothing beside the content: nothing is lost without it. Beside a lone
+    scalar something may be; and an empty list beside another may be as much of what is asked for.
     """
     if not (is_object(content) or is_array(content)):
         return False
     parts = parts_of(name)
-    if parts & _OF_OTHERS:
+    if parts & _OF_OTHERS_BESIDE:
         return other in NOTHING_SAID
     if parts & OF_GOOD_STATES and not isinstance(other, str):
         return other is True or other == 1
     if parts & {"code", "status"} and type(other) is int:
         return 200 <= other < 300
+    if is_object(content) and other in ([], {}):
+        return True
     if is_array(other):
         return bool(parts & _OF_ASIDES) and not any(is_object(each) or is_array(each) for each in other)
     if isinstance(other, str):

@@ -23,7 +23,13 @@ from penstock.policy.json_envelopes import (
     speaks_of_rows,
     words_under_a_name,
 )
-from penstock.policy.json_levels import has_bracket_more, may_begin_before, may_stand_higher, may_stand_lower
+from penstock.policy.json_levels import (
+    has_bracket_more,
+    may_begin_before,
+    may_stand_higher,
+    may_stand_lower,
+    paths_inside,
+)
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_other_calls import OtherTools
@@ -299,7 +305,7 @@ class _Search(Places):
         """What a wrapper holds, where that is surely the value."""
         if found.content is NONE:
             return None
-        unclosed = tuple(dict.fromkeys(path[len(found.place) :] for path in candidate.unclosed))
+        unclosed = paths_inside(candidate.unclosed, found.place)
         repairs = (*candidate.repairs, "envelope")
         return self.opened(msgspec.structs.replace(candidate, value=found.content, repairs=repairs, unclosed=unclosed))
 
@@ -365,7 +371,7 @@ class _Search(Places):
                 inner = self.under_own_name(held.value)
             if inner is NONE:
                 return None
-            unclosed = tuple(dict.fromkeys(path[1:] for path in held.unclosed))
+            unclosed = paths_inside(held.unclosed, _place_in(held.value, inner))
             held = msgspec.structs.replace(
                 held, value=inner, repairs=(*candidate.repairs, "envelope"), unclosed=unclosed
             )
@@ -451,6 +457,11 @@ class _Search(Places):
         if self.thinking_open:
             return NotFound("nothing", "the text ends while the model is still thinking")
         return NotFound("nothing", "there is no JSON in the text")
+
+
+def _place_in(value: Json, held: Json) -> tuple[str | int]:
+    """Where it stands in an envelope."""
+    return next((name,) for name, each in value.items() if each is held) if is_object(value) else (0,)
 
 
 def _most_telling(candidates: list[Candidate]) -> list[Candidate]:

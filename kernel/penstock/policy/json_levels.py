@@ -7,13 +7,13 @@ what is closed, and where (`json_reading`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import schemas_at, value_at
 
-__all__ = ["has_bracket_more", "may_begin_before", "may_stand_higher", "may_stand_lower"]
+__all__ = ["has_bracket_more", "may_begin_before", "may_stand_higher", "may_stand_lower", "paths_inside"]
 
 _BRACKET_MORE = re.compile(r"[\s,;]*+[}\]]")
 MOST_TRIED = 8
@@ -50,7 +50,11 @@ def may_stand_higher(
 def may_stand_lower(value: Json, schema: Json, fits: Callable[[Json], bool] | None) -> bool:
     """True where members behind an object could as well stand in it, and the value would fit: there is a brace too
     many somewhere, and it may be the one that closes that object.
+
+    Nothing stands in a scalar: what `{"answer": 42}]` holds.
     """
+    if not (is_object(value) or is_array(value)):
+        return False
     tried = 0
     left: list[tuple[tuple[str | int, ...], Json]] = [((), value)]
     for path, at in left:
@@ -83,6 +87,17 @@ def may_begin_before(value: Json, fits: Callable[[Json], bool] | None) -> bool:
     many, the other may be lost.
     """
     return is_array(value) and (fits is None or fits([value]) or fits([*value, []]))
+
+
+def paths_inside(
+    paths: Iterable[tuple[str | int, ...]], place: tuple[str | int, ...]
+) -> tuple[tuple[str | int, ...], ...]:
+    """The same containers as seen from what an envelope holds at `place`, each once.
+
+    Of those around it and beside it there is but its own end: what a bracket may close there.
+    """
+    depth = len(place)
+    return tuple(dict.fromkeys(path[depth:] if path[:depth] == place else () for path in paths))
 
 
 _Chain = list[tuple[tuple[str | int, ...], Json]]

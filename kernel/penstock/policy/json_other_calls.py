@@ -20,6 +20,8 @@ LONGEST_MARK = 200
 MOST_CALLS = 64
 DEEPEST_CALL = 4
 """The calls of a message, a list of them, the function of one, what that says."""
+_NAMES = (*NAMES_OF_TOOLS, "call", "command", "method")
+"""How an object says which tool it calls. A type may have the last three without being like a call."""
 _WORDS = re.compile(r"[A-Za-z]+")
 _OF_MARKS = frozenset(
     {
@@ -46,6 +48,13 @@ _LEADS = re.compile(
     re.IGNORECASE,
 )
 _FOLLOWS = re.compile(r"""[\s*`"']{0,20}+(?:\(|\[ARGS\]|action[ _]input\b|<\|)""", re.IGNORECASE)
+_CALL = r"(?:calls?(?![\s_]+made)|calling|invok(?:e|ing)|use|using|run|running|execut(?:e|ing))(?![^\W_])"
+# `Calling get_weather:`, `TOOL_CALL: get_weather`; not `After calling get_weather:`.
+_CALLS = re.compile(
+    rf"(?<![^\W_]){_CALL}|\b(?P<of_result>(?:after|by|from|of|on)\s+(?:(?:a|function|my|the|this|tool)\s+)*+{_CALL})",
+    re.IGNORECASE,
+)
+_CALLS_THIS = re.compile(rf"(?<![^\W_]){_CALL}(?:[\W_]++(?:a|function|my|the|this|tool))*+[\W_]*+\Z", re.IGNORECASE)
 
 
 class OtherTools:
@@ -53,6 +62,7 @@ class OtherTools:
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(names)
+        self._in_small_letters = frozenset(name.lower() for name in names)
         listed = "|".join(re.escape(name) for name in sorted(self._names, key=len, reverse=True))
         self._named = re.compile(rf"(?<![\w.-])(?:functions?\.)?({listed})(?![\w-])") if listed else None
 
@@ -66,13 +76,16 @@ class OtherTools:
             return False
         if len(value) == 1 and any(name in self._names and is_object(held) for name, held in value.items()):
             return True
-        named = any(self._is_name(value.get(name)) for name in NAMES_OF_TOOLS)
+        named = any(self._is_name(value.get(name)) for name in _NAMES)
         if named and not value.keys().isdisjoint(ARGUMENTS):
             return True
         return any(self.called_by(value.get(name), depth - 1) for name in OF_CALLS)
 
     def _is_name(self, said: Json) -> bool:
-        return isinstance(said, str) and (said in self._names or said.rpartition(".")[2] in self._names)
+        if not isinstance(said, str):
+            return False
+        small = said.lower()
+        return small in self._in_small_letters or small.rpartition(".")[2] in self._in_small_letters
 
     def marked_before(self, text: str, start: int) -> bool:
         """True where what stands before a value says that these are the arguments of one: `<function=search>`."""
@@ -85,12 +98,14 @@ class OtherTools:
         last = said[-1]
         between = before[last.end() :]
         words = {word.lower() for word in _WORDS.findall(between)}
-        if not words <= _OF_MARKS or (not words and between.count("\n") > 1):
+        line = line_before(before, last.start(), LONGEST_MARK)
+        calls = [each["of_result"] for each in _CALLS.finditer(line)]
+        is_called = bool(calls) and not any(calls)
+        if not words <= _OF_MARKS or (not words and between.count("\n") > 1 and not is_called):
             return False
         # A word, or what a sentence ends with: `According to get_weather:`.
-        of_words = (
-            words <= {"json"} and "\n" in between and bool(line_before(before, last.start(), LONGEST_MARK).strip())
-        )
+        of_words = words <= {"json"} and "\n" in between and bool(line.strip()) and not is_called
         plain = of_words or (last[1].isalpha() and last[1].islower())
-        marks = _LEADS.search(before, 0, last.start(1)), _FOLLOWS.match(between)
-        return not plain or any(marks)
+        if not plain or (is_called and _CALLS_THIS.search(line)):
+            return True
+        return bool(_LEADS.search(before, 0, last.start(1)) or _FOLLOWS.match(between))

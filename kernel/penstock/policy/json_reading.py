@@ -111,14 +111,17 @@ def read_json(
     words: frozenset[str] = frozenset(),
     schema: Any = None,
     doubled: bool = False,
+    any_reading: bool = False,
 ) -> Read:
     """The object or array that begins at `start`. Raises Unreadable.
 
     `words` are those that may stand without quotes, for the schema knows them; where they are literals too, it tells
     which of both is meant. `doubled`: every brace is written
-    twice, as in templates.
+    twice, as in templates. `any_reading`: of several ways to read quotes and backslashes, one will do.
     """
-    return _Reading(text, start, allowance, words, schema, doubled).run()
+    reading = _Reading(text, start, allowance, words, schema, doubled)
+    reading.any_reading = any_reading
+    return reading.run()
 
 
 class _Open(Struct):
@@ -171,7 +174,7 @@ class _Reading(StringReading):
             else:
                 self.member()
         if self.keeps_backslashes and self.takes_escapes:
-            raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
+            self.doubt_backslashes()
         return self.done
 
     def pass_comments(self, start: int, end: int) -> None:
@@ -251,7 +254,7 @@ class _Reading(StringReading):
             self.close(char)
         else:
             if self.quoted_inside:
-                raise self.unreadable("damaged", "has quotes in a string that may end it as well")
+                self.doubt_quotes()
             ahead = KEY_AHEAD if self.stack[-1].is_object else VALUE_AHEAD
             if not ahead.match(self.text, self.at) or self.follows_number_on_its_line():
                 raise self.unreadable("damaged", f"has {char!r} where a comma or a closing bracket should be")

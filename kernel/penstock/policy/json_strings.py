@@ -48,12 +48,16 @@ _ESCAPES_ELSEWHERE = {"'": "'", "`": "`", "_": "_"}
 _APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)")
 _HEX4 = re.compile(r"[0-9a-fA-F]{4}")
 _HEX2 = re.compile(r"[0-9a-fA-F]{2}")
+_QUOTES_IN_DOUBT = "has quotes in a string that may end it as well"
+_BACKSLASHES_IN_DOUBT = "has backslashes that may or may not be escapes"
 _STOPS = {quote: re.compile(rf"[^{re.escape(quote)}\\\x00-\x1f]*+") for quote in {*QUOTES.values()}}
 
 
 class StringReading(Notation, ABC):
     """Reads strings."""
 
+    any_reading = False
+    """Where quotes and backslashes can be read in several ways, one of these will do."""
     kept_backslash = False
     """The string that is read has a backslash that is no escape."""
     keeps_backslashes = False
@@ -117,14 +121,16 @@ class StringReading(Notation, ABC):
         written = close.join(sections)
         if inner:
             # With one quote over, any of them may end an item; behind a property's value comes a name.
-            odd = inner % 2 and (role == "item" or self.opens_last(written, close))
-            if odd or _STRUCTURE_INSIDE.search(written) or self.joins_two(sections, role):
+            if _STRUCTURE_INSIDE.search(written):
                 raise self.doubtful()
+            odd = inner % 2 and (role == "item" or self.opens_last(written, close))
+            if odd or self.joins_two(sections, role):
+                self.doubt_quotes()
             self.mend("inner_quotes")
             self.quoted_inside = True
         # `C:\dir\"`: where other backslashes are none, that before a quote may be none either.
         if self.kept_backslash and len(_ESCAPED_QUOTE.findall(text, start, at)) % 2:
-            raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
+            self.doubt_backslashes()
         return self.without_surrogates(written)
 
     @staticmethod
@@ -190,7 +196,7 @@ class StringReading(Notation, ABC):
             pieces.append(chr(code))
             return at + 6
         if char and char < " ":  # a line that goes on, or one of two backslashes before an escape
-            raise self.unreadable("damaged", "has backslashes that may or may not be escapes")
+            self.doubt_backslashes()
         self.mend("escapes")
         if char == "x" and (digits := _HEX2.match(text, at + 2)) is not None:
             pieces.append(chr(int(digits[0], 16)))
@@ -269,4 +275,14 @@ class StringReading(Notation, ABC):
 
     def doubtful(self) -> Unreadable:
         """Where one quote may end the string as well as another."""
-        return self.unreadable("damaged", "has quotes in a string that may end it as well")
+        return self.unreadable("damaged", _QUOTES_IN_DOUBT)
+
+    def doubt_quotes(self) -> None:
+        """The same, where all that the text says is said in each reading. Raises Unreadable unless any will do."""
+        if not self.any_reading:
+            raise self.doubtful()
+
+    def doubt_backslashes(self) -> None:
+        """Backslashes may be escapes or none. Raises Unreadable unless any reading will do."""
+        if not self.any_reading:
+            raise self.unreadable("damaged", _BACKSLASHES_IN_DOUBT)

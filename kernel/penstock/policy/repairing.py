@@ -17,7 +17,18 @@ from msgspec import Struct
 from penstock.policy.json_values import Flaw
 from penstock.types import ChatRequest, Message
 
-__all__ = ["Fault", "GiveUp", "MoreRoom", "Next", "Reask", "Repairs", "reasked", "roomier", "told_in_words"]
+__all__ = [
+    "LONGEST_QUOTED",
+    "Fault",
+    "GiveUp",
+    "MoreRoom",
+    "Next",
+    "Reask",
+    "Repairs",
+    "reasked",
+    "roomier",
+    "told_in_words",
+]
 
 ESCALATE_AFTER = 2
 """Invalid answers of one target, after which another is asked."""
@@ -36,11 +47,13 @@ class Fault:
     """What is wrong with an answer."""
 
     kind: Kind
-    """`damaged`: it cannot be read, but what it says is there. `misfit`: it says something else than it should.
-    `length`: it was cut by its limit. `empty`: it says nothing."""
+    """`damaged`: it cannot be read in one way. `misfit`: it says something else than it should. `length`: it was cut by
+    its limit. `empty`: it says nothing."""
     says: str
     output: str = ""
     flaws: tuple[Flaw, ...] = ()
+    says_all: bool = False
+    """All that is asked for stands in the output: but its notation is wrong."""
 
 
 @attrs.frozen
@@ -116,7 +129,8 @@ class Repairs(Struct):
 def reasked(request: ChatRequest, fault: Fault, schema: Mapping[str, Any]) -> ChatRequest:
     """The request that mends an answer: of constant size beside what was asked at first.
 
-    What was asked is left out where all that is wrong is the notation. Nothing of earlier repairs is kept.
+    What was asked is left out only where all that a right answer says is quoted, in full: who is shown a part of it, or
+    something with gaps, would leave out the rest or make it up. Nothing of earlier repairs is kept.
     """
     if fault.kind == "empty":
         return request
@@ -131,7 +145,8 @@ def reasked(request: ChatRequest, fault: Fault, schema: Mapping[str, Any]) -> Ch
         f"The JSON:\n{_quoted(fault.output)}\n\n"
         "Answer with the corrected JSON alone, whole, without any other text."
     )
-    before: Sequence[Message] = () if fault.kind == "damaged" else request.messages
+    is_quoted = fault.says_all and len(fault.output) <= LONGEST_QUOTED
+    before: Sequence[Message] = () if is_quoted else request.messages
     return msgspec.structs.replace(request, messages=(*before, Message.user(says)))
 
 
