@@ -65,7 +65,8 @@ class Ledger:
             connection.execute("UPDATE ledger SET latest = latest")
             act()
 
-        await self.store._ask(lambda begin: self.store._file.write(write, begin))
+        file = self.store._file  # pyright: ignore[reportPrivateUsage] - only its own thread forks in a transaction
+        await self.store._ask(partial(file.write, write))  # pyright: ignore[reportPrivateUsage] - as above
 
 
 @attrs.define
@@ -87,7 +88,7 @@ class Cache:
             act()
             connection.execute("COMMIT")
 
-        await self.store._writer.run(write)
+        await self.store._writer.run(write)  # pyright: ignore[reportPrivateUsage] - as above
 
 
 @attrs.define

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import trio
 from dialect_document import BEGINS, ENDS, table
 
 import penstock
@@ -72,6 +73,12 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> N
         '[accounts.team]\nlimits = [{ per = "day", usd = 20 }]\n[ledger]\n'
     )
     environ = {"PENSTOCK_CONFIG": str(tmp_path / "penstock.toml"), "OPENAI_API_KEY": "any", "PYTHONUTF8": "1"}
+
+    async def app() -> None:
+        async with penstock.open_kernel(penstock.Config.load(tmp_path / "penstock.toml", environ=environ)):
+            pass  # the ledger is made
+
+    trio.run(app)
     said: dict[str, str] = {}
     for line in SNIPPETS["budget"].splitlines():
         program, *arguments = shlex.split(line, comments=True)

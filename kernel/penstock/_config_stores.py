@@ -46,6 +46,12 @@ class Ready(Generic[C, S]):
     folder: Path = Path()
     """That of the configuration's file."""
 
+    @property
+    def file(self) -> Path | None:
+        """Where its store is kept; None where it has no `path`."""
+        path = getattr(self.options, "path", None)
+        return self.folder / Path(path).expanduser() if isinstance(path, str | Path) else None
+
     def tools(self, wall: Callable[[], float], logger: logging.Logger) -> PluginTools:
         """What the store is lent while it is open."""
         config = self.config

@@ -27,6 +27,7 @@ from penstock.cli._answer_json import (
     response_line,
 )
 from penstock.cli._exits import OK, exit_code
+from penstock.cli._loop import run_loop
 from penstock.cli._prompt import read_prompt
 from penstock.cli._schema import read_kind, value_json, value_line
 from penstock.cli._screen import AnswerWriter
@@ -136,7 +137,7 @@ def ask(
     )
     try:
         config = Config.load(config_file) if config_file is not None else Config.from_environment()
-        trio.run(_ask, wanted, config)
+        run_loop(_ask, wanted, config)
     except PenstockError as error:
         if not as_json:
             raise

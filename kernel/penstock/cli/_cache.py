@@ -12,22 +12,26 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import attrs
 import click
 import msgspec
 import trio
 from rich.console import Console
 
 from penstock._cache_explanation import CacheExplanation
-from penstock._config import Config
+from penstock._config import Config, LedgerConfig
 from penstock._config_stores import ready_cache
 from penstock._discovery import PluginHost
 from penstock._kernel import open_kernel
 from penstock.abc import CacheStore, CacheStoreStatistics
 from penstock.cli._account import account_argument, shown_account
 from penstock.cli._exits import FAILED, OK
+from penstock.cli._looking import check_there
+from penstock.cli._loop import run_loop
 from penstock.cli._prompt import read_prompt
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
+from penstock.cli._utf8 import TextGroup
 from penstock.cli._words import plain, tokens
 from penstock.errors import CacheStoreError
 from penstock.policy.accounts import AccountTree
@@ -48,7 +52,7 @@ _config_option = click.option(
 )
 
 
-@click.group(short_help="See what the cache holds, why a request is not in it, and empty it.")
+@click.group(cls=TextGroup, short_help="See what the cache holds, why a request is not in it, and empty it.")
 def cache() -> None:
     """Look into the cache of a configuration, beside a running app.
 
@@ -69,11 +73,12 @@ def stats(*, as_json: bool, config_file: str | None) -> int:
     \b
     Exit codes:
       0  told
-      1  the store does not answer, or there is none
+      1  the store does not answer, or there is none yet
       2  wrong usage or configuration
     """  # noqa: D301 - click reads the escape
     config = _config(config_file)
-    found = trio.run(_with_store, config, _statistics)
+    _check_there(config)
+    found = run_loop(_with_store, config, _statistics)
     if found is None:
         return _no_store(config)
     if as_json:
@@ -112,7 +117,7 @@ def purge(*, account: str | None, yes: bool, config_file: str | None) -> int:
     async def remove(store: CacheStore) -> int:
         return await store.purge(prefix)
 
-    removed = trio.run(_with_store, config, remove)
+    removed = run_loop(_with_store, config, remove)
     if removed is None:
         return _no_store(config)
     click.echo(f"{tokens(removed)} removed")
@@ -137,11 +142,14 @@ def explain(prompt: str | None, *, as_json: bool, config_file: str | None, **opt
     \b
     Exit codes:
       0  it would be answered from the cache
-      1  it would not
+      1  it would not, or there is no store yet
       2  wrong usage or configuration
     """  # noqa: D301 - click reads the escape
     asked = read_prompt(prompt)
-    told = trio.run(_explain, _config(config_file), asked, options)
+    config = _config(config_file)
+    _check_there(config)
+    # With a ledger in memory: nothing is asked of it, and that of the configuration need not be there.
+    told = run_loop(_explain, attrs.evolve(config, ledger=LedgerConfig()), asked, options)
     if as_json:
         click.echo(msgspec.json.encode(told).decode())
     else:
@@ -166,6 +174,13 @@ def _show(console: Console, told: CacheExplanation) -> None:
 
 def _config(config_file: str | None) -> Config:
     return Config.load(config_file) if config_file is not None else Config.from_environment()
+
+
+def _check_there(config: Config) -> None:
+    """Raises CacheStoreError where there is no file to look into."""
+    ready = ready_cache(config, PluginHost(config.plugins))
+    if ready is not None:
+        check_there(config, ready)
 
 
 async def _with_store(config: Config, act: Callable[[CacheStore], Awaitable[T]]) -> T | None:

@@ -9,7 +9,6 @@ import os
 import time
 
 import click
-import trio
 from rich.console import Console
 
 from penstock._config import Config
@@ -17,6 +16,7 @@ from penstock._price_book import configured_targets
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._inspection import Inspection, inspect
 from penstock.cli._live_check import LiveLine, try_targets
+from penstock.cli._loop import run_loop
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
 from penstock.cli._words import plain
@@ -50,7 +50,7 @@ def check(file: str | None, *, live: bool) -> int:
     _show(console, inspection)
     if not live:
         return OK
-    lines = trio.run(try_targets, config, configured_targets(config))
+    lines = run_loop(try_targets, config, configured_targets(config))
     _show_live(console, lines)
     return OK if all(line.answered for line in lines) else FAILED
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 import click
-import trio
 from rich.console import Console
 
 from penstock._config import Config
@@ -22,6 +21,7 @@ from penstock.cli._account import account_argument
 from penstock.cli._answer_json import error_line
 from penstock.cli._exits import OK, exit_code
 from penstock.cli._explanation_json import explanation_line
+from penstock.cli._loop import run_loop
 from penstock.cli._prompt import read_prompt
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._words import dollars, json_in, plain, seconds, tokens
@@ -95,7 +95,7 @@ def explain(prompt: str | None, *, streamed: bool, as_json: bool, config_file: s
     wanted = _Wanted(prompt=read_prompt(prompt), options=options, streamed=streamed)
     try:
         config = Config.load(config_file) if config_file is not None else Config.from_environment()
-        explanation = trio.run(_explain, wanted, config)
+        explanation = run_loop(_explain, wanted, config)
     except PenstockError as error:
         if not as_json:
             raise

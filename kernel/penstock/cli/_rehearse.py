@@ -13,6 +13,7 @@ import trio
 from rich.table import Table
 
 from penstock.cli._exits import FAILED, OK
+from penstock.cli._loop import run_loop
 from penstock.cli._rehearsals import NAMES, load_script
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
@@ -66,7 +67,7 @@ def rehearse(*, host: str, port: int, named: str, seed: int | None, latency: flo
         raise
     session = _Session(script, Latency(first_s=latency, chunk_s=latency / CHUNKS_PER_ANSWER, jitter=0.33))
     try:
-        trio.run(session.run, host, port)
+        run_loop(session.run, host, port)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise

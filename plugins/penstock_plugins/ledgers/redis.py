@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisLedger", "RedisLedgerOptions", "open_redis_ledger", "penstock_ledgers"]
 
 BOOK = files("penstock_plugins.ledgers.redis_ledger").joinpath("book.lua").read_text(encoding="utf-8")
-KEYS = ("windows", "ends", "due", "history", "quarters")
+KEYS = ("windows", "ends", "due", "history", "quarters", "held")
 """The keys of a ledger, in the order of the book's KEYS."""
 SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Whether TLS is spoken."""

@@ -47,6 +47,10 @@ OTHER_BOOKS = (
 )
 _GO_ON = "UPDATE ledger SET latest = ?, writes = ? WHERE latest <= ? AND writes = ? AND writer = ?"
 """What `take_over` does, where nobody else wrote and the clock goes on, which is nearly always: in half the time."""
+_PURGE_JOURNAL = """
+DELETE FROM journal WHERE (since, account, target, estimated) IN
+  (SELECT since, account, target, estimated FROM journal WHERE since < ? LIMIT ?)
+"""
 _FILED = "UPDATE ledger SET filed = ? WHERE filed < ? AND writes > ?"
 
 
@@ -184,13 +188,17 @@ class SqliteLedgerBook:
         now = read.book.now
         if read.pages.size > MOST_PAGES:
             self._read = None
-        if not read.pages.purge(PURGE_AT_ONCE):
-            self._purge_at = now + PURGE_EVERY
+        more = read.pages.purge(PURGE_AT_ONCE)
         if now >= self._purge_journal_at:
-            self._purge_journal_at = now + PURGE_JOURNAL_EVERY
-            purge_writers(read.connection, now)
-            read.connection.execute(
-                "DELETE FROM journal WHERE (since, account, target, estimated) IN"
-                " (SELECT since, account, target, estimated FROM journal WHERE since < ? LIMIT ?)",
-                (now - self._report_days * DAY, PURGE_AT_ONCE),
-            )
+            more |= self._purge_journal(read.connection, now)
+        if not more:
+            self._purge_at = now + PURGE_EVERY
+
+    def _purge_journal(self, connection: sqlite3.Connection, now: float) -> bool:
+        """Deletes some of what is too old for reports. True where more may be left, for the next batch."""
+        deleted = connection.execute(_PURGE_JOURNAL, (now - self._report_days * DAY, PURGE_AT_ONCE)).rowcount
+        if deleted >= PURGE_AT_ONCE:
+            return True
+        self._purge_journal_at = now + PURGE_JOURNAL_EVERY
+        purge_writers(connection, now)
+        return False

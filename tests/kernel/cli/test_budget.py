@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import msgspec
 import pytest
@@ -26,6 +27,8 @@ from worlds import GPT, good, openai_body
 
 import penstock
 from penstock import errors
+from penstock.abc import LedgerStore
+from penstock.cli._budget.opening import with_ledger
 from penstock.cli._program import run
 from penstock.policy.account_windows import AccountWindows
 from penstock.policy.holds import Line
@@ -44,6 +47,7 @@ BILL = {
     "completion_tokens_details": {"reasoning_tokens": 200},
 }
 COST = 0.00475  # 200 x 2.50, 1,000 x 1.25 and 300 x 10 USD a million
+NO_UTF8 = r"'caf\udce9' is not valid UTF-8, so no store can write it down"
 SETTINGS = f"""
 [providers.openai]
 api_key = "{KEY}"
@@ -121,6 +125,11 @@ async def app(settings: str) -> AsyncGenerator[App]:
             running.kernel = kernel
             yield running
             nursery.cancel_scope.cancel()
+
+
+def begin(settings: str) -> None:
+    """As an app does that spends nothing: there are books, and nothing is in them."""
+    with_ledger(penstock.Config.load(settings), lambda store: store.commit([]))
 
 
 def lines_of(ended: Ended) -> list[str]:
@@ -246,6 +255,7 @@ def test_the_share_that_was_charged_without_a_bill_is_told(settings: str) -> Non
 def test_an_account_without_a_limit_of_its_own_is_not_shown_and_an_empty_ledger_says_so(tmp_path: Path) -> None:
     path = tmp_path / "penstock.toml"
     path.write_text(SETTINGS.partition("[budget]")[0] + "[ledger]\n")
+    begin(str(path))
     ended = run_command("budget", "show", "-c", str(path))
     assert ended.out == "There is nothing to show: no account has a limit, and nothing was spent.\n"
     assert json.loads(run_command("budget", "show", "--json", "-c", str(path)).out) == {"windows": [], "holds": []}
@@ -418,7 +428,24 @@ def test_what_is_spent_can_be_set_and_all_windows_reset(settings: str) -> None:
         (("report", "--timezone", "Mars"), "'Mars' is not a time zone"),
         (("report", "--from", "2026-11-30", "--to", "2026-11-01"), "--to 2026-11-01 is before --from 2026-11-30"),
         (("report", "--from", "yesterday"), "'yesterday'"),
+        (
+            ("report", "--to", "9999-12-31"),
+            "Invalid value for '--to': 9999-12-31 is too far: a ledger knows the days from",
+        ),
+        (("report", "--from", "9999-12-31"), "Invalid value for '--from': 9999-12-31 is too far"),
+        (("report", "--from", "0001-01-01", "--timezone", "US/Alaska"), "0001-01-01 is too far"),
+        (("history", "--to", "9999-12-31", "--timezone", "Asia/Tokyo"), "leave --to out for all"),
         (("show", "a//b"), "is not the path of an account"),
+        (("show", "caf\udce9"), f"Invalid value for '[ACCOUNT]': {NO_UTF8}"),
+        (("set", "team/search", "--usd", "1", "--reason", "caf\udce9"), f"Invalid value for '--reason': {NO_UTF8}"),
+        (("set", "caf\udce9", "--usd", "1"), f"Invalid value for 'ACCOUNT': {NO_UTF8}"),
+        (("set", "team/search", "--usd", "caf\udce9"), f"Invalid value for '--usd': {NO_UTF8}"),
+        (("reset", "team/search", "--reason", "caf\udce9"), f"Invalid value for '--reason': {NO_UTF8}"),
+        (("reset", "team/search", "--timezone", "caf\udce9"), f"Invalid value for '--timezone': {NO_UTF8}"),
+        (("release", "caf\udce9", "--reason", "gone"), f"Invalid value for 'HOLD': {NO_UTF8}"),
+        (("release", "hold", "--reason", "caf\udce9"), f"Invalid value for '--reason': {NO_UTF8}"),
+        (("clock", "--set-back", "--reason", "caf\udce9"), f"Invalid value for '--reason': {NO_UTF8}"),
+        (("report", "--by", "caf\udce9"), f"Invalid value for '--by': {NO_UTF8}"),
     ],
 )
 def test_a_mistake_is_told_and_nothing_is_done(
@@ -428,6 +455,7 @@ def test_a_mistake_is_told_and_nothing_is_done(
     told = capsys.readouterr()
     assert told.out == ""
     assert says in " ".join(told.err.split())
+    begin(settings)
     assert run(["budget", "history", "-c", settings]) == 0
     assert capsys.readouterr().out == "Nothing was done by hand.\n"
 
@@ -438,6 +466,7 @@ def test_on_a_terminal_it_asks_first_and_no_or_ctrl_c_changes_nothing(settings: 
     code, drawn = in_terminal(settings, "set", "team/search", "--usd", "3", types=("[y/N]", "n\n"))
     assert code == 130
     assert question in " ".join(drawn.split())
+    begin(settings)
     code, _ = in_terminal(settings, "reset", "team/search", interrupt_at="[y/N]")
     assert code == 130
     assert run_command("budget", "history", "-c", settings).out == "Nothing was done by hand.\n"
@@ -502,6 +531,33 @@ def test_every_change_is_kept_with_its_time(settings: str) -> None:
     tomorrow = f"{before + timedelta(days=2):%Y-%m-%d}"
     ended = run_command("budget", "history", "--from", tomorrow, "--to", tomorrow, "-c", settings)
     assert ended.out == "Nothing was done by hand.\n"
+
+
+@pytest.mark.slow
+def test_where_the_clock_of_the_ledger_runs_ahead_history_and_report_have_no_end(settings: str) -> None:
+    path = Path(settings).parent / "ledger.db"
+    assert run_command("budget", "set", "team/search", "--usd", "3", "-c", settings).code == 0
+    ahead = time.time() + 3 * 86_400
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE ledger SET latest = ?", (ahead,))
+    connection.close()
+
+    async def main() -> None:
+        async with app(settings) as running:
+            await running.call()
+            await running.kernel.snapshot()
+            await running.budget("set", "team/search", "--usd", "4", "--reason", "ahead")
+            rows = [json.loads(line) for line in (await running.budget("history", "--json")).out.splitlines()]
+            assert [row["reason"] for row in rows] == ["", "ahead"]
+            told = await running.told("report", "--format", "json")
+            assert told["total"]["calls"] == 1
+            assert told["to"] == f"{datetime.fromtimestamp(ahead, UTC):%Y-%m-%d}"
+            today = f"{datetime.now(UTC):%Y-%m-%d}"
+            assert (await running.told("report", "--format", "json", "--to", today))["total"]["calls"] == 0
+            ended = await running.budget("history", "--json", "--to", today)
+            assert len(ended.out.splitlines()) == 1
+
+    trio.run(main)
 
 
 # report
@@ -573,7 +629,84 @@ def test_days_are_those_of_the_time_zone_and_both_are_included(settings: str) ->
     trio.run(main)
 
 
+# What a shell hands over
+
+
+def test_bytes_that_are_no_utf_8_end_in_a_sentence_and_are_fine_in_paths(tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    path = folder / "penstock.toml"
+    path.write_text(SETTINGS)
+    ended = run_command("budget", "set", "team", "--tokens", "5", "--reason", "caf\udce9", "-c", str(path))
+    assert (ended.code, ended.out) == (2, "")
+    assert NO_UTF8 in ended.err
+    assert "Traceback" not in ended.err
+    assert run_command("budget", "set", "team", "--tokens", "5", "--reason", "café", "-c", str(path)).code == 0
+    assert "(café)" in run_command("budget", "history", "-c", str(path)).out
+    ended = run_command("budget", "show", "-c", str(folder / "other.toml"))
+    assert (ended.code, ended.out) == (2, "")
+    assert "other.toml: there is no such file" in ended.err
+
+
+def test_a_clock_ahead_of_all_windows_is_told_without_a_traceback(settings: str) -> None:
+    async def gives_up(store: LedgerStore) -> None:
+        await store.commit([])
+        raise click.ClickException("nothing can be changed")
+
+    with pytest.raises(click.ClickException, match="nothing can be changed"):
+        with_ledger(penstock.Config.load(settings), gives_up)
+
+
 # Stores that have nothing to show
+
+
+@pytest.mark.parametrize("command", [("show",), ("history",), ("report",), ("clock",), ("clock", "--set-back", "-y")])
+def test_looking_makes_no_ledger_and_says_where_there_should_be_one(
+    settings: str, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(settings).parent
+    assert run(["budget", *command, "-c", settings]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"there is no ledger to look at: {folder / 'ledger.db'} does not exist" in told.err
+    assert f"So says path in [ledger] of {settings}" in told.err
+    assert [path.name for path in folder.iterdir()] == ["penstock.toml"]
+
+
+def test_where_no_path_is_named_it_says_whose_the_name_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "penstock.toml"
+    path.write_text(SETTINGS.replace('path = "ledger.db"', 'store = "sqlite"'))
+    monkeypatch.chdir(tmp_path)
+    assert run(["budget", "show", "-c", "penstock.toml"]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'penstock.db'} does not exist" in told
+    assert "the one that path in [ledger] has by default, beside penstock.toml" in told
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_set_begins_the_books(settings: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["budget", "set", "team/search", "--usd", "3", "-c", settings]) == 0
+    assert run(["budget", "show", "-c", settings]) == 0
+    assert "by hand" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_report_has_calls_of_accounts_without_limits(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.toml"
+    limits, _, rest = SETTINGS.partition("[budget]")
+    path.write_text(limits + rest[rest.index("[accounts.team]") :])
+
+    async def main() -> None:
+        async with app(str(path)) as running:
+            for account in ("team", "other"):
+                await running.call(account)
+            await running.kernel.snapshot()
+            told = await running.told("report", "--format", "json")
+            assert {row["account"]: row["calls"] for row in told["rows"]} == {"team": 1, "other": 1}
+
+    trio.run(main)
 
 
 @pytest.mark.parametrize("ledger", ["", '[ledger]\nstore = "memory"\n'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime
 
 import click
@@ -142,6 +143,10 @@ def test_days_run_from_the_first_midnight_to_the_last() -> None:
     assert end - start == 25 * 3_600  # the clock is set back
     with pytest.raises(click.UsageError, match="is before"):
         time_of(date(2026, 10, 25), date(2026, 10, 24), "UTC")
+
+
+def test_without_a_last_day_there_is_no_end() -> None:
+    assert time_of(date(2026, 11, 1), None, "UTC") == (1_793_491_200.0, math.inf)
 
 
 # Words

@@ -12,6 +12,7 @@ from valkey_process import running as valkey_running
 from worlds import GPT, good
 
 import penstock
+from penstock.cli._program import run
 from penstock.testing import ScriptedTransport
 
 pytestmark = pytest.mark.slow
@@ -111,6 +112,48 @@ def test_where_nothing_outlives_a_process_there_is_nothing_to_see(tmp_path: Path
     ended = run_command("cache", *command, "-c", settings)
     assert (ended.code, ended.out) == (1, "")
     assert "memory of each process" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (("purge", "--yes", "--account", "caf\udce9"), "'-a'"),
+        (("explain", "caf\udce9"), "'[PROMPT]'"),
+        (("explain", "hello", "--system", "caf\udce9"), "'-s'"),
+        (("explain", "hello", "--route", "caf\udce9"), "'-r'"),
+        (("explain", "hello", "--model", "caf\udce9"), "'-m'"),
+    ],
+)
+def test_words_that_are_no_utf_8_are_refused(
+    tmp_path: Path, command: tuple[str, ...], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["cache", *command, "-c", written(tmp_path, 'path = "cache.db"')]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert r"'caf\udce9' is not valid UTF-8" in " ".join(told.err.split())
+    assert what in told.err
+    assert not (tmp_path / "cache.db").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [("stats",), ("stats", "--json"), ("explain", PROMPT), ("explain", PROMPT, "--json")]
+)
+def test_looking_makes_no_file_and_says_where_there_should_be_one(tmp_path: Path, command: tuple[str, ...]) -> None:
+    settings = written(tmp_path, 'path = "cache.db"\n[ledger]\nstore = "sqlite"\n')
+    ended = run_command("cache", *command, "-c", settings)
+    assert (ended.code, ended.out) == (1, "")
+    assert f"there is no cache to look at: {tmp_path / 'cache.db'} does not exist" in ended.err
+    assert f"So says path in [cache] of {settings}" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["penstock.toml"]
+
+
+def test_explaining_leaves_the_ledger_alone(tmp_path: Path) -> None:
+    (tmp_path / "cache.db").touch()
+    settings = written(tmp_path, 'path = "cache.db"\n[ledger]\nstore = "sqlite"\n')
+    ended = run_command("cache", "explain", PROMPT, "-c", settings)
+    assert (ended.code, ended.err) == (1, "")
+    assert "openai" in ended.out
+    assert not list(tmp_path.glob("penstock.db*"))
 
 
 @pytest.mark.slow

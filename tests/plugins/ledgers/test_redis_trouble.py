@@ -425,7 +425,7 @@ def test_content_of_another_version_is_left_alone(valkey: Valkey) -> None:
             await store.commit((reserve("a"),))
             script = "return redis.call('HSET', KEYS[1], '', struct.pack('<dddd', 1, 0, 60, 0))"
             valkey.say("EVAL", script, "1", "{penstock:version}:windows")
-            with pytest.raises(ConfigError, match="of version 1, and this penstock keeps version 3"):
+            with pytest.raises(ConfigError, match="of version 1, and this penstock keeps version 4"):
                 await store.commit(())
 
     trio.run(main)

@@ -302,6 +302,28 @@ def test_what_counts_no_more_is_deleted_in_time(path: Path, wall: Wall) -> None:
     assert rows(path, "SELECT count(*) FROM journal") == [(0,)]
 
 
+def test_a_journal_that_is_too_old_is_deleted_batch_by_batch_until_it_is_gone(path: Path, wall: Wall) -> None:
+    left: list[object] = []
+
+    async def story(store: LedgerStore) -> None:
+        await answers(store, settle("first", 0, target="sonnet"))
+        with sqlite3.connect(path) as connection:
+            connection.executemany(
+                "INSERT INTO journal SELECT since, ?, target, estimated, calls, attempts, input_tokens,"
+                " cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, nano_usd"
+                " FROM journal WHERE account = ''",
+                [(f"u/{account}",) for account in range(3_499)],
+            )
+        connection.close()
+        wall.now += 500 * DAY
+        for _ in range(5):
+            await answers(store)
+            left.append(rows(path, "SELECT count(*) FROM journal")[0][0])
+
+    told(path, wall, story)
+    assert left == [2_500, 1_500, 500, 0, 0], "more than some would keep the writers waiting"
+
+
 def test_the_wal_is_put_into_the_file_when_nothing_is_asked(path: Path, wall: Wall) -> None:
     async def story(store: LedgerStore) -> None:
         await answers(store, reserve("to-be-found", 300))

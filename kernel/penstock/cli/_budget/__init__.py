@@ -12,11 +12,12 @@ from penstock.cli._budget.clock import clock
 from penstock.cli._budget.history import history
 from penstock.cli._budget.report import report
 from penstock.cli._budget.show import show
+from penstock.cli._utf8 import TextGroup
 
 __all__ = ["budget"]
 
 
-@click.group(short_help="See and change what accounts may spend, and report what they spent.")
+@click.group(cls=TextGroup, short_help="See and change what accounts may spend, and report what they spent.")
 def budget() -> None:
     """See and change what accounts may spend, beside running apps, and report what they spent.
 

@@ -10,7 +10,7 @@ import time
 import click
 
 from penstock.cli._budget.changes import confirm, confirming
-from penstock.cli._budget.opening import config_option, find_config, with_ledger
+from penstock.cli._budget.opening import config_option, find_config, look_into_ledger, with_ledger
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._tell import tell
 from penstock.cli._words import span
@@ -45,13 +45,13 @@ def clock(*, set_back: bool, reason: str, yes: bool, config_file: str | None) ->
     Exit codes:
       0    shown, or set back
       1    this store's clock cannot be set back
-      2    wrong usage or configuration
+      2    wrong usage or configuration, or no ledger yet
       3    the store does not answer
       130  not wanted after all
     """  # noqa: D301 - click reads the escape
     config = find_config(config_file)
     # An empty batch would take this machine's time for the ledger's, where that is the later one: as every call does.
-    ahead = with_ledger(config, lambda store: store.commit([])).now - time.time()
+    ahead = look_into_ledger(config, lambda store: store.commit([])).now - time.time()
     if not set_back:
         if ahead > CLOSE:
             at = time_in_words(time.time() + ahead)

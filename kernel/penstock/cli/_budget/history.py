@@ -5,18 +5,17 @@ Not here: doing it (`changes`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import click
 import msgspec
 
 from penstock.cli._account import account_argument, check_account, shown_account
-from penstock.cli._budget.days import day_options, time_of, today
+from penstock.cli._budget.days import day_options, time_of
 from penstock.cli._budget.lines import key_in_words
-from penstock.cli._budget.opening import config_option, find_config, with_ledger
+from penstock.cli._budget.opening import config_option, find_config, look_into_ledger
 from penstock.cli._exits import OK
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._words import escaped, plain
@@ -24,7 +23,7 @@ from penstock.policy.ledger_steps import HistoryRow
 
 __all__ = ["history"]
 
-BEGINNING = datetime(2020, 1, 1)  # noqa: DTZ001 - a day, in whichever zone
+BEGINNING = date(2020, 1, 1)
 """There was no ledger before."""
 
 
@@ -36,8 +35,8 @@ BEGINNING = datetime(2020, 1, 1)  # noqa: DTZ001 - a day, in whichever zone
 def history(
     account: str | None,
     *,
-    first: datetime | None,
-    last: datetime | None,
+    first: date | None,
+    last: date | None,
     timezone: str,
     as_json: bool,
     config_file: str | None,
@@ -53,13 +52,12 @@ def history(
     \b
     Exit codes:
       0  shown
-      2  wrong usage or configuration
+      2  wrong usage or configuration, or no ledger yet
       3  the store does not answer
     """  # noqa: D301 - click reads the escape
     below = None if account is None else check_account(account)
-    until = (last or datetime.combine(today(time.time(), timezone), datetime.min.time())).date()
-    since, end = time_of((first or BEGINNING).date(), until, timezone)
-    rows = with_ledger(find_config(config_file), lambda store: store.history(since=since, until=end))
+    since, until = time_of(first or BEGINNING, last, timezone)
+    rows = look_into_ledger(find_config(config_file), lambda store: store.history(since=since, until=until))
     rows = [row for row in rows if not below or row.account == below or row.account.startswith(f"{below}/")]
     if as_json:
         for row in rows:

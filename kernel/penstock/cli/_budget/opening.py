@@ -14,14 +14,17 @@ from typing import TypeVar
 import click
 import trio
 
-from penstock._config import Config
-from penstock._config_stores import ready_ledger
+from penstock._config import Config, LedgerConfig
+from penstock._config_stores import Ready, ready_ledger
 from penstock._discovery import PluginHost
 from penstock._open_plugins import OpenPlugins
 from penstock.abc import LedgerStore
+from penstock.cli._looking import check_there
+from penstock.cli._loop import run_loop
 from penstock.errors import ConfigError, LedgerUnavailableError, PenstockError
+from penstock.hookspecs import LedgerSpec
 
-__all__ = ["config_option", "find_config", "with_ledger"]
+__all__ = ["config_option", "find_config", "look_into_ledger", "with_ledger"]
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -43,15 +46,27 @@ def find_config(config_file: str | None) -> Config:
 
 def with_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T:
     """What comes of it. Raises ConfigError where there is nothing that another process could see."""
-    return trio.run(_with_ledger, config, act)
+    return run_loop(_with_ledger, config, _ready(config), act)
 
 
-async def _with_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T:
-    ready = ready_ledger(config, PluginHost(config.plugins))
+def look_into_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T:
+    """The same of what only looks: where there is no file it makes none, and ConfigError says so."""
+    ready = _ready(config)
+    check_there(config, ready)
+    return run_loop(_with_ledger, config, ready, act)
+
+
+def _ready(config: Config) -> Ready[LedgerConfig, LedgerSpec]:
+    return ready_ledger(config, PluginHost(config.plugins))
+
+
+async def _with_ledger(
+    config: Config, ready: Ready[LedgerConfig, LedgerSpec], act: Callable[[LedgerStore], Awaitable[T]]
+) -> T:
     name = ready.config.store
     tools = ready.tools(time.time, logging.getLogger("penstock.cli"))
     opened = OpenPlugins()
-    trouble: PenstockError | None = None
+    trouble: PenstockError | click.ClickException | None = None
     result: list[T] = []
     async with trio.open_nursery() as nursery:
         try:
@@ -61,7 +76,7 @@ async def _with_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]
                 raise ConfigError(_only_in_memory(config))
             with trio.fail_after(PATIENCE):
                 result.append(await act(store))
-        except PenstockError as error:
+        except (PenstockError, click.ClickException) as error:
             trouble = error
         except trio.TooSlowError:
             trouble = LedgerUnavailableError(f"the ledger store {name!r} did not answer within {PATIENCE:g} s")

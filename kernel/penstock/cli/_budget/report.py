@@ -9,7 +9,7 @@ import csv
 import io
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any, Literal, cast
 
@@ -18,7 +18,7 @@ import msgspec
 
 from penstock.cli._account import shown_account
 from penstock.cli._budget.days import day_options, time_of, today
-from penstock.cli._budget.opening import config_option, find_config, with_ledger
+from penstock.cli._budget.opening import config_option, find_config, look_into_ledger
 from penstock.cli._budget.sums import By, Sum, sums_of, total_of
 from penstock.cli._exits import OK
 from penstock.cli._screen import make_console, make_table
@@ -57,15 +57,16 @@ def _by(_: click.Context, __: click.Parameter, value: str) -> tuple[By, ...]:
 def report(
     *,
     by: tuple[By, ...],
-    first: datetime | None,
-    last: datetime | None,
+    first: date | None,
+    last: date | None,
     timezone: str,
     form: Literal["table", "csv", "json"],
     config_file: str | None,
 ) -> int:
     """Report what was spent from the first to the last of the days, both included; without --from, this month.
 
-    Calls count whose account or one above has a limit. A call that was tried at two targets counts at both, and once
+    Without --to there is no end: where the ledger's clock ran ahead, the last day is the latest in which was spent.
+    Calls count whether or not their account has a limit. One that was tried at two targets counts at both, and once
     more where a part of it was charged by estimate. "est." is the share that was charged without a bill. Input
     includes what was read from a prompt cache or written to one, output includes reasoning. CSV has no line of totals.
 
@@ -78,14 +79,15 @@ def report(
     \b
     Exit codes:
       0  reported
-      2  wrong usage or configuration
+      2  wrong usage or configuration, or no ledger yet
       3  the store does not answer
     """  # noqa: D301 - click reads the escape
     now = today(time.time(), timezone)
-    begins = first.date() if first else (last.date() if last else now).replace(day=1)
-    ends = last.date() if last else max(now, begins)
-    since, until = time_of(begins, ends, timezone)
-    rows = with_ledger(find_config(config_file), lambda store: store.spending(since=since, until=until))
+    begins = first or (last or now).replace(day=1)
+    since, until = time_of(begins, last, timezone)
+    rows = look_into_ledger(find_config(config_file), lambda store: store.spending(since=since, until=until))
+    latest = max((row.since for row in rows), default=since)
+    ends = last or max(now, today(latest, timezone))
     sums, total = sums_of(rows, by), total_of(rows)
     match form:
         case "csv":

@@ -11,7 +11,6 @@ import socket
 from urllib.parse import urlsplit
 
 import click
-import trio
 from rich.console import Console
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from penstock.cli._demo.scenario import SERVICE, Scenario, make_scenario
 from penstock.cli._demo.verdict import judge
 from penstock.cli._demo.view import PER_SECOND, LiveView
 from penstock.cli._exits import FAILED, OK
+from penstock.cli._loop import run_loop
 from penstock.cli._screen import make_console
 from penstock.cli._tell import tell
 
@@ -90,9 +90,9 @@ def answers(url: str) -> bool:
 def _watched(console: Console, scenario: Scenario) -> Books:
     if console.is_terminal and not console.is_dumb_terminal:
         with LiveView(console, scenario) as view:
-            return trio.run(_play, scenario, view.show, 1 / PER_SECOND)
+            return run_loop(_play, scenario, view.show, 1 / PER_SECOND)
     lines = LineView(scenario, every=1 / scenario.speed)
-    return trio.run(_play, scenario, lines.show, LINES_LOOK)
+    return run_loop(_play, scenario, lines.show, LINES_LOOK)
 
 
 async def _play(scenario: Scenario, watch: Watch, every: float) -> Books:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 
 import click
-import trio
 from rich.console import Console, Group
 from rich.live import Live
 
 from penstock._live.frame import Frame
 from penstock.cli._exits import FAILED, OK
+from penstock.cli._loop import run_loop
 from penstock.cli._screen import make_console
 from penstock.cli._tell import tell
 from penstock.cli._top.finding import NoKernelError, find
@@ -47,7 +47,7 @@ def top(*, kernel: str | None, once: bool, as_json: bool) -> int:
       130  interrupted before it was watched
     """  # noqa: D301 - click reads the escape
     try:
-        return trio.run(_watch, kernel, once, as_json)
+        return run_loop(_watch, kernel, once, as_json)
     except NoKernelError as error:
         tell(str(error))
         return FAILED

@@ -6,11 +6,13 @@
 -- step that fails, a key of a wrong type or a full memory leave all as it was.
 --
 -- KEYS     (`K` below) all that a ledger has, under one hash tag (one slot of a cluster):
---   1 windows  hash, the book itself, of five kinds of fields:
+--   1 windows  hash, the book itself, of six kinds of fields:
 --                ''         doubles: version, now (the latest time ever), tombstone (the longest lease, in seconds),
 --                           the time before which nothing is due, when the books were begun, and the batches so far;
 --                           then the name of the life of the server that carried out the last of them
 --                '!' packed {name, batches at its end, ...}: the lives of servers before, oldest first
+--                '~'        packed {shape, ...}: the periods and zones that windows have, or had: what a window's name
+--                           is without the account ('day:UTC'). There are as many as configurations name
 --                window key doubles: limit tokens, limit USD and nano-USD (-1 where none is set by hand), and ten for
 --                           each bucket
 --                '#' id     of a hold, packed {account, output, reserved at, lease ends, top-ups, lapsed, and of each
@@ -24,6 +26,7 @@
 --              the time until which it is known as that, below nothing (-time)
 --   4 history  list of packed rows: what was done by hand
 --   5 quarters sorted set: fields of the journal by their quarter of an hour
+--   6 held     sorted set of what is held, by nothing but its name, which begins with the account: see `name_held`
 -- ARGV[1]  'steps', and ARGV[4] and so on are the steps; 'back': the clock is set back to ARGV[2], and ARGV[4] is
 --          {reason, window key -> its end then}; 'windows' or 'holds': answered by what is kept of them all, each after
 --          its field
@@ -47,7 +50,8 @@
 -- one sorted set. And it makes few tables, which are dear to grow and to collect, and changes figures in place: a
 -- packed array grows while it is unpacked, so what every call needs is unpacked as a row of values instead.
 
-local VERSION, FORMER = 3, 2  -- the former has no batches and no life
+local VERSION = 4             -- 3 has no shapes and no `held`; 2 has no batches and no life besides
+local FIRST_READ, FIRST_WITH_LIVES = 2, 3
 local E9, E6 = 1000000000, 1000000
 local QUARTER = 900           -- seconds: days of every time zone begin at a quarter of an hour
 local MOST_LIVES = 100        -- of which no batch is lost unseen: a server is restarted more seldom
@@ -75,12 +79,12 @@ local begin, read, need, fetch, exactly, plus, minus, less_money, at_most, at_le
   read_hold, pack_hold, need_windows, drop, amount_of, likely_of, counts_until, each_place, lapse, revive, pack_holds,
   is_settled, fields_of, write_down, write_down_lapsed, pack_journal, write_all, forget, is_over, limits, missing,
   takes, refills_at, guessed, lacks_of, count, any_by_estimate, at_output, dearest, room_of, fits, most_output, held,
-  remember, lacking, rows, reserve, add_part, use_as_before, top_up, charge_part, charge, settle, turns_of, renew,
-  held_ids, is_below, adopt, adopt_hold, release, state, spend, change, end_leases, first_due, find_old, forget_old,
+  remember, lacking, rows, name_held, id_of_name, known_shapes, note_shape, index, reserve, add_part, use_as_before, top_up, charge_part, charge, settle, turns_of, renew,
+  held_ids, is_below, siblings, ids_below, adopt, adopt_hold, release, state, spend, change, end_leases, first_due, find_old, forget_old,
   name, own_books, live_on, lacks, set_back, list, run
 -- What one call works on; `begin` makes it anew, for a call may have ended in an error.
-local K, now, tombstone, next_due, born, batches, life, lives
-local book, sums, changed_windows, new_ends, changed_holds, dropped, buried, journal, history, barred
+local K, now, tombstone, next_due, born, batches, life, lives, shapes, has_new_shapes
+local book, sums, changed_windows, new_ends, begun, changed_holds, dropped, buried, journal, history, barred
 local old_ids, old_fields
 
 function begin(keys)
@@ -91,9 +95,9 @@ function begin(keys)
   K = keys
   -- By their fields of the book: what was read (or false), and in its place the page or hold that was made of it.
   book = {}
-  lives = nil
+  lives, shapes, has_new_shapes = nil, nil, false
   sums, changed_windows, new_ends = {}, {}, {}
-  changed_holds, dropped, buried, journal, history, barred = {}, {}, {}, {}, {}, {}
+  begun, changed_holds, dropped, buried, journal, history, barred = {}, {}, {}, {}, {}, {}, {}
 end
 
 -- What is kept in a field of the book, or false; or what was made of it.
@@ -272,6 +276,7 @@ function pack_windows(kept)
       kept[#kept + 1] = key
       kept[#kept + 1] = pack_doubles(form(#page), unpack(page))
       if new_ends[key] then
+        note_shape(key)
         local last = last_of(page)
         ends[#ends + 1] = last and page[last] or 'inf'
         ends[#ends + 1] = key
@@ -281,6 +286,21 @@ function pack_windows(kept)
     end
   end
   return ends, over
+end
+
+-- The shapes of windows, each with true.
+function known_shapes()
+  if not shapes then
+    shapes = {}
+    for _, shape in ipairs(unpacked(read('~') or pack({}))) do shapes[shape] = true end
+  end
+  return shapes
+end
+
+-- A window of that name is kept from now on.
+function note_shape(key)
+  local shape = key:match('^[^:]*:[^:]*')
+  if shape and not known_shapes()[shape] then shapes[shape], has_new_shapes = true, true end
 end
 
 -- Calls f with some of the words at a time: `unpack` puts them all on a small stack.
@@ -356,9 +376,18 @@ function need_windows(hold, fields)
 end
 
 function drop(id)
-  book[id], dropped[id] = false, true
+  book[id], dropped[id] = false, book[id]
   if changed_holds[id] then changed_holds[id] = nil end
 end
+
+-- What is held stands side by side by its account, in the order of bytes: account, 0, '#' id, and the length of the
+-- account, for either may have any characters. So those of an account and of all below it are found without the others.
+function name_held(id, hold)
+  local account = hold[ACCOUNT]
+  return account .. '\0' .. id .. pack_doubles('<I4', #account)
+end
+
+function id_of_name(name) return name:sub(unpacked_doubles('<I4', name, #name - 3) + 2, -5) end
 
 -- All that it holds by the bound.
 function amount_of(hold)
@@ -424,7 +453,8 @@ function revive(hold)
   end)
 end
 
--- To `kept` what is to be written of holds and settled ids; returns when which of them are due, and what is over.
+-- To `kept` what is to be written of holds and settled ids; returns when which of them are due, what is over, and the
+-- names of what is held from now on and is not any more.
 function pack_holds(kept)
   local due, over = {}, {}
   for id, hold in pairs(changed_holds) do
@@ -444,7 +474,14 @@ function pack_holds(kept)
   for id in pairs(dropped) do
     if not buried[id] and not changed_holds[id] then over[#over + 1] = id end
   end
-  return due, over
+  local new, gone = {}, {}
+  for id, hold in pairs(begun) do
+    if dropped[id] ~= hold then new[#new + 1], new[#new + 2] = 0, name_held(id, hold) end
+  end
+  for id, hold in pairs(dropped) do
+    if begun[id] ~= hold then gone[#gone + 1] = name_held(id, hold) end
+  end
+  return due, over, new, gone
 end
 
 -- Settled ids, the journal and the history
@@ -512,18 +549,27 @@ end
 -- due is written first, and the others, written seldom, are looked at before.
 function write_all()
   local kept, rows = {'', ''}, {}
-  local due, over = pack_holds(kept)
+  local due, over, new, gone = pack_holds(kept)
   local ends, ended = pack_windows(kept)
   local quarters = pack_journal(kept)
   for i, row in ipairs(history) do rows[i] = pack(row) end
   batches = batches + 1
   kept[2] = pack_doubles('<dddddd', VERSION, now, tombstone, next_due, born, batches) .. life
   if lives then kept[#kept + 1], kept[#kept + 2] = '!', pack(lives) end
+  if has_new_shapes then
+    local all = {}
+    for shape in pairs(shapes) do all[#all + 1] = shape end
+    kept[#kept + 1], kept[#kept + 2] = '~', pack(all)
+  end
   if #ends + #ended > 0 then call('ZCARD', K[2]) end
-  if #over > 0 then call('ZCARD', K[3]) end
+  if #over > 0 or #new > 0 then call('ZCARD', K[3]) end
+  if #gone > 0 and #new == 0 then call('ZCARD', K[6]) end
   if #rows > 0 then call('LLEN', K[4]) end
   if #quarters > 0 then call('ZCARD', K[5]) end
 
+  -- One that is dropped and begun again in one batch may be of the same name.
+  write('ZREM', K[6], gone)
+  write('ZADD', K[6], new)
   write('ZADD', K[3], due)
   write('HSET', K[1], kept)
   write('ZADD', K[2], ends)
@@ -797,7 +843,7 @@ function reserve(step)
   -- In the order of ACCOUNT to PARTS.
   local hold = {account, output, now, now + lease, 0, false, parts}
   remember(lease)
-  book[id], changed_holds[id] = hold, hold
+  book[id], changed_holds[id], begun[id] = hold, hold, hold
   return held(hold)
 end
 
@@ -963,30 +1009,54 @@ local function counts_in(places, key)
   return false
 end
 
+-- The names that windows of the same account and period may have, but for its own.
+function siblings(key)
+  local period, whose = key:match('^([^:]*):[^:]*:(.*)$')
+  local names = {}
+  local function take(shape)
+    local name = shape .. ':' .. whose
+    if name ~= key and shape:match('^[^:]*') == period then names[#names + 1] = name end
+  end
+  for shape in pairs(known_shapes()) do take(shape) end
+  -- Those that are begun in this very batch are noted at its end.
+  for name in pairs(changed_windows) do
+    local shape, other = name:match('^([^:]*:[^:]*):(.*)$')
+    if other == whose then take(shape) end
+  end
+  return names
+end
+
+-- Those that the server has of an account, and of all below it.
+function ids_below(account)
+  local names
+  if account == '' then
+    names = call('ZRANGE', K[6], 0, -1)
+  else
+    names = call('ZRANGEBYLEX', K[6], '[' .. account .. '\0', '(' .. account .. '\1')
+    local below = call('ZRANGEBYLEX', K[6], '[' .. account .. '/', '(' .. account .. '0') -- 0 is what follows /
+    for i = 1, #below do names[#names + 1] = below[i] end
+  end
+  for i = 1, #names do names[i] = id_of_name(names[i]) end
+  return names
+end
+
+-- What it looks at are the account's own windows and holds, and those below it: each account may be new at any time.
 function adopt(step)
   local account, use = step[2], step[3]
   local page = window(use[1])
   if last_of(page) then return KNOWN end
   if is_over({use}) then return STALE end
-  -- The names of windows are period:zone:account. Looking at them all is dear, and done when a limit is new. One that
-  -- was begun in this very batch is not among those of the server yet.
-  local pattern = '^([^:]*):[^:]*:(.*)$'
-  local period, whose = use[1]:match(pattern)
-  local names, spent = call('ZRANGE', K[2], 0, -1), {0, 0, 0}
-  for key in pairs(changed_windows) do names[#names + 1] = key end
-  for _, key in ipairs(names) do
-    local its_period, its_account = key:match(pattern)
-    if key ~= use[1] and its_period == period and its_account == whose then
-      spent = at_least(spent, total(window(key), SPENT))
-    end
-  end
+  local names, spent = siblings(use[1]), {0, 0, 0}
+  need(names)
+  for _, key in ipairs(names) do spent = at_least(spent, total(window(key), SPENT)) end
   local bucket = bucket_of(page, use)
   add(use[1], page, bucket, SPENT, spent, 1)
-  for id in pairs(changed_holds) do adopt_hold(id, account, use, page, bucket) end
-  local ids = held_ids()
+  -- Those that are begun in this very batch are not among those of the server yet.
+  for id in pairs(begun) do adopt_hold(id, account, use, page, bucket) end
+  local ids = ids_below(account)
   need(ids)
   for _, id in ipairs(ids) do
-    if not changed_holds[id] then adopt_hold(id, account, use, page, bucket) end
+    if not begun[id] then adopt_hold(id, account, use, page, bucket) end
   end
   return KNOWN
 end
@@ -1131,12 +1201,22 @@ function own_books()
   local kept = read('')
   if not kept then return end
   local version = unpacked_doubles('<d', kept)
-  if version ~= VERSION and version ~= FORMER then return version end
+  if version < FIRST_READ or version > VERSION then return version end
   now, tombstone, next_due, born = unpacked_doubles('<dddd', kept, 9)
-  if version == VERSION then
+  if version >= FIRST_WITH_LIVES then
     batches, life = unpacked_doubles('<d', kept, 41), kept:sub(49)
   end
+  if version < VERSION then index() end
   return VERSION
+end
+
+-- Of books of a former version: by which shapes and accounts their windows and holds are found. Once, for it looks at
+-- them all.
+function index()
+  for _, key in ipairs(call('ZRANGE', K[2], 0, -1)) do note_shape(key) end
+  local ids = held_ids()
+  need(ids)
+  for _, id in ipairs(ids) do begun[id] = hold_of(id) end
 end
 
 -- From now on in another life of a server.
@@ -1196,10 +1276,10 @@ function set_back(args)
   end
   -- Known as settled for as long as any lease lasts: what comes late is not charged once more.
   for _, id in ipairs(call('ZRANGE', K[3], 0, -1)) do buried[id] = back + tombstone end
-  changed_holds = {}
+  begun, changed_holds, dropped = {}, {}, {}
   history = {{back, 'clock', '', '', reason, {before, back}}}
   now, born, next_due = back, back, tonumber('inf')
-  call('DEL', K[2], K[3])
+  call('DEL', K[2], K[3], K[6])
   write_all()
   return pack({before})
 end

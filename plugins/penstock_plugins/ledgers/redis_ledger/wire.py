@@ -71,7 +71,7 @@ __all__ = [
     "window_row",
 ]
 
-BOOK_VERSION = "3"
+BOOK_VERSION = "4"
 """Of the content, as `book.lua` writes it down."""
 KNOWN, STALE = Known(), Stale()
 unpacked = msgspec.msgpack.Decoder().decode
