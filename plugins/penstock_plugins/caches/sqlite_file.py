@@ -72,7 +72,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 
 def _opened(path: Path, patience: float, steps: Sequence[str]) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=patience, isolation_level=None)
+    # Its thread alone uses it; a fork closes it.
+    connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
         versions.bring_up_to_date(connection, application_id=APPLICATION_ID, steps=steps)
         # WAL: readers wait for no writer. NORMAL: the last entries may be lost with the machine, the file never is.

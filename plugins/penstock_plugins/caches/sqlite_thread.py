@@ -15,6 +15,8 @@ from typing import TypeVar, cast
 
 from penstock.errors import CacheStoreError
 from penstock_plugins.caches.sqlite_file import inode, is_damaged, set_aside
+from penstock_plugins.sqlite.apart import close_apart
+from penstock_plugins.sqlite.forks import Guard, trouble_of_fork
 from penstock_plugins.sqlite.own_thread import Begin, OwnThread
 
 __all__ = ["ConnectionThread"]
@@ -34,7 +36,11 @@ class ConnectionThread:
         self._connect = connect
         self._pid = os.getpid()
         self._thread = OwnThread(name)
+        self._guard = Guard(self._close_for_fork)
+        """The connection is used within it."""
         self._connection: sqlite3.Connection | None = None
+        self._left = False
+        """It was closed for a fork, and its WAL left as it was."""
         self._inode: int | None = None
 
     async def run(self, act: Callable[[sqlite3.Connection], T]) -> T:
@@ -44,6 +50,9 @@ class ConnectionThread:
         """
         if os.getpid() != self._pid:
             raise CacheStoreError("a SQLite connection does not survive a fork: open a kernel in the new process")
+        trouble = trouble_of_fork()
+        if trouble is not None:
+            raise CacheStoreError(f"{self._path.name} cannot be used here: {trouble}")
         done = await self._thread.ask(partial(self._do, act))
         return cast("T", done)  # None, where that is none, is for who does not wait any more
 
@@ -53,18 +62,29 @@ class ConnectionThread:
             await self._thread.close(self._let_go)
 
     def _do(self, act: Callable[[sqlite3.Connection], T], begin: Begin) -> T | None:
-        if not begin():
-            return None
-        try:
-            return act(self._connected())
-        except sqlite3.DatabaseError as error:
-            if not is_damaged(error):
-                raise
-            raise self._begin_anew(error) from error
+        with self._guard:
+            if not begin():
+                return None
+            try:
+                return act(self._connected())
+            except sqlite3.DatabaseError as error:
+                if not is_damaged(error):
+                    raise
+                raise self._begin_anew(error) from error
 
     def _let_go(self) -> None:
-        with suppress(sqlite3.Error):
+        with self._guard, suppress(sqlite3.Error, CacheStoreError):
+            if self._left and inode(self._path) == self._inode:
+                self._connected()  # who closes it last puts the WAL into the file
             self._disconnect()
+        self._guard.leave()
+
+    def _close_for_fork(self) -> None:
+        """In any thread: the next job makes it anew."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._left = True
+            close_apart(self._path, connection)
 
     def _connected(self) -> sqlite3.Connection:
         there = inode(self._path)
@@ -72,7 +92,7 @@ class ConnectionThread:
             return self._connection
         self._disconnect()
         self._inode = there
-        self._connection = self._connect(self._path)
+        self._connection, self._left = self._connect(self._path), False
         self._inode = inode(self._path)
         return self._connection
 

@@ -1,4 +1,4 @@
-"""What a ledger file holds by itself, its WAL left aside; whether both together are sound; to close it and leave both.
+"""What a ledger file holds by itself, its WAL left aside; whether both together are sound.
 
 By it an older copy is known that was put over a file while its `-wal` stays. SQLite then takes from the WAL what is
 there, and all else from the copy: the newest number of batches, beside accounts in which nothing has been spent. By
@@ -9,7 +9,6 @@ Not here: when it is looked at (`sqlite_file`).
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +16,9 @@ from msgspec import Struct
 
 from penstock_plugins.ledgers.sqlite_schema import APPLICATION_ID, NAMED
 from penstock_plugins.ledgers.sqlite_troubles import is_spoiled
+from penstock_plugins.sqlite.apart import open_to_read
 
-__all__ = ["Books", "books_in", "close_apart", "is_sound"]
+__all__ = ["Books", "books_in", "is_sound"]
 
 
 class Books(Struct, frozen=True):
@@ -65,7 +65,7 @@ def is_sound(path: Path, *, timeout: float, check: Literal["quick", "integrity"]
     """
     if not path.stat().st_size:
         return False  # not even opened: SQLite would take it for a new database, and its WAL away
-    connection = _open_to_read(path, timeout=timeout)
+    connection = open_to_read(path, timeout=timeout)
     try:
         connection.execute("BEGIN")
         return _is_ledger(connection) and connection.execute(f"PRAGMA {check}_check(1)").fetchall() == [("ok",)]
@@ -75,24 +75,6 @@ def is_sound(path: Path, *, timeout: float, check: Literal["quick", "integrity"]
         raise
     finally:
         connection.close()
-
-
-def close_apart(path: Path, connection: sqlite3.Connection) -> None:
-    """Closes it and leaves the file and its WAL as they are.
-
-    The last to close a file puts the WAL into it, unless it may only read; so another closes it last, that may.
-    """
-    other: sqlite3.Connection | None = None
-    with suppress(sqlite3.Error):
-        other = _open_to_read(path, timeout=0.0)
-        other.execute("PRAGMA schema_version").fetchall()  # takes the lock that is kept until it is closed
-    connection.close()
-    if other is not None:
-        other.close()
-
-
-def _open_to_read(path: Path, *, timeout: float) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout, isolation_level=None)
 
 
 def _is_ledger(connection: sqlite3.Connection) -> bool:

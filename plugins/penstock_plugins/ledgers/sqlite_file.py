@@ -10,11 +10,12 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from penstock.errors import ConfigError, LedgerUnavailableError
-from penstock_plugins.ledgers.sqlite_alone import books_in, close_apart, is_sound
+from penstock_plugins.ledgers.sqlite_alone import books_in, is_sound
 from penstock_plugins.ledgers.sqlite_places import Seen, beside, inode_of, is_empty, real, seen_at, size_of
 from penstock_plugins.ledgers.sqlite_queue import WriterQueue
 from penstock_plugins.ledgers.sqlite_schema import NAMED, bring_up_to_date
@@ -28,14 +29,14 @@ from penstock_plugins.ledgers.sqlite_troubles import (
     not_to_be_opened,
     unavailable,
 )
-from penstock_plugins.ledgers.sqlite_wal import MOST_WAL, begin_wal, put_into_file
+from penstock_plugins.ledgers.sqlite_wal import MOST_WAL, begin_wal, open_to_write, put_into_file
+from penstock_plugins.sqlite.apart import close_apart
+from penstock_plugins.sqlite.forks import Guard, trouble_of_fork
 
 __all__ = ["SqliteFile"]
 
 T = TypeVar("T")
 
-STATEMENTS = 128
-"""Prepared statements that are kept: more than there are."""
 LOOKS = 4
 """Times that what looks odd is looked at: another process may be writing what is read."""
 BETWEEN_LOOKS = 0.002
@@ -58,10 +59,14 @@ class SqliteFile:
         self._logger = logger
         self._synchronous: Literal["full", "normal"] = synchronous
         self._lock_timeout = lock_timeout
-        self._queue = WriterQueue(beside(path, "-lock"), path)
+        self._guard = Guard(self._let_go)
+        """The connection is used within it, the queue waited for without."""
+        self._queue = WriterQueue(beside(path, "-lock"), path, self._guard)
         self._connection: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         """Kept, as a new one for each statement takes a microsecond."""
+        self._left = False
+        """It was closed for a fork, and its WAL left as it was."""
         self._seen: Seen = ()
         """The file that was opened, as it was seen last: another may be put in its place. Empty: none was."""
         self.filed = 0
@@ -84,6 +89,9 @@ class SqliteFile:
 
         Raises ConfigError where that takes somebody's hands, LedgerUnavailableError where it may pass.
         """
+        trouble = trouble_of_fork()
+        if trouble is not None:
+            raise ConfigError(f"[ledger] path: {self.path} cannot be used here: {trouble}")
         found = network_file_system(real(self.path).parent)
         if found:
             raise ConfigError(
@@ -93,12 +101,13 @@ class SqliteFile:
         try:
             self._queue.enter()
             try:
-                if begin():
-                    self._connect()
+                with self._guard:
+                    if begin():
+                        self._connect()
             finally:
                 self._queue.leave()
         except (sqlite3.Error, OSError) as error:
-            self.disconnect()
+            self._give_up()
             raise not_to_be_opened(self.path, error) from error
 
     def write(self, act: Callable[[sqlite3.Connection], T], begin: Callable[[], bool]) -> T | None:
@@ -109,30 +118,30 @@ class SqliteFile:
         try:
             self._queue.enter()
             try:
-                return self._transact(act) if begin() else None
+                with self._guard:
+                    return self._transact(act) if begin() else None
             finally:
                 self._queue.leave()
         except (sqlite3.Error, OSError) as error:
-            self.disconnect()
+            self._give_up()
             raise unavailable(self.path, error) from error
 
-    @property
-    def unchecked(self) -> int:
-        """Rows that were written since the WAL was last put into the file."""
-        return 0 if self._connection is None else self._connection.total_changes - self._checked
-
-    def checkpoint(self) -> None:
-        """Puts the WAL into the file, as far as nobody reads from it, unless the file is not the one that it belongs
-        to. Never raises: it will be tried again.
+    def checkpoint(self, least: int = 0) -> None:
+        """Puts the WAL into the file, as far as nobody reads from it, where so many rows were written since it was last
+        put there, unless the file is not the one that it belongs to. Never raises: it will be tried again.
         """
-        if self._connection is None or not self._is_in_order(self._connection):
-            return
-        try:
-            self._checkpoint(self._connection)
-            self._wal_grows = size_of(beside(self.path, "-wal")) > MOST_WAL
-        except (sqlite3.Error, OSError):
-            # Nothing is lost: it all is in the WAL. The next write meets the trouble and tells of it.
-            self.disconnect()
+        with self._guard:
+            connection = self._connection
+            if connection is None or connection.total_changes - self._checked < least:
+                return
+            if not self._is_in_order(connection):
+                return
+            try:
+                self._checkpoint(connection)
+                self._wal_grows = size_of(beside(self.path, "-wal")) > MOST_WAL
+            except (sqlite3.Error, OSError):
+                # Nothing is lost: it all is in the WAL. The next write meets the trouble and tells of it.
+                self.disconnect()
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         self._checked = connection.total_changes
@@ -140,7 +149,7 @@ class SqliteFile:
         self.filed = max(self.filed, self.synced)
 
     def disconnect(self) -> None:
-        """Lets go of the connection; an open transaction is rolled back."""
+        """Lets go of the connection; an open transaction is rolled back. Within the guard."""
         connection, self._connection = self._connection, None
         self._cursor = None
         if connection is None:
@@ -152,8 +161,25 @@ class SqliteFile:
 
     def close(self) -> None:
         """For good."""
-        self.disconnect()
+        with self._guard:
+            if self._left:
+                with suppress(LedgerUnavailableError, ConfigError, sqlite3.Error, OSError):
+                    self._connect()  # who closes it last puts the WAL into the file
+            self.disconnect()
         self._queue.close()
+        self._guard.leave()
+
+    def _give_up(self) -> None:
+        with self._guard:
+            self.disconnect()
+
+    def _let_go(self) -> None:
+        """Before a fork, in any thread: the next write opens it anew, and puts the WAL into the file some time."""
+        connection, self._connection = self._connection, None
+        self._cursor = None
+        if connection is not None:
+            self._left = True
+            close_apart(self.path, connection)
 
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
@@ -191,17 +217,11 @@ class SqliteFile:
     def _connect(self) -> sqlite3.Connection:
         self.disconnect()
         # One that vanished is not made anew while we run: what was spent must not be forgotten without a word.
-        mode = "rw" if self._seen else "rwc"
+        mode: Literal["rw", "rwc"] = "rw" if self._seen else "rwc"
         is_new = not self._seen and is_empty(self.path)
         # Whoever took its WAL away had synced the file before.
         is_alone = is_empty(beside(self.path, "-wal"))
-        connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=self._lock_timeout,
-            isolation_level=None,  # transactions begin and end where we say
-            cached_statements=STATEMENTS,
-        )
+        connection = open_to_write(self.path, mode, self._lock_timeout)
         try:
             # Counts for a new file alone. Half the usual size: every batch writes a handful of pages, each whole.
             connection.execute("PRAGMA page_size = 2048")
@@ -220,7 +240,7 @@ class SqliteFile:
             close_apart(self.path, connection)
             raise
         self._connection, self._cursor = connection, connection.cursor()
-        self._checked = 0
+        self._checked, self._left = 0, False
         self._seen, self._shared = seen, str(beside(self.path, "-shm"))
         self._index = inode_of(self._shared)
         if is_new and self._queue.is_marked:

@@ -133,8 +133,7 @@ class SqliteLedgerBook:
 
     def rest(self, idle: bool) -> None:  # noqa: FBT001 - the thread's signature
         """What need not be done while somebody waits: it waits for the disk alone. Never raises."""
-        if self.file.unchecked >= (1 if idle else LARGE_WAL):
-            self.file.checkpoint()
+        self.file.checkpoint(1 if idle else LARGE_WAL)
 
     def _carry_out(self, steps: Sequence[Step], connection: sqlite3.Connection) -> Landed:
         now = time_of(self._wall)

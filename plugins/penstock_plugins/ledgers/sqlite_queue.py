@@ -9,10 +9,11 @@ Writing is safe without the queue too, by SQLite's own locks.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from contextlib import suppress
 from pathlib import Path
+
+from penstock_plugins.sqlite.forks import Guard
 
 try:
     import fcntl
@@ -26,26 +27,25 @@ __all__ = ["WriterQueue"]
 
 _entered: weakref.WeakSet[WriterQueue] = weakref.WeakSet()
 """All of this process that have their file open."""
-_entering = threading.Lock()
-"""While one opens it: a fork in that moment would have the file, and know nothing of it."""
 
 
 def _leave_in_fork() -> None:
     for queue in list(_entered):
         queue.close()
-    _entering.release()
 
 
 if _fcntl is not None:
-    os.register_at_fork(before=_entering.acquire, after_in_parent=_entering.release, after_in_child=_leave_in_fork)
+    os.register_at_fork(after_in_child=_leave_in_fork)
 
 
 class WriterQueue:
     """A place in the queue. Used by one thread; the file stays open, so that a turn costs two system calls."""
 
-    def __init__(self, path: Path, ledger: Path) -> None:
+    def __init__(self, path: Path, ledger: Path, guard: Guard) -> None:
+        """`guard` is that of the ledger's connection: not within it is this entered."""
         self._path = path
         self._ledger = ledger
+        self._guard = guard
         self._file: int | None = None
 
     def enter(self) -> None:
@@ -53,7 +53,7 @@ class WriterQueue:
         if _fcntl is None:
             return
         if self._file is None:
-            with _entering:
+            with self._guard:  # a fork in this moment would have the file, and know nothing of it
                 self._file = _opened(self._path, self._ledger)
                 _entered.add(self)
         _fcntl.flock(self._file, _fcntl.LOCK_EX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, WindowRo
 from penstock_plugins.ledgers.sqlite_ledger import open_book
 from penstock_plugins.ledgers.sqlite_pages import SqlitePages
 from penstock_plugins.ledgers.sqlite_troubles import unavailable
+from penstock_plugins.sqlite.apart import open_to_read
+from penstock_plugins.sqlite.forks import Guard
 
 __all__ = ["read_file", "read_history", "read_holds", "read_spending", "read_windows"]
 
@@ -21,14 +24,9 @@ T = TypeVar("T")
 def read_file(path: Path, act: Callable[[sqlite3.Connection], T], *, timeout: float) -> T:
     """Runs `act` on one state of the file, in any thread, beside whoever writes. Raises LedgerUnavailableError."""
     try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout, isolation_level=None
-        )
-        try:
+        with Guard(), closing(open_to_read(path, timeout=timeout)) as connection:
             connection.execute("BEGIN")
             return act(connection)
-        finally:
-            connection.close()
     except (sqlite3.Error, OSError) as error:
         raise unavailable(path, error) from error
 

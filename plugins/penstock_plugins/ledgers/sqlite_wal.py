@@ -1,16 +1,31 @@
-"""What is in a ledger's WAL, and how it comes into the file. Not here: when (`sqlite_file`)."""
+"""How a ledger's file is opened with its WAL, and what is there comes into the file. Not here: when (`sqlite_file`)."""
 
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Literal
 
 from penstock.errors import ConfigError
 
-__all__ = ["MOST_WAL", "begin_wal", "put_into_file"]
+__all__ = ["MOST_WAL", "begin_wal", "open_to_write", "put_into_file"]
 
+STATEMENTS = 128
+"""Prepared statements that are kept: more than there are."""
 MOST_WAL = 2**25
 """Bytes of the WAL beyond which it is put into the file while nobody else may write: a tenth of a second."""
+
+
+def open_to_write(path: Path, mode: Literal["rw", "rwc"], timeout: float) -> sqlite3.Connection:
+    """A connection for one thread at a time; `rwc` makes a file where there is none. Raises sqlite3.Error."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,  # transactions begin and end where we say
+        cached_statements=STATEMENTS,
+        check_same_thread=False,  # before a fork another thread closes it
+    )
 
 
 def begin_wal(connection: sqlite3.Connection, synchronous: Literal["full", "normal"]) -> None:
