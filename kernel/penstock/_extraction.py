@@ -30,6 +30,7 @@ from penstock.errors import (
 from penstock.policy.json_complete import says_all
 from penstock.policy.json_finding import Found, NotFound, find_json, is_itself
 from penstock.policy.json_other_calls import OtherTools
+from penstock.policy.json_scalars import may_go_on
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Flaw, frozen
 from penstock.policy.refused_ways import Way, refused_way
@@ -261,7 +262,7 @@ class Extraction(Struct, eq=False):
         """Reads and builds the value; what is wrong where that cannot be done."""
         cut = finish_reason == "length"
         found = self._found(asking, written)
-        if isinstance(found, NotFound) or (cut and not CUT.isdisjoint(found.repairs)):
+        if isinstance(found, NotFound) or (cut and not self._is_whole(found, written)):
             if cut:
                 return Fault("length", "the answer is cut: it reached max_tokens", written)
             if not written.strip():
@@ -274,6 +275,14 @@ class Extraction(Struct, eq=False):
         except InvalidValueError as no:
             return Fault("misfit", str(no), written, no.flaws[:MOST_FLAWS] or (Flaw("$", str(no)),))
         return None
+
+    def _is_whole(self, found: Found, written: str) -> bool:
+        """Of an answer cut by its limit. False where the cut may have been put right, as for `12`, which may have
+        become 1250, and for a word that another of the schema's begins with: nothing around them says where they end.
+        """
+        if not CUT.isdisjoint(found.repairs):
+            return False
+        return not written.rstrip()[-1:].isalnum() or not may_go_on(found.value, self.wanted.ready.schema)
 
     def _found(self, asking: _Asking, written: str) -> Found | NotFound:
         ready, tools = self.wanted.ready, self.call.request.tools

@@ -252,6 +252,46 @@ def test_an_answer_whose_value_was_whole_before_its_limit_is_taken() -> None:
     assert kernel.run(extract, Trip).value == Trip("Rome", 3)
 
 
+@pytest.mark.parametrize("config", [ONE_OLD_CLAUDE, ONE_OPENAI])
+@pytest.mark.parametrize(
+    ("kind", "cut", "whole", "value"),
+    [
+        (int, "12", "1250", 1250),
+        (int, "-1\n", "-12", -12),
+        (float, "1.5", "1.52", 1.52),
+        (Decimal, "12.5", '"12.55"', Decimal("12.55")),
+        (Literal["warn", "warning"], "warn", "warning", "warning"),
+        (Literal[1, 10], "1", "10", 10),
+        (int | None, "12", "1250", 1250),
+    ],
+)
+def test_a_number_or_a_word_alone_that_its_limit_may_have_cut_is_not_taken(
+    config: dict[str, Any], kind: Any, cut: str, whole: str, value: Any
+) -> None:
+    kernel = AnsweredKernel([ended(cut, "length"), whole], config=config)
+    extracted = kernel.run(lambda k: extract(k, kind, max_tokens=1))
+    assert extracted.value == value
+    assert [request.max_tokens for request in kernel.requests] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (Literal["warn", "error"], "warn", "warn"),
+        (Literal["warn", "warning"], "warning", "warning"),
+        (Literal["warn", "warning"], '"warn"', "warn"),
+        (Literal[1, 2], "1", 1),
+        (bool, "true", True),
+        (int | None, "null", None),
+        (int, '{"value": 12}', 12),
+        (int, "**12**", 12),
+    ],
+)
+def test_a_choice_that_its_limit_ended_is_taken_where_it_cannot_be_another(kind: Any, text: str, value: Any) -> None:
+    kernel = AnsweredKernel([ended(text, "length")], config=ONE_OLD_CLAUDE)
+    assert kernel.run(lambda k: extract(k, kind, max_tokens=1)).value == value
+
+
 def test_an_empty_answer_is_asked_for_again_as_it_was() -> None:
     kernel = AnsweredKernel([ended("  ", "stop"), GOOD])
     assert kernel.run(extract, Trip).value == Trip("Rome", 3)

@@ -47,6 +47,11 @@ def test_characters_that_look_like_newlines_to_a_search_cost_no_more_than_others
     looked_for((said + "\u4e0a" * (1_000 - len(said))) * (SIZE // 1_000) + f"\n{ADA}", schema)
 
 
+@pytest.mark.parametrize("part", ["/", "</a>", "[/", "◁/"])
+def test_what_a_thought_may_end_with_is_not_looked_for_at_each_slash(part: str) -> None:
+    looked_for((part * SIZE)[:SIZE], PERSON, least=0.05)
+
+
 ORDER = {
     "type": "object",
     "properties": {"id": {"type": "string"}, "items": {"type": "array"}, "total": {"type": "number"}},

@@ -120,7 +120,8 @@ def test_a_recorded_value_is_extracted_in_one_attempt(outcome: Outcome, exchange
     assert len(server.bodies) == 1
     if way == "streamed":
         assert same(seen[-1], outcome.value)
-        assert len(seen) > 1
+        # Of an object of any names nobody knows before its end that it is no envelope.
+        assert len(seen) > 1 or schema_of(exchange) is None
 
 
 @pytest.mark.parametrize(("outcome", "exchange", "way"), ways_of(given("calls")))

@@ -6,6 +6,7 @@ Not here: the JSON itself (`json_partial`).
 from __future__ import annotations
 
 import re
+from typing import Literal, TypeAlias
 
 from penstock.policy.json_thinking import (
     CLOSING_BEHIND_FIRST,
@@ -15,7 +16,10 @@ from penstock.policy.json_thinking import (
     SPOKEN_END,
 )
 
-__all__ = ["Beginning"]
+__all__ = ["Beginning", "Place"]
+
+Place: TypeAlias = Literal["first", "fence", "prose"]
+"""Where a value begins: before all else but thoughts, as the first in a fence, or elsewhere."""
 
 # It begins with one class of characters, by which the engine skips what cannot be one.
 _BEGIN = re.compile(
@@ -28,6 +32,10 @@ _FIRSTS = frozenset(first for mark in MARKS for first in (mark[0], mark[0].upper
 _PARTS = frozenset(mark[:length] for mark in MARKS for length in range(1, len(mark)))
 """What may become a mark when more comes."""
 _LONGEST = max(len(mark) for mark in MARKS)
+_FENCE = "```"
+_IN_FENCE = re.compile(r"(?:\A|\n)[ \t]*+```\w{0,20}+[ \t]*+\r?+\n\s*+\Z")
+_LONGEST_FENCE = 80
+"""Characters of a fence and what stands before it on its line, and behind it before the value."""
 
 
 class Beginning:
@@ -38,8 +46,27 @@ class Beginning:
         """Those with which the value may begin."""
         self.prose_before = False
         """On the line on which it begins, something else stands before."""
+        self._first = True
+        self._before = "\n"
+        """The end of what stands before."""
+        self._fences = 0
+        self._ticks = ""
+        """Of a fence that may have begun."""
         self._thinking: re.Pattern[str] | None = None
         """What ends the thought that goes on."""
+
+    @property
+    def place(self) -> Place:
+        """Of what begins behind all that was looked at."""
+        if self._first:
+            return "first"
+        return "fence" if self._fences % 2 and _IN_FENCE.search(self._before) else "prose"
+
+    def begin_anew(self, *, thought: bool = False) -> None:
+        """Behind what began, and was not the value; or was nothing but a thought."""
+        self._first, self.prose_before = thought, not thought
+        self._before = "\n" if thought else "}"
+        self._fences *= not thought
 
     def found(self, text: str, at: int) -> tuple[bool, int]:
         """True and where the value begins; False and up to where there is none, -1 where more has to come."""
@@ -52,7 +79,7 @@ class Beginning:
         begin = _BEGIN.search(text, at)
         if begin is None:
             end_of_prose = self.seen(text, at)
-            self._notice(text, at, len(text) if end_of_prose < 0 else end_of_prose)
+            self._notice(text, at, max(at, end_of_prose))
             return False, end_of_prose
         start = begin.start()
         if begin["bracket"] is None:
@@ -61,6 +88,8 @@ class Beginning:
                 self._thinking = SPOKEN_END
             elif begin["think"] is not None:
                 self._thinking = _NEXT_CHANNEL if begin[0].lower().startswith("<|channel|") else _CLOSINGS
+            else:  # all so far was thinking
+                self.begin_anew(thought=True)
             self.prose_before = False
             return False, begin.end()
         if start == _part_at(text, at):
@@ -69,7 +98,7 @@ class Beginning:
         self._notice(text, at, start)
         if begin[0] in self.brackets:
             return True, start
-        self.prose_before = True
+        self._notice(text, start, start + 1)
         return False, start + 1
 
     def behind_closing(self, text: str, at: int) -> int | None:
@@ -84,6 +113,12 @@ class Beginning:
         return len(text) if part < 0 else part if part > at else -1
 
     def _notice(self, text: str, at: int, end: int) -> None:
+        piece = text[at:end]
+        self._first = self._first and not piece.strip()
+        self._before = (self._before + piece[-_LONGEST_FENCE:])[-_LONGEST_FENCE:]
+        piece = self._ticks + piece
+        self._fences += piece.count(_FENCE)
+        self._ticks = "`" * ((len(piece) - len(piece.rstrip("`"))) % len(_FENCE))
         line = text.rfind("\n", at, end) + 1
         if line > at:
             self.prose_before = False

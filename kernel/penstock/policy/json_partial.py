@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from penstock.policy.json_beginning import Beginning
+from penstock.policy.json_beginning import Beginning, Place
 from penstock.policy.json_meant import Meant
 from penstock.policy.json_notation import DEEPEST
 from penstock.policy.json_values import Json, is_array, is_object
@@ -28,6 +28,7 @@ SHARE = 32
 constant times its length."""
 LONGEST_SCALAR = 400
 """Characters of a number or word; and of what is held until more comes."""
+LEAST_OF_NO_SOURCE = 10_000
 
 _SPACE = re.compile(r"[\s\ufeff]*+")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
@@ -56,9 +57,10 @@ class PartialJson:
 
     `schema` says what is meant to come: a list is not looked for where an object is asked for, what modes of providers
     and models wrap around a value is taken off, and objects that follow one another are a list where one is asked for.
-    Laws: how the text is split changes nothing of what stands there in the
-    end; a member of an object appears with its value's first character that shows something, a number or word when it
-    is whole; nothing raises.
+    Laws: what is shown is a beginning of the value that the text turns out to hold, whatever stands before it, but
+    where the text begins with another object of the type's names; how the text is split changes nothing of what stands
+    there in the end; a member of an object appears with its value's first character that shows something, a number or
+    word when it is whole; nothing raises.
     """
 
     def __init__(self, schema: Json = None) -> None:
@@ -72,6 +74,7 @@ class PartialJson:
         self._lines_over = False
         """Something else came behind a line."""
         self._root: Any = NOTHING_YET
+        self._place: Place = "first"
         self._changes = self._told = 0
         self._held = ""
         """What cannot be read before more comes: an escape's beginning, a number's, a tag's."""
@@ -91,17 +94,13 @@ class PartialJson:
         if is_object(root):
             value = self._in_lines(root)
             if value is NONE:
-                value = self._meant.of(root, whole=self.whole)
-            if value is NONE or (value is root and not root and not self.whole and self._beginning.prose_before):
-                return NOTHING_YET
-            return value
-        if is_array(root) and self._may_be_note(root):
-            return NOTHING_YET
-        return root
+                value = self._meant.of(root, self._place, whole=self.whole)
+            return NOTHING_YET if value is NONE else value
+        return NOTHING_YET if is_array(root) and self._may_be_mentioned(root) else root
 
     def _in_lines(self, root: dict[str, Json]) -> Json:
         """The list that an object is the last item of; NONE for any other object."""
-        if not root or not (self._lines or self._meant.is_line(root)):
+        if not root or not (self._lines or self._meant.is_line(root, self._place, whole=self.whole)):
             return NONE if self._lines is None else self._lines
         if self._lines is None:
             self._lines = []
@@ -128,11 +127,13 @@ class PartialJson:
         self._told = self._changes
         return True
 
-    def _may_be_note(self, items: list[Json]) -> bool:
-        """`[1]` in running text points to a source, as long as nothing follows in the brackets."""
-        if not items:
-            return self._beginning.prose_before and not self.whole
-        return self._beginning.prose_before and len(items) == 1 and type(items[0]) is int
+    def _may_be_mentioned(self, items: list[Json]) -> bool:
+        """What stands behind prose without a fence is the value where it fits, and small numbers alone are not: they
+        may point to sources.
+        """
+        if self._place != "prose" or not self._meant.is_known:
+            return False
+        return not self.whole or (bool(items) and all(map(_may_point, items))) or not self._meant.fits(items)
 
     # One step returns where the text goes on, -1 where more of it is needed.
 
@@ -152,7 +153,7 @@ class PartialJson:
         if self.whole or self._broken:
             end = self._beginning.behind_closing(text, at)
             if end is not None:  # all so far was thinking
-                self._begin_anew()
+                self._begin_anew(thought=True)
                 return end
             return self._beginning.seen(text, at)
         if not self._stack:
@@ -163,11 +164,13 @@ class PartialJson:
     def _begin(self, text: str, at: int) -> int:
         found, start = self._beginning.found(text, at)
         if found:
+            self._place = self._beginning.place
             self._open(text[start])
             return start + 1
         return start
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, *, thought: bool = False) -> None:
+        self._beginning.begin_anew(thought=thought)
         self.whole = self._broken = self._lines_over = False
         self._root, self._stack, self._pieces, self._lines = NOTHING_YET, [], None, None
 
@@ -215,10 +218,10 @@ class PartialJson:
         self._stack.pop()
         if not self._stack:
             self.whole = True
-            if is_array(self._root) and self._may_be_note(self._root):
+            if self.value is NOTHING_YET and self._lines is None:
                 self._begin_anew()
             else:
-                self._changes += self.value is not NOTHING_YET and not self._root
+                self._changes += not self._root
         return at + 1
 
     def _break(self, at: int) -> int:
@@ -344,6 +347,11 @@ class PartialJson:
         container = self._stack[-1]
         container.value[container.key if container.is_object else -1] = written
         self._changes += 1
+
+
+def _may_point(item: Json) -> bool:
+    """True for a number that a source may have."""
+    return type(item) is int and 0 <= item < LEAST_OF_NO_SOURCE
 
 
 def _code(text: str, at: int) -> int:

@@ -9,10 +9,10 @@ import re
 
 from penstock.policy.json_notation import SCANNER
 from penstock.policy.json_schema import SchemaCheck
-from penstock.policy.json_values import Json, is_object
-from penstock.policy.schema_knowledge import NONE
+from penstock.policy.json_values import Json, is_array, is_object
+from penstock.policy.schema_knowledge import NONE, root_shapes
 
-__all__ = ["LONGEST_WORD", "last_line", "scalar_of", "word_of"]
+__all__ = ["LONGEST_WORD", "last_line", "may_go_on", "scalar_of", "word_of"]
 
 _SPACE = re.compile(r"\s")
 _LABEL = re.compile(r"[^\n]*[:=][ \t*_`\"]*+([^:=\n\"`*]+)[\"`*_.]*+\Z")
@@ -64,3 +64,20 @@ def last_line(text: str, words: frozenset[str]) -> Json:
     if at < 0 or not plain or len(plain) > LONGEST_WORD:
         return NONE
     return plain if plain in words else scalar_of(plain)
+
+
+def may_go_on(value: Json, schema: Json) -> bool:
+    """True for a number, or a text, that could be the beginning of another one that the schema takes; of what the
+    schema lists, where it lists the other as well.
+    """
+    if value is None or isinstance(value, bool) or is_object(value) or is_array(value):
+        return False
+    listed: list[Json] = []
+    for shape in root_shapes(schema):
+        stated = shape.get("enum")
+        listed.extend(stated if is_array(stated) else ())
+        listed.extend([shape["const"]] if "const" in shape else ())
+    if value not in listed:
+        return True
+    begun = str(value)
+    return any(str(other) != begun and str(other).startswith(begun) for other in listed)

@@ -39,8 +39,9 @@ CLOSING_BEHIND_FIRST = (
     r"|(?<=◁)/think▷|(?<=\[)(?i:/think\]))"
 )
 """What a thought ends with, in the same way."""
-# The same, led by the one character that most of them share: the engine finds that at once, or that there is none.
-_CLOSINGS = re.compile(rf"/(?:(?<=</)(?i:{_NAMES}>)|(?<=◁/)think▷|(?<=\[/)(?i:think\]))")
+# The same, each led by the two characters that it begins with: the engine finds those at once, or that there are none.
+_CLOSINGS = (re.compile(rf"</(?=[\w:]{{3}})(?i:{_NAMES}>)"), re.compile(r"\[/(?i:think\])"))
+_CLOSING_OF_ONE_CASE = "◁/think▷"
 _ENDS = {
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "<|start_thinking|>": "<|end_thinking|>",
@@ -116,6 +117,10 @@ def without_thinking(text: str) -> str:
             end = text.rfind(written, last)
             if end >= 0:
                 last = end + len(written)
-    for closing in _CLOSINGS.finditer(text, last):
-        last = closing.end()
+    for closings in _CLOSINGS:
+        for closing in closings.finditer(text, last):
+            last = closing.end()
+    end = text.rfind(_CLOSING_OF_ONE_CASE, last)
+    if end >= 0:
+        last = end + len(_CLOSING_OF_ONE_CASE)
     return text[last:]
