@@ -36,6 +36,8 @@ from penstock_plugins.sqlite import forks
 Story: TypeAlias = Callable[["Program"], Awaitable[None]]
 BRIEF = 0.3
 """Seconds that something is waited for that must not come."""
+AT_ONCE = forks.PATIENCE / 2
+"""Seconds in which what waits for nobody is through, on a loaded machine too."""
 
 
 class Store(Protocol):
@@ -116,7 +118,7 @@ class Program:
         with pytest.raises((ConfigError, CacheStoreError), match="spawn or forkserver"):
             async with self.opened() as store:
                 await store.use()
-        assert time.monotonic() - begun < BRIEF
+        assert time.monotonic() - begun < AT_ONCE
 
     async def used(self) -> None:
         """All goes well here."""
@@ -240,7 +242,7 @@ async def in_its_own_thread(program: Program) -> None:
         await store.use()
         begun = time.monotonic()
         await store.write(lambda: children.append(program.fork(program.refused)))
-        assert time.monotonic() - begun < BRIEF
+        assert time.monotonic() - begun < AT_ONCE
         await store.use()
         await ended_well(children[0])
         await ended_well(program.fork(program.used))
