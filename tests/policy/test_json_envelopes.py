@@ -90,11 +90,22 @@ def test_a_list_in_an_envelope_is_found(text: str) -> None:
         (f'{{"items": [{WRITTEN}], "has_more": true}}', PEOPLE),
         (f'{{"items": [{WRITTEN}], "note": "The remaining ones are left out."}}', PEOPLE),
         ('{"result": 42, "unit": "thousands"}', {"type": "integer"}),
+        ('{"kitchen": 1, "result": {"bath": 2}}', {"type": "object", "additionalProperties": {"type": "integer"}}),
         (json.dumps({"text": f"The format is {WRITTEN}, but I found nobody."}), PERSON),
     ],
 )
 def test_an_envelope_that_says_more_of_its_content_is_not_opened(text: str, schema: dict[str, Any]) -> None:
     assert isinstance(find_json(text, schema), NotFound)
+
+
+@pytest.mark.parametrize(
+    "beside", ['"confidence": 0.9', '"status": 200', '"reasoning": "two rooms"', '"usage": 12'], ids=str
+)
+def test_what_speaks_of_a_map_of_numbers_is_no_number_of_it(beside: str) -> None:
+    schema = {"type": "object", "additionalProperties": {"type": "integer"}}
+    found = find_json(f'{{{beside}, "result": {{"kitchen": 1, "bath": 2}}}}', schema)
+    assert isinstance(found, Found)
+    assert found.value == {"kitchen": 1, "bath": 2}
 
 
 def test_json_in_a_string_is_read_where_nothing_says_that_a_string_is_wanted() -> None:

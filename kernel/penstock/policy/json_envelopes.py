@@ -96,6 +96,9 @@ _OF_ANY_WORDS = frozenset(
 NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
 _OF_SCHEMAS = frozenset({"$ref", "allOf", "anyOf", "const", "enum", "oneOf", "type"})
 """Words of which a schema has one at least."""
+_OF_CODES = frozenset({"code", "status"})
+_NUMBERS = (int, float)
+"""And no bool."""
 _SHORT = 40
 """Characters of a word or two: `"status": "not found"`."""
 
@@ -116,9 +119,9 @@ def only_content(value: Json, schema: Any) -> Json:
     named = [name for name in OF_TOOLS if name in value]
     if len(named) == 1 and named[0] not in known and isinstance(value.get("name"), str):
         others = value.keys() - {named[0]}
-        beside = others - BESIDE_TOOLS
+        unheard = others - BESIDE_TOOLS
         # Of what it is called with nobody knows yet that it is an object: it may be written as a text.
-        if not beside or (not known & others and all(only_speaks_of({}, name, value[name]) for name in beside)):
+        if not unheard or (not known & others and all(only_speaks_of({}, name, value[name]) for name in unheard)):
             return value[named[0]]
     if any(name in known for name in value):
         return NONE  # a value of the schema, and a wrong one
@@ -137,9 +140,10 @@ def only_content(value: Json, schema: Any) -> Json:
     if len(held) != 1:
         return NONE
     content = value[held[0]]
-    if all(name == held[0] or only_speaks_of(content, name, other) for name, other in value.items()):
-        return content
-    return NONE
+    beside = [(name, other) for name, other in value.items() if name != held[0]]
+    if not known and any(_may_be_one_more(content, name, other) for name, other in beside):
+        return NONE
+    return content if all(only_speaks_of(content, name, other) for name, other in beside) else NONE
 
 
 def content_of_own_name(
@@ -262,7 +266,7 @@ def only_speaks_of(content: Json, name: str, other: Json) -> bool:
         return other in NOTHING_SAID
     if parts & OF_GOOD_STATES and not isinstance(other, str):
         return other is True or other == 1
-    if parts & {"code", "status"} and type(other) is int:
+    if parts & _OF_CODES and type(other) is int:
         return 200 <= other < 300
     if is_object(content) and other in ([], {}):
         return True
@@ -274,7 +278,14 @@ def only_speaks_of(content: Json, name: str, other: Json) -> bool:
         return is_object(content) or LEFT_OUT.search(other) is None
     if is_array(content):
         return other is None or (type(other) is int and other == len(content))
-    return other is None or other is True or type(other) in {int, float}
+    return other is None or other is True or type(other) in _NUMBERS
+
+
+def _may_be_one_more(content: Json, name: str, other: Json) -> bool:
+    """True for a number beside a map of numbers, whose names may be any: `{"kitchen": 1, "result": {"bath": 2}}`."""
+    if not is_object(content) or type(other) not in _NUMBERS or parts_of(name) & (_OF_REMARKS | _OF_CODES):
+        return False
+    return any(type(each) in _NUMBERS for each in content.values())
 
 
 def _tells(content: Json, known: set[str], schema: Any) -> bool:
