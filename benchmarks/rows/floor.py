@@ -13,6 +13,7 @@ from benchmarks.rows.bodies import openai_call, path_of, port_of, stream_jobs
 from benchmarks.worker import Jobs, Row, run
 
 READ = 16_384
+HEADERS = ((b"host", b"127.0.0.1"), (b"content-type", b"application/json"))
 
 
 class Connections:
@@ -36,10 +37,10 @@ class Connections:
             await stream.aclose()
 
 
-def request(http: h11.Connection, path: str, body: bytes) -> bytes:
+def request(http: h11.Connection, path: bytes, body: bytes) -> bytes:
     """Its bytes."""
-    headers = [("host", "127.0.0.1"), ("content-type", "application/json"), ("content-length", str(len(body)))]
-    head = http.send(h11.Request(method="POST", target=path, headers=headers)) or b""
+    headers = [*HEADERS, (b"content-length", b"%d" % len(body))]
+    head = http.send(h11.Request(method=b"POST", target=path, headers=headers)) or b""
     return head + (http.send(h11.Data(data=body)) or b"") + (http.send(h11.EndOfMessage()) or b"")
 
 
@@ -79,14 +80,14 @@ async def opened(origin: str, kind: str) -> AsyncGenerator[Jobs]:
 
     async def call(number: int) -> int:
         stream, http = await connections.take()
-        await stream.send_all(request(http, path_of(kind, "openai"), openai_call(number)))
+        await stream.send_all(request(http, path_of(kind, "openai").encode(), openai_call(number)))
         json.loads(await read_answer(stream, http))
         connections.give_back(stream, http)
         return 1
 
     async def read(path: str, body: bytes) -> int:
         stream, http = await connections.take()
-        await stream.send_all(request(http, path, body))
+        await stream.send_all(request(http, path.encode(), body))
         seen = await read_events(stream, http)
         connections.give_back(stream, http)
         return seen
