@@ -50,7 +50,7 @@ class Ready(Generic[C, S]):
     def file(self) -> Path | None:
         """Where its store is kept; None where it has no `path`."""
         path = getattr(self.options, "path", None)
-        return self.folder / Path(path).expanduser() if isinstance(path, str | Path) else None
+        return _in_folder(self.folder, path) if isinstance(path, str | Path) else None
 
     def tools(self, wall: Callable[[], float], logger: logging.Logger) -> PluginTools:
         """What the store is lent while it is open."""
@@ -87,7 +87,7 @@ def _file(config: LedgerConfig | CacheConfig, sort: Sort[Any], folder: Path, hos
         return None
     fields: dict[str, attrs.Attribute[Any]] = attrs.fields_dict(options) if attrs.has(options) else {}
     path = config.options.get("path", fields["path"].default if "path" in fields else None)
-    return (folder / Path(path).expanduser()).resolve() if isinstance(path, str | Path) else None
+    return _in_folder(folder, path).resolve() if isinstance(path, str | Path) else None
 
 
 def ready_ledger(config: Config, host: PluginHost) -> Ready[LedgerConfig, LedgerSpec]:
@@ -144,8 +144,13 @@ def _placed(options: Any, folder: Path) -> Any:
     fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(kind)
     values = {field.alias or field.name: getattr(options, field.name) for field in fields if field.init}
     return attrs.evolve(
-        options, **{name: folder / path.expanduser() for name, path in values.items() if isinstance(path, Path)}
+        options, **{name: _in_folder(folder, path) for name, path in values.items() if isinstance(path, Path)}
     )
+
+
+def _in_folder(folder: Path, path: str | Path) -> Path:
+    """Where a path of the configuration is: `~` is one's own folder, and relative ones begin in that of its file."""
+    return folder / Path(path).expanduser()
 
 
 def _settled(section: str, config: C, sort: Sort[S], host: PluginHost, mistakes: Mistakes) -> Ready[C, S] | None:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from penstock.policy.json_beginning import Beginning, Place
 from penstock.policy.json_meant import Meant
 from penstock.policy.json_notation import DEEPEST
+from penstock.policy.json_surroundings import may_point
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE
 
@@ -28,7 +29,6 @@ SHARE = 32
 constant times its length."""
 LONGEST_SCALAR = 400
 """Characters of a number or word; and of what is held until more comes."""
-LEAST_OF_NO_SOURCE = 10_000
 
 _SPACE = re.compile(r"[\s\ufeff]*+")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
@@ -133,7 +133,7 @@ class PartialJson:
         """
         if self._place != "prose" or not self._meant.is_known:
             return False
-        return not self.whole or (bool(items) and all(map(_may_point, items))) or not self._meant.fits(items)
+        return not self.whole or (bool(items) and all(map(may_point, items))) or not self._meant.fits(items)
 
     # One step returns where the text goes on, -1 where more of it is needed.
 
@@ -347,11 +347,6 @@ class PartialJson:
         container = self._stack[-1]
         container.value[container.key if container.is_object else -1] = written
         self._changes += 1
-
-
-def _may_point(item: Json) -> bool:
-    """True for a number that a source may have."""
-    return type(item) is int and 0 <= item < LEAST_OF_NO_SOURCE
 
 
 def _code(text: str, at: int) -> int:

@@ -7,7 +7,6 @@ here: other values that may be meant (`json_rivals`).
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from msgspec import Struct
 
@@ -16,7 +15,15 @@ from penstock.policy.json_places import Candidate
 from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, is_array, is_object
 
-__all__ = ["BracketAllowance", "ends_too_early", "is_begun_before", "is_labelled", "is_note", "misses_its_head"]
+__all__ = [
+    "BracketAllowance",
+    "ends_too_early",
+    "is_begun_before",
+    "is_labelled",
+    "is_note",
+    "may_point",
+    "misses_its_head",
+]
 
 MOST_BRACKETS = 4_096
 """Brackets behind a value that are paired; behind more of them there is doubt enough."""
@@ -35,6 +42,7 @@ _ITEM_BEHIND = re.compile(r"""(?:-?\d[\d.]{0,99}+|"[^"\n]{0,200}+")[ \t]*+(?:[,\
 _BRACKETS = re.compile(r"""[{}\[\]]|"[^"\n]{0,200}+"|`[^`\n]{1,200}+`|(?<![^\s`*_.!])[:;]-?[)\]}]""")
 _NAME_BEFORE = re.compile(r"""["“][^"“”\n]{0,200}["”][ \t]*+(?::|=>)\s*+\Z""")
 _LINE_OF_BRACE = re.compile(r"(?:\A|\n)[ \t]*+\{")
+LEAST_OF_NO_SOURCE = 10_000
 _LONGEST_LINE = 200
 _MARKUP = " \t*_`"
 _LABEL = re.compile(r"\b(?:source|ref|see|cit|note|foot|cf|quell|vgl|fig|eq)", re.IGNORECASE)
@@ -131,7 +139,7 @@ def misses_its_head(text: str, start: int, end: int) -> bool:
 def is_note(candidate: Candidate) -> bool:
     """True for `[1]` or `[2, 3]` in running text, which points to a source."""
     value, text = candidate.value, candidate.text
-    if candidate.fenced or not is_array(value) or not value or not all(_is_small(each) for each in value):
+    if candidate.fenced or not is_array(value) or not value or not all(map(may_point, value)):
         return False
     before = line_before(text, candidate.start, _LONGEST_LINE).strip(_MARKUP)
     after = line_behind(text, candidate.end, _LONGEST_LINE).strip(_MARKUP)
@@ -154,8 +162,9 @@ def _ends_in_label(before: str) -> bool:
     return _LABEL_BEFORE.search(before) is not None and _RANKED_BEFORE.search(before) is None
 
 
-def _is_small(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 10_000
+def may_point(item: Json) -> bool:
+    """True for a number that a source may have: `[3]`."""
+    return type(item) is int and 0 <= item < LEAST_OF_NO_SOURCE
 
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -84,9 +84,9 @@ def _since(page: WindowPage, begin: float) -> Sequence[Bucket]:
     try:
         _, (per, _, rolling) = window_of(page.key)
     except ValueError:
-        return list(page.buckets)
+        rolling = False
     if not rolling:
-        return list(page.buckets)
+        return page.buckets
     period = rolling_period(per.value)
     return [bucket for bucket in page.buckets if bucket.end - period >= begin]
 

@@ -19,7 +19,18 @@ from msgspec import Struct
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, Spent, WindowRow
 
-__all__ = ["NEVER_COUNTED", "Bucket", "Counted", "HoldPage", "Pages", "Part", "WindowPage", "hold_in", "settle_in"]
+__all__ = [
+    "NEVER_COUNTED",
+    "Bucket",
+    "Counted",
+    "HoldPage",
+    "Pages",
+    "Part",
+    "WindowPage",
+    "hold_in",
+    "kin_of",
+    "settle_in",
+]
 
 LONG_AGO = -6.2e10
 """Before every time that a ledger knows."""
@@ -93,6 +104,12 @@ class Bucket(Counted):
         """
         back = NOTHING - self.window.still_charged(held, ended).at_most(self.estimated)
         self.count(held, back, back)
+
+
+def kin_of(key: str) -> tuple[str, str]:
+    """The period and account of a window, by its name."""
+    period, _, account = key.split(":", 2)
+    return period, account
 
 
 def hold_in(buckets: Iterable[Bucket], amount: Amount) -> None:

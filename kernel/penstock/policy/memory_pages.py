@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 
 from penstock.policy.accounts import path_and_parents
 from penstock.policy.ledger_counting import CHARGED_KNOWN
-from penstock.policy.ledger_pages import Bucket, HoldPage, WindowPage
+from penstock.policy.ledger_pages import Bucket, HoldPage, WindowPage, kin_of
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, Spent, WindowRow
 
 __all__ = ["MemoryPages"]
@@ -47,7 +47,7 @@ class MemoryPages:
         self.is_settled: Callable[[str], bool] = self._tombstones.__contains__
 
     def siblings(self, key: str) -> Iterator[str]:  # noqa: D102
-        for other in list(self._windows.alike[_period_and_account(key)]):
+        for other in list(self._windows.alike[kin_of(key)]):
             if other != key:
                 yield other
 
@@ -168,7 +168,7 @@ class _Windows(dict[str, WindowPage]):
 
     def __missing__(self, key: str) -> WindowPage:
         page = self[key] = WindowPage(key)
-        kin = _period_and_account(key)
+        kin = kin_of(key)
         alike = self.alike[kin]
         if alike:
             page.kin = kin
@@ -183,16 +183,11 @@ class _Windows(dict[str, WindowPage]):
             page.advance(now)
             if not page.buckets and page.limit_tokens is None and page.limit_nano_usd is None:
                 del self[key]
-                alike = self.alike[_period_and_account(key)]
+                alike = self.alike[kin_of(key)]
                 del alike[key]
                 if not alike:
-                    del self.alike[_period_and_account(key)]
+                    del self.alike[kin_of(key)]
         self.sweep_at = max(MOST_IDLE, 2 * len(self))
-
-
-def _period_and_account(key: str) -> tuple[str, str]:
-    period, _, account = key.split(":", 2)
-    return period, account
 
 
 def _ends(page: HoldPage) -> float:

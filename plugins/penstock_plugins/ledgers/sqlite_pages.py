@@ -17,7 +17,7 @@ import msgspec
 
 from penstock.policy.holds import Amount
 from penstock.policy.ledger_counting import EARLIEST
-from penstock.policy.ledger_pages import Bucket, HoldPage, Part, WindowPage
+from penstock.policy.ledger_pages import Bucket, HoldPage, Part, WindowPage, kin_of
 from penstock.policy.ledger_steps import HistoryRow, SpendRow, Spent
 from penstock_plugins.ledgers.sqlite_journal import SqliteJournal
 from penstock_plugins.ledgers.sqlite_rows import update_rows, write_rows
@@ -281,12 +281,12 @@ class SqlitePages:
 
     def _begin(self, key: str) -> WindowPage:
         page = self._windows[key] = WindowPage(key)
-        period, _, account = key.split(":", 2)
-        alike = self._alike[period, account]
+        kin = kin_of(key)
+        alike = self._alike[kin]
         alike.append(page)
         if len(alike) > 1:
             for one in alike:
-                one.kin = period, account
+                one.kin = kin
         return page
 
     def _look_up(self, hold_id: str) -> _Row | None:

@@ -85,12 +85,13 @@ local begin, read, need, fetch, exactly, plus, minus, less_money, at_most, at_le
   read_hold, pack_hold, need_windows, drop, amount_of, likely_of, counts_until, each_place, lapse, revive, pack_holds,
   is_settled, fields_of, write_down, write_down_lapsed, pack_journal, write_all, forget, is_over, limits, missing,
   takes, refills_at, guessed, lacks_of, count, any_by_estimate, at_output, dearest, room_of, fits, most_output, held,
-  remember, lacking, rows, name_held, id_of_name, known_shapes, note_shape, index, reserve, note_count, note_kin, kin_of, still_charged, gone_on_without, since, without_lapsed, parts_to_adopt, add_part, use_as_before, top_up, charge_part, charge, settle, turns_of, renew,
-  held_ids, is_below, siblings, ids_below, adopt, release, state, spend, change, end_leases, first_due, find_old, forget_old,
-  name, own_books, live_on, lacks, set_back, list, run
+  remember, lacking, rows, name_held, id_of_name, known_shapes, note_shape, index, reserve, note_count, note_levels,
+  share_kin, knows_until, kin_of, still_charged, gone_on_without, without_lapsed, parts_to_adopt, add_part,
+  use_as_before, top_up, charge_part, charge, settle, turns_of, renew, held_ids, is_below, siblings, ids_below, adopt,
+  release, state, spend, change, end_leases, first_due, find_old, forget_old, name, own_books, live_on, lacks,
+  set_back, list, run
 -- What one call works on; `begin` makes it anew, for a call may have ended in an error.
-local K, now, tombstone, next_due, born, batches, life, lives, shapes, has_new_shapes
-local former
+local K, now, tombstone, next_due, born, batches, life, lives, shapes, has_new_shapes, former
 local book, sums, changed_windows, new_ends, begun, changed_holds, dropped, buried, journal, history, barred
 local old_ids, old_fields
 
@@ -729,21 +730,27 @@ end
 
 -- Something new is counted in these windows, by one step.
 function note_count(uses)
-  for i = 2, #uses do
-    local kin = kin_of(uses[i][1])
-    for j = 1, i - 1 do
-      if kin_of(uses[j][1]) == kin then return note_kin(uses) end
-    end
-  end
+  if share_kin(uses) then note_levels(uses) end
   for i = 1, #uses do
     local page = window(uses[i][1])
     page[COUNTED_IN], page[COUNTED_AT] = batches + 1, now
   end
 end
 
--- The same, where some count the same period of one account. One that was left out where another was counted goes on
--- as one that has missed that, until it is adopted. One that begins has missed nothing.
-function note_kin(uses)
+-- True where some of them count the same period of one account.
+function share_kin(uses)
+  for i = 2, #uses do
+    local kin = kin_of(uses[i][1])
+    for j = 1, i - 1 do
+      if kin_of(uses[j][1]) == kin then return true end
+    end
+  end
+  return false
+end
+
+-- Before something is counted in them: one that was left out where another of its kin was counted goes on as one that
+-- has missed that, until it is adopted. One that begins has missed nothing.
+function note_levels(uses)
   for _, use in ipairs(uses) do
     local page, latest = window(use[1]), nil
     for _, other in ipairs(uses) do
@@ -753,15 +760,14 @@ function note_kin(uses)
     end
     if latest then
       local begins = page[LEVEL] < 0 and page[COUNTED_AT] == LONG_AGO
-      local known = page[LEVEL] >= 0 and page[LEVEL] or page[COUNTED_IN]
+      local known = knows_until(page)
       page[LEVEL] = (begins or known >= latest) and -1 or known
     end
   end
-  for _, use in ipairs(uses) do
-    local page = window(use[1])
-    page[COUNTED_IN], page[COUNTED_AT] = batches + 1, now
-  end
 end
+
+-- The batch up to which a window has missed nothing.
+function knows_until(page) return page[LEVEL] >= 0 and page[LEVEL] or page[COUNTED_IN] end
 
 function any_by_estimate(uses)
   for i = 1, #uses do
@@ -1135,8 +1141,7 @@ end
 
 -- Of these names the windows in which something was counted since then that this one has missed.
 function gone_on_without(page, names, begins)
-  local known = page[LEVEL] >= 0 and page[LEVEL] or page[COUNTED_IN]
-  local found = {}
+  local known, found = knows_until(page), {}
   for _, name in ipairs(names) do
     local other = window(name)
     if last_of(other) and other[COUNTED_AT] >= begins and (other[COUNTED_IN] > known or not last_of(page)) then
