@@ -84,7 +84,7 @@ def _since(page: WindowPage, begin: float) -> Sequence[Bucket]:
     try:
         _, (per, _, rolling) = window_of(page.key)
     except ValueError:
-        rolling = False
+        return page.buckets
     if not rolling:
         return page.buckets
     period = rolling_period(per.value)
