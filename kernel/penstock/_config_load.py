@@ -49,7 +49,8 @@ from penstock._config_telemetry import read_telemetry
 from penstock._discovery import PluginHost
 from penstock._nearest import did_you_mean, quoted
 from penstock.errors import ConfigError
-from penstock.policy.accounts import AccountSpec, Degrade, check_pattern
+from penstock.policy.account_paths import check_pattern
+from penstock.policy.accounts import AccountSpec, Degrade
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.fitting import UnsupportedRules
 from penstock.policy.retry_budget import RetryBudgetSettings

@@ -33,7 +33,8 @@ from penstock._plan import CallOptions, make_call
 from penstock._reach import PROBING_POLL
 from penstock._targets import LiveTarget
 from penstock.errors import ParameterDemandedError
-from penstock.policy.accounts import limits_in_words, path_and_parents
+from penstock.policy.account_paths import path_and_parents
+from penstock.policy.accounts import limits_in_words
 from penstock.policy.holds import NOTHING
 from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Same, Stage, Step, Stop, Try, Wait
 from penstock.policy.stream_watch import Phases

@@ -229,6 +229,18 @@ def upstream(used: Sequence[int]) -> ScriptedTransport:
 
 @pytest.mark.slow
 @example(first={}, actions=[("call", "", 1_024)] * 3 + [("reload", {"": 10}), ("wait", 4)], used=[1])
+@example(
+    first={"": 90_000, "team": 20_000},
+    actions=[
+        ("call", "team", 1_024),
+        ("wait", 4),
+        ("reload", {"": 90_000}),
+        ("call", "team", 1_024),
+        ("wait", 4),
+        ("reload", {"": 90_000, "team": 20_000}),
+    ],
+    used=[100],
+)
 @given(first=LIMITS, actions=ACTIONS, used=st.lists(st.integers(1, 1_024), min_size=1, max_size=8))
 def test_no_sequence_of_reloads_loses_what_is_held_or_spent_or_breaks_a_limit(
     first: Limits, actions: Sequence[tuple[object, ...]], used: Sequence[int]

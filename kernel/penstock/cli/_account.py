@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from penstock.cli._words import escaped
-from penstock.policy.accounts import check_path
+from penstock.policy.account_paths import check_path, is_pattern
 
 __all__ = ["ROOT", "account_argument", "check_account", "shown_account"]
 
@@ -20,7 +20,7 @@ def account_argument(_: click.Context, __: click.Parameter, value: str | None) -
 def check_account(account: str) -> str:
     """The path of one account. Raises click.UsageError where it is none, or a pattern."""
     _checked(account)
-    if "*" in account.split("/"):
+    if is_pattern(account):
         raise click.UsageError(f"{account} is a pattern for many accounts, each with limits of its own; name one.")
     return account
 

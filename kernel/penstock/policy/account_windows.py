@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import attrs
 
+from penstock.policy.account_paths import path_and_parents
 from penstock.policy.accounts import (
     AccountSpec,
     AccountTree,
@@ -17,8 +18,8 @@ from penstock.policy.accounts import (
     Shape,
     Shares,
     describe_limit,
-    path_and_parents,
 )
+from penstock.policy.former_windows import FormerWindows
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import Turn, WindowRow, WindowUse
 from penstock.policy.window import Per, bucket_at, rolling_period, window_at
@@ -38,8 +39,6 @@ MOST_PATHS = 16_384
 """Names of accounts come from callers: beyond so many all are worked out anew."""
 MOST_FIRST_USED = 16_384
 """Windows of which it is remembered that they were used: beyond it they are taken for new once more."""
-MOST_FORMER = 16
-"""Configurations before this one whose windows go on counting."""
 
 
 @attrs.frozen
@@ -230,9 +229,7 @@ class AccountWindows:
         self.degraded: dict[str, float] = {}
         """Windows of which so much is spent that their accounts go another way, until when at the latest."""
         self._paths = _Paths(self._path)
-        self._accounts = tuple(accounts)
-        self._former: dict[tuple[AccountSpec, ...], AccountTree] = {}
-        """What was configured before, the latest last: its windows go on counting without a limit."""
+        self._former = FormerWindows()
         self._used: set[str] = set()
         self._begin: dict[Shape, float] = {}
         """By shape, when its windows of the time at which these accounts were first asked for end."""
@@ -286,9 +283,7 @@ class AccountWindows:
         """The windows of that account alone."""
         spec = self.tree.spec_of(account)
         limits = _window_limits(spec)
-        shapes = dict.fromkeys(limits)
-        for tree in self._former.values():
-            shapes.update(dict.fromkeys(_window_limits(tree.spec_of(account))))
+        shapes = dict.fromkeys((*limits, *self._former.shapes_of(account)))
         degrade = spec.degrade if spec else None
         return tuple([_window(account, shape, limits.get(shape, _UNLIMITED), degrade) for shape in shapes])
 
@@ -310,14 +305,12 @@ class AccountWindows:
         A window goes on where period, zone and kind stay the same. Where it is no longer declared it goes on counting
         without a limit, in case it comes back.
         """
-        known = dict.fromkeys(path for tree in (self.tree, *self._former.values()) for path in tree.declared)
+        known = dict.fromkeys((*self.tree.declared, *self._former.paths))
         known.update((path, None) for account in (*self._paths, *in_use) for path in path_and_parents(account))
         before = {path: {window.shape for window in self.own(path)} for path in known}
-        self._former[self._accounts] = self.tree
-        self._accounts, self.tree = tuple(accounts), AccountTree(accounts)
-        self._former.pop(self._accounts, None)
-        if len(self._former) > MOST_FORMER:
-            del self._former[next(iter(self._former))]
+        tree = AccountTree(accounts)
+        self._former.replaced(self.tree, tree)
+        self.tree = tree
         self._paths.clear()
         self._used.clear()
         self._begin.clear()

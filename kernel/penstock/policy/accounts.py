@@ -5,13 +5,14 @@ Not here: what is held and spent (budget).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import attrs
 from msgspec import Struct
 
+from penstock.policy.account_paths import check_path, check_pattern, is_pattern, matches, path_and_parents
 from penstock.policy.holds import Amount, Refused
 from penstock.policy.money import usd_in_words
 from penstock.policy.window import Per, check_zone
@@ -27,12 +28,9 @@ __all__ = [
     "Shares",
     "UnknownUsage",
     "chain_terms",
-    "check_path",
-    "check_pattern",
     "check_request_limits",
     "describe_limit",
     "limits_in_words",
-    "path_and_parents",
     "request_output_cap",
 ]
 
@@ -163,42 +161,10 @@ class AccountSpec:
         """What holds count by in the window of one of its limits."""
         return self.bound if limit.bound is None else limit.bound
 
-    def matches(self, path: str) -> bool:
-        """True where this spec may speak for the account at `path`."""
-        own, other = self.path.split("/"), path.split("/")
-        return len(own) == len(other) and all(
-            mine == theirs or (mine == "*" and theirs != "") for mine, theirs in zip(own, other, strict=True)
-        )
-
-
-def check_path(path: str) -> None:
-    """Raises ValueError where `path` is no path of an account."""
-    if path and not all(segment and segment == segment.strip() for segment in path.split("/")):
-        raise ValueError(f"{path!r} is not the path of an account: names joined by single slashes, or '' for the root")
-    if not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path):
-        raise ValueError(f"{path!r} holds half a character (a lone surrogate), which no ledger can write down")
-
-
-def check_pattern(path: str) -> None:
-    """Raises ValueError where `path` is neither that of an account nor a pattern for many."""
-    check_path(path)
-    for segment in path.split("/"):
-        if "*" in segment and segment != "*":
-            raise ValueError(
-                f'{path!r} is no pattern: a * stands for one whole name between slashes ("team/*" for each account'
-                ' below team, "*/search" for each one named search), and there are no other patterns'
-            )
-
-
-def path_and_parents(path: str) -> Iterator[str]:
-    """The root first, the account itself last."""
-    yield ""
-    if path:
-        end = path.find("/")
-        while end != -1:
-            yield path[:end]
-            end = path.find("/", end + 1)
-        yield path
+    @property
+    def shapes(self) -> Collection[Shape]:
+        """Those of the windows that it limits, each once."""
+        return {limit.shape: None for limit in self.limits if limit.per is not Per.REQUEST}.keys()
 
 
 class _Said(Struct, frozen=True, kw_only=True, gc=False):
@@ -215,12 +181,14 @@ class AccountTree:
     """Answers which spec holds for an account and for each of its parents. Never changes."""
 
     def __init__(self, accounts: Sequence[AccountSpec]) -> None:
-        self._exact = {spec.path: spec for spec in accounts if "*" not in spec.path.split("/")}
-        # Sorted so that a spelled-out segment comes before a star, from the left.
-        patterns = [spec for spec in accounts if "*" in spec.path.split("/")]
-        self._patterns = sorted(patterns, key=lambda spec: [segment == "*" for segment in spec.path.split("/")])
-        if len({spec.path for spec in accounts}) != len(accounts):
+        self.specs: Mapping[str, AccountSpec] = {spec.path: spec for spec in accounts}
+        """By path or pattern."""
+        if len(self.specs) != len(accounts):
             raise ValueError("an account is declared twice")
+        self._exact = {spec.path: spec for spec in accounts if not is_pattern(spec.path)}
+        # Sorted so that a spelled-out segment comes before a star, from the left.
+        patterns = [spec for spec in accounts if is_pattern(spec.path)]
+        self._patterns = sorted(patterns, key=lambda spec: [segment == "*" for segment in spec.path.split("/")])
         self._known: dict[str, _Said] = {}
 
     @property
@@ -233,7 +201,7 @@ class AccountTree:
         exact = self._exact.get(path)
         if exact is not None:
             return exact
-        return next((spec for spec in self._patterns if spec.matches(path)), None)
+        return next((spec for spec in self._patterns if matches(spec.path, path)), None)
 
     def chain(self, account: str) -> tuple[AccountSpec, ...]:
         """The specs on the account's path, the root's first. Raises ValueError where it is no path."""

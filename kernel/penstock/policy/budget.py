@@ -18,12 +18,12 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from penstock.policy.account_paths import check_path
 from penstock.policy.account_windows import AccountSnapshot, WindowSnapshot
 from penstock.policy.accounts import (
     AccountSpec,
     AccountTree,
     Limit,
-    check_path,
     check_request_limits,
     request_output_cap,
 )

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
-from penstock.policy.accounts import path_and_parents
+from penstock.policy.account_paths import path_and_parents
 from penstock.policy.ledger_counting import CHARGED_KNOWN
 from penstock.policy.ledger_pages import Bucket, HoldPage, WindowPage, kin_of
 from penstock.policy.ledger_steps import HistoryRow, HoldRow, SpendRow, Spent, WindowRow
