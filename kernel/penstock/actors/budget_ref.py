@@ -11,7 +11,8 @@ from penstock.actors._address import Address
 from penstock.actors._budget_mail import NotedMail, ReconfigureMail, ReserveMail, SettleMail, TopUpMail
 from penstock.actors._mailbox import MailStatistics
 from penstock.actors.store_standing import in_time, unavailable
-from penstock.policy.account_windows import AccountSnapshot, AccountWindows
+from penstock.policy.account_window import AccountSnapshot
+from penstock.policy.account_windows import AccountWindows
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.foreseen_hold import foresee_hold
 from penstock.policy.hold_ask import HoldAsk

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from penstock.policy.account_paths import check_path
-from penstock.policy.account_windows import AccountSnapshot, WindowSnapshot
+from penstock.policy.account_window import AccountSnapshot, WindowSnapshot
 from penstock.policy.accounts import (
     AccountSpec,
     AccountTree,

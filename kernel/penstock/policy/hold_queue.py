@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from penstock.policy.account_windows import AccountWindow, AccountWindows
+from penstock.policy.account_window import AccountWindow
+from penstock.policy.account_windows import AccountWindows
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.hold_ask import Decision, HoldAsk
 from penstock.policy.holds import (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from penstock.policy.account_windows import window_of
+from penstock.policy.account_window import window_of
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_counting import EARLIEST
 from penstock.policy.ledger_pages import Bucket, HoldPage, Part, WindowPage

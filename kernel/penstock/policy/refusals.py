@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import Literal
 
-from penstock.policy.account_windows import AccountWindow
+from penstock.policy.account_window import AccountWindow
 from penstock.policy.accounts import describe_limit
 from penstock.policy.holds import NOTHING, Amount, Refused
 from penstock.policy.ledger_steps import Lack, Lacking

@@ -5,7 +5,8 @@ Not here: hard limits, which refuse (`ledger_room`).
 
 from __future__ import annotations
 
-from penstock.policy.account_windows import AccountWindow, AccountWindows
+from penstock.policy.account_window import AccountWindow
+from penstock.policy.account_windows import AccountWindows
 from penstock.policy.holds import BudgetEvent, Degraded, NotBooked, Overrun, SoftLimitReached
 from penstock.policy.ledger_steps import Charged, Settle, Turn
 

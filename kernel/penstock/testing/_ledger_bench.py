@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from penstock.abc import LedgerStore
-from penstock.policy.account_windows import window_end, window_of
+from penstock.policy.account_window import window_end, window_of
 from penstock.policy.holds import NOTHING, Amount, Line
 from penstock.policy.ledger_steps import (
     Adopt,

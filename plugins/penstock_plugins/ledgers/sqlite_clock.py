@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from penstock.policy.account_windows import window_end, window_of
+from penstock.policy.account_window import window_end, window_of
 from penstock.policy.holds import NOTHING
 from penstock.policy.ledger_pages import Bucket, WindowPage
 from penstock.policy.ledger_steps import HistoryRow

@@ -14,7 +14,7 @@ from ledgering import MIDNIGHT, NOON, ROOT, Wall, answer, answers, day, reserve,
 
 from penstock.abc import LedgerStore
 from penstock.errors import LedgerUnavailableError
-from penstock.policy.account_windows import window_end
+from penstock.policy.account_window import window_end
 from penstock.policy.holds import Amount
 from penstock.policy.ledger_steps import (
     Adopt,

@@ -27,7 +27,8 @@ from penstock.cli._budget.opening import config_option, find_config, with_ledger
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._tell import tell
 from penstock.cli._words import plain
-from penstock.policy.account_windows import AccountWindow, AccountWindows
+from penstock.policy.account_window import AccountWindow
+from penstock.policy.account_windows import AccountWindows
 from penstock.policy.ledger_steps import Change, Changed, Release, Stale
 from penstock.policy.money import nano_from_usd, usd_in_words
 

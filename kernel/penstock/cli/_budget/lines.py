@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from penstock.policy.account_windows import AccountWindow, AccountWindows, WindowSnapshot, window_of
+from penstock.policy.account_window import AccountWindow, WindowSnapshot, window_of
+from penstock.policy.account_windows import AccountWindows
 from penstock.policy.accounts import AccountSpec, Shape, describe_limit
 from penstock.policy.ledger_steps import HoldRow, WindowRow
 from penstock.policy.window import Per

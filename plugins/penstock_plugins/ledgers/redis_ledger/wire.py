@@ -14,7 +14,7 @@ import attrs
 import msgspec
 
 from penstock.errors import ConfigError, LedgerUnavailableError
-from penstock.policy.account_windows import window_end, window_of
+from penstock.policy.account_window import window_end, window_of
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_adoption import begin_of
 from penstock.policy.ledger_steps import (
