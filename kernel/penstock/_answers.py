@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, TypeAlias
 
 import attrs
@@ -20,6 +19,7 @@ from msgspec import Struct
 from penstock._asked import Call
 from penstock._engine import Engine
 from penstock._second_level import Away, SecondLevel
+from penstock._stored_answer import Cached, StoredAnswer, stored_answer
 from penstock._targets import LiveTarget
 from penstock.actors.cache_actor import Hit, Leads
 from penstock.errors import CallError, replica
@@ -27,10 +27,10 @@ from penstock.policy.cache_key import Question
 from penstock.policy.coalesce import GoneReason
 from penstock.policy.entries import Entry
 from penstock.policy.freshness import SERVED, Age, lasting, without_skew
-from penstock.policy.money import cost, usd
-from penstock.types import CacheOutcome, ChatRequest, Completion, Message, Saved, Usage, WireRequest
+from penstock.policy.money import cost
+from penstock.types import CacheOutcome, ChatRequest, Completion, Message, WireRequest
 
-__all__ = ["Cached", "CallCache", "GoElsewhere", "StoredAnswer", "temperature_of"]
+__all__ = ["CallCache", "GoElsewhere", "temperature_of"]
 
 logger = logging.getLogger("penstock")
 
@@ -47,36 +47,7 @@ FIRST_POLL, LONGEST_POLL = 0.02, 0.5
 """Seconds, give or take a half, until a call looks again for the answer that another process is asking for."""
 
 
-class StoredAnswer(Struct, frozen=True, array_like=True, gc=False):
-    """What is kept of an answer. The body is not: a stream has none."""
-
-    message: Message
-    finish_reason: str
-    usage: Usage | None
-    model: str
-    target: str
-    id: str
-    nano_usd: int | None
-    """What it cost; None: nobody knows."""
-
-
-_READER = msgspec.msgpack.Decoder(StoredAnswer)
 _BODY_READER = msgspec.json.Decoder(dict[str, Any])
-
-
-class Cached(Struct, frozen=True):
-    """An answer out of the cache."""
-
-    answer: StoredAnswer
-    age: float
-    """Seconds."""
-
-    @property
-    def saved(self) -> Saved:
-        """What it would have taken."""
-        nano = self.answer.nano_usd
-        spent: Decimal | None = None if nano is None else usd(nano)
-        return Saved(usage=self.answer.usage or Usage(estimated=True), cost=spent, age=self.age)
 
 
 @attrs.frozen
@@ -274,7 +245,7 @@ class CallCache(Struct, eq=False, gc=False):
 
     def _taken(self, entry: Entry) -> StoredAnswer | None:
         """What is stored; None for what is no answer, or will not do."""
-        answer = _read(entry)
+        answer = stored_answer(entry)
         return None if answer is None or not (self.takes is None or self.takes(answer.message)) else answer
 
     @property
@@ -406,11 +377,3 @@ def temperature_of(request: ChatRequest, target: LiveTarget, wire: WireRequest |
         return _BODY_READER.decode(wire.body).get("temperature", temperature)
     except msgspec.DecodeError:
         return temperature  # of a wire that is no JSON table nobody knows better
-
-
-def _read(entry: Entry) -> StoredAnswer | None:
-    """None for what is no answer: bytes of a store that are whole, and yet not ours."""
-    try:
-        return _READER.decode(entry.value)
-    except (msgspec.DecodeError, ValueError):
-        return None

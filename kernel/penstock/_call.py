@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from penstock._answers import Cached, CallCache, GoElsewhere
+from penstock._answers import CallCache, GoElsewhere
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race
 from penstock._books import Books
@@ -30,6 +30,7 @@ from penstock._reach import Reach
 from penstock._replies import Replies
 from penstock._retry_leave import RetryLeave
 from penstock._stored import Stored
+from penstock._stored_answer import Cached
 from penstock._trials import Trials, showing_of
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import (

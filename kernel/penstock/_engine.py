@@ -22,7 +22,7 @@ from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import BreakerRef
 from penstock.actors.budget_ref import BudgetRef
 from penstock.actors.cache_actor import CacheRef
-from penstock.actors.router import RouterRef
+from penstock.actors.router_ref import RouterRef
 from penstock.errors import ActorFailedError, KernelClosedError
 from penstock.policy.accounts import AccountTree
 from penstock.policy.breaker import BreakerState

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from penstock._answers import Cached, CallCache
+from penstock._answers import CallCache
 from penstock._asked import Call
 from penstock._attempt import AttemptRun
 from penstock._books import Books
 from penstock._hold import CallHold
+from penstock._stored_answer import Cached
 from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
 from penstock.policy.replay import replayed

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from penstock._answers import NO_OUTAGE, Cached, CallCache
+from penstock._answers import NO_OUTAGE, CallCache
 from penstock._asked import Call
 from penstock._engine import Engine
 from penstock._fitting import CallFitting
+from penstock._stored_answer import Cached
 from penstock._trials import Trials
 from penstock.errors import CallError, CascadeExhaustedError
 from penstock.policy.retry import Step, Try

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from penstock._answers import StoredAnswer
     from penstock._attempt import AttemptRun
     from penstock._books import Books, Running
     from penstock._ending import Ended
+    from penstock._stored_answer import StoredAnswer
     from penstock._targets import LiveTarget
     from penstock.policy.commit import Begin
     from penstock.telemetry._json_lines import JsonFormatter as JsonFormatter

@@ -33,10 +33,10 @@ from penstock.telemetry._troubles import kept
 from penstock.types import Message
 
 if TYPE_CHECKING:
-    from penstock._answers import StoredAnswer
     from penstock._attempt import AttemptRun
     from penstock._books import Books, Running
     from penstock._ending import Ended
+    from penstock._stored_answer import StoredAnswer
     from penstock._targets import LiveTarget
     from penstock.policy.commit import Begin
     from penstock.telemetry._otel.telemetry import OtelTelemetry
