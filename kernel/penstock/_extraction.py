@@ -27,7 +27,7 @@ from penstock.errors import (
     OutputInvalidError,
     RefusedError,
 )
-from penstock.policy.json_complete import says_all
+from penstock.policy.json_complete import begins_another, says_all
 from penstock.policy.json_finding import Found, NotFound, find_json, is_itself
 from penstock.policy.json_other_calls import OtherTools
 from penstock.policy.json_scalars import may_go_on
@@ -279,10 +279,12 @@ class Extraction(Struct, eq=False):
     def _is_whole(self, found: Found, written: str) -> bool:
         """Of an answer cut by its limit. False where the cut may have been put right, as for `12`, which may have
         become 1250, and for a word that another of the schema's begins with: nothing around them says where they end.
+        Nor is a draft whole, where the last line announces another.
         """
-        if not CUT.isdisjoint(found.repairs):
+        if not CUT.isdisjoint(found.repairs) or begins_another(written):
             return False
-        return not written.rstrip()[-1:].isalnum() or not may_go_on(found.value, self.wanted.ready.schema)
+        last = written.rstrip()[-1:]
+        return not (last.isalnum() or last == ".") or not may_go_on(found.value, self.wanted.ready.schema)
 
     def _found(self, asking: _Asking, written: str) -> Found | NotFound:
         ready, tools = self.wanted.ready, self.call.request.tools

@@ -260,6 +260,7 @@ def test_an_answer_whose_value_was_whole_before_its_limit_is_taken() -> None:
         (int, "-1\n", "-12", -12),
         (float, "1.5", "1.52", 1.52),
         (Decimal, "12.5", '"12.55"', Decimal("12.55")),
+        (Decimal, "12.", '"12.55"', Decimal("12.55")),
         (Literal["warn", "warning"], "warn", "warning", "warning"),
         (Literal[1, 10], "1", "10", 10),
         (int | None, "12", "1250", 1250),
@@ -290,6 +291,33 @@ def test_a_number_or_a_word_alone_that_its_limit_may_have_cut_is_not_taken(
 def test_a_choice_that_its_limit_ended_is_taken_where_it_cannot_be_another(kind: Any, text: str, value: Any) -> None:
     kernel = AnsweredKernel([ended(text, "length")], config=ONE_OLD_CLAUDE)
     assert kernel.run(lambda k: extract(k, kind, max_tokens=1)).value == value
+
+
+DRAFT = '{"city": "Rom", "days": 2}'
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        f"Draft: {DRAFT}\n\nFinal:",
+        f"Draft: {DRAFT}\n\n**Final:**\n",
+        f"Draft: {DRAFT}\nFinal\uff1a\n\n",
+        f"Draft:\n```json\n{DRAFT}\n```\nFinal:\n```json",
+        f"Draft:\n```json\n{DRAFT}\n```\nFinal:\n```\n",
+        f"Draft:\n```json\n{DRAFT}\n```\nThis is final\n\n~~~json\n",
+        f"Draft: {DRAFT}\nFinal: {{",
+    ],
+)
+def test_a_draft_is_not_taken_where_its_limit_cut_the_announcement_of_another(cut: str) -> None:
+    kernel = AnsweredKernel([ended(cut, "length"), GOOD])
+    assert kernel.run(lambda k: extract(k, Trip, max_tokens=50)).value == Trip("Rome", 3)
+    assert [request.max_tokens for request in kernel.requests] == [50, 100]
+
+
+@pytest.mark.parametrize("around", ["%s\n```", "```json\n%s\n```\n", "%s\n\n*", "%s I think that", "%s\n\nNote: it"])
+def test_a_whole_answer_is_taken_where_its_limit_cut_what_is_said_behind_it(around: str) -> None:
+    kernel = AnsweredKernel([ended(around % GOOD, "length")])
+    assert kernel.run(extract, Trip).value == Trip("Rome", 3)
 
 
 def test_an_empty_answer_is_asked_for_again_as_it_was() -> None:

@@ -108,6 +108,52 @@ def test_what_speaks_of_a_map_of_numbers_is_no_number_of_it(beside: str) -> None
     assert found.value == {"kitchen": 1, "bath": 2}
 
 
+MAP_OF_LISTS = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
+MAP_OF_OBJECTS = {"type": "object", "additionalProperties": PERSON}
+MAP_OF_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+MAP_OF_FLAGS = {"type": "object", "additionalProperties": {"type": "boolean"}}
+MAP_OF_NULLS = {"type": "object", "additionalProperties": {"type": ["integer", "null"]}}
+
+
+@pytest.mark.parametrize(
+    ("members", "schema"),
+    [
+        (['"result": {"north": ["rye"]}', '"south": []'], MAP_OF_LISTS),
+        ([f'"data": {{"ada": {WRITTEN}}}', '"bob": {}'], MAP_OF_OBJECTS),
+        (['"de": "Hallo"', '"result": {"fr": "Salut"}'], MAP_OF_TEXTS),
+        (['"rye": true', '"result": {"oats": false}'], MAP_OF_FLAGS),
+        (['"rye": null', '"result": {"oats": null, "oak": 1}'], MAP_OF_NULLS),
+    ],
+    ids=str,
+)
+def test_a_member_of_a_map_is_not_left_beside_the_envelope_of_the_others(
+    members: list[str], schema: dict[str, Any]
+) -> None:
+    for told in (members, members[::-1]):
+        assert isinstance(find_json(f"{{{', '.join(told)}}}", schema), NotFound), told
+
+
+@pytest.mark.parametrize(
+    ("told", "schema"),
+    [
+        *((f'{{"result": {{"a": ["rye"]}}, "{name}": []}}', MAP_OF_LISTS) for name in ("warnings", "notes", "errors")),
+        *((f'{{"result": {{"a": ["rye"]}}, "{name}": ["p. 2"]}}', MAP_OF_LISTS) for name in ("sources", "steps")),
+        ('{"result": {"a": ["rye"]}, "metadata": {}, "summary": "Rye in one field."}', MAP_OF_LISTS),
+        (f'{{"result": {{"a": {WRITTEN}}}, "metadata": {{}}, "missing": []}}', MAP_OF_OBJECTS),
+        ('{"language": "fr", "status": "ok", "result": {"a": "Salut"}, "note": "casual"}', MAP_OF_TEXTS),
+        ('{"outcome": "success", "result": {"a": "Salut"}}', MAP_OF_TEXTS),
+        ('{"result": {"a": "Salut"}, "summary": "One greeting is translated, as friends say it."}', MAP_OF_TEXTS),
+        ('{"success": true, "result": {"a": false}}', MAP_OF_FLAGS),
+        ('{"result": {"a": null}, "error": null}', MAP_OF_NULLS),
+    ],
+    ids=str,
+)
+def test_what_speaks_of_a_map_is_no_member_of_it(told: str, schema: dict[str, Any]) -> None:
+    found = find_json(told, schema)
+    assert isinstance(found, Found), found
+    assert found.value == json.loads(told)["result"]
+
+
 def test_json_in_a_string_is_read_where_nothing_says_that_a_string_is_wanted() -> None:
     assert find_json(json.dumps(WRITTEN)) == Found(ADA, ("quoted",))
     assert find_json(json.dumps(WRITTEN), {"type": "string"}) == Found(WRITTEN)
@@ -241,6 +287,39 @@ def test_a_type_may_have_such_a_name_itself(name: str) -> None:
     answer = find_json(json.dumps({name: ADA}), PERSON | {"title": "DuplicateReport"})
     assert isinstance(answer, Found), answer
     assert answer.value == ADA
+
+
+CLAIM = PERSON | {"title": "Claim"}
+POLICY = PERSON | {"title": "InsurancePolicy"}
+
+
+@pytest.mark.parametrize("name", ["denied_claim", "claim_denied", "DuplicateClaim", "prior claim", "disputed_claims"])
+def test_what_the_type_is_called_with_such_a_word_may_be_asked_for(name: str) -> None:
+    below = {"$ref": "#/$defs/Claim", "$defs": {"Claim": CLAIM}}
+    for schema in (CLAIM, below):
+        answer = find_json(json.dumps({name: ADA}), schema)
+        assert isinstance(answer, Found), answer
+        assert answer.value == ADA
+    rows = {"type": "array", "items": {"$ref": "#/$defs/Claim"}, "$defs": {"Claim": CLAIM}}
+    answer = find_json(json.dumps({name: [ADA]}), rows)
+    assert isinstance(answer, Found), answer
+    assert answer.value == [ADA]
+
+
+@pytest.mark.parametrize("name", ["prior_insurance_policy", "cancelledInsurancePolicies", "Projected insurance policy"])
+def test_many_of_a_type_are_called_so_too(name: str) -> None:
+    for value, schema in ((ADA, POLICY), ([ADA], {"type": "array", "items": POLICY})):
+        answer = find_json(json.dumps({name: value}), schema)
+        assert isinstance(answer, Found), answer
+        assert answer.value == value
+
+
+@pytest.mark.parametrize(
+    "name", ["denied", "prior_claimant", "no_claim", "noClaims", "old_claim", "example_claims", "denied_person"]
+)
+def test_with_another_word_it_is_something_else_all_the_same(name: str) -> None:
+    assert isinstance(find_json(json.dumps({name: ADA}), CLAIM), NotFound)
+    assert isinstance(find_json(json.dumps({name: [ADA]}), {"type": "array", "items": CLAIM}), NotFound)
 
 
 @pytest.mark.parametrize(("name", "held"), [("incomplete", True), ("hallucinated", True), ("refusal", "I cannot")])

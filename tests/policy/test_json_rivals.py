@@ -259,3 +259,43 @@ def test_a_fenced_answer_is_found_behind_dozens_of_others() -> None:
     blocks = "".join(f"```python\nx = {n}\n```\n" for n in range(80))
     for before in (inline, blocks):
         assert found(f"{before}\n```json\n{ANSWER}\n```", INVOICE)["number"] == "A-17"
+
+
+COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
+GROUPS = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
+NUMBERS = {"type": "array", "items": {"type": "integer"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "schema"),
+    [
+        ('Counts: {"counts": {"oak": 3, "elm": 1}}\nMost: {"oak": 3}', COUNTS),
+        ('Result: {"trees": {"oak": 3, "elm": 1}}\n\nMost common:\n{"oak": 3}', COUNTS),
+        ('Counts: {"result": {"oak": 3, "elm": 0}, "trees": 2}\nMost: {"oak": 3}', COUNTS),
+        ('{"counts": {"oak": 3, "elm": 1}}\n{"oak": 3}', COUNTS),
+        ('```json\n{"trees": {"oak": 3, "elm": 1}}\n```\nMost:\n```json\n{"oak": 3}\n```', COUNTS),
+        ('Groups: {"groups": {"a": ["rye"], "b": ["oats"]}, "total": 2}\nFirst: {"a": ["rye"]}', GROUPS),
+        ('Heads: {"result": [12, 7], "total": 5}\nHighest: [12]', NUMBERS),
+        ('Heads: {"heads": [12, 7, 12]}\n\nHighest:\n[12]', NUMBERS),
+    ],
+)
+def test_a_part_of_what_an_object_before_it_holds_is_not_the_whole(text: str, schema: dict[str, Any]) -> None:
+    refused(text, schema)
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "want"),
+    [
+        ('Filter: {"where": {"year": 2020}}\nCounts: {"oak": 3}', COUNTS, {"oak": 3}),
+        ('Draft: {"counts": {"oak": 3, "elm": 1}}\nCorrected: {"oak": 4, "elm": 1}', COUNTS, {"oak": 4, "elm": 1}),
+        ('Raw: {"trees": {"oak": 3, "elm": null}}\nClean: {"oak": 3}', COUNTS, {"oak": 3}),
+        ('Input: {"numbers": [1, 2]}\nSquares: [1, 4]', NUMBERS, [1, 4]),
+        ('Input: {"numbers": [2, 1]}\nSorted: [1, 2]', NUMBERS, [1, 2]),
+        ('I read {"trees": {"oak": 3, "elm": 0}}.\n\n```json\n{"oak": 3}\n```', COUNTS, {"oak": 3}),
+        ('Read: {"trees": {"oak": 3, "elm": 0}}\n\n```json\n{"oak": 3}\n```', COUNTS, {"oak": 3}),
+    ],
+)
+def test_what_says_something_else_than_an_object_before_it_is_taken(
+    text: str, schema: dict[str, Any], want: Any
+) -> None:
+    assert found(text, schema) == want

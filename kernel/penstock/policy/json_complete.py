@@ -1,4 +1,4 @@
-"""Whether an answer that can be read in several ways says all that is asked for.
+"""Whether an answer says all that is asked for: one that can be read in several ways, and one that its limit cut.
 
 Then a model can put the notation right with nothing but that answer before it. Where anything may be missing, it would
 have to make it up, or leave it out. Not here: what the answer is (`json_finding`), what is asked next (`repairing`).
@@ -13,9 +13,18 @@ from penstock.policy.json_notation import LEFT_OUT, Allowance, Unreadable
 from penstock.policy.json_reading import read_json
 from penstock.policy.json_schema import SchemaCheck
 
-__all__ = ["says_all"]
+__all__ = ["begins_another", "says_all"]
 
 _FENCED = re.compile(r"```[ \t]*+(?:json5?|jsonc)?+[ \t]*+\n(?P<inside>.*)\n```", re.DOTALL | re.IGNORECASE)
+
+# The last line announces it (`Final:`), opens its fence, or its first bracket.
+_BEGUN = re.compile(r"(?:[:\uff1a][\s*_`~]*+(?:(?:```|~~~)\w{0,20}+\s*+)?|(?:```|~~~)\w{1,20}+\s*+|[{\[]\s*+)\Z")
+_LONGEST_BEGINNING = 200
+
+
+def begins_another(text: str) -> bool:
+    """True for a text that breaks off where another value begins, of which nothing is said yet."""
+    return _BEGUN.search(text, max(0, len(text) - _LONGEST_BEGINNING)) is not None
 
 
 def says_all(text: str, check: SchemaCheck, tool: str = "") -> bool:

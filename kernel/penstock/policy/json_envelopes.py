@@ -17,6 +17,7 @@ from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
 __all__ = [
+    "MOST_BESIDE",
     "containers_under_a_name",
     "content_of_own_name",
     "is_of_failure",
@@ -134,7 +135,7 @@ def only_content(value: Json, schema: Any) -> Json:
     held = [
         name
         for name, content in value.items()
-        if not _is_of_other(name, title)
+        if not _is_of_other(name, schema)
         and (name.lower() in OF_ANSWERS or name == title or _tells(content, known, schema))
     ]
     if len(held) != 1:
@@ -247,12 +248,26 @@ def _says_otherwise(name: str) -> bool:
     return bool(parts_of(name) & _OF_OTHERS)
 
 
-def _is_of_other(name: str, title: Any) -> bool:
-    """True for a name of something else than what is asked for. A type may have such a name itself."""
-    if _says_otherwise(name):
-        return True
-    is_other = bool(parts_of(name) & _OF_OTHERS_AROUND) or _NONE_OF_THEM.match(name) is not None
-    return is_other and not (isinstance(title, str) and plain_name(title) == plain_name(name))
+def _is_of_other(name: str, schema: Any) -> bool:
+    """True for a name of something else than what is asked for. A type may have such a name itself; and where the rest
+    of it is the type's, just those may be asked for: `denied_claims`.
+    """
+    around = parts_of(name) & _OF_OTHERS_AROUND
+    if _says_otherwise(name) or not around:
+        return bool(around) or _NONE_OF_THEM.match(name) is not None
+    plain = rest = plain_name(name)
+    for word in around:
+        rest = rest.replace(word, "")
+    return _names_of_type(schema).isdisjoint({plain, rest})
+
+
+def _names_of_type(schema: Any) -> set[str]:
+    """Its title, or that of its items, of one and of many."""
+    shapes = root_shapes(schema)
+    items = (item for shape in shapes if "items" in shape for item in root_shapes(schema, shape["items"]))
+    titles = (shape.get("title") for shape in (*shapes, *items))
+    own = {plain_name(title) for title in titles if isinstance(title, str)}
+    return {many for one in own for many in (one, f"{one}s", f"{one}es", f"{one.removesuffix('y')}ies")}
 
 
 def only_speaks_of(content: Json, name: str, other: Json) -> bool:
@@ -282,10 +297,14 @@ def only_speaks_of(content: Json, name: str, other: Json) -> bool:
 
 
 def _may_be_one_more(content: Json, name: str, other: Json) -> bool:
-    """True for a number beside a map of numbers, whose names may be any: `{"kitchen": 1, "result": {"bath": 2}}`."""
-    if not is_object(content) or type(other) not in _NUMBERS or parts_of(name) & (_OF_REMARKS | _OF_CODES):
+    """True for what is like a member of a map, whose names may be any: `{"kitchen": 1, "result": {"bath": 2}}`."""
+    if not is_object(content) or (isinstance(other, str) and len(other) > _SHORT):
         return False
-    return any(type(each) in _NUMBERS for each in content.values())
+    parts = parts_of(name)
+    if type(other) in _NUMBERS:
+        return not parts & (_OF_REMARKS | _OF_CODES) and any(type(each) in _NUMBERS for each in content.values())
+    speaks = parts & (_OF_OTHER_WORDS | _OF_ANY_WORDS) or is_of_state(parts)
+    return not speaks and any(type(each) is type(other) for each in content.values())
 
 
 def _tells(content: Json, known: set[str], schema: Any) -> bool:

@@ -239,7 +239,7 @@ class _Search(Places):
 
     def rival(self, best: Candidate, misfits: list[Candidate]) -> NotFound | None:
         """Another thing in the text that may be the answer (`json_rivals`)."""
-        rivals = Rivals(best, None if self.check is None else self.check.schema)
+        rivals = Rivals(best, None if self.check is None else self.check.schema, self.fits)
         for failure in self.failures:
             if rivals.has(failure):
                 return NotFound(failure.reason, f"of several values, one {failure.says}")

@@ -12,7 +12,8 @@ the end of a line (`Answer: {...}`), *alone* on its lines, *fenced*. The value t
    behind a label that announces no answer and names nothing that is asked for), and
 2. nothing before it stands out more than it does, and
 3. nothing before it looks like an answer itself: one with all the names that are asked for, or with any where it stands
-   out as much; or one that says that there is none (null, an error), and
+   out as much; or, where no names are asked for, an object that holds all of it and more under a name (in a fence
+   where it stands in one, at the end of a line elsewhere); or one that says that there is none (null, an error), and
 4. where it is but mentioned or labelled, the text behind it does not give all those names other values (YAML, a table).
 
 Else nobody can tell the answer from an example or a draft, and it is asked again. A template, with a type's name or
@@ -25,22 +26,24 @@ Not here: what is doubtful about a value by itself (`json_surroundings`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 
-from penstock.policy.json_envelopes import is_of_failure, is_remark, speaks_of_asides, speaks_of_values
+from penstock.policy.json_envelopes import MOST_BESIDE, is_of_failure, is_remark, speaks_of_asides, speaks_of_values
 from penstock.policy.json_names import AskedNames, plain_name
 from penstock.policy.json_notation import Unreadable, line_before, line_behind
 from penstock.policy.json_places import Candidate
 from penstock.policy.json_surroundings import BracketAllowance, ends_too_early, is_note
 from penstock.policy.json_thinking import without_thinking
-from penstock.policy.json_values import Json, is_array, is_object, is_same
+from penstock.policy.json_values import Json, frozen, is_array, is_object, is_same
 from penstock.policy.schema_knowledge import root_shapes, wants_array
 
 __all__ = ["Rivals", "Standing", "is_all_there_is", "is_alone_in", "standing"]
 
 MOST_READ = 4_096
 """Characters of something damaged in which names are looked for."""
+MOST_ITEMS = 4_096
+"""Of what holds the best and more, looked at altogether, some 4 ms: beside more of them there is doubt enough."""
 
 _NAME = re.compile(
     r"""(?:(?<![\w$-])([\w$-]{1,100}+)|["'“”‘`\\„«]([^"'“”‘’`\\„«»:\n]{1,100}+)["'”’`\\“»]{1,9}+)\s*+(?::|=>?)"""
@@ -87,9 +90,10 @@ def is_all_there_is(of: Candidate, text: str) -> bool:
 class Rivals:
     """Those of the one value that fits."""
 
-    def __init__(self, best: Candidate, schema: Json) -> None:
+    def __init__(self, best: Candidate, schema: Json, fits: Callable[[Json], bool]) -> None:
         self.best = best
         self.schema = schema
+        self.fits = fits
         self.standing = standing(best)
         self.asked = AskedNames(schema)
         self.names, self.plain_names = self.asked.all, self.asked.plain
@@ -98,6 +102,7 @@ class Rivals:
         self.is_shown = self.standing >= Standing.ALONE and several and bool(self.names)
         """The best is an object of several properties, and nothing else stands on its lines."""
         self.allowance = BracketAllowance()
+        self.items_left = MOST_ITEMS
 
     def has(self, damaged: Unreadable) -> bool:
         """True where what cannot be read could be the answer, and what can be read an example of it."""
@@ -155,9 +160,22 @@ class Rivals:
     def _looks_like_answer(self, other: Candidate, how: Standing) -> bool:
         if is_of_failure(other.value) or self.asked.are_all_in(other.value):
             return True
+        if not self.names:
+            shown = how is Standing.FENCED if self.standing is Standing.FENCED else how >= Standing.LABELLED
+            if shown and self._holds_more(other.value):
+                return True
         if not self._has_a_name(other.value):
             return False
         return how >= self.standing or ends_too_early(other, self.schema, self.allowance)
+
+    def _holds_more(self, value: Json) -> bool:
+        """True where a value that it holds is all of the best, and more."""
+        for each in value.values() if is_object(value) and len(value) <= MOST_BESIDE else ():
+            if _is_part(self.best.value, each):
+                self.items_left -= len(each)
+                if self.items_left < 0 or self.fits(each):
+                    return True
+        return False
 
     def _is_aside(self, other: Candidate, how: Standing) -> bool:
         """True for notes, for scalars beside objects, and for lists of scalars in a sentence beside what is none."""
@@ -206,6 +224,20 @@ def is_alone_in(value: Json, scalar: Json) -> bool:
     if is_object(value) and len(value) == 1:
         value = next(iter(value.values()))
     return not (is_object(value) or is_array(value)) and value != scalar
+
+
+def _is_part(value: Json, whole: Json) -> bool:
+    """True for some of the properties of an object, or of the items of a list. (Here 1 is true: it only asks again.)"""
+    if not value or type(value) is not type(whole):
+        return False
+    if is_object(value):
+        return len(value) < len(whole) and value.items() <= whole.items()
+    if not is_array(value) or len(value) >= len(whole):
+        return False
+    try:
+        return set(value) <= set(whole)
+    except TypeError:  # it holds lists or objects
+        return {frozen(each) for each in value} <= {frozen(each) for each in whole}
 
 
 def _may_hold(schema: Json, char: str) -> bool:
