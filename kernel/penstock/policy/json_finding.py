@@ -35,7 +35,7 @@ from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_other_calls import OtherTools
 from penstock.policy.json_places import Candidate, Places
 from penstock.policy.json_rivals import Rivals, Standing, is_all_there_is, is_alone_in, standing
-from penstock.policy.json_scalars import last_line
+from penstock.policy.json_scalars import last_line, may_be_instead
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_surroundings import (
     ends_too_early,
@@ -437,10 +437,12 @@ class _Search(Places):
 
     def ends_in_another(self, best: Candidate) -> bool:
         """True where the last line is null, or a scalar that could be said in the place of the value."""
-        last = last_line(self.text, self.words)
+        last, label = last_line(self.text, self.words)
         if last is NONE:
             return False
-        return best.value is not None if last is None else is_alone_in(best.value, last)
+        if last is None:
+            return best.value is not None and may_be_instead(best.value, label)
+        return is_alone_in(best.value, last)
 
     def none(self, certain: list[Candidate]) -> NotFound:
         """Why there is no value: what is wrong with the likeliest candidate."""

@@ -39,22 +39,57 @@ _OF_MARKS = frozenset(
         "id",
         "input",
     }
-    | {"json", "message", "parameters", "sep", "the", "tool", "tools", "with"}
+    | {"first", "json", "message", "now", "parameters", "sep", "the", "these", "this", "tool", "tools", "with"}
 )
 """What stands between the name of a tool and its arguments, in the forms of several models and vendors."""
+_OF_SENTENCES = frozenset({"call", "function", "json", "tool"})
+"""The same where a sentence ends with the name: `According to the get_weather tool:`."""
 # What makes a mark of a name that may be any word.
 _LEADS = re.compile(
-    r"""(?:\b(?:to|function)=|\bfunctions?\.|\bname=|\[TOOL_CALLS\]|\baction["'*]{0,4}:|[|>]|</?)[\s*`"']{0,20}\Z""",
+    r"""(?:\b(?:to|function)=|\bfunctions?\.|\bname=|\[TOOL_CALLS\]|(?:^|\n)[ \t]{0,20}\[|[|>]|</?"""
+    # `Tool:`, `**Tool call 1:**`, `"action":`; not `Source tool:`, `Tools used:`.
+    r"""|(?:^|[\n.!?,;{(])(?:[^\w\n.!?,;{(]|_)*+"""
+    r"""(?:(?:action|call|function|next|step|to|tool|use)(?![a-z])[ _\d]*+)++["'*]{0,4}:)"""
+    r"""[\s*`"']{0,20}\Z""",
     re.IGNORECASE,
 )
 _FOLLOWS = re.compile(r"""[\s*`"']{0,20}+(?:\(|\[ARGS\]|action[ _]input\b|<\|)""", re.IGNORECASE)
-_CALL = r"(?:calls?(?![\s_]+made)|calling|invok(?:e|ing)|use|using|run|running|execut(?:e|ing))(?![^\W_])"
-# `Calling get_weather:`, `TOOL_CALL: get_weather`; not `After calling get_weather:`.
+_BETWEEN = r"[\W_]++(?:(?:a|and|function|my|the|this|tool|your)[\W_]++)*+"
+# What stands right before a name that is called: `Calling`, `I'll look it up with`, `Arguments for the tool`.
 _CALLS = re.compile(
-    rf"(?<![^\W_]){_CALL}|\b(?P<of_result>(?:after|by|from|of|on)\s+(?:(?:a|function|my|the|this|tool)\s+)*+{_CALL})",
+    r"(?<![^\W_])(?:(?P<verb>call|invoke|use|run|execute|(?:call|execut|invok|runn|us)ing)|(?P<aid>with|via)"
+    rf"|(?:calls?|arguments|args|parameters|params|input)\s+(?:for|of|to)){_BETWEEN}\Z",
     re.IGNORECASE,
 )
-_CALLS_THIS = re.compile(rf"(?<![^\W_]){_CALL}(?:[\W_]++(?:a|function|my|the|this|tool))*+[\W_]*+\Z", re.IGNORECASE)
+# Who says such a thing is about to do it; `not`, or what is done already, speaks against that.
+_MEANS_TO = re.compile(
+    r"\b(?:i|we)(?:['’](?:d|ll|m|re)|\s+(?:am|are|can|could|have|must|need|shall|should|want|will|would))\b"
+    r"|\blet(?:\s+me|\s+us|['’]?s)\b|\bis\s+to\b",
+    re.IGNORECASE,
+)
+_NOT = re.compile(r"\b(?:instead|never|no|not|without)\b", re.IGNORECASE)
+_DONE = re.compile(rf"\b(?:\w+[^\We]ed|done|found|got|made|after|from|of|on)(?:[\W_]+by)?{_BETWEEN}\Z", re.IGNORECASE)
+_OPENERS = frozenset({"and", "first", "next", "now", "ok", "okay", "please", "so", "sure", "then"})
+_SENTENCES = re.compile(r"[.!?;:](?!\w)")
+
+
+def _announces(line: str) -> bool:
+    """True for what says, right before the name of a tool, that it is called now: by the beginning of a sentence, or by
+    who means to do it. Not for how something was found, or need not be: `Retrieved using`, `without calling`.
+    """
+    sentence = _SENTENCES.split(line)[-1]
+    calls = _CALLS.search(sentence)
+    if calls is None:
+        return False
+    before = sentence[: calls.start()]
+    if _DONE.search(f"{before} "):
+        return False
+    if not (calls["verb"] or calls["aid"]):
+        return True
+    if calls["verb"] and all(word.lower() in _OPENERS for word in _WORDS.findall(before)):
+        return True
+    means = [*_MEANS_TO.finditer(before)]
+    return bool(means) and _NOT.search(before, means[-1].end()) is None
 
 
 class OtherTools:
@@ -76,8 +111,9 @@ class OtherTools:
             return False
         if len(value) == 1 and any(name in self._names and is_object(held) for name, held in value.items()):
             return True
-        named = any(self._is_name(value.get(name)) for name in _NAMES)
-        if named and not value.keys().isdisjoint(ARGUMENTS):
+        # Beside nothing but the arguments, whatever the name stands under.
+        names = _NAMES if len(value) > 2 else value
+        if any(self._is_name(value.get(name)) for name in names) and not value.keys().isdisjoint(ARGUMENTS):
             return True
         return any(self.called_by(value.get(name), depth - 1) for name in OF_CALLS)
 
@@ -98,14 +134,13 @@ class OtherTools:
         last = said[-1]
         between = before[last.end() :]
         words = {word.lower() for word in _WORDS.findall(between)}
+        if not words <= _OF_MARKS:
+            return False
         line = line_before(before, last.start(), LONGEST_MARK)
-        calls = [each["of_result"] for each in _CALLS.finditer(line)]
-        is_called = bool(calls) and not any(calls)
-        if not words <= _OF_MARKS or (not words and between.count("\n") > 1 and not is_called):
+        if _announces(self._named.sub("", line)) or _LEADS.search(before, 0, last.start(1)) or _FOLLOWS.match(between):
+            return True
+        if not words and between.count("\n") > 1:
             return False
         # A word, or what a sentence ends with: `According to get_weather:`.
-        of_words = words <= {"json"} and "\n" in between and bool(line.strip()) and not is_called
-        plain = of_words or (last[1].isalpha() and last[1].islower())
-        if not plain or (is_called and _CALLS_THIS.search(line)):
-            return True
-        return bool(_LEADS.search(before, 0, last.start(1)) or _FOLLOWS.match(between))
+        of_sentence = words <= _OF_SENTENCES and "\n" in between and bool(line.strip())
+        return not (of_sentence or (last[1].isalpha() and last[1].islower()))

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import re
 
+from penstock.policy.json_envelopes import NOTHING_SAID, OF_ANSWERS
+from penstock.policy.json_names import plain_name
 from penstock.policy.json_notation import SCANNER
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
-__all__ = ["LONGEST_WORD", "last_line", "may_go_on", "scalar_of", "word_of"]
+__all__ = ["LONGEST_WORD", "last_line", "may_be_instead", "may_go_on", "scalar_of", "word_of"]
 
 _SPACE = re.compile(r"\s")
-_LABEL = re.compile(r"[^\n]*[:=][ \t*_`\"]*+([^:=\n\"`*]+)[\"`*_.]*+\Z")
+_LABEL = re.compile(r"([^\n]*)[:=][ \t*_`\"]*+([^:=\n\"`*]+)[\"`*_.]*+\Z")
+_HEADING = re.compile(r"#.*+|.*[:?][\W_]*+|(?:(?:[-*+]|\d{1,3}+[.)])[ \t]++)?+(?P<mark>\*\*|__).*(?P=mark)")
+# `Final answer`, `So the result is`; not `Missing data`, `Action items`.
+_ANNOUNCES = re.compile(
+    r"(?:\A|[.!?;:,(){}\]]|\b(?:actual|correct|corrected|final|my|our|so|the))[\W_]*+"
+    rf"(?:{'|'.join(sorted(OF_ANSWERS))})(?:\s+(?:is|(?:should|would)\s+be))?+[\W_]*+\Z",
+    re.IGNORECASE,
+)
 _SCALAR = re.compile(
     r"""-?(?:0|[1-9]\d{0,99}+)(?:\.\d{1,99}+)?+(?:[eE][-+]?\d{1,2}+)?+|"(?:[^"\\\n]|\\["\\/bfnrt])*+\""""
 )
@@ -51,19 +60,33 @@ def word_of(bare: str, words: frozenset[str], check: SchemaCheck | None) -> Json
     return plain if told and plain and not _SPACE.search(plain) and check.fits(plain) else NONE
 
 
-def last_line(text: str, words: frozenset[str]) -> Json:
+def last_line(text: str, words: frozenset[str]) -> tuple[Json, str]:
     """The scalar, or the word of the schema, that the last line is, where nothing else stands on it; null, or such a
-    word, behind a label as well (`Answer: null`).
+    word, behind a label as well (`Answer: null`). And the label, or the heading on the line above; "" without either.
     """
-    line = text[max(0, len(text) - 2 * LONGEST_WORD) :].rstrip(" \t\r\n`*_.")
-    at = line.rfind("\n")
-    plain = line[at + 1 :].strip(" \t`*_")
+    above, _, line = text[max(0, len(text) - 2 * LONGEST_WORD) :].rstrip(" \t\r\n`*_.").rpartition("\n")
+    plain = line.strip(" \t`*_")
     label = _LABEL.match(plain)
-    if label is not None and (label[1] in words or label[1] in {"null", "None"}):
-        return label[1] if label[1] in words else None
-    if at < 0 or not plain or len(plain) > LONGEST_WORD:
-        return NONE
-    return plain if plain in words else scalar_of(plain)
+    if label is not None and (label[2] in words or label[2] in {"null", "None"}):
+        return label[2] if label[2] in words else None, label[1]
+    if not above or not plain or len(plain) > LONGEST_WORD:
+        return NONE, ""
+    title = above.rstrip().rpartition("\n")[2].strip()
+    heading = title if _HEADING.fullmatch(title) else ""
+    return plain if plain in words else scalar_of(plain), heading
+
+
+def may_be_instead(value: Json, label: str) -> bool:
+    """True where a null behind such a label may be meant in the place of a value.
+
+    Not where it is said of something else, `Notes: None`, or of a member of the value that says nothing either.
+    """
+    named = plain_name(label)
+    if is_object(value) and named:
+        held = [each for name, each in value.items() if plain_name(name) == named]
+        if held:
+            return any(each not in NOTHING_SAID for each in held)
+    return not named or _ANNOUNCES.search(label) is not None
 
 
 def may_go_on(value: Json, schema: Json) -> bool:
