@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.policy.json_finding import Found, find_json
+from penstock.policy.json_finding import Found, NotFound, find_json
 
 INTEGER: dict[str, Any] = {"type": "integer"}
 SCORE: dict[str, Any] = {
@@ -82,3 +82,10 @@ def test_brackets_taken_out_or_put_in_anywhere_give_the_value_or_nothing(
     found = find_json(text, schema, tool="f")
     if isinstance(found, Found):
         assert json.dumps(found.value) == json.dumps(value), text
+
+
+@pytest.mark.parametrize("text", ['[]{"answer": [1, 2]}', '{"answer": [1, 2]}[]', '[]\n{"result": [1, 2]}'])
+def test_an_envelope_of_a_list_points_to_no_source_beside_another_list(text: str) -> None:
+    found = find_json(text, {"type": "array", "items": INTEGER})
+    assert isinstance(found, NotFound)
+    assert found.reason == "ambiguous"
