@@ -139,13 +139,8 @@ def misses_its_head(text: str, start: int, end: int) -> bool:
 def is_note(candidate: Candidate) -> bool:
     """True for `[1]` or `[2, 3]` in running text, which points to a source. What an envelope holds does not."""
     value, text = candidate.value, candidate.text
-    if (
-        candidate.fenced
-        or not text.startswith("[", candidate.start)
-        or not is_array(value)
-        or not value
-        or not all(map(may_point, value))
-    ):
+    written = not candidate.fenced and text.startswith("[", candidate.start)
+    if not written or not is_array(value) or not value or not all(map(may_point, value)):
         return False
     before = line_before(text, candidate.start, _LONGEST_LINE).strip(_MARKUP)
     after = line_behind(text, candidate.end, _LONGEST_LINE).strip(_MARKUP)
