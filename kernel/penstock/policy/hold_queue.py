@@ -241,7 +241,7 @@ class HoldQueue:
                     waited = step.hold_id in self._waiting
                     self._leave(step.hold_id)
                     if not sent and not waited:
-                        self._live.pop(step.hold_id, None)
+                        self._never_held(step.hold_id)
                     asked.append(step)
                 case TopUp():
                     asked.append(step)
@@ -259,7 +259,7 @@ class HoldQueue:
                 self._leave(step.hold_id)
                 if not waited:
                     # Nothing is held, so its settle, in which the same would be wrong, has nothing to settle.
-                    self._live.pop(step.hold_id, None)
+                    self._never_held(step.hold_id)
             case Settle():
                 self._unheld.discard(step.hold_id)
                 self._soft.not_booked(step)
@@ -276,15 +276,16 @@ class HoldQueue:
             live = self._live[step.hold_id]
             before = live.granted
             assert before is not None  # nobody else tops up
-            likely = before.likely
-            if likely is not None:
-                likely += step.more if step.likely is None else step.likely
-            live.granted = Held(before.output_tokens, before.amount + step.more, likely)
-            return Granted(step.hold_id, before.output_tokens, live.granted.amount, likely)
+            live.granted = _with_more(before, step)
+            return Granted(step.hold_id, before.output_tokens, live.granted.amount, live.granted.likely)
         amount, likely = dearest(step.lines, step.max_output), None
         if any(use.by_estimate for use in step.windows):
             likely = dearest(step.likely or step.lines, step.max_output)
-        self._live[step.hold_id] = _Live(step.account, Held(step.max_output, amount, likely), unheld=True)
+        # One that was let through before may ask for a hold of all that it has: its top-ups go on being counted.
+        known = self._live.get(step.hold_id)
+        top_ups = known.top_ups if known else 0
+        held = Held(step.max_output, amount, likely)
+        self._live[step.hold_id] = _Live(step.account, held, top_ups, unheld=True)
         # The store may hold it all the same: it is renewed like the others, which does nothing where there is none.
         self._expect_renewal()
         return Granted(step.hold_id, step.max_output, amount, likely)
@@ -372,7 +373,8 @@ class HoldQueue:
             case Held():
                 if self._waiting:
                     self._leave(step.hold_id)
-                self._live[step.hold_id].granted = answer
+                live = self._live[step.hold_id]
+                live.granted, live.unheld = answer, False
                 if self._renew_at == math.inf:
                     self._expect_renewal()
                 return Granted(step.hold_id, answer.output_tokens, answer.amount, answer.likely)
@@ -399,12 +401,17 @@ class HoldQueue:
             return None
         match answer:
             case Held():
-                live.granted = answer
+                live.granted, live.unheld = answer, False
                 return Granted(step.hold_id, answer.output_tokens, answer.amount, answer.likely)
             case Lacking():
                 return refused(step.hold_id, answer, self._by_key(live.account))
             case Stale():
                 self._top_ups[step.hold_id] = step
+                return None
+            case _ if live.unheld and live.granted is not None:
+                # The store never held what it was let through with: it is to hold all of it now, if there is room.
+                all_of_it = _with_more(live.granted, step)
+                self._asks[step.hold_id] = HoldAsk.for_all_of(step.hold_id, live.account, all_of_it)
                 return None
             case _:
                 return Refused(step.hold_id, "", "", step.more, None, "settled")
@@ -429,6 +436,12 @@ class HoldQueue:
     def _by_key(self, account: str) -> dict[str, AccountWindow]:
         return {window.key: window for window in self.windows.on_path(account)}
 
+    def _never_held(self, hold_id: str) -> None:
+        """Its settle has nothing to settle; but what was let through before is charged all the same."""
+        live = self._live.get(hold_id)
+        if live is not None and not live.unheld:
+            del self._live[hold_id]
+
     def _leave(self, hold_id: str) -> None:
         self._waiting.pop(hold_id, None)
         self._lacks.pop(hold_id, None)
@@ -443,3 +456,11 @@ class HoldQueue:
         if self._adopting:
             self._adopt(self.windows.first_used.values())
         self.windows.first_used.clear()
+
+
+def _with_more(held: Held, step: TopUp) -> Held:
+    """What was held or let through, and what is asked beside it."""
+    likely = held.likely
+    if likely is not None:
+        likely += step.more if step.likely is None else step.likely
+    return Held(held.output_tokens, held.amount + step.more, likely)
