@@ -9,6 +9,7 @@ ahead of it where the store's own does.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -47,6 +48,10 @@ from penstock.policy.refusals import refused
 from penstock.policy.soft_limits import SoftLimits
 
 __all__ = ["HoldQueue"]
+
+MOST_ADOPTIONS = 500
+"""In one batch, beside those that its other steps need: a store is busy with so many for some hundredths of a second,
+and a start with thousands of accounts keeps nobody waiting for longer."""
 
 
 class _Live(Struct, gc=False):
@@ -196,8 +201,7 @@ class HoldQueue:
             # the new window, too: before its Adopt they would make it known to the store, which then takes over nothing
             # of what others of its period have spent. Behind it nothing is lost and nothing counts twice: the charge is
             # in no window yet when the new one takes over, and then goes to all of the account's, the former ones too.
-            steps[:0] = [Adopt(window.account, window.use(self.now)) for window in self._adopts.values()]
-            self._adopts = {}
+            steps[:0] = [Adopt(window.account, window.use(self.now)) for window in self._adopted_before(steps)]
         return steps
 
     def landed(self, steps: Sequence[Step], landed: Landed, now: float) -> list[Decision]:
@@ -448,6 +452,21 @@ class HoldQueue:
 
     def _adopt(self, windows: Iterable[AccountWindow]) -> None:
         self._adopts.update((window.key, window) for window in windows)
+
+    def _adopted_before(self, steps: Sequence[Step]) -> list[AccountWindow]:
+        """Takes out what this batch is to adopt: all that its steps count in, and others while they are not too many.
+
+        One whose turn comes later has as much to take over then, as if it had been configured a moment later.
+        """
+        pending = self._adopts
+        if len(pending) <= MOST_ADOPTIONS:
+            self._adopts = {}
+            return list(pending.values())
+        count = [step.windows for step in steps if isinstance(step, Reserve | TopUp | Settle)]
+        counted = dict.fromkeys(use.key for windows in count for use in windows)
+        now = [pending.pop(key) for key in counted if key in pending]
+        others = list(itertools.islice(pending, max(0, MOST_ADOPTIONS - len(now))))
+        return [*now, *[pending.pop(key) for key in others]]
 
     def _adopt_again(self, step: Adopt) -> None:
         self._adopt(window for window in self.windows.own(step.account) if window.key == step.window.key)
