@@ -326,8 +326,13 @@ class World:
                 return self._asked(process, call, answer)
             case TopUp(), Held() if step.hold_id in process.running:
                 call = process.running[step.hold_id]
-                call.held = (answer.amount.tokens, answer.amount.nano_usd)
+                call.held, call.let_through = (answer.amount.tokens, answer.amount.nano_usd), False
                 return step.hold_id, answer.output_tokens, answer.amount, answer.likely
+            case TopUp(), Known() if step.hold_id in process.running and process.running[step.hold_id].let_through:
+                # Nothing was held for it yet: with the next batch all of it is asked for.
+                self.serial += 1
+                call = process.waiting[step.hold_id] = process.running.pop(step.hold_id)
+                call.until, call.asked = None, self.serial
             case TopUp(), Lacking() | Known() if step.hold_id in process.running:
                 return step.hold_id, "refused"
             case Settle(), Charged() | Known():
@@ -343,7 +348,7 @@ class World:
         match answer:
             case Held():
                 process.running[call.id] = process.waiting.pop(call.id)
-                call.held = (answer.amount.tokens, answer.amount.nano_usd)
+                call.held, call.let_through = (answer.amount.tokens, answer.amount.nano_usd), False
                 return call.id, answer.output_tokens, answer.amount, answer.likely
             case Stale():
                 return None
@@ -351,6 +356,8 @@ class World:
                 return None
             case _:
                 del process.waiting[call.id]
+                if call.let_through:
+                    process.running[call.id] = call  # it may end with what it has
                 return call.id, "refused"
 
     def _fail(self, process: Process, steps: Sequence[Step], *, sent: bool, allow: bool) -> None:

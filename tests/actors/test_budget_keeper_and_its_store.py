@@ -270,6 +270,29 @@ def test_calls_are_let_through_where_that_is_wanted_and_booked_when_the_store_is
     talk(job, settings=KeeperSettings(on_store_down="allow"))
 
 
+def test_a_call_that_was_let_through_may_ask_for_more_once_the_store_is_back() -> None:
+    async def job(world: World) -> None:
+        await world.reserve("before", 100)
+        world.settle("before", 100)
+        await world.ref.flush()
+        world.store.trouble = refuses
+        assert isinstance(await world.reserve("one", 100), Granted)
+        assert isinstance(await world.reserve("two", 100), Granted)
+        world.store.trouble = None
+        await trio.sleep(5)
+        more = await world.ref.top_up("one", Amount(50), deadline=trio.current_time() + 5)
+        assert more == Granted("one", 0, Amount(150))
+        assert await world.books() == (150, 100)
+        refused = await world.ref.top_up("two", Amount(651), deadline=trio.current_time() + 5)
+        assert isinstance(refused, Refused)
+        assert (refused.reason, refused.missing) == ("held", Amount(1))
+        for hold in ("one", "two"):
+            world.settle(hold, 90)
+        assert await world.books() == (0, 280)
+
+    talk(job, settings=KeeperSettings(on_store_down="allow"))
+
+
 def test_what_could_not_be_booked_by_the_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async def job(world: World) -> None:
         await world.reserve("one", 600)

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from penstock.policy.holds import Granted, Line, Refused
+from penstock.policy.holds import Amount, Granted, Line, Refused
+from penstock.policy.ledger_steps import Held
 
 __all__ = ["Decision", "HoldAsk"]
 
@@ -45,6 +46,18 @@ class HoldAsk(Struct, frozen=True, gc=False):
             raise ValueError(f"outputs from {min_output} to {max_output} are no range")
         return cls(hold_id, account, tuple(lines), min_output, max_output, wait_until, tuple(likely))
 
+    @classmethod
+    def for_all_of(cls, hold_id: str, account: str, held: Held) -> HoldAsk:
+        """The same amounts and output once more, or nothing; it does not wait."""
+        lines, output = (_line(held.amount),), held.output_tokens
+        likely = () if held.likely is None else (_line(held.likely),)
+        return cls(hold_id, account, lines, output, output, None, likely)
+
     def may_wait(self, now: float) -> bool:
         """True while its wait is not over."""
         return self.wait_until is not None and now < self.wait_until
+
+
+def _line(amount: Amount) -> Line:
+    """What is so much at every output."""
+    return Line(amount.tokens, amount.nano_usd, 0, 0)

@@ -9,6 +9,7 @@ ahead of it where the store's own does.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -48,6 +49,10 @@ from penstock.policy.refusals import refused
 from penstock.policy.soft_limits import SoftLimits
 
 __all__ = ["HoldQueue"]
+
+MOST_ADOPTIONS = 500
+"""In one batch, beside those that its other steps need: a store is busy with so many for some hundredths of a second,
+and a start with thousands of accounts keeps nobody waiting for longer."""
 
 
 class _Live(Struct, gc=False):
@@ -197,8 +202,7 @@ class HoldQueue:
             # the new window, too: before its Adopt they would make it known to the store, which then takes over nothing
             # of what others of its period have spent. Behind it nothing is lost and nothing counts twice: the charge is
             # in no window yet when the new one takes over, and then goes to all of the account's, the former ones too.
-            steps[:0] = [Adopt(window.account, window.use(self.now)) for window in self._adopts.values()]
-            self._adopts = {}
+            steps[:0] = [Adopt(window.account, window.use(self.now)) for window in self._adopted_before(steps)]
         return steps
 
     def landed(self, steps: Sequence[Step], landed: Landed, now: float) -> list[Decision]:
@@ -242,7 +246,7 @@ class HoldQueue:
                     waited = step.hold_id in self._waiting
                     self._leave(step.hold_id)
                     if not sent and not waited:
-                        self._live.pop(step.hold_id, None)
+                        self._never_held(step.hold_id)
                     asked.append(step)
                 case TopUp():
                     asked.append(step)
@@ -260,7 +264,7 @@ class HoldQueue:
                 self._leave(step.hold_id)
                 if not waited:
                     # Nothing is held, so its settle, in which the same would be wrong, has nothing to settle.
-                    self._live.pop(step.hold_id, None)
+                    self._never_held(step.hold_id)
             case Settle():
                 self._unheld.discard(step.hold_id)
                 self._soft.not_booked(step)
@@ -277,15 +281,16 @@ class HoldQueue:
             live = self._live[step.hold_id]
             before = live.granted
             assert before is not None  # nobody else tops up
-            likely = before.likely
-            if likely is not None:
-                likely += step.more if step.likely is None else step.likely
-            live.granted = Held(before.output_tokens, before.amount + step.more, likely)
-            return Granted(step.hold_id, before.output_tokens, live.granted.amount, likely)
+            live.granted = _with_more(before, step)
+            return Granted(step.hold_id, before.output_tokens, live.granted.amount, live.granted.likely)
         amount, likely = dearest(step.lines, step.max_output), None
         if any(use.by_estimate for use in step.windows):
             likely = dearest(step.likely or step.lines, step.max_output)
-        self._live[step.hold_id] = _Live(step.account, Held(step.max_output, amount, likely), unheld=True)
+        # One that was let through before may ask for a hold of all that it has: its top-ups go on being counted.
+        known = self._live.get(step.hold_id)
+        top_ups = known.top_ups if known else 0
+        held = Held(step.max_output, amount, likely)
+        self._live[step.hold_id] = _Live(step.account, held, top_ups, unheld=True)
         # The store may hold it all the same: it is renewed like the others, which does nothing where there is none.
         self._expect_renewal()
         return Granted(step.hold_id, step.max_output, amount, likely)
@@ -373,7 +378,8 @@ class HoldQueue:
             case Held():
                 if self._waiting:
                     self._leave(step.hold_id)
-                self._live[step.hold_id].granted = answer
+                live = self._live[step.hold_id]
+                live.granted, live.unheld = answer, False
                 if self._renew_at == math.inf:
                     self._expect_renewal()
                 return Granted(step.hold_id, answer.output_tokens, answer.amount, answer.likely)
@@ -400,12 +406,17 @@ class HoldQueue:
             return None
         match answer:
             case Held():
-                live.granted = answer
+                live.granted, live.unheld = answer, False
                 return Granted(step.hold_id, answer.output_tokens, answer.amount, answer.likely)
             case Lacking():
                 return refused(step.hold_id, answer, self._by_key(live.account))
             case Stale():
                 self._top_ups[step.hold_id] = step
+                return None
+            case _ if live.unheld and live.granted is not None:
+                # The store never held what it was let through with: it is to hold all of it now, if there is room.
+                all_of_it = _with_more(live.granted, step)
+                self._asks[step.hold_id] = HoldAsk.for_all_of(step.hold_id, live.account, all_of_it)
                 return None
             case _:
                 return Refused(step.hold_id, "", "", step.more, None, "settled")
@@ -430,12 +441,33 @@ class HoldQueue:
     def _by_key(self, account: str) -> dict[str, AccountWindow]:
         return {window.key: window for window in self.windows.on_path(account)}
 
+    def _never_held(self, hold_id: str) -> None:
+        """Its settle has nothing to settle; but what was let through before is charged all the same."""
+        live = self._live.get(hold_id)
+        if live is not None and not live.unheld:
+            del self._live[hold_id]
+
     def _leave(self, hold_id: str) -> None:
         self._waiting.pop(hold_id, None)
         self._lacks.pop(hold_id, None)
 
     def _adopt(self, windows: Iterable[AccountWindow]) -> None:
         self._adopts.update((window.key, window) for window in windows)
+
+    def _adopted_before(self, steps: Sequence[Step]) -> list[AccountWindow]:
+        """Takes out what this batch is to adopt: all that its steps count in, and others while they are not too many.
+
+        One whose turn comes later has as much to take over then, as if it had been configured a moment later.
+        """
+        pending = self._adopts
+        if len(pending) <= MOST_ADOPTIONS:
+            self._adopts = {}
+            return list(pending.values())
+        count = [step.windows for step in steps if isinstance(step, Reserve | TopUp | Settle)]
+        counted = dict.fromkeys(use.key for windows in count for use in windows)
+        now = [pending.pop(key) for key in counted if key in pending]
+        others = list(itertools.islice(pending, max(0, MOST_ADOPTIONS - len(now))))
+        return [*now, *[pending.pop(key) for key in others]]
 
     def _adopt_again(self, step: Adopt) -> None:
         self._adopt(window for window in self.windows.own(step.account) if window.key == step.window.key)
@@ -444,3 +476,11 @@ class HoldQueue:
         if self._adopting:
             self._adopt(self.windows.first_used.values())
         self.windows.first_used.clear()
+
+
+def _with_more(held: Held, step: TopUp) -> Held:
+    """What was held or let through, and what is asked beside it."""
+    likely = held.likely
+    if likely is not None:
+        likely += step.more if step.likely is None else step.likely
+    return Held(held.output_tokens, held.amount + step.more, likely)

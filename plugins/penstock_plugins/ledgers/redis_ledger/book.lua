@@ -87,13 +87,15 @@ local begin, read, need, fetch, exactly, plus, minus, less_money, at_most, at_le
   takes, refills_at, guessed, lacks_of, count, any_by_estimate, at_output, dearest, room_of, fits, most_output, held,
   remember, lacking, rows, name_held, id_of_name, known_shapes, note_shape, index, reserve, note_count, note_levels,
   share_kin, knows_until, kin_of, still_charged, gone_on_without, without_lapsed, parts_to_adopt, add_part,
-  use_as_before, top_up, charge_part, charge, settle, turns_of, renew, held_ids, is_below, siblings, ids_below, adopt,
-  release, state, spend, change, end_leases, first_due, find_old, forget_old, name, own_books, live_on, lacks,
-  set_back, list, run
+  use_as_before, top_up, charge_part, charge, settle, turns_of, renew, held_ids, is_below, siblings, note_begun,
+  ids_below, adopt, release, state, spend, change, end_leases, first_due, find_old, forget_old, name, own_books,
+  live_on, lacks, set_back, list, run
 -- What one call works on; `begin` makes it anew, for a call may have ended in an error.
 local K, now, tombstone, next_due, born, batches, life, lives, shapes, has_new_shapes, former
 local book, sums, changed_windows, new_ends, begun, changed_holds, dropped, buried, journal, history, barred
 local old_ids, old_fields
+-- The ids of `begun` in their order, so many of them noted by their accounts, and these.
+local begun_ids, noted_begun, begun_below
 
 function begin(keys)
   if not call then
@@ -106,6 +108,7 @@ function begin(keys)
   lives, shapes, has_new_shapes = nil, nil, false
   sums, changed_windows, new_ends, former = {}, {}, {}, {}
   begun, changed_holds, dropped, buried, journal, history, barred = {}, {}, {}, {}, {}, {}, {}
+  begun_ids, noted_begun, begun_below = {}, 0, {}
 end
 
 -- What is kept in a field of the book, or false; or what was made of it.
@@ -249,7 +252,10 @@ function last_of(page) return #page > FIRST and #page - LONG + 1 or nil end
 function bucket_of(page, use)
   local last = last_of(page)
   if last and (not use[3] or use[2] <= page[last]) then return last end
-  if not last then page[COUNTED_IN], page[COUNTED_AT], page[LEVEL] = 0, LONG_AGO, -1 end
+  if not last then
+    page[COUNTED_IN], page[COUNTED_AT], page[LEVEL] = 0, LONG_AGO, -1
+    note_shape(use[1]) -- at once: what is adopted in this very batch finds it by that
+  end
   last = #page + 1
   page[last] = use[2]
   for i = last + 1, last + LONG - 1 do page[i] = 0 end
@@ -285,7 +291,6 @@ function pack_windows(kept)
       kept[#kept + 1] = key
       kept[#kept + 1] = pack_doubles(form(#page), unpack(page))
       if new_ends[key] then
-        note_shape(key)
         local last = last_of(page)
         ends[#ends + 1] = last and page[last] or 'inf'
         ends[#ends + 1] = key
@@ -306,7 +311,7 @@ function known_shapes()
   return shapes
 end
 
--- A window of that name is kept from now on.
+-- Something is counted in a window of that name from now on.
 function note_shape(key)
   local shape = key:match('^[^:]*:[^:]*')
   if shape and not known_shapes()[shape] then shapes[shape], has_new_shapes = true, true end
@@ -919,7 +924,7 @@ function reserve(step)
   -- In the order of ACCOUNT to PARTS.
   local hold = {account, output, now, now + lease, 0, false, parts}
   remember(lease)
-  book[id], changed_holds[id], begun[id] = hold, hold, hold
+  book[id], changed_holds[id], begun[id], begun_ids[#begun_ids + 1] = hold, hold, hold, id
   return held(hold)
 end
 
@@ -1094,20 +1099,35 @@ end
 function siblings(key)
   local period, whose = key:match('^([^:]*):[^:]*:(.*)$')
   local names = {}
-  local function take(shape)
+  for shape in pairs(known_shapes()) do
     local name = shape .. ':' .. whose
     if name ~= key and shape:match('^[^:]*') == period then names[#names + 1] = name end
-  end
-  for shape in pairs(known_shapes()) do take(shape) end
-  -- Those that are begun in this very batch are noted at its end.
-  for name in pairs(changed_windows) do
-    local shape, other = name:match('^([^:]*:[^:]*):(.*)$')
-    if other == whose then take(shape) end
   end
   return names
 end
 
--- Those that the server has of an account, and of all below it.
+-- Notes by its account, and by each above it, what was begun in this batch since it was last asked for.
+function note_begun()
+  for i = noted_begun + 1, #begun_ids do
+    local id = begun_ids[i]
+    local account = begun[id][ACCOUNT]
+    local function note(parent)
+      local ids = begun_below[parent] or {}
+      begun_below[parent] = ids
+      ids[#ids + 1] = id
+    end
+    note('')
+    if account ~= '' then note(account) end
+    local slash = account:find('/', 1, true)
+    while slash do
+      note(account:sub(1, slash - 1))
+      slash = account:find('/', slash + 1, true)
+    end
+  end
+  noted_begun = #begun_ids
+end
+
+-- Of an account and all below it: those that the server has, and those that are begun in this very batch.
 function ids_below(account)
   local names
   if account == '' then
@@ -1118,6 +1138,8 @@ function ids_below(account)
     for i = 1, #below do names[#names + 1] = below[i] end
   end
   for i = 1, #names do names[i] = id_of_name(names[i]) end
+  note_begun()
+  for _, id in ipairs(begun_below[account] or {}) do names[#names + 1] = id end
   return names
 end
 
@@ -1189,8 +1211,6 @@ function adopt(step)
   need(names)
   local others = gone_on_without(page, names, begins)
   local ids = ids_below(account)
-  -- Those that are begun in this very batch are not among those of the server yet.
-  for id in pairs(begun) do ids[#ids + 1] = id end
   need(ids)
   local seen = {}
   for _, id in ipairs(ids) do
@@ -1387,7 +1407,10 @@ function index()
   end
   local ids = held_ids()
   need(ids)
-  for _, id in ipairs(ids) do begun[id] = hold_of(id) end
+  for _, id in ipairs(ids) do
+    local hold = hold_of(id)
+    if hold then begun[id], begun_ids[#begun_ids + 1] = hold, id end
+  end
 end
 
 -- From now on in another life of a server.
