@@ -26,6 +26,8 @@ def adopted(steps: list[Step]) -> list[str]:
 
 
 class Process:
+    """One that starts with all of them, over a book of its own."""
+
     def __init__(self) -> None:
         self.pages = MemoryPages()
         self.book = LedgerBook(self.pages)
@@ -45,7 +47,7 @@ class Process:
 
 def test_a_batch_adopts_no_more_than_some_and_those_that_follow_the_rest() -> None:
     process = Process()
-    batches = []
+    batches: list[list[str]] = []
     while process.queue.has_work:
         assert not process.queue.only_settles, "they are sent at once"
         batches.append(adopted(process.commit()))
