@@ -15,6 +15,7 @@ from penstock.policy.hold_ask import HoldAsk
 from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import Amount, Granted, Line
 from penstock.policy.ledger_book import LedgerBook
+from penstock.policy.ledger_steps import Change, WindowUse
 from penstock.policy.memory_pages import MemoryPages
 from penstock.policy.window import Per
 
@@ -160,3 +161,39 @@ def test_a_configuration_that_comes_back_with_a_restart_finds_what_was_spent_mea
     assert Process(book, utc).serve(NOON, calls=2) == 2
     assert Process(book, tokyo).serve(NOON + 60, calls=20) == 20
     assert Process(book, utc).serve(NOON + 120) == 0
+
+
+def test_a_configuration_that_comes_back_takes_nothing_of_the_day_before(book: LedgerBook) -> None:
+    """The other zone's day, which is not over yet, takes over what was spent in this one; nothing is called in it."""
+    utc, tokyo = team(per(Per.DAY, 100, "UTC")), team(per(Per.DAY, 1_000, "Asia/Tokyo"))
+    assert Process(book, tokyo).serve(MIDNIGHT - 4 * HOUR, calls=90) == 90
+    assert Process(book, utc).serve(MIDNIGHT + 600, calls=2) == 2
+    assert Process(book, tokyo).serve(MIDNIGHT + 660, calls=0) == 0
+    assert Process(book, utc).serve(MIDNIGHT + 720) == 8
+
+
+def test_a_reset_is_not_undone_by_a_restart(book: LedgerBook) -> None:
+    utc, rolling = per(Per.DAY, 10_000, "UTC"), per(Per.DAY, 10_000, None)
+    assert Process(book, team(utc)).serve(NOON, calls=3) == 3
+    both = Process(book, team(utc, rolling))
+    assert both.serve(NOON + 60, calls=5) == 5
+    end = NOON + 12 * HOUR
+    book.run([Change(account="team", window=WindowUse("day:UTC:team", end, rolling=False), reset=True)], NOON + 120)
+    assert both.serve(NOON + 180, calls=2) == 2
+    assert Process(book, team(utc, rolling)).serve(NOON + 240, calls=1) == 1
+    assert spent(book, "day:UTC:team") == 30
+    assert spent(book, "day:rolling:team") == 110
+
+
+@pytest.mark.parametrize(("period", "before", "within"), [(Per.DAY, 600, 9 * HOUR), (Per.MONTH, 11 * HOUR, 14 * HOUR)])
+def test_a_calendar_window_takes_nothing_of_the_end_of_the_one_before(
+    book: LedgerBook, period: Per, before: float, within: float
+) -> None:
+    """From a rolling one, in which it still counts."""
+    begin = MIDNIGHT if period is Per.DAY else MIDNIGHT + 27 * DAY  # 2026-06-01
+    rolling = per(period, 100_000, None)
+    process = Process(book, team(rolling))
+    assert process.serve(begin - before, tokens=900, calls=1) == 1
+    assert process.serve(begin + within, tokens=10, calls=1) == 1
+    assert Process(book, team(rolling, per(period, 1_000, "UTC"))).serve(begin + within + HOUR, calls=0) == 0
+    assert spent(book, f"{period.value}:UTC:team") == 10

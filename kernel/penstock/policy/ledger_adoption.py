@@ -80,7 +80,7 @@ def parts_to_adopt(use: WindowUse, holds: Iterable[HoldPage], begin: float) -> I
 
 
 def _since(page: WindowPage, begin: float) -> Sequence[Bucket]:
-    """What counts in spans that end after `begin`: of a calendar window that was counted in since then, all."""
+    """What counts in spans that end behind `begin`: of a calendar window that was counted in since then, all."""
     try:
         _, (per, _, rolling) = window_of(page.key)
     except ValueError:
@@ -88,7 +88,7 @@ def _since(page: WindowPage, begin: float) -> Sequence[Bucket]:
     if not rolling:
         return page.buckets
     period = rolling_period(per.value)
-    return [bucket for bucket in page.buckets if bucket.end - period >= begin]
+    return [bucket for bucket in page.buckets if bucket.end - period > begin]
 
 
 def _without(key: str, buckets: Iterable[Bucket], holds: Iterable[HoldPage]) -> Amount:

@@ -82,6 +82,8 @@ class LedgerCounting:
             if window.kin is not None:
                 _note_count_of_kin([bucket.window for bucket in buckets], turn)
                 return
+            if window.level is not None:
+                window.count_alone()
             window.counted = turn
 
     def _lapse(self, hold: HoldPage) -> None:
@@ -171,7 +173,9 @@ def _note_count_of_kin(windows: Sequence[WindowPage], turn: tuple[int, float]) -
     """
     for window in windows:
         latest = max([other.counted[0] for other in windows if _are_kin(other, window)], default=None)
-        if latest is not None:
+        if latest is None:
+            window.count_alone()
+        else:
             begins = window.level is None and window.counted == NEVER_COUNTED
             known = window.knows_until
             window.level = None if begins or known >= latest else known

@@ -154,8 +154,9 @@ class WindowPage(Counted):
     counted: tuple[int, float] = NEVER_COUNTED
     """When something was last counted in it beyond what was held: the number of the batch, and its time."""
     level: int | None = None
-    """The batch up to which it has counted all that others of its account and period have, where it has missed
-    something of theirs since; None: that of `counted`."""
+    """The batch up to which it has missed nothing that others of its account and period have counted, where that is
+    another than that of `counted`: an earlier one where it has missed something since, a later one where it began
+    with nothing of theirs and nothing was counted in it yet."""
     kin: tuple[str, str] | None = None
     """Its period and account, where whoever keeps the pages knows of another window of these."""
     corrected_tokens_at: float = LONG_AGO
@@ -166,6 +167,11 @@ class WindowPage(Counted):
     def knows_until(self) -> int:
         """The batch up to which it has missed nothing."""
         return self.counted[0] if self.level is None else self.level
+
+    def count_alone(self) -> None:
+        """Something is about to be counted in it alone: one that has missed something goes on like that."""
+        if self.level is not None and self.level >= self.counted[0]:
+            self.level = None
 
     def still_charged(self, amount: Amount, ended: float) -> Amount:
         """What is still charged here of a hold whose lease ended then: nothing of a unit put right by hand since."""

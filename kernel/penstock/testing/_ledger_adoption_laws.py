@@ -11,7 +11,9 @@ __all__ = [
     "correction_by_hand_has_in_it_what_had_lapsed",
     "correction_by_hand_is_undone_by_no_adoption",
     "hold_that_lapsed_before_a_window_began_is_not_charged_in_it",
+    "window_takes_over_nothing_of_the_last_span_before_its_own",
     "window_takes_over_nothing_that_is_older_than_its_span",
+    "window_that_began_with_nothing_has_missed_nothing",
     "window_that_counts_takes_over_what_was_counted_without_it",
     "windows_side_by_side_take_nothing_from_each_other",
 ]
@@ -128,3 +130,32 @@ async def correction_by_hand_is_undone_by_no_adoption(make: MakeLedger) -> None:
         await bench.commit(bench.reserve("c", utc, tokens=1), bench.settle("c", 1))
         await bench.one(bench.adopt(tokyo))
         await bench.expect_row(tokyo.key, "others have gone on since", spent=51, usd=(0, 7))
+
+
+async def window_that_began_with_nothing_has_missed_nothing(make: MakeLedger) -> None:
+    """What was spent in another before it began is not taken over later, although the other was adopted meanwhile."""
+    async with on_bench(make) as bench:
+        utc, tokyo = bench.real_window("day:UTC:team"), bench.real_window("day:Asia/Tokyo:team")
+        await bench.commit(bench.reserve("a", tokyo, tokens=900), bench.settle("a", 900))
+        begins = tomorrow(utc)
+        await bench.one(bench.adopt(begins))
+        await bench.commit(bench.reserve("b", begins, tokens=10), bench.settle("b", 10))
+        await bench.commit(bench.reserve("c", begins, tokens=20), bench.settle("c", 20))
+        await bench.one(bench.adopt(tokyo))
+        await bench.one(bench.adopt(utc))
+        await bench.expect_row(utc.key, "nothing was counted without it", spent=30)
+        await bench.commit(bench.reserve("d", tokyo, tokens=5), bench.settle("d", 5))
+        await bench.one(bench.adopt(utc))
+        await bench.expect_row(utc.key, "the other went on without it", spent=905)
+
+
+async def window_takes_over_nothing_of_the_last_span_before_its_own(make: MakeLedger) -> None:
+    """A rolling window counts by spans of its own, of which one ends as a calendar window begins."""
+    async with on_bench(make) as bench:
+        utc = bench.real_window("day:UTC:team")
+        rolling = bench.real_window("day:rolling:team")
+        before, within = (msgspec.structs.replace(rolling, end=utc.end + late) for late in (0.0, 60.0))
+        await bench.commit(bench.reserve("a", before, tokens=900), bench.settle("a", 900))
+        await bench.commit(bench.reserve("b", within, tokens=10), bench.settle("b", 10))
+        await bench.one(bench.adopt(utc))
+        await bench.expect_row(utc.key, "what was spent before", spent=10)

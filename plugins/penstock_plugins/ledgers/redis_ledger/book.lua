@@ -86,7 +86,7 @@ local begin, read, need, fetch, exactly, plus, minus, less_money, at_most, at_le
   is_settled, fields_of, write_down, write_down_lapsed, pack_journal, write_all, forget, is_over, limits, missing,
   takes, refills_at, guessed, lacks_of, count, any_by_estimate, at_output, dearest, room_of, fits, most_output, held,
   remember, lacking, rows, name_held, id_of_name, known_shapes, note_shape, index, reserve, note_count, note_levels,
-  share_kin, knows_until, kin_of, still_charged, gone_on_without, without_lapsed, parts_to_adopt, add_part,
+  count_alone, share_kin, knows_until, kin_of, still_charged, gone_on_without, without_lapsed, parts_to_adopt, add_part,
   use_as_before, top_up, charge_part, charge, settle, turns_of, renew, held_ids, is_below, siblings, note_begun,
   ids_below, adopt, release, state, spend, change, end_leases, first_due, find_old, forget_old, name, own_books,
   live_on, lacks, set_back, list, run
@@ -735,9 +735,11 @@ end
 
 -- Something new is counted in these windows, by one step.
 function note_count(uses)
-  if share_kin(uses) then note_levels(uses) end
+  local shared = share_kin(uses)
+  if shared then note_levels(uses) end
   for i = 1, #uses do
     local page = window(uses[i][1])
+    if not shared then count_alone(page) end
     page[COUNTED_IN], page[COUNTED_AT] = batches + 1, now
   end
 end
@@ -767,8 +769,15 @@ function note_levels(uses)
       local begins = page[LEVEL] < 0 and page[COUNTED_AT] == LONG_AGO
       local known = knows_until(page)
       page[LEVEL] = (begins or known >= latest) and -1 or known
+    else
+      count_alone(page)
     end
   end
+end
+
+-- Something is about to be counted in it alone: one that has missed something goes on like that.
+function count_alone(page)
+  if page[LEVEL] >= page[COUNTED_IN] then page[LEVEL] = -1 end
 end
 
 -- The batch up to which a window has missed nothing.
@@ -1173,13 +1182,13 @@ function gone_on_without(page, names, begins)
   return found
 end
 
--- What is spent in spans of a window that end after a time, but for what lapsed holds are charged there. Of a calendar
+-- What is spent in spans of a window that end behind a time, but for what lapsed holds are charged there. Of a calendar
 -- window that was counted in since then, all.
 function without_lapsed(key, begins, holds)
   local page, counted, spent = window(key), {}, {0, 0, 0}
   local period = key:match('^[^:]*:rolling:') and PERIODS[key:match('^[^:]*')] or 0
   for bucket = FIRST, #page, LONG do
-    if period == 0 or page[bucket] - period >= begins then
+    if period == 0 or page[bucket] - period > begins then
       counted[page[bucket]] = true
       spent = plus(spent, figure(page, bucket, SPENT))
     end
