@@ -308,6 +308,9 @@ class LedgerBook(LedgerCounting):
         if wanted.nano_usd != page.spent_nano_usd:
             page.corrected_nano_usd_at = self.now
         self._spend(page, use.use, wanted)
+        if step.reset or (step.spent_tokens is not None and step.spent_nano_usd is not None):
+            page.level = self.batch  # all that others have counted until now is in it
+            self.pages.touched(page.buckets)
         self.pages.touched_window(page)
         after = _state(self._uses((step.window,))[0])
         self.pages.note(

@@ -155,8 +155,8 @@ class WindowPage(Counted):
     """When something was last counted in it beyond what was held: the number of the batch, and its time."""
     level: int | None = None
     """The batch up to which it has missed nothing that others of its account and period have counted, where that is
-    another than that of `counted`: an earlier one where it has missed something since, a later one where it began
-    with nothing of theirs and nothing was counted in it yet."""
+    another than that of `counted`: an earlier one where it has missed something since, a later one where
+    nothing was counted in it since it began with nothing of theirs, or since all of it was put right by hand."""
     kin: tuple[str, str] | None = None
     """Its period and account, where whoever keeps the pages knows of another window of these."""
     corrected_tokens_at: float = LONG_AGO

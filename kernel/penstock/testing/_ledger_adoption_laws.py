@@ -10,6 +10,7 @@ from penstock.testing._ledger_bench import MakeLedger, on_bench
 __all__ = [
     "correction_by_hand_has_in_it_what_had_lapsed",
     "correction_by_hand_is_undone_by_no_adoption",
+    "correction_of_all_by_hand_has_missed_nothing",
     "hold_that_lapsed_before_a_window_began_is_not_charged_in_it",
     "window_takes_over_nothing_of_the_last_span_before_its_own",
     "window_takes_over_nothing_that_is_older_than_its_span",
@@ -130,6 +131,24 @@ async def correction_by_hand_is_undone_by_no_adoption(make: MakeLedger) -> None:
         await bench.commit(bench.reserve("c", utc, tokens=1), bench.settle("c", 1))
         await bench.one(bench.adopt(tokyo))
         await bench.expect_row(tokyo.key, "others have gone on since", spent=51, usd=(0, 7))
+
+
+async def correction_of_all_by_hand_has_missed_nothing(make: MakeLedger) -> None:
+    """What others had counted without the window before does not come with what they count beside it."""
+    for changes in ({"reset": True}, {"spent_tokens": 0, "spent_nano_usd": 0}):
+        async with on_bench(make) as bench:
+            utc, tokyo = bench.real_window("day:UTC:team"), bench.real_window("day:Asia/Tokyo:team")
+            await bench.commit(bench.reserve("a", utc, tokyo, tokens=10), bench.settle("a", 10))
+            await bench.commit(bench.reserve("b", utc, tokens=40), bench.settle("b", 40))
+            await bench.commit(bench.reserve("c", utc, tokyo, tokens=80), bench.settle("c", 80))
+            await bench.one(bench.change(tokyo, **changes))
+            await bench.pass_spans(1)
+            await bench.commit(bench.reserve("d", utc, tokyo, tokens=5), bench.settle("d", 5))
+            await bench.one(bench.adopt(tokyo))
+            await bench.expect_row(tokyo.key, "side by side since", spent=5)
+            await bench.commit(bench.reserve("e", utc, tokens=1), bench.settle("e", 1))
+            await bench.one(bench.adopt(tokyo))
+            await bench.expect_row(tokyo.key, "the other went on without it", spent=136)
 
 
 async def window_that_began_with_nothing_has_missed_nothing(make: MakeLedger) -> None:

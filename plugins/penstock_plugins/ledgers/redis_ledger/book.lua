@@ -1322,6 +1322,8 @@ function change(step)
   if wanted[1] ~= is[1] then page[TOKENS_PUT_RIGHT] = now end
   if wanted[2] ~= is[2] or wanted[3] ~= is[3] then page[MONEY_PUT_RIGHT] = now end
   spend(page, use, wanted)
+  -- All that others have counted until now is in it.
+  if reset or (spent_tokens and spent_money) then page[LEVEL] = batches + 1 end
   changed_windows[use[1]], new_ends[use[1]] = page, true
   local after = state(use, page)
   history[#history + 1] = {now, reset and 'reset' or 'set', account, use[1], reason, {before, after}}
