@@ -356,7 +356,7 @@ class Truth:
             if charged or (entry.lapsed and entry not in lapsed):
                 rows += [(end, charge if charged else holds) for end, holds, charge in entry.counts(key)]
         old = -math.inf if zone != "rolling" else since + LENGTHS[period]
-        return total(amount for end, amount in rows if end > self.now and end >= old)
+        return total(amount for end, amount in rows if end > self.now and end > old)
 
     def _counted(self, windows: Sequence[WindowUse]) -> None:
         """A window that was left out of a batch in which a relative was counted lacks that from then on."""
@@ -367,8 +367,8 @@ class Truth:
             begins = key not in self.last and key not in self.behind
             if others and not begins and max(others) > until:
                 self.behind[key] = until
-            elif others:
-                self.behind.pop(key, None)
+            elif others or until >= self.last.get(key, (0, 0.0))[0]:
+                self.behind.pop(key, None)  # it lacks nothing, up to now
         for key in keys:
             self.last[key] = (self.batch, self.now)
 
