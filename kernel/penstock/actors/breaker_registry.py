@@ -14,7 +14,7 @@ from penstock._clock import Clock
 from penstock.actors._address import Address
 from penstock.actors._inbox import Inbox, open_mailbox
 from penstock.actors._mail import Envelope, Request
-from penstock.actors._mailbox import MailStatistics
+from penstock.actors._ref import ActorRef
 from penstock.actors._supervisor import Actor
 from penstock.actors._waiting_room import WaitingRoom
 from penstock.policy.breaker import (
@@ -148,11 +148,11 @@ class BreakerRegistry(Actor):
         """Nobody waits: every request is answered at once."""
 
 
-class BreakerRef:
+class BreakerRef(ActorRef):
     """How calls learn whether a target may be tried, and tell how it went."""
 
     def __init__(self, address: Address, cell: _Cell, clock: Clock) -> None:
-        self._address = address
+        super().__init__(address)
         self._cell = cell
         self._clock = clock
 
@@ -224,18 +224,6 @@ class BreakerRef:
     def catch_up(self) -> None:
         """The snapshot shows everything told before. Never waits, never raises."""
         self._address.catch_up()
-
-    async def flush(self) -> None:
-        """Waits until everything told before is handled."""
-        await self._address.flush()
-
-    def close(self) -> None:
-        """No more mail."""
-        self._address.close()
-
-    def statistics(self) -> MailStatistics:
-        """Its mailbox at this moment."""
-        return self._address.statistics()
 
 
 def open_breaker_registry(

@@ -9,7 +9,7 @@ from penstock._clock import Clock
 from penstock.abc import LedgerStore
 from penstock.actors._address import Address
 from penstock.actors._budget_mail import NotedMail, ReconfigureMail, ReserveMail, SettleMail, TopUpMail
-from penstock.actors._mailbox import MailStatistics
+from penstock.actors._ref import ActorRef
 from penstock.actors.store_standing import in_time, unavailable
 from penstock.policy.account_window import AccountSnapshot
 from penstock.policy.account_windows import AccountWindows
@@ -23,13 +23,13 @@ from penstock.policy.refusals import refusals
 __all__ = ["BudgetRef"]
 
 
-class BudgetRef:
+class BudgetRef(ActorRef):
     """How calls reserve and settle."""
 
     def __init__(
         self, address: Address, windows: AccountWindows, store: LedgerStore, clock: Clock, timeout: float
     ) -> None:
-        self._address = address
+        super().__init__(address)
         self._windows = windows
         self._store = store
         self._clock = clock
@@ -176,15 +176,3 @@ class BudgetRef:
             return await in_time(self._store.windows(keys), self._timeout)
         except Exception as error:  # noqa: BLE001 - foreign code
             raise unavailable(error) from None
-
-    async def flush(self) -> None:
-        """Waits until everything told before is handled, and booked where the store answers."""
-        await self._address.flush()
-
-    def close(self) -> None:
-        """No more mail."""
-        self._address.close()
-
-    def statistics(self) -> MailStatistics:
-        """Its mailbox at this moment."""
-        return self._address.statistics()

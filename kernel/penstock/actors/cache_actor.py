@@ -15,7 +15,7 @@ from penstock._clock import Clock
 from penstock.actors._address import Address
 from penstock.actors._inbox import Inbox, open_mailbox
 from penstock.actors._mail import Envelope, Reply, Request
-from penstock.actors._mailbox import MailStatistics
+from penstock.actors._ref import ActorRef
 from penstock.actors._supervisor import Actor
 from penstock.errors import CallError
 from penstock.policy.coalesce import (
@@ -277,11 +277,11 @@ class CacheActor(Actor):
         self._stale.clear()
 
 
-class CacheRef:
+class CacheRef(ActorRef):
     """How calls look answers up and leave theirs."""
 
     def __init__(self, address: Address, look: Callable[[], CacheStatistics]) -> None:
-        self._address = address
+        super().__init__(address)
         self._look = look
         self.purges = 0
         """How often something was removed so far."""
@@ -357,18 +357,6 @@ class CacheRef:
     def contents(self) -> CacheStatistics:
         """What is stored and who waits."""
         return self._look()
-
-    async def flush(self) -> None:
-        """Waits until everything told before is handled."""
-        await self._address.flush()
-
-    def close(self) -> None:
-        """No more mail."""
-        self._address.close()
-
-    def statistics(self) -> MailStatistics:
-        """Its mailbox at this moment."""
-        return self._address.statistics()
 
 
 def open_cache_actor(settings: CacheSettings, clock: Clock, *, slots: int) -> tuple[CacheActor, Inbox, CacheRef]:

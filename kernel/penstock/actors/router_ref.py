@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock._clock import Clock
 from penstock.actors._address import Address
-from penstock.actors._mailbox import MailStatistics
+from penstock.actors._ref import ActorRef
 from penstock.actors._router_mail import (
     AdmitMail,
     LimitedNote,
@@ -31,7 +31,7 @@ FIRST_TOKENS_KEPT = 100
 """First-token times of a target that wait for the router: no more of them count anyway."""
 
 
-class RouterRef:
+class RouterRef(ActorRef):
     """How calls read what the router knows, tell it what they saw, and ask for leave."""
 
     def __init__(
@@ -41,7 +41,7 @@ class RouterRef:
         clock: Clock,
         retry_budget_for: Callable[[str], RetryBudgetSettings],
     ) -> None:
-        self._address = address
+        super().__init__(address)
         self._cell = cell
         self._clock = clock
         self._retry_budget_for = retry_budget_for
@@ -198,15 +198,3 @@ class RouterRef:
     def catch_up(self) -> None:
         """The snapshot shows everything told before. Never waits, never raises."""
         self._address.catch_up()
-
-    async def flush(self) -> None:
-        """Waits until everything told before is handled."""
-        await self._address.flush()
-
-    def close(self) -> None:
-        """No more mail."""
-        self._address.close()
-
-    def statistics(self) -> MailStatistics:
-        """Its mailbox at this moment."""
-        return self._address.statistics()
