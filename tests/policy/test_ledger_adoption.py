@@ -15,7 +15,7 @@ from penstock.policy.hold_ask import HoldAsk
 from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import Amount, Granted, Line
 from penstock.policy.ledger_book import LedgerBook
-from penstock.policy.ledger_steps import Change, WindowUse
+from penstock.policy.ledger_steps import Adopt, Change, WindowUse
 from penstock.policy.memory_pages import MemoryPages
 from penstock.policy.window import Per
 
@@ -154,6 +154,51 @@ def test_processes_that_take_on_a_rolling_limit_one_after_the_other_keep_it(book
     served = first.serve(NOON, calls=1) + second.serve(NOON, calls=2) + first.serve(NOON, calls=1)
     second.reload(after)
     assert served + second.serve(NOON) == 5
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("between", [0, 1])
+def test_a_day_that_begins_between_two_reloads_has_what_is_spent_in_it_without_its_window(
+    book: LedgerBook, before: int, between: int
+) -> None:
+    """As a day in Tokyo begins, at 15:00 UTC, one process knows of it and the other does not."""
+    utc, tokyo = team(per(Per.DAY, 50, "UTC")), team(per(Per.DAY, 50, "Asia/Tokyo"))
+    first, second = Process(book, utc), Process(book, utc)
+    begin = NOON + 3 * HOUR
+    first.reload(tokyo)
+    spent_before = first.serve(begin - 60, calls=before)
+    served = second.serve(begin + 60, calls=2)
+    served += first.serve(begin + 120, calls=between)
+    second.reload(tokyo)
+    assert served + second.serve(begin + 180) == 5 - spent_before  # nobody knows when in the day of UTC that was
+
+
+def test_a_rolling_window_that_is_empty_again_has_what_was_spent_in_its_time_without_it(book: LedgerBook) -> None:
+    before, after = team(per(Per.DAY, 500, "UTC")), team(per(Per.DAY, 500, "UTC"), per(Per.DAY, 50, None))
+    first, second = Process(book, before), Process(book, before)
+    first.reload(after)
+    assert first.serve(NOON, calls=1) == 1
+    later = NOON + 2 * DAY
+    served = second.serve(later, calls=2) + first.serve(later + 60, calls=1)
+    second.reload(after)
+    assert served + second.serve(later + 120) == 5
+
+
+def test_windows_of_one_period_are_adopted_once_in_each_of_their_spans(book: LedgerBook) -> None:
+    process = Process(book, team(per(Per.DAY, 500, "UTC"), per(Per.DAY, 500, "Asia/Tokyo"), per(Per.MONTH, 500, "UTC")))
+    adopted: list[tuple[float, str]] = []
+    for hour in range(0, 72, 2):
+        for late in (60, 120):
+            process.queue.ask(HoldAsk.checked(f"hold-{next(NUMBERS)}", "team", (Line(0, 0, 0, 0),), (0, 0), None))
+            steps = process.queue.batch(NOON + hour * HOUR + late)
+            adopted += [(hour + late / HOUR, step.window.key) for step in steps if isinstance(step, Adopt)]
+            process.queue.landed(steps, book.run(steps, NOON + hour * HOUR + late), NOON + hour * HOUR + late)
+    hours = {key: [int(at) for at, adopted_key in adopted if adopted_key == key] for _, key in adopted}
+    assert hours == {
+        "day:UTC:team": [0, 12, 36, 60],
+        "day:Asia/Tokyo:team": [0, 4, 28, 52],
+        "month:UTC:team": [0],
+    }
 
 
 def test_a_configuration_that_comes_back_with_a_restart_finds_what_was_spent_meanwhile(book: LedgerBook) -> None:

@@ -6,6 +6,7 @@ Not here: one of them (`account_window`), what is held and spent in them (a ledg
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import attrs
@@ -58,6 +59,8 @@ class _Path:
     windows: tuple[AccountWindow, ...]
     limited: bool
     tells: bool
+    kin: tuple[AccountWindow, ...]
+    """Those beside which the same account has others of the same period."""
     uses: tuple[WindowUse, ...] = ()
     until: float = -math.inf
     """`uses` are right up to and including this time, if they were worked out at one before it."""
@@ -88,6 +91,8 @@ class AccountWindows:
         self._paths = _Paths(self._path)
         self._former = FormerWindows()
         self._used: set[str] = set()
+        self._live_until: dict[str, float] = {}
+        """By key, of windows with kin: until when the last step of this process counts in them."""
         self._begin: dict[Shape, float] = {}
         """By shape, when its windows of the time at which these accounts were first asked for end."""
         self.first_used: dict[str, AccountWindow] = {}
@@ -129,6 +134,8 @@ class AccountWindows:
             if path.until == -math.inf:
                 self._use_first(path.windows, now)
             path.uses = tuple([window.use(now) for window in path.windows])
+            if path.kin:
+                self._use_again(path.kin, now)
             path.until = min(map(_lasts, path.uses), default=math.inf)
         return path.uses
 
@@ -170,6 +177,7 @@ class AccountWindows:
         self.tree = tree
         self._paths.clear()
         self._used.clear()
+        self._live_until.clear()
         self._begin.clear()
         known.update(dict.fromkeys(self.tree.declared))
         return [window for path in known for window in self.own(path) if window.shape not in before.get(path, ())]
@@ -208,13 +216,28 @@ class AccountWindows:
                     self._used.add(window.key)
                     self.first_used[window.key] = window
 
+    def _use_again(self, windows: Iterable[AccountWindow], now: float) -> None:
+        """Notes those in which nothing that this process counted is left: each is to begin anew.
+
+        Others of its account and period count on, and another process that does not know of it yet may have counted in
+        them alone since its span began.
+        """
+        for window in windows:
+            if self._live_until.get(window.key, -math.inf) <= now:
+                self.first_used[window.key] = window
+            if len(self._live_until) >= MOST_FIRST_USED:
+                self._live_until.clear()
+            self._live_until[window.key] = window_end(window.shape, now)
+
     def _path(self, account: str) -> _Path:
         """Works it out, which is done once: every call asks for it three times."""
         self.tree.chain(account)  # raises where it is no path
         windows = [window for step in path_and_parents(account) for window in self.own(step)]
         limited = any(window.limited for window in windows)
         tells = any(window.soft or window.degrade is not None for window in windows)
-        return _Path(tuple(windows), limited, tells)
+        counted = Counter((window.account, window.shape[0]) for window in windows)
+        kin = tuple([window for window in windows if counted[window.account, window.shape[0]] > 1])
+        return _Path(tuple(windows), limited, tells, kin)
 
 
 def _lasts(use: WindowUse) -> float:

@@ -8,7 +8,7 @@ Not here: how that is booked (`ledger_book`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from penstock.policy.account_window import window_of
 from penstock.policy.holds import NOTHING, Amount
@@ -17,7 +17,7 @@ from penstock.policy.ledger_pages import Bucket, HoldPage, Part, WindowPage
 from penstock.policy.ledger_steps import WindowUse
 from penstock.policy.window import rolling_period, window_at
 
-__all__ = ["begin_of", "gone_on_without", "missed", "parts_to_adopt"]
+__all__ = ["begin_of", "gone_on_without", "missed", "parts_to_adopt", "still_standing"]
 
 
 def begin_of(use: WindowUse, now: float) -> float:
@@ -77,6 +77,22 @@ def parts_to_adopt(use: WindowUse, holds: Iterable[HoldPage], begin: float) -> I
         for part in hold.parts:
             if part.likely is likely and not any(bucket.window.key == use.key for bucket in part.buckets):
                 yield hold, part
+
+
+def still_standing(hold: HoldPage, amount: Amount, others: Container[str]) -> Amount:
+    """What a lapsed hold is still charged of that amount in any of the other windows: what was put right by hand in all
+    that have it is not charged again. Where none of them has it any more, nobody put it right.
+    """
+    charged = [
+        bucket.window.still_charged(amount, hold.lease_ends)
+        for part in hold.parts
+        for bucket in part.buckets
+        if bucket.live and bucket.window.key in others
+    ]
+    most = NOTHING if charged else amount
+    for standing in charged:
+        most = most.at_least(standing)
+    return most
 
 
 def _since(page: WindowPage, begin: float) -> Sequence[Bucket]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from penstock.policy.holds import NOTHING, Amount, Line, dearest, most_output
-from penstock.policy.ledger_adoption import begin_of, gone_on_without, missed, parts_to_adopt
+from penstock.policy.ledger_adoption import begin_of, gone_on_without, missed, parts_to_adopt, still_standing
 from penstock.policy.ledger_counting import CHARGED_KNOWN, EARLIEST, LATEST, NEVER, LedgerCounting, quarter
 from penstock.policy.ledger_pages import HoldPage, Part, WindowPage
 from penstock.policy.ledger_room import Room, fits, free_in, free_nano_usd, free_tokens, lacks
@@ -236,7 +236,8 @@ class LedgerBook(LedgerCounting):
             return STALE
         (use,) = self._uses((step.window,))
         page, begin = use.page, begin_of(step.window, self.now)
-        others = [self.pages.window(key) for key in self.pages.siblings(page.key)]
+        siblings = list(self.pages.siblings(page.key))
+        others = [self.pages.window(key) for key in siblings]
         for other in others:
             other.advance(self.now)
         others = gone_on_without(page, others, begin)
@@ -251,13 +252,20 @@ class LedgerBook(LedgerCounting):
             page.counted, page.level = max([page.counted, *[other.counted for other in others]]), None
         elif not known:
             page.level = self.batch
+        left_out: list[tuple[Amount, float]] = []
         for hold, part in parts:
-            part.buckets += (bucket,)
             if hold.lapsed:
-                bucket.settle(NOTHING, page.still_charged(part.amount, hold.lease_ends), estimated=True)
+                charged = page.still_charged(still_standing(hold, part.amount, siblings), hold.lease_ends)
+                bucket.settle(NOTHING, charged, estimated=True)
+                left_out.append((part.amount - charged, hold.lease_ends))
             else:
                 bucket.hold(part.amount)
+            part.buckets += (bucket,)
             self.pages.touched_hold(hold)
+        for amount, ended in left_out:  # when all are charged: each by what was known of the window before
+            page.leave_out(amount, ended)
+        if left_out:
+            self.pages.touched_window(page)
         self.pages.touched((bucket,))
         return KNOWN
 

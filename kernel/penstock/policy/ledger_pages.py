@@ -182,6 +182,13 @@ class WindowPage(Counted):
             amount.nano_usd if ended > self.corrected_nano_usd_at else 0,
         )
 
+    def leave_out(self, amount: Amount, ended: float) -> None:
+        """That amount of a hold whose lease ended then is not in it, as if it was put right by hand since."""
+        if amount.tokens > 0:
+            self.corrected_tokens_at = max(self.corrected_tokens_at, ended)
+        if amount.nano_usd > 0:
+            self.corrected_nano_usd_at = max(self.corrected_nano_usd_at, ended)
+
     def advance(self, now: float) -> None:
         """Lets go of what has left the window."""
         while self.buckets and self.buckets[0].end <= now:

@@ -11,6 +11,7 @@ __all__ = [
     "correction_by_hand_has_in_it_what_had_lapsed",
     "correction_by_hand_is_undone_by_no_adoption",
     "correction_of_all_by_hand_has_missed_nothing",
+    "hold_put_right_by_hand_comes_back_in_no_new_window",
     "hold_that_lapsed_before_a_window_began_is_not_charged_in_it",
     "window_takes_over_nothing_of_the_last_span_before_its_own",
     "window_takes_over_nothing_that_is_older_than_its_span",
@@ -149,6 +150,28 @@ async def correction_of_all_by_hand_has_missed_nothing(make: MakeLedger) -> None
             await bench.commit(bench.reserve("e", utc, tokens=1), bench.settle("e", 1))
             await bench.one(bench.adopt(tokyo))
             await bench.expect_row(tokyo.key, "the other went on without it", spent=136)
+
+
+async def hold_put_right_by_hand_comes_back_in_no_new_window(make: MakeLedger) -> None:
+    """Its charge does not: what its call comes to in the end counts there all the same."""
+    for still_charged in (False, True):
+        async with on_bench(make) as bench:
+            utc, tokyo = bench.real_window("day:UTC:team"), bench.real_window("day:Asia/Tokyo:team")
+            berlin = bench.real_window("day:Europe/Berlin:team")
+            windows = (utc, berlin) if still_charged else (utc,)
+            await bench.one(bench.reserve("other", berlin, tokens=7))
+            await bench.one(Release("other", "seems lost"))
+            await bench.pass_spans(1)
+            await bench.one(bench.reserve("lost", *windows, tokens=900, nano_usd=9))
+            await bench.one(Release("lost", "seems lost"))
+            await bench.pass_spans(1)
+            await bench.one(bench.change(utc, spent_tokens=0))
+            await bench.one(bench.adopt(tokyo))
+            spent = 907 if still_charged else 7
+            await bench.expect_row(tokyo.key, "what stands", spent=spent, estimated=spent, usd=(0, 9))
+            await bench.one(bench.settle("lost", 5, nano_usd=1))
+            await bench.expect_row(tokyo.key, "and the truth", spent=12, estimated=7, usd=(0, 1))
+            await bench.expect_row(utc.key, "where it was put right", spent=5, usd=(0, 1))
 
 
 async def window_that_began_with_nothing_has_missed_nothing(make: MakeLedger) -> None:

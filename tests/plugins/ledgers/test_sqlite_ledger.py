@@ -306,6 +306,27 @@ def test_what_was_put_right_by_hand_is_known_to_a_process_that_comes_later(path:
     told(path, wall, first, second)
 
 
+def test_what_a_new_window_was_not_charged_for_it_was_put_right_is_known_to_a_process_that_comes_later(
+    path: Path, wall: Wall
+) -> None:
+    tokyo = day("team", zone="Asia/Tokyo", end=window_end((Per.DAY, "Asia/Tokyo", False), NOON))
+
+    async def first(store: LedgerStore) -> None:
+        await answers(store, reserve("lost", 400, day("team"), account="team"))
+        wall.now += 70.0
+        await answer(store, Change(account="team", window=day("team"), spent_tokens=0))
+        await answer(store, Adopt("team", tokyo))
+        await answers(store, reserve("killed", 300, tokyo, account="team"))
+
+    async def second(store: LedgerStore) -> None:
+        wall.now += 70.0
+        await answers(store, settle("lost", 50))
+        (row,) = await store.windows((tokyo.key,))
+        assert row.spent.tokens == 350
+
+    told(path, wall, first, second)
+
+
 def test_windows_of_a_file_of_the_former_version_have_counted_until_its_last_batch(path: Path, wall: Wall) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     bring_up_to_date(connection, STEPS[:4])

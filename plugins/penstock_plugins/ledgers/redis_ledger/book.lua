@@ -86,10 +86,10 @@ local begin, read, need, fetch, exactly, plus, minus, less_money, at_most, at_le
   is_settled, fields_of, write_down, write_down_lapsed, pack_journal, write_all, forget, is_over, limits, missing,
   takes, refills_at, guessed, lacks_of, count, any_by_estimate, at_output, dearest, room_of, fits, most_output, held,
   remember, lacking, rows, name_held, id_of_name, known_shapes, note_shape, index, reserve, note_count, note_levels,
-  count_alone, share_kin, knows_until, kin_of, still_charged, gone_on_without, without_lapsed, parts_to_adopt, add_part,
-  use_as_before, top_up, charge_part, charge, settle, turns_of, renew, held_ids, is_below, siblings, note_begun,
-  ids_below, adopt, release, state, spend, change, end_leases, first_due, find_old, forget_old, name, own_books,
-  live_on, lacks, set_back, list, run
+  count_alone, share_kin, knows_until, kin_of, still_charged, still_standing, gone_on_without, without_lapsed,
+  parts_to_adopt, add_part, use_as_before, top_up, charge_part, charge, settle, turns_of, renew, held_ids, is_below,
+  siblings, note_begun, ids_below, adopt, release, state, spend, change, end_leases, first_due, find_old, forget_old,
+  name, own_books, live_on, lacks, set_back, list, run
 -- What one call works on; `begin` makes it anew, for a call may have ended in an error.
 local K, now, tombstone, next_due, born, batches, life, lives, shapes, has_new_shapes, former
 local book, sums, changed_windows, new_ends, begun, changed_holds, dropped, buried, journal, history, barred
@@ -1182,6 +1182,18 @@ function gone_on_without(page, names, begins)
   return found
 end
 
+-- What a lapsed hold is still charged of that amount in any of the windows of these names: what was put right by hand in
+-- all that have it is not charged again. Where none of them has it any more, nobody put it right.
+function still_standing(hold, amount, names)
+  local most
+  each_place(hold, function(_, key, page)
+    for _, name in ipairs(names) do
+      if name == key then most = at_least(still_charged(page, hold, amount), most or {0, 0, 0}) end
+    end
+  end)
+  return most or amount
+end
+
 -- What is spent in spans of a window that end behind a time, but for what lapsed holds are charged there. Of a calendar
 -- window that was counted in since then, all.
 function without_lapsed(key, begins, holds)
@@ -1249,20 +1261,26 @@ function adopt(step)
     page[LEVEL] = -1
   end
   if #others == 0 and not known then page[LEVEL] = batches + 1 end
+  local tokens_at, money_at = page[TOKENS_PUT_RIGHT], page[MONEY_PUT_RIGHT]
   for _, one in ipairs(parts) do
     local id, hold, part = one[1], one[2], one[3]
     local amount, places = part[1], part[2]
     places[#places + 1] = use[1]
     places[#places + 1] = page[bucket]
     if hold[LAPSED] then
-      amount = still_charged(page, hold, amount)
-      add(use[1], page, bucket, SPENT, amount, 1)
-      add(use[1], page, bucket, ESTIMATED, amount, 1)
+      local charged = still_charged(page, hold, still_standing(hold, amount, names))
+      add(use[1], page, bucket, SPENT, charged, 1)
+      add(use[1], page, bucket, ESTIMATED, charged, 1)
+      -- As if it was put right by hand since, which is known here when all are charged.
+      local ended = hold[LEASE_ENDS]
+      if charged[1] < amount[1] then tokens_at = max(tokens_at, ended) end
+      if less_money(charged, amount) then money_at = max(money_at, ended) end
     else
       add(use[1], page, bucket, HELD, amount, 1)
     end
     changed_holds[id] = hold
   end
+  page[TOKENS_PUT_RIGHT], page[MONEY_PUT_RIGHT] = tokens_at, money_at
   return KNOWN
 end
 
