@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from penstock.policy.accounts import AccountSpec, Limit
+from penstock.policy.adoptions import MOST_ADOPTIONS
 from penstock.policy.hold_ask import HoldAsk
-from penstock.policy.hold_queue import MOST_ADOPTIONS, HoldQueue
+from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import Amount, Line
 from penstock.policy.ledger_book import LedgerBook
 from penstock.policy.ledger_steps import Adopt, Reserve, Settle, Step, TopUp

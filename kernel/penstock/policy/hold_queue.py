@@ -9,9 +9,8 @@ ahead of it where the store's own does.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +18,7 @@ from msgspec import Struct
 from penstock.policy.account_window import AccountWindow
 from penstock.policy.account_windows import AccountWindows
 from penstock.policy.accounts import AccountSpec
+from penstock.policy.adoptions import Adoptions
 from penstock.policy.hold_ask import Decision, HoldAsk
 from penstock.policy.holds import (
     NOTHING,
@@ -49,10 +49,6 @@ from penstock.policy.refusals import refused
 from penstock.policy.soft_limits import SoftLimits
 
 __all__ = ["HoldQueue"]
-
-MOST_ADOPTIONS = 500
-"""In one batch, beside those that its other steps need: a store is busy with so many for some hundredths of a second,
-and a start with thousands of accounts keeps nobody waiting for longer."""
 
 
 class _Live(Struct, gc=False):
@@ -85,15 +81,10 @@ class HoldQueue:
         self._unheld: set[str] = set()
         """Settles of calls that may hold nothing, until the store has answered. Their windows are those of the batch
         that they are sent with: an account's windows may change meanwhile, and the time goes on."""
-        self._adopts: dict[str, AccountWindow] = {}
-        self._adopting = adopts
-        """Whether windows may be new to a store that has counted before: where it lives on, and after a reload."""
+        self._adoptions = Adoptions(self.windows, store_lives_on=adopts)
         self._again = False
         """Some who wait were asked about a window that was over."""
         self._soft = SoftLimits(self.windows)
-        if adopts:
-            # A store that lived on may have counted the same period otherwise: by another configuration.
-            self._adopt(self.windows.declared())
 
     # What comes in
 
@@ -155,8 +146,7 @@ class HoldQueue:
     def reconfigure(self, accounts: Sequence[AccountSpec]) -> None:
         """Other accounts and limits over what is held and spent: `AccountWindows.reconfigure` says what goes on."""
         in_use = [live.account for live in self._live.values()]
-        self._adopt(self.windows.reconfigure(accounts, in_use))
-        self._adopting = True
+        self._adoptions.reconfigure(accounts, in_use)
 
     # To the store and back
 
@@ -195,14 +185,11 @@ class HoldQueue:
                         likely=ask.likely,
                     )
                 )
-        if self.windows.first_used:
-            self._take_first_used()
-        if self._adopts:
-            # Before anything is counted there, and in the windows of the same time. Settles without a hold count in
-            # the new window, too: before its Adopt they would make it known to the store, which then takes over nothing
-            # of what others of its period have spent. Behind it nothing is lost and nothing counts twice: the charge is
-            # in no window yet when the new one takes over, and then goes to all of the account's, the former ones too.
-            steps[:0] = [Adopt(window.account, window.use(self.now)) for window in self._adopted_before(steps)]
+        # Before anything is counted there, and in the windows of the same time. Settles without a hold count in the
+        # new window, too: before its Adopt they would make it known to the store, which then takes over nothing of
+        # what others of its period have spent. Behind it nothing is lost and nothing counts twice: the charge is in no
+        # window yet when the new one takes over, and then goes to all of the account's, the former ones too.
+        steps[:0] = self._adoptions.before(steps, self.now)
         return steps
 
     def landed(self, steps: Sequence[Step], landed: Landed, now: float) -> list[Decision]:
@@ -219,7 +206,7 @@ class HoldQueue:
                 case TopUp():
                     decision = self._topped_up(step, answer)
                 case Adopt() if isinstance(answer, Stale):
-                    self._adopt_again(step)
+                    self._adoptions.again(step)
                 case _:
                     pass
             if decision is not None:
@@ -238,7 +225,7 @@ class HoldQueue:
                 case Settle():
                     kept[step.hold_id] = step
                 case Adopt():
-                    self._adopt_again(step)
+                    self._adoptions.again(step)
                 case Renew():
                     self._renew_at = self.now  # again with the next batch
                 case Reserve():
@@ -300,12 +287,12 @@ class HoldQueue:
     @property
     def has_work(self) -> bool:
         """True where the next batch has something in it beside those who wait, and renewals."""
-        return bool(self._asks or self._settles or self._top_ups or self._adopts or self._again)
+        return bool(self._asks or self._settles or self._top_ups or self._adoptions or self._again)
 
     @property
     def only_settles(self) -> bool:
         """True where the next batch would only settle."""
-        return not (self._asks or self._top_ups or self._adopts or self._again)
+        return not (self._asks or self._top_ups or self._adoptions or self._again)
 
     @property
     def some_wait(self) -> bool:
@@ -450,32 +437,6 @@ class HoldQueue:
     def _leave(self, hold_id: str) -> None:
         self._waiting.pop(hold_id, None)
         self._lacks.pop(hold_id, None)
-
-    def _adopt(self, windows: Iterable[AccountWindow]) -> None:
-        self._adopts.update((window.key, window) for window in windows)
-
-    def _adopted_before(self, steps: Sequence[Step]) -> list[AccountWindow]:
-        """Takes out what this batch is to adopt: all that its steps count in, and others while they are not too many.
-
-        One whose turn comes later has as much to take over then, as if it had been configured a moment later.
-        """
-        pending = self._adopts
-        if len(pending) <= MOST_ADOPTIONS:
-            self._adopts = {}
-            return list(pending.values())
-        count = [step.windows for step in steps if isinstance(step, Reserve | TopUp | Settle)]
-        counted = dict.fromkeys(use.key for windows in count for use in windows)
-        now = [pending.pop(key) for key in counted if key in pending]
-        others = list(itertools.islice(pending, max(0, MOST_ADOPTIONS - len(now))))
-        return [*now, *[pending.pop(key) for key in others]]
-
-    def _adopt_again(self, step: Adopt) -> None:
-        self._adopt(window for window in self.windows.own(step.account) if window.key == step.window.key)
-
-    def _take_first_used(self) -> None:
-        if self._adopting:
-            self._adopt(self.windows.first_used.values())
-        self.windows.first_used.clear()
 
 
 def _with_more(held: Held, step: TopUp) -> Held:
