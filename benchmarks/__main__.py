@@ -3,9 +3,10 @@
 Clients run on one core, a pre-rendered upstream on the other. Peers live in environments of their own, which the first
 run builds under `.venv-benchmarks/`. Rounds are interleaved: in each, every row has its turn. The figures go to
 `build/benchmarks/`: `figures.json`, `figures.txt`, and `calls.svg`, a picture of the calls. The run is void, and the
-program ends with 1, where the machine was too busy for ratios to mean anything, or the upstream too slow; where rows or
-sections were left out by which that is judged, it says so. `python -m benchmarks.report.publish` takes what a whole run
-left to the README.
+program ends with 1, where the machine was too busy for ratios to mean anything, or the upstream too slow; calls that do
+not count for that are measured again at once, up to three times in all, and what was wrong before is told. Where rows
+or sections were left out by which it is judged whether a run counts, it says so. `python -m benchmarks.report.publish`
+takes what a whole run left to the README.
 """
 
 from __future__ import annotations

@@ -139,3 +139,21 @@ def test_a_run_is_void_on_a_busy_machine_or_a_slow_upstream(floor_us: int, times
     upstream = {"times_faster": times_faster, "fastest_client": "raw"}
     program = f"from benchmarks.sections.calls import void; print(len(void({table}, {upstream})))"
     assert said_by(program) == str(reasons)
+
+
+@pytest.mark.parametrize(
+    ("seen", "shown", "before"),
+    [("[[]]", [], []), ("[['busy'], []]", [], [["busy"]]), ("[['a'], ['b'], ['c']]", ["c"], [["a"], ["b"]])],
+    ids=["at once", "the second time", "never"],
+)
+def test_calls_that_do_not_count_are_measured_again_and_all_that_was_wrong_is_told(
+    seen: str, shown: list[str], before: list[list[str]]
+) -> None:
+    program = f"""
+import json
+from benchmarks.sections.calls import until_it_counts
+seen = iter({seen})
+figures = until_it_counts(lambda: {{"void": next(seen)}}, 3)
+print(json.dumps([figures["void"], figures["void_before"], list(seen)]))
+"""
+    assert json.loads(said_by(program)) == [shown, before, []]

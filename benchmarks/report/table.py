@@ -85,6 +85,8 @@ def calls(section: Figures) -> Iterator[str]:
         f"{upstream['times_faster']} times as fast as the fastest client ({upstream['fastest_client']}, "
         f"{upstream['fastest_us']:.0f} us)"
     )
+    for reasons in section.get("void_before", ()):
+        yield f"measured once more, for these did not count: {'; '.join(reasons)}"
 
 
 def waiting(section: Figures) -> Iterator[str]:
