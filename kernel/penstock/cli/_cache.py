@@ -102,11 +102,12 @@ def purge(*, account: str | None, yes: bool, config_file: str | None) -> int:
     \b
     Exit codes:
       0    removed
-      1    the store does not answer, or there is none
+      1    the store does not answer, or there is none yet
       2    wrong usage or configuration
       130  not wanted after all
     """  # noqa: D301 - click reads the escape
     config = _config(config_file)
+    _check_there(config)
     whose = "every answer" if account is None else f"every answer that {shown_account(account)} can see"
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(f"This removes {whose}, and nobody is here to be asked first: say --yes.")

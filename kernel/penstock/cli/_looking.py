@@ -1,4 +1,4 @@
-"""Whether there is anything to look at: a store's file that is not there is not made by a command that only looks.
+"""Whether there is anything to look at: a command about what is in a store does not make its file.
 
 Not here: opening stores, and those that are kept in no file.
 """

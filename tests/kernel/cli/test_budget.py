@@ -451,11 +451,11 @@ def test_what_is_spent_can_be_set_and_all_windows_reset(settings: str) -> None:
 def test_a_mistake_is_told_and_nothing_is_done(
     settings: str, arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    begin(settings)
     assert run(["budget", *arguments, "-c", settings]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert says in " ".join(told.err.split())
-    begin(settings)
     assert run(["budget", "history", "-c", settings]) == 0
     assert capsys.readouterr().out == "Nothing was done by hand.\n"
 
@@ -660,7 +660,18 @@ def test_a_clock_ahead_of_all_windows_is_told_without_a_traceback(settings: str)
 # Stores that have nothing to show
 
 
-@pytest.mark.parametrize("command", [("show",), ("history",), ("report",), ("clock",), ("clock", "--set-back", "-y")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("show",),
+        ("history",),
+        ("report",),
+        ("clock",),
+        ("clock", "--set-back", "-y"),
+        ("reset", "team", "-y"),
+        ("release", "a-hold", "--reason", "gone", "-y"),
+    ],
+)
 def test_looking_makes_no_ledger_and_says_where_there_should_be_one(
     settings: str, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -136,7 +136,7 @@ def test_words_that_are_no_utf_8_are_refused(
 
 
 @pytest.mark.parametrize(
-    "command", [("stats",), ("stats", "--json"), ("explain", PROMPT), ("explain", PROMPT, "--json")]
+    "command", [("stats",), ("stats", "--json"), ("explain", PROMPT), ("explain", PROMPT, "--json"), ("purge", "--yes")]
 )
 def test_looking_makes_no_file_and_says_where_there_should_be_one(tmp_path: Path, command: tuple[str, ...]) -> None:
     settings = written(tmp_path, 'path = "cache.db"\n[ledger]\nstore = "sqlite"\n')

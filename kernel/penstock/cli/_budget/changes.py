@@ -23,7 +23,7 @@ from penstock.cli._budget.lines import (
     windows_of,
     words_of,
 )
-from penstock.cli._budget.opening import config_option, find_config, with_ledger
+from penstock.cli._budget.opening import config_option, find_config, with_ledger, with_ledger_there
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._tell import tell
 from penstock.cli._words import plain
@@ -149,7 +149,7 @@ def reset(account: str, *, reason: str, yes: bool, config_file: str | None, **to
     wanted = Wanted(per=told["per"], timezone=told["timezone"], rolling=told["rolling"])
     config = find_config(config_file)
     # Those that only the store knows of, too: their limits may have gone from the configuration.
-    windows = with_ledger(config, lambda store: _known_windows(store, config, account))
+    windows = with_ledger_there(config, lambda store: _known_windows(store, config, account))
     chosen = [window for window in windows if wanted.takes(window.shape)]
     if not chosen:
         raise click.UsageError(_no_window(account, windows, config))
@@ -192,7 +192,7 @@ def release(hold: str, *, reason: str, yes: bool, config_file: str | None) -> in
             return answer, []
         return None, [row.hold_id for row in await store.holds()]
 
-    changed, others = with_ledger(config, carry_out)
+    changed, others = with_ledger_there(config, carry_out)
     if changed is None:
         tell(f"there is no hold {hold}{did_you_mean(hold, others)}; settled holds are gone")
         return FAILED

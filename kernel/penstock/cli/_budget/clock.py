@@ -10,7 +10,7 @@ import time
 import click
 
 from penstock.cli._budget.changes import confirm, confirming
-from penstock.cli._budget.opening import config_option, find_config, look_into_ledger, with_ledger
+from penstock.cli._budget.opening import config_option, find_config, with_ledger, with_ledger_there
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._tell import tell
 from penstock.cli._words import span
@@ -51,7 +51,7 @@ def clock(*, set_back: bool, reason: str, yes: bool, config_file: str | None) ->
     """  # noqa: D301 - click reads the escape
     config = find_config(config_file)
     # An empty batch would take this machine's time for the ledger's, where that is the later one: as every call does.
-    ahead = look_into_ledger(config, lambda store: store.commit([])).now - time.time()
+    ahead = with_ledger_there(config, lambda store: store.commit([])).now - time.time()
     if not set_back:
         if ahead > CLOSE:
             at = time_in_words(time.time() + ahead)

@@ -15,7 +15,7 @@ import msgspec
 from penstock.cli._account import account_argument, check_account, shown_account
 from penstock.cli._budget.days import day_options, time_of
 from penstock.cli._budget.lines import key_in_words
-from penstock.cli._budget.opening import config_option, find_config, look_into_ledger
+from penstock.cli._budget.opening import config_option, find_config, with_ledger_there
 from penstock.cli._exits import OK
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._words import escaped, plain
@@ -57,7 +57,7 @@ def history(
     """  # noqa: D301 - click reads the escape
     below = None if account is None else check_account(account)
     since, until = time_of(first or BEGINNING, last, timezone)
-    rows = look_into_ledger(find_config(config_file), lambda store: store.history(since=since, until=until))
+    rows = with_ledger_there(find_config(config_file), lambda store: store.history(since=since, until=until))
     rows = [row for row in rows if not below or row.account == below or row.account.startswith(f"{below}/")]
     if as_json:
         for row in rows:

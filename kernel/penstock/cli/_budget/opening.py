@@ -24,7 +24,7 @@ from penstock.cli._loop import run_loop
 from penstock.errors import ConfigError, LedgerUnavailableError, PenstockError
 from penstock.hookspecs import LedgerSpec
 
-__all__ = ["config_option", "find_config", "look_into_ledger", "with_ledger"]
+__all__ = ["config_option", "find_config", "with_ledger", "with_ledger_there"]
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -49,8 +49,8 @@ def with_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T
     return run_loop(_with_ledger, config, _ready(config), act)
 
 
-def look_into_ledger(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T:
-    """The same of what only looks: where there is no file it makes none, and ConfigError says so."""
+def with_ledger_there(config: Config, act: Callable[[LedgerStore], Awaitable[T]]) -> T:
+    """The same of what is about what is there: where there is no file it makes none, and ConfigError says so."""
     ready = _ready(config)
     check_there(config, ready)
     return run_loop(_with_ledger, config, ready, act)

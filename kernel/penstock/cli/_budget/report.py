@@ -18,7 +18,7 @@ import msgspec
 
 from penstock.cli._account import shown_account
 from penstock.cli._budget.days import day_options, time_of, today
-from penstock.cli._budget.opening import config_option, find_config, look_into_ledger
+from penstock.cli._budget.opening import config_option, find_config, with_ledger_there
 from penstock.cli._budget.sums import By, Sum, sums_of, total_of
 from penstock.cli._exits import OK
 from penstock.cli._screen import make_console, make_table
@@ -85,7 +85,7 @@ def report(
     now = today(time.time(), timezone)
     begins = first or (last or now).replace(day=1)
     since, until = time_of(begins, last, timezone)
-    rows = look_into_ledger(find_config(config_file), lambda store: store.spending(since=since, until=until))
+    rows = with_ledger_there(find_config(config_file), lambda store: store.spending(since=since, until=until))
     latest = max((row.since for row in rows), default=since)
     ends = last or max(now, today(latest, timezone))
     sums, total = sums_of(rows, by), total_of(rows)

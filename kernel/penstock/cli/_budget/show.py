@@ -26,7 +26,7 @@ from penstock.cli._budget.lines import (
     known_accounts,
     words_of,
 )
-from penstock.cli._budget.opening import config_option, find_config, look_into_ledger
+from penstock.cli._budget.opening import config_option, find_config, with_ledger_there
 from penstock.cli._exits import FAILED, OK
 from penstock.cli._screen import make_console, make_table
 from penstock.cli._tell import tell
@@ -97,7 +97,7 @@ def show(account: str | None, *, holds: bool, as_json: bool, config_file: str | 
     """  # noqa: D301 - click reads the escape
     below = None if account is None else check_account(account)
     config = find_config(config_file)
-    rows, held = look_into_ledger(config, _rows)
+    rows, held = with_ledger_there(config, _rows)
     lines = account_lines(config.budget.accounts, rows, below=below)
     known = known_accounts(config.budget.accounts, rows, held)
     if below and not _is_known(below, known, config):
