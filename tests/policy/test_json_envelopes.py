@@ -322,6 +322,57 @@ def test_with_another_word_it_is_something_else_all_the_same(name: str) -> None:
     assert isinstance(find_json(json.dumps({name: [ADA]}), {"type": "array", "items": CLAIM}), NotFound)
 
 
+@pytest.mark.parametrize("name", ["discarded_claim", "hypothetical_claim", "excluded_claims", "unrelated_claims"])
+def test_what_nobody_asks_for_is_not_taken_although_it_bears_the_name_of_the_type(name: str) -> None:
+    assert isinstance(find_json(json.dumps({name: ADA}), CLAIM), NotFound)
+    assert isinstance(find_json(json.dumps({name: [ADA]}), {"type": "array", "items": CLAIM}), NotFound)
+    own = CLAIM | {"title": name.title().replace("_", "")}
+    assert isinstance(find_json(json.dumps({name: ADA}), own), Found), "its own name"
+
+
+@pytest.mark.parametrize("nothing", ['"claim": null', '"claim": ""', '"claim": {}', '"claims": []', '"claim": "N/A"'])
+@pytest.mark.parametrize(
+    "name", ["superseded_claim", "alternative_claim", "closest_claim", "nearest_match", "suggestion"]
+)
+def test_what_is_offered_where_there_is_no_such_thing_is_not_taken(nothing: str, name: str) -> None:
+    offered = json.dumps(ADA)
+    assert isinstance(find_json(f'{{{nothing}, "{name}": {offered}}}', CLAIM), NotFound)
+    assert isinstance(find_json(f'{{"{name}": {offered}, {nothing}}}', CLAIM), NotFound)
+
+
+@pytest.mark.parametrize(
+    "beside", ['"claim": "withdrawn"', '"matches": []', '"result": null', '"requested_claim": null']
+)
+def test_nor_is_it_where_that_is_said_in_other_words(beside: str) -> None:
+    assert isinstance(find_json(f'{{{beside}, "closest_claim": {json.dumps(ADA)}}}', CLAIM), NotFound)
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        *(("claim", beside) for beside in ('"closest_claim": null', '"match": null', '"prior_claims": []')),
+        *(("details", beside) for beside in ('"claim": "A-12"', '"prior_claim": null', '"no_match": null')),
+        *(("denied_claim", beside) for beside in ('"reason": "too late"', '"confidence": 0.9', '"notes": null')),
+    ],
+)
+def test_what_there_is_none_of_beside_a_value_says_nothing_of_it(name: str, beside: str) -> None:
+    answer = find_json(f'{{{beside}, "{name}": {json.dumps(ADA)}}}', CLAIM)
+    assert isinstance(answer, Found), answer
+    assert answer.value == ADA
+
+
+@pytest.mark.parametrize(
+    "beside",
+    ['"timestamp": "2025-01-01T00:00Z"', '"summary": "Two."', '"currency": "EUR"', '"about": "Two greetings."'],
+)
+def test_what_is_said_of_a_map_as_a_whole_is_no_member_of_it(beside: str) -> None:
+    greetings = {"type": "object", "additionalProperties": {"type": "string"}}
+    answer = find_json(f'{{"result": {{"de": "Hallo", "fr": "Salut"}}, {beside}}}', greetings)
+    assert isinstance(answer, Found), answer
+    assert answer.value == {"de": "Hallo", "fr": "Salut"}
+    assert isinstance(find_json('{"result": {"de": "Hallo"}, "it": "Buon giorno"}', greetings), NotFound)
+
+
 @pytest.mark.parametrize(("name", "held"), [("incomplete", True), ("hallucinated", True), ("refusal", "I cannot")])
 def test_what_says_beside_it_that_it_is_no_answer_is_heard(name: str, held: Any) -> None:
     assert isinstance(find_json(json.dumps({"person": ADA, name: held}), PERSON), NotFound)

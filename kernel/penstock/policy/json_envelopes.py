@@ -6,7 +6,7 @@ By the names that models give to their properties. Not here: where a value stand
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any
 
@@ -73,12 +73,15 @@ _OF_OTHERS = _OF_FAILURES | frozenset(
 """Parts of names of what is not the answer."""
 _OF_OTHERS_BESIDE = _OF_OTHERS | {"hallucinated", "incomplete", "refusal"}
 """Parts of names beside an answer that say that it is none."""
-_OF_OTHERS_AROUND = _OF_OTHERS_BESIDE | frozenset(
-    {"alternative", "canceled", "cancelled", "denied", "discarded", "disputed", "duplicate", "duplicates", "excluded"}
-    | {"hypothetical", "prior", "projected", "removed", "retracted", "superseded", "unconfirmed", "unmatched"}
-    | {"unrelated"}
+_OF_SOME = frozenset(
+    {"alternative", "canceled", "cancelled", "denied", "disputed", "duplicate", "duplicates", "prior", "projected"}
+    | {"removed", "retracted", "superseded", "unconfirmed", "unmatched"}
 )
+"""Parts of names of what may be asked for by them: which claims were denied?"""
+_OF_OTHERS_AROUND = _OF_OTHERS_BESIDE | _OF_SOME | {"discarded", "excluded", "hypothetical", "unrelated"}
 """Parts of names around what is not the answer. Beside one they only say more of it: `"removed": 3`."""
+_OF_FINDINGS = frozenset({"answer", "answers", "match", "matches", "result", "results"})
+_NONE = ("na", "none", "null")
 _NONE_OF_THEM = re.compile(r"[Nn]o(?:[^A-Za-z0-9]|(?=[A-Z]))")
 _OF_OTHER_WORDS = (
     (_OF_OTHERS_AROUND | _OF_REMARKS | _OF_ASIDES | OF_GOOD_STATES)
@@ -98,8 +101,14 @@ NOTHING_SAID: tuple[Json, ...] = (None, False, "", [], {})
 _OF_SCHEMAS = frozenset({"$ref", "allOf", "anyOf", "const", "enum", "oneOf", "type"})
 """Words of which a schema has one at least."""
 _OF_CODES = frozenset({"code", "status"})
+_OF_WHOLES = frozenset(
+    {"author", "category", "context", "currency", "details", "document", "extra", "filename", "info", "keywords"}
+    | {"lang", "locale", "meta", "remarks", "summary", "tags", "topic", "unit", "units"}
+)
+"""Parts of names of what is said of a map as a whole."""
 _NUMBERS = (int, float)
 """And no bool."""
+_DATE = re.compile(r"\A\d{4}-\d\d")
 _SHORT = 40
 """Characters of a word or two: `"status": "not found"`."""
 
@@ -144,7 +153,8 @@ def only_content(value: Json, schema: Any) -> Json:
     beside = [(name, other) for name, other in value.items() if name != held[0]]
     if not known and any(_may_be_one_more(content, name, other) for name, other in beside):
         return NONE
-    return content if all(only_speaks_of(content, name, other) for name, other in beside) else NONE
+    speak = all(only_speaks_of(content, name, other) for name, other in beside)
+    return content if speak and not _stands_for_another(held[0], beside, schema) else NONE
 
 
 def content_of_own_name(
@@ -254,11 +264,37 @@ def _is_of_other(name: str, schema: Any) -> bool:
     """
     around = parts_of(name) & _OF_OTHERS_AROUND
     if _says_otherwise(name) or not around:
-        return bool(around) or _NONE_OF_THEM.match(name) is not None
-    plain = rest = plain_name(name)
+        return _says_of_others(name)
+    names, plain = _names_of_type(schema), plain_name(name)
+    if plain in names or not around <= _OF_SOME:
+        return plain not in names
     for word in around:
-        rest = rest.replace(word, "")
-    return _names_of_type(schema).isdisjoint({plain, rest})
+        plain = plain.replace(word, "")
+    return plain not in names
+
+
+def _stands_for_another(name: str, beside: Sequence[tuple[str, Json]], schema: Any) -> bool:
+    """True for what is offered where there is none of what is asked for: `{"hotel": null, "closest_hotel": {...}}`."""
+    names = tuple(_names_of_type(schema))
+    plain = plain_name(name)
+    if plain in names or name.lower() in OF_ANSWERS:
+        return False
+    for other, held in beside:
+        there = plain_name(other)
+        if plain.endswith(names) and there in names:
+            return True
+        tells = there.endswith(names) or parts_of(other) & _OF_FINDINGS
+        if tells and _says_none(held) and not _says_of_others(other):
+            return True
+    return False
+
+
+def _says_of_others(name: str) -> bool:
+    return bool(parts_of(name) & _OF_OTHERS_AROUND) or _NONE_OF_THEM.match(name) is not None
+
+
+def _says_none(held: Json) -> bool:
+    return held in NOTHING_SAID or (isinstance(held, str) and plain_name(held) in _NONE)
 
 
 def _names_of_type(schema: Any) -> set[str]:
@@ -301,10 +337,21 @@ def _may_be_one_more(content: Json, name: str, other: Json) -> bool:
     if not is_object(content) or (isinstance(other, str) and len(other) > _SHORT):
         return False
     parts = parts_of(name)
+    members = list(islice(content.values(), MOST_BESIDE))  # the others are like these
     if type(other) in _NUMBERS:
-        return not parts & (_OF_REMARKS | _OF_CODES) and any(type(each) in _NUMBERS for each in content.values())
-    speaks = parts & (_OF_OTHER_WORDS | _OF_ANY_WORDS) or is_of_state(parts)
-    return not speaks and any(type(each) is type(other) for each in content.values())
+        return not parts & (_OF_REMARKS | _OF_CODES) and any(type(each) in _NUMBERS for each in members)
+    speaks = parts & (_OF_OTHER_WORDS | _OF_ANY_WORDS | _OF_WHOLES) or is_of_state(parts)
+    alike = [each for each in members if type(each) is type(other)]
+    return not speaks and any(not isinstance(other, str) or _are_alike(str(each), other) for each in alike)
+
+
+def _are_alike(one: str, other: str) -> bool:
+    """True but for a word beside a sentence or a date."""
+    return _is_sentence(one) >= _is_sentence(other) and bool(_DATE.match(one)) >= bool(_DATE.match(other))
+
+
+def _is_sentence(text: str) -> bool:
+    return " " in text and text.endswith((".", "!", "?"))
 
 
 def _tells(content: Json, known: set[str], schema: Any) -> bool:
