@@ -286,7 +286,7 @@ class Truth:
         entry = self.entries.pop(step.hold_id, None)
         if entry is None and self._stale(step.windows):
             return Said("stale")
-        self.tombs[step.hold_id] = self.now + (self.lease if entry or not step.windows else 86_400.0)
+        self.tombs[step.hold_id] = self.now + (86_400.0 if step.windows else self.lease)
         if entry is None and not step.windows:
             return Said("known")
         if entry is None:

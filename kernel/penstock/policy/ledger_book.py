@@ -198,7 +198,7 @@ class LedgerBook(LedgerCounting):
         if hold is None and self._over(step.windows):
             return STALE
         until = self.now + self.tombstone
-        if hold is None and step.windows:
+        if step.windows:  # also where it has a hold: sent again once that is gone, it is charged without one
             until = max(until, self.now + CHARGED_KNOWN)
         self.pages.bury(step.hold_id, until)
         if step.spent:

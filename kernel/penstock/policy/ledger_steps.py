@@ -130,8 +130,8 @@ class Settle(Struct, frozen=True, kw_only=True, gc=False):
     Every window takes the whole charge, by whichever measure it held.
 
     One of an unknown id leaves a tombstone for the longest lease: a reserve that comes later is answered `Known`. With
-    `windows`, an unknown id is charged in them all the same: the call was let through while the store was away. Then
-    the tombstone stands for a day at least.
+    `windows`, an unknown id is charged in them all the same: the call was let through while the store was away. With
+    them the tombstone stands for a day at least.
     """
 
     hold_id: str

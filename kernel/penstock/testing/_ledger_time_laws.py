@@ -164,6 +164,13 @@ async def charge_without_a_hold_is_known_for_a_day(make: MakeLedger) -> None:
         await bench.pass_spans(100)
         bench.expect(await bench.one(charge), Known(), "a charge without a hold that is sent again")
         await bench.expect_row(window.key, "a charge without a hold", spent=300)
+        # Its reserve was carried out all the same, and only the answer was late.
+        await bench.one(bench.reserve("held", window, tokens=40, spans=1))
+        charge = Settle(hold_id="held", charged=Amount(30), account="team", windows=(window,))
+        bench.expect(type(await bench.one(charge)), Charged, "a charge that may have no hold")
+        await bench.pass_spans(100)
+        bench.expect(await bench.one(charge), Known(), "and is sent again")
+        await bench.expect_row(window.key, "a charge that may have no hold", spent=330)
 
 
 async def new_window_begins_with_what_its_siblings_know(make: MakeLedger) -> None:

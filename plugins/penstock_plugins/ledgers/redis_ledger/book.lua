@@ -1036,8 +1036,9 @@ function settle(step)
   -- An id is held or settled, never both.
   if not hold and is_settled(id) then return KNOWN end
   if not hold and is_over(uses) then return STALE end
-  -- A charge without a hold is known for longer: its answer may be lost, and the store away meanwhile.
-  buried[id] = now + (not hold and #uses > 0 and max(tombstone, CHARGED_KNOWN) or tombstone)
+  -- A charge that needs no hold is known for longer: its answer may be lost, and the store away meanwhile. Also where it
+  -- has one: sent again once that is gone, it is charged without.
+  buried[id] = now + (#uses > 0 and max(tombstone, CHARGED_KNOWN) or tombstone)
   local fields, quarter = fields_of(hold and hold[ACCOUNT] or account, spent, now)
   if hold then need_windows(hold, fields) end
   write_down(fields, quarter, spent, 1)
