@@ -61,14 +61,18 @@ _CALLS = re.compile(
     rf"|(?:calls?|arguments|args|parameters|params|input)\s+(?:for|of|to)){_BETWEEN}\Z",
     re.IGNORECASE,
 )
-# Who says such a thing is about to do it; `not`, or what is done already, speaks against that.
+# Who says such a thing is about to do it; `not`, or what is done already, speaks against that. (`I can use`; not
+# `I can confirm it with`, `I have confirmed it by calling`.)
 _MEANS_TO = re.compile(
-    r"\b(?:i|we)(?:['’](?:d|ll|m|re)|\s+(?:am|are|can|could|have|must|need|shall|should|want|will|would))\b"
+    r"\b(?:i|we)(?:['’](?:d|ll|m|re)|\s+(?:am|are|must|need|shall|should|want|will|would))\b"
+    r"|\b(?:i|we)\s+(?:can|could|have)(?:\s+(?:also|first|just|now|then))?+(?:\s+to\b|[\W_]*+\Z)"
     r"|\blet(?:\s+me|\s+us|['’]?s)\b|\bis\s+to\b",
     re.IGNORECASE,
 )
-_NOT = re.compile(r"\b(?:instead|never|no|not|without)\b", re.IGNORECASE)
+_NOT = re.compile(r"\b(?:cannot|instead|never|no|not|unable|without)\b|n['’]t\b", re.IGNORECASE)
 _DONE = re.compile(rf"\b(?:\w+[^\We]ed|done|found|got|made|after|from|of|on)(?:[\W_]+by)?{_BETWEEN}\Z", re.IGNORECASE)
+_REPLIES = re.compile(rf"\b(?:answer|output|reply|response|result)s?+\s+to{_BETWEEN}\Z", re.IGNORECASE)
+"""`The response to my call to get_weather`: what it gave."""
 _OPENERS = frozenset({"and", "first", "next", "now", "ok", "okay", "please", "so", "sure", "then"})
 _SENTENCES = re.compile(r"[.!?;:](?!\w)")
 
@@ -85,7 +89,7 @@ def _announces(line: str) -> bool:
     if _DONE.search(f"{before} "):
         return False
     if not (calls["verb"] or calls["aid"]):
-        return True
+        return _REPLIES.search(f"{before} ") is None
     if calls["verb"] and all(word.lower() in _OPENERS for word in _WORDS.findall(before)):
         return True
     means = [*_MEANS_TO.finditer(before)]
