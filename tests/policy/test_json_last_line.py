@@ -11,6 +11,7 @@ from penstock.policy.json_finding import Found, NotFound, find_json
 
 INVOICE = {
     "type": "object",
+    "title": "Invoice",
     "properties": {"number": {"type": "string"}, "total": {"type": "number"}, "note": {"type": "string"}},
     "required": ["number", "total"],
 }
@@ -50,6 +51,9 @@ def told(shown: str, value: Any, last: str) -> str:
         "1. **Open points**\nNone",
         "Caveats:\n* None",
         "Anything that is not clear?\nNone.",
+        "Notes for this text: None",
+        "Data that is left out -> None",
+        "Invoice of the buyer: None",
     ],
 )
 def test_null_of_something_else_says_nothing_of_a_value(
@@ -74,6 +78,19 @@ def test_null_of_something_else_says_nothing_of_a_value(
         "Nothing is named in it, so the correct output would be: null.",
         "### Answer\n\nNone",
         "**Result:**\nnull",
+        "JSON output: null",
+        "Output JSON: null",
+        "Final: None",
+        "Your text: `null`",
+        "For this text: null",
+        "In your case:\n\nnull",
+        "Output for the given text: null",
+        "It names nothing. Extracted data: null",
+        "Return value = None",
+        "### Extraction\nnull",
+        "**Verdict**\nNone",
+        "Your answer -> null",
+        "This text \u2192 null",
     ],
 )
 def test_null_that_is_announced_as_an_answer_or_stands_alone_may_be_it(
@@ -91,3 +108,78 @@ def test_null_of_a_member_speaks_against_the_value_that_gives_it_another(last: s
         answer = find_json(f"```json\n{json.dumps(value)}\n```\n{last}", INVOICE)
         assert isinstance(answer, Found), answer
     assert isinstance(find_json(f"```json\n{json.dumps({**without, 'note': 'paid'})}\n```\n{last}", INVOICE), NotFound)
+
+
+@WHICH
+@pytest.mark.parametrize(
+    "example",
+    [
+        "For example:\n```json\n{}\n```",
+        "Example: {}",
+        "e.g. {}",
+        "**Sample output**\n\n{}",
+        "If there were one, I would give it so:\n\n```json\n{}\n```",
+        "It is asked for an object like {}",
+        "I am to give such as there are. Expected format:\n```\n{}\n```",
+        "Format: ```json\n{}\n```",
+        "### Old value\n{}",
+        "<example>\n{}\n</example>",
+        "<think>I look for it.</think>An answer would be {}",
+    ],
+)
+@pytest.mark.parametrize(
+    "last", ["Buyer: null", "Found in it: None", "**Named here**\n\nnull", "Elsewhere \u21d2 null"]
+)
+def test_any_null_behind_an_example_may_be_the_answer(
+    schema: dict[str, Any], value: Any, example: str, last: str
+) -> None:
+    answer = find_json(f"{told(example, value, '')}\n\n{last}", schema)
+    assert isinstance(answer, NotFound), answer
+    assert answer.reason == "ambiguous"
+
+
+@WHICH
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Here it is in the format that you want:",
+        "I left out what would be an example. Here is the rest:",
+        "<think>The format is that of the example.</think>",
+        "According to your schema:",
+        "Sample 3:",
+        "**Structured output**",
+    ],
+)
+def test_words_that_only_speak_of_a_format_make_no_example(schema: dict[str, Any], value: Any, said: str) -> None:
+    answer = find_json(f"{said}\n\n```json\n{json.dumps(value)}\n```\n\n**Notes:** None", schema)
+    assert isinstance(answer, Found), answer
+    assert answer.value == value
+
+
+SEVERITY = {"enum": ["mild", "severe"]}
+
+
+@pytest.mark.parametrize(
+    ("shown", "schema", "last"),
+    [
+        ('{"number": "A-17", "total": 1}', INVOICE, "Invoice: null"),
+        ('{"number": "A-17", "total": 1}', {"anyOf": [INVOICE, {"type": "null"}]}, "- **The invoice:** None"),
+        ('[{"number": "A-17", "total": 1}]', {"type": "array", "items": INVOICE}, "## Extracted invoices\n\nNone"),
+        ('{"bill": {"number": "A-17", "total": 1}}', INVOICE, "Bill: null"),
+        ('{"result": {"bill": {"number": "A-17", "total": 1}}}', INVOICE, "**Bill**\n\nNone."),
+        ('{"severity": "mild"}', SEVERITY, "Severity: None"),
+        ('{"groups": {"oak": 3}}', COUNTS, "groups -> null"),
+    ],
+)
+def test_null_under_a_name_of_the_value_may_be_meant_in_its_place(
+    shown: str, schema: dict[str, Any], last: str
+) -> None:
+    answer = find_json(f"```json\n{shown}\n```\n\n{last}", schema)
+    assert isinstance(answer, NotFound), answer
+    assert answer.reason == "ambiguous"
+    assert isinstance(find_json(f"```json\n{shown}\n```\n\nNotes: None", schema), Found)
+
+
+def test_an_arrow_between_words_of_the_schema_points_to_no_other_answer() -> None:
+    answer = find_json('{"severity": "mild"}\n\nRanking: mild -> severe', SEVERITY)
+    assert isinstance(answer, Found), answer

@@ -31,15 +31,17 @@ from penstock.policy.json_levels import (
     paths_inside,
 )
 from penstock.policy.json_lines import BETWEEN_LINES, LAST_LINE
+from penstock.policy.json_names import names_of_type, plain_name
 from penstock.policy.json_notation import Unreadable
 from penstock.policy.json_other_calls import OtherTools
 from penstock.policy.json_places import Candidate, Places
 from penstock.policy.json_rivals import Rivals, Standing, is_all_there_is, is_alone_in, standing
-from penstock.policy.json_scalars import last_line, may_be_instead
+from penstock.policy.json_scalars import LONGEST_WORD, last_line, may_be_instead
 from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_surroundings import (
     ends_too_early,
     is_begun_before,
+    is_example,
     is_labelled,
     is_note,
     misses_its_head,
@@ -371,10 +373,11 @@ class _Search(Places):
                 inner = self.under_own_name(held.value)
             if inner is NONE:
                 return None
-            unclosed = paths_inside(held.unclosed, _place_in(held.value, inner))
-            held = msgspec.structs.replace(
-                held, value=inner, repairs=(*candidate.repairs, "envelope"), unclosed=unclosed
-            )
+            place = _place_in(held.value, inner)
+            unclosed = paths_inside(held.unclosed, place)
+            under = (*held.under, *(name for name in place if isinstance(name, str)))
+            repairs = (*candidate.repairs, "envelope")
+            held = msgspec.structs.replace(held, value=inner, repairs=repairs, unclosed=unclosed, under=under)
             if self.fits(inner):
                 return self.opened(held)
         return None
@@ -405,7 +408,10 @@ class _Search(Places):
         listed = is_array(held) or is_object(held) or held in self.words
         if not listed and (says_what_it_is_about(candidate.value) or not is_all_there_is(candidate, self.text)):
             return None
-        return msgspec.structs.replace(candidate, value=held, repairs=(*candidate.repairs, "envelope"), unclosed=())
+        repairs = (*candidate.repairs, "envelope")
+        return msgspec.structs.replace(
+            candidate, value=held, repairs=repairs, unclosed=(), under=tuple(candidate.value)
+        )
 
     def unquoted(self, candidate: Candidate) -> Candidate | None:
         """JSON in a JSON string."""
@@ -438,11 +444,13 @@ class _Search(Places):
     def ends_in_another(self, best: Candidate) -> bool:
         """True where the last line is null, or a scalar that could be said in the place of the value."""
         last, label = last_line(self.text, self.words)
-        if last is NONE:
+        if last is not None:
+            return last is not NONE and is_alone_in(best.value, last)
+        if best.value is None or self.check is None:
             return False
-        if last is None:
-            return best.value is not None and may_be_instead(best.value, label)
-        return is_alone_in(best.value, last)
+        under = {plain_name(name) for name in best.under if len(name) <= LONGEST_WORD}
+        names = under | names_of_type(self.check.schema)
+        return is_example(best) or may_be_instead(best.value, label, names)
 
     def none(self, certain: list[Candidate]) -> NotFound:
         """Why there is no value: what is wrong with the likeliest candidate."""

@@ -13,7 +13,7 @@ from typing import Any
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import root_shapes
 
-__all__ = ["AskedNames", "plain_name"]
+__all__ = ["AskedNames", "names_of_type", "plain_name"]
 
 MOST_HELD = 64
 """Values inside of a value that are looked at."""
@@ -80,6 +80,15 @@ class AskedNames:
 def plain_name(name: str) -> str:
     """Without what names are joined by, in small letters."""
     return _PLAIN.sub("", name).lower()
+
+
+def names_of_type(schema: Any) -> set[str]:
+    """Its title, or that of its items, of one and of many; all plain."""
+    shapes = root_shapes(schema)
+    items = (item for shape in shapes if "items" in shape for item in root_shapes(schema, shape["items"]))
+    titles = (shape.get("title") for shape in (*shapes, *items))
+    own = {plain_name(title) for title in titles if isinstance(title, str)}
+    return {many for one in own for many in (one, f"{one}s", f"{one}es", f"{one.removesuffix('y')}ies")}
 
 
 def _wanted(schema: Json) -> list[frozenset[str]]:

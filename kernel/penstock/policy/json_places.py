@@ -60,6 +60,8 @@ class Candidate(Struct, frozen=True):
     """Where in the whole text the quotation begins."""
     in_code: bool = False
     """In a fence of another language than JSON."""
+    under: tuple[str, ...] = ()
+    """The names under which envelopes held it."""
 
     @property
     def place(self) -> int:

@@ -6,6 +6,7 @@ Not here: objects and lists (`json_places`).
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from penstock.policy.json_envelopes import NOTHING_SAID, OF_ANSWERS
 from penstock.policy.json_names import plain_name
@@ -14,10 +15,11 @@ from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
-__all__ = ["LONGEST_WORD", "last_line", "may_be_instead", "may_go_on", "scalar_of", "word_of"]
+__all__ = ["LONGEST_WORD", "announces_answer", "last_line", "may_be_instead", "may_go_on", "scalar_of", "word_of"]
 
 _SPACE = re.compile(r"\s")
 _LABEL = re.compile(r"([^\n]*)[:=][ \t*_`\"]*+([^:=\n\"`*]+)[\"`*_.]*+\Z")
+_NULL_OF = re.compile(r"([^\n]*)(?:[-=]>|[\u2192\u21d2])[ \t*_`\"]*+(?:None|null)[\"`*_.]*+\Z")
 _HEADING = re.compile(r"#.*+|.*[:?][\W_]*+|(?:(?:[-*+]|\d{1,3}+[.)])[ \t]++)?+(?P<mark>\*\*|__).*(?P=mark)")
 # `Final answer`, `So the result is`; not `Missing data`, `Action items`.
 _ANNOUNCES = re.compile(
@@ -25,6 +27,15 @@ _ANNOUNCES = re.compile(
     rf"(?:{'|'.join(sorted(OF_ANSWERS))})(?:\s+(?:is|(?:should|would)\s+be))?+[\W_]*+\Z",
     re.IGNORECASE,
 )
+# `JSON output`, `For this text`; not `Missing data`.
+_PARTS_OF_LABELS = re.compile(r"[.!?;:,(){}\[\]]")
+_WORDS = re.compile(r"[^\W\d_]+")
+_FOR_THIS = re.compile(r"\b(?:for|in)\s+(?:the\s+given|this|your)(?:\s+\w+)?+", re.IGNORECASE)
+_BEFORE_ANSWERS = frozenset(
+    {"actual", "correct", "extracted", "final", "json", "my", "our", "output", "real", "return", "returned", "so"}
+    | {"the", "this", "your"}
+)
+_LAST_OF_ANSWERS = OF_ANSWERS | {"conclusion", "extracted", "extraction", "final", "here", "so", "verdict"}
 _SCALAR = re.compile(
     r"""-?(?:0|[1-9]\d{0,99}+)(?:\.\d{1,99}+)?+(?:[eE][-+]?\d{1,2}+)?+|"(?:[^"\\\n]|\\["\\/bfnrt])*+\""""
 )
@@ -69,6 +80,8 @@ def last_line(text: str, words: frozenset[str]) -> tuple[Json, str]:
     label = _LABEL.match(plain)
     if label is not None and (label[2] in words or label[2] in {"null", "None"}):
         return label[2] if label[2] in words else None, label[1]
+    if (arrow := _NULL_OF.match(plain)) is not None:
+        return None, arrow[1]
     if not above or not plain or len(plain) > LONGEST_WORD:
         return NONE, ""
     title = above.rstrip().rpartition("\n")[2].strip()
@@ -76,8 +89,8 @@ def last_line(text: str, words: frozenset[str]) -> tuple[Json, str]:
     return plain if plain in words else scalar_of(plain), heading
 
 
-def may_be_instead(value: Json, label: str) -> bool:
-    """True where a null behind such a label may be meant in the place of a value.
+def may_be_instead(value: Json, label: str, names: Collection[str] = ()) -> bool:
+    """True where a null behind such a label may be meant in the place of a value. `names`: those of the value, plain.
 
     Not where it is said of something else, `Notes: None`, or of a member of the value that says nothing either.
     """
@@ -86,7 +99,20 @@ def may_be_instead(value: Json, label: str) -> bool:
         held = [each for name, each in value.items() if plain_name(name) == named]
         if held:
             return any(each not in NOTHING_SAID for each in held)
-    return not named or _ANNOUNCES.search(label) is not None
+    return not named or announces_answer(label, names)
+
+
+def announces_answer(label: str, names: Collection[str] = ()) -> bool:
+    """True for a label that says that the answer follows, or what for, or is a name of the value."""
+    if _ANNOUNCES.search(label) is not None:
+        return True
+    last = _PARTS_OF_LABELS.split(label.rstrip(".!?;:,(){}[] *_`"))[-1]
+    said = _WORDS.findall(_FOR_THIS.sub(" ", last).lower())
+    if not said:
+        return _FOR_THIS.search(last) is not None
+    while len(said) > 1 and said[0] in _BEFORE_ANSWERS:
+        said = said[1:]
+    return "".join(said) in names or (len(said) == 1 and said[0] in _LAST_OF_ANSWERS)
 
 
 def may_go_on(value: Json, schema: Json) -> bool:

@@ -19,10 +19,12 @@ __all__ = [
     "BracketAllowance",
     "ends_too_early",
     "is_begun_before",
+    "is_example",
     "is_labelled",
     "is_note",
     "may_point",
     "misses_its_head",
+    "words_before",
 ]
 
 MOST_BRACKETS = 4_096
@@ -51,6 +53,18 @@ _TAG_BEHIND = re.compile(r"</?[A-Za-z|]")
 _LABEL_BEFORE = re.compile(r"(?:[:=\uff1a\u2192\u21d2]|[-=]>)\Z")
 # `[3] > [1] > [2]`: each points to something, and the last is no answer.
 _RANKED_BEFORE = re.compile(r"(?<![\w\])])\[\d{1,4}+\]\s{0,9}+[<>=\-\u2192\u21d2\u2264\u2265\u227a\u227b]{1,3}\Z")
+_FENCE = re.compile(r"(?<![`~])[`~]{3,}+[ \t]*+[\w+-]{0,20}+[ \t]*+\Z")
+_NEXT_SENTENCE = re.compile(r"[.!?]\s+(?=[\W_]*[A-Z])")
+# What is only shown: `For example`, `It would be given as`, `Format`; not `In the format that you want`.
+_OF_EXAMPLES = re.compile(
+    r"\b(?:dummy|e\.?g|examples?|for\s+instance|hypothetical(?:ly)?|if|illustrat\w{1,20}|imagine|looks?\s+like"
+    r"|placeholders?|such\s+as|suppose|would)\b|\blike[\W_]*+\Z"
+    r"|\bsamples?\b(?=[\W_]*+\Z|\s+(?:answer|data|format|json|object|output|response|result|value)s?\b)"
+    r"|\A[\W_]*+(?:(?:answer|desired|expected|json|output|required|requested|response|the|your)\s+)*+"
+    r"(?:format|schema|shape|structure|template|bad|before|default|former|incorrect|invalid|old|original|previous"
+    r"|rejected|wrong)\b",
+    re.IGNORECASE,
+)
 _COPULA = re.compile(r"\b(?:is|are)\s*+\Z")
 
 
@@ -157,6 +171,18 @@ def is_labelled(candidate: Candidate) -> bool:
     """True for `relevant: [1, 2]`: beside another list it is a rival, whatever else stands on the line."""
     before = line_before(candidate.text, candidate.start, _LONGEST_LINE).strip(_MARKUP)
     return _ends_in_label(before) and _LABEL.search(before) is None
+
+
+def words_before(candidate: Candidate) -> str:
+    """What stands right before a value, but for thoughts: on its line, or on the last one above it that has words."""
+    before = without_thinking(candidate.text[max(0, candidate.start - 2 * _LONGEST_LINE) : candidate.start])
+    said = (_FENCE.sub("", line) for line in reversed(before.split("\n")))
+    return next((line for line in said if line.strip(f"{_MARKUP}>")), "")
+
+
+def is_example(candidate: Candidate) -> bool:
+    """True where the words right before a value say that it only shows what one is like, or is another one."""
+    return _OF_EXAMPLES.search(_NEXT_SENTENCE.split(words_before(candidate))[-1]) is not None
 
 
 def _ends_in_label(before: str) -> bool:
