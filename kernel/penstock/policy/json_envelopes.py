@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any
 
-from penstock.policy.json_names import plain_name
+from penstock.policy.json_names import names_of_type, plain_name
 from penstock.policy.json_notation import LEFT_OUT
 from penstock.policy.json_states import OF_GOOD_STATES, is_of_state, parts_of, says_well
 from penstock.policy.json_values import Json, is_array, is_object
@@ -265,7 +265,7 @@ def _is_of_other(name: str, schema: Any) -> bool:
     around = parts_of(name) & _OF_OTHERS_AROUND
     if _says_otherwise(name) or not around:
         return _says_of_others(name)
-    names, plain = _names_of_type(schema), plain_name(name)
+    names, plain = names_of_type(schema), plain_name(name)
     if plain in names or not around <= _OF_SOME:
         return plain not in names
     for word in around:
@@ -275,7 +275,7 @@ def _is_of_other(name: str, schema: Any) -> bool:
 
 def _stands_for_another(name: str, beside: Sequence[tuple[str, Json]], schema: Any) -> bool:
     """True for what is offered where there is none of what is asked for: `{"hotel": null, "closest_hotel": {...}}`."""
-    names = tuple(_names_of_type(schema))
+    names = tuple(names_of_type(schema))
     plain = plain_name(name)
     if plain in names or name.lower() in OF_ANSWERS:
         return False
@@ -295,15 +295,6 @@ def _says_of_others(name: str) -> bool:
 
 def _says_none(held: Json) -> bool:
     return held in NOTHING_SAID or (isinstance(held, str) and plain_name(held) in _NONE)
-
-
-def _names_of_type(schema: Any) -> set[str]:
-    """Its title, or that of its items, of one and of many."""
-    shapes = root_shapes(schema)
-    items = (item for shape in shapes if "items" in shape for item in root_shapes(schema, shape["items"]))
-    titles = (shape.get("title") for shape in (*shapes, *items))
-    own = {plain_name(title) for title in titles if isinstance(title, str)}
-    return {many for one in own for many in (one, f"{one}s", f"{one}es", f"{one.removesuffix('y')}ies")}
 
 
 def only_speaks_of(content: Json, name: str, other: Json) -> bool:
