@@ -127,6 +127,11 @@ def test_a_value_with_the_names_of_its_type_alone_is_no_call_whatever_tools_ther
         "I cannot know it without a look, so I will use NAME:\nVALUE",
         "I can't know the year. I'll call NAME:\nVALUE",
         "My call to NAME:\nVALUE",
+        "I can look up the film using NAME:\n```json\nVALUE\n```",
+        "Sure! I can quickly check that with NAME:\nVALUE",
+        "I could check this with NAME:\nVALUE",
+        "I can't answer that directly, calling NAME:\nVALUE",
+        "As an answer to this, arguments for NAME:\nVALUE",
     ],
 )
 @WAYS

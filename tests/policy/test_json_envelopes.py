@@ -340,6 +340,12 @@ def test_what_is_offered_where_there_is_no_such_thing_is_not_taken(nothing: str,
     assert isinstance(find_json(f'{{"{name}": {offered}, {nothing}}}', CLAIM), NotFound)
 
 
+@pytest.mark.parametrize("title", ["", "_", "Laim"])
+def test_the_name_of_a_type_is_made_of_words(title: str) -> None:
+    answer = find_json(f'{{"closest": {json.dumps(ADA)}, "claim": null}}', PERSON | {"title": title})
+    assert isinstance(answer, Found), answer
+
+
 @pytest.mark.parametrize(
     "beside", ['"claim": "withdrawn"', '"matches": []', '"result": null', '"requested_claim": null']
 )
@@ -352,6 +358,10 @@ def test_nor_is_it_where_that_is_said_in_other_words(beside: str) -> None:
     [
         *(("claim", beside) for beside in ('"closest_claim": null', '"match": null', '"prior_claims": []')),
         *(("details", beside) for beside in ('"claim": "A-12"', '"prior_claim": null', '"no_match": null')),
+        *(("chosen", beside) for beside in ('"prior_claim": null', '"no_match": null', '"notes": ""')),
+        *(("record", beside) for beside in ('"search_results": []', '"match_score": null', '"other_claim": null')),
+        *(("claim_info", beside) for beside in ('"match": null', '"linked_claim": null', '"claim": "A-12"')),
+        *(("extracted_claim", beside) for beside in ('"claim": "A-12.pdf"', '"claim": 1', '"matches": []')),
         *(("denied_claim", beside) for beside in ('"reason": "too late"', '"confidence": 0.9', '"notes": null')),
     ],
 )

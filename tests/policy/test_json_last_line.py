@@ -156,6 +156,33 @@ def test_words_that_only_speak_of_a_format_make_no_example(schema: dict[str, Any
     assert answer.value == value
 
 
+@WHICH
+@pytest.mark.parametrize(
+    "lead",
+    [
+        "The JSON would be as follows:",
+        "Here is the JSON you would need:",
+        "JSON format:",
+        "If a field was not mentioned, I left it null:",
+        "It looks like there is one, such as you asked for:",
+    ],
+)
+@pytest.mark.parametrize("last", ["Notes: None", "**Missing fields:** None", "### Remarks\n\nNone"])
+def test_nothing_to_note_behind_words_of_that_kind_says_nothing_of_the_value(
+    schema: dict[str, Any], value: Any, lead: str, last: str
+) -> None:
+    answer = find_json(f"{lead}\n\n```json\n{json.dumps(value)}\n```\n\n{last}", schema)
+    assert isinstance(answer, Found), answer
+    assert answer.value == value
+
+
+@pytest.mark.parametrize("last", ["Notes (for this text): None", "Missing fields, in this text: null"])
+def test_for_what_there_is_nothing_to_note_may_be_said(last: str) -> None:
+    shown = '```json\n{"number": "A-17", "total": 1}\n```'
+    assert isinstance(find_json(f"{shown}\n\n{last}", INVOICE), Found)
+    assert isinstance(find_json(f"{shown}\n\nSo, for this text: null", INVOICE), NotFound)
+
+
 SEVERITY = {"enum": ["mild", "severe"]}
 
 

@@ -277,9 +277,6 @@ NUMBERS = {"type": "array", "items": {"type": "integer"}}
         ('Groups: {"groups": {"a": ["rye"], "b": ["oats"]}, "total": 2}\nFirst: {"a": ["rye"]}', GROUPS),
         ('Heads: {"result": [12, 7], "total": 5}\nHighest: [12]', NUMBERS),
         ('Heads: {"heads": [12, 7, 12]}\n\nHighest:\n[12]', NUMBERS),
-        ('Result: {"heads": [12, 7, 12]}\nAnswer: [12]', NUMBERS),
-        ('Input: {"heads": [12, 7, 12]}\nHighest: [12]', NUMBERS),
-        ('Extracted data: {"trees": {"oak": 3, "elm": 1}}\nAnswer: {"oak": 3}', COUNTS),
     ],
 )
 def test_a_part_of_what_an_object_before_it_holds_is_not_the_whole(text: str, schema: dict[str, Any]) -> None:
@@ -294,10 +291,6 @@ def test_a_part_of_what_an_object_before_it_holds_is_not_the_whole(text: str, sc
         ('Raw: {"trees": {"oak": 3, "elm": null}}\nClean: {"oak": 3}', COUNTS, {"oak": 3}),
         ('Input: {"numbers": [1, 2]}\nSquares: [1, 4]', NUMBERS, [1, 4]),
         ('Input: {"numbers": [2, 1]}\nSorted: [1, 2]', NUMBERS, [1, 2]),
-        ('Input: {"heads": [12, 7, 30]}\nAnswer: [12, 30]', NUMBERS, [12, 30]),
-        ('Given: {"trees": {"oak": 3, "elm": 1}}\nSo the result is: {"oak": 3}', COUNTS, {"oak": 3}),
-        ('**Source data:** {"trees": {"oak": 3, "elm": 1}}\n\n**Final answer:**\n{"oak": 3}', COUNTS, {"oak": 3}),
-        ('Data:\n```json\n{"heads": [12, 7]}\n```\nOutput:\n```json\n[12]\n```', NUMBERS, [12]),
         ('I read {"trees": {"oak": 3, "elm": 0}}.\n\n```json\n{"oak": 3}\n```', COUNTS, {"oak": 3}),
         ('Read: {"trees": {"oak": 3, "elm": 0}}\n\n```json\n{"oak": 3}\n```', COUNTS, {"oak": 3}),
     ],

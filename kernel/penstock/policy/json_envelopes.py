@@ -12,7 +12,7 @@ from typing import Any
 
 from penstock.policy.json_names import names_of_type, plain_name
 from penstock.policy.json_notation import LEFT_OUT
-from penstock.policy.json_states import OF_GOOD_STATES, is_of_state, parts_of, says_well
+from penstock.policy.json_states import OF_GOOD_STATES, is_of_state, parts_of, says_well, words_of
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
@@ -27,6 +27,7 @@ __all__ = [
     "only_speaks_of",
     "says_what_it_is_about",
     "speaks_of_asides",
+    "speaks_of_others",
     "speaks_of_rows",
     "speaks_of_values",
     "words_under_a_name",
@@ -80,7 +81,15 @@ _OF_SOME = frozenset(
 """Parts of names of what may be asked for by them: which claims were denied?"""
 _OF_OTHERS_AROUND = _OF_OTHERS_BESIDE | _OF_SOME | {"discarded", "excluded", "hypothetical", "unrelated"}
 """Parts of names around what is not the answer. Beside one they only say more of it: `"removed": 3`."""
-_OF_FINDINGS = frozenset({"answer", "answers", "match", "matches", "result", "results"})
+_FINDINGS = frozenset({"answer", "answers", "match", "matches", "result", "results"})
+_OF_FINDINGS = _FINDINGS | {"best", "exact", "final", "found", "matching"}
+_OF_ITSELF = frozenset(
+    {"all", "data", "detail", "details", "entry", "extracted", "extraction", "found", "info", "information", "list"}
+    | {"object", "parsed", "profile", "record", "records"}
+)
+"""Parts of names of what is asked for itself: `extracted_hotel`, `hotel_details`."""
+_LONGEST_NAME = 100
+"""Characters of those that are taken apart."""
 _NONE = ("na", "none", "null")
 _NONE_OF_THEM = re.compile(r"[Nn]o(?:[^A-Za-z0-9]|(?=[A-Z]))")
 _OF_OTHER_WORDS = (
@@ -241,6 +250,11 @@ def speaks_of_values(words: str) -> bool:
     return bool(parts_of(words) & (OF_ANSWERS | _OF_OTHERS))
 
 
+def speaks_of_others(words: str) -> bool:
+    """True for words that announce what is said beside an answer, or something else than one: `Notes`, `Missing`."""
+    return not parts_of(words).isdisjoint((_OF_OTHER_WORDS | _OF_WHOLES) - OF_GOOD_STATES)
+
+
 def speaks_of_asides(words: str) -> bool:
     """True for words that announce what is said of an answer, and no answer: `Tokens used`."""
     return bool(parts_of(words) & _OF_REMARKS) and not speaks_of_values(words)
@@ -275,18 +289,27 @@ def _is_of_other(name: str, schema: Any) -> bool:
 
 def _stands_for_another(name: str, beside: Sequence[tuple[str, Json]], schema: Any) -> bool:
     """True for what is offered where there is none of what is asked for: `{"hotel": null, "closest_hotel": {...}}`."""
-    names = tuple(names_of_type(schema))
-    plain = plain_name(name)
-    if plain in names or name.lower() in OF_ANSWERS:
+    names = names_of_type(schema)
+    if plain_name(name) in names or name.lower() in OF_ANSWERS:
         return False
+    rest = "".join(word for word in words_of(name) if word not in _OF_ITSELF)
+    is_itself = not rest or rest in names
+    is_more = _ends_in(name, names)
     for other, held in beside:
-        there = plain_name(other)
-        if plain.endswith(names) and there in names:
+        is_own, says_none = plain_name(other) in names, _says_none(held)
+        if is_own and (says_none or (is_more and not is_itself)):
             return True
-        tells = there.endswith(names) or parts_of(other) & _OF_FINDINGS
-        if tells and _says_none(held) and not _says_of_others(other):
-            return True
+        if says_none and not (is_itself or _says_of_others(other)):
+            parts = parts_of(other)
+            if _ends_in(other, names) or (parts <= _OF_FINDINGS and parts & _FINDINGS):
+                return True
     return False
+
+
+def _ends_in(name: str, names: Collection[str]) -> bool:
+    """True where its last words are one of these: `closest_hotel`."""
+    words = words_of(name) if len(name) <= _LONGEST_NAME else []
+    return any("".join(words[at:]) in names for at in range(len(words)))
 
 
 def _says_of_others(name: str) -> bool:

@@ -450,7 +450,7 @@ class _Search(Places):
             return False
         under = {plain_name(name) for name in best.under if len(name) <= LONGEST_WORD}
         names = under | names_of_type(self.check.schema)
-        return is_example(best) or may_be_instead(best.value, label, names)
+        return may_be_instead(best.value, label, names, shown=is_example(best))
 
     def none(self, certain: list[Candidate]) -> NotFound:
         """Why there is no value: what is wrong with the likeliest candidate."""

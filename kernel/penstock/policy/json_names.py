@@ -87,7 +87,7 @@ def names_of_type(schema: Any) -> set[str]:
     shapes = root_shapes(schema)
     items = (item for shape in shapes if "items" in shape for item in root_shapes(schema, shape["items"]))
     titles = (shape.get("title") for shape in (*shapes, *items))
-    own = {plain_name(title) for title in titles if isinstance(title, str)}
+    own = {plain_name(title) for title in titles if isinstance(title, str)} - {""}
     return {many for one in own for many in (one, f"{one}s", f"{one}es", f"{one.removesuffix('y')}ies")}
 
 

@@ -58,14 +58,16 @@ _BETWEEN = r"[\W_]++(?:(?:a|and|function|my|the|this|tool|your)[\W_]++)*+"
 # What stands right before a name that is called: `Calling`, `I'll look it up with`, `Arguments for the tool`.
 _CALLS = re.compile(
     r"(?<![^\W_])(?:(?P<verb>call|invoke|use|run|execute|(?:call|execut|invok|runn|us)ing)|(?P<aid>with|via)"
-    rf"|(?:calls?|arguments|args|parameters|params|input)\s+(?:for|of|to)){_BETWEEN}\Z",
+    rf"|(?P<noun>calls?|arguments|args|parameters|params|input)\s+(?:for|of|to)){_BETWEEN}\Z",
     re.IGNORECASE,
 )
-# Who says such a thing is about to do it; `not`, or what is done already, speaks against that. (`I can use`; not
-# `I can confirm it with`, `I have confirmed it by calling`.)
+# Who says such a thing is about to do it; `not`, or what is done already, speaks against that. (`I can look it up
+# with`; not `I can confirm it with`, `I have confirmed it by calling`.)
 _MEANS_TO = re.compile(
     r"\b(?:i|we)(?:['’](?:d|ll|m|re)|\s+(?:am|are|must|need|shall|should|want|will|would))\b"
     r"|\b(?:i|we)\s+(?:can|could|have)(?:\s+(?:also|first|just|now|then))?+(?:\s+to\b|[\W_]*+\Z)"
+    r"|\b(?:i|we)\s+can\b(?!['’])(?!\s+(?:(?:also|now)\s+)?+(?:confirm|give|report|say|see|tell|verify)\b)"
+    r"|\b(?:i|we)\s+could\s+(?:also|check|look|perhaps|try|use)\b"
     r"|\blet(?:\s+me|\s+us|['’]?s)\b|\bis\s+to\b",
     re.IGNORECASE,
 )
@@ -73,6 +75,7 @@ _NOT = re.compile(r"\b(?:cannot|instead|never|no|not|unable|without)\b|n['’]t\
 _DONE = re.compile(rf"\b(?:\w+[^\We]ed|done|found|got|made|after|from|of|on)(?:[\W_]+by)?{_BETWEEN}\Z", re.IGNORECASE)
 _REPLIES = re.compile(rf"\b(?:answer|output|reply|response|result)s?+\s+to{_BETWEEN}\Z", re.IGNORECASE)
 """`The response to my call to get_weather`: what it gave."""
+_BEGINS_ANEW = re.compile(r"(?:call|execut|invok|runn)ing", re.IGNORECASE)
 _OPENERS = frozenset({"and", "first", "next", "now", "ok", "okay", "please", "so", "sure", "then"})
 _SENTENCES = re.compile(r"[.!?;:](?!\w)")
 
@@ -88,10 +91,13 @@ def _announces(line: str) -> bool:
     before = sentence[: calls.start()]
     if _DONE.search(f"{before} "):
         return False
-    if not (calls["verb"] or calls["aid"]):
-        return _REPLIES.search(f"{before} ") is None
-    if calls["verb"] and all(word.lower() in _OPENERS for word in _WORDS.findall(before)):
-        return True
+    if calls["noun"]:
+        return not (calls["noun"].lower().startswith("call") and _REPLIES.search(f"{before} "))
+    if calls["verb"]:
+        # `I cannot tell, calling` begins anew; `To verify it, call` and `I know it, using` do not.
+        clause = before.rpartition(",")[2] if _BEGINS_ANEW.match(calls["verb"]) else before
+        if all(word.lower() in _OPENERS for word in _WORDS.findall(clause)):
+            return True
     means = [*_MEANS_TO.finditer(before)]
     return bool(means) and _NOT.search(before, means[-1].end()) is None
 

@@ -13,8 +13,7 @@ the end of a line (`Answer: {...}`), *alone* on its lines, *fenced*. The value t
 2. nothing before it stands out more than it does, and
 3. nothing before it looks like an answer itself: one with all the names that are asked for, or with any where it stands
    out as much; or, where no names are asked for, an object that holds all of it and more under a name (in a fence
-   where it stands in one, at the end of a line elsewhere; no `Input` of an `Answer`); or one that says that there is
-   none (null, an error), and
+   where it stands in one, at the end of a line elsewhere); or one that says that there is none (null, an error), and
 4. where it is but mentioned or labelled, the text behind it does not give all those names other values (YAML, a table).
 
 Else nobody can tell the answer from an example or a draft, and it is asked again. A template, with a type's name or
@@ -34,8 +33,7 @@ from penstock.policy.json_envelopes import MOST_BESIDE, is_of_failure, is_remark
 from penstock.policy.json_names import AskedNames, plain_name
 from penstock.policy.json_notation import Unreadable, line_before, line_behind
 from penstock.policy.json_places import Candidate
-from penstock.policy.json_scalars import announces_answer
-from penstock.policy.json_surroundings import BracketAllowance, ends_too_early, is_note, words_before
+from penstock.policy.json_surroundings import BracketAllowance, ends_too_early, is_note
 from penstock.policy.json_thinking import without_thinking
 from penstock.policy.json_values import Json, frozen, is_array, is_object, is_same
 from penstock.policy.schema_knowledge import root_shapes, wants_array
@@ -59,7 +57,6 @@ _NO_WORDS_BEFORE = re.compile(
 )
 _NO_WORDS_BEHIND = re.compile(r"(?:<[^<>\n]{1,80}+>|\[/?[A-Z_]{2,20}+\]|\x1b\[[\d;]{0,9}+m|[\s*_`~.,;!)}\]])*+\Z")
 _LABEL = re.compile(r"(?:[:=>\uff1a\u2192]|\bjson|\breturn)[\s*_`(\"']*+\Z", re.IGNORECASE)
-_OF_INPUTS = re.compile(r"[\W_]*+(?:(?:source|the|your)\s+)*(?:data|given|input|source)[\W_]*+\Z", re.IGNORECASE)
 _LONGEST_LINE = 400
 
 
@@ -165,15 +162,11 @@ class Rivals:
             return True
         if not self.names:
             shown = how is Standing.FENCED if self.standing is Standing.FENCED else how >= Standing.LABELLED
-            if shown and self._holds_more(other.value) and not self._is_made_from(other):
+            if shown and self._holds_more(other.value):
                 return True
         if not self._has_a_name(other.value):
             return False
         return how >= self.standing or ends_too_early(other, self.schema, self.allowance)
-
-    def _is_made_from(self, other: Candidate) -> bool:
-        """True for an input that is said again, and an answer behind it, where both are labelled so."""
-        return _OF_INPUTS.match(words_before(other)) is not None and announces_answer(words_before(self.best))
 
     def _holds_more(self, value: Json) -> bool:
         """True where a value that it holds is all of the best, and more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from penstock.policy.json_envelopes import NOTHING_SAID, OF_ANSWERS
+from penstock.policy.json_envelopes import NOTHING_SAID, OF_ANSWERS, speaks_of_others
 from penstock.policy.json_names import plain_name
 from penstock.policy.json_notation import SCANNER
 from penstock.policy.json_schema import SchemaCheck
@@ -89,8 +89,9 @@ def last_line(text: str, words: frozenset[str]) -> tuple[Json, str]:
     return plain if plain in words else scalar_of(plain), heading
 
 
-def may_be_instead(value: Json, label: str, names: Collection[str] = ()) -> bool:
+def may_be_instead(value: Json, label: str, names: Collection[str] = (), *, shown: bool = False) -> bool:
     """True where a null behind such a label may be meant in the place of a value. `names`: those of the value, plain.
+    `shown`: the value may be but an example.
 
     Not where it is said of something else, `Notes: None`, or of a member of the value that says nothing either.
     """
@@ -99,17 +100,18 @@ def may_be_instead(value: Json, label: str, names: Collection[str] = ()) -> bool
         held = [each for name, each in value.items() if plain_name(name) == named]
         if held:
             return any(each not in NOTHING_SAID for each in held)
-    return not named or announces_answer(label, names)
+    return not named or (shown and not speaks_of_others(label)) or announces_answer(label, names)
 
 
 def announces_answer(label: str, names: Collection[str] = ()) -> bool:
     """True for a label that says that the answer follows, or what for, or is a name of the value."""
     if _ANNOUNCES.search(label) is not None:
         return True
-    last = _PARTS_OF_LABELS.split(label.rstrip(".!?;:,(){}[] *_`"))[-1]
+    *before, last = _PARTS_OF_LABELS.split(label.rstrip(".!?;:,(){}[] *_`"))
     said = _WORDS.findall(_FOR_THIS.sub(" ", last).lower())
-    if not said:
-        return _FOR_THIS.search(last) is not None
+    if not said:  # but for whom: `Notes (for this text)`
+        spoken = [part for part in before if _WORDS.search(part)]
+        return _FOR_THIS.search(last) is not None and (not spoken or announces_answer(spoken[-1], names))
     while len(said) > 1 and said[0] in _BEFORE_ANSWERS:
         said = said[1:]
     return "".join(said) in names or (len(said) == 1 and said[0] in _LAST_OF_ANSWERS)

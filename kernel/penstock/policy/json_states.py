@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["OF_GOOD_STATES", "is_of_state", "parts_of", "says_well"]
+__all__ = ["OF_GOOD_STATES", "is_of_state", "parts_of", "says_well", "words_of"]
 
 OF_GOOD_STATES = frozenset({"complete", "found", "ok", "success", "successful", "valid"})
 _STATES = OF_GOOD_STATES | {"code", "outcome", "state", "status"}
@@ -33,9 +33,14 @@ _GOOD_CODE = re.compile(r"\A\s*+(?:1|2\d\d)\b[\s:,-]*+")
 _DIGIT = re.compile(r"\d")
 
 
+def words_of(name: str) -> list[str]:
+    """The words that a name is made of, in small letters, one after the other."""
+    return [part.lower() for part in _PARTS.findall(name)]
+
+
 def parts_of(name: str) -> set[str]:
     """The words that a name is made of, in small letters."""
-    return {part.lower() for part in _PARTS.findall(name)}
+    return set(words_of(name))
 
 
 def is_of_state(name: set[str]) -> bool:
