@@ -83,6 +83,7 @@ _OF_OTHERS_AROUND = _OF_OTHERS_BESIDE | _OF_SOME | {"discarded", "excluded", "hy
 """Parts of names around what is not the answer. Beside one they only say more of it: `"removed": 3`."""
 _FINDINGS = frozenset({"answer", "answers", "match", "matches", "result", "results"})
 _OF_FINDINGS = _FINDINGS | {"best", "exact", "final", "found", "matching"}
+"""Of these, with one of those, are names under which what was looked for would stand: `best_match`."""
 _OF_ITSELF = frozenset(
     {"all", "data", "detail", "details", "entry", "extracted", "extraction", "found", "info", "information", "list"}
     | {"object", "parsed", "profile", "record", "records"}
@@ -115,6 +116,8 @@ _OF_WHOLES = frozenset(
     | {"lang", "locale", "meta", "remarks", "summary", "tags", "topic", "unit", "units"}
 )
 """Parts of names of what is said of a map as a whole."""
+_OF_NOTES = (_OF_OTHER_WORDS | _OF_WHOLES) - OF_GOOD_STATES
+"""Parts of labels of what is said beside an answer, or is another thing."""
 _NUMBERS = (int, float)
 """And no bool."""
 _DATE = re.compile(r"\A\d{4}-\d\d")
@@ -252,7 +255,7 @@ def speaks_of_values(words: str) -> bool:
 
 def speaks_of_others(words: str) -> bool:
     """True for words that announce what is said beside an answer, or something else than one: `Notes`, `Missing`."""
-    return not parts_of(words).isdisjoint((_OF_OTHER_WORDS | _OF_WHOLES) - OF_GOOD_STATES)
+    return not parts_of(words).isdisjoint(_OF_NOTES)
 
 
 def speaks_of_asides(words: str) -> bool:
@@ -289,8 +292,10 @@ def _is_of_other(name: str, schema: Any) -> bool:
 
 def _stands_for_another(name: str, beside: Sequence[tuple[str, Json]], schema: Any) -> bool:
     """True for what is offered where there is none of what is asked for: `{"hotel": null, "closest_hotel": {...}}`."""
+    if not beside or name.lower() in OF_ANSWERS:
+        return False
     names = names_of_type(schema)
-    if plain_name(name) in names or name.lower() in OF_ANSWERS:
+    if plain_name(name) in names:
         return False
     rest = "".join(word for word in words_of(name) if word not in _OF_ITSELF)
     is_itself = not rest or rest in names

@@ -15,7 +15,7 @@ from penstock.policy.json_schema import SchemaCheck
 from penstock.policy.json_values import Json, is_array, is_object
 from penstock.policy.schema_knowledge import NONE, root_shapes
 
-__all__ = ["LONGEST_WORD", "announces_answer", "last_line", "may_be_instead", "may_go_on", "scalar_of", "word_of"]
+__all__ = ["LONGEST_WORD", "last_line", "may_be_instead", "may_go_on", "scalar_of", "word_of"]
 
 _SPACE = re.compile(r"\s")
 _LABEL = re.compile(r"([^\n]*)[:=][ \t*_`\"]*+([^:=\n\"`*]+)[\"`*_.]*+\Z")
@@ -100,10 +100,10 @@ def may_be_instead(value: Json, label: str, names: Collection[str] = (), *, show
         held = [each for name, each in value.items() if plain_name(name) == named]
         if held:
             return any(each not in NOTHING_SAID for each in held)
-    return not named or (shown and not speaks_of_others(label)) or announces_answer(label, names)
+    return not named or (shown and not speaks_of_others(label)) or _announces_answer(label, names)
 
 
-def announces_answer(label: str, names: Collection[str] = ()) -> bool:
+def _announces_answer(label: str, names: Collection[str]) -> bool:
     """True for a label that says that the answer follows, or what for, or is a name of the value."""
     if _ANNOUNCES.search(label) is not None:
         return True
@@ -111,7 +111,7 @@ def announces_answer(label: str, names: Collection[str] = ()) -> bool:
     said = _WORDS.findall(_FOR_THIS.sub(" ", last).lower())
     if not said:  # but for whom: `Notes (for this text)`
         spoken = [part for part in before if _WORDS.search(part)]
-        return _FOR_THIS.search(last) is not None and (not spoken or announces_answer(spoken[-1], names))
+        return _FOR_THIS.search(last) is not None and (not spoken or _announces_answer(spoken[-1], names))
     while len(said) > 1 and said[0] in _BEFORE_ANSWERS:
         said = said[1:]
     return "".join(said) in names or (len(said) == 1 and said[0] in _LAST_OF_ANSWERS)

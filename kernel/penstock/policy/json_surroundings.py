@@ -24,7 +24,6 @@ __all__ = [
     "is_note",
     "may_point",
     "misses_its_head",
-    "words_before",
 ]
 
 MOST_BRACKETS = 4_096
@@ -173,7 +172,7 @@ def is_labelled(candidate: Candidate) -> bool:
     return _ends_in_label(before) and _LABEL.search(before) is None
 
 
-def words_before(candidate: Candidate) -> str:
+def _words_before(candidate: Candidate) -> str:
     """What stands right before a value, but for thoughts: on its line, or on the last one above it that has words."""
     before = without_thinking(candidate.text[max(0, candidate.start - 2 * _LONGEST_LINE) : candidate.start])
     said = (_FENCE.sub("", line) for line in reversed(before.split("\n")))
@@ -182,7 +181,7 @@ def words_before(candidate: Candidate) -> str:
 
 def is_example(candidate: Candidate) -> bool:
     """True where the words right before a value say that it only shows what one is like, or is another one."""
-    return _OF_EXAMPLES.search(_NEXT_SENTENCE.split(words_before(candidate))[-1]) is not None
+    return _OF_EXAMPLES.search(_NEXT_SENTENCE.split(_words_before(candidate))[-1]) is not None
 
 
 def _ends_in_label(before: str) -> bool:
