@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from penstock._budgeting import BudgetRules
 from penstock._config import CacheWhen, OnLeave, RouteConfig
+from penstock._live_target import LiveTarget
 from penstock._outputs import Wanted
-from penstock._targets import LiveTarget, RouteTargets
+from penstock._targets import RouteTargets
 from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.commit import FIRST_CONTENT, Commit

@@ -12,7 +12,7 @@ from msgspec import Struct
 from penstock._books import Running
 from penstock._exchange import Exchange
 from penstock._health import Permit
-from penstock._targets import LiveTarget
+from penstock._live_target import LiveTarget
 from penstock.errors import CallError, CodecFailedError, FirstTokenTimeoutError, TotalTimeoutError
 from penstock.policy.commit import Begin
 from penstock.telemetry import AttemptSpan

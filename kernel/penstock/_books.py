@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock._budgeting import uncapped_bound
-from penstock._targets import LiveTarget
+from penstock._live_target import LiveTarget
 from penstock._text_size import text_bytes
 from penstock.errors import (
     BudgetExceededError,

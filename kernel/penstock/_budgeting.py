@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock._codec_bounds import output_terms, told_bound
-from penstock._targets import LiveTarget
+from penstock._live_target import LiveTarget, OutputKey
 from penstock._text_size import is_text, text_bytes
 from penstock.errors import BudgetExceededError, CallError
 from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage, chain_terms, check_request_limits
@@ -63,8 +63,6 @@ class Offer(Struct, frozen=True, gc=False):
     """What an attempt at one stage costs at most: its line, and how its output is set."""
 
     line: Line
-    likely: Line
-    """The same by the estimate of the input, at its usual price."""
     outputs: OutputRange
     choices: int
     """Answers asked for at once: each may use the whole of `max_tokens`."""
@@ -77,6 +75,11 @@ class Offer(Struct, frozen=True, gc=False):
     """What it is held and charged at: the target's, or the cap."""
     text_bytes: int = 0
     """Of a request that is text alone; 0 for others, which say nothing about how text turns into tokens."""
+
+    @property
+    def likely(self) -> Line:
+        """The line by the estimate of the input, at its usual price."""
+        return _likely(self.line, self.input_estimate, self.price)
 
     def bound(self, output: int) -> Amount:
         """The most that one attempt costs with so much output allowed."""
@@ -100,22 +103,22 @@ class HoldTerms(Struct, frozen=True, gc=False):
 
     lines: tuple[Line, ...]
     likely: tuple[Line, ...]
+    """None where nothing counts by estimates."""
     min_output: int
     max_output: int
 
 
-def hold_terms(offers: Sequence[Offer]) -> HoldTerms:
-    """The hold of a call that may try these: enough for any one of them."""
+def hold_terms(offers: Sequence[Offer], *, guesses: bool) -> HoldTerms:
+    """The hold of a call that may try these: enough for any one of them. `guesses`: some window counts by estimates."""
     minimum = maximum = 0
     lines: list[Line] = []
-    likely: list[Line] = []
     for offer in offers:
         least, most = offer.outputs.minimum, offer.outputs.maximum
         minimum = least if least > minimum else minimum
         maximum = most if most > maximum else maximum
         lines.append(offer.line)
-        likely.append(offer.likely)
-    return HoldTerms(tuple(lines), tuple(likely), minimum, maximum if maximum > minimum else minimum)
+    likely = tuple([offer.likely for offer in offers]) if guesses else ()
+    return HoldTerms(tuple(lines), likely, minimum, maximum if maximum > minimum else minimum)
 
 
 def price_offers(
@@ -149,6 +152,10 @@ class Pricing(Struct, eq=False, gc=False):
     shape: Shape | None = None
     _asked: _Asked | None = None
 
+    def output_key(self, shape: Shape) -> OutputKey:
+        """Under which a target remembers how the output of requests of that shape is set."""
+        return shape, self.terms.output_cap, self.rules.min_output_tokens
+
     def offer(self, request: ChatRequest | CallError, target: LiveTarget) -> Offer | CallError:
         """That of one target, or why it may not be tried. `request` as in `price_offers`."""
         if isinstance(request, CallError):
@@ -161,6 +168,21 @@ class Pricing(Struct, eq=False, gc=False):
             return _offer(self, asked, target)
         except CallError as error:
             return error  # the codec cannot say, or broke: that target is passed over
+
+    def speaks_for_others(self, offer: Offer | CallError, target: LiveTarget) -> bool:
+        """Whether none is dearer, or refused, of the targets whose line is nowhere above that of this offer as long as
+        no window cuts that off.
+
+        Nothing is known of their estimates: they are no matter where no window counts by them, and the bound itself
+        keeps all limits per request.
+        """
+        if self.terms.guesses or not isinstance(offer, Offer) or offer.proven_input is None:
+            return False
+        line, window = offer.line, target.capabilities.context_window
+        if window is not None and line.input_tokens >= window:
+            return False
+        least = offer.outputs.minimum
+        return self.terms.within(line.input_tokens, max(self.named or 0, least), line.amount_at(least).nano_usd)
 
 
 def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | None) -> Amount | None:
@@ -252,7 +274,6 @@ def _offer(pricing: Pricing, asked: _Asked, target: LiveTarget) -> Offer | CallE
             return refusal_error(refused)
     return Offer(
         line,
-        _likely(line, estimate, price),
         outputs,
         output.choices,
         estimate,

@@ -17,9 +17,9 @@ from penstock._asked import Call
 from penstock._cache_explanation import CacheExplanation, NearEntry, StageCacheExplanation
 from penstock._engine import Engine
 from penstock._fitting import CallFitting
+from penstock._live_target import LiveTarget
 from penstock._plan import AskedFor, CallOptions, make_call, make_request
 from penstock._second_level import SecondLevelStatistics
-from penstock._targets import LiveTarget
 from penstock.abc import CacheStoreStatistics
 from penstock.actors.cache_actor import CacheStatistics
 from penstock.errors import CallError

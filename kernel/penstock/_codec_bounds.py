@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock._edge import broken_codec
-from penstock._targets import LiveTarget, OutputTerms
+from penstock._live_target import LiveTarget, OutputTerms
 from penstock.errors import CallError
 from penstock.policy.bound import OutputRange, output_range
 from penstock.policy.shape import Shape

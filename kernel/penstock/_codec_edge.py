@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from penstock._edge import broken_codec, discreet, without_secret
-from penstock._targets import LiveTarget
+from penstock._live_target import LiveTarget
 from penstock.abc import Provider
 from penstock.errors import CallError, InvalidRequestError, ServerError
 from penstock.types import MOST_TOKENS, Completion, Message, Usage, WireResponse

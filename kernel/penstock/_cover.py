@@ -5,7 +5,7 @@ Not here: the prices (`_budgeting`), and the hold (`_hold`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -14,15 +14,15 @@ from penstock._budgeting import Offer, Pricing
 from penstock._engine import Engine
 from penstock._fitting import CallFitting
 from penstock._hold import CallHold
+from penstock._live_target import LiveTarget
 from penstock._offers import Offers
-from penstock._targets import LiveTarget
+from penstock._targets import RouteTargets
 from penstock._trials import Trials
 from penstock.errors import CallError, ParameterDemandedError
 from penstock.policy.commit import Begin, Continue
-from penstock.policy.routing import Learned
 from penstock.types import ChatRequest
 
-__all__ = ["Cover"]
+__all__ = ["Cover", "offers_of"]
 
 
 class Cover(Struct, eq=False):
@@ -40,7 +40,7 @@ class Cover(Struct, eq=False):
         """Money and tokens for one more attempt; the first time, what each stage may cost is worked out."""
         call = self.call
         if self.hold.offers is None:
-            self.hold.offers = offers = self.offers()
+            self.hold.offers = offers = offers_of(call.along, self.fitting, self.pricing)
             for refused, reason in offers.refused():
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if not isinstance(reason, ParameterDemandedError):
@@ -52,23 +52,31 @@ class Cover(Struct, eq=False):
             self.refuse(stage, uncovered)
         return uncovered
 
-    def offers(self) -> Offers:
-        """What an attempt at each stage may cost, by what is known now."""
-        call, fitting, learned = self.call, self.fitting, self.engine.router.snapshot.learned
-        price = _Priced(fitting, self.pricing(learned))
-        # What is more than text of a plain kind may be alike to no two targets.
-        stages = len(call.targets)
-        standing = call.along.standing(learned) if fitting.shape is not None else range(stages)
-        return Offers(price, stages, standing)
-
     def price(self, request: ChatRequest, target: LiveTarget) -> Offer | CallError:
-        """The same of one target that is asked for something else."""
-        return self.pricing(self.engine.router.snapshot.learned).offer(request, target)
+        """What an attempt at one target may cost that is asked for something else."""
+        return self.pricing.offer(request, target)
 
-    def pricing(self, learned: Mapping[str, Learned]) -> Pricing:
-        """What this call is priced by."""
-        call = self.call
+    @property
+    def pricing(self) -> Pricing:
+        """What this call is priced by, by what is known now."""
+        call, learned = self.call, self.engine.router.snapshot.learned
         return Pricing(call.limits, learned, call.rules, call.request.max_tokens, call.request, self.fitting.shape)
+
+
+def offers_of(along: RouteTargets, fitting: CallFitting, pricing: Pricing) -> Offers:
+    """What attempts at the stages of a route may cost. No more of them are priced than it takes to know the dearest."""
+    price, stages, shape = _Priced(fitting, pricing), len(along.targets), fitting.shape
+    if shape is None:
+        # What is more than text of a plain kind may be alike to no two targets.
+        return Offers(price, stages, range(stages), range(stages))
+    known = along.standing(pricing.learned)
+    offers = Offers(price, stages, known.of_each_kind, known.of_each_kind)
+    fewer = known.of_shape(pricing.output_key(shape), fitting.request.max_tokens)
+    if fewer is not known.of_each_kind and all(
+        pricing.speaks_for_others(offers.of(stage), along.targets[stage]) for stage in fewer
+    ):
+        offers.standing = fewer
+    return offers
 
 
 class _Priced(Struct, eq=False, gc=False):

@@ -13,10 +13,11 @@ from penstock._budgeting import BudgetRules
 from penstock._clock import Clock
 from penstock._config import Config
 from penstock._events import EventHub
+from penstock._live_target import LiveTarget
 from penstock._outputs import OutputBook
 from penstock._overdue import Overdue
 from penstock._second_level import SecondLevel
-from penstock._targets import LiveTarget, TargetBook
+from penstock._targets import TargetBook
 from penstock.actors._mailbox import MailStatistics
 from penstock.actors._waiting_room import WaitingRoom
 from penstock.actors.breaker_registry import BreakerRef

@@ -15,10 +15,10 @@ import trio
 from penstock._codec_edge import CodecEdge
 from penstock._idempotency import IdempotencyKeys
 from penstock._incoming import Incoming
+from penstock._live_target import LiveTarget
 from penstock._overdue import Overdue, Term
 from penstock._sending import authorized, encoded, idempotency_of, send, without
 from penstock._streamed_answer import Deliver, StreamedAnswer
-from penstock._targets import LiveTarget
 from penstock._transport import Transport
 from penstock._transport.connection import Connection
 from penstock.errors import CallError, IdleTimeoutError, TotalTimeoutError

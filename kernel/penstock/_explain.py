@@ -29,9 +29,9 @@ from penstock._explanation import (
 )
 from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when, when_ignored
 from penstock._incoming import AFTER_THE_END
+from penstock._live_target import LiveTarget
 from penstock._plan import CallOptions, make_call
 from penstock._reach import PROBING_POLL
-from penstock._targets import LiveTarget
 from penstock.errors import ParameterDemandedError
 from penstock.policy.account_paths import path_and_parents
 from penstock.policy.accounts import limits_in_words

@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._attempt import AttemptRun
+from penstock._live_target import LiveTarget
 from penstock._outputs import Wanted
 from penstock._request import with_output
-from penstock._targets import LiveTarget
 from penstock._text_size import output_bytes
 from penstock._validator import InvalidValueError
 from penstock.errors import (

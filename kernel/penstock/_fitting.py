@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from penstock._edge import broken_codec
 from penstock._events import Event, EventHub, ParametersDropped, PartsLeftOut, RequestAdapted
-from penstock._targets import LiveTarget
+from penstock._live_target import LiveTarget
 from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
 from penstock.policy.fitting import Fitted, TooLong, Unfit, UnsupportedRules, fit, too_long
 from penstock.policy.shape import Shape, shape_of
@@ -103,8 +103,7 @@ class CallFitting(Struct, eq=False):
         return made
 
     def _too_long(self, target: LiveTarget, most: int) -> TooLong | None:
-        asked = self.request.max_tokens
-        if asked <= most if asked is not None else not target.overlong:
+        if not target.may_ask_too_much(self.request.max_tokens):
             return None
         others = (other.capabilities.max_output for other in self.targets)
         return too_long(self.request, most, others, target.output_bound)

@@ -17,7 +17,7 @@ from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
 from penstock._explanation import Reason, When
 from penstock._fitting import CallFitting
-from penstock._targets import LiveTarget
+from penstock._live_target import LiveTarget
 from penstock.errors import BudgetExceededError, CallError, UnsupportedParameterError
 from penstock.policy.breaker import BreakerState, ScopeHealth
 from penstock.policy.holds import Amount, Line

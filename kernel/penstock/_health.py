@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from penstock._books import action_key
 from penstock._engine import Engine
-from penstock._targets import LiveTarget
+from penstock._live_target import LiveTarget
 from penstock.errors import AttemptTimeoutError, CallError
 from penstock.policy import cooling
 from penstock.policy.breaker import Admitted, Denied, Verdict

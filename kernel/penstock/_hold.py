@@ -13,7 +13,7 @@ from penstock._offers import Offers
 from penstock.actors.budget_ref import BudgetRef
 from penstock.errors import CallError
 from penstock.policy.budget import Amount, Granted, Refused
-from penstock.policy.holds import NOTHING
+from penstock.policy.holds import NOTHING, dearest
 from penstock.telemetry import CallSpan
 from penstock.types import ChatRequest
 
@@ -33,6 +33,8 @@ class CallHold(Struct, eq=False):
     books: Books
     degrades: bool = False
     """Where a target is too dear for what is left, cheaper ones of the cascade are held for without it."""
+    guesses: bool = False
+    """Some window of its accounts counts by estimates."""
     offers: Offers | None = None
     """None: nothing was asked about them yet."""
     granted: Granted | None = None
@@ -92,7 +94,8 @@ class CallHold(Struct, eq=False):
         if offer is None or self.granted is None:
             return None, None, None
         output, most = self.granted.output_tokens, offer.line.max_output
-        return offer.line.amount_at(output), offer.likely.amount_at(output), output if output < most else most
+        likely = None if self.granted.likely is None else offer.estimate(output)
+        return offer.bound(output), likely, output if output < most else most
 
     def capped(self, stage: int, finish_reason: str) -> bool:
         """True where the budget set `max_tokens` lower than it would have been, and that ended the answer."""
@@ -119,8 +122,18 @@ class CallHold(Struct, eq=False):
     async def _open(self, offers: Offers) -> Granted:
         while True:
             result = await self._ask(offers.held())
-            if not (isinstance(result, Refused) and self.degrades and self._without_the_dearest(offers, result)):
+            if isinstance(result, Granted):
                 return self._checked(result)
+            refused = self._told_by_estimate(offers, result)
+            if not (self.degrades and self._without_the_dearest(offers, refused)):
+                return self._checked(refused)
+
+    def _told_by_estimate(self, offers: Offers, refused: Refused) -> Refused:
+        """Where nothing counts by estimates, none was worked out so far."""
+        if self.guesses or refused.basis != "bound":
+            return refused
+        terms = hold_terms(offers.guessed(), guesses=True)
+        return refused.beside(dearest(terms.lines, terms.min_output), dearest(terms.likely, terms.min_output))
 
     def _without_the_dearest(self, offers: Offers, refused: Refused) -> bool:
         """Leaves out the targets that cost most; False where none would be left."""
@@ -132,7 +145,7 @@ class CallHold(Struct, eq=False):
         if all(size == most for size in sizes.values()):
             return False
         error = refusal_error(refused)
-        offers.standing = range(offers.stages)
+        offers.let_all_stand()
         for at, size in sizes.items():
             if size == most:
                 offers.change(at, error)
@@ -141,7 +154,7 @@ class CallHold(Struct, eq=False):
         return True
 
     def _ask(self, offers: Sequence[Offer]) -> Awaitable[Granted | Refused]:
-        terms = hold_terms(offers)
+        terms = hold_terms(offers, guesses=self.guesses)
         return self.ref.reserve(
             self.hold_id,
             self.account,

@@ -34,13 +34,14 @@ from penstock._engine import Engine
 from penstock._event_plugins import EventPlugins
 from penstock._events import ActorCrashed, EventHub, Shutdown
 from penstock._front import Kernel
+from penstock._live_target import LiveProvider
 from penstock._open_plugins import OpenPlugins
 from penstock._outputs import OutputBook
 from penstock._price_book import PriceBook
 from penstock._refresh import Refreshes
 from penstock._reload import Reloading, budget_rules
 from penstock._second_level import SecondLevel, SecondLevelSettings
-from penstock._targets import LiveProvider, TargetBook
+from penstock._targets import TargetBook
 from penstock.abc import LedgerStore, Provider
 from penstock.actors._inbox import Inbox
 from penstock.actors._supervisor import Actor, supervise

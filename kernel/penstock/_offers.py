@@ -23,8 +23,10 @@ class Offers(Struct, eq=False):
     price: Callable[[int], Offer | CallError]
     """Of a stage."""
     stages: int
-    standing: Sequence[int]
+    of_each_kind: Sequence[int]
     """The stages that stand for all: no other one costs more than each of them, or is refused where none of them is."""
+    standing: Sequence[int]
+    """Of these, those that stand for all so far as it goes by bounds."""
     _known: dict[int, Offer | CallError] = {}
 
     def of(self, stage: int) -> Offer | CallError:
@@ -45,15 +47,28 @@ class Offers(Struct, eq=False):
                 break
         else:
             return []
-        self.standing = range(self.stages)
+        self.let_all_stand()
         return [(stage, offer) for stage, offer in enumerate(self.every()) if isinstance(offer, CallError)]
 
     def held(self) -> list[Offer]:
         """What the hold has to cover: any one of these."""
-        return [offer for stage in self.standing if isinstance(offer := self.of(stage), Offer)]
+        return self._allowed(self.standing)
+
+    def guessed(self) -> list[Offer]:
+        """The same by estimates as well."""
+        return self._allowed(self.of_each_kind)
+
+    def let_all_stand(self) -> None:
+        """No stage stands for others any more."""
+        self.of_each_kind = self.standing = range(self.stages)
 
     def change(self, stage: int, offer: Offer | CallError) -> None:
         """The stage is asked for something else than the call was, or may not be tried after all."""
         self._known[stage] = offer
         if stage not in self.standing:
             self.standing = (*self.standing, stage)
+        if stage not in self.of_each_kind:
+            self.of_each_kind = (*self.of_each_kind, stage)
+
+    def _allowed(self, stages: Sequence[int]) -> list[Offer]:
+        return [offer for stage in stages if isinstance(offer := self.of(stage), Offer)]

@@ -15,9 +15,9 @@ from penstock._asked import Call
 from penstock._budgeting import hold_terms
 from penstock._engine import Engine
 from penstock._foreseen import Spending, spendings
+from penstock._live_target import LiveTarget
 from penstock._plan import CallOptions, make_call
 from penstock._quotation import AttemptQuote, CallQuote, Quote, Shortfall, TargetQuote
-from penstock._targets import LiveTarget
 from penstock.errors import BudgetExceededError
 from penstock.policy.holds import NOTHING, Granted, Line, Refused
 from penstock.policy.ledger_steps import WindowRow
@@ -111,7 +111,7 @@ def _fit(engine: Engine, call: Call, spent: Sequence[Spending], rows: Sequence[W
     if not call.chain:
         return _Fit(fits=True)
     offers = [each.offer for each in tried if each.offer is not None]
-    terms = hold_terms(offers)
+    terms = hold_terms(offers, guesses=True)
     foreseen = engine.budget.foresee(
         call.account,
         terms.lines,

@@ -24,9 +24,10 @@ from penstock._config_stores import ready_cache, ready_ledger
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
 from penstock._events import Reloaded
+from penstock._live_target import LiveProvider
 from penstock._price_book import PriceBook
 from penstock._secrets import Secret
-from penstock._targets import LiveProvider, TargetBook
+from penstock._targets import TargetBook
 from penstock.errors import ConfigError
 from penstock.policy.accounts import AccountTree
 from penstock.policy.routing import key_scope

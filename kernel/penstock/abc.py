@@ -197,6 +197,16 @@ class Provider(ABC):
         del target
         return None
 
+    def text_kind(self, target: Target) -> Hashable:
+        """Equal for targets that count text alike.
+
+        To all of them `input_bound` is the same number for a request of text alone that names no more than
+        `max_tokens`, `temperature`, `top_p` and `seed`. Where one cuts it off, that is by the `context_window` of its
+        `capabilities`. Where equal, the kernel asks about the dearest of them for all. None: it tells none. The
+        default: as `kind`.
+        """
+        return self.kind(target)
+
     def adapted(self, request: ChatRequest, target: Target) -> frozenset[str]:
         """What `encode` says in other words than the request does, so that this wire takes it: the kernel tells of it.
 

@@ -20,6 +20,7 @@ from penstock.testing import Reply, ScriptedTransport
 PROMPT = "x" * 10_000
 """Its bound is its bytes with the allowance of about 2,000, its estimate a quarter of them with a margin of a tenth."""
 BOUND, ESTIMATE, OUTPUT = 12_000, 2_750, 100
+LONG = 10 * PROMPT
 
 
 def limited(*limits: dict[str, Any], **budget: Any) -> penstock.Config:
@@ -143,6 +144,26 @@ def test_a_refusal_says_what_was_used_and_what_the_other_would_have_said(
         assert f"by the {used} of the request" in str(error)
         assert f"missing by the {used}" in str(short)
         assert ("it would fit" in str(error)) == (otherwise == 0)
+
+    run(main)
+
+
+def test_of_models_that_are_alike_a_refusal_tells_the_estimate_of_the_one_that_most_is_expected_of() -> None:
+    async def main() -> None:
+        limits = {"limits": [{"per": "day", "tokens": 15_000}]}
+        settings = config(budget=limits, routes={"default": {"cascade": [GPT, "openai/gpt-4.1"]}})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(good)) as kernel:
+            for _ in range(3):  # the first model is billed 14 tokens for each: less is expected of it now
+                await kernel.complete(PROMPT, max_tokens=OUTPUT)
+            await kernel.snapshot()
+            alone = kernel.quote(LONG, model=GPT, max_tokens=OUTPUT).estimate
+            both = kernel.quote(LONG, max_tokens=OUTPUT)
+            assert alone is not None
+            assert both.estimate is not None
+            assert alone.tokens < both.estimate.tokens
+            with pytest.raises(errors.BudgetExceededError) as caught:
+                await kernel.complete(LONG, max_tokens=OUTPUT)
+            assert caught.value.missing_tokens_otherwise == both.shortfalls[0].missing_tokens_otherwise
 
     run(main)
 

@@ -23,6 +23,7 @@ from penstock.policy.budget import (
     SoftLimitReached,
     Waiting,
 )
+from penstock.policy.holds import dearest
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=ZoneInfo("UTC")).timestamp()
 USD = 10**9
@@ -215,6 +216,43 @@ def test_a_refusal_says_which_limit_how_much_is_missing_and_when_it_refills() ->
     decision = refused(reserve(ledger, "three", "team/search", asked, likely=[line(nano_usd=USD)]))
     assert decision.otherwise is None
     assert "(by the bound of the request; by the estimate it would fit)" in decision.says
+
+
+FIGURES = st.integers(0, 30)
+
+
+@given(
+    st.lists(st.tuples(FIGURES, FIGURES, FIGURES, FIGURES, FIGURES), min_size=1, max_size=3),
+    st.tuples(FIGURES, FIGURES),
+    st.tuples(st.none() | FIGURES, st.none() | FIGURES),
+    st.integers(0, 10),
+    st.sampled_from(("held", "spent")),
+)
+def test_an_estimate_that_is_told_after_the_refusal_changes_it_as_if_it_had_been_told_before(
+    figures: list[tuple[int, int, int, int, int]],
+    before: tuple[int, int],
+    limits: tuple[int | None, int | None],
+    least: int,
+    how: str,
+) -> None:
+    if limits == (None, None):
+        return
+    limit = Limit(per=Per.DAY, tokens=limits[0], nano_usd=limits[1])
+    lines = [Line(tokens, nano, rate * 10**5, most) for tokens, nano, rate, most, _ in figures]
+    likely = [
+        Line(min(tokens, guess), min(nano, guess), rate * 10**5, most) for tokens, nano, rate, most, guess in figures
+    ]
+    told: list[Granted | Waiting | Refused] = []
+    for guesses in (likely, []):
+        ledger = Ledger([AccountSpec(path="", limits=(limit,))])
+        reserve(ledger, "one", "", Line(*before, 0, 0))
+        if how == "spent":
+            ledger.settle("one", Amount(*before), NOON)
+        told.append(reserve(ledger, "two", "", *lines, outputs=(least, 20), likely=guesses))
+    at_once, later = told
+    if isinstance(later, Refused):
+        later = later.beside(dearest(lines, least), dearest(likely, least))
+    assert later == at_once
 
 
 def test_what_is_larger_than_the_limit_itself_never_refills() -> None:

@@ -269,6 +269,8 @@ class ChainTerms:
     nano_usd_cap: int | None
     degrades: bool
     """Some account goes a cheaper way before its limit refuses."""
+    guesses: bool
+    """Some window counts holds by what they most likely come to."""
 
     def within(self, asked: int, output: int, nano_usd: int | None) -> bool:
         """True where a request keeps all limits per request, as `check_request_limits` judges it: without the words."""
@@ -293,6 +295,9 @@ def chain_terms(chain: tuple[AccountSpec, ...]) -> ChainTerms:
         _least(limit.tokens for limit in per_request),
         _least(limit.nano_usd for limit in per_request),
         any(spec.degrade is not None for spec in chain),
+        any(
+            spec.measure(limit) == "estimate" for spec in chain for limit in spec.limits if limit.per is not Per.REQUEST
+        ),
     )
 
 

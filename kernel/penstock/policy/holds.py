@@ -171,6 +171,16 @@ class Refused:
     own: bool = False
     """True where the call that asks has a hold already, and asks for more."""
 
+    def beside(self, bound: Amount, estimate: Amount) -> Refused:
+        """The same with what would be missing by the estimate of what was refused by its bound.
+
+        Whoever asks where nothing counts by estimates need not work one out before it is refused.
+        """
+        less = bound - estimate
+        tokens = max(self.missing.tokens - less.tokens, 0) if self.missing.tokens else 0
+        nano_usd = max(self.missing.nano_usd - less.nano_usd, 0) if self.missing.nano_usd else 0
+        return attrs.evolve(self, otherwise=Amount(tokens, nano_usd) if tokens or nano_usd else None)
+
     @property
     def says(self) -> str:
         """The refusal as a sentence for people."""

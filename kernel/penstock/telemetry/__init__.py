@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from penstock._attempt import AttemptRun
     from penstock._books import Books, Running
     from penstock._ending import Ended
+    from penstock._live_target import LiveTarget
     from penstock._stored_answer import StoredAnswer
-    from penstock._targets import LiveTarget
     from penstock.policy.commit import Begin
     from penstock.telemetry._json_lines import JsonFormatter as JsonFormatter
     from penstock.types import Attempt, ChatRequest

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from penstock._attempt import AttemptRun
     from penstock._books import Books
     from penstock._ending import Ended
-    from penstock._targets import LiveTarget
+    from penstock._live_target import LiveTarget
     from penstock.policy.commit import Begin
     from penstock.telemetry._names import Vocabulary
     from penstock.types import Attempt, ChatRequest, Usage

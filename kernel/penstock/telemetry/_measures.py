@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from penstock._books import Books
     from penstock._ending import Ended
     from penstock._events import Event
-    from penstock._targets import LiveTarget
+    from penstock._live_target import LiveTarget
     from penstock.telemetry._names import Vocabulary
     from penstock.types import Attempt, Usage
 

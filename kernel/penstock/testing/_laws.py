@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import cast, get_args
 
@@ -11,6 +12,7 @@ import msgspec
 from penstock._config_checks import is_header_name
 from penstock.abc import Missing, Provider, StreamDecoder
 from penstock.errors import CallError, ProviderError
+from penstock.policy.shape import shape_of
 from penstock.types import ChatRequest, Chunk, Completion, Target, WireHead, WireResponse
 
 __all__ = ["BrokenLawError", "check_provider"]
@@ -87,6 +89,13 @@ def _check_kind(codec: Provider, request: ChatRequest, target: Target) -> None:
         for ask in (codec.input_bound, codec.output_bound, codec.unsupported):
             if ask(request, kin) != ask(request, target):
                 raise BrokenLawError("kind: of targets of one kind all bounds, and what is unsupported, are the same")
+    if shape_of(request) is None or codec.text_kind(target) is None or codec.text_kind(target) != codec.text_kind(kin):
+        return
+    for one, other in ((target, kin), (kin, target)):
+        most, window = codec.input_bound(request, one), codec.capabilities(one.model).context_window
+        also = codec.input_bound(request, other)
+        if also is None or most is None or (most < (window or math.inf) and also > most):
+            raise BrokenLawError("text_kind: of targets of one kind a text's bound is the same, but for their windows")
 
 
 def _check_classify(provider: Provider) -> None:

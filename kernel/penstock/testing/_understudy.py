@@ -111,6 +111,9 @@ class Understudy(Provider):
     def kind(self, target: Target) -> Hashable:
         return self._real.kind(target)
 
+    def text_kind(self, target: Target) -> Hashable:
+        return self._real.text_kind(target)
+
     def unsupported(self, request: ChatRequest, target: Target) -> frozenset[str]:
         return self._real.unsupported(request, target)
 

@@ -68,6 +68,10 @@ class AnthropicMessages(Provider):
             long_context="context-" in dict(self._headers(target, stream=False)).get("anthropic-beta", ""),
         )
 
+    def text_kind(self, target: Target) -> str | None:
+        """Its bytes, whatever the model."""
+        return None if target.params or target.headers or target.count_tokens is not None else "bytes"
+
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         """Output tokens, thinking included, that the body allows. None where the provider samples several times."""
         return output_bound_of(body_of(request, target, stream=False))

@@ -103,6 +103,12 @@ class OpenAIChat(Provider):
             return None
         return model_of(target.model), is_mistral(target.model)
 
+    def text_kind(self, target: Target) -> str | None:
+        """Its bytes, whatever the model: but what searches has no bound."""
+        if target.params or target.count_tokens is not None or self._bounding(target.model).searches:
+            return None
+        return "bytes"
+
     def output_bound(self, request: ChatRequest, target: Target) -> int | None:
         """The limit in the final body, times its choices; without one the model's own."""
         least = self._dialect.least_output

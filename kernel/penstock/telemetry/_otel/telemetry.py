@@ -18,7 +18,7 @@ from penstock.telemetry._otel.spans import OtelCallSpan
 from penstock.telemetry._troubles import Troubles, kept
 
 if TYPE_CHECKING:
-    from penstock._targets import LiveTarget
+    from penstock._live_target import LiveTarget
     from penstock.types import ChatRequest
 
 __all__ = ["OtelTelemetry"]
