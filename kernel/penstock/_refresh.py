@@ -55,15 +55,16 @@ class Refreshes:
         engine = self._engine
         engine.calls += 1
         call_id = f"{engine.name}-{engine.calls}"
-        targets = call.targets[stage : stage + 1]
-        span = engine.telemetry.call(call_id, call.route, call.account, targets, call.request, None)
+        along = call.along.alone(stage)
+        span = engine.telemetry.call(call_id, call.route, call.account, along.targets, call.request, None)
         # In a trace of its own: who was served the stale answer had its trace end with it.
         span.event("refresh", of=call.id)
         return msgspec.structs.replace(
             call,
             id=call_id,
-            stages=call.stages[stage : stage + 1],
-            targets=targets,
+            along=along,
+            stages=along.stages,
+            targets=along.targets,
             cache=REFRESH,
             deadline=engine.clock.monotonic() + engine.config.kernel.timeout,
             horizon=math.inf,

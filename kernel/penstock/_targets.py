@@ -40,6 +40,10 @@ class RouteTargets(Struct, eq=False):
     stages: tuple[Stage, ...]
     _standing: Standing | None = None
 
+    def alone(self, stage: int) -> RouteTargets:
+        """One stage as if it were all of the route."""
+        return RouteTargets(self.route, self.targets[stage : stage + 1], self.stages[stage : stage + 1])
+
     def standing(self, learned: Mapping[str, Learned]) -> Standing:
         """Which of the stages stand for all of them, by what is known now."""
         known = self._standing

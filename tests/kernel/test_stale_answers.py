@@ -16,6 +16,7 @@ from worlds import run as run_in_a_world
 import penstock
 from penstock import errors
 from penstock._clock import MOCK_WALL_ANCHOR
+from penstock._events import CacheRefreshed
 from penstock.testing import Answer, Broken, FakeCacheStore, Reply, ScriptedTransport, Silence
 
 
@@ -129,6 +130,30 @@ def test_a_refresh_is_a_call_with_a_hold_and_a_bill_of_its_own() -> None:
             twice = (await kernel.snapshot()).accounts["a"]
             spent = [account.windows[0].spent.nano_usd for account in (once, twice)]
             assert spent[1] == 2 * spent[0] > 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("served_by", [0, 1, 2])
+def test_a_refresh_holds_for_its_own_target_whatever_the_route_of_the_call(served_by: int) -> None:
+    """However different the targets are: the hold of a refresh is not that of the call which was served."""
+
+    async def main() -> None:
+        upstream = Upstream()
+        order = [GPT, SONNET, "openai/gpt-4.1"]
+        cascade = [*order[served_by:], *order[:served_by]]
+        tables = {"cache": {"stale_while_revalidate": 50}, "budget": {"limits": [{"per": "day", "usd": 5}]}}
+        settings = cached(routes={"default": {"cascade": cascade}}, **tables)
+        async with penstock.open_kernel(settings, transport=upstream.transport) as kernel:
+            await kernel.complete("hello")
+            await trio.sleep(120)
+            with kernel.events() as events:
+                assert (await kernel.complete("hello")).cache == "stale"
+                await trio.sleep(2)
+                refreshed = [event for event in events.take() if isinstance(event, CacheRefreshed)]
+            assert [(event.target, event.outcome) for event in refreshed] == [(cascade[0], "ok")]
+            found = await kernel.complete("hello")
+            assert (found.cache, found.text) == ("hit", "answer 2")
 
     run(main)
 
