@@ -103,7 +103,7 @@ class HoldTerms(Struct, frozen=True, gc=False):
 
     lines: tuple[Line, ...]
     likely: tuple[Line, ...]
-    """None where nothing counts by estimates."""
+    """Empty where nothing counts by estimates."""
     min_output: int
     max_output: int
 
@@ -173,10 +173,10 @@ class Pricing(Struct, eq=False, gc=False):
         """Whether none is dearer, or refused, of the targets whose line is nowhere above that of this offer as long as
         no window cuts that off.
 
-        Nothing is known of their estimates: they are no matter where no window counts by them, and the bound itself
-        keeps all limits per request.
+        Nothing is known of their estimates: they are no matter where the bound itself keeps all limits per request, and
+        no window counts by them.
         """
-        if self.terms.guesses or not isinstance(offer, Offer) or offer.proven_input is None:
+        if not isinstance(offer, Offer) or offer.proven_input is None:
             return False
         line, window = offer.line, target.capabilities.context_window
         if window is not None and line.input_tokens >= window:

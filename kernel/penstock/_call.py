@@ -93,7 +93,6 @@ class _Run:
             engine.clock.wall,
             self.books,
             degrades=call.limits.degrades,
-            guesses=call.limits.guesses,
         )
         self.leave = RetryLeave(engine, call, self.hold, self.fitting)
         self.reach = Reach(engine, call, self.cascade)

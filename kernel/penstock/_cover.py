@@ -40,7 +40,9 @@ class Cover(Struct, eq=False):
         """Money and tokens for one more attempt; the first time, what each stage may cost is worked out."""
         call = self.call
         if self.hold.offers is None:
-            self.hold.offers = offers = offers_of(call.along, self.fitting, self.pricing)
+            # As the accounts are now: a reload since the call was planned may have changed what windows count by.
+            self.hold.guesses = guesses = self.engine.accounts.limits_of(call.account).guesses
+            self.hold.offers = offers = offers_of(call.along, self.fitting, self.pricing, guesses=guesses)
             for refused, reason in offers.refused():
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if not isinstance(reason, ParameterDemandedError):
@@ -63,8 +65,11 @@ class Cover(Struct, eq=False):
         return Pricing(call.limits, learned, call.rules, call.request.max_tokens, call.request, self.fitting.shape)
 
 
-def offers_of(along: RouteTargets, fitting: CallFitting, pricing: Pricing) -> Offers:
-    """What attempts at the stages of a route may cost. No more of them are priced than it takes to know the dearest."""
+def offers_of(along: RouteTargets, fitting: CallFitting, pricing: Pricing, *, guesses: bool) -> Offers:
+    """What attempts at the stages of a route may cost. No more of them are priced than it takes to know the dearest.
+
+    `guesses`: some window counts by estimates, so that the dearest by these is to be known as well.
+    """
     price, stages, shape = _Priced(fitting, pricing), len(along.targets), fitting.shape
     if shape is None:
         # What is more than text of a plain kind may be alike to no two targets.
@@ -72,8 +77,10 @@ def offers_of(along: RouteTargets, fitting: CallFitting, pricing: Pricing) -> Of
     known = along.standing(pricing.learned)
     offers = Offers(price, stages, known.of_each_kind, known.of_each_kind)
     fewer = known.of_shape(pricing.output_key(shape), fitting.request.max_tokens)
-    if fewer is not known.of_each_kind and all(
-        pricing.speaks_for_others(offers.of(stage), along.targets[stage]) for stage in fewer
+    if (
+        not guesses
+        and fewer is not known.of_each_kind
+        and all(pricing.speaks_for_others(offers.of(stage), along.targets[stage]) for stage in fewer)
     ):
         offers.standing = fewer
     return offers

@@ -34,7 +34,7 @@ class CallHold(Struct, eq=False):
     degrades: bool = False
     """Where a target is too dear for what is left, cheaper ones of the cascade are held for without it."""
     guesses: bool = False
-    """Some window of its accounts counts by estimates."""
+    """Some window of its accounts counts by estimates, as they are when it is asked for."""
     offers: Offers | None = None
     """None: nothing was asked about them yet."""
     granted: Granted | None = None

@@ -6,7 +6,7 @@ Not here: which targets there are (`_targets`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -81,19 +81,27 @@ def _kind(target: LiveTarget) -> object:
         told, able = codec.kind(target.wire), target.capabilities
         return None if told is None else (told, able, target.price, target.default_max_tokens, target.overlong)
 
-    return _told(target, "kind", ask)
+    return _told(target, "kind", ask, about=("input_bound", "output_bound", "unsupported"))
 
 
 def _text_kind(target: LiveTarget) -> object:
     """None likewise."""
-    return _told(target, "text_kind", lambda codec: codec.text_kind(target.wire))
+    return _told(target, "text_kind", lambda codec: codec.text_kind(target.wire), about=("input_bound",))
 
 
-def _told(target: LiveTarget, what: str, ask: Callable[[Provider], Hashable]) -> object:
-    """What the codec tells, which says nothing beside that of another provider. None where it broke."""
+def _told(target: LiveTarget, what: str, ask: Callable[[Provider], Hashable], about: Sequence[str]) -> object:
+    """What the codec tells, which says nothing beside that of another provider. None where it broke.
+
+    And where its class answers `about` in a way of its own, and leaves what is told to the one that it is made from.
+    """
+    made_of = type(target.provider.codec).__mro__
+    says, *does = [next(at for at, kind in enumerate(made_of) if name in vars(kind)) for name in (what, *about)]
+    if says > min(does):
+        return None
     try:
         told = ask(target.provider.codec)
         hash(told)
+        bool(told == told)  # noqa: PLR0124 - what cannot be compared shall show here
     except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote anything
         logger.error("the codec of provider %s broke on %s(): %s", target.provider.name, what, type(bug).__name__)  # noqa: TRY400
         return None

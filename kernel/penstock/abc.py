@@ -193,6 +193,7 @@ class Provider(ABC):
         """Equal for targets that are all the same to `input_bound`, `output_bound` and `unsupported`, for any request.
 
         Where equal, the kernel asks about one of them for all: a route may be long. None, the default: it tells none.
+        A class that answers one of these in a way of its own says this anew; what it inherits is not asked for.
         """
         del target
         return None
@@ -202,10 +203,11 @@ class Provider(ABC):
 
         To all of them `input_bound` is the same number for a request of text alone that names no more than
         `max_tokens`, `temperature`, `top_p` and `seed`. Where one cuts it off, that is by the `context_window` of its
-        `capabilities`. Where equal, the kernel asks about the dearest of them for all. None: it tells none. The
-        default: as `kind`.
+        `capabilities`. Where equal, the kernel asks about the dearest of them for all. None, the default: tells none.
+        A class that has an `input_bound` of its own says this of it anew; what it inherits is not asked for.
         """
-        return self.kind(target)
+        del target
+        return None
 
     def adapted(self, request: ChatRequest, target: Target) -> frozenset[str]:
         """What `encode` says in other words than the request does, so that this wire takes it: the kernel tells of it.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,8 +57,35 @@ class Listening(OpenAIChat):
         self.asked.append(target.name)
         return super().input_bound(request, target)
 
+    # It counts as the class that it is made from.
+    kind = OpenAIChat.kind
+    text_kind = OpenAIChat.text_kind
 
-def route_of(stages: list[tuple[str, float, float]], **of_the_first: Any) -> RouteTargets:
+
+class Otherwise(OpenAIChat):
+    """Counts otherwise than the class that it is made from, and says nothing of it."""
+
+    def input_bound(self, request: ChatRequest, target: Target) -> int | None:
+        return 6_000 if target.model == "gpt-4.1" else super().input_bound(request, target)
+
+
+class Odd(OpenAIChat):
+    """Tells what cannot be compared."""
+
+    class NoEquals:
+        __hash__ = object.__hash__
+
+        def __eq__(self, _: object) -> bool:
+            raise RuntimeError("not to be compared")
+
+    def text_kind(self, target: Target) -> Hashable:
+        del target
+        return self.NoEquals()
+
+
+def route_of(
+    stages: list[tuple[str, float, float]], codec: OpenAIChat | None = None, **of_the_first: Any
+) -> RouteTargets:
     """One stage for each model, and its price of what comes in and goes out."""
     targets = {
         f"target-{at}": {"provider": "openai", "model": model, "price": {"input": given, "output": written}}
@@ -67,7 +96,7 @@ def route_of(stages: list[tuple[str, float, float]], **of_the_first: Any) -> Rou
         {"providers": {"openai": {"api_key": "sk-test"}}, "targets": targets, "routes": {"r": {"cascade": [*targets]}}},
         environ={},
     )
-    provider = LiveProvider("openai", Listening(), None, httpx.MockTransport(lambda _: httpx.Response(500)))
+    provider = LiveProvider("openai", codec or Listening(), None, httpx.MockTransport(lambda _: httpx.Response(500)))
     book = TargetBook(config, {"openai": provider}, lambda target: target.price, lambda _model, _kind: None)
     return book.along(config.routes["r"])
 
@@ -92,7 +121,8 @@ class Asked:
         codec = along.targets[0].provider.codec
         assert isinstance(codec, Listening)
         codec.asked.clear()
-        self.offers = offers_of(along, self._fitting(), self.pricing)
+        guesses = self.pricing.terms.guesses
+        self.offers = offers_of(along, self._fitting(), self.pricing, guesses=guesses)
         self.refused = self.offers.refused()
         self.held = self.offers.held()
         self.stages = [int(name.removeprefix("target-")) for name in codec.asked]
@@ -223,3 +253,10 @@ def test_one_that_is_refused_by_its_own_estimate_does_not_hide_behind_a_dearer_o
     call = Asked(along, ChatRequest("a" * 6_000, max_tokens=100), learned, chain)
     assert [stage for stage, _ in call.refused] == [1]
     assert call.held == [call.offers.of(0)]
+
+
+@pytest.mark.parametrize("codec", [Otherwise(), Odd()])
+def test_what_a_codec_has_not_said_of_itself_is_not_believed(codec: OpenAIChat) -> None:
+    along = route_of([("gpt-4o", 1.0, 1.0), ("gpt-4.1", 1.0, 1.0)], codec)
+    assert [target.text_kind for target in along.targets] == [None, None]
+    assert (along.targets[0].kind is None) == isinstance(codec, Otherwise)

@@ -148,6 +148,33 @@ def test_a_refusal_says_what_was_used_and_what_the_other_would_have_said(
     run(main)
 
 
+def test_a_call_that_waited_for_its_place_while_windows_came_to_count_by_estimates_holds_its_own() -> None:
+    async def main() -> None:
+        def settings(bound: str) -> penstock.Config:
+            limits = {"limits": [{"per": "day", "tokens": 1_000_000, "bound": bound}]}
+            return config(
+                budget=limits,
+                kernel={"max_in_flight": 1},
+                routes={"default": {"cascade": [GPT, "openai/gpt-4.1"]}},
+            )
+
+        async with penstock.open_kernel(settings("proof"), transport=ScriptedTransport(slow)) as kernel:
+            for _ in range(2):
+                await kernel.complete(PROMPT, max_tokens=OUTPUT)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: kernel.complete("first", max_tokens=OUTPUT))
+                await trio.sleep(0.1)
+                nursery.start_soon(lambda: kernel.complete(LONG, max_tokens=OUTPUT))
+                await trio.sleep(0.1)
+                await kernel.reload(settings("estimate"))
+                await trio.sleep(1.0)
+                ((_, held),) = await windows(kernel)
+            # By the model of which more is expected: nothing was learned of it yet.
+            assert held == 10 * ESTIMATE + OUTPUT
+
+    run(main)
+
+
 def test_of_models_that_are_alike_a_refusal_tells_the_estimate_of_the_one_that_most_is_expected_of() -> None:
     async def main() -> None:
         limits = {"limits": [{"per": "day", "tokens": 15_000}]}

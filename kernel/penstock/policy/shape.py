@@ -1,6 +1,6 @@
 """What a request asks for beside its text: what many requests have in common, so that answers to it can be remembered.
 
-Not here: who remembers what (`_targets`).
+Not here: who remembers what (`_live_target`, `_standing`).
 """
 
 from __future__ import annotations

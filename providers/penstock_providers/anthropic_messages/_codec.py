@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import attrs
 import msgspec
 
@@ -68,7 +70,7 @@ class AnthropicMessages(Provider):
             long_context="context-" in dict(self._headers(target, stream=False)).get("anthropic-beta", ""),
         )
 
-    def text_kind(self, target: Target) -> str | None:
+    def text_kind(self, target: Target) -> Hashable:
         """Its bytes, whatever the model."""
         return None if target.params or target.headers or target.count_tokens is not None else "bytes"
 

@@ -5,6 +5,7 @@ Not here: sockets, clocks, credentials at rest. The pieces lie in the files besi
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import ClassVar
 
 import msgspec
@@ -103,7 +104,7 @@ class OpenAIChat(Provider):
             return None
         return model_of(target.model), is_mistral(target.model)
 
-    def text_kind(self, target: Target) -> str | None:
+    def text_kind(self, target: Target) -> Hashable:
         """Its bytes, whatever the model: but what searches has no bound."""
         if target.params or target.count_tokens is not None or self._bounding(target.model).searches:
             return None
