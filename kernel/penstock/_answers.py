@@ -90,8 +90,24 @@ class CallCache(Struct, eq=False, gc=False):
     """By stage: what may be served where nobody answers."""
     _encoded: tuple[LiveTarget, ChatRequest, WireRequest] | None = None
     """What the last key was made from."""
+    _at_hand: tuple[LiveTarget, ChatRequest, Keyed] | None = None
+    """The key that was looked for at once: the lookup that follows asks for the same."""
     _passed: set[str] = set()
     """Keys whose stored answer will not do: what comes next takes its place."""
+
+    def fresh_key(self, target: LiveTarget, request: ChatRequest, wall: float) -> str | None:
+        """The key, where a fresh answer for the first stage is in memory."""
+        keyed, ref = self._key(target, request, wall), self.engine.cache
+        if keyed is None or ref is None:
+            return None
+        self._at_hand = target, request, keyed
+        return keyed[0] if ref.has_fresh(keyed[0], wall, self.call.cache.max_age) else None
+
+    def take_fresh(self, key: str, wall: float) -> Cached | None:
+        """The answer under such a key, where the memory can give it at once. Joins and leads no flight."""
+        ref = self.engine.cache
+        entry = None if ref is None else ref.peek_at_once(key)
+        return None if entry is None else self._serve(0, key, entry, since=wall, follower=False)
 
     async def look_up(  # noqa: C901 - one after the other, each with its own way out
         self, stage: int, target: LiveTarget, request: ChatRequest, wall: float
@@ -271,6 +287,9 @@ class CallCache(Struct, eq=False, gc=False):
     def _key(self, target: LiveTarget, request: ChatRequest, wall: float) -> Keyed | None:
         if self.engine.cache is None:
             return None
+        known, self._at_hand = self._at_hand, None
+        if known is not None and known[0] is target and known[1] is request:
+            return known[2]
         # Where `extra` may say another temperature, only what is sent tells.
         keyed = self.key_of(target, request, wall) if request.extra and self._may_be_wanted else None
         if not self.wanted(request, target, keyed and keyed[1]):

@@ -16,6 +16,7 @@ import trio
 
 from penstock._answers import CallCache, GoElsewhere
 from penstock._asked import Call
+from penstock._at_once import AtOnce
 from penstock._attempt import AttemptRun, Race
 from penstock._books import Books
 from penstock._cover import Cover
@@ -52,7 +53,14 @@ __all__ = ["run_call"]
 
 def run_call(engine: Engine, call: Call, consumer: Consumer | None = None) -> Awaitable[ChatResponse]:
     """Runs a call to its end: a complete response, or one error. With a consumer the answer is streamed to it."""
-    return _Run(engine, call, consumer).to_the_end()
+    fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
+    cache = CallCache(engine, call, consumer is None, call.span.context)
+    if consumer is None:
+        at_once = AtOnce(engine, call, fitting, cache)
+        cached = at_once.found()
+        if cached is not None:
+            return at_once.answer(cached)
+    return _Run(engine, call, consumer, fitting, cache).to_the_end()
 
 
 @cache
@@ -66,7 +74,9 @@ def extractions() -> type[Extraction]:
 class _Run:
     """One call under way."""
 
-    def __init__(self, engine: Engine, call: Call, consumer: Consumer | None) -> None:
+    def __init__(
+        self, engine: Engine, call: Call, consumer: Consumer | None, fitting: CallFitting, cache: CallCache
+    ) -> None:
         self.engine = engine
         self.call = call
         self.consumer = consumer
@@ -81,8 +91,7 @@ class _Run:
             next_on_content_filter=call.next_on_content_filter,
             all_open=call.all_open,
         )
-        self.fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
-        self.cache = CallCache(engine, call, consumer is None, call.span.context)
+        self.fitting, self.cache = fitting, cache
         self.hold = CallHold(
             engine.budget,
             call.id,

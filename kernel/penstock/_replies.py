@@ -13,9 +13,9 @@ from penstock._stored_answer import Cached
 from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
 from penstock.policy.replay import replayed
-from penstock.types import ChatResponse, Completion, Finished
+from penstock.types import CacheOutcome, ChatResponse, Completion, Finished
 
-__all__ = ["Replies"]
+__all__ = ["Replies", "replayed_response"]
 
 
 class Replies(Struct, eq=False):
@@ -52,22 +52,31 @@ class Replies(Struct, eq=False):
 
     def replay(self, cached: Cached) -> ChatResponse:
         """A stored answer: it costs nothing, whatever it once cost."""
-        usage, stored = self.books.usage, cached.answer
+        stored = cached.answer
         self.call.span.replayed(stored)
         if self.consumer is not None:
-            self.consumer.hand_over([*replayed(stored.message), Finished(stored.finish_reason, usage)])
-        return ChatResponse(
-            message=stored.message,
-            finish_reason=stored.finish_reason,
-            usage=usage,
-            cost=self.books.cost,
-            model=stored.model,
-            target=stored.target,
-            route=self.call.route,
-            attempts=self.books.in_order,
-            cache=self.cache.outcome,
-            saved=cached.saved,
-            id=stored.id,
-            value=None if self.trials.extraction is None else self.trials.extraction.value,
-            metadata=self.call.metadata,
-        )
+            self.consumer.hand_over([*replayed(stored.message), Finished(stored.finish_reason, self.books.usage)])
+        value = None if self.trials.extraction is None else self.trials.extraction.value
+        return replayed_response(self.call, self.books, self.cache.outcome, cached, value)
+
+
+def replayed_response(
+    call: Call, books: Books, outcome: CacheOutcome, cached: Cached, value: object = None
+) -> ChatResponse:
+    """The response that a stored answer becomes."""
+    stored = cached.answer
+    return ChatResponse(
+        message=stored.message,
+        finish_reason=stored.finish_reason,
+        usage=books.usage,
+        cost=books.cost,
+        model=stored.model,
+        target=stored.target,
+        route=call.route,
+        attempts=books.in_order,
+        cache=outcome,
+        saved=cached.saved,
+        id=stored.id,
+        value=value,
+        metadata=call.metadata,
+    )

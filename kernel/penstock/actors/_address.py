@@ -61,6 +61,16 @@ class Address:
             await reply.parked()
         return reply.outcome()
 
+    def ask_at_once(self, message: Request[R]) -> R | None:
+        """The reply of an actor whose turn it is: see `Mailbox.at_once`. None where it has something to do before.
+
+        Takes no slot: nothing of it waits. For what the actor says without keeping anything.
+        """
+        reply = Reply[R]()
+        if self._box.over or not self._box.taken_at_once(Envelope(message, reply)):
+            return None
+        return reply.outcome() if reply.settled else None
+
     def tell_owed(self, owed: str, message: object, *, context: object = None) -> None:
         """The one message owed for an ask. Never raises; a second one, or one without its ask, is counted as stray."""
         box = self._box

@@ -75,9 +75,15 @@ class Mailbox:
         """Closed or dead: nobody takes new mail any more."""
         self.handled = self.dropped = self.lost = self.stray = self.observed = self.merged = self.restarts = 0
 
+    def taken_at_once(self, envelope: Envelope) -> bool:
+        """Has it handled `at_once`, where the actor sleeps and nothing waits for it; False: nothing was done."""
+        if self.at_once is None or self.asleep is None or self.queue or self.woken or self.aside:
+            return False
+        self.at_once(envelope)
+        return True
+
     def send(self, envelope: Envelope) -> None:
-        if self.at_once is not None and self.asleep is not None and not (self.queue or self.woken or self.aside):
-            self.at_once(envelope)
+        if self.taken_at_once(envelope):
             return
         self.queue.append(envelope)
         self.rouse()

@@ -185,12 +185,14 @@ class CacheActor(Actor):
             case _:
                 raise TypeError(f"cache_actor takes no {type(message).__name__}")
 
+    def _age(self, entry: Entry, wall: float, max_age: float | None) -> Age:
+        return self._settings.freshness.age(entry.stored_at, entry.fresh_until, wall, max_age=max_age)
+
     def _lookup(self, message: _Lookup, reply: Reply[Found]) -> None:
         now, wall = self._clock.monotonic(), self._clock.wall()
         entry = self._entries.get(message.key, wall) if message.read else None
         if entry is not None:
-            freshness = self._settings.freshness
-            age = freshness.age(entry.stored_at, entry.fresh_until, wall, max_age=message.max_age)
+            age = self._age(entry, wall, message.max_age)
             if age in SERVED:
                 reply.answer(Hit(entry, follower=False))
                 return
@@ -256,6 +258,11 @@ class CacheActor(Actor):
                 case Release(reason=reason):
                     reply.answer(Miss(after=reason, stale=stale))
 
+    def has_fresh(self, key: str, wall: float, max_age: float | None) -> bool:
+        """Whether an answer is stored that is fresh now. Counts for no use."""
+        entry = self._entries.look(key, wall)
+        return entry is not None and self._age(entry, wall, max_age) is Age.FRESH
+
     def contents(self) -> CacheStatistics:
         """What is stored and who waits."""
         return CacheStatistics(entries=self._entries.statistics(), flights=self._flights.statistics())
@@ -280,9 +287,14 @@ class CacheActor(Actor):
 class CacheRef(ActorRef):
     """How calls look answers up and leave theirs."""
 
-    def __init__(self, address: Address, look: Callable[[], CacheStatistics]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        look: Callable[[], CacheStatistics],
+        has_fresh: Callable[[str, float, float | None], bool],
+    ) -> None:
         super().__init__(address)
-        self._look = look
+        self._look, self._has_fresh = look, has_fresh
         self.purges = 0
         """How often something was removed so far."""
         self._purged: deque[str] = deque(maxlen=MOST_PURGES)
@@ -312,6 +324,14 @@ class CacheRef(ActorRef):
             # Who asks for what is stored over and over lets others have their turn, and can be cancelled.
             await trio.lowlevel.checkpoint()
         return found
+
+    def has_fresh(self, key: str, wall: float, max_age: float | None) -> bool:
+        """Whether an answer is stored that is fresh by then. Asks nobody, and counts for no use."""
+        return self._has_fresh(key, wall, max_age)
+
+    def peek_at_once(self, key: str) -> Entry | None:
+        """As `peek`, where the actor can say it at once; else None."""
+        return self._address.ask_at_once(_Peek(key))
 
     async def peek(self, key: str, *, deadline: float, context: object = None) -> Entry | None:
         """An answer that is stored already, fresh or not. Joins no flight and owes nothing."""
@@ -363,4 +383,4 @@ def open_cache_actor(settings: CacheSettings, clock: Clock, *, slots: int) -> tu
     """A cache actor, the inbox for its supervisor, and the Ref for everyone else."""
     address, inbox = open_mailbox(CacheActor.name, slots=slots)
     actor = CacheActor(settings, clock)
-    return actor, inbox, CacheRef(address, actor.contents)
+    return actor, inbox, CacheRef(address, actor.contents, actor.has_fresh)

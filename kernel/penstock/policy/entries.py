@@ -57,11 +57,16 @@ class Entries:
         self._misses = 0
         self._evictions = 0
 
-    def get(self, key: str, now: float) -> Entry | None:
-        """The entry, now the most recently used; None where there is none, or its time is over."""
+    def look(self, key: str, now: float) -> Entry | None:
+        """The entry as `get` would give it. Counts for no use, and no miss."""
         entry = self._entries.get(key)
         # An entry of the future means that the clock was set back: its age is unknown, so it is not served.
-        if entry is None or not entry.stored_at <= now < entry.fresh_until + self._kept:
+        return entry if entry is not None and entry.stored_at <= now < entry.fresh_until + self._kept else None
+
+    def get(self, key: str, now: float) -> Entry | None:
+        """The entry, now the most recently used; None where there is none, or its time is over."""
+        entry = self.look(key, now)
+        if entry is None:
             self._drop(key)
             self._misses += 1
             return None
