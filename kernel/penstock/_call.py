@@ -215,6 +215,8 @@ class _Run:
         self.placed = True
         self.call.span.placed(self.engine.clock.monotonic() - self.started)
         tell_start(self.engine, self.call)
+        if self.engine.keeps_step:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def pay(self, outcome: str, target: str | None) -> None:
         """Everything that is owed and told when a call is over. Never waits, never raises."""
@@ -305,6 +307,8 @@ class _Run:
         attempt = await self.attempt(stage, permit, begin, asked)
         if attempt is None or attempt.completion is None:
             return None
+        if self.engine.keeps_step:
+            await trio.lowlevel.cancel_shielded_checkpoint()
         # A filter that looks at answers belongs here, after decode.
         return self.replies.answer(attempt, attempt.completion)
 
