@@ -41,8 +41,9 @@ ALONE = 8
 """Calls in flight up to which each runs on as far as it can. Of more, each lets the others come as far as it is, twice.
 
 A call is more code than a processor keeps at hand: run one after the other, each finds that of its beginning evicted by
-the end of the one before. In step, all but the first find it there. It costs a hundredth of a call, and saves a tenth
-of its time at 32 and at 256 in flight; at 8 neither shows, and at one it would cost a thirtieth (`benchmarks`: calls).
+the end of the one before. In step, all but the first find it there. Both switches are a twentieth of the instructions
+of a call, and save a tenth of its time at 32 and at 256 in flight; at 8 neither shows, and alone a call would take a
+thirtieth longer (`benchmarks`: calls).
 """
 
 
