@@ -50,8 +50,7 @@ class AtOnce(Struct, eq=False, gc=False):
         engine.running.add(scope)  # for a shutdown to wait for: to be cancelled it has too little before it
         engine.places.acquire_nowait()
         try:
-            call.span.placed(0.0)
-            tell_start(engine, call)
+            tell_start(engine, call, waited=0.0)
             self.fitting.request_for(0, call.targets[0])
             await trio.lowlevel.checkpoint()
             outcome, target = "ok", cached.answer.target
@@ -60,6 +59,4 @@ class AtOnce(Struct, eq=False, gc=False):
         finally:
             engine.ended(scope)
             engine.places.release()
-            ended = Ended(outcome, target, self.cache.outcome, since=started)
-            call.span.end(ended, books)
-            tell_end(engine, call, books, ended)
+            tell_end(engine, call, books, Ended(outcome, target, self.cache.outcome, since=started))

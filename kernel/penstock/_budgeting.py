@@ -152,8 +152,8 @@ class Pricing(Struct, eq=False, gc=False):
     shape: Shape | None = None
     _asked: _Asked | None = None
 
-    def output_key(self, shape: Shape) -> OutputKey:
-        """Under which a target remembers how the output of requests of that shape is set."""
+    def output_key(self, shape: Shape | None) -> OutputKey:
+        """What the output of requests of that shape is set by: under it a target remembers how."""
         return shape, self.terms.output_cap, self.rules.min_output_tokens
 
     def offer(self, request: ChatRequest | CallError, target: LiveTarget) -> Offer | CallError:
@@ -248,7 +248,7 @@ def _offer(pricing: Pricing, asked: _Asked, target: LiveTarget) -> Offer | CallE
     else:
         input_tokens = _with_learned(bound, learned, target) if learned.extra_allowance else bound
         estimate = estimate if estimate < input_tokens else input_tokens
-    output = output_terms(asked.request, asked.shape, target, terms.output_cap, rules.min_output_tokens)
+    output = output_terms(asked.request, pricing.output_key(asked.shape), target)
     outputs = output.outputs
     most = target.dearest
     if most is None and price is not None:

@@ -213,8 +213,7 @@ class _Run:
         except trio.WouldBlock:
             await places.acquire()
         self.placed = True
-        self.call.span.placed(self.engine.clock.monotonic() - self.started)
-        tell_start(self.engine, self.call)
+        tell_start(self.engine, self.call, waited=self.engine.clock.monotonic() - self.started)
         if self.engine.keeps_step:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -227,7 +226,6 @@ class _Run:
         if self.placed:
             self.engine.places.release()
         ended = Ended(outcome, target, self.cache.outcome, since=self.started)
-        self.call.span.end(ended, self.books)
         tell_end(self.engine, self.call, self.books, ended)
 
     def let_go(self) -> None:

@@ -11,10 +11,9 @@ from collections.abc import Callable
 import msgspec
 
 from penstock._edge import broken_codec
-from penstock._live_target import LiveTarget, OutputTerms
+from penstock._live_target import LiveTarget, OutputKey, OutputTerms
 from penstock.errors import CallError
 from penstock.policy.bound import OutputRange, output_range
-from penstock.policy.shape import Shape
 from penstock.types import MOST_TOKENS, ChatRequest, Message, Target
 
 __all__ = ["output_terms", "told_bound"]
@@ -42,13 +41,11 @@ def told_bound(ask: Callable[[ChatRequest, Target], object], request: ChatReques
     raise failure
 
 
-def output_terms(
-    request: ChatRequest, shape: Shape | None, target: LiveTarget, output_cap: int | None, min_output_tokens: int
-) -> OutputTerms:
+def output_terms(request: ChatRequest, key: OutputKey, target: LiveTarget) -> OutputTerms:
     """How the output is set: remembered by the target for all requests of the shape, for it depends on no text."""
+    shape, output_cap, min_output_tokens = key
     if shape is None:
         return _found_output_terms(request, target, output_cap, min_output_tokens)
-    key = (shape, output_cap, min_output_tokens)
     known = target.outputs.get(key)
     if known is None:
         known = _found_output_terms(request, target, output_cap, min_output_tokens)

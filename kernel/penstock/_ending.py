@@ -53,8 +53,9 @@ class ConsumerLeft(PenstockError):  # noqa: N818 - a signal: nobody is left to s
     """The consumer is gone, and the attempt that was to be drained is over: there is nothing left to do."""
 
 
-def tell_start(engine: Engine, call: Call) -> None:
-    """The call got its place."""
+def tell_start(engine: Engine, call: Call, *, waited: float) -> None:
+    """The call got its place, after so many seconds."""
+    call.span.placed(waited)
     logger.debug("call %s started on route %s", call.id, call.route)
     if engine.events.heard:
         engine.events.emit(CallStarted(call.id, call.route, call.account))
@@ -72,6 +73,7 @@ class Ended(Struct, frozen=True):
 
 def tell_end(engine: Engine, call: Call, books: Books, ended: Ended) -> None:
     """The call is over."""
+    call.span.end(ended, books)
     if not (engine.events.heard or logger.isEnabledFor(logging.INFO)):
         return
     duration = engine.clock.monotonic() - ended.since

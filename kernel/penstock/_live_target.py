@@ -45,8 +45,8 @@ def _idempotency_header(provider: LiveProvider) -> str | None:
     return None
 
 
-OutputKey: TypeAlias = tuple[Shape, int | None, int]
-"""A request's shape, the cap of its account's limits, the smallest useful answer."""
+OutputKey: TypeAlias = tuple[Shape | None, int | None, int]
+"""A request's shape, where it has one, the cap of its account's limits, the smallest useful answer."""
 
 
 class OutputTerms(Struct, frozen=True):
@@ -95,10 +95,10 @@ def _told(target: LiveTarget, what: str, ask: Callable[[Provider], Hashable], ab
     And where its class answers `about` in a way of its own, and leaves what is told to the one that it is made from.
     """
     made_of = type(target.provider.codec).__mro__
-    says, *does = [next(at for at, kind in enumerate(made_of) if name in vars(kind)) for name in (what, *about)]
-    if says > min(does):
-        return None
     try:
+        says, *does = [next(at for at, kind in enumerate(made_of) if name in vars(kind)) for name in (what, *about)]
+        if says > min(does):
+            return None
         told = ask(target.provider.codec)
         hash(told)
         bool(told == told)  # noqa: PLR0124 - what cannot be compared shall show here
