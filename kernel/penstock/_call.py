@@ -215,7 +215,7 @@ class _Run:
         self.placed = True
         tell_start(self.engine, self.call, waited=self.engine.clock.monotonic() - self.started)
         if self.engine.keeps_step:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await self.engine.starting.together()
 
     def pay(self, outcome: str, target: str | None) -> None:
         """Everything that is owed and told when a call is over. Never waits, never raises."""
@@ -306,7 +306,7 @@ class _Run:
         if attempt is None or attempt.completion is None:
             return None
         if self.engine.keeps_step:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await self.engine.ending.together()
         # A filter that looks at answers belongs here, after decode.
         return self.replies.answer(attempt, attempt.completion)
 

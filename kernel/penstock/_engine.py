@@ -17,6 +17,7 @@ from penstock._live_target import LiveTarget
 from penstock._outputs import OutputBook
 from penstock._overdue import Overdue
 from penstock._second_level import SecondLevel
+from penstock._step import Step
 from penstock._targets import TargetBook
 from penstock.actors._mailbox import MailStatistics
 from penstock.actors._waiting_room import WaitingRoom
@@ -38,12 +39,9 @@ MOST_DRAINS = 32
 
 
 ALONE = 8
-"""Calls in flight up to which each runs on as far as it can. Of more, each lets the others come as far as it is, twice.
-
-A call is more code than a processor keeps at hand: run one after the other, each finds that of its beginning evicted by
-the end of the one before. In step, all but the first find it there. Both switches are a twentieth of the instructions
-of a call, and save a tenth of its time at 32 and at 256 in flight; at 8 neither shows, and alone a call would take a
-thirtieth longer (`benchmarks`: calls).
+"""Calls in flight up to which each runs on as far as it can. Of more, each lets the others come as far as it is, twice
+(`_step`). Both switches are a twentieth of the instructions of a call, and save a tenth of its time at 32 and at 256 in
+flight; at 8 neither shows, and alone a call would take a thirtieth longer (`benchmarks`: calls).
 """
 
 
@@ -81,6 +79,10 @@ class Engine:
     """What the age of a stored answer allows."""
     refresh: Callable[[Call, int, str], None] = _refreshes_nothing
     """Fetches anew what a call was served past its time, in the background: the call, the stage, the key."""
+    starting: Step = attrs.Factory(Step)
+    """Where calls that got their place keep step."""
+    ending: Step = attrs.Factory(Step)
+    """Where calls that got their answer do."""
     drains: trio.Semaphore = attrs.Factory(lambda: trio.Semaphore(MOST_DRAINS, max_value=MOST_DRAINS))
     """Places of streams that go on upstream after their consumers have left."""
     overdue: Overdue = attrs.Factory(Overdue)
