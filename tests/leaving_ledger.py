@@ -27,6 +27,7 @@ class LeavingLedger:
         class Leaving(MemoryLedger):
             shared: ClassVar[bool] = True
             durable: ClassVar[bool] = True
+            waits: ClassVar[bool] = True
 
             def peek(self) -> None:  # type: ignore[override]
                 return None

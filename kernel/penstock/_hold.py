@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
+import trio
 from msgspec import Struct
 
 from penstock._books import Books
@@ -126,6 +127,7 @@ class CallHold(Struct, eq=False):
                 return self._checked(result)
             refused = self._told_by_estimate(offers, result)
             if not (self.degrades and self._without_the_dearest(offers, refused)):
+                await trio.lowlevel.checkpoint()  # whoever calls again and again does not keep the loop to itself
                 return self._checked(refused)
 
     def _told_by_estimate(self, offers: Offers, refused: Refused) -> Refused:

@@ -48,6 +48,8 @@ class LedgerStore(ABC):
     """Others may hold and settle in it: room can come without a word to this process."""
     durable: ClassVar[bool] = True
     """What it keeps outlives the process."""
+    waits: ClassVar[bool] = True
+    """`commit` may come to a checkpoint. False: never, so that it can be carried out in the task of who asks."""
 
     @abstractmethod
     async def commit(self, steps: Sequence[Step]) -> Landed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import pytest
 import trio
@@ -13,9 +15,10 @@ from penstock._clock import Clock
 from penstock.actors.budget_keeper import BudgetKeeper, open_budget_keeper
 from penstock.actors.budget_ref import BudgetRef
 from penstock.actors.store_standing import StoreChange
-from penstock.errors import ActorFailedError, KernelClosedError
+from penstock.errors import ActorFailedError, KernelClosedError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec, Limit
 from penstock.policy.budget import Amount, BudgetEvent, Granted, Line, Overrun, Per, Refused
+from penstock.policy.ledger_steps import Landed, Step
 from penstock_plugins.ledgers.memory import MemoryLedger
 
 LIMIT = 1_000
@@ -23,16 +26,37 @@ ROOT = AccountSpec(path="", limits=(Limit(per=Per.DAY, tokens=LIMIT),))
 A_MINUTE = AccountSpec(path="", limits=(Limit(per=Per.MINUTE, tokens=LIMIT),))
 
 
+class Unhurried(MemoryLedger):
+    """It could have to wait: its keeper answers in a turn of its own, not in the asker's task."""
+
+    waits: ClassVar[bool] = True
+
+
+class Hasty(MemoryLedger):
+    """It waits, and says that it never does."""
+
+    async def commit(self, steps: Sequence[Step]) -> Landed:
+        await trio.lowlevel.checkpoint()
+        return await super().commit(steps)
+
+
 class World:
     """A keeper of one account with 1,000 tokens a day, and a store whose clock may be ahead."""
 
-    def __init__(self, slots: int = 8, *, root: AccountSpec = ROOT, ahead: float = 0.0) -> None:
+    def __init__(
+        self,
+        slots: int = 8,
+        *,
+        root: AccountSpec = ROOT,
+        ahead: float = 0.0,
+        ledger: type[MemoryLedger] = MemoryLedger,
+    ) -> None:
         self.events: list[BudgetEvent] = []
         self.changes: list[StoreChange] = []
         clock = Clock()
         self.actor, self.inbox, self.ref = open_budget_keeper(
             [root],
-            MemoryLedger(lambda: clock.wall() + ahead),
+            ledger(lambda: clock.wall() + ahead),
             clock,
             slots=slots,
             on_event=self.events.append,
@@ -63,12 +87,17 @@ class World:
         assert (statistics.slots_in_use, statistics.lost, statistics.stray) == (0, 0, 0)
 
 
-def with_world(talk: Any, *, slots: int = 8, **options: Any) -> None:
-    async def main() -> None:
-        world = World(slots, **options)
+def with_world(
+    talk: Any, *, slots: int = 8, ledgers: Sequence[type[MemoryLedger]] = (MemoryLedger, Unhurried), **options: Any
+) -> None:
+    """Twice: with a keeper that answers in the asker's task, and with one that does so in its own."""
+
+    async def main(ledger: type[MemoryLedger]) -> None:
+        world = World(slots, ledger=ledger, **options)
         await with_actor(world.actor, world.inbox, world.ref.close, lambda: talk(world))
 
-    run(main)
+    for ledger in ledgers:
+        run(partial(main, ledger))
 
 
 def test_a_window_that_is_over_by_the_stores_clock_is_asked_for_anew_at_once() -> None:
@@ -196,9 +225,12 @@ def test_cancelled_at_any_step_a_hold_is_gone_when_its_id_was_settled() -> None:
             finally:
                 world.settle(hold, 1)
 
-        assert await cancelled_everywhere(job, world.clean) > 3
+        steps.append(await cancelled_everywhere(job, world.clean))
 
+    steps: list[int] = []
     with_world(talk, slots=1)
+    in_askers_task, in_its_own = steps
+    assert in_its_own > in_askers_task > 1
 
 
 def test_what_is_billed_beyond_its_hold_is_booked_whole_and_told() -> None:
@@ -315,3 +347,14 @@ def test_the_ref_shows_no_way_to_the_ledger() -> None:
         "statistics",
         "top_up",
     }
+
+
+def test_a_store_that_waits_and_says_it_never_does_is_one_that_cannot_be_used() -> None:
+    async def talk(world: World) -> None:
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailableError, match="its class needs `waits = True`"):
+                await world.reserve("h", 100)
+            world.settle("h")
+        assert [change.away for change in world.changes] == [True]
+
+    with_world(talk, ledgers=[Hasty])

@@ -14,6 +14,7 @@ from worlds import ANSWER, GPT, SONNET, config, failing, good, openai_chunks, ru
 
 import penstock
 from penstock import errors
+from penstock.actors._mailbox import FEW
 from penstock.testing import Reply, ScriptedTransport, Silence
 
 BOOM = Reply(500, json={"type": "error", "error": {"type": "api_error", "message": "boom"}})
@@ -55,12 +56,17 @@ def test_an_actor_that_comes_too_late_ends_the_call_as_any_deadline_does(actor: 
             await trio.sleep(2)
             trio.lowlevel.add_instrument(late)
             late.armed = True
-            cache = cast("Any", kernel)._engine.cache
-            cache._address._box.wake()  # at work already: else it would answer in the caller's own step, and be in time
+            # At work already, or with others to serve: else they would answer in the caller's own step, and in time.
+            engine = cast("Any", kernel)._engine
+            engine.cache._address._box.wake()
+            for _ in range(FEW):
+                engine.budget._address._box.free.acquire_nowait()
             with pytest.raises(errors.DeadlineExceededError, match="not over within its 50 s"):
                 await kernel.complete("hello", timeout=50)
             trio.lowlevel.remove_instrument(late)
             assert not late.armed
+            for _ in range(FEW):
+                engine.budget._address._box.free.release()
             snapshot = await kernel.snapshot()
             assert all(each.slots_in_use == 0 for each in snapshot.actors.values())
             assert (await kernel.complete("hello", model=GPT)).text == ANSWER

@@ -226,6 +226,7 @@ class LastingLedger(MemoryLedger):
 
     shared: ClassVar[bool] = True
     durable: ClassVar[bool] = True
+    waits: ClassVar[bool] = True
     away = False
 
     def peek(self) -> None:  # type: ignore[override]

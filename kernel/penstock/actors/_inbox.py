@@ -34,6 +34,8 @@ class Inbox:
         self._flushes: list[Reply[None]] = []
         self._at_rest = False
         """The actor is in nothing, even where it has been roused: somebody else may handle its mail."""
+        self._wakes = math.inf
+        """When it wakes without mail."""
 
     async def serve(
         self,
@@ -43,18 +45,22 @@ class Inbox:
         wake_at: Callable[[], float | None],
         commit: Commit | None = None,
         *,
+        commit_now: Callable[[], None] | None = None,
         at_once: bool = False,
     ) -> None:
         """Handles mail until every address is closed: drains the mailbox whole before it sleeps again.
 
         `observe` takes the merged observations before each drain, `drained` runs after it, and at `wake_at` (monotonic)
         both run without mail. `commit` is awaited after `drained`: what comes meanwhile waits for the next round; it is
-        told whether somebody waits until everything is carried out.
+        told whether somebody waits until everything is carried out. `commit_now` does the same without waiting, where
+        that can be done: an ask that finds hardly anybody else is then answered in the asker's own task.
         With `at_once`, for actors that have none of these, mail to one that sleeps is handled as it is sent.
         """
         box = self._box
         box.at_once = partial(self._take_at_once, handle) if at_once else None
-        box.catch_up = partial(self._catch_up, handle, observe, drained) if commit is None else None
+        if commit is None or commit_now is not None:
+            box.catch_up = partial(self._catch_up, handle, observe, drained, wake_at, commit_now)
+        box.batches = commit_now is not None
         while True:
             # Mail that a crash left behind, in the queue or aside, rouses nobody any more.
             if not (box.queue or box.woken or box.aside or self._flushes):
@@ -62,17 +68,7 @@ class Inbox:
                     break
                 await self._sleep(wake_at())
             box.woken = False
-            # A message stays in the queue until it is its turn: a crash before that is not its fault.
-            if box.observations:
-                self._observe(observe)
-            now = trio.current_time()
-            while box.queue:
-                self._take(box.queue.popleft(), handle, now)
-            if box.aside:
-                self._take_aside(handle, now)
-            if box.observations:
-                self._observe(observe)
-            drained()
+            self._drain(handle, observe, drained, aside=True)
             if commit is not None:
                 await commit(at_once=bool(self._flushes))
             if self._flushes:
@@ -83,6 +79,7 @@ class Inbox:
     async def _sleep(self, wake_at: float | None) -> None:
         """Until there is mail, or it is time. Raises what a message that was handled meanwhile crashed with."""
         self._box.asleep = trio.lowlevel.current_task()
+        self._wakes = math.inf if wake_at is None else wake_at
         self._at_rest = True
         try:
             if wake_at is None:
@@ -136,6 +133,7 @@ class Inbox:
         self._in_hand = None
         box.handled += 1
 
+    @trio.lowlevel.enable_ki_protection
     def _take_at_once(self, handle: Callable[[Envelope], None], envelope: Envelope) -> None:
         """In the sender's task. A crash is the actor's own all the same: it wakes to it, as if it had been at work."""
         try:
@@ -145,33 +143,57 @@ class Inbox:
             self._crash = crash
             self._box.rouse()
 
+    @trio.lowlevel.enable_ki_protection
     def _catch_up(
-        self, handle: Callable[[Envelope], None], observe: Callable[[dict[Any, Any]], None], drained: Callable[[], None]
+        self,
+        handle: Callable[[Envelope], None],
+        observe: Callable[[dict[Any, Any]], None],
+        drained: Callable[[], None],
+        wake_at: Callable[[], float | None],
+        commit_now: Callable[[], None] | None,
     ) -> None:
-        """All that waits, but requests aside, in the task of someone who looks on. Of a crash as in `_take_at_once`.
+        """All that waits, but requests aside, in the task of someone else. Of a crash as in `_take_at_once`.
 
         Not while the actor itself is at it (an event that it emits may lead back here), nor after a crash that it has
-        not woken to yet.
+        not woken to yet. A Ctrl-C waits until it is done, as it does for the actor.
         """
         box = self._box
         if not self._at_rest or self._crash is not None or not (box.queue or box.observations):
             return
         self._at_rest = False
         try:
-            self._observe(observe)
-            now = trio.current_time()
-            while box.queue:
-                self._take(box.queue.popleft(), handle, now)
-            self._observe(observe)
-            drained()
+            self._drain(handle, observe, drained, aside=False)
+            if commit_now is not None:
+                commit_now()
+            wakes = wake_at()
         except Exception as crash:  # noqa: BLE001 - as above
-            self._crash = crash
+            self._crash, wakes = crash, -math.inf
         self._at_rest = True
-        box.rouse()  # when it is to wake may have changed
+        if wakes is not None and wakes < self._wakes:
+            box.rouse()
+
+    def _drain(
+        self,
+        handle: Callable[[Envelope], None],
+        observe: Callable[[dict[Any, Any]], None],
+        drained: Callable[[], None],
+        *,
+        aside: bool,
+    ) -> None:
+        box = self._box
+        # A message stays in the queue until it is its turn: a crash before that is not its fault.
+        self._observe(observe)
+        now = trio.current_time()
+        while box.queue:
+            self._take(box.queue.popleft(), handle, now)
+        if aside and box.aside:
+            self._take_aside(handle, now)
+        self._observe(observe)
+        drained()
 
     def _observe(self, observe: Callable[[dict[Any, Any]], None]) -> None:
-        observations, self._box.observations = self._box.observations, {}
-        if observations:
+        if self._box.observations:
+            observations, self._box.observations = self._box.observations, {}
             observe(observations)
 
     def fail_in_hand(self, error: ActorFailedError) -> None:

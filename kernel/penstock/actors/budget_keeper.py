@@ -22,7 +22,7 @@ from penstock.actors._inbox import Inbox, open_mailbox
 from penstock.actors._mail import Envelope, Reply
 from penstock.actors._supervisor import NEVER_RESTART, Actor
 from penstock.actors.budget_ref import BudgetRef
-from penstock.actors.store_standing import StoreChange, StoreStanding, in_time, unavailable
+from penstock.actors.store_standing import StoreChange, StoreStanding, in_time, unavailable, without_waiting
 from penstock.errors import ActorFailedError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.hold_ask import Decision
@@ -89,7 +89,8 @@ class BudgetKeeper(Actor):
 
     async def run(self, inbox: Inbox) -> None:
         """Serves until its addresses are closed, then books what is left."""
-        await inbox.serve(self.handle, self.observe, self.drained, self.wake_at, self.commit)
+        commit_now = None if self._store.waits else self._commit_now
+        await inbox.serve(self.handle, self.observe, self.drained, self.wake_at, self.commit, commit_now=commit_now)
         self._standing.retry_at = -math.inf
         for _ in range(LAST_BATCHES):
             if self._queue.has_work:  # and not for a store that is away: then it is not asked again
@@ -170,8 +171,12 @@ class BudgetKeeper(Actor):
         if is_due or (queue.has_work and (at_once or not self._settles_wait())):
             await self._carry_out(now, serve=True)
 
+    def _commit_now(self) -> None:
+        """`commit`, of a store that never waits."""
+        without_waiting(self.commit(at_once=True))
+
     def _settles_wait(self) -> bool:
-        if not self._queue.only_settles or not (self._store.durable or self._store.shared):
+        if not self._queue.only_settles or not self._store.waits:
             return False
         now = self._clock.monotonic()
         if self._settle_at == math.inf:
@@ -252,8 +257,8 @@ class BudgetKeeper(Actor):
 
     async def _asked(self, steps: Sequence[Step]) -> Landed:
         store = self._store
-        if not (store.durable or store.shared):
-            return await store.commit(steps)  # it has nothing to wait for
+        if not store.waits:
+            return without_waiting(store.commit(steps))
         return await in_time(store.commit(steps), self._settings.timeout)
 
     def _turn_away(self, steps: Sequence[Step], *, sent: bool) -> None:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import trio
 from msgspec import Struct
 
 from penstock.errors import ConfigError, LedgerUnavailableError
 
-__all__ = ["StoreChange", "StoreStanding", "in_time", "unavailable"]
+__all__ = ["StoreChange", "StoreStanding", "in_time", "unavailable", "without_waiting"]
 
 logger = logging.getLogger("penstock")
 
@@ -80,6 +80,19 @@ async def in_time(answer: Awaitable[T], timeout: float) -> T:  # noqa: ASYNC109 
     with trio.move_on_after(timeout):
         return await answer
     raise LedgerUnavailableError(f"the ledger's store did not answer within {timeout:g} s")
+
+
+def without_waiting(answer: Coroutine[Any, Any, T]) -> T:
+    """What a store that never waits answers. Raises LedgerUnavailableError where it would wait all the same."""
+    try:
+        answer.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    answer.close()
+    raise LedgerUnavailableError(
+        "the ledger's store waits, and says that it never does; its class needs `waits = True`"
+    )
 
 
 def unavailable(error: Exception) -> LedgerUnavailableError:

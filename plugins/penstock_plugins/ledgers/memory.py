@@ -20,6 +20,7 @@ class MemoryLedger(LedgerStore):
 
     shared: ClassVar[bool] = False
     durable: ClassVar[bool] = False
+    waits: ClassVar[bool] = False
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
