@@ -48,9 +48,6 @@ class Call(Struct, frozen=True, eq=False, kw_only=True, gc=False):
     request: ChatRequest
     route: str
     along: RouteTargets
-    stages: tuple[Stage, ...]
-    """Those of `along`, as the targets are."""
-    targets: tuple[LiveTarget, ...]
     account: str
     chain: tuple[AccountSpec, ...]
     """The accounts on its path that have limits, the root's first."""
@@ -77,3 +74,13 @@ class Call(Struct, frozen=True, eq=False, kw_only=True, gc=False):
     """Where nobody watches, only whether it goes on from a prefix matters: nothing is shown before the end."""
     on_leave: OnLeave = "cancel"
     metadata: Mapping[str, Any] | None = None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Of its cascade."""
+        return self.along.stages
+
+    @property
+    def targets(self) -> tuple[LiveTarget, ...]:
+        """One for each stage."""
+        return self.along.targets

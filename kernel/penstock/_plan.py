@@ -188,8 +188,6 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         request=request,
         route=route.name,
         along=along,
-        stages=along.stages,
-        targets=along.targets,
         account=account,
         chain=terms.limits.chain,
         limits=terms.limits,

@@ -63,8 +63,6 @@ class Refreshes:
             call,
             id=call_id,
             along=along,
-            stages=along.stages,
-            targets=along.targets,
             cache=REFRESH,
             deadline=engine.clock.monotonic() + engine.config.kernel.timeout,
             horizon=math.inf,
