@@ -27,7 +27,6 @@ class LeavingLedger:
         class Leaving(MemoryLedger):
             shared: ClassVar[bool] = True
             durable: ClassVar[bool] = True
-            waits: ClassVar[bool] = True
 
             def peek(self) -> None:  # type: ignore[override]
                 return None

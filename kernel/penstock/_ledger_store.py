@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from penstock.policy.ledger_steps import ClockSetBack, HistoryRow, HoldRow, Landed, SpendRow, Step, WindowRow
 
@@ -49,7 +49,13 @@ class LedgerStore(ABC):
     durable: ClassVar[bool] = True
     """What it keeps outlives the process."""
     waits: ClassVar[bool] = True
-    """`commit` may come to a checkpoint. False: never, so that it can be carried out in the task of who asks."""
+    """`commit` may come to a checkpoint. False: never, so that it can be carried out in the task of who asks. A class
+    with a `commit` of its own says so itself; what it inherits of another's counts for nothing."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "commit" in vars(cls) and "waits" not in vars(cls):
+            cls.waits = True
 
     @abstractmethod
     async def commit(self, steps: Sequence[Step]) -> Landed:

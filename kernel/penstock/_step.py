@@ -30,7 +30,7 @@ class Step:
 
     def __init__(self) -> None:
         self._passing = 0
-        """Those of this turn that go on in the next."""
+        """Those that go on in the next turn, and those that have come since before the first of them did."""
         self._turn = 0
         """Counted up when the first of them does."""
         self._behind: deque[trio.lowlevel.Task] = deque()
@@ -38,8 +38,9 @@ class Step:
         self._leads: trio.lowlevel.Task | None = None
         """The first of those behind. It counts the turns, and takes the next of them with it."""
 
+    @trio.lowlevel.enable_ki_protection
     async def together(self) -> None:
-        """Never cancelled: it takes turns, and no time."""
+        """Never cancelled, and not interrupted by Ctrl-C: it takes turns, and no time, and others may wait behind."""
         if self._leads is None and self._passing < GROUP:
             self._passing += 1
             turn = self._turn

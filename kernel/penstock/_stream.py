@@ -95,6 +95,7 @@ class OpenStream:
     async def __aenter__(self) -> ChatStream:
         if self._ref is not None:
             raise KernelError("a stream is entered once; call kernel.stream again")
+        await trio.lowlevel.checkpoint_if_cancelled()  # nothing is begun for who does not wait for it any more
         engine, call = self._engine, self._make()
         self._drains = engine.drains if call.on_leave == "drain" else None
         _, self._ref = open_stream_pump(self._nursery, lambda consumer: run_call(engine, call, consumer))

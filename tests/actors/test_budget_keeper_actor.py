@@ -29,11 +29,14 @@ A_MINUTE = AccountSpec(path="", limits=(Limit(per=Per.MINUTE, tokens=LIMIT),))
 class Unhurried(MemoryLedger):
     """It could have to wait: its keeper answers in a turn of its own, not in the asker's task."""
 
-    waits: ClassVar[bool] = True
+    async def commit(self, steps: Sequence[Step]) -> Landed:
+        return await super().commit(steps)
 
 
 class Hasty(MemoryLedger):
     """It waits, and says that it never does."""
+
+    waits: ClassVar[bool] = False
 
     async def commit(self, steps: Sequence[Step]) -> Landed:
         await trio.lowlevel.checkpoint()

@@ -30,7 +30,6 @@ class Shared(MemoryLedger):
 
     shared: ClassVar[bool] = True
     durable: ClassVar[bool] = True
-    waits: ClassVar[bool] = True
 
     def __init__(self, wall: Callable[[], float]) -> None:
         super().__init__(wall)

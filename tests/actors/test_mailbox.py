@@ -305,6 +305,23 @@ def test_who_looks_on_finds_everything_handled_that_was_told_before() -> None:
     run(main)
 
 
+def test_who_looks_on_lets_the_actor_come_to_what_is_left_for_it_without_waking_it() -> None:
+    async def main() -> None:
+        address, inbox = open_mailbox("echo", slots=1)
+        echo = Echo()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(echo.serve, inbox)
+            await wait_all_tasks_blocked()
+            address.observe("a", lambda _: 1, wake=False)
+            address.catch_up()
+            address.observe("b", lambda _: 2, wake=False)
+            await wait_all_tasks_blocked()
+            assert echo.seen == [{"a": 1}, {"b": 2}]
+            address.close()
+
+    run(main)
+
+
 def test_an_actor_that_leads_back_to_itself_while_it_is_caught_up_with_handles_each_message_once() -> None:
     async def main() -> None:
         address, inbox = open_mailbox("echo", slots=4)

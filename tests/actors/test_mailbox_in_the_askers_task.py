@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 import signal
 from collections.abc import Awaitable, Callable
@@ -11,11 +12,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from penstock.actors._address import Address
-from penstock.actors._inbox import Inbox, open_mailbox
+from penstock.actors._inbox import FEW, Inbox, open_mailbox
 from penstock.actors._mail import Envelope, Reply, Request
-from penstock.actors._mailbox import FEW
 from penstock.actors._supervisor import NEVER_RESTART, Actor, supervise
 from penstock.errors import ActorFailedError
+
+whose = contextvars.ContextVar("whose", default="nobody")
 
 
 class Ask(Request[str], frozen=True):
@@ -34,7 +36,7 @@ class Clerk(Actor):
         self.owed: list[Reply[str]] = []
         self.batches: list[int] = []
         self.wakes: float | None = None
-        self.breaks = False
+        self.breaks = self.fails = False
         self.takes = 0.0
         self.on_commit: Callable[[], None] | None = None
 
@@ -70,7 +72,10 @@ class Clerk(Actor):
         if self.on_commit is not None:
             self.on_commit()
         for reply in owed:
-            reply.answer(whose)
+            if self.fails:
+                reply.fail(ValueError(whose))
+            else:
+                reply.answer(whose)
 
     def restart(self) -> None:
         """Never called."""
@@ -180,6 +185,53 @@ def test_what_a_batch_leads_back_to_is_handled_once_and_in_the_actors_turn() -> 
     at_work(talk)
 
 
+def test_what_is_carried_out_in_the_askers_task_has_the_context_variables_of_the_actor() -> None:
+    seen: list[str] = []
+
+    async def talk(address: Address, clerk: Clerk) -> None:
+        whose.set("the caller")
+        clerk.on_commit = lambda: seen.append(whose.get())
+        assert await address.ask(Ask("word")) == "asker"
+
+    at_work(talk)
+    assert set(seen) == {"nobody"}
+
+
+def test_who_left_before_the_answer_gets_none_though_it_is_made_in_the_same_step() -> None:
+    async def talk(address: Address, clerk: Clerk) -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await address.ask(Ask("word"), owes="h")
+        assert scope.cancelled_caught
+        address.tell_owed("h", "settle")
+        await wait_all_tasks_blocked()
+        assert clerk.heard == ["word", "settle"], "and owes what it owes all the same"
+
+    at_work(talk)
+
+
+def test_whoever_asks_again_and_again_for_an_error_lets_others_come_to_their_turn() -> None:
+    async def talk(address: Address, clerk: Clerk) -> None:
+        clerk.fails = True
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            for _ in range(10):
+                with pytest.raises(ValueError, match="asker"):
+                    await address.ask(Ask("word"))
+            nursery.cancel_scope.cancel()
+        assert turns > 5
+
+    at_work(talk)
+
+
 def test_ctrl_c_waits_until_a_batch_in_the_askers_task_is_carried_out() -> None:
     carried_out: list[str] = []
 
@@ -189,13 +241,12 @@ def test_ctrl_c_waits_until_a_batch_in_the_askers_task_is_carried_out() -> None:
             carried_out.append("whole")
 
         clerk.on_commit = interrupted
-        carried_out.append(await address.ask(Ask("word")))
-        await trio.sleep_forever()
+        await address.ask(Ask("word"))
 
     with pytest.raises(BaseExceptionGroup) as caught:
         at_work(talk)
     assert caught.group_contains(KeyboardInterrupt)
-    assert carried_out == ["whole", "asker"]
+    assert carried_out == ["whole"]
 
 
 def test_a_crash_in_the_askers_task_is_the_actors_own() -> None:

@@ -14,7 +14,7 @@ from worlds import ANSWER, GPT, SONNET, config, failing, good, openai_chunks, ru
 
 import penstock
 from penstock import errors
-from penstock.actors._mailbox import FEW
+from penstock.actors._inbox import FEW
 from penstock.testing import Reply, ScriptedTransport, Silence
 
 BOOM = Reply(500, json={"type": "error", "error": {"type": "api_error", "message": "boom"}})

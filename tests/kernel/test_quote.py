@@ -226,7 +226,6 @@ class LastingLedger(MemoryLedger):
 
     shared: ClassVar[bool] = True
     durable: ClassVar[bool] = True
-    waits: ClassVar[bool] = True
     away = False
 
     def peek(self) -> None:  # type: ignore[override]

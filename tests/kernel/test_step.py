@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
+from types import FrameType
+from typing import Any
 
 import trio
 from hypothesis import given
@@ -92,6 +95,25 @@ def test_one_that_is_cancelled_keeps_its_place_and_lets_the_others_pass() -> Non
         assert sorted(through) == list(range(4 * GROUP))
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_ctrl_c_waits_while_others_may_be_behind() -> None:
+    protected, where = set[bool](), Step.together.__code__.co_filename
+
+    def look(frame: FrameType, event: str, _arg: object) -> Any:
+        del event
+        if frame.f_code.co_filename == where and frame.f_code.co_name in {"together", "_lead"}:
+            protected.add(trio.lowlevel.currently_ki_protected())
+            return look
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        passed([3 * GROUP])
+    finally:
+        sys.settrace(before)
+    assert protected == {True}
 
 
 @given(arrivals=st.lists(st.integers(0, 2 * GROUP + 3), max_size=12))

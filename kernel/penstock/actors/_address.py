@@ -59,6 +59,10 @@ class Address:
         # As `reply.wait`, which would be one more to be resumed through.
         if not reply.settled:
             await reply.parked()
+        elif reply.failed:
+            await trio.lowlevel.checkpoint()  # whoever asks again and again does not keep the loop to itself
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         return reply.outcome()
 
     def ask_at_once(self, message: Request[R]) -> R | None:

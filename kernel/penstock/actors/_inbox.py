@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,12 @@ from penstock.actors._mail import Envelope, Flush, Reply
 from penstock.actors._mailbox import Mailbox
 from penstock.errors import ActorFailedError, DeadlineExceededError, KernelClosedError, KernelError
 
-__all__ = ["Inbox", "open_mailbox"]
+__all__ = ["FEW", "Inbox", "open_mailbox"]
+
+
+FEW = 2
+"""Slots in use up to which an ask of an actor that batches is answered in the asker's own task, where it may: its own,
+and that of the call before it, whose settle waits. More are worth a turn of the actor's own (`benchmarks`: calls)."""
 
 
 class Commit(Protocol):
@@ -36,6 +42,8 @@ class Inbox:
         """The actor is in nothing, even where it has been roused: somebody else may handle its mail."""
         self._wakes = math.inf
         """When it wakes without mail."""
+        self._context = contextvars.copy_context()
+        """The actor's."""
 
     async def serve(
         self,
@@ -57,10 +65,11 @@ class Inbox:
         With `at_once`, for actors that have none of these, mail to one that sleeps is handled as it is sent.
         """
         box = self._box
+        self._context = contextvars.copy_context()
         box.at_once = partial(self._take_at_once, handle) if at_once else None
         if commit is None or commit_now is not None:
             box.catch_up = partial(self._catch_up, handle, observe, drained, wake_at, commit_now)
-        box.batches = commit_now is not None
+        box.few = 0 if commit_now is None else FEW
         while True:
             # Mail that a crash left behind, in the queue or aside, rouses nobody any more.
             if not (box.queue or box.woken or box.aside or self._flushes):
@@ -155,17 +164,19 @@ class Inbox:
         """All that waits, but requests aside, in the task of someone else. Of a crash as in `_take_at_once`.
 
         Not while the actor itself is at it (an event that it emits may lead back here), nor after a crash that it has
-        not woken to yet. A Ctrl-C waits until it is done, as it does for the actor.
+        not woken to yet. A Ctrl-C waits until it is done, and the context variables are the actor's: both are meant for
+        the code of whoever's task this is.
         """
         box = self._box
         if not self._at_rest or self._crash is not None or not (box.queue or box.observations):
             return
         self._at_rest = False
         try:
-            self._drain(handle, observe, drained, aside=False)
+            self._context.run(self._drain, handle, observe, drained, aside=False)
             if commit_now is not None:
-                commit_now()
-            wakes = wake_at()
+                self._context.run(commit_now)
+            # Others are roused in any case: they come to what was left for them without waking them, too.
+            wakes = -math.inf if commit_now is None else wake_at()
         except Exception as crash:  # noqa: BLE001 - as above
             self._crash, wakes = crash, -math.inf
         self._at_rest = True

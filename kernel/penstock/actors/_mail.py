@@ -41,6 +41,11 @@ class Reply(Generic[R]):
             await self.parked()
         return self.outcome()
 
+    @property
+    def failed(self) -> bool:
+        """It was answered, and with an error."""
+        return self._error is not None
+
     def parked(self) -> Awaitable[object]:
         """Sleeps until it is answered, which it is not yet. Of `wait` the part that is awaited."""
         self._task = trio.lowlevel.current_task()

@@ -25,11 +25,6 @@ from penstock.errors import ActorFailedError
 __all__ = ["MailStatistics", "Mailbox"]
 
 
-FEW = 2
-"""Slots in use up to which an ask of an actor that batches is answered in the asker's own task, where it may: its own,
-and that of the call before it, whose settle waits. More are worth a turn of the actor's own (`benchmarks`: calls)."""
-
-
 class MailStatistics(Struct, frozen=True, kw_only=True):
     """One mailbox at one moment. Counters begin at the start of the kernel."""
 
@@ -72,8 +67,8 @@ class Mailbox:
         self.catch_up: Callable[[], None] | None = None
         """Handles all that waits in the task of someone who looks on, or asks, and must not wait. Never raises. None:
         what comes of it has to be awaited."""
-        self.batches = False
-        """What waits for the actor together costs it less than one after the other."""
+        self.few = 0
+        """Slots in use up to which `catch_up` answers an ask: the actor takes batches, and this is none worth it."""
         self.woken = False
         """Observations or requests aside wait, and the actor has not come to them yet."""
         self.closed = False
@@ -93,8 +88,7 @@ class Mailbox:
         if self.taken_at_once(envelope):
             return
         self.queue.append(envelope)
-        if self.batches and envelope.reply is not None and self.slots - self.free.value <= FEW:
-            assert self.catch_up is not None
+        if self.catch_up is not None and envelope.reply is not None and self.slots - self.free.value <= self.few:
             self.catch_up()
         if self.queue:
             self.rouse()
