@@ -37,6 +37,7 @@ class LedgerStore(ABC):
     - *Leases.* A hold that nobody renewed within its lease is charged in full, as an estimate, until it is settled,
       renewed or topped up: then the truth takes the place of the estimate. One that was released by hand is settled,
       and never held again.
+    - *Waits for nothing* where `waits` says so.
     - *Cancelled* at any point, `commit` leaves the store usable; whether the batch was carried out is unknown then.
 
     Errors: LedgerUnavailableError where the store cannot be reached, does not work, or has lost some of what this

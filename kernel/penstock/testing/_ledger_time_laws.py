@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from penstock.actors.store_standing import without_waiting
+from penstock.errors import LedgerUnavailableError
 from penstock.policy.holds import NOTHING, Amount
 from penstock.policy.ledger_steps import Charged, Held, Known, Settle, Stale, Turn, WindowUse
+from penstock.testing._laws import BrokenLawError
 from penstock.testing._ledger_bench import MakeLedger, on_bench
 
 __all__ = [
@@ -15,6 +18,7 @@ __all__ = [
     "parts_of_a_hold_are_charged_each_in_its_window",
     "rolling_window_refills_bucket_by_bucket",
     "step_in_a_window_that_is_over_is_stale",
+    "waits_for_nothing_where_it_says_so",
     "window_that_is_known_adopts_nothing",
 ]
 
@@ -31,6 +35,17 @@ async def empty_batch_tells_the_time_which_never_goes_back(make: MakeLedger) -> 
         seen.append(await bench.now())
         bench.expect(seen, sorted(seen), "time never goes back")
         bench.expect(seen[-1] - seen[0] >= 1.9 * bench.span, wanted=True, law="time goes on")
+
+
+async def waits_for_nothing_where_it_says_so(make: MakeLedger) -> None:
+    """Where `waits` is False `commit` never comes to a checkpoint: the kernel carries it out in a caller's own task."""
+    async with on_bench(make) as bench:
+        hold = bench.reserve("h", bench.window(tokens=100), tokens=10)
+        for step in () if bench.store.waits else (hold, bench.settle("h", 5)):
+            try:
+                without_waiting(bench.store.commit([step]))
+            except LedgerUnavailableError as waited:
+                raise BrokenLawError(f"a store that does not wait: {waited}") from None
 
 
 async def step_in_a_window_that_is_over_is_stale(make: MakeLedger) -> None:
