@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
+from turns import another_at_work
 
 from penstock.actors._address import Address
 from penstock.actors._inbox import FEW, Inbox, open_mailbox
@@ -213,21 +214,11 @@ def test_who_left_before_the_answer_gets_none_though_it_is_made_in_the_same_step
 def test_whoever_asks_again_and_again_for_an_error_lets_others_come_to_their_turn() -> None:
     async def talk(address: Address, clerk: Clerk) -> None:
         clerk.fails = True
-        turns = 0
-
-        async def other() -> None:
-            nonlocal turns
-            while True:
-                await trio.lowlevel.checkpoint()
-                turns += 1
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(other)
+        async with another_at_work() as turns:
             for _ in range(10):
                 with pytest.raises(ValueError, match="asker"):
                     await address.ask(Ask("word"))
-            nursery.cancel_scope.cancel()
-        assert turns > 5
+        assert turns.number > 5
 
     at_work(talk)
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import trio
 from cancelled import cancelled_everywhere
+from turns import another_at_work
 from worlds import GPT, HAIKU, config, good, run
 
 import penstock
@@ -137,20 +138,10 @@ def test_who_asks_for_what_is_stored_over_and_over_lets_others_have_their_turn()
     async def main() -> None:
         async with penstock.open_kernel(CACHED, transport=ScriptedTransport(slow)) as kernel:
             await kernel.complete("hello")
-            turns = 0
-
-            async def other() -> None:
-                nonlocal turns
-                while True:
-                    await trio.lowlevel.checkpoint()
-                    turns += 1
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(other)
+            async with another_at_work() as turns:
                 for _ in range(10):
                     await kernel.complete("hello")
-                nursery.cancel_scope.cancel()
-            assert turns >= 5
+            assert turns.number >= 5
 
     run(main)
 

@@ -42,8 +42,8 @@ class Inbox:
         """The actor is in nothing, even where it has been roused: somebody else may handle its mail."""
         self._wakes = math.inf
         """When it wakes without mail."""
-        self._context = contextvars.copy_context()
-        """The actor's."""
+        self._context = contextvars.Context()
+        """The actor's, once it serves."""
 
     async def serve(
         self,
