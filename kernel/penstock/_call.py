@@ -20,6 +20,7 @@ from penstock._at_once import AtOnce
 from penstock._attempt import AttemptRun, Race
 from penstock._books import Books
 from penstock._cover import Cover
+from penstock._display import Display, showing_of
 from penstock._ending import GONE_AFTER, ConsumerLeft, Ended, cut_short, outcome_of, tell_end, tell_start
 from penstock._engine import Engine, later
 from penstock._failures import Failures
@@ -32,7 +33,7 @@ from penstock._replies import Replies
 from penstock._retry_leave import RetryLeave
 from penstock._stored import Stored
 from penstock._stored_answer import Cached
-from penstock._trials import Trials, showing_of
+from penstock._trials import Trials
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import (
     BudgetExceededError,
@@ -109,6 +110,7 @@ class _Run:
         if call.output is not None:
             self.extraction = extractions()(call, call.output, self.cascade.others_left, self.hold.capped)
             self.cache.takes = self.extraction.take_stored
+        self.display = Display(call, consumer, self.scope, showing_of(call, consumer))
         self.trials = Trials(
             engine=engine,
             call=call,
@@ -122,7 +124,7 @@ class _Run:
             reach=self.reach,
             extraction=self.extraction,
             scope=self.scope,
-            showing=showing_of(call, consumer),
+            display=self.display,
         )
         self.started = engine.clock.monotonic()
         self.placed = False
@@ -189,7 +191,7 @@ class _Run:
                 self.books,
                 placed=self.placed,
                 seconds=self.call.deadline - self.started,
-                partial=self.trials.partial,
+                partial=self.display.partial,
             )
         except ConsumerLeft:
             raise
@@ -277,7 +279,7 @@ class _Run:
         mends = False
         if self.extraction is not None:
             asked, mends = self.extraction.shaped(stage, target, asked), self.extraction.repairing
-        if not (self.trials.showing.committed or mends):
+        if not (self.display.committed or mends):
             found = await self.cache.look_up(stage, target, asked, self.engine.clock.wall())
             if isinstance(found, Cached):
                 return self.replies.replay(found)

@@ -85,15 +85,15 @@ class Failures(Struct, eq=False):
             self.books.note(error)
             return
         if attempt.filtered:
-            trials.forget()  # it was whole, and is not wanted: the next target begins anew
-        elif trials.shown is attempt and trials.showing.committed:
+            trials.display.forget()  # it was whole, and is not wanted: the next target begins anew
+        elif trials.display.shown is attempt and trials.display.committed:
             # Nor is what goes on from it the answer of any one target, to be stored and shared.
             self.cache.end(gone="target_failed")
             self.call.span.event("cut", target=attempt.target.name, reason=error.kind)
             if not self.call.commit.goes_on:
                 raise self.last_word(error)
-        elif trials.shown is attempt:
-            trials.showing.lost()
+        elif trials.display.shown is attempt:
+            trials.display.showing.lost()
         self.note(stage, error, of_this_call=attempt.filtered)
 
     def invalid(self, extraction: Extraction, attempt: AttemptRun, error: OutputInvalidError) -> None:
@@ -103,7 +103,7 @@ class Failures(Struct, eq=False):
         self.cache.end(gone="uncacheable")
         step = extraction.after(attempt, error)
         assert isinstance(error.fault, Fault)
-        shown = self.consumer is not None and trials.shown is attempt and trials.showing.committed
+        shown = self.consumer is not None and trials.display.shown is attempt and trials.display.committed
         if isinstance(step, GiveUp) or (shown and not self.call.commit.goes_on):
             if isinstance(step, GiveUp):
                 error.args = (f"{error.args[0]}; {step.says}",)
@@ -112,7 +112,7 @@ class Failures(Struct, eq=False):
         if isinstance(step, Next):
             self.cascade.give_up(attempt.stage)
         if not shown:
-            trials.forget()  # nobody has seen it, and nobody goes on from it
+            trials.display.forget()  # nobody has seen it, and nobody goes on from it
 
     def unmended(self, invalid: OutputInvalidError, refusal: CallError) -> CallError:
         """The error of a call whose answer is not valid, and whose next attempt there is no money or ledger for."""
@@ -134,8 +134,8 @@ class Failures(Struct, eq=False):
         if attempt.race.winner not in (None, attempt):
             self.cascade.give_up(attempt.stage)
             return
-        if self.trials.showing.committed and self.consumer is not None:
-            error.partial = self.trials.partial
+        if self.trials.display.committed and self.consumer is not None:
+            error.partial = self.trials.display.partial
         raise self.books.signed(error)
 
     def pass_over(self, stage: int, error: CallError) -> None:
@@ -203,13 +203,13 @@ class Failures(Struct, eq=False):
 
     def last_word(self, error: CallError) -> CallError:
         """The error that the call ends in; where something was shown, it says that this is not the whole of it."""
-        if not self.trials.showing.committed or self.consumer is None:
+        if not self.trials.display.committed or self.consumer is None:
             return error
         if self.trials.extraction is not None and isinstance(error, ContentFilteredError | RefusedError):
             return error  # nothing broke: it is what came in place of a value
         broken = StreamBrokenError(
             f"the stream broke after it had begun: {error}",
-            partial=self.trials.partial,
+            partial=self.trials.display.partial,
             retry_after=error.retry_after,
             request_id=error.request_id,
         )

@@ -32,11 +32,12 @@ class Replies(Struct, eq=False):
         """The response; a stream's last chunk goes out just before it."""
         capped = self.hold.capped(attempt.stage, completion.finish_reason)
         self.cache.keep(completion, attempt.target, capped=capped)
-        message = self.trials.finish(attempt, completion)
+        usage = self.books.usage
+        message = self.trials.display.finish(attempt, completion, usage)
         return ChatResponse(
             message=message,
             finish_reason=completion.finish_reason,
-            usage=self.books.usage,
+            usage=usage,
             cost=self.books.cost,
             model=completion.model or attempt.target.wire.model,
             target=attempt.target.name,

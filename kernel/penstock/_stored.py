@@ -32,7 +32,7 @@ class Stored(Struct, eq=False):
 
     async def of_blocked(self, blocked: Mapping[int, float], step: Step) -> Cached | None:
         """That of a target that would be passed over because it is unhealthy: that does not matter then."""
-        if self.trials.showing.committed:
+        if self.trials.display.committed:
             return None
         last = step.stage if isinstance(step, Try) else len(self.call.targets)
         return await self._first_of(stage for stage in sorted(blocked) if stage < last)
@@ -40,7 +40,7 @@ class Stored(Struct, eq=False):
     async def instead_of(self, error: CallError) -> Cached | None:
         """An answer past its time, in the cascade's order; None: there is none, or the error is the request's own."""
         last = error.errors[-1] if isinstance(error, CascadeExhaustedError) else error
-        if self.trials.showing.committed or not self.cache.offers_stale or last.kind in NO_OUTAGE:
+        if self.trials.display.committed or not self.cache.offers_stale or last.kind in NO_OUTAGE:
             return None
         return await self._first_of(range(len(self.call.targets))) or self.cache.stale()
 
@@ -49,7 +49,7 @@ class Stored(Struct, eq=False):
         engine = self.engine
         if engine.clock.monotonic() < self.call.deadline or engine.closing or engine.failure is not None:
             return None
-        return None if self.trials.showing.committed or not self.cache.offers_stale else self.cache.stale()
+        return None if self.trials.display.committed or not self.cache.offers_stale else self.cache.stale()
 
     async def _first_of(self, stages: Iterable[int]) -> Cached | None:
         """The first that may be served, without asking anybody upstream."""

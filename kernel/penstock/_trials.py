@@ -1,13 +1,13 @@
-"""The attempts of one call: run one by one, or two in a race; shown as they come; told to all whom they concern.
+"""The attempts of one call: run one by one, or two in a race; told to all whom they concern.
 
-Not here: which target is next, and what a failure means for the cascade (`_call`).
+Not here: what is shown of them as they come (`_display`), which target is next, and what a failure means for the
+cascade (`_call`).
 """
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from penstock._answers import CallCache
 from penstock._asked import Call
 from penstock._attempt import AttemptRun, Race, unwrapped
 from penstock._books import Books, Running, action_key
+from penstock._display import Display
 from penstock._engine import Engine
 from penstock._events import AttemptEnded, StreamEndLost, UsageDisbelieved
 from penstock._exchange import Exchange
@@ -28,21 +29,20 @@ from penstock._hold import CallHold
 from penstock._idempotency import IdempotencyKeys
 from penstock._reach import Reach
 from penstock._retry_leave import RetryLeave
-from penstock._streamed_answer import StillMissing
 from penstock._text_size import output_bytes
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import BudgetCutError, CallError, ContentFilteredError, RefusedError, StreamBrokenError
-from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, Showing, continued, is_token
+from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, continued
 from penstock.policy.meter import Meter
 from penstock.policy.retry import Cascade
 from penstock.policy.stream_watch import Phases
 from penstock.policy.time_slice import timed
-from penstock.types import ChatRequest, Chunk, Completion, Finished, Message, Restarted, Usage
+from penstock.types import ChatRequest, Completion, Usage
 
 if TYPE_CHECKING:
     from penstock._extraction import Extraction
 
-__all__ = ["Trials", "showing_of"]
+__all__ = ["Trials"]
 
 logger = logging.getLogger("penstock")
 
@@ -51,7 +51,7 @@ WHOLE = Commit("whole")
 
 
 class Trials(Struct, eq=False):
-    """What the attempts of a call have in common: its books, its hold, and what its consumer has seen."""
+    """What the attempts of a call have in common: its books, its hold, and what is shown of them."""
 
     engine: Engine
     call: Call
@@ -66,32 +66,22 @@ class Trials(Struct, eq=False):
     reach: Reach
     scope: trio.CancelScope
     """Of the whole call: its deadline."""
-    showing: Showing
+    display: Display
     extraction: Extraction | None = None
     """Where the answer is to become a value."""
-    shown: AttemptRun | None = None
-    """The attempt whose answer is shown, or was when it broke."""
     keys: IdempotencyKeys = msgspec.field(default_factory=IdempotencyKeys)
-    replaced: str = ""
-    """The text whose place the answer of the attempt that is shown takes."""
-    restart_unseen: bool = False
-    """The consumer was never told to drop it."""
     prefill_refused: frozenset[int] = frozenset()
     """Stages whose target would not go on from a prefix."""
     hung_up: frozenset[int] = frozenset()
     """Stages whose last attempt was on a kept connection that had been closed."""
 
-    def forget(self) -> None:
-        """Begins as if nothing had come: what did is no beginning to go on from, and nobody has seen it."""
-        self.showing, self.shown = showing_of(self.call, self.consumer), None
-
     # Before
 
     def begin_at(self, stage: int) -> Begin:
         """How an attempt at the stage begins: afresh, or in what way after something was shown that broke."""
-        if not self.showing.committed:
+        if not self.display.committed:
             return FRESH
-        target, prefix = self.call.targets[stage], self.showing.prefix
+        target, prefix = self.call.targets[stage], self.display.showing.prefix
         takes_prefill = (
             target.capabilities.prefill
             and stage not in self.prefill_refused
@@ -173,7 +163,7 @@ class Trials(Struct, eq=False):
                 request = self.fitting.capped(attempt.stage, target, request)
             attempt.sent = request
             if attempt.streamed:
-                completion = await exchange.streamed(request, partial(self.pass_on, attempt), _meter(attempt))
+                completion = await exchange.streamed(request, partial(self.display.pass_on, attempt), _meter(attempt))
             else:
                 wire = self.cache.take_encoded(target, request)
                 completion = await exchange.whole(request, wire, ends_at=self.call.deadline)
@@ -187,9 +177,9 @@ class Trials(Struct, eq=False):
                     attempt.validating = self.engine.clock.monotonic() - began
         except CallError as failure:
             failure.request_id = failure.request_id or attempt.exchange.request_id
-            if isinstance(failure, StreamBrokenError) and self.shown is attempt:
+            if isinstance(failure, StreamBrokenError) and self.display.shown is attempt:
                 # However the connection ended, and with the beginning that it was to go on from.
-                failure.partial = self.showing.joined(Message.assistant(attempt.exchange.partial)).text
+                failure.partial = self.display.came
             attempt.error = failure
         finally:
             if attempt.race.winner is attempt and (attempt.completion is None or attempt.error is not None):
@@ -228,88 +218,9 @@ class Trials(Struct, eq=False):
             raise unwrapped(group) from None
         return ended
 
-    async def pass_on(self, attempt: AttemptRun, chunks: Sequence[Chunk], missing: StillMissing) -> None:
-        """Chunks of an attempt: kept until its first token, then shown as the commit policy says."""
-        if self.shown is not attempt:
-            if self.watched:
-                attempt.held = attempt.held or []
-                attempt.held.extend(chunks)
-            if not any(map(is_token, chunks)):
-                return
-            if not attempt.race.claim(attempt):
-                attempt.exchange.pause_clocks()
-                await trio.sleep_forever()  # until the winner's cancel is delivered, at the next step
-            chunks, attempt.held = attempt.held or (), None
-            self._show(attempt)
-        attempt.span.chunk(attempt)
-        if not self.watched:
-            return
-        before = self.showing.committed
-        out = self.showing.take(chunks)
-        if self.consumer is None or not out:
-            return
-        if not before:
-            self.call.span.event("commit", attempt=attempt.running.number, policy=self.call.commit.policy)
-        if missing == "nothing":
-            self.consumer.hand_over(out)
-        elif missing != "answer" or not self.consumer.offer(out):
-            await self._put(self.consumer, out, attempt, whole=missing != "answer")
-
-    async def _put(self, consumer: Consumer, out: Sequence[Chunk], attempt: AttemptRun, *, whole: bool) -> None:
-        """Waits until the consumer has room. A `whole` answer is not lost to the call's deadline meanwhile: what there
-        is no room for by then waits for the consumer.
-        """
-        pause = attempt.exchange.pause_clocks
-        try:
-            if not whole:
-                await consumer.put(out, before_waiting=pause)
-                return
-            self.scope.deadline = math.inf
-            with trio.CancelScope(deadline=self.call.deadline) as waiting:
-                await consumer.put(out, before_waiting=pause)
-            if waiting.cancelled_caught:
-                consumer.hand_over(out)
-        except BaseException:  # cancelled, as a rule: what is told as partial is what the consumer can read
-            self.showing.unseen(out)
-            self.restart_unseen = any(isinstance(chunk, Restarted) for chunk in out)
-            raise
-
-    def _show(self, attempt: AttemptRun) -> None:
-        if isinstance(attempt.begin, Restart):
-            self.replaced = self.partial
-        self.shown = attempt
-        self.showing.begin(attempt.begin)
-
-    def finish(self, attempt: AttemptRun, completion: Completion) -> Message:
-        """The answer is complete: what was held back goes out, then `Finished`. Returns the whole answer."""
-        if not self.watched:
-            return completion.message  # and nothing came before it
-        if self.shown is not attempt:
-            self._show(attempt)
-            self.showing.take(attempt.held or ())
-        rest = self.showing.finish()
-        if self.consumer is not None:
-            self.consumer.hand_over([*rest, Finished(completion.finish_reason, self.books.usage)])
-        return self.showing.joined(completion.message)
-
-    @property
-    def partial(self) -> str:
-        """The text that the consumer has seen of an answer that is not complete."""
-        if self.shown is None or self.consumer is None or not self.showing.committed:
-            return ""
-        if self.restart_unseen:
-            return self.replaced
-        came = self.showing.joined(Message.assistant(self.shown.exchange.partial)).text
-        return came[: self.showing.text_characters]
-
-    @property
-    def watched(self) -> bool:
-        """True where it matters what is shown before the answer is whole: to a consumer, or to go on from it."""
-        return _watched(self.call, self.consumer)
-
     def filtered(self, stage: int, completion: Completion) -> CallError | None:
         """Where the route says so, an answer that was filtered or refused counts as a failure before commit."""
-        seen = self.consumer is not None and self.showing.committed
+        seen = self.consumer is not None and self.display.committed
         if not self.call.next_on_content_filter or seen or not self.cascade.others_left(stage):
             return None
         match completion.finish_reason:
@@ -402,16 +313,6 @@ class Trials(Struct, eq=False):
             input_tokens=usage.input_tokens,
             excess=0 if bound is None else usage.input_tokens - bound,
         )
-
-
-def showing_of(call: Call, consumer: Consumer | None) -> Showing:
-    """What is shown of a call that begins."""
-    # Who sees nothing before the end has seen nothing when an attempt fails, except of what can be gone on from.
-    return Showing(call.commit if _watched(call, consumer) else WHOLE)
-
-
-def _watched(call: Call, consumer: Consumer | None) -> bool:
-    return consumer is not None or call.commit.policy == "continue"
 
 
 def _meter(attempt: AttemptRun) -> Meter | None:
