@@ -18,8 +18,9 @@ from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._engine import Engine
+from penstock._kept_store import Away
 from penstock._live_target import LiveTarget
-from penstock._second_level import Away, SecondLevel
+from penstock._second_level import SecondLevel
 from penstock._stored_answer import Cached, StoredAnswer, stored_answer
 from penstock.actors.cache_actor import Hit, Leads
 from penstock.errors import CallError, replica

@@ -246,7 +246,7 @@ class OpenKernel:
         settings = SecondLevelSettings(store=cache.store, timeout=cache.store_timeout, kept=_freshness(config).kept)
         self._second_level = second = SecondLevel(settings, clock, events.emit)
         tools = ready.tools(clock.wall, _plugin_logger(cache.store))
-        opened = await nursery.start(second.hold, lambda: ready.spec.open(ready.options, tools))
+        opened = await nursery.start(second.store.hold, lambda: ready.spec.open(ready.options, tools))
         await trio.lowlevel.checkpoint_if_cancelled()  # it is closed again then: see `hold`
         if not opened:
             return None
