@@ -214,7 +214,8 @@ class CallCache(Struct, eq=False, gc=False):
         self._seen += (stage,)
         ref, second, key = self.engine.cache, self.engine.second_level, keyed[0]
         assert ref is not None
-        entry = await ref.peek(key, deadline=self.call.deadline, context=self.context)
+        rides_on = None if self._flight is None else self._flight.lookup_id
+        entry = await ref.peek(key, deadline=self.call.deadline, context=self.context, rides_on=rides_on)
         if entry is None and second is not None:
             further = await second.get(key)
             entry = without_skew(further, self.engine.clock.wall()) if isinstance(further, Entry) else None

@@ -333,9 +333,15 @@ class CacheRef(ActorRef):
         """As `peek`, where the actor can say it at once; else None."""
         return self._address.ask_at_once(_Peek(key))
 
-    async def peek(self, key: str, *, deadline: float, context: object = None) -> Entry | None:
-        """An answer that is stored already, fresh or not. Joins no flight and owes nothing."""
-        return await self._address.ask(_Peek(key), deadline=deadline, context=context)
+    async def peek(
+        self, key: str, *, deadline: float, context: object = None, rides_on: str | None = None
+    ) -> Entry | None:
+        """An answer that is stored already, fresh or not. Joins no flight and owes nothing.
+
+        `rides_on`: the lookup of the same call whose `end` is still owed. In a full kernel there is no slot beside
+        those of such lookups, and to wait for one would be to wait for calls that do the same.
+        """
+        return await self._address.ask(_Peek(key), rides_on=rides_on, deadline=deadline, context=context)
 
     def end(
         self,
