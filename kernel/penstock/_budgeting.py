@@ -81,6 +81,13 @@ class Offer(Struct, frozen=True, gc=False):
         """The line by the estimate of the input, at its usual price."""
         return _likely(self.line, self.input_estimate, self.price)
 
+    def output(self, granted: int) -> int:
+        """The output that one attempt is allowed, where so much is granted to the whole call.
+
+        What a request names itself it is sent with, whatever was granted before: a cut answer is given more room.
+        """
+        return granted if self.outputs.insert or granted > self.outputs.maximum else self.outputs.maximum
+
     def bound(self, output: int) -> Amount:
         """The most that one attempt costs with so much output allowed."""
         return self.line.amount_at(output)

@@ -69,11 +69,12 @@ class CallHold(Struct, eq=False):
 
     async def _top_up(self, granted: Granted, offer: Offer) -> None:
         """What is lacking for one more attempt. Where no window counts by estimate, only the bound is asked for."""
-        needed, guess = offer.bound(granted.output_tokens), None
+        output = offer.output(granted.output_tokens)
+        needed, guess = offer.bound(output), None
         if self.books.begun:
             needed += self.books.charged + self.books.under_way
         if granted.likely is not None:
-            likely = offer.estimate(granted.output_tokens) + self.books.charged + self.books.likely_under_way
+            likely = offer.estimate(output) + self.books.charged + self.books.likely_under_way
             guess = (likely - granted.likely).at_least(NOTHING)
         if not needed.fits(granted.amount) or (guess is not None and guess != NOTHING):
             more = (needed - granted.amount).at_least(NOTHING)
@@ -94,7 +95,7 @@ class CallHold(Struct, eq=False):
         """
         if offer is None or self.granted is None:
             return None, None, None
-        output, most = self.granted.output_tokens, offer.line.max_output
+        output, most = offer.output(self.granted.output_tokens), offer.line.max_output
         likely = None if self.granted.likely is None else offer.estimate(output)
         return offer.bound(output), likely, output if output < most else most
 

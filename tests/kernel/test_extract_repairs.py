@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 import penstock
 from penstock import Message
+from penstock._events import BudgetOverrun
 from penstock.abc import InvalidValueError
 from penstock.errors import BudgetExceededError, OutputInvalidError
 from penstock.policy.json_values import Flaw
@@ -98,6 +100,45 @@ def test_what_the_next_target_would_cost_too_much_for_ends_in_what_is_wrong_with
     error = invalid(AnsweredKernel([answered(WRONG), answered(WRONG)], config=config), Trip, max_tokens=1_000)
     assert [attempt.target for attempt in error.attempts] == ["m", "m"]
     assert "did not fit the budget" in str(error)
+
+
+CUT = '{"city": "Ro'
+"""An answer that reached its `max_tokens`."""
+
+
+def test_more_room_for_a_cut_answer_that_the_budget_has_no_room_for_is_not_given() -> None:
+    config = TARGET | {"budget": {"limits": [{"per": "day", "tokens": 20_000}]}}
+    cut = answered(CUT, finish="length", output_tokens=8_000)
+    kernel = AnsweredKernel([cut, answered(GOOD, output_tokens=16_000)], config=config)
+    error = invalid(kernel, Trip, max_tokens=8_000)
+    assert [request.max_tokens for request in kernel.requests] == [8_000]
+    assert "a repair did not fit the budget: the root account lacks " in str(error)
+
+
+@pytest.mark.parametrize(("streamed", "room"), [(False, 2_000), (True, 20)], ids=["whole", "streamed"])
+def test_more_room_for_a_cut_answer_is_held_before_it_is_given(streamed: bool, room: int) -> None:  # noqa: FBT001 - a parameter of the test
+    long = GOOD[:-1] + f', "note": "{"x" * 500}"}}'
+    kernel = AnsweredKernel(
+        [answered(CUT, finish="length", output_tokens=room), answered(long, output_tokens=2 * room)],
+        config=TARGET | {"budget": {"limits": [{"per": "day", "tokens": 20_000}]}},
+    )
+
+    async def asked(each: penstock.Kernel) -> tuple[Any, list[penstock.Event]]:
+        with each.events() as events:
+            if streamed:
+                async with each.stream_extract(Trip, "Plan a trip.", max_tokens=room) as stream:
+                    async for _ in stream:
+                        pass
+                value = stream.value
+            else:
+                value = (await extract(each, Trip, max_tokens=room)).value
+            await wait_all_tasks_blocked()  # until what the call owed is booked
+            return value, events.take()
+
+    value, events = kernel.run(asked)
+    assert value == Trip("Rome", 3)
+    assert [request.max_tokens for request in kernel.requests] == [room, 2 * room]
+    assert not [event for event in events if isinstance(event, BudgetOverrun)]
 
 
 def sizes(kernel: AnsweredKernel) -> list[int]:
