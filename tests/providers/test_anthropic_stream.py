@@ -160,6 +160,27 @@ def test_what_is_kept_for_an_hour_is_never_more_than_what_was_written() -> None:
     assert (usage.cache_write_tokens, usage.cache_write_1h_tokens) == (9, 9)
 
 
+ODD: list[tuple[Any, Usage | None]] = [
+    ({"input_tokens": 9.0, "output_tokens": 4.0}, Usage(input_tokens=9, output_tokens=4)),
+    ("x", None),
+    ({"input_tokens": 9, "output_tokens": 4, "cache_creation": []}, None),
+]
+
+
+@pytest.mark.parametrize(("told", "meant"), ODD, ids=["fractions", "a text", "a list in it"])
+def test_usage_in_an_odd_shape_and_names_that_are_null_cost_nobody_an_answer(told: Any, meant: Usage | None) -> None:
+    body = {"content": [{"type": "text", "text": "paid"}], "stop_reason": "end_turn", "model": None, "id": None}
+    whole = CODEC.decode(WireResponse(200, HEAD.headers, msgspec.json.encode({**body, "usage": told})))
+    decoder = CODEC.decoder(HEAD)
+    begin = event("message_start", message={"id": None, "model": None, "usage": told})
+    end = event("message_delta", delta={"stop_reason": "end_turn"}, usage=told) + event("message_stop")
+    decoder.feed(begin + b"data:\n\n" + text(0, "paid") + b"data: \n\n" + end)
+    decoder.close()
+    for completion in (whole, decoder.completion):
+        assert completion.message.text == "paid"
+        assert completion.usage == meant
+
+
 def test_usage_that_is_not_told_is_none_and_half_told_is_marked() -> None:
     bare = (
         event("message_start", message={"id": "m"})

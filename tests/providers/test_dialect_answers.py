@@ -104,9 +104,9 @@ def counts_of(usage: dict[str, Any] | None, dialect: Dialect) -> dict[str, int] 
     cached = inside.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or usage.get("cached_tokens") or 0
     output = usage["completion_tokens"] + (reasoning if dialect.seen.reasoning_beside else 0)
     return {
-        "input": usage["prompt_tokens"],
-        # A server was seen to report more cached tokens than tokens.
-        "cached": min(cached, usage["prompt_tokens"]),
+        # A server was seen to report more cached tokens than tokens: none of them is left out.
+        "input": max(cached, usage["prompt_tokens"]),
+        "cached": cached,
         "output": output,
         "reasoning": min(reasoning, output),
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
-from recorded import recordings
+from recorded import Recording, recordings
 
 from penstock.abc import StreamDecoder
 from penstock.errors import (
@@ -19,11 +21,13 @@ from penstock.errors import (
     ServerError,
     StreamBrokenError,
 )
+from penstock.policy.money import cost
 from penstock.types import (
     ChatRequest,
     Chunk,
     Completion,
     Message,
+    Price,
     ProviderPart,
     Refusal,
     Target,
@@ -399,7 +403,17 @@ USAGES: list[tuple[str, dict[str, Any], Usage | None]] = [
     (
         "more cached than there is",
         {"prompt_tokens": 3, "completion_tokens": 2, "cached_tokens": 9},
-        Usage(input_tokens=3, cached_input_tokens=3, output_tokens=2),
+        Usage(input_tokens=9, cached_input_tokens=9, output_tokens=2),
+    ),
+    (
+        "more written to the cache than there is",
+        {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cache_write_tokens": 9}},
+        Usage(input_tokens=9, cache_write_tokens=9, output_tokens=2),
+    ),
+    (
+        "more reasoning than there is",
+        {"prompt_tokens": 3, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 9}},
+        Usage(input_tokens=3, output_tokens=2, reasoning_tokens=2),
     ),
 ]
 
@@ -409,6 +423,38 @@ def test_usage_is_normalised_and_what_cannot_be_right_is_unknown(told: dict[str,
     assert decoded(answer({"content": "a"}, usage=told)).usage == meant
     _, completion = streamed(sse(chunk({"content": "a"}, "stop"), {"choices": [], "usage": told}, "[DONE]"))
     assert completion.usage == meant
+
+
+VERCEL = {
+    "claude-sonnet-4": Price(input=3_000_000_000, output=15_000_000_000),
+    "gemini-2.5-flash": Price(input=300_000_000, output=2_500_000_000),
+    "gemini-3-pro": Price(input=2_000_000_000, output=12_000_000_000),
+    "gpt-5": Price(input=1_250_000_000, output=10_000_000_000),
+}
+"""Of the models in its recordings, in nano-USD for a million tokens."""
+
+
+@pytest.mark.parametrize("recording", recordings("vercel-gateway-openai-compat"), ids=lambda each: each.name)
+def test_an_answer_through_vercels_gateway_costs_what_the_gateway_says(recording: Recording) -> None:
+    if recording.streamed:
+        decoder = CODEC.decoder(recording.head())
+        decoder.feed(recording.body_bytes())
+        usage = decoder.completion.usage
+    else:
+        usage = CODEC.decode(recording.whole()).usage
+    assert usage is not None
+    told = Decimal(re.findall(rb'"cost":\s*([\d.e-]+)', recording.body_bytes())[-1].decode())
+    price = next(price for model, price in VERCEL.items() if model in recording.name)
+    assert cost(usage, price) == told * 10**9
+
+
+def test_a_place_in_a_list_may_be_written_as_a_fraction() -> None:
+    call = {"index": 0.0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    payload = answer({"content": "a", "tool_calls": [call]})
+    payload["choices"][0]["index"] = 0.0
+    message = decoded(payload).message
+    assert message.text == "a"
+    assert [each.name for each in message.tool_calls] == ["f"]
 
 
 def test_repeated_usage_is_taken_last_and_never_added() -> None:

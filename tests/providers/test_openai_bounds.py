@@ -11,8 +11,10 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.abc import Provider
 from penstock.hookspecs import PLUGIN_API, PluginTools
 from penstock.types import ChatRequest, Image, Message, OutputSchema, Target, Text, Tool, ToolCall, ToolResult
+from penstock_providers.anthropic_messages import AnthropicMessages
 from penstock_providers.openai_chat import OpenAIChat, OpenAIChatOptions, penstock_providers
 
 NO_ALLOWANCE = OpenAIChat(OpenAIChatOptions(hidden_tokens=0))
@@ -130,6 +132,17 @@ def test_what_has_no_bound_is_said_to_have_none(request_: ChatRequest) -> None:
 )
 def test_what_servers_are_known_to_take_as_plain_keeps_its_bound(request_: ChatRequest) -> None:
     assert bound(request_) is not None
+
+
+@pytest.mark.parametrize("codec", [OpenAIChat(), AnthropicMessages()], ids=["openai", "anthropic"])
+def test_what_another_model_costs_that_a_request_names_by_itself_is_not_known(codec: Provider) -> None:
+    def asks(model: str) -> ChatRequest:
+        return ChatRequest(
+            "q", max_tokens=50, extra={"openai-chat": {"model": model}, "anthropic-messages": {"model": model}}
+        )
+
+    assert codec.input_bound(asks("gpt-4o-mini"), target("gpt-4o-mini")) is not None
+    assert codec.input_bound(asks("gpt-4-32k"), target("gpt-4o-mini")) is None
 
 
 def test_openrouter_gives_sixteen_tokens_where_fewer_are_asked_for() -> None:

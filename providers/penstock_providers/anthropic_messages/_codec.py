@@ -62,8 +62,11 @@ class AnthropicMessages(Provider):
 
     def input_bound(self, request: ChatRequest, target: Target) -> int | None:
         """Input tokens the provider will not exceed. None with server tools, PDFs, cited documents, unknown fields."""
+        body = body_of(request, target, stream=False)
+        if body.get("model", target.model) != target.model:
+            return None  # `extra` names another one, whose limits and price are its own
         return input_bound_of(
-            body_of(request, target, stream=False),
+            body,
             model_of(target.model),
             hidden_tokens=self.options.hidden_tokens,
             count=None if target.count_tokens is None else target.most_tokens,

@@ -18,6 +18,7 @@ from penstock_providers.anthropic_messages._wire import (
     UsageBody,
     json_list,
     json_object,
+    usage_body,
 )
 
 __all__ = ["completion_of", "finish_reason", "latest", "part_of", "usage_of"]
@@ -40,12 +41,13 @@ def completion_of(response: WireResponse, body: dict[str, Any]) -> Completion:
     except msgspec.ValidationError as error:
         raise MalformedResponseError(f"the response is no Anthropic message: {error}") from None
     message = Message("assistant", tuple(part_of(block) for block in read.content))
+    usage = usage_body(read.usage)
     return Completion(
         message=message,
         finish_reason=finish_reason(read.stop_reason, message),
-        usage=None if read.usage is None else usage_of(read.usage),
-        model=read.model,
-        id=read.id,
+        usage=None if usage is None else usage_of(usage),
+        model=read.model or "",
+        id=read.id or "",
         request_id=response.header("request-id"),
         raw=body,
     )

@@ -33,6 +33,7 @@ from penstock_providers.anthropic_messages._wire import (
     decode_event,
     decode_typed,
     json_object,
+    usage_body,
 )
 
 __all__ = ["AnthropicStreamDecoder"]
@@ -123,8 +124,8 @@ class AnthropicStreamDecoder(StreamDecoder):
             message=message,
             finish_reason=finish_reason(self._stop_reason or "", message) if self._is_whole() else "error",
             usage=self._known_usage(),
-            model="" if started is None else started.message.model,
-            id="" if started is None else started.message.id,
+            model="" if started is None else started.message.model or "",
+            id="" if started is None else started.message.id or "",
             request_id=self._head.header("request-id"),
         )
 
@@ -189,8 +190,9 @@ class AnthropicStreamDecoder(StreamDecoder):
                 self._blocks.stop(event, chunks)
             case MessageDelta():
                 self._stop_reason = event.delta.stop_reason or self._stop_reason
-                self._note_usage(event.usage, chunks)
-                told = event.usage is not None and event.usage.output_tokens is not None
+                usage = usage_body(event.usage)
+                self._note_usage(usage, chunks)
+                told = usage is not None and usage.output_tokens is not None
                 self._counted = self._counted or (told and self._stop_reason is not None)
             case MessageStop():
                 self._stop(chunks)
@@ -207,7 +209,7 @@ class AnthropicStreamDecoder(StreamDecoder):
             raise MalformedResponseError("a second message_start in one stream")
         self._started = event
         self._preface.clear()
-        self._note_usage(event.message.usage, chunks)
+        self._note_usage(usage_body(event.message.usage), chunks)
 
     def _stop(self, chunks: list[Chunk]) -> None:
         if self._stop_reason is None:
@@ -255,8 +257,8 @@ def _is_of_a_block(sse: SseEvent) -> bool:
 
 def _read_odd_event(sse: SseEvent, why: Exception) -> Event | None:
     """What is none of this wire's events: an error in a dress of its own, a type that is not known, or junk."""
-    if sse.data.strip() == "[DONE]":
-        return None  # not of this wire, but gateways add it
+    if sse.data.strip() in {"", "[DONE]"}:
+        return None  # not of this wire, but gateways add them
     try:
         typed = decode_typed(sse.data)
     except UNREADABLE:

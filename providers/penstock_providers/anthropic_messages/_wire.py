@@ -37,6 +37,7 @@ __all__ = [
     "decode_typed",
     "json_list",
     "json_object",
+    "usage_body",
 ]
 
 FAMILY = "anthropic-messages"
@@ -81,22 +82,33 @@ class UsageBody(Struct, frozen=True):
     iterations: list[Iteration] | None = None
 
 
+def usage_body(told: Any) -> UsageBody | None:
+    """Usage as the wire has it; None where there is none, or none that can be read: that costs nobody an answer."""
+    if told is None:
+        return None
+    try:
+        return msgspec.convert(told, UsageBody, strict=False)  # some count in 12.0
+    except msgspec.ValidationError:
+        return None
+
+
 class MessageBody(Struct, frozen=True):
     """A whole message, the body of an unstreamed answer."""
 
     content: list[dict[str, Any]]
     stop_reason: str
-    model: str = ""
-    id: str = ""
-    usage: UsageBody | None = None
+    model: str | None = None
+    id: str | None = None
+    usage: Any = None
+    """Read by `usage_body`, as everywhere."""
 
 
 class StartedMessage(Struct, frozen=True):
     """The message as a stream starts it: still without content and stop reason."""
 
-    model: str = ""
-    id: str = ""
-    usage: UsageBody | None = None
+    model: str | None = None
+    id: str | None = None
+    usage: Any = None
 
 
 class MessageStart(Struct, frozen=True, tag="message_start"):
@@ -135,7 +147,7 @@ class MessageDelta(Struct, frozen=True, tag="message_delta"):
     """The stop reason, and the usage so far: it replaces what was told before."""
 
     delta: Stop = Stop()
-    usage: UsageBody | None = None
+    usage: Any = None
 
 
 class MessageStop(Struct, frozen=True, tag="message_stop"):

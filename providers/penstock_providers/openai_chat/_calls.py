@@ -39,7 +39,7 @@ class CallKeys:
 
     def key_of(self, call: Call, at: int) -> Hashable:
         """The block the piece belongs to."""
-        index = at if call.index is None else call.index
+        index = at if call.index is None else int(call.index)
         index, generation = self._current.get(index, (index, 0))
         named = (call.function is not None and call.function.name) or (call.custom is not None and call.custom.name)
         if call.id and named and self._ids.get(index, call.id) != call.id:

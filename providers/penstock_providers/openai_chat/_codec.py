@@ -95,6 +95,8 @@ class OpenAIChat(Provider):
             if plain is not None:
                 return plain
         body = wire_body(request, target, self._dialect, stream=False)
+        if body.get("model", target.model) != target.model:
+            return None  # `extra` names another one, whose limits and price are its own
         exact = None if target.count_tokens is None else target.most_tokens
         return _bounds.input_bound(body, model, self._options.hidden_tokens, exact)
 

@@ -159,7 +159,7 @@ class AnswerReader:
                 self.take_choice(choice, chunks)
                 told = told or choice.usage
             else:
-                self._take_aside(at if choice.index is None else choice.index, choice)
+                self._take_aside(at if choice.index is None else int(choice.index), choice)
         if told:
             chunks += self.take_usage(told)
         return chunks

@@ -43,6 +43,9 @@ class _Usage(Struct, frozen=True):
     """Moonshot's."""
     cache_creation_input_tokens: int | None = None
     """What gateways to Anthropic call `cache_write_tokens`."""
+    market_cost: Any = None
+    """Of Vercel's gateway alone, which counts reasoning neither in the completion nor in the total: what it says that
+    a call cost is the price of both together."""
 
 
 def read_usage(told: Any) -> Usage | None:
@@ -85,6 +88,8 @@ def _normalised(wire: _Usage) -> Usage | None:
     if unnamed > 0:
         # What a total has beside both is billed: as output, which is the dearest. xAI counts reasoning there.
         written += unnamed
+    elif wire.market_cost is not None:
+        written += reasoning
     kinds: dict[str, int] = {}
     if unnamed > 0 or input_details.audio_tokens or output_details.audio_tokens:
         kinds = _kinds(
@@ -92,8 +97,10 @@ def _normalised(wire: _Usage) -> Usage | None:
             ("output_audio_tokens", output_details.audio_tokens, written),
             ("unnamed_tokens", 0 if unnamed == reasoning else unnamed, written),
         )
-    if cached > given or cache_write > given or reasoning > written:
-        cached, cache_write, reasoning = min(cached, given), min(cache_write, given), min(reasoning, written)
+    if cached > given or cache_write > given:
+        given = max(cached, cache_write)  # no count hides another: what the cache read or wrote is billed
+    if reasoning > written:
+        reasoning = written  # seen of OpenRouter: 11 of 10, where no more than 10 were asked for
     return Usage(
         input_tokens=given,
         cached_input_tokens=cached,

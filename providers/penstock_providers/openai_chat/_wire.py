@@ -44,7 +44,8 @@ class Custom(Struct, frozen=True):
 class Call(Struct, frozen=True):
     """A tool call, or a piece of one. Some servers leave out `index`, some the `id`."""
 
-    index: int | None = None
+    index: int | float | None = None
+    """Some count in 0.0, as in usage."""
     id: str | None = None
     function: Function | None = None
     custom: Custom | None = None
@@ -69,7 +70,7 @@ class Piece(Struct, frozen=True):
 class Choice(Struct, frozen=True):
     """One of the answers. `message` comes unstreamed, `delta` streamed (from Perplexity both)."""
 
-    index: int | None = None
+    index: int | float | None = None
     message: Piece | None = None
     delta: Piece | None = None
     finish_reason: str | None = None
