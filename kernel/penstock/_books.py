@@ -126,17 +126,19 @@ class Books(Struct, eq=False):
         first_token: float | None = None,
         request_id: str | None = None,
         status: int | None = None,
+        sent: bool = True,
         learned: Learned | None = None,
     ) -> Attempt:
         """The attempt is over. `usage` is what the provider reported: all of it where `complete`, and not marked
         `estimated`. `streamed_bytes` are those of the answer's text, thinking and arguments, as far as they came.
 
         `streamed_tokens` counts exactly what was streamed, where a tokenizer can: asked only where usage was not told.
-        `status` is that of the response; None: no head of it came. `learned` is what is known of the target's bounds.
+        `status` is that of the response; None: no head of it came. `sent` False: nothing of it can have gone out, so it
+        cost nothing. `learned` is what is known of the target's bounds.
         """
         self.under_way -= running.bound or NOTHING
         self.likely_under_way -= running.likely or NOTHING
-        unbilled = error is not None and _is_unbilled(error, status)
+        unbilled = not sent or (error is not None and _is_unbilled(error, status))
         known = unbilled or (complete and usage is not None and not usage.estimated)
         if known:
             likely = usage or Usage()

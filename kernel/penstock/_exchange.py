@@ -51,6 +51,8 @@ class Exchange:
         """Where it went; None: nowhere yet."""
         self.connected_at: float | None = None
         """When it had a connection (monotonic); None: it had none, or the transport does not tell."""
+        self._placed = False
+        """Whether it was let to a connection, a kept one or one to be made."""
         self.trace: Sequence[tuple[str, str]] = ()
         """Headers that tell the provider of the trace it is part of."""
         self._edge = CodecEdge(live, wall)
@@ -63,6 +65,21 @@ class Exchange:
     def request_id(self) -> str | None:
         """The provider's name for it, where anything told it."""
         return self._edge.request_id
+
+    @property
+    def was_sent(self) -> bool:
+        """False where nothing of it can have gone out: our own transport had no connection for it."""
+        return self.connected_at is not None or not self._is_ours
+
+    @property
+    def waited_for_others(self) -> bool:
+        """True where all its time went by while every connection to the provider was in use: that is our own limit."""
+        return self.url is not None and not self._placed and self._is_ours
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether the transport is the kernel's own: no other tells of connections, or can give one up."""
+        return isinstance(self._edge.live.provider.transport, Transport)
 
     @property
     def disbelieved(self) -> bool:
@@ -120,7 +137,8 @@ class Exchange:
             finally:
                 await incoming.let_go()
             return self._edge.decode(WireResponse(head.status, head.headers, body))
-        raise TotalTimeoutError(f"{self._edge.target} did not answer within {phases.total:g} s (total{phases.whose})")
+        did = "had no connection free" if self.waited_for_others else "did not answer"
+        raise TotalTimeoutError(f"{self._edge.target} {did} within {phases.total:g} s (total{phases.whose})")
 
     async def streamed(self, request: ChatRequest, deliver: Deliver, meter: Meter | None = None) -> Completion:
         """A streamed exchange: batches of chunks go to `deliver` as they come, a batch for each read.
@@ -153,13 +171,16 @@ class Exchange:
         raise watch.error(self._edge.target)
 
     def _within(self, deadline: float, ends_at: float) -> AbstractContextManager[object]:
-        """What ends an unstreamed exchange at that moment: only our own transport has connections to be given up."""
+        """What ends an unstreamed exchange at that moment."""
         if deadline >= ends_at:
             return nullcontext()
-        if not isinstance(self._edge.live.provider.transport, Transport):
+        if not self._is_ours:
             return trio.CancelScope(deadline=deadline)
         self._term = Term(self._overdue, deadline)
         return self._term
+
+    def _note_place(self) -> None:
+        self._placed = True
 
     def _connected(self, connection: Connection) -> None:
         self.connected_at = trio.current_time()
@@ -173,6 +194,8 @@ class Exchange:
         if self.trace:
             wire, own = without(wire, self.trace), (*own, *self.trace)
         until = math.inf if self._term is None else self._term.at
-        response = await send(self._edge, wire, own, self.phases, connected=self._connected, until=until)
+        response = await send(
+            self._edge, wire, own, self.phases, placed=self._note_place, connected=self._connected, until=until
+        )
         self.status = response.status
         return Incoming(self._edge, response)

@@ -73,14 +73,15 @@ async def send(
     own: Headers,
     phases: Phases,
     *,
+    placed: Callable[[], object],
     connected: Callable[[Connection], object],
     until: float,
 ) -> Response:
     """The response, once its head has come. Its body is decompressed as it is read.
 
     `own` are the headers of this exchange alone: all others are the same for every request to the target.
-    Where the transport is the kernel's own, `connected` is called once there is a connection, which there is to be by
-    `until` (monotonic): no other one tells.
+    Where the transport is the kernel's own, `placed` and `connected` are called as by `Transport.exchange`, and there
+    is to be a connection by `until` (monotonic): no other one tells.
     """
     transport = edge.live.provider.transport
     try:
@@ -94,7 +95,9 @@ async def send(
         # Reading has no timeout there: the scope around it knows what is waited for, and until when.
         if isinstance(transport, Transport):
             timeouts = Timeouts(connect=phases.connect, write=phases.write)
-            head, headers, stream = await transport.exchange(_origin(wire.url), asked, timeouts, connected, until)
+            head, headers, stream = await transport.exchange(
+                _origin(wire.url), asked, timeouts, placed=placed, connected=connected, until=until
+            )
             return Response(head.status_code, headers, stream, stream.aclose, ours=True)
         timeout = {"connect": phases.connect, "write": phases.write, "read": None, "pool": None}
         response = await transport.handle_async_request(_http_request(wire.url, asked, timeout))

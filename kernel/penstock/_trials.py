@@ -257,6 +257,7 @@ class Trials(Struct, eq=False):
             first_token=exchange.first_token_at,
             request_id=exchange.request_id,
             status=exchange.status,
+            sent=exchange.was_sent,
             learned=engine.router.snapshot.learned.get(target.name),
         )
         tell_health(
@@ -265,7 +266,7 @@ class Trials(Struct, eq=False):
             attempt.permit,
             self.call.id,
             answered=completion is not None,
-            error=None if error is None or attempt.was_hurried else error,
+            error=None if error is None or attempt.was_hurried or exchange.waited_for_others else error,
             slow=late and self.reach.elsewhere(attempt.stage) is not None,
             overtaken=attempt.overtaken,
             again=again,

@@ -101,18 +101,23 @@ class Transport(httpx.AsyncBaseTransport):
         origin: Origin,
         asked: Asked,
         timeouts: Timeouts,
+        *,
+        placed: Callable[[], object] | None = None,
         connected: Callable[[Connection], object] | None = None,
         until: float = math.inf,
     ) -> tuple[Head, Fields, httpx.AsyncByteStream]:
         """The same without httpx's objects, which cost as much as the exchange itself.
 
-        The head as it came, and headers and body of the response as they are once decompressed. `connected` is called
-        once there is a connection, a kept one or a new one; where there is none at `until` (monotonic), it is given up.
+        The head as it came, and headers and body of the response as they are once decompressed. `placed` is called once
+        it is not others that it waits for, `connected` once there is a connection, a kept one or a new one; where there
+        is none at `until` (monotonic), it is given up.
         """
         now = trio.current_time()
         pool = self._pool(origin, now)
         slot = pool.take(now) or await self._slot(pool, origin, timeouts.pool, until)
         try:
+            if placed is not None:
+                placed()
             connection = slot.connection
             if connection is None:
                 connection = await self._dialed(origin, timeouts.connect, until)

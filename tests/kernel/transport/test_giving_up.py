@@ -53,7 +53,7 @@ async def whole(
     until: float = math.inf,
 ) -> bytes:
     """One exchange to the end of its answer."""
-    _, _, stream = await transport.exchange(*ask(url, body), Timeouts(), connected, until)
+    _, _, stream = await transport.exchange(*ask(url, body), Timeouts(), connected=connected, until=until)
     try:
         return b"".join([data async for data in stream])
     finally:
