@@ -17,6 +17,7 @@ from penstock._engine import Engine
 from penstock._nearest import did_you_mean, quoted
 from penstock._outputs import MAX_REPAIRS
 from penstock._request import is_plain
+from penstock._stack_room import check_stack_room
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
 from penstock.policy.accounts import ChainTerms
 from penstock.policy.cache_policy import CACHE_WORDS, MAX_AGE, CachePolicy, cache_policy
@@ -166,6 +167,7 @@ def _is_plain(part: Part) -> bool:
 
 def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, streamed: bool = False) -> Call:
     """Everything that is decided before the first hop. Raises ConfigError, NoRouteError or KernelClosedError."""
+    check_stack_room()
     engine.check_taking_calls()
     _refuse_what_is_not_built(options)
     if options.metadata:
