@@ -56,6 +56,11 @@ class Peer:
         self._tcp = tcp
         self._buffer = b""
 
+    @property
+    def tcp_socket(self) -> int:
+        """The file descriptor of the socket."""
+        return self._tcp.socket.fileno()
+
     async def asked_head(self) -> Asked | None:
         """The head of the next request, without its body; None at the end of the connection."""
         while b"\r\n\r\n" not in self._buffer:

@@ -53,6 +53,8 @@ class Exchange:
         """When it had a connection (monotonic); None: it had none, or the transport does not tell."""
         self._placed = False
         """Whether it was let to a connection, a kept one or one to be made."""
+        self.fresh = False
+        """No kept connection will do: the last one had been closed."""
         self.trace: Sequence[tuple[str, str]] = ()
         """Headers that tell the provider of the trace it is part of."""
         self._edge = CodecEdge(live, wall)
@@ -195,7 +197,14 @@ class Exchange:
             wire, own = without(wire, self.trace), (*own, *self.trace)
         until = math.inf if self._term is None else self._term.at
         response = await send(
-            self._edge, wire, own, self.phases, placed=self._note_place, connected=self._connected, until=until
+            self._edge,
+            wire,
+            own,
+            self.phases,
+            placed=self._note_place,
+            connected=self._connected,
+            until=until,
+            fresh=self.fresh,
         )
         self.status = response.status
         return Incoming(self._edge, response)

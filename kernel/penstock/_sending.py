@@ -76,12 +76,13 @@ async def send(
     placed: Callable[[], object],
     connected: Callable[[Connection], object],
     until: float,
+    fresh: bool,
 ) -> Response:
     """The response, once its head has come. Its body is decompressed as it is read.
 
     `own` are the headers of this exchange alone: all others are the same for every request to the target.
     Where the transport is the kernel's own, `placed` and `connected` are called as by `Transport.exchange`, and there
-    is to be a connection by `until` (monotonic): no other one tells.
+    is to be a connection by `until` (monotonic), and a new one where it is to be `fresh`: no other one tells.
     """
     transport = edge.live.provider.transport
     try:
@@ -96,7 +97,7 @@ async def send(
         if isinstance(transport, Transport):
             timeouts = Timeouts(connect=phases.connect, write=phases.write)
             head, headers, stream = await transport.exchange(
-                _origin(wire.url), asked, timeouts, placed=placed, connected=connected, until=until
+                _origin(wire.url), asked, timeouts, placed=placed, connected=connected, until=until, fresh=fresh
             )
             return Response(head.status_code, headers, stream, stream.aclose, ours=True)
         timeout = {"connect": phases.connect, "write": phases.write, "read": None, "pool": None}

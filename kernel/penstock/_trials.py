@@ -134,6 +134,7 @@ class Trials(Struct, eq=False):
             wants_value=self.extraction is not None,
             scope=trio.CancelScope() if race.is_on else None,
         )
+        attempt.exchange.fresh = stage in self.hung_up
         if target.provider.propagate_trace:
             attempt.exchange.trace = attempt.span.headers()
         race.enter(attempt)

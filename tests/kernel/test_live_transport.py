@@ -439,3 +439,29 @@ def test_the_key_is_sent_where_it_belongs_and_nowhere_else() -> None:
     ((headers, body),) = seen
     assert headers.pop("authorization") == f"Bearer {KEY}"
     assert KEY not in f"{headers}{body!r}"
+
+
+def test_where_a_server_closes_kept_connections_unsaid_every_call_is_answered_at_its_second_try() -> None:
+    async def closes_unsaid(peer: Peer) -> None:
+        if await peer.asked() is not None:
+            await trio.sleep(0.002)
+            await peer.say(WHOLE)
+            await trio.sleep(0.001)
+
+    async def main() -> None:
+        async with loopback(closes_unsaid) as server:
+            provider = {"kind": "openai", "api_key": KEY, "base_url": f"{server.url}/v1", "max_connections": 4}
+            tables = {"providers": {"live": provider}, "routes": {"default": {"cascade": ["live/gpt-4o"]}}}
+            tries: list[int] = []
+
+            async def calls(kernel: penstock.Kernel) -> None:
+                tries.extend([len((await kernel.complete("hello", timeout=20)).attempts) for _ in range(8)])
+
+            async with penstock.open_kernel(penstock.Config.from_dict(tables, environ={})) as kernel:
+                async with trio.open_nursery() as nursery:
+                    for _ in range(24):
+                        nursery.start_soon(calls, kernel)
+            assert len(tries) == 24 * 8
+            assert max(tries) == 2
+
+    trio.run(main)

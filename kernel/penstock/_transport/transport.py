@@ -105,20 +105,27 @@ class Transport(httpx.AsyncBaseTransport):
         placed: Callable[[], object] | None = None,
         connected: Callable[[Connection], object] | None = None,
         until: float = math.inf,
+        fresh: bool = False,
     ) -> tuple[Head, Fields, httpx.AsyncByteStream]:
         """The same without httpx's objects, which cost as much as the exchange itself.
 
         The head as it came, and headers and body of the response as they are once decompressed. `placed` is called once
         it is not others that it waits for, `connected` once there is a connection, a kept one or a new one; where there
-        is none at `until` (monotonic), it is given up.
+        is none at `until` (monotonic), it is given up. `fresh`: no kept one will do.
         """
         now = trio.current_time()
         pool = self._pool(origin, now)
-        slot = pool.take(now) or await self._slot(pool, origin, timeouts.pool, until)
+        slot, waited = pool.take(now), False
+        if slot is None:
+            # What is handed on is looked at again: its server may have said something, or closed it, meanwhile.
+            slot, waited = await self._slot(pool, origin, timeouts.pool, until), True
         try:
             if placed is not None:
                 placed()
             connection = slot.connection
+            if connection is not None and (fresh or (waited and not connection.is_usable())):
+                connection.close()
+                connection = None
             if connection is None:
                 connection = await self._dialed(origin, timeouts.connect, until)
                 pool.fill(slot, connection)

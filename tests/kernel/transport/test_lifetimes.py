@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
+import attrs
 import httpx
 import pytest
 import trio
 import trio.testing
 from loopback import OK, SHORT, Loopback, Peer, fetch, forever, loopback, one_answer, post, saying
 
-from penstock._transport import ReusedConnectionClosed, Transport
+from penstock._transport import Asked, ReusedConnectionClosed, Transport
+from penstock._transport.dial import Origin
+from penstock._transport.timeouts import Timeouts
 
 
 def test_a_silent_server_is_a_read_timeout_before_and_after_the_head() -> None:
@@ -150,3 +156,74 @@ def test_connections_to_an_origin_nobody_asks_any_more_are_closed() -> None:
             await left.all_closed()
 
     trio.run(main)
+
+
+@attrs.define(eq=False)
+class Before(trio.abc.Instrument):
+    """Does something right before a task goes on."""
+
+    task: trio.lowlevel.Task
+    do: Callable[[], object]
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self.task:
+            self.do()
+
+
+async def ask(transport: Transport, url: str, *, fresh: bool = False) -> bytes:
+    asked = Asked("POST", b"/", [(b"host", b"any"), (b"content-length", b"2")], b"{}")
+    _, _, stream = await transport.exchange(Origin.of(httpx.URL(url)), asked, Timeouts(), fresh=fresh)
+    try:
+        return b"".join([data async for data in stream])
+    finally:
+        await stream.aclose()
+
+
+def test_a_connection_that_is_handed_on_is_looked_at_again_before_it_is_used() -> None:
+    async def script(peer: Peer) -> None:
+        sockets.append(peer.tcp_socket)
+        while await peer.asked() is not None:
+            if len(sockets) == 1:
+                await first_may_end.wait()
+            await peer.say(OK)
+
+    sockets: list[int] = []
+
+    async def main() -> None:
+        async with loopback(script) as server, Transport(max_connections=1) as transport:
+            said = False
+
+            def say_something_unasked() -> None:
+                nonlocal said
+                if not said and first_may_end.is_set():
+                    said = True
+                    os.write(sockets[0], b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nunasked")
+
+            async def second() -> None:
+                trio.lowlevel.add_instrument(Before(trio.lowlevel.current_task(), say_something_unasked))
+                assert await ask(transport, server.url) == b"ok"
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, transport, server.url)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(second)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                first_may_end.set()
+            assert said
+            assert server.connections == 2
+
+    first_may_end = trio.Event()
+    trio.run(main)
+
+
+def test_where_a_fresh_connection_is_wanted_no_kept_one_is_used() -> None:
+    async def main() -> Loopback:
+        async with loopback(forever) as server, Transport() as transport:
+            assert await ask(transport, server.url) == b"ok"
+            assert await ask(transport, server.url) == b"ok"
+            assert server.connections == 1
+            assert await ask(transport, server.url, fresh=True) == b"ok"
+            assert transport.statistics().open == 1
+            return server
+
+    assert trio.run(main).connections == 2
