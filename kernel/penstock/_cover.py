@@ -6,6 +6,7 @@ Not here: the prices (`_budgeting`), and the hold (`_hold`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -23,6 +24,8 @@ from penstock.policy.commit import Begin, Continue
 from penstock.types import ChatRequest
 
 __all__ = ["Cover", "offers_of"]
+
+FirstAsked: TypeAlias = Callable[[int, LiveTarget, ChatRequest], ChatRequest]
 
 
 class Cover(Struct, eq=False):
@@ -42,12 +45,16 @@ class Cover(Struct, eq=False):
         if self.hold.offers is None:
             # As the accounts are now: a reload since the call was planned may have changed what windows count by.
             self.hold.guesses = guesses = self.engine.accounts.limits_of(call.account).guesses
-            self.hold.offers = offers = offers_of(call.along, self.fitting, self.pricing, guesses=guesses)
+            first_asked = None if self.trials.extraction is None else self.trials.extraction.first_asked
+            offers = offers_of(call.along, self.fitting, self.pricing, guesses=guesses, first_asked=first_asked)
+            self.hold.offers = offers
             for refused, reason in offers.refused():
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if not isinstance(reason, ParameterDemandedError):
                     self.refuse(refused, reason)
-        if isinstance(begin, Continue) or stage in self.trials.prefill_refused or call.output is not None:
+        elsewise = isinstance(begin, Continue) or stage in self.trials.prefill_refused or call.output is not None
+        # What was too dear as the call began stays out of the question.
+        if elsewise and self.hold.offer(stage) is not None:
             self.hold.offer_anew(stage, self.price(asked, call.targets[stage]))
         uncovered = await self.hold.cover(stage)
         if uncovered is not None and not isinstance(uncovered, ParameterDemandedError):
@@ -65,12 +72,20 @@ class Cover(Struct, eq=False):
         return Pricing(call.limits, learned, call.rules, call.request.max_tokens, call.request, self.fitting.shape)
 
 
-def offers_of(along: RouteTargets, fitting: CallFitting, pricing: Pricing, *, guesses: bool) -> Offers:
+def offers_of(
+    along: RouteTargets,
+    fitting: CallFitting,
+    pricing: Pricing,
+    *,
+    guesses: bool,
+    first_asked: FirstAsked | None = None,
+) -> Offers:
     """What attempts at the stages of a route may cost. No more of them are priced than it takes to know the dearest.
 
-    `guesses`: some window counts by estimates, so that the dearest by these is to be known as well.
+    `guesses`: some window counts by estimates, so that the dearest by these is to be known as well. `first_asked`: what
+    becomes of the request at a target where the answer is to become a value.
     """
-    price, stages, shape = _Priced(fitting, pricing), len(along.targets), fitting.shape
+    price, stages, shape = _Priced(fitting, pricing, first_asked), len(along.targets), fitting.shape
     if shape is None:
         # What is more than text of a plain kind may be alike to no two targets.
         return Offers(price, stages, range(stages), range(stages))
@@ -94,7 +109,11 @@ class _Priced(Struct, eq=False, gc=False):
 
     fitting: CallFitting
     pricing: Pricing
+    first_asked: FirstAsked | None
 
     def __call__(self, stage: int) -> Offer | CallError:
         target = self.fitting.targets[stage]
-        return self.pricing.offer(self.fitting.foreseen(stage, target), target)
+        request = self.fitting.foreseen(stage, target)
+        if self.first_asked is not None and not isinstance(request, CallError):
+            request = self.first_asked(stage, target, request)
+        return self.pricing.offer(request, target)

@@ -13,7 +13,7 @@ import penstock
 from penstock import Message
 from penstock._events import BudgetOverrun
 from penstock.abc import InvalidValueError
-from penstock.errors import BudgetExceededError, OutputInvalidError
+from penstock.errors import BudgetExceededError, ModelNotFoundError, OutputInvalidError
 from penstock.policy.json_values import Flaw
 from penstock.testing import AnsweredKernel
 from penstock.types import Completion, Usage
@@ -139,6 +139,46 @@ def test_more_room_for_a_cut_answer_is_held_before_it_is_given(streamed: bool, r
     assert value == Trip("Rome", 3)
     assert [request.max_tokens for request in kernel.requests] == [room, 2 * room]
     assert not [event for event in events if isinstance(event, BudgetOverrun)]
+
+
+def with_targets(
+    limit: dict[str, Any], degrade: dict[str, Any] | None = None, **targets: dict[str, Any]
+) -> dict[str, Any]:
+    """A cascade of these, each tried once, under one limit."""
+    budget: dict[str, Any] = {"limits": [limit]} | ({"degrade": degrade} if degrade else {})
+    return {
+        "providers": {"openai": {}},
+        "targets": {name: {"provider": "openai", "model": "gpt-4o", **more} for name, more in targets.items()},
+        "routes": {
+            "default": {"cascade": [{"target": name, "attempts": 1} for name in targets]},
+            "cheap": {"cascade": ["cheap"]},
+        },
+        "budget": budget,
+    }
+
+
+def test_targets_that_were_left_out_as_too_dear_stay_out_whatever_the_request_becomes() -> None:
+    dear = {"price": {"input": 100, "output": 100}}
+    degrade = {"route": "cheap", "at": 1.0}
+    config = with_targets(
+        {"per": "day", "usd": 0.05}, degrade, dear=dear, dear2=dear, cheap={"price": {"input": 0.1, "output": 0.1}}
+    )
+    kernel = AnsweredKernel([answered(GOOD)], config=config)
+    found = kernel.run(lambda each: extract(each, Trip, max_tokens=2_000))
+    assert found.value == Trip("Rome", 3)
+    assert [attempt.target for attempt in found.response.attempts] == ["cheap"]
+
+
+def test_a_value_falls_back_where_an_answer_does_with_all_the_room_that_a_limit_leaves() -> None:
+    config = with_targets(
+        {"per": "day", "usd": 0.08},
+        cheap={"price": {"input": 0.1, "output": 0.1}, "default_max_tokens": 1_000},
+        big={"price": {"input": 10, "output": 10}},
+    )
+    gone = ModelNotFoundError("no such model", status=404)
+    kernel = AnsweredKernel([gone, answered(GOOD, output_tokens=10)], config=config)
+    found = kernel.run(lambda each: extract(each, Trip))
+    assert [attempt.target for attempt in found.response.attempts] == ["cheap", "big"]
 
 
 def sizes(kernel: AnsweredKernel) -> list[int]:
