@@ -45,6 +45,10 @@ class Race:
         """Where they run."""
         return tuple([attempt.stage for attempt in self._runners]) if self._runners else ()
 
+    def was_sent(self) -> bool:
+        """True where a request of theirs may have gone out: it has a bill that is worth to be known."""
+        return any(attempt.exchange.was_sent for attempt in self._runners)
+
     def enter(self, attempt: AttemptRun) -> None:
         """One more takes part."""
         self._runners.append(attempt)

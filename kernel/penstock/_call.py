@@ -336,7 +336,7 @@ class _Run:
         try:
             attempt = trials.make(stage, permit, begin, asked, race)
             if consumer is not None:
-                consumer.attempting = True
+                consumer.attempting = race.was_sent
             if permit.probe:
                 self.cache.end(gone="refused")  # nobody shall wait for the answer of a target that may be down
             if permit.silent and self.cascade.others_left(stage):
@@ -348,7 +348,7 @@ class _Run:
                 await trials.alone(attempt)
                 runners = [attempt]
             if consumer is not None:
-                consumer.attempting = False
+                consumer.attempting = None
             self.learn_from(runners)
             winner = race.winner
             return winner if winner is not None and winner.error is None else None

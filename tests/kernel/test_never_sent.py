@@ -128,6 +128,37 @@ def test_to_wait_for_a_connection_costs_nothing_and_is_no_fault_of_the_target(ho
     with_time(main)
 
 
+def test_a_stream_that_is_left_before_anything_was_sent_is_not_drained() -> None:
+    async def main() -> None:
+        asked: list[bytes] = []
+        begun, may_answer = trio.Event(), trio.Event()
+
+        async def answers_late(peer: Peer) -> None:
+            while (request := await peer.asked()) is not None:
+                asked.append(request.body)
+                begun.set()
+                await may_answer.wait()
+                await peer.say(b"HTTP/1.1 500 Sorry\r\ncontent-length: 2\r\n\r\n{}")
+
+        async with loopback(answers_late) as server:
+            settings = config(f"{server.url}/v1", {}, max_connections=1)
+            async with penstock.open_kernel(settings) as kernel, trio.open_nursery() as nursery:
+                nursery.start_soon(fails, kernel)
+                await begun.wait()
+                async with kernel.stream("hello", on_leave="drain", max_tokens=100):
+                    await trio.sleep(SHORT)
+                may_answer.set()
+                await trio.sleep(SHORT)
+                assert len(asked) == 1
+                assert (await kernel.snapshot()).in_flight == 0
+
+    async def fails(kernel: penstock.Kernel) -> None:
+        with pytest.raises(CallError):
+            await kernel.complete("the one connection is mine", max_tokens=1_000)
+
+    with_time(main)
+
+
 def with_time(main: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
         with trio.fail_after(10):

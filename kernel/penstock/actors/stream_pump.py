@@ -56,8 +56,9 @@ class Consumer:
         self.chunks = 0
         self.left = False
         """It is gone, and wants what is under way upstream to come to its end for the sake of an exact bill."""
-        self.attempting = False
-        """An exchange is under way: the call says so, and there is something to bring to an end."""
+        self.attempting: Callable[[], bool] | None = None
+        """Where exchanges are under way: whether anything of them has gone out, so that there is something to bring to
+        an end. None: none is."""
 
     def offer(self, batch: Batch) -> bool:
         """Hands over a batch where there is room; into nothing, where the consumer is gone. False: it is to be `put`.
@@ -148,7 +149,7 @@ class StreamPump:
 
     def drain(self, drains: trio.Semaphore, seconds: float) -> bool:
         """The consumer is gone: what is under way upstream may go on. False where nothing is, or there is no room."""
-        if not self.consumer.attempting:
+        if self.consumer.attempting is None or not self.consumer.attempting():
             return False
         try:
             drains.acquire_nowait()
