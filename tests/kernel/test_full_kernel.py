@@ -10,7 +10,7 @@ import trio
 from worlds import GPT, HAIKU, SONNET, config, good, run
 
 import penstock
-from penstock.testing import Answer, Reply, ScriptedTransport
+from penstock.testing import Answer, Reply, ScriptedTransport, Silence
 
 CALLS = 4
 """Of all of them at once, in a kernel that takes no more."""
@@ -78,5 +78,41 @@ def test_calls_that_fill_a_kernel_fail_at_once_where_every_target_is_down() -> N
                 for number in range(1, CALLS + 1):
                     nursery.start_soon(call, number)
             assert max(ends) - began < 10
+
+    run(main)
+
+
+def test_a_hedge_needs_no_room_that_its_own_probe_takes() -> None:
+    silent = {"gpt", "sonnet"}
+
+    def answer(request: httpx.Request) -> Answer:
+        return Silence() if any(name.encode() in request.content for name in silent) else good(request)
+
+    async def main() -> None:
+        tables: dict[str, Any] = {
+            "kernel": {"max_in_flight": 1},
+            "defaults": {"timeouts": {"first_token": 10, "total": 20}, "upstream_stream": "never"},
+            "breaker": {"failures_in_a_row": 2},
+            "routes": {
+                "default": {
+                    "cascade": [{"target": SONNET, "attempts": 1}, {"target": GPT, "attempts": 1}],
+                    "timeout": 120,
+                }
+            },
+        }
+        async with penstock.open_kernel(config(**tables), transport=ScriptedTransport(answer)) as kernel:
+            for _ in range(6):
+                with pytest.raises(penstock.CallError):
+                    await kernel.complete("hello")
+            assert {scope for scope, health in kernel.snapshot().breakers.items() if health.state.value == "open"} == {
+                f"target:{SONNET}",
+                f"target:{GPT}",
+            }
+            await trio.sleep(200)
+            silent.remove("gpt")
+            began = trio.current_time()
+            response = await kernel.complete("hello")
+            assert response.target == GPT
+            assert trio.current_time() - began < 10, "the hedge began while the probe was silent"
 
     run(main)

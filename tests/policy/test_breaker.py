@@ -258,6 +258,13 @@ def test_a_hint_that_makes_no_sense_is_no_hint(hint: float) -> None:
     assert health_of(breakers).open_until == 15.0
 
 
+@pytest.mark.parametrize("hint", [315_360_000.0, 1_767_225_600.0], ids=["ten years", "a moment for a duration"])
+def test_nobody_is_left_alone_for_more_than_a_day_at_a_servers_word(hint: float) -> None:
+    breakers = make_breakers()
+    breakers.open_key(KEY, 0.0, jitter=0.0, hint=hint)
+    assert breakers.snapshot()[KEY].open_until == 86_400.0
+
+
 def test_a_longer_hint_extends_an_open_breaker_and_a_shorter_one_does_not_shorten_it() -> None:
     breakers = make_open()
     breakers.record(A, FAILED, 1.0, jitter=1.0, retry_after=60.0)

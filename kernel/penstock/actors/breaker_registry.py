@@ -33,6 +33,9 @@ from penstock.policy.tally import OK
 
 __all__ = ["BreakerRef", "BreakerRegistry", "open_breaker_registry"]
 
+PERMITS_OF_A_CALL = 2
+"""Of a probe and its hedge: a hedge does not wait for room that only its own probe would make."""
+
 
 class _Admit(Request["Admitted | Denied"], frozen=True):
     permit_id: str
@@ -239,7 +242,7 @@ def open_breaker_registry(
     Who sleeps in `waiting` hears of every breaker that lets more pass: it closed, by hand or by answers, or a permit
     came back.
     """
-    address, inbox = open_mailbox(BreakerRegistry.name, slots=slots)
+    address, inbox = open_mailbox(BreakerRegistry.name, slots=PERMITS_OF_A_CALL * slots)
     cell = _Cell({}, {}, waiting)
     return BreakerRegistry(settings_for, cell, clock, on_change), inbox, BreakerRef(address, cell, clock)
 

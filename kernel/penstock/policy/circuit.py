@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import attrs
 from attrs import validators
 
+from penstock.policy.hints import LONGEST_HINT
 from penstock.policy.permits import Permits
 from penstock.policy.tally import MAX_FAILURES, MAX_SECONDS, Counts, Tally, Verdict
 
@@ -313,7 +314,7 @@ class Circuit:
     def _stay_open(self, now: float, jitter: float, hint: float | None, *, owed: float = 0.0) -> None:
         """From now on for its time, longer by what jitter took from the one before (`owed`), but not beyond the cap."""
         full, cap = self._full_time()
-        hinted = hint if hint is not None and math.isfinite(hint) else 0.0
+        hinted = min(hint, LONGEST_HINT) if hint is not None and math.isfinite(hint) else 0.0
         own = min(cap, full * (1 - JITTER * (1 - jitter)) + owed)
         self._full_until = now + full + owed
         self._open_until = max(self._open_until, now + max(own, hinted))

@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from penstock.policy.hints import LONGEST_HINT
 from penstock.policy.permits import Permits
 
 __all__ = ["Admitted", "CoolDown", "CoolDowns", "CoolReason", "CoolSettings", "Denied", "PermitVerdict", "eased"]
@@ -194,6 +195,8 @@ class CoolDowns:
 
     def _seconds(self, reason: CoolReason, in_a_row: int, jitter: float, retry_after: float | None) -> float:
         settings = self._settings
+        if retry_after is not None:
+            retry_after = min(retry_after, LONGEST_HINT)
         if reason == "quota_exhausted":
             own = _doubling(settings.quota_base, settings.quota_cap, in_a_row)
             # Nothing a server says about seconds fills an account; a little jitter upward spreads those who come back.

@@ -15,7 +15,19 @@ from typing import cast
 
 from penstock.types import Headers
 
-__all__ = ["parse_duration", "parse_moment", "retry_after", "retry_delay", "retry_in_words", "stated_retry_after"]
+__all__ = [
+    "LONGEST_HINT",
+    "parse_duration",
+    "parse_moment",
+    "retry_after",
+    "retry_delay",
+    "retry_in_words",
+    "stated_retry_after",
+]
+
+LONGEST_HINT = 86_400.0
+"""Seconds for which anybody is left alone at a server's word. Limits of a day are the longest that are told of; more is
+a slip (a time in milliseconds, a date of another year), and whoever means it is asked once a day."""
 
 _UNIT_S = {
     "ns": 1e-9,
