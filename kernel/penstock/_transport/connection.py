@@ -57,9 +57,15 @@ class Connection:
         if len(asked.body) > SENT_AT_ONCE:
             return await self._send_beside_reader(self._http.ask(asked), timeouts)
         # Nothing of it is kept here: what is sent is held once as long as the answer is waited for, not twice.
-        await self._send(b"".join(self._http.ask(asked)))
-        if isinstance(self._wire.failure, httpx.WriteTimeout):
-            raise self._wire.failure
+        if self._stream is self._wire:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            rest = self._sent_at_once(b"".join(self._http.ask(asked)))
+            if rest:  # the server does not read on: it may have answered, and be waiting for that to be read
+                return await self._send_beside_reader([rest], timeouts)
+        else:
+            await self._send(b"".join(self._http.ask(asked)))
+            if isinstance(self._wire.failure, httpx.WriteTimeout):
+                raise self._wire.failure
         return await (self._read_head() if math.isinf(timeouts.read) else self._head_within(timeouts.read))
 
     async def body(self, read_timeout: float) -> bytes:
@@ -97,6 +103,10 @@ class Connection:
         self._heard = False
         return True
 
+    def _sent_at_once(self, data: bytes) -> bytes:
+        """Sends what goes at once; the rest."""
+        return data[self._wire.send_at_once(data) :]
+
     async def _send(self, data: bytes | memoryview) -> None:
         try:
             await self._stream.send_all(data)
@@ -104,7 +114,9 @@ class Connection:
             self._wire.stop_sending()
 
     async def _send_beside_reader(self, pieces: Sequence[bytes], timeouts: Timeouts) -> Head:
-        """A server may refuse a large body before it has read it. An answer that is no success ends the sending."""
+        """A server may refuse a large body before it has read it. An answer that is no success, or is here to its last
+        byte, ends the sending.
+        """
         reading = trio.CancelScope()
         head: Head | None = None
         failure: httpx.TransportError | None = None
@@ -116,9 +128,10 @@ class Connection:
                     head = await self._read_head()
                 except httpx.TransportError as error:
                     failure = error
-            if head is None or not 200 <= head.status_code < 300:
+            is_whole = nursery.child_tasks and self._http.at_hand is not None
+            if head is None or not 200 <= head.status_code < 300 or is_whole:
                 self._wire.stop_sending()
-        if isinstance(self._wire.failure, httpx.WriteTimeout):
+        if head is None and isinstance(self._wire.failure, httpx.WriteTimeout):
             raise self._wire.failure
         if failure is not None:
             raise failure

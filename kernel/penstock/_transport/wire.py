@@ -59,15 +59,19 @@ class Wire(trio.abc.Stream):
             await trio.lowlevel.checkpoint()
             return
         await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._failed()
-            return
+        sent = self.send_at_once(data)
         if sent < len(data):
             await self._send_rest(memoryview(data)[sent:])
+
+    def send_at_once(self, data: bytes | bytearray | memoryview) -> int:
+        """Sends what the socket takes now, and tells how many bytes; all of them where there is no use in more."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._failed()
+            return len(data)
 
     async def _send_rest(self, data: memoryview) -> None:
         """As fast as the peer takes it."""

@@ -98,6 +98,30 @@ def test_a_success_before_the_body_is_read_does_not_end_the_sending() -> None:
     trio.run(main)
 
 
+@pytest.mark.parametrize("size", [60_000, len(LARGE)])
+@pytest.mark.parametrize("status", ["200 OK", "413 Content Too Large"])
+def test_an_answer_that_is_whole_is_read_although_the_server_takes_no_more(status: str, size: int) -> None:
+    async def answers(accepted: trio.SocketStream) -> None:
+        await accepted.send_all(f"HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nearly".encode())
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        listener = trio.socket.socket()
+        listener.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 2_048)
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with trio.open_nursery() as nursery, Transport() as transport:
+            nursery.start_soon(trio.serve_listeners, answers, [trio.SocketListener(listener)])
+            with trio.fail_after(5):
+                answer = await fetch(transport, post(url, LARGE[:size], write=60.0, read=5.0))
+            assert answer == (int(status[:3]), b"early")
+            assert transport.statistics().open == 0
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
 def test_a_server_that_takes_nothing_is_a_write_timeout(tls: ssl.SSLContext | None, ca_file: str) -> None:
     async def script(peer: Peer) -> None:
         await peer.asked_head()
