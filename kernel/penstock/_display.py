@@ -88,7 +88,7 @@ class Display(Struct, eq=False):
             with trio.CancelScope(deadline=self.call.deadline) as waiting:
                 await consumer.put(out, before_waiting=pause)
             if waiting.cancelled_caught:
-                consumer.hand_over(out)
+                consumer.hand_over(out, is_new=False)
         except BaseException:  # cancelled, as a rule: what is told as partial is what the consumer can read
             self.showing.unseen(out)
             self.restart_unseen = any(isinstance(chunk, Restarted) for chunk in out)

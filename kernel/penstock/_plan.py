@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -308,6 +309,8 @@ def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizo
         raise UnsendableRequestError(f"timeout is of type {type(given).__name__}; it must be a number of seconds")
     if given is not None and not given > 0:
         raise UnsendableRequestError(f"timeout is {given}; it must be more than 0 seconds")
+    if given is not None and given > sys.float_info.max:
+        given = math.inf  # an int can be more than any clock tells
     if given is not None or route.timeout is not None:
         return min(given or math.inf, math.inf if route.timeout is None else route.timeout)
     return math.inf if horizon < math.inf else engine.config.kernel.timeout

@@ -217,3 +217,11 @@ def test_where_no_other_target_is_left_the_filtered_answer_itself_is_returned() 
             assert [attempt.outcome for attempt in response.attempts] == ["total_timeout", *["server_error"] * 3, "ok"]
 
     run(main)
+
+
+def test_a_timeout_longer_than_any_clock_tells_is_none() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
+            assert (await kernel.complete("hello", timeout=10**400)).target == SONNET
+
+    run(main)

@@ -130,6 +130,21 @@ def test_what_was_not_read_when_the_deadline_came_is_lost_to_it() -> None:
     run(main)
 
 
+def test_a_batch_that_waited_past_the_deadline_is_counted_once() -> None:
+    async def main() -> None:
+        upstream = scripted(gpt=[Reply(chunks=openai_chunks("abcdefghi"))])
+        async with penstock.open_kernel(cascade((GPT, 1)), transport=upstream) as kernel:
+            taken = 0
+            async with kernel.stream("hello", timeout=5) as stream:
+                async for _ in stream:
+                    taken += 1
+                    if taken == 1:
+                        await trio.sleep(20)
+                assert stream.statistics().chunks == taken
+
+    run(main)
+
+
 @pytest.mark.parametrize("wait", [0.5, TIMEOUT + 5.0])
 @pytest.mark.parametrize("on_leave", ["cancel", "drain"])
 @pytest.mark.parametrize("reads", [1, 4, 100])

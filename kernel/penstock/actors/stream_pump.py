@@ -89,12 +89,14 @@ class Consumer:
             if not self.left:
                 raise
 
-    def hand_over(self, batch: Batch) -> None:
+    def hand_over(self, batch: Batch, *, is_new: bool = True) -> None:
         """The same for the last of an answer, which the consumer takes when it likes: whoever read it need not wait.
 
         Two batches of an attempt, at most, find no room in the channel: with the end of its bytes, and after it.
+        `is_new` False: it was to be `put` before.
         """
-        self._count(batch)
+        if is_new:
+            self._count(batch)
         if self.left:
             return
         try:
