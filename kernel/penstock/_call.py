@@ -202,10 +202,7 @@ class _Run:
             outcome = type(bug).__name__
             raise
         finally:
-            self.engine.ended(scope)
             self.pay(outcome, target)
-            if outcome != "ok" or self.books.errors:
-                self.let_go()
 
     async def take_place(self) -> None:
         """One of `max_in_flight` places, in the order of asking."""
@@ -219,8 +216,10 @@ class _Run:
         if self.engine.keeps_step:
             await self.engine.starting.together()
 
+    @trio.lowlevel.enable_ki_protection
     def pay(self, outcome: str, target: str | None) -> None:
-        """Everything that is owed and told when a call is over. Never waits, never raises."""
+        """Everything that is owed and told when a call is over. Never waits, never raises; a Ctrl-C comes after it."""
+        self.engine.ended(self.scope)
         self.cache.end(gone=GONE_AFTER.get(outcome, "target_failed"))
         self.hold.settle()
         self.leave.settle()
@@ -229,6 +228,8 @@ class _Run:
             self.engine.places.release()
         ended = Ended(outcome, target, self.cache.outcome, since=self.started)
         tell_end(self.engine, self.call, self.books, ended)
+        if outcome != "ok" or self.books.errors:
+            self.let_go()
 
     def let_go(self) -> None:
         """Forgets everything, so that it is freed at once and not by the garbage collector, which stops every call.
