@@ -83,7 +83,7 @@ SHAPES: list[tuple[str, int, Any, type[ProviderError], str | None]] = [
         "no model for the key",
         403,
         openai("You are not allowed to sample from this model"),
-        PermissionDeniedError,
+        ModelNotFoundError,
         "invalid_request_error",
     ),
     (

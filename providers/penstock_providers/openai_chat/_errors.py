@@ -1,7 +1,7 @@
 """Which error a response tells: status first, then the words of its body, whatever the content type says.
 
-Not here: what follows from it (`penstock.policy.retry`). Context overflow, an empty account and a wrong key come under
-many statuses and spellings; the tables hold those that were seen, of OpenAI, Azure and servers that imitate them.
+Not here: what follows from it (`penstock.policy.retry`), and the words (`_error_words`): context overflow, an empty
+account, a wrong key and a refused prompt come under many statuses and spellings.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from penstock.errors import (
     ProviderError,
     QuotaExhaustedError,
     RateLimitedError,
+    RefusedError,
     ServerError,
 )
 from penstock.policy import hints
 from penstock.types import Headers, Usage, WireHead, WireResponse
+from penstock_providers.openai_chat import _error_words as spelt
 from penstock_providers.openai_chat._foreign import fields_of, is_list, is_object, items_of, objects_in
 
 __all__ = ["classify", "error_in_answer", "request_id_of", "tells_error"]
@@ -57,46 +59,15 @@ _BY_STATUS: dict[int, _Kind] = {
     503: OverloadedError,
     529: OverloadedError,
 }
-
-# Words: the body's `code`, `type` and Azure's inner code, in lower case.
-_FILTER_WORDS = re.compile(
-    r"content_filter|responsibleaipolicyviolation|content_policy_violation|moderation_blocked|invalid_prompt"
-    r"|data_inspection_failed"
+_OF_THE_EXCHANGE: tuple[tuple[_Kind, re.Pattern[str], re.Pattern[str] | None], ...] = (
+    (ContentFilteredError, spelt.FILTER_WORDS, spelt.FILTER_PHRASES),
+    (RefusedError, spelt.REFUSAL_WORDS, None),
+    (ContextLengthError, spelt.CONTEXT_WORDS, spelt.CONTEXT_PHRASES),
 )
-_CONTEXT_WORDS = re.compile(
-    r"context_length_exceeded|exceed_context_size|context_window|tokens_limit_reached|string_above_max_length|too_many_tokens"
-)
-_QUOTA_WORDS = re.compile(r"quota|billing|insufficient_(?:balance|credit|fund)|spend_?limit|credit|arrearage")
-_OVERLOAD_WORDS = re.compile(r"overloaded|slow_down|capacity_exceeded")
-_RATE_WORDS = re.compile(r"rate_?limit|too_?many_?requests|resource_?exhausted|^requests$|^tokens$")
-_KEY_WORDS = re.compile(r"(?:invalid|incorrect|missing)_api_key|authentication|unauthorized|api_key_invalid")
-_MODEL_WORDS = re.compile(r"model_?not_?found|deployment_?not_?found|invalid_model|unknown_model")
-_PERMISSION_WORDS = re.compile(r"permission|forbidden|access_?denied|unsupported_country")
-_REQUEST_WORDS = re.compile(
-    r"invalid_?request|invalid_?argument|bad_?request|unsupported_(?:parameter|value)|tool_use_failed|not_?supported"
-)
-
-# Phrases: pieces of the sentence, in lower case, for servers whose words say nothing.
-_CONTEXT_PHRASES = re.compile(
-    r"maximum context length|context length (?:exceeded|of only|limit)|context (?:window|overflow)"
-    r"|exceeds? the (?:available )?context|exceed(?:s|ed)? (?:the )?(?:max(?:imum)? |model'?s? )?context"
-    r"|prompt (?:is )?too long|input (?:is )?too long|maximum prompt length|too large for model|input token count"
-    r"|longer than the (?:maximum )?(?:model|context)|exceeded model token limit|range of input length"
-    r"|reduce the length of (?:the |your )?(?:messages|prompt|input)|`?inputs`? tokens \+"
-)
-_QUOTA_PHRASES = re.compile(
-    r"exceeded your current quota|insufficient (?:account )?(?:balance|quota|credit|funds)|insufficient_quota"
-    r"|credit balance is too low|(?:billing|spend(?:ing)?|monthly|credit) (?:hard )?limit|out of credits|more credits"
-    r"|payment required|not active, please check your billing"
-)
-_KEY_PHRASES = re.compile(
-    r"(?:incorrect|invalid|wrong|no|missing) (?:api[ _-]?key|authentication|credential)"
-    r"|api[ _-]?key (?:is )?(?:not valid|invalid|incorrect|expired)"
-)
-_MODEL_PHRASES = re.compile(
-    r"model not (?:found|exist)|not a valid model|invalid model:"
-    r"|model [`'][^`']{1,200}[`'] (?:does not exist|not found|has been deprecated)"
-)
+"""Of what was asked or written, under whatever status: the 403 of a prompt that is refused says nothing of the key."""
+_SAID_BESIDE = ("error_type",)
+_TOLD_BY_NAME = ("flagged_input", "patterns")
+"""Their values quote the prompt."""
 
 
 class _Told(NamedTuple):
@@ -110,6 +81,10 @@ class _Told(NamedTuple):
     delay: float | None = None
     headers: Headers = ()
     """Those of an upstream, where the body repeats them."""
+
+    @property
+    def lowered(self) -> str:
+        return self.sentence[:4000].lower()
 
     def speaks_of(self, words: re.Pattern[str]) -> bool:
         return any(words.search(word) for word in self.words)
@@ -175,26 +150,25 @@ def _error(kind: _Kind, told: _Told, head: WireHead, *, retry_after: float | Non
 
 def _kind(status: int, told: _Told) -> _Kind:
     """The order matters: what can be done nothing about comes before what a status alone says."""
-    sentence = told.sentence[:4000].lower()
-    if told.speaks_of(_FILTER_WORDS):
-        return ContentFilteredError
-    if told.speaks_of(_CONTEXT_WORDS) or _CONTEXT_PHRASES.search(sentence):
-        return ContextLengthError
+    sentence = told.lowered
+    for kind, words, phrases in _OF_THE_EXCHANGE:
+        if told.speaks_of(words) or (phrases is not None and phrases.search(sentence)):
+            return kind
     # Google says "exceeded your current quota" of a minute's rate too, but then it says when to come back.
-    if told.delay is None and (told.speaks_of(_QUOTA_WORDS) or _QUOTA_PHRASES.search(sentence)):
+    if told.delay is None and (told.speaks_of(spelt.QUOTA_WORDS) or spelt.QUOTA_PHRASES.search(sentence)):
         return QuotaExhaustedError
     if status in (400, 403, 404) or status < 300:
-        if told.speaks_of(_MODEL_WORDS) or _MODEL_PHRASES.search(sentence):
+        if told.speaks_of(spelt.MODEL_WORDS) or spelt.MODEL_PHRASES.search(sentence):
             return ModelNotFoundError
-        if told.speaks_of(_KEY_WORDS) or _KEY_PHRASES.search(sentence):
+        if told.speaks_of(spelt.KEY_WORDS) or spelt.KEY_PHRASES.search(sentence):
             return AuthenticationError
-    if told.speaks_of(_OVERLOAD_WORDS) or (status in (429, 500) and "overloaded" in sentence):
+    if told.speaks_of(spelt.OVERLOAD_WORDS) or (status in (429, 500) and "overloaded" in sentence):
         return OverloadedError
     return _kind_by_status(status, told, sentence)
 
 
 def _kind_by_status(status: int, told: _Told, sentence: str) -> _Kind:
-    if status == 413 and told.speaks_of(_RATE_WORDS):
+    if status == 413 and told.speaks_of(spelt.RATE_WORDS):
         # Groq: more tokens in one request than a minute may have.
         return RateLimitedError
     if status >= 500:
@@ -209,11 +183,11 @@ def _kind_by_status(status: int, told: _Told, sentence: str) -> _Kind:
 
 def _kind_by_words(told: _Told, sentence: str) -> _Kind:
     """For an error that names no status."""
-    if told.speaks_of(_RATE_WORDS) or "rate limit" in sentence:
+    if told.speaks_of(spelt.RATE_WORDS) or "rate limit" in sentence:
         return RateLimitedError
-    if told.speaks_of(_PERMISSION_WORDS):
+    if told.speaks_of(spelt.PERMISSION_WORDS):
         return PermissionDeniedError
-    if told.speaks_of(_REQUEST_WORDS):
+    if told.speaks_of(spelt.REQUEST_WORDS):
         return InvalidRequestError
     return OverloadedError if "overloaded" in sentence else ServerError
 
@@ -241,11 +215,17 @@ def _told(payload: Any) -> _Told:
     return _Told(
         sentence=_line(f"{sentence}: {cause.sentence}" if sentence and cause.sentence else sentence or cause.sentence),
         code=words[0] if words else cause.code,
-        words=(*(word.lower() for word in words), *cause.words),
+        words=(*(word.lower() for word in (*words, *_words_beside(metadata))), *cause.words),
         status=_status(inner) or cause.status,
         delay=cause.delay if delay is None else delay,
         headers=(*_headers(metadata.get("headers")), *cause.headers),
     )
+
+
+def _words_beside(metadata: dict[str, Any]) -> list[str]:
+    """What OpenRouter says of an error in `metadata`: its own word for it, and fields that only one kind has."""
+    said = [f"{name}:{word}" for name in _SAID_BESIDE if (word := _word(metadata.get(name)))]
+    return said + [f"{name}:" for name in _TOLD_BY_NAME if metadata.get(name)]
 
 
 def _cause(raw: Any) -> _Told:

@@ -1,0 +1,84 @@
+"""How servers spell their errors: the words and phrases that tell one kind from another.
+
+Words are the body's `code`, `type` and Azure's inner code, and what OpenRouter says in `metadata` (`error_type:...`,
+and the names of fields that only one kind of error has); phrases are pieces of the sentence, for servers
+whose words say nothing. All in lower case; those that were seen, of OpenAI, Azure and servers that imitate them.
+
+Not here: the order in which they are looked for, and what a status alone says (`_errors`).
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "CONTEXT_PHRASES",
+    "CONTEXT_WORDS",
+    "FILTER_PHRASES",
+    "FILTER_WORDS",
+    "KEY_PHRASES",
+    "KEY_WORDS",
+    "MODEL_PHRASES",
+    "MODEL_WORDS",
+    "OVERLOAD_WORDS",
+    "PERMISSION_WORDS",
+    "QUOTA_PHRASES",
+    "QUOTA_WORDS",
+    "RATE_WORDS",
+    "REFUSAL_WORDS",
+    "REQUEST_WORDS",
+]
+
+# OpenRouter's `invalid_prompt` is a message of the wrong form; only where a server says it as its own is it a filter.
+FILTER_WORDS = re.compile(
+    r"content_filter|responsibleaipolicyviolation|content_policy_violation|moderation_blocked|^invalid_prompt$"
+    r"|data_?inspection_?failed|sensitive_words_detected|^flagged_input:|^patterns:"
+)
+# An account may be "flagged" too, or "violate guidelines": here it is always what was said.
+FILTER_PHRASES = re.compile(
+    r"(?:input|prompt) was flagged|content violates usage guidelines|safety_check_type|content exists risk"
+    r"|unsafe or sensitive content|不安全或敏感内容|prompt injection patterns detected"
+)
+REFUSAL_WORDS = re.compile(r"^error_type:refusal$")
+
+CONTEXT_WORDS = re.compile(
+    r"context_length_exceeded|exceed_context_size|context_window|tokens_limit_reached|string_above_max_length|too_many_tokens"
+)
+CONTEXT_PHRASES = re.compile(
+    r"maximum context length|context length (?:exceeded|of only|limit)|context (?:window|overflow)"
+    r"|exceeds? the (?:available )?context|exceed(?:s|ed)? (?:the )?(?:max(?:imum)? |model'?s? )?context"
+    r"|prompt (?:is )?too long|input (?:is )?too long|maximum prompt length|too large for model|input token count"
+    r"|longer than the (?:maximum )?(?:model|context)|exceeded model token limit|range of input length"
+    r"|reduce the length of (?:the |your )?(?:messages|prompt|input)|`?inputs`? tokens \+"
+)
+
+QUOTA_WORDS = re.compile(r"quota|billing|insufficient_(?:balance|credit|fund)|spend_?limit|credit|arrearage")
+QUOTA_PHRASES = re.compile(
+    r"exceeded your current quota|insufficient (?:account )?(?:balance|quota|credit|funds)|insufficient_quota"
+    r"|credit balance is too low|(?:billing|spend(?:ing)?|monthly|credit) (?:hard )?limit|out of credits|more credits"
+    r"|payment required|not active, please check your billing"
+)
+
+OVERLOAD_WORDS = re.compile(r"overloaded|slow_down|capacity_exceeded")
+RATE_WORDS = re.compile(r"rate_?limit|too_?many_?requests|resource_?exhausted|^requests$|^tokens$")
+
+KEY_WORDS = re.compile(r"(?:invalid|incorrect|missing)_api_key|authentication|unauthorized|api_key_invalid")
+KEY_PHRASES = re.compile(
+    r"(?:incorrect|invalid|wrong|no|missing) (?:api[ _-]?key|authentication|credential)"
+    r"|api[ _-]?key (?:is )?(?:not valid|invalid|incorrect|expired)"
+)
+
+# A model that this key may not use is none for it: others it may.
+MODEL_WORDS = re.compile(
+    r"model_?not_?found|deployment_?not_?found|invalid_model|unknown_model|model_permission_blocked"
+)
+MODEL_PHRASES = re.compile(
+    r"model not (?:found|exist)|not a valid model|invalid model:"
+    r"|model [`'][^`']{1,200}[`'] (?:does not exist|not found|has been deprecated)"
+    r"|access to model \S{1,200} is restricted|gated (?:repo|model)\b|not allowed to sample from this model"
+    r"|do(?:es)? not have access to (?:the |this )?model\b"
+)
+PERMISSION_WORDS = re.compile(r"permission|forbidden|access_?denied|unsupported_country")
+REQUEST_WORDS = re.compile(
+    r"invalid_?request|invalid_?argument|bad_?request|unsupported_(?:parameter|value)|tool_use_failed|not_?supported"
+)

@@ -1,0 +1,88 @@
+"""Errors of one prompt, one model or one request: what they mean for the call, and that others never hear of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import trio
+from worlds import KEY, good, model_of, run
+
+import penstock
+from penstock import errors
+from penstock.testing import Answer, Reply, ScriptedTransport
+
+Body = dict[str, Any]
+
+FLAGGED: Body = {
+    "code": 403,
+    "message": 'x/m requires moderation on Anthropic. Your input was flagged for "violence".',
+    "metadata": {"reasons": ["violence"], "flagged_input": "..."},
+}
+BLOCKED: Body = {"message": "The model `big` is blocked.", "code": "model_permission_blocked_project"}
+
+
+class Upstream:
+    """Answers well what it is asked, but with an error where a request is of a certain kind."""
+
+    def __init__(self, status: int, error: Body, *, bad: str = "BAD", where: str = "first", times: int = 1_000) -> None:
+        self.status, self.error, self.bad, self.where, self.times = status, error, bad, where, times
+        self.asked: list[str] = []
+        self.bodies: list[Body] = []
+        self.transport = ScriptedTransport(self.reply)
+
+    def reply(self, request: httpx.Request) -> Answer:
+        self.asked.append(model_of(request))
+        self.bodies.append(msgspec.json.decode(request.content))
+        if self.where in model_of(request) and self.bad in request.content.decode() and self.times:
+            self.times -= 1
+            return Reply(self.status, json={"error": self.error})
+        return good(request)
+
+
+def settings(kind: str, *stages: Any, **route: Any) -> penstock.Config:
+    """One provider of that kind, and another beside it."""
+    providers = {kind: {"api_key": KEY}, "other": {"kind": "openai", "base_url": "https://o.example", "api_key": KEY}}
+    return penstock.Config.from_dict(
+        {"providers": providers, "routes": {"default": {"cascade": list(stages), **route}}}, environ={}
+    )
+
+
+async def nothing_is_blamed(kernel: penstock.Kernel) -> None:
+    await trio.sleep(0.1)
+    snapshot = await kernel.snapshot()
+    assert not snapshot.cooling
+    assert {told.state.value for told in (await kernel.breakers.states()).values()} <= {"closed"}
+
+
+@pytest.mark.parametrize("policy", ["fail", "next"])
+def test_a_prompt_that_moderation_refused_with_a_403_is_sent_on_by_policy_alone_and_closes_no_key(policy: str) -> None:
+    async def main() -> None:
+        upstream = Upstream(403, FLAGGED)
+        config = settings("openrouter", "openrouter/first", "other/second", on_content_filter=policy)
+        async with penstock.open_kernel(config, transport=upstream.transport) as kernel:
+            for _ in range(6):
+                if policy == "next":
+                    assert (await kernel.complete("BAD")).target == "other/second"
+                    continue
+                with pytest.raises(errors.ContentFilteredError):
+                    await kernel.complete("BAD")
+            assert ("second" in upstream.asked) is (policy == "next")
+            await nothing_is_blamed(kernel)
+            assert (await kernel.complete("good")).target == "openrouter/first"
+
+    run(main)
+
+
+def test_a_model_that_is_blocked_for_the_key_says_nothing_of_its_others() -> None:
+    async def main() -> None:
+        upstream = Upstream(403, BLOCKED, bad="", where="big")
+        async with penstock.open_kernel(settings("groq", "groq/small"), transport=upstream.transport) as kernel:
+            with pytest.raises(errors.ModelNotFoundError):
+                await kernel.complete("hello", model="groq/big")
+            await nothing_is_blamed(kernel)
+            assert (await kernel.complete("hello")).target == "groq/small"
+
+    run(main)

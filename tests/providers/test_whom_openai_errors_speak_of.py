@@ -1,0 +1,134 @@
+"""Errors of one prompt, one model or one request, under statuses that otherwise speak of the key or its account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from penstock.errors import (
+    ContentFilteredError,
+    ContextLengthError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    ProviderError,
+    RefusedError,
+    ServerError,
+)
+from penstock.types import WireResponse
+from penstock_providers.openai_chat import OpenAIChat
+
+CODEC = OpenAIChat()
+
+
+def classified(status: int, body: Any, **headers: str) -> ProviderError:
+    told = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return CODEC.classify(WireResponse(status, told, msgspec.json.encode(body)), now=0.0)
+
+
+def openai(message: str, code: str | None = None, **rest: Any) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code, **rest}}
+
+
+def openrouter(status: int, message: str, **metadata: Any) -> dict[str, Any]:
+    return {"error": {"code": status, "message": message, "metadata": metadata}}
+
+
+FLAGGED = 'openai/gpt-4o-mini requires moderation on OpenAI. Your input was flagged for "harassment".'
+FLAGS = {"reasons": ["harassment"], "flagged_input": "You...", "provider_name": "OpenAI", "model_slug": "gpt-4o-mini"}
+XAI_DENIES = "The caller does not have permission to execute the specified operation"
+XAI_FLAGS = "Content violates usage guidelines. Team: t-1, API key ID: k-1, Failed check: SAFETY_CHECK_TYPE_BIO"
+ZAI = "System detected potentially unsafe or sensitive content in input or generation."
+ZHIPU = "系统检测到输入或生成内容可能包含不安全或敏感内容"
+
+FILTERED: dict[str, tuple[int, Any]] = {
+    "OpenRouter's moderation": (403, openrouter(403, FLAGGED, **FLAGS)),
+    "OpenRouter's moderation, in words that nobody knows": (403, openrouter(403, "No.", **FLAGS)),
+    "OpenRouter's moderation, by its sentence alone": (403, openrouter(403, FLAGGED)),
+    "OpenRouter's guardrail": (403, openrouter(403, "Request blocked: it", patterns=["ignore all instructions"])),
+    "OpenRouter's word for a filter": (400, openrouter(400, "No.", error_type="content_policy_violation")),
+    "xAI's, behind OpenRouter": (
+        403,
+        openrouter(403, "Provider returned error", raw=f'{{"code":"{XAI_DENIES}","error":"{XAI_FLAGS}"}}'),
+    ),
+    "xAI's check": (403, {"code": XAI_DENIES, "error": XAI_FLAGS}),
+    "xAI's guidelines": (400, {"code": "invalid-argument", "error": "Content violates usage guidelines."}),
+    "DeepSeek's risk": (400, openai("Content Exists Risk", "invalid_request_error")),
+    "DeepSeek's risk, flat": (400, {"detail": "Content Exists Risk"}),
+    "Z.ai's": (400, {"error": {"code": "1301", "message": ZAI}}),
+    "Z.ai's in Chinese": (400, {"error": {"code": "1301", "message": ZHIPU}}),
+    "a gateway's list of words": (400, openai("input contains sensitive words: [x]", "sensitive_words_detected")),
+}
+
+
+@pytest.mark.parametrize("name", FILTERED)
+def test_a_prompt_that_moderation_refused_is_filtered_whatever_the_status(name: str) -> None:
+    status, body = FILTERED[name]
+    error = classified(status, body)
+    assert type(error) is ContentFilteredError
+    assert error.status == status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        openai("Forbidden"),
+        {"object": "error", "message": "Forbidden", "type": "forbidden", "code": "1500"},
+        {"code": XAI_DENIES, "error": "Team t-1 is not authorized to perform this action."},
+        openai("Your account was flagged for violating our usage guidelines."),
+        openai("This API key does not have access to models."),
+        openrouter(403, "Your organization requires that members use another key", error_type="permission_denied"),
+        openrouter(403, "Only management keys can perform this operation", flagged_input=None, patterns=[]),
+        "Forbidden",
+    ],
+    ids=lambda body: str(body)[:60],
+)
+def test_a_403_that_names_neither_prompt_nor_model_is_of_the_key(body: Any) -> None:
+    assert type(classified(403, body)) is PermissionDeniedError
+
+
+def test_what_openrouter_calls_an_invalid_prompt_is_one_of_the_wrong_form() -> None:
+    body = openrouter(400, "messages[0].role: unknown", error_type="invalid_prompt")
+    assert type(classified(400, body)) is InvalidRequestError
+    assert type(classified(400, openai("Your prompt...", "invalid_prompt"))) is ContentFilteredError
+
+
+def test_openrouters_word_for_a_refusal_is_one() -> None:
+    assert type(classified(400, openrouter(400, "I cannot help with that.", error_type="refusal"))) is RefusedError
+
+
+def test_openrouters_own_words_leave_the_code_as_it_was() -> None:
+    assert classified(403, openrouter(403, FLAGGED, error_type="content_policy_violation", **FLAGS)).code == "403"
+
+
+BLOCKED = "The model `m` is blocked at the {} level. Please have the admin enable it at https://x/settings/limits"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        openai(BLOCKED.format("organization"), "model_permission_blocked_org"),
+        openai(BLOCKED.format("project"), "model_permission_blocked_project"),
+        {"error": "Access to model meta-llama/Llama-3.1-405B is restricted and you are not in the authorized list."},
+        {"error": "You are trying to access a gated repo."},
+        openai("Free tier users do not have access to this model"),
+        openai("Project `proj_x` does not have access to model `m`"),
+    ],
+    ids=str,
+)
+def test_a_model_that_the_key_may_not_use_is_none_for_it(body: Any) -> None:
+    assert type(classified(403, body)) is ModelNotFoundError
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, openai("tools.0.function.parameters: not a JSON Schema", "invalid_tools"), InvalidRequestError),
+        (400, openai("maximum context length is 8192 tokens"), ContextLengthError),
+        (500, openai("Something failed in generation"), ServerError),
+    ],
+)
+def test_no_other_error_is_taken_for_one_of_those(status: int, body: Any, kind: type[ProviderError]) -> None:
+    assert type(classified(status, body)) is kind
