@@ -26,6 +26,7 @@ from penstock.errors import (
     ConnectionLostError,
     NoRouteError,
     PenstockError,
+    QuotaExhaustedError,
     UnsupportedParameterError,
 )
 from penstock.policy.accounts import UnknownUsage
@@ -49,6 +50,8 @@ def action_key(error: PenstockError) -> str:
     """The row of the error-action table for an error."""
     if isinstance(error, ConnectionLostError) and error.reused:
         return "reused_connection_closed"
+    if isinstance(error, QuotaExhaustedError) and error.of_this_request:
+        return "quota_short"
     if not isinstance(error, CallError):
         return "transport"
     # A plugin's own class has a word of its own: the nearest known one among its parents decides.

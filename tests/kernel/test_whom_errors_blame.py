@@ -21,6 +21,11 @@ FLAGGED: Body = {
     "message": 'x/m requires moderation on Anthropic. Your input was flagged for "violence".',
     "metadata": {"reasons": ["violence"], "flagged_input": "..."},
 }
+AFFORD: Body = {
+    "code": 402,
+    "message": "This request requires more credits, or fewer max_tokens. You requested up to 9000 tokens, but can only"
+    " afford 5123.",
+}
 BLOCKED: Body = {"message": "The model `big` is blocked.", "code": "model_permission_blocked_project"}
 
 
@@ -72,6 +77,42 @@ def test_a_prompt_that_moderation_refused_with_a_403_is_sent_on_by_policy_alone_
             assert ("second" in upstream.asked) is (policy == "next")
             await nothing_is_blamed(kernel)
             assert (await kernel.complete("good")).target == "openrouter/first"
+
+    run(main)
+
+
+def test_a_request_that_the_credit_left_does_not_pay_for_is_passed_on_and_smaller_ones_are_still_sent() -> None:
+    async def main() -> None:
+        upstream = Upstream(402, AFFORD, bad="9000")
+        config = settings("openrouter", {"target": "openrouter/first", "attempts": 3}, "other/second")
+        async with penstock.open_kernel(config, transport=upstream.transport) as kernel:
+            dear = await kernel.complete("hello", max_tokens=9_000)
+            told = [(attempt.target, attempt.outcome) for attempt in dear.attempts]
+            assert told == [("openrouter/first", "quota_exhausted"), ("other/second", "ok")]
+            await nothing_is_blamed(kernel)
+            assert (await kernel.complete("hello", max_tokens=100)).target == "openrouter/first"
+
+    run(main)
+
+
+def test_a_cheaper_model_of_the_same_account_may_still_take_what_is_too_dear_for_the_first() -> None:
+    async def main() -> None:
+        upstream = Upstream(402, AFFORD, bad="9000")
+        config = settings("openrouter", "openrouter/first", "openrouter/cheap")
+        async with penstock.open_kernel(config, transport=upstream.transport) as kernel:
+            assert (await kernel.complete("hello", max_tokens=9_000)).target == "openrouter/cheap"
+
+    run(main)
+
+
+def test_a_402_of_an_empty_account_leaves_its_key_alone() -> None:
+    async def main() -> None:
+        upstream = Upstream(402, {"code": 402, "message": "Insufficient credits"})
+        config = settings("openrouter", "openrouter/first", "openrouter/cheap", "other/second")
+        async with penstock.open_kernel(config, transport=upstream.transport) as kernel:
+            assert (await kernel.complete("BAD")).target == "other/second"
+            assert (await kernel.complete("good")).target == "other/second"
+            assert upstream.asked == ["first", "second", "second"]
 
     run(main)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from penstock import errors
-from penstock.policy.retry import ACTIONS, Blame, Cascade, RetrySettings, Stage, Step, Stop, Try, Wait, backoff
+from penstock.policy.retry import ACTIONS, Blame, Cascade, Cools, RetrySettings, Stage, Step, Stop, Try, Wait, backoff
 
 TWO = (Stage("a", 3), Stage("b", 2))
 
@@ -97,7 +97,9 @@ def test_a_prompt_that_is_too_long_goes_only_to_a_larger_window() -> None:
     assert walk.next(0.0) == Try(3)
 
 
-@pytest.mark.parametrize("kind", ["quota_exhausted", "authentication", "permission_denied", "model_not_found"])
+@pytest.mark.parametrize(
+    "kind", ["quota_exhausted", "quota_short", "authentication", "permission_denied", "model_not_found"]
+)
 def test_what_a_retry_cannot_cure_goes_to_the_next_target_at_once(kind: str) -> None:
     walk = cascade(*TWO)
     fail(walk, 0, kind)
@@ -346,12 +348,22 @@ def test_only_what_certainly_was_not_billed_is_free() -> None:
 def test_what_the_request_is_to_blame_for_never_counts_against_a_target() -> None:
     for kind in ("invalid_request", "context_length", "content_filtered", "refused", "unsendable", "rate_limited"):
         assert ACTIONS[kind].blame is Blame.NOBODY
+    for kind in ("quota_short",):
+        assert (ACTIONS[kind].blame, ACTIONS[kind].cools) == (Blame.NOBODY, Cools.NOTHING)
 
 
 # The machine. Its model is the list of failures, judged by its own reading of the design.
 
 GOES_NOWHERE = {"invalid_request", "content_filtered", "refused", "budget_cut"}
-NOT_HERE_AGAIN = {"quota_exhausted", "authentication", "permission_denied", "model_not_found", "unsendable", "codec"}
+NOT_HERE_AGAIN = {
+    "quota_exhausted",
+    "quota_short",
+    "authentication",
+    "permission_denied",
+    "model_not_found",
+    "unsendable",
+    "codec",
+}
 AGAIN = {"server_error", "overloaded", "connect", "connection_lost", "rate_limited"}
 COUNTED = TIMED_OUT | {"server_error", "overloaded", "connect", "connection_lost", "malformed"}
 OF_THE_PROVIDER = {"connect", "connection_lost", "connect_timeout"}

@@ -14,6 +14,8 @@ from penstock.errors import (
     ModelNotFoundError,
     PermissionDeniedError,
     ProviderError,
+    QuotaExhaustedError,
+    RateLimitedError,
     RefusedError,
     ServerError,
 )
@@ -120,6 +122,43 @@ BLOCKED = "The model `m` is blocked at the {} level. Please have the admin enabl
 )
 def test_a_model_that_the_key_may_not_use_is_none_for_it(body: Any) -> None:
     assert type(classified(403, body)) is ModelNotFoundError
+
+
+AFFORD = (
+    "This request requires more credits, or fewer max_tokens. You requested up to 60000 tokens, but can only afford {}"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "of_this_request"),
+    [
+        (openrouter(402, AFFORD.format("5123. To increase, visit https://x"), provider_name=None), True),
+        (openrouter(402, "Prompt tokens limit exceeded: 77084 > 67343. To increase, visit https://x"), True),
+        (openrouter(402, "No.", reason="weight_exceeds_budget", limit_source="openrouter_credits"), True),
+        (openrouter(402, AFFORD.format("0. To increase, visit https://x")), False),
+        (openrouter(402, "Prompt tokens limit exceeded: 77084 > 0"), False),
+        (openrouter(402, "Prompt tokens limit exceeded: 77084 > -12"), False),
+        (openrouter(402, "Insufficient credits", limit_source="openrouter_credits"), False),
+        (openai("Insufficient Balance"), False),
+        ("Payment Required", False),
+    ],
+)
+def test_credit_that_is_too_little_for_one_request_is_told_from_credit_that_is_used_up(
+    body: Any,
+    of_this_request: bool,  # noqa: FBT001 - a parameter of the table
+) -> None:
+    error = classified(402, body)
+    assert type(error) is QuotaExhaustedError
+    assert error.of_this_request is of_this_request
+
+
+def test_credit_that_running_requests_hold_comes_back_and_is_waited_for() -> None:
+    body = openrouter(
+        402, "This request would exceed your available credits given what runs.", reason="in_flight_budget_exhausted"
+    )
+    error = classified(402, body, retry_after="3")
+    assert type(error) is RateLimitedError
+    assert error.retry_after == 3.0
 
 
 @pytest.mark.parametrize(

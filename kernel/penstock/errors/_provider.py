@@ -59,6 +59,8 @@ class QuotaExhaustedError(ProviderError):
 
     kind = "quota_exhausted"
     says = "the provider's quota, credit or spend limit is used up"
+    of_this_request: bool = False
+    """What is left is too little for this request alone: smaller ones are still served, and other targets may be."""
 
 
 class OverloadedError(ProviderError):

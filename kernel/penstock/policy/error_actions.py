@@ -73,6 +73,8 @@ _PROVIDER_FAILED = Action(Same.BACKOFF, Next.YES, Blame.TARGET)
 ACTIONS: Mapping[str, Action] = {
     "rate_limited": Action(Same.WAIT, Next.YES, cools=Cools.TARGET, billed=False),
     "quota_exhausted": Action(Same.NEVER, Next.YES, cools=Cools.KEY, billed=False),
+    # What is left does for other requests, and maybe for this one at a cheaper model of the same account.
+    "quota_short": Action(Same.NEVER, Next.YES, billed=False),
     "overloaded": _PROVIDER_FAILED,
     "server_error": _PROVIDER_FAILED,
     "provider_error": _PROVIDER_FAILED,

@@ -1,7 +1,7 @@
 """How servers spell their errors: the words and phrases that tell one kind from another.
 
 Words are the body's `code`, `type` and Azure's inner code, and what OpenRouter says in `metadata` (`error_type:...`,
-and the names of fields that only one kind of error has); phrases are pieces of the sentence, for servers
+`reason:...`, and the names of fields that only one kind of error has); phrases are pieces of the sentence, for servers
 whose words say nothing. All in lower case; those that were seen, of OpenAI, Azure and servers that imitate them.
 
 Not here: the order in which they are looked for, and what a status alone says (`_errors`).
@@ -27,6 +27,8 @@ __all__ = [
     "RATE_WORDS",
     "REFUSAL_WORDS",
     "REQUEST_WORDS",
+    "TOO_DEAR_PHRASES",
+    "TOO_DEAR_WORDS",
 ]
 
 # OpenRouter's `invalid_prompt` is a message of the wrong form; only where a server says it as its own is it a filter.
@@ -58,9 +60,14 @@ QUOTA_PHRASES = re.compile(
     r"|credit balance is too low|(?:billing|spend(?:ing)?|monthly|credit) (?:hard )?limit|out of credits|more credits"
     r"|payment required|not active, please check your billing"
 )
+# OpenRouter asks before it begins whether the account could pay the longest answer. With nothing left, none is paid.
+TOO_DEAR_WORDS = re.compile(r"^reason:weight_exceeds_budget$")
+TOO_DEAR_PHRASES = re.compile(r"can only afford [1-9]|prompt tokens limit exceeded: \d+ > [1-9]")
 
 OVERLOAD_WORDS = re.compile(r"overloaded|slow_down|capacity_exceeded")
-RATE_WORDS = re.compile(r"rate_?limit|too_?many_?requests|resource_?exhausted|^requests$|^tokens$")
+RATE_WORDS = re.compile(
+    r"rate_?limit|too_?many_?requests|resource_?exhausted|^requests$|^tokens$|^reason:in_flight_budget_exhausted$"
+)
 
 KEY_WORDS = re.compile(r"(?:invalid|incorrect|missing)_api_key|authentication|unauthorized|api_key_invalid")
 KEY_PHRASES = re.compile(

@@ -65,7 +65,7 @@ _OF_THE_EXCHANGE: tuple[tuple[_Kind, re.Pattern[str], re.Pattern[str] | None], .
     (ContextLengthError, spelt.CONTEXT_WORDS, spelt.CONTEXT_PHRASES),
 )
 """Of what was asked or written, under whatever status: the 403 of a prompt that is refused says nothing of the key."""
-_SAID_BESIDE = ("error_type",)
+_SAID_BESIDE = ("error_type", "reason")
 _TOLD_BY_NAME = ("flagged_input", "patterns")
 """Their values quote the prompt."""
 
@@ -138,7 +138,7 @@ def _error(kind: _Kind, told: _Told, head: WireHead, *, retry_after: float | Non
     if retry_after is None:
         retry_after = told.delay if told.delay is not None else hints.retry_in_words(told.sentence)
     retry = (head.header("x-should-retry") or "").strip().lower() if head.status >= _FIRST_ERROR else ""
-    return kind(
+    error = kind(
         told.sentence[:_LONGEST_SENTENCE] or f"{kind.says} (HTTP {head.status}, without a sentence of its own)",
         status=head.status,
         code=told.code,
@@ -146,6 +146,10 @@ def _error(kind: _Kind, told: _Told, head: WireHead, *, retry_after: float | Non
         retry_after=retry_after,
         request_id=request_id_of(head),
     )
+    if isinstance(error, QuotaExhaustedError):
+        too_dear = spelt.TOO_DEAR_PHRASES.search(told.lowered) is not None
+        error.of_this_request = too_dear or told.speaks_of(spelt.TOO_DEAR_WORDS)
+    return error
 
 
 def _kind(status: int, told: _Told) -> _Kind:
@@ -168,8 +172,9 @@ def _kind(status: int, told: _Told) -> _Kind:
 
 
 def _kind_by_status(status: int, told: _Told, sentence: str) -> _Kind:
-    if status == 413 and told.speaks_of(spelt.RATE_WORDS):
-        # Groq: more tokens in one request than a minute may have.
+    if status in (402, 413) and told.speaks_of(spelt.RATE_WORDS):
+        # OpenRouter: what runs now holds the credit, and gives back what it does not need. Groq: more tokens in one
+        # request than a minute may have.
         return RateLimitedError
     if status >= 500:
         return _BY_STATUS.get(status, ServerError)
