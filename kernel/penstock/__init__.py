@@ -36,6 +36,7 @@ from penstock.errors import ContentFilteredError as ContentFilteredError
 from penstock.errors import ContextLengthError as ContextLengthError
 from penstock.errors import DeadlineExceededError as DeadlineExceededError
 from penstock.errors import FirstTokenTimeoutError as FirstTokenTimeoutError
+from penstock.errors import GenerationFailedError as GenerationFailedError
 from penstock.errors import IdleTimeoutError as IdleTimeoutError
 from penstock.errors import InvalidRequestError as InvalidRequestError
 from penstock.errors import KernelClosedError as KernelClosedError

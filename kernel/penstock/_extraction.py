@@ -195,6 +195,17 @@ class Extraction(Struct, eq=False):
         self.wanted.ready.refuse(self.call.targets[stage], closed)
         return True
 
+    def ask_in_words(self, stage: int) -> bool:
+        """The target's server took nothing of what its model wrote: True where this call asks for words instead.
+
+        They are read and mended here. Only where no other target is left: they are the weakest way.
+        """
+        asking = self.askings.get(stage)
+        if asking is None or asking.way == "words" or self.others_left(stage):
+            return False
+        self.askings[stage] = _Asking("words")
+        return True
+
     # Judging
 
     def judged(self, attempt: AttemptRun, completion: Completion) -> CallError | None:

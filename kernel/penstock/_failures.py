@@ -26,6 +26,7 @@ from penstock.errors import (
     CallError,
     CircuitOpenError,
     ContentFilteredError,
+    GenerationFailedError,
     InvalidRequestError,
     OutputInvalidError,
     ParameterDemandedError,
@@ -69,12 +70,7 @@ class Failures(Struct, eq=False):
         if isinstance(error, BudgetCutError):
             self.cut(attempt, error)
             return
-        if (
-            isinstance(error, InvalidRequestError)
-            and trials.extraction is not None
-            and trials.extraction.degrade(stage, error)
-        ):
-            # Of the schema: models and servers differ in what they take, and no table knows them all.
+        if trials.extraction is not None and self.asked_otherwise(trials.extraction, attempt, error):
             self.books.note(error)
             self.cache.end(gone="uncacheable")
             self.call.span.event("attempt_failed", target=attempt.target.name, kind=error.kind)
@@ -95,6 +91,18 @@ class Failures(Struct, eq=False):
         elif trials.display.shown is attempt:
             trials.display.showing.lost()
         self.note(stage, error, of_this_call=attempt.filtered)
+
+    def asked_otherwise(self, extraction: Extraction, attempt: AttemptRun, error: CallError) -> bool:
+        """True where the same target is asked for the value in another way."""
+        if isinstance(error, InvalidRequestError):
+            # Of the schema: models and servers differ in what they take, and no table knows them all.
+            return extraction.degrade(attempt.stage, error)
+        display = self.trials.display
+        seen = self.consumer is not None and display.shown is attempt and display.committed
+        if seen or not isinstance(error, GenerationFailedError) or not extraction.ask_in_words(attempt.stage):
+            return False
+        display.forget()  # nobody has seen it, and nobody goes on from it
+        return True
 
     def invalid(self, extraction: Extraction, attempt: AttemptRun, error: OutputInvalidError) -> None:
         """The answer is whole, and is not what was asked for: mended by another attempt, or that is the end."""

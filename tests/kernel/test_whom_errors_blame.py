@@ -8,11 +8,12 @@ import httpx
 import msgspec
 import pytest
 import trio
-from worlds import KEY, good, model_of, run
+from worlds import ANSWER, KEY, good, model_of, run
 
 import penstock
 from penstock import errors
 from penstock.testing import Answer, Reply, ScriptedTransport
+from penstock.types import ChatRequest, Message, Tool
 
 Body = dict[str, Any]
 
@@ -27,6 +28,10 @@ AFFORD: Body = {
     " afford 5123.",
 }
 BLOCKED: Body = {"message": "The model `big` is blocked.", "code": "model_permission_blocked_project"}
+NO_CALL: Body = {"message": "Failed to call a function.", "code": "tool_use_failed", "failed_generation": "<function"}
+NO_JSON: Body = {"message": "Failed to validate JSON.", "code": "json_validate_failed", "failed_generation": "{"}
+WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
+HAS_N = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 
 
 class Upstream:
@@ -44,7 +49,7 @@ class Upstream:
         if self.where in model_of(request) and self.bad in request.content.decode() and self.times:
             self.times -= 1
             return Reply(self.status, json={"error": self.error})
-        return good(request)
+        return good(request, '{"n": 1}' if b"integer" in request.content else ANSWER)
 
 
 def settings(kind: str, *stages: Any, **route: Any) -> penstock.Config:
@@ -105,7 +110,7 @@ def test_a_cheaper_model_of_the_same_account_may_still_take_what_is_too_dear_for
     run(main)
 
 
-def test_a_402_of_an_empty_account_leaves_its_key_alone() -> None:
+def test_a_402_of_an_empty_account_cools_its_key_for_every_call() -> None:
     async def main() -> None:
         upstream = Upstream(402, {"code": 402, "message": "Insufficient credits"})
         config = settings("openrouter", "openrouter/first", "openrouter/cheap", "other/second")
@@ -125,5 +130,60 @@ def test_a_model_that_is_blocked_for_the_key_says_nothing_of_its_others() -> Non
                 await kernel.complete("hello", model="groq/big")
             await nothing_is_blamed(kernel)
             assert (await kernel.complete("hello")).target == "groq/small"
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [NO_CALL, NO_JSON], ids=lambda error: str(error["code"]))
+def test_what_a_model_wrote_in_vain_is_asked_for_once_more_then_of_the_next_target(error: Body) -> None:
+    async def main() -> None:
+        upstream = Upstream(400, error)
+        config = settings("groq", {"target": "groq/first", "attempts": 3}, "other/second")
+        request = ChatRequest([Message.user("BAD")], tools=[WEATHER], max_tokens=50)
+        async with penstock.open_kernel(config, transport=upstream.transport) as kernel:
+            for _ in range(6):
+                response = await kernel.complete(request)
+                told = [(attempt.target, attempt.outcome) for attempt in response.attempts]
+                assert told == [("groq/first", "generation_failed")] * 2 + [("other/second", "ok")]
+            await nothing_is_blamed(kernel)
+            assert (await kernel.complete("good")).target == "groq/first"
+
+    run(main)
+
+
+def test_another_sample_may_do() -> None:
+    async def main() -> None:
+        upstream = Upstream(400, NO_CALL, times=1)
+        config = settings("groq", {"target": "groq/first", "attempts": 2})
+        async with penstock.open_kernel(config, transport=upstream.transport) as kernel:
+            assert (await kernel.complete("BAD")).target == "groq/first"
+            assert upstream.asked == ["first", "first"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [NO_CALL, NO_JSON], ids=lambda error: str(error["code"]))
+def test_a_value_that_a_server_refuses_is_asked_of_the_next_target(error: Body) -> None:
+    async def main() -> None:
+        upstream = Upstream(400, error)
+        config = settings("groq", {"target": "groq/first", "attempts": 3}, "other/second")
+        async with penstock.open_kernel(config, transport=upstream.transport) as kernel:
+            extracted = await kernel.extract(HAS_N, "BAD")
+            assert extracted.value == {"n": 1}
+            assert upstream.asked == ["first", "first", "second"]
+            await nothing_is_blamed(kernel)
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [NO_CALL, NO_JSON], ids=lambda error: str(error["code"]))
+def test_a_value_that_the_last_targets_server_refuses_is_asked_for_in_words_by_this_call_alone(error: Body) -> None:
+    async def main() -> None:
+        upstream = Upstream(400, error, times=1)
+        async with penstock.open_kernel(settings("groq", "groq/first"), transport=upstream.transport) as kernel:
+            assert (await kernel.extract(HAS_N, "BAD")).value == {"n": 1}
+            assert (await kernel.extract(HAS_N, "good")).value == {"n": 1}
+            strict = ["tools" in body or "response_format" in body for body in upstream.bodies]
+            assert strict == [True, False, True]
 
     run(main)

@@ -106,11 +106,12 @@ def test_what_a_retry_cannot_cure_goes_to_the_next_target_at_once(kind: str) -> 
     assert walk.next(0.0) == Try(1)
 
 
-def test_a_malformed_answer_is_asked_for_once_more() -> None:
+@pytest.mark.parametrize("kind", ["malformed", "generation_failed"])
+def test_a_malformed_answer_is_asked_for_once_more(kind: str) -> None:
     walk = cascade(*TWO)
-    fail(walk, 0, "malformed")
+    fail(walk, 0, kind)
     assert walk.next(0.0) == Try(0)
-    fail(walk, 0, "malformed")
+    fail(walk, 0, kind)
     assert walk.next(0.0) == Try(1)
 
 
@@ -348,7 +349,7 @@ def test_only_what_certainly_was_not_billed_is_free() -> None:
 def test_what_the_request_is_to_blame_for_never_counts_against_a_target() -> None:
     for kind in ("invalid_request", "context_length", "content_filtered", "refused", "unsendable", "rate_limited"):
         assert ACTIONS[kind].blame is Blame.NOBODY
-    for kind in ("quota_short",):
+    for kind in ("quota_short", "generation_failed"):
         assert (ACTIONS[kind].blame, ACTIONS[kind].cools) == (Blame.NOBODY, Cools.NOTHING)
 
 
@@ -364,10 +365,11 @@ NOT_HERE_AGAIN = {
     "unsendable",
     "codec",
 }
+ONCE_MORE = {"malformed", "generation_failed"}
 AGAIN = {"server_error", "overloaded", "connect", "connection_lost", "rate_limited"}
 COUNTED = TIMED_OUT | {"server_error", "overloaded", "connect", "connection_lost", "malformed"}
 OF_THE_PROVIDER = {"connect", "connection_lost", "connect_timeout"}
-KINDS = sorted(GOES_NOWHERE | NOT_HERE_AGAIN | TIMED_OUT | AGAIN | {"malformed", "context_length"})
+KINDS = sorted(GOES_NOWHERE | NOT_HERE_AGAIN | TIMED_OUT | AGAIN | ONCE_MORE | {"context_length"})
 
 
 class Walk(RuleBasedStateMachine):
@@ -413,7 +415,7 @@ class Walk(RuleBasedStateMachine):
         mine = [kind for at, kind in self.failures if at == stage]
         if self.over or any(kind in GOES_NOWHERE | NOT_HERE_AGAIN | {"context_length"} for kind in mine):
             return False
-        if len(mine) >= self.stages[stage].attempts or mine.count("malformed") > 1:
+        if len(mine) >= self.stages[stage].attempts or sum(kind in ONCE_MORE for kind in mine) > 1:
             return False
         window = self.stages[stage].context_window
         too_small = [small for small, spared in self.too_long if stage not in spared]

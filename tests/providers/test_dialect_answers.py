@@ -12,6 +12,7 @@ from recorded import Recording, recordings
 from penstock.errors import (
     AuthenticationError,
     ContextLengthError,
+    GenerationFailedError,
     InvalidRequestError,
     ModelNotFoundError,
     ProviderError,
@@ -42,7 +43,7 @@ ERRORS: dict[str, type[ProviderError]] = {
     "deepseek/rig--wire_shape_matrix-blocking_image": InvalidRequestError,
     "deepseek/ruby_llm--cenarios_deepseek": ContextLengthError,
     "deepseek/ruby_llm--ror_handling": AuthenticationError,
-    "groq/pydantic-ai--test_groq-test_tool_use_failed": InvalidRequestError,
+    "groq/pydantic-ai--test_groq-test_tool_use_failed": GenerationFailedError,
     "llamacpp-openai-compat/rig--error_matrix-context_overflow": ContextLengthError,
     "llamacpp-openai-compat/rig--error_matrix-missing_api_key": AuthenticationError,
     "llamacpp-openai-compat/rig--multimodal_matrix-malformed": InvalidRequestError,
@@ -186,7 +187,7 @@ def test_every_kind_of_error_is_one_of_a_recording() -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "says"),
     [
-        ("groq/pydantic-ai--test_groq-test_tool_use_failed_error_streaming--0", InvalidRequestError, "Tool call"),
+        ("groq/pydantic-ai--test_groq-test_tool_use_failed_error_streaming--0", GenerationFailedError, "Tool call"),
     ],
 )
 def test_a_stream_that_turns_into_an_error_raises_it(name: str, kind: type[ProviderError], says: str) -> None:

@@ -13,6 +13,7 @@ from recorded import Recording, recordings
 from penstock.abc import StreamDecoder
 from penstock.errors import (
     CallError,
+    GenerationFailedError,
     InvalidRequestError,
     MalformedResponseError,
     OverloadedError,
@@ -533,7 +534,7 @@ def failed(message: str, **rest: Any) -> dict[str, Any]:
 ERRORS: list[tuple[dict[str, Any], type[ProviderError], str]] = [
     (failed("Provider returned error", code=429, metadata={"raw": "1015"}), RateLimitedError, "429"),
     (failed("Slow", type="requests", code="rate_limit_exceeded"), RateLimitedError, "rate_limit_exceeded"),
-    (failed("bad", type="invalid_request_error", code="tool_use_failed"), InvalidRequestError, "tool_use_failed"),
+    (failed("bad", type="invalid_request_error", code="tool_use_failed"), GenerationFailedError, "tool_use_failed"),
     (failed("bad", type="unheard_of", status_code=400), InvalidRequestError, "unheard_of"),
     (failed("oops", type="server_error", code=None), ServerError, "server_error"),
     (failed("The engine is overloaded", type="server_error"), OverloadedError, "server_error"),

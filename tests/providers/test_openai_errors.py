@@ -13,6 +13,7 @@ from penstock.errors import (
     AuthenticationError,
     ContentFilteredError,
     ContextLengthError,
+    GenerationFailedError,
     InvalidRequestError,
     ModelNotFoundError,
     OverloadedError,
@@ -353,7 +354,7 @@ SHAPES: list[tuple[str, int, Any, type[ProviderError], str | None]] = [
         "a failed generation",
         400,
         openai("Tool call validation failed", code="tool_use_failed", failed_generation="{}"),
-        InvalidRequestError,
+        GenerationFailedError,
         "tool_use_failed",
     ),
     (

@@ -10,6 +10,7 @@ import pytest
 from penstock.errors import (
     ContentFilteredError,
     ContextLengthError,
+    GenerationFailedError,
     InvalidRequestError,
     ModelNotFoundError,
     PermissionDeniedError,
@@ -159,6 +160,23 @@ def test_credit_that_running_requests_hold_comes_back_and_is_waited_for() -> Non
     error = classified(402, body, retry_after="3")
     assert type(error) is RateLimitedError
     assert error.retry_after == 3.0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        openai("Tool call validation failed: parameters for tool x", "tool_use_failed", failed_generation="{}"),
+        openai("attempted to call tool 'context window' which was not in request.tools", "tool_use_failed"),
+        openai("Failed to validate JSON. Please adjust your prompt.", "json_validate_failed", failed_generation="{"),
+        openai("Failed to call a function. Please adjust your prompt. See 'failed_generation' for more details."),
+        openrouter(400, "Provider returned error", raw='{"error":{"message":"-","code":"tool_use_failed"}}'),
+    ],
+    ids=str,
+)
+def test_what_a_model_wrote_and_its_server_refuses_is_no_fault_of_the_request(body: Any) -> None:
+    error = classified(400, body)
+    assert type(error) is GenerationFailedError
+    assert error.status == 400
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@
     |  +- ProviderError             they answered: .status .code .should_retry
     |  |  +- RateLimitedError  QuotaExhaustedError  OverloadedError  ServerError
     |  |  +- AuthenticationError  PermissionDeniedError  ModelNotFoundError
-    |  |  +- InvalidRequestError  ContextLengthError  ContentFilteredError  RefusedError
+    |  |  +- InvalidRequestError  ContextLengthError  ContentFilteredError  RefusedError  GenerationFailedError
     |  +- TransportError            unknown whether it arrived
     |  |  +- ConnectError              not sent
     |  |  +- ConnectionLostError       the connection ended before a whole response came
@@ -70,6 +70,7 @@ from penstock.errors._provider import (
     AuthenticationError,
     ContentFilteredError,
     ContextLengthError,
+    GenerationFailedError,
     InvalidRequestError,
     ModelNotFoundError,
     OverloadedError,
@@ -118,6 +119,7 @@ __all__ = [
     "ContextLengthError",
     "DeadlineExceededError",
     "FirstTokenTimeoutError",
+    "GenerationFailedError",
     "IdleTimeoutError",
     "InvalidRequestError",
     "KernelClosedError",

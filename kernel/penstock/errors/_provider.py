@@ -11,6 +11,7 @@ __all__ = [
     "AuthenticationError",
     "ContentFilteredError",
     "ContextLengthError",
+    "GenerationFailedError",
     "InvalidRequestError",
     "ModelNotFoundError",
     "OverloadedError",
@@ -152,3 +153,10 @@ class RefusedError(ProviderError):
 
     kind = "refused"
     says = "the model refused to answer"
+
+
+class GenerationFailedError(ProviderError):
+    """The provider answered that what its model wrote is no valid tool call, or no JSON: another sample may be."""
+
+    kind = "generation_failed"
+    says = "the model wrote what is no valid answer"

@@ -91,6 +91,9 @@ ACTIONS: Mapping[str, Action] = {
     "total_timeout": _TIMEOUT,
     "malformed": Action(Same.ONCE, Next.YES, Blame.TARGET),
     "truncated": Action(Same.ONCE, Next.YES, Blame.TARGET),
+    # The target is well. Another sample may do; where none does the request most likely asks too much of the model, and
+    # that is nothing against it in the eyes of other calls.
+    "generation_failed": Action(Same.ONCE, Next.YES),
     # What more there is to have is not paid for.
     "budget_cut": Action(Same.NEVER, Next.NEVER),
     "context_length": Action(Same.NEVER, Next.LARGER_WINDOW, billed=False),

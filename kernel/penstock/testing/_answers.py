@@ -17,6 +17,7 @@ from penstock.errors import (
     CallError,
     ContentFilteredError,
     ContextLengthError,
+    GenerationFailedError,
     InvalidRequestError,
     ModelNotFoundError,
     OverloadedError,
@@ -57,6 +58,7 @@ STATUSES: tuple[tuple[type[ProviderError], int], ...] = (
     (ContextLengthError, 400),
     (ContentFilteredError, 400),
     (RefusedError, 400),
+    (GenerationFailedError, 400),
 )
 """The status that an error of that kind comes with, where it names none."""
 

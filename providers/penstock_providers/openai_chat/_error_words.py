@@ -16,6 +16,8 @@ __all__ = [
     "CONTEXT_WORDS",
     "FILTER_PHRASES",
     "FILTER_WORDS",
+    "GENERATION_PHRASES",
+    "GENERATION_WORDS",
     "KEY_PHRASES",
     "KEY_WORDS",
     "MODEL_PHRASES",
@@ -42,6 +44,10 @@ FILTER_PHRASES = re.compile(
     r"|unsafe or sensitive content|不安全或敏感内容|prompt injection patterns detected"
 )
 REFUSAL_WORDS = re.compile(r"^error_type:refusal$")
+
+# Groq: the model wrote no call, or no JSON, that fits what was asked for.
+GENERATION_WORDS = re.compile(r"tool_use_failed|json_validate_failed")
+GENERATION_PHRASES = re.compile(r"see 'failed_generation'")
 
 CONTEXT_WORDS = re.compile(
     r"context_length_exceeded|exceed_context_size|context_window|tokens_limit_reached|string_above_max_length|too_many_tokens"
@@ -87,5 +93,5 @@ MODEL_PHRASES = re.compile(
 )
 PERMISSION_WORDS = re.compile(r"permission|forbidden|access_?denied|unsupported_country")
 REQUEST_WORDS = re.compile(
-    r"invalid_?request|invalid_?argument|bad_?request|unsupported_(?:parameter|value)|tool_use_failed|not_?supported"
+    r"invalid_?request|invalid_?argument|bad_?request|unsupported_(?:parameter|value)|not_?supported"
 )

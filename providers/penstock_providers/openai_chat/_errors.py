@@ -15,6 +15,7 @@ from penstock.errors import (
     AuthenticationError,
     ContentFilteredError,
     ContextLengthError,
+    GenerationFailedError,
     InvalidRequestError,
     ModelNotFoundError,
     OverloadedError,
@@ -62,6 +63,7 @@ _BY_STATUS: dict[int, _Kind] = {
 _OF_THE_EXCHANGE: tuple[tuple[_Kind, re.Pattern[str], re.Pattern[str] | None], ...] = (
     (ContentFilteredError, spelt.FILTER_WORDS, spelt.FILTER_PHRASES),
     (RefusedError, spelt.REFUSAL_WORDS, None),
+    (GenerationFailedError, spelt.GENERATION_WORDS, spelt.GENERATION_PHRASES),
     (ContextLengthError, spelt.CONTEXT_WORDS, spelt.CONTEXT_PHRASES),
 )
 """Of what was asked or written, under whatever status: the 403 of a prompt that is refused says nothing of the key."""
