@@ -1,7 +1,7 @@
 """What a call costs beside more targets, longer cascades, more accounts and more open streams: large over small.
 
-The goal leaves a tenth, which is what single rounds swing by: so there are more of them here, each a pair of neighbours,
-and the ratio is the median of theirs.
+The goal leaves a tenth, which is what single rounds swing by: so there are more of them here, each a pair of
+neighbours, and the ratio is the median of theirs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIZES = {
     "streams": (1, 1_000),  # open, and read by nobody
 }
 TIMES = 5
-"""As many rounds as elsewhere, times this. Three runs with as many as elsewhere said 1.22, 1.04 and 0.82 of the same."""
+"""As many rounds as elsewhere, times this. Three runs without it said 1.22, 1.04 and 0.82 of the same."""
 
 
 def measured(bench: Bench) -> Figures:
