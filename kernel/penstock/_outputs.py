@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock._validator import InvalidValueError, Validator
-from penstock._validator_chain import Further, Link, Step, checked, linked, taken, through
+from penstock._validator_chain import Further, Link, Step, checked, linked, taken, through, words_of
 from penstock.errors import UnsendableRequestError
 from penstock.hookspecs import ValidatorSpec
 from penstock.policy.json_schema import SchemaCheck
@@ -182,12 +182,16 @@ class OutputBook:
             for spec in self.specs():
                 validator = spec.make(kind)
                 if validator is not None:
+                    if not isinstance(cast("object", validator), Validator):
+                        raise TypeError(f"{spec.name} made {type(validator).__name__} in place of a Validator")  # noqa: TRY301
                     schema = validator.schema or {}
                     plain = isinstance(kind, Mapping)
                     return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind), plain, self.refused)
         except (TypeError, ValueError) as wrong:  # a SchemaError is one
-            raise UnsendableRequestError(f"output: {wrong}") from None
-        except Exception as bug:  # foreign code
+            raise UnsendableRequestError(f"output: {words_of(wrong)}") from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as bug:  # foreign code
             raise UnsendableRequestError(f"output: a validator plugin broke ({type(bug).__name__})") from bug
         raise UnsendableRequestError(f"output: no validator plugin knows what to make of {kind!r}")
 

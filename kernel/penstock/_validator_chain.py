@@ -23,7 +23,7 @@ from penstock.errors import UnsendableRequestError
 from penstock.hookspecs import ValidatorSpec
 from penstock.policy.json_values import Flaw
 
-__all__ = ["Further", "Link", "Step", "checked", "linked", "plain_part", "taken", "through"]
+__all__ = ["Further", "Link", "Step", "checked", "linked", "plain_part", "taken", "through", "words_of"]
 
 logger = logging.getLogger("penstock")
 
@@ -82,14 +82,18 @@ def _made(name: str, of: Any, specs: Sequence[ValidatorSpec]) -> Link:
     try:
         validator = spec.make(of)
     except (TypeError, ValueError) as wrong:  # a SchemaError is one
-        raise UnsendableRequestError(f"validators: {name}: {wrong}") from None
-    except Exception as bug:  # foreign code
+        raise UnsendableRequestError(f"validators: {name}: {words_of(wrong)}") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as bug:  # foreign code
         raise UnsendableRequestError(f"validators: {name} broke ({type(bug).__name__})") from bug
     if validator is None:
         what = of.__name__ if isinstance(of, type) else type(of).__name__
         raise UnsendableRequestError(
             f"validators: {name} can check nothing by {what}; name what it is to go by: ({name!r}, ...)"
         )
+    if not isinstance(cast("object", validator), Validator):
+        raise UnsendableRequestError(f"validators: {name} broke ({type(validator).__name__} in place of a Validator)")
     return Link(name, validator)
 
 
@@ -127,19 +131,35 @@ def checked(check: Callable[[Any], Any], value: Any, name: str) -> Any:
     """What a check returns. Raises InvalidValueError for its no, and where it breaks."""
     try:
         return _unawaited(check(value))
-    except InvalidValueError:
-        raise
+    except InvalidValueError as no:
+        if _says_flaws(no):
+            raise
+        raise _broken(name, no) from None
     except (ValueError, AssertionError) as no:
-        raise InvalidValueError(flaws=[Flaw("$", _words(no) or f"is not valid ({name})")]) from None
-    except Exception as bug:  # noqa: BLE001 - foreign code: its no is no answer, and the call goes on
-        # Neither what it says nor its traceback: they quote the answer.
-        place = extract_tb(bug.__traceback__)[-1]
-        logger.error(  # noqa: TRY400
-            "the validator %s broke: %s in %s, line %d", name, type(bug).__name__, place.filename, place.lineno
-        )
-        raise InvalidValueError(
-            flaws=[Flaw("$", f"could not be checked: {name} broke ({type(bug).__name__})")]
-        ) from None
+        raise InvalidValueError(flaws=[Flaw("$", words_of(no) or f"is not valid ({name})")]) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as bug:  # noqa: BLE001 - foreign code: its no is no answer, and the call goes on
+        raise _broken(name, bug) from None
+
+
+def _broken(name: str, bug: BaseException) -> InvalidValueError:
+    """What a validator that breaks comes to: told here, by name and place, and a no."""
+    # Neither what it says nor its traceback: they quote the answer.
+    place = extract_tb(bug.__traceback__)[-1]
+    logger.error("the validator %s broke: %s in %s, line %d", name, type(bug).__name__, place.filename, place.lineno)
+    return InvalidValueError(flaws=[Flaw("$", f"could not be checked: {name} broke ({type(bug).__name__})")])
+
+
+def _says_flaws(no: InvalidValueError) -> bool:
+    """False where what it was made of, or has in their place, are no flaws: nothing else checks that."""
+    try:
+        said = cast("tuple[object, ...]", (str(no), *no.flaws))
+        return all(isinstance(flaw, Flaw) and {type(flaw.path), type(flaw.says)} == {str} for flaw in said[1:])
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - foreign code: its own class may say them anew
+        return False
 
 
 def _unawaited(made: Any) -> Any:
@@ -168,9 +188,11 @@ def plain_part(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def _words(no: Exception) -> str:
+def words_of(no: BaseException) -> str:
     """What a foreign error says of itself, where it can."""
     try:
         return str(no)
-    except Exception:  # noqa: BLE001 - foreign code
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - foreign code
         return ""

@@ -145,6 +145,8 @@ def reasked(request: ChatRequest, fault: Fault, schema: Mapping[str, Any]) -> Ch
         f"The JSON:\n{_quoted(fault.output)}\n\n"
         "Answer with the corrected JSON alone, whole, without any other text."
     )
+    # Halves of characters are escaped, as JSON does: no wire carries them, and a model may have written one.
+    says = says.encode(errors="backslashreplace").decode()
     is_quoted = fault.says_all and len(fault.output) <= LONGEST_QUOTED
     before: Sequence[Message] = () if is_quoted else request.messages
     return msgspec.structs.replace(request, messages=(*before, Message.user(says)))

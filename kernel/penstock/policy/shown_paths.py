@@ -46,6 +46,14 @@ def shown_path(path: str, names: Container[str]) -> str:
             break
         end = step.end()
         word, place, quoted = step.groups()
-        name = word or (literal_eval(quoted) if quoted else None)
+        name = word or (_unquoted(quoted) if quoted else None)
         shown += step[0] if place or name in names else UNNAMED
     return shown if end == len(path) else f"{shown}{UNNAMED}"
+
+
+def _unquoted(quoted: str) -> str | None:
+    """None where it cannot be: validators write paths, too."""
+    try:
+        return str(literal_eval(quoted))
+    except (SyntaxError, ValueError):
+        return None
