@@ -282,7 +282,9 @@ class CallCache(Struct, eq=False, gc=False):
             wire = codec.encode(request, target.wire, stream=False, now=wall)
             question = Question.of(wire, family=codec.family, significant_headers=codec.significant_headers)
             key = question.key(self.call.tenant)
-        except (Exception, SystemExit):  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
             return None
         return key, wire, question
 

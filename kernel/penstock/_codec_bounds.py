@@ -32,7 +32,9 @@ def told_bound(ask: Callable[[ChatRequest, Target], object], request: ChatReques
         told = ask(request, target.wire)
     except CallError:
         raise
-    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as bug:  # noqa: BLE001 - foreign code
         failure = broken_codec(target.name, bug)
     else:
         if told is None or (isinstance(told, int) and told >= 0):

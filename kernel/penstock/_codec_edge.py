@@ -59,7 +59,9 @@ class CodecEdge:
             return ask(*args, **kwargs)
         except CallError as error:
             failure = error
-        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us
+        except KeyboardInterrupt:
+            raise
+        except BaseException as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us
             failure = broken_codec(self.target, bug)
         # Raised out here, so that no context holds what the bug said.
         try:

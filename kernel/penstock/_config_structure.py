@@ -68,13 +68,15 @@ class Reader:
         """
         try:
             return self.converter.structure(table, cls)
-        except Exception as error:  # noqa: BLE001  # the validators of foreign option classes may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # the validators of foreign option classes may raise anything
             for where, says in self._told(error, path, table, cls, origin or partial(join, path)):
                 mistakes.add(where, says)
             return None
 
     def _told(
-        self, error: Exception, path: str, value: object, cls: type, place: Callable[[Any], str] | None = None
+        self, error: BaseException, path: str, value: object, cls: type, place: Callable[[Any], str] | None = None
     ) -> Iterator[tuple[str, str]]:
         place = place or partial(join, path)
         match error:
@@ -257,7 +259,7 @@ def _validate(field: attrs.Attribute[Any], value: object, structured: object) ->
         return
 
 
-def _says(error: Exception, path: str, value: Any) -> str:
+def _says(error: BaseException, path: str, value: Any) -> str:
     sentence = _sentence(error, value)
     if is_secret(path) and isinstance(value, str) and value and value in sentence:
         sentence = "is not valid"
@@ -266,7 +268,7 @@ def _says(error: Exception, path: str, value: Any) -> str:
     return sentence if isinstance(value, dict) and not isinstance(error, WrongError) else told
 
 
-def _sentence(error: Exception, value: object) -> str:
+def _sentence(error: BaseException, value: object) -> str:
     if isinstance(error, WrongError):
         return error.says
     # attrs adds objects after its sentence, and the value at its end: neither is for a user's eyes.

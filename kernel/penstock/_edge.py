@@ -30,7 +30,7 @@ from penstock.errors import (
     UnsendableRequestError,
 )
 
-__all__ = ["broken_codec", "broken_transport", "discreet", "translated", "without_secret"]
+__all__ = ["broken_codec", "broken_transport", "discreet", "named", "translated", "without_secret"]
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 """Names and values."""
@@ -38,7 +38,7 @@ LEAST_OF_A_KEY = 8
 """Characters: the beginning of a key that a shortened quotation may end in. Fewer tell nothing."""
 
 
-def broken_transport(error: Exception, target: str, *, in_body: bool = False) -> CallError:
+def broken_transport(error: BaseException, target: str, *, in_body: bool = False) -> CallError:
     """Our error for what a transport raised, with its cause where what that says can be vouched for."""
     ours = translated(error, target, in_body=in_body)
     if ours is error:
@@ -54,13 +54,18 @@ def broken_codec(target: str, bug: BaseException | str) -> CodecFailedError:
     """Our error for a bug in a codec: where it broke, with the traceback, without its words."""
     if isinstance(bug, str):
         return CodecFailedError(f"the codec of {target} broke ({bug}): a bug in the provider plugin")
+    says = f"the codec of {target} broke ({named(bug)}): a bug in the provider plugin"
+    return CodecFailedError(says).with_traceback(bug.__traceback__)
+
+
+def named(bug: BaseException) -> str:
+    """What foreign code raised, and where in it, without its words."""
     at = bug.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
     code = at.tb_frame.f_code if at else None
     where = f" in {code.co_name}, {PurePath(code.co_filename).name} line {at.tb_lineno}" if at and code else ""
-    says = f"the codec of {target} broke ({type(bug).__name__}{where}): a bug in the provider plugin"
-    return CodecFailedError(says).with_traceback(bug.__traceback__)
+    return f"{type(bug).__name__}{where}"
 
 
 def discreet(error: CallError, secret: str | None, target: str, headers: Headers = ()) -> CallError:
@@ -117,7 +122,7 @@ def _quotes(error: BaseException | None, secret: str | None, headers: Headers) -
     return False
 
 
-def translated(error: Exception, target: str, *, in_body: bool = False) -> CallError:  # noqa: C901, PLR0912 - one for each
+def translated(error: BaseException, target: str, *, in_body: bool = False) -> CallError:  # noqa: C901, PLR0912 - one for each
     """Our error for what a transport raised while it talked to `target`; `in_body`: once the head had come."""
     match error:
         case ReusedConnectionClosed():

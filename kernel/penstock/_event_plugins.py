@@ -41,7 +41,9 @@ class EventPlugins:
             began = time.perf_counter()
             try:
                 listener.call(event)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code; told by name, and not called again
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - foreign code; told by name, and not called again
                 self._put_aside(listener, f"it raised {type(error).__name__}")
                 continue
             if time.perf_counter() - began > SLOW:

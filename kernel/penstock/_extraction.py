@@ -162,7 +162,9 @@ class Extraction(Struct, eq=False):
     def _cannot(target: LiveTarget, request: ChatRequest, *parameters: str) -> bool:
         try:
             return not target.provider.codec.unsupported(request, target.wire).isdisjoint(parameters)
-        except (Exception, SystemExit):  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
             return False
 
     def _said(self, asking: _Asking, request: ChatRequest) -> ChatRequest:

@@ -139,7 +139,9 @@ class CallFitting(Struct, eq=False):
                 return msgspec.structs.replace(fitted, adapted=tuple(sorted(adapted))) if adapted else fitted
         except CallError as error:
             return error
-        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code; fit itself calls nothing that fails
+        except KeyboardInterrupt:
+            raise
+        except BaseException as bug:  # noqa: BLE001 - foreign code; fit itself calls nothing that fails
             return broken_codec(target.name, bug)
         return _unfit_error(target, fitted)
 

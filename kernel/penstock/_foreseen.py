@@ -128,7 +128,9 @@ def unsendable(target: LiveTarget, request: ChatRequest, *, streamed: bool, wall
         wire = codec.encode(request, target.wire, stream=streamed, now=wall)
     except CallError as error:
         return discreet(error, None, target.name)
-    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as bug:  # noqa: BLE001 - foreign code
         return broken_codec(target.name, bug)
     if isinstance(cast("object", wire), WireRequest):
         return None

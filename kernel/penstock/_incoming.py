@@ -14,6 +14,7 @@ import trio
 
 from penstock._codec_edge import CodecEdge
 from penstock._edge import broken_transport
+from penstock._foreign import let_through
 from penstock._transport.body import Body
 from penstock._transport.plain import Fields
 from penstock.errors import ConnectionLostError, MalformedResponseError, StreamBrokenError
@@ -83,7 +84,8 @@ class Incoming:
             return await anext(self._pieces)
         except StopAsyncIteration:
             return None
-        except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
+        except BaseException as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
+            let_through(error)
             failure = broken_transport(error, self._edge.target, in_body=True)
         self.broke = True
         if isinstance(failure, ConnectionLostError):
@@ -124,5 +126,6 @@ class Incoming:
                 return
             with trio.CancelScope(shield=True, deadline=trio.current_time() + AFTER_THE_END):
                 await self._response.close()
-        except Exception as error:  # noqa: BLE001 - foreign code
+        except BaseException as error:  # noqa: BLE001 - foreign code
+            let_through(error)
             logger.debug("a transport broke while it closed a response: %s", type(error).__name__)

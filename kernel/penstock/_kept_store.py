@@ -15,6 +15,8 @@ import trio
 
 from penstock._clock import Clock
 from penstock._events import CacheStoreChanged, Event
+from penstock._foreign import let_through, signal_in
+from penstock._open_plugins import cannot_open
 from penstock.abc import CacheStore
 from penstock.errors import CacheStoreError, PluginError, PluginLoadError
 from penstock.policy.store_health import StoreHealth
@@ -70,11 +72,11 @@ class KeptStore:
         try:
             with trio.move_on_after(seconds):
                 says = await ask(store)
-        except Exception as error:  # noqa: BLE001 - foreign code; whatever it is, it is a miss
+        except BaseException as error:  # noqa: BLE001 - foreign code; whatever it is, it is a miss
+            if signal_in(error) is not None:
+                health.gave_up(admission)
+            let_through(error)
             why = _why(error)
-        except BaseException:
-            health.gave_up(admission)
-            raise
         if says is not AWAY:
             if health.succeeded(admission):
                 self._tell(part, usable=True, why="")
@@ -122,7 +124,8 @@ class KeptStore:
                             begun, self.now = True, store
                             await self._stop.wait()
                             scope.deadline = trio.current_time() + CLOSING
-                except Exception as error:
+                except BaseException as error:
+                    let_through(error)
                     if not begun:
                         raise _cannot_open(self.name, error) from error
                     if not self._stop.is_set():
@@ -152,7 +155,7 @@ def _why(error: BaseException) -> str:
     return str(error) if isinstance(error, CacheStoreError) else type(error).__name__
 
 
-def _cannot_open(name: str, error: Exception) -> PluginError:
+def _cannot_open(name: str, error: BaseException) -> PluginError:
     if isinstance(error, PluginError):
         return error
-    return PluginLoadError(f"cache store {name!r} failed to open: {type(error).__name__}")
+    return cannot_open(f"cache store {name!r}", error)

@@ -37,7 +37,9 @@ def _idempotency_header(provider: LiveProvider) -> str | None:
     named: object = None
     try:
         named = provider.codec.idempotency_header
-    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as bug:  # noqa: BLE001 - foreign code: its words could quote anything
         named = bug
     if named is None or (isinstance(named, str) and is_header_name(named) and named == named.lower()):
         return named
@@ -102,7 +104,9 @@ def _told(target: LiveTarget, what: str, ask: Callable[[Provider], Hashable], ab
         told = ask(target.provider.codec)
         hash(told)
         bool(told == told)  # noqa: PLR0124 - what cannot be compared shall show here
-    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as bug:  # noqa: BLE001 - foreign code: its words could quote anything
         logger.error("the codec of provider %s broke on %s(): %s", target.provider.name, what, type(bug).__name__)  # noqa: TRY400
         return None
     return None if told is None else (target.provider.name, told)
@@ -133,7 +137,9 @@ def _of_own_params(target: LiveTarget, ask: Callable[[Provider], object]) -> obj
         return None
     try:
         return ask(target.provider.codec)
-    except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
         return None
 
 
@@ -204,7 +210,9 @@ class LiveTarget:
         told: object = None
         try:
             told = self.provider.codec.output_bound(request, self.wire)
-        except (Exception, SystemExit):  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
             return None
         return told if isinstance(told, int) and told >= 0 else None
 

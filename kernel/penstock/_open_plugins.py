@@ -6,13 +6,15 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import trio
 
+from penstock._edge import named
+from penstock._foreign import let_through
 from penstock.errors import ConfigError, PluginLoadError
 
-__all__ = ["OpenPlugins"]
+__all__ = ["OpenPlugins", "cannot_open"]
 
 logger = logging.getLogger("penstock")
 
@@ -44,8 +46,15 @@ class OpenPlugins:
         """
         try:
             opening = make()
-        except Exception as error:
-            raise PluginLoadError(f"the plugin of {what} failed to open: {type(error).__name__}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+            why = error if inside else f"its open cannot be called with (options, tools): {type(error).__name__}"
+            raise cannot_open(what, why) from error
+        if not isinstance(cast("object", opening), AbstractAsyncContextManager):
+            given = type(opening).__name__
+            raise cannot_open(what, f"its open gave {given}, and is to give an asynchronous context manager")
         opened: Opened = await nursery.start(self._hold, what, kind, opening)
         await trio.lowlevel.checkpoint_if_cancelled()  # it is closed again then: see `_hold`
         return opened
@@ -80,7 +89,7 @@ class OpenPlugins:
             with trio.CancelScope(deadline=trio.current_time() + OPENING) as scope:
                 async with opening as made:
                     if not isinstance(made, kind):
-                        raise TypeError(f"{type(made).__name__} is no {kind.__name__}")  # noqa: TRY301 - as all that fails here
+                        raise cannot_open(what, f"it opened {type(made).__name__}, which is no {kind.__name__}")  # noqa: TRY301 - as all that fails here
                     # Then nobody takes it over: a task that stays is waited for where it was started, for ever.
                     cancelled = trio.current_effective_deadline() == -math.inf
                     opened = scope.shield = True
@@ -89,15 +98,27 @@ class OpenPlugins:
                     if not cancelled:
                         await self._stop.wait()
                     scope.deadline = trio.current_time() + CLOSING
-        except Exception as error:
+        except BaseException as error:
+            let_through(error)
             if opened:
                 # It had done its work: what breaks while it closes is told, and harms nobody else.
                 logger.warning("the plugin of %s broke while it closed: %s", what, type(error).__name__)
             elif isinstance(error, ConfigError | PluginLoadError):
                 raise
             else:
-                raise PluginLoadError(f"the plugin of {what} failed to open: {type(error).__name__}") from error
+                raise cannot_open(what, error) from error
         finally:
             done.set()
         if not opened:
             raise PluginLoadError(f"the plugin of {what} did not open within {OPENING:g} s")
+
+
+def cannot_open(what: str, why: BaseException | str) -> PluginLoadError:
+    """Our error for a plugin that failed to open: what, where in it, and what to do. Its own words are those of the
+    cause: they may quote its options.
+    """
+    says = why if isinstance(why, str) else f"{named(why)} (the cause of this error has its words)"
+    return PluginLoadError(
+        f"the plugin of {what} failed to open: {says}; mend the plugin or its options, or take it out of the"
+        " configuration"
+    )

@@ -54,6 +54,8 @@ def guarded(act: Callable[[], Any], says: str) -> Any:
 def _reason(error: BaseException) -> str:
     try:
         words = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001  # even the text of a foreign exception is foreign code
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001  # even the text of a foreign exception is foreign code
         words = ""
     return f"{type(error).__name__}: {words[:LONGEST_REASON]}" if words else type(error).__name__

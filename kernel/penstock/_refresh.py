@@ -17,6 +17,7 @@ from penstock._call import run_call
 from penstock._ending import outcome_of
 from penstock._engine import Engine
 from penstock._events import CacheRefreshed
+from penstock._foreign import let_through
 from penstock.errors import PenstockError
 from penstock.policy.cache_policy import CachePolicy
 from penstock.policy.refreshing import Refreshing
@@ -79,7 +80,8 @@ class Refreshes:
             outcome = "ok"
         except PenstockError as error:
             outcome = outcome_of(error)
-        except Exception as bug:
+        except BaseException as bug:
+            let_through(bug)
             outcome = type(bug).__name__
             logger.exception("call %s, which refreshes the cache, ended in a bug", call.id)
         finally:

@@ -174,7 +174,9 @@ class _Callable:
     def current(self) -> str:
         try:
             key = self._give()
-        except Exception as error:  # noqa: BLE001  # foreign code: whatever it raises is told by name
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # foreign code: whatever it raises is told by name
             # Its message is not ours to show: it may hold what it was made from.
             raise BadSecretError(f"the callable raised {type(error).__name__}") from None
         if not isinstance(key, str):

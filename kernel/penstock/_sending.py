@@ -13,6 +13,7 @@ import httpx
 
 from penstock._codec_edge import CodecEdge
 from penstock._edge import broken_transport
+from penstock._foreign import let_through
 from penstock._idempotency import IdempotencyKeys
 from penstock._incoming import MAX_BODY, Response
 from penstock._transport import Asked, Transport, decompressed
@@ -104,7 +105,8 @@ async def send(
         response = await transport.handle_async_request(_http_request(wire.url, asked, timeout))
         # One that was handed in leaves a body as it came.
         response = decompressed(response, limit=MAX_BODY)
-    except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
+    except BaseException as error:  # noqa: BLE001 - foreign code: whatever it raises is translated
+        let_through(error)
         failure = broken_transport(error, edge.target)
     else:
         body = cast("httpx.AsyncByteStream", response.stream)

@@ -82,10 +82,14 @@ class StreamedAnswer:
         if self._whole is not None:
             return self._whole.message.text
         decoder = self._decoder
+        text: object = ""
         try:
-            return decoder.completion.message.text if decoder else ""
-        except Exception:  # noqa: BLE001 - a decoder that failed may not know any more; the failure itself is told
-            return ""
+            text = decoder.completion.message.text if decoder else ""
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001, S110 - a decoder that failed may not know any more; the failure is told
+            pass
+        return text if isinstance(text, str) else ""
 
     def pause_clocks(self) -> None:
         """First-token, idle and total timeouts stop until the batch at hand is taken: it is not the provider's time."""
@@ -210,7 +214,7 @@ class StreamedAnswer:
         rest = self._edge.call(decoder.close)
         chunks = [] if rest is None else self._noted(cast("list[Chunk]", self._edge.checked(rest, list)))
         self._note_aside(decoder)
-        unread = cast("object", getattr(decoder, "unread", None))
+        unread = cast("object", self._edge.call(getattr, decoder, "unread", None))
         if isinstance(unread, CallError):
             self.end_lost = unread.kind
         completion = self._edge.completed(self._edge.call(lambda: decoder.completion))

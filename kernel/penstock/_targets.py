@@ -150,6 +150,8 @@ def _capabilities(provider: LiveProvider, model: str) -> Capabilities:
     told: object = None
     try:
         told = provider.codec.capabilities(model)
-    except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as bug:  # noqa: BLE001 - foreign code: its words could quote anything
         logger.error("the codec of provider %s broke on capabilities(): %s", provider.name, type(bug).__name__)  # noqa: TRY400
     return told if isinstance(told, Capabilities) else Capabilities()

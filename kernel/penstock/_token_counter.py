@@ -27,7 +27,9 @@ class TokenCounter:
         told: object = None
         try:
             told = self._count(text)
-        except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote the text
+        except KeyboardInterrupt:
+            raise
+        except BaseException as bug:  # noqa: BLE001 - foreign code: its words could quote the text
             told = bug
         # No token is shorter than a byte. One of surrogates only, which no wire carries, has none.
         if isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= len(text.encode(errors="ignore")):

@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 import trio
 import trio.testing
+from acme import PanicException
 from supervised import run, with_actor
 
 from penstock._clock import Clock
@@ -80,6 +81,10 @@ async def refuses() -> None:
 
 async def breaks() -> None:
     raise KeyError("sk-secret")
+
+
+async def panics() -> None:
+    raise PanicException("sk-secret")
 
 
 async def hangs() -> None:
@@ -177,7 +182,7 @@ def test_a_settle_is_carried_out_at_once_where_somebody_waits_for_its_room_or_fo
     talk(job)
 
 
-@pytest.mark.parametrize("trouble", [refuses, breaks], ids=["refuses", "breaks"])
+@pytest.mark.parametrize("trouble", [refuses, breaks, panics], ids=["refuses", "breaks", "panics"])
 def test_while_the_store_is_away_calls_are_refused_at_once_and_it_is_told_once(
     trouble: Callable[[], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,155 +4,34 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any, NoReturn, cast
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any, cast
 
 import httpx
 import pytest
 import trio
+from acme import PROMPT, THEIRS, Acme, Fault, Open, PanicException, Plugin, acme, ask, raising, settings
 from worlds import ANSWER, GPT, KEY, config, good, openai_body, run
 
 import penstock
 from penstock import errors
-from penstock.abc import Missing, Provider, StreamDecoder
-from penstock.hookspecs import PluginTools, ProviderSpec, hookimpl
+from penstock.abc import Provider
+from penstock.hookspecs import PluginTools, hookimpl
 from penstock.testing import Reply, ScriptedTransport
 from penstock.types import (
-    Capabilities,
-    ChatRequest,
     Chunk,
     Completion,
-    Target,
     TextDelta,
     Usage,
     UsageUpdate,
-    WireHead,
-    WireRequest,
-    WireResponse,
 )
-from penstock_providers.openai_chat import OpenAIChat
-
-PROMPT = "the-prompt-of-the-canary"
-THEIRS = "acme/m"
-Fault = Callable[[], object]
-
-
-class Acme(OpenAIChat):
-    """Speaks Chat Completions, but for the methods that are told to do something else."""
-
-    def __init__(self, faults: dict[str, Fault]) -> None:
-        super().__init__()
-        self.faults = faults
-
-    def instead(self, method: str, usual: Callable[[], object]) -> Any:
-        return self.faults.get(method, usual)()
-
-    def encode(self, request: ChatRequest, target: Target, *, stream: bool, now: float) -> WireRequest:
-        return cast(
-            "WireRequest",
-            self.instead("encode", lambda: super(Acme, self).encode(request, target, stream=stream, now=now)),
-        )
-
-    def authorize(self, wire: WireRequest, secret: str | None, *, now: float) -> WireRequest:
-        return cast(
-            "WireRequest", self.instead("authorize", lambda: super(Acme, self).authorize(wire, secret, now=now))
-        )
-
-    def input_bound(self, request: ChatRequest, target: Target) -> int | None:
-        return cast("int | None", self.instead("input_bound", lambda: super(Acme, self).input_bound(request, target)))
-
-    def output_bound(self, request: ChatRequest, target: Target) -> int | None:
-        return cast("int | None", self.instead("output_bound", lambda: super(Acme, self).output_bound(request, target)))
-
-    def own_thinking(self, target: Target) -> bool | None:
-        return cast("bool | None", self.instead("own_thinking", lambda: super(Acme, self).own_thinking(target)))
-
-    def decode(self, response: WireResponse) -> Completion:
-        return cast("Completion", self.instead("decode", lambda: super(Acme, self).decode(response)))
-
-    def decoder(self, head: WireHead) -> StreamDecoder:
-        made = self.instead("decoder", lambda: super(Acme, self).decoder(head))
-        return AcmeDecoder(made, self.faults) if isinstance(made, StreamDecoder) else cast("StreamDecoder", made)
-
-    def classify(self, response: WireResponse, *, now: float) -> errors.ProviderError:
-        return cast(
-            "errors.ProviderError", self.instead("classify", lambda: super(Acme, self).classify(response, now=now))
-        )
-
-    def capabilities(self, model: str) -> Capabilities:
-        return cast("Capabilities", self.instead("capabilities", lambda: super(Acme, self).capabilities(model)))
-
-
-class AcmeDecoder(StreamDecoder):
-    """The same for what reads a stream."""
-
-    def __init__(self, usual: StreamDecoder, faults: dict[str, Fault]) -> None:
-        self.usual = usual
-        self.faults = faults
-
-    def feed(self, data: bytes) -> list[Chunk]:
-        return cast("list[Chunk]", self.faults.get("feed", lambda: self.usual.feed(data))())
-
-    def close(self) -> None:
-        self.faults.get("close", self.usual.close)()
-
-    @property
-    def completion(self) -> Completion:
-        return cast("Completion", self.faults.get("completion", lambda: self.usual.completion)())
-
-    @property
-    def done(self) -> bool:
-        return cast("bool", self.faults.get("done", lambda: self.usual.done)())
-
-    @property
-    def missing(self) -> Missing:
-        return cast("Missing", self.faults.get("missing", lambda: self.usual.missing)())
-
-
-Open = Callable[[object, PluginTools], AbstractAsyncContextManager[Provider]]
-
-
-class Plugin:
-    """What a program hands in as a plugin."""
-
-    def __init__(self, opens: Open) -> None:
-        self.opens = opens
-
-    @hookimpl
-    def penstock_providers(self) -> Sequence[ProviderSpec]:
-        return [ProviderSpec(name="acme", open=self.opens, needs_key=False)]
-
-
-def acme(**faults: Fault) -> Plugin:
-    return Plugin(lambda _options, _tools: nullcontext(Acme(faults)))
-
-
-def raising(error: BaseException) -> Fault:
-    def fault() -> NoReturn:
-        raise error
-
-    return fault
-
-
-def settings(**tables: Any) -> penstock.Config:
-    stages = [{"target": THEIRS, "attempts": 3}, {"target": GPT, "attempts": 2}]
-    return config(providers={"acme": {"api_key": KEY}}, routes={"default": {"cascade": stages}}, **tables)
-
-
-async def ask(kernel: penstock.Kernel, *, streamed: bool, model: str | None = None) -> penstock.ChatResponse:
-    if not streamed:
-        return await kernel.complete(PROMPT, model=model)
-    async with kernel.stream(PROMPT, model=model) as stream:
-        async for _ in stream:
-            pass
-        return stream.response
-
 
 BUG = ZeroDivisionError(f"{KEY} {PROMPT}")
 BUGS: dict[str, Fault] = {
     "raises": raising(BUG),
     "exits": lambda: sys.exit(3),
+    "panics": raising(PanicException(f"{KEY} {PROMPT}")),
     "nonsense": lambda: b"nonsense",
     "nothing": lambda: None,
     "raises what is not its to say": raising(errors.DeadlineExceededError("no")),
@@ -187,7 +66,7 @@ def test_a_codec_that_breaks_fails_its_own_attempt_and_the_next_target_answers(
     run(main)
 
 
-@pytest.mark.parametrize("bug", ["raises", "exits", "nonsense", "nothing"])
+@pytest.mark.parametrize("bug", ["raises", "exits", "panics", "nonsense", "nothing"])
 @pytest.mark.parametrize("method", ["encode", "authorize", "decode"])
 def test_alone_on_its_route_it_ends_in_one_typed_error_that_names_the_place_and_quotes_nothing(
     method: str, bug: str
@@ -201,7 +80,7 @@ def test_alone_on_its_route_it_ends_in_one_typed_error_that_names_the_place_and_
             assert PROMPT not in shown
             assert KEY not in shown
             if bug == "raises":
-                assert "ZeroDivisionError in fault, test_plugins_in_calls.py line" in str(caught.value)
+                assert "ZeroDivisionError in fault, acme.py line" in str(caught.value)
                 assert "in fault" in shown.split("CodecFailedError")[0], "the traceback shows the plugin's own line"
             assert [attempt.outcome for attempt in caught.value.attempts] == ["codec"]
             assert (await kernel.complete(PROMPT, model=GPT)).text == ANSWER
@@ -223,10 +102,11 @@ def test_a_classify_that_breaks_is_a_failed_attempt_too(bug: str) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("bug", [BUG, SystemExit(3), PanicException()], ids=lambda bug: type(bug).__name__)
 @pytest.mark.parametrize("method", ["close", "completion"])
-def test_a_decoder_that_breaks_after_its_answer_was_shown_never_looks_complete(method: str) -> None:
+def test_a_decoder_that_breaks_after_its_answer_was_shown_never_looks_complete(method: str, bug: BaseException) -> None:
     async def main() -> None:
-        plugin = acme(**{method: raising(BUG)})
+        plugin = acme(**{method: raising(bug)})
         async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
             chunks: list[Chunk] = []
             with pytest.raises(errors.StreamBrokenError, match=f"the codec of {THEIRS} broke"):
@@ -289,7 +169,7 @@ def test_a_decoder_that_forgets_what_it_read_breaks_the_stream_and_nothing_else(
     run(main)
 
 
-@pytest.mark.parametrize("bug", ["raises", "exits", "nonsense", "nothing"])
+@pytest.mark.parametrize("bug", ["raises", "exits", "panics", "nonsense", "nothing"])
 def test_capabilities_that_break_leave_the_cautious_defaults(bug: str) -> None:
     async def main() -> None:
         plugin = acme(capabilities=BUGS[bug])
@@ -300,7 +180,7 @@ def test_capabilities_that_break_leave_the_cautious_defaults(bug: str) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("bug", ["", "raises", "exits", "nonsense", "nothing"])
+@pytest.mark.parametrize("bug", ["", "raises", "exits", "panics", "nonsense", "nothing"])
 def test_a_codec_that_breaks_on_what_its_params_say_of_thinking_is_taken_to_say_nothing(bug: str) -> None:
     async def main() -> None:
         plugin = acme(own_thinking=BUGS[bug]) if bug else acme()
@@ -313,7 +193,15 @@ def test_a_codec_that_breaks_on_what_its_params_say_of_thinking_is_taken_to_say_
     run(main)
 
 
-@pytest.mark.parametrize("bound", [raising(BUG), lambda: -5, lambda: 2.5, lambda: "many", lambda: sys.exit(1)])
+NO_BOUNDS: list[Fault] = [
+    *(raising(error) for error in (BUG, SystemExit(1), PanicException())),
+    lambda: -5,
+    lambda: 2.5,
+    lambda: "many",
+]
+
+
+@pytest.mark.parametrize("bound", NO_BOUNDS)
 @pytest.mark.parametrize("method", ["input_bound", "output_bound"])
 def test_a_bound_that_is_none_passes_the_target_over_and_never_reaches_the_ledger(method: str, bound: Fault) -> None:
     async def main() -> None:
@@ -417,22 +305,39 @@ def opening(error: BaseException | None = None, *, hangs: bool = False, closes: 
     return Plugin(opens)
 
 
-OPENINGS: dict[str, Open] = {
-    "raises while it opens": opening(ValueError("no license")).opens,
-    "raises at once": lambda _options, _tools: cast("Any", raising(ValueError("no license"))()),
-    "opens nothing": lambda _options, _tools: cast("Any", None),
-    "opens no provider": lambda _options, _tools: cast("Any", nullcontext("codec")),
+NO_LICENSE = ValueError(f"no license: {KEY}")
+HERE = r"test_plugins_in_calls.py line \d+ "
+OPENINGS: dict[str, tuple[Open, str]] = {
+    "raises while it opens": (opening(NO_LICENSE).opens, f"ValueError in opens, {HERE}"),
+    "exits": (opening(SystemExit(3)).opens, f"SystemExit in opens, {HERE}"),
+    "panics": (opening(PanicException()).opens, f"PanicException in opens, {HERE}"),
+    "raises at once": (
+        lambda _options, _tools: cast("Any", raising(ValueError(KEY))()),
+        r"ValueError in fault, acme.py line \d+ ",
+    ),
+    "exits at once": (lambda _options, _tools: cast("Any", sys.exit(3)), f"SystemExit in <lambda>, {HERE}"),
+    "cannot be called": (cast("Open", lambda: None), "its open cannot be called with .options, tools.: TypeError"),
+    "opens nothing": (lambda _options, _tools: cast("Any", None), "its open gave NoneType, and is to give an async"),
+    "opens no provider": (
+        lambda _options, _tools: cast("Any", nullcontext("codec")),
+        "it opened str, which is no Provider",
+    ),
 }
 
 
-@pytest.mark.parametrize("opens", OPENINGS.values(), ids=OPENINGS)
-def test_a_plugin_that_fails_to_open_is_one_typed_error_that_names_the_provider(opens: Open) -> None:
+@pytest.mark.parametrize(("opens", "says"), OPENINGS.values(), ids=OPENINGS)
+def test_a_plugin_that_fails_to_open_is_one_typed_error_that_says_what_and_where_and_what_to_do(
+    opens: Open, says: str
+) -> None:
     async def main() -> None:
         plugin = Plugin(opens)
-        with pytest.raises(errors.PluginLoadError, match="the plugin of provider 'acme' failed to open") as caught:
+        failed = f"the plugin of provider 'acme' failed to open: {says}"
+        with pytest.raises(errors.PluginLoadError, match=failed) as caught:
             async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]):
                 raise AssertionError("never reached")
         assert not isinstance(caught.value, BaseExceptionGroup)
+        assert "mend the plugin or its options, or take it out of the configuration" in str(caught.value)
+        assert KEY not in str(caught.value)
 
     run(main)
 
@@ -472,14 +377,19 @@ def test_what_was_opened_before_a_plugin_that_fails_is_closed() -> None:
     assert closed == ["first"]
 
 
-def test_a_plugin_that_raises_while_it_closes_is_logged_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "bug", [ValueError(KEY), SystemExit(KEY), PanicException(KEY)], ids=lambda bug: type(bug).__name__
+)
+def test_a_plugin_that_raises_while_it_closes_is_logged_and_harms_nobody(
+    bug: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> str:
-        plugin = opening(closes=raising(ValueError(KEY)))
+        plugin = opening(closes=raising(bug))
         async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
             return (await kernel.complete(PROMPT)).text
 
     assert run(main) == ANSWER
-    assert "the plugin of provider 'acme' broke while it closed: ValueError" in caplog.text
+    assert f"the plugin of provider 'acme' broke while it closed: {type(bug).__name__}" in caplog.text
     assert KEY not in caplog.text
 
 
@@ -522,11 +432,12 @@ def test_a_plugin_whose_own_task_dies_while_calls_run_takes_nobody_along(caplog:
     assert "the plugin of provider 'acme' broke" in caplog.text
 
 
-def test_a_plugins_price_hook_that_raises_leaves_the_price_unknown() -> None:
+@pytest.mark.parametrize("bug", [ValueError, SystemExit, PanicException])
+def test_a_plugins_price_hook_that_raises_leaves_the_price_unknown(bug: type[BaseException]) -> None:
     class Prices(Plugin):
         @hookimpl
         def penstock_price(self, model: str) -> penstock.types.Price | None:
-            raise ValueError(model)
+            raise bug(model)
 
     async def main() -> None:
         plugin = Prices(lambda _options, _tools: nullcontext(Acme({})))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from acme import PanicException
 from collector import Collector, GotSpan, collecting
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,10 @@ def raises(text: str) -> str:
 
 def exits(text: str) -> str:
     raise SystemExit(text)
+
+
+def panics(text: str) -> str:
+    raise PanicException(text)
 
 
 def captured(*plugins: object, calls: int = 1, **telemetry: Any) -> list[GotSpan]:
@@ -118,7 +123,7 @@ def test_every_text_is_redacted_by_one_plugin_after_the_other() -> None:
     assert "what is the bird's name?" in attributes[n.INPUT_MESSAGES]
 
 
-@pytest.mark.parametrize("broken", [returns_nothing, raises, exits])
+@pytest.mark.parametrize("broken", [returns_nothing, raises, exits, panics])
 def test_where_redacting_fails_nothing_of_the_text_goes_out(broken: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "penstock"):
         attributes = one_with_content(captured(Redactor(broken), capture_content=True))

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias, cast
 import attrs
 
 from penstock._clock import Clock
+from penstock._foreign import let_through
 from penstock.abc import LedgerStore
 from penstock.actors._budget_mail import NotedMail, ReconfigureMail, ReserveMail, SettleMail, TopUpMail
 from penstock.actors._inbox import Inbox, open_mailbox
@@ -195,7 +196,8 @@ class BudgetKeeper(Actor):
             steps = left.pop(0)
             try:
                 landed = await self._asked(steps)
-            except Exception as error:  # noqa: BLE001 - foreign code: a broken store degrades budgets, never the kernel
+            except BaseException as error:  # noqa: BLE001 - foreign code: a broken store degrades budgets, never the kernel
+                let_through(error)
                 if steps and not isinstance(error, LedgerUnavailableError) and await self._still_answers():
                     if len(steps) == 1:
                         self._drop(steps[0], error)
@@ -214,7 +216,8 @@ class BudgetKeeper(Actor):
         """True where the store takes a batch in which nothing can be wrong."""
         try:
             await self._asked(())
-        except Exception:  # noqa: BLE001 - foreign code
+        except BaseException as error:  # noqa: BLE001 - foreign code
+            let_through(error)
             return False
         return True
 
@@ -229,7 +232,7 @@ class BudgetKeeper(Actor):
         for event in self._queue.take_events():
             self._on_event(event)
 
-    def _drop(self, step: Step, error: Exception) -> None:
+    def _drop(self, step: Step, error: BaseException) -> None:
         """One step that the store cannot take: sent again with each batch, it would keep all others out."""
         why = unavailable(error)
         self._queue.dropped(step)

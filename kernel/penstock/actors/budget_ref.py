@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from penstock._clock import Clock
+from penstock._foreign import let_through
 from penstock.abc import LedgerStore
 from penstock.actors._address import Address
 from penstock.actors._budget_mail import NotedMail, ReconfigureMail, ReserveMail, SettleMail, TopUpMail
@@ -117,7 +118,7 @@ class BudgetRef(ActorRef):
 
         Of a store that must be asked, those that it was asked of by the last `look`, as of then: none before the first.
         """
-        rows = self._store.peek()
+        rows = self._peeked()
         return self._windows.snapshot(self._rows, self._seen) if rows is None else self._windows.snapshot(rows)
 
     def foresee(
@@ -158,7 +159,7 @@ class BudgetRef(ActorRef):
 
     async def see(self, account: str) -> Sequence[WindowRow]:
         """The windows on the path of an account, as the store has them now. Raises LedgerUnavailableError."""
-        rows = self._store.peek()
+        rows = self._peeked()
         return await self._shown([window.key for window in self._windows.on_path(account)]) if rows is None else rows
 
     async def look(self) -> None:
@@ -168,11 +169,21 @@ class BudgetRef(ActorRef):
             self._rows, self._seen = await self._shown(keys), frozenset(keys)
 
     def _known(self, keys: set[str]) -> Sequence[WindowRow] | None:
-        rows = self._store.peek()
+        rows = self._peeked()
         return self._rows if rows is None and keys <= self._seen else rows
+
+    def _peeked(self) -> Sequence[WindowRow] | None:
+        """None, too, where the store breaks: asked in the other way it may answer, or says what is wrong."""
+        try:
+            return self._store.peek()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - foreign code
+            return None
 
     async def _shown(self, keys: Sequence[str]) -> Sequence[WindowRow]:
         try:
             return await in_time(self._store.windows(keys), self._timeout)
-        except Exception as error:  # noqa: BLE001 - foreign code
+        except BaseException as error:  # noqa: BLE001 - foreign code
+            let_through(error)
             raise unavailable(error) from None

@@ -95,7 +95,7 @@ def without_waiting(answer: Coroutine[Any, Any, T]) -> T:
     )
 
 
-def unavailable(error: Exception) -> LedgerUnavailableError:
+def unavailable(error: BaseException) -> LedgerUnavailableError:
     """What a store raised, as our own error, with its words where they are ours. Foreign ones could hold anything."""
     if isinstance(error, LedgerUnavailableError):
         return error

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 from msgspec import Struct
 
+from penstock._foreign import let_through
 from penstock.errors import KernelClosedError, KernelError
 from penstock.types import ChatResponse, Chunk
 
@@ -41,7 +42,7 @@ class _Outcome:
 
     def __init__(self) -> None:
         self.response: ChatResponse | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.rest: deque[Batch] = deque()
         """Batches that come after those in the channel, and found no room there."""
 
@@ -140,7 +141,8 @@ class StreamPump:
         try:
             with self.scope:
                 self._slot.response = await call(self.consumer)
-        except Exception as error:  # noqa: BLE001 - the consumer decides: it is raised again, bare, by `__anext__`
+        except BaseException as error:  # noqa: BLE001 - the consumer decides: it is raised again, bare, by `__anext__`
+            let_through(error)
             if not self.consumer.left:
                 self._slot.error = error
         finally:

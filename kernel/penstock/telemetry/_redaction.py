@@ -23,7 +23,9 @@ def redaction(redactors: Sequence[Callable[[str], str]]) -> Callable[[str], str]
             made: object = None
             try:
                 made = redactor(text)
-            except (Exception, SystemExit) as bug:  # noqa: BLE001 - foreign code: its words could quote the text
+            except KeyboardInterrupt:
+                raise
+            except BaseException as bug:  # noqa: BLE001 - foreign code: its words could quote the text
                 made = bug
             if not isinstance(made, str):
                 kind = type(made).__name__

@@ -42,7 +42,9 @@ def kept(method: Callable[Concatenate[T, P], None]) -> Callable[Concatenate[T, P
     def keeps(self: T, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - foreign code
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - foreign code
             self.troubles.met(error)
 
     return keeps

@@ -65,14 +65,18 @@ class HostFigures:
         """Counts up."""
         try:
             self._counters[name].add(amount, self._attributes(labels))
-        except Exception as error:  # noqa: BLE001 - foreign code; the other figures of the call are not lost to it
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - foreign code; the other figures of the call are not lost to it
             self._troubles.met(error)
 
     def record(self, name: str, value: float, labels: Labels) -> None:
         """One value of a distribution."""
         try:
             self._histograms[name].record(value, self._attributes(labels))
-        except Exception as error:  # noqa: BLE001 - as above
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             self._troubles.met(error)
 
     def _attributes(self, labels: Labels) -> dict[str, str | int]:
@@ -158,7 +162,9 @@ class Pusher:
         for each in self._exporters:
             try:
                 result = each.export(data)  # pyright: ignore[reportUnknownMemberType] - as the SDK has it
-            except Exception as error:  # noqa: BLE001 - foreign code; the next time may go better
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - foreign code; the next time may go better
                 logger.debug("telemetry: metrics were not exported: %s", type(error).__name__)
                 taken = False
             else:

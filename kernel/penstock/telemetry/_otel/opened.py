@@ -85,7 +85,9 @@ class OpenTelemetry:
     def _close(self, close: Callable[[], object]) -> None:
         try:
             close()
-        except Exception as error:  # noqa: BLE001 - of the SDK, or of an exporter: the kernel closes all the same
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - of the SDK, or of an exporter: the kernel closes all the same
             self.telemetry.troubles.met(error)
 
     def _closes(self) -> list[Callable[[], object]]:
@@ -139,7 +141,9 @@ def _taken(take: Callable[[], S], what: str) -> S | None:
     """What a provider of the host's gives; None where it raises. It is foreign code: no kernel fails to open for it."""
     try:
         return take()
-    except Exception as error:  # noqa: BLE001 - foreign code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - foreign code
         kind = type(error).__name__  # its words are not ours
         logger.error("telemetry: the program's own SDK takes no %s: its provider raised %s", what, kind)  # noqa: TRY400
         return None
@@ -181,7 +185,9 @@ def open_exporting(
                 every=_milliseconds(environ.get("OTEL_METRIC_EXPORT_INTERVAL"), 60_000) / 1000,
                 delta=is_delta(environ),
             )
-    except Exception as error:  # noqa: BLE001 - whatever the SDK raises of what variables say
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the SDK raises of what variables say
         if provider is not None:
             provider.shutdown()
         raise ConfigError(_not_taken(error, environ)) from None
@@ -189,7 +195,7 @@ def open_exporting(
     return OpenTelemetry(telemetry, pusher=pusher, provider=provider)
 
 
-def _not_taken(error: Exception, environ: Mapping[str, str]) -> str:
+def _not_taken(error: BaseException, environ: Mapping[str, str]) -> str:
     """What the SDK says, where it names a variable; else the variables that it may mean. Of others it may say anything,
     the value of a header too.
     """

@@ -111,7 +111,9 @@ class OtelCallSpan(CallSpan):
         # Worked out where somebody asks: a log that nobody keeps needs none.
         try:
             return _ids(self._span)
-        except Exception as error:  # noqa: BLE001 - as above
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             self.troubles.met(error)
             return None
 
@@ -159,7 +161,9 @@ class OtelCallSpan(CallSpan):
                 attributes=attributes,
             )
             return OtelAttemptSpan(telemetry, span, began)
-        except Exception as error:  # noqa: BLE001 - as above
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             telemetry.troubles.met(error)
             return NO_TELEMETRY.call("", "", "", (), self._request, None).attempt(target, running, begin)
 
@@ -225,7 +229,9 @@ class OtelAttemptSpan(AttemptSpan):
         try:
             # Of the trace alone: baggage of the host's is not for strangers.
             _TRACE_CONTEXT.inject(carrier, set_span_in_context(self._span, Context()))
-        except Exception as error:  # noqa: BLE001 - as above
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             self.troubles.met(error)
         return tuple(carrier.items())
 

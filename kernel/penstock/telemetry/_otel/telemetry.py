@@ -73,7 +73,9 @@ class OtelTelemetry(Telemetry):
         """A call begins. Its parent is the span that is current in the caller's task, or `metadata["traceparent"]`."""
         try:
             return OtelCallSpan(self, call_id, route, account, targets, request, metadata)
-        except Exception as error:  # noqa: BLE001 - as above
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             self.troubles.met(error)
             return NO_TELEMETRY.call(call_id, route, account, targets, request, metadata)
 
