@@ -12,11 +12,20 @@ from typing import ParamSpec, TypeGuard, TypeVar, cast
 import attrs
 import msgspec
 
+from penstock._codec_results import flaw_of_completion
 from penstock._edge import broken_codec, discreet, without_secret
 from penstock._live_target import LiveTarget
 from penstock.abc import Provider
-from penstock.errors import CallError, InvalidRequestError, ServerError
-from penstock.types import MOST_TOKENS, Completion, Message, Usage, WireResponse
+from penstock.errors import (
+    CallError,
+    CodecFailedError,
+    InvalidRequestError,
+    ProviderError,
+    RejectedError,
+    ServerError,
+    TransportError,
+)
+from penstock.types import MOST_TOKENS, Completion, Usage, WireResponse
 
 __all__ = ["CodecEdge"]
 
@@ -39,6 +48,8 @@ class CodecEdge:
     """The credential of the exchange: no error may quote it."""
     request_id: str | None = None
     """The provider's name for the exchange, as soon as something tells it."""
+    answered: bool = False
+    """A head has come."""
     disbelieved: bool = False
     """It told counts that cannot be right."""
 
@@ -58,7 +69,7 @@ class CodecEdge:
         try:
             return ask(*args, **kwargs)
         except CallError as error:
-            failure = error
+            failure = error if self._may_say(error) else broken_codec(self.target, error)
         except KeyboardInterrupt:
             raise
         except BaseException as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us
@@ -69,6 +80,13 @@ class CodecEdge:
         finally:
             del failure  # it holds this frame: together they would wait for the garbage collector
 
+    def _may_say(self, error: CallError) -> bool:
+        """False for what a codec cannot know: once there is an answer, that nothing was sent, or how the call ends."""
+        if not self.answered:
+            return True
+        told = isinstance(error, ProviderError | TransportError | CodecFailedError)
+        return told and not isinstance(error, RejectedError)
+
     def told(self, ask: Callable[[], object], kind: type[_Result]) -> _Result:
         """What the codec says, where it is what its class promises."""
         return self.checked(self.call(ask), kind)
@@ -78,6 +96,11 @@ class CodecEdge:
         if isinstance(told, kind):
             return told
         raise broken_codec(self.target, f"{type(told).__name__} in place of {kind.__name__}")
+
+    def sound(self, flaw: str | None) -> None:
+        """What it returned was looked into. Raises the codec's fault where something was found."""
+        if flaw is not None:
+            raise broken_codec(self.target, flaw)
 
     def discreet(self, error: CallError) -> CallError:
         """The error, with the credential and the target's own headers taken out of what it says."""
@@ -92,7 +115,7 @@ class CodecEdge:
     def completed(self, told: object) -> Completion:
         """What a codec read, where it is an answer at all."""
         completion = self.checked(told, Completion)
-        self.checked(completion.message, Message)
+        self.sound(flaw_of_completion(completion))
         self.is_named(completion.request_id)
         usage = self.believed(completion.usage)
         return completion if usage is completion.usage else msgspec.structs.replace(completion, usage=usage)
@@ -108,8 +131,7 @@ class CodecEdge:
 
     def classify(self, response: WireResponse) -> CallError:
         """The error that a response tells."""
-        error = self.told(lambda: self.codec.classify(response, now=self.wall()), CallError)
-        self.discreet(error)
+        error = self.discreet(self.told(lambda: self.codec.classify(response, now=self.wall()), CallError))
         self.is_named(error.request_id)
         if type(error) is InvalidRequestError and error.should_retry and error.status not in NAMED_STATUSES:
             # A status that no row of the table names, and a server that asks for another try.
@@ -130,6 +152,8 @@ def _is_credible(usage: object) -> TypeGuard[Usage]:
         return False
     kinds = cast("object", usage.kinds)
     if not isinstance(kinds, dict):
+        return False
+    if kinds and not all(isinstance(name, str) for name in cast("dict[object, object]", kinds)):
         return False
     for count in (*_COUNTS(usage), *cast("dict[object, object]", kinds).values()):
         if not (isinstance(count, int) and 0 <= count <= MOST_TOKENS):

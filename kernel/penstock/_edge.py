@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import h11
 import httpx
@@ -72,9 +72,19 @@ def discreet(error: CallError, secret: str | None, target: str, headers: Headers
     """The error fit to be shown: it names its target, holds no credential (providers quote them), none of the `headers`
     that are configured for the target, and no false hint.
     """
+    try:
+        return _discreet(error, secret, target, headers)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as bug:  # noqa: BLE001 - a plugin's own class of error: even to read its fields is to call it
+        return broken_codec(target, bug)
+
+
+def _discreet(error: CallError, secret: str | None, target: str, headers: Headers) -> CallError:
     hint: object = error.retry_after
     if not (isinstance(hint, int | float) and 0 <= hint < math.inf):
         error.retry_after = None
+    _without_nonsense(error)
     words = str(error)
     if target not in words:
         # Codecs do not know their target's name.
@@ -89,6 +99,19 @@ def discreet(error: CallError, secret: str | None, target: str, headers: Headers
         if _quotes(error.__cause__, secret, headers) or _quotes(error.__context__, secret, headers):
             error.__cause__ = error.__context__ = None
     return error
+
+
+def _without_nonsense(error: CallError) -> None:
+    """What is of another kind than it is to be, is not known."""
+    name = cast("object", error.request_id)
+    if not isinstance(name, str | None):
+        error.request_id = None
+    if isinstance(error, ProviderError):
+        status, code = cast("object", error.status), cast("object", error.code)
+        if not isinstance(status, int | None):
+            error.status = None
+        if not isinstance(code, str | None):
+            error.code = None
 
 
 def without_secret(text: str, secret: str | None, headers: Headers = ()) -> str:

@@ -13,6 +13,7 @@ import attrs
 
 from penstock._asked import Call
 from penstock._budgeting import BudgetRules, Offer, price_offers
+from penstock._codec_results import flaw_of_wire
 from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
 from penstock._explanation import Reason, When
@@ -132,9 +133,10 @@ def unsendable(target: LiveTarget, request: ChatRequest, *, streamed: bool, wall
         raise
     except BaseException as bug:  # noqa: BLE001 - foreign code
         return broken_codec(target.name, bug)
-    if isinstance(cast("object", wire), WireRequest):
-        return None
-    return broken_codec(target.name, f"{type(wire).__name__} in place of WireRequest")
+    if not isinstance(cast("object", wire), WireRequest):
+        return broken_codec(target.name, f"{type(wire).__name__} in place of WireRequest")
+    flaw = flaw_of_wire(wire)
+    return None if flaw is None else broken_codec(target.name, flaw)
 
 
 def when(engine: Engine, target: LiveTarget, now: float) -> When:

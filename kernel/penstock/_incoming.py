@@ -59,6 +59,7 @@ class Incoming:
             response.status,
             tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers]),
         )
+        edge.answered = True
         named = dict(self.head.headers)
         edge.is_named(named.get("x-request-id") or named.get("request-id"))
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 import httpx
 
 from penstock._codec_edge import CodecEdge
+from penstock._codec_results import flaw_of_wire
 from penstock._edge import broken_transport
 from penstock._foreign import let_through
 from penstock._idempotency import IdempotencyKeys
@@ -44,7 +45,9 @@ def authorized(edge: CodecEdge, encoded: WireRequest) -> WireRequest:
         edge.secret = None if secret is None else secret.reveal()
     except ConfigError as error:
         raise AuthenticationError(f"{edge.target}: {error}") from None
-    return edge.checked(edge.call(edge.codec.authorize, wire, edge.secret, now=edge.wall()), WireRequest)
+    wire = edge.checked(edge.call(edge.codec.authorize, wire, edge.secret, now=edge.wall()), WireRequest)
+    edge.sound(flaw_of_wire(wire))
+    return wire
 
 
 def idempotency_of(edge: CodecEdge, wire: WireRequest, keys: IdempotencyKeys) -> Headers:

@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from penstock._codec_edge import CodecEdge
+from penstock._codec_results import flaw_of_tool_call, wrong_kind
 from penstock._incoming import AFTER_THE_END, Incoming
 from penstock.abc import Missing, StreamDecoder
 from penstock.errors import BudgetCutError, CallError, StreamBrokenError
@@ -256,6 +257,8 @@ class StreamedAnswer:
                 self._measure(("aside", place), text)
 
     def _measure(self, part: Hashable, text: str) -> None:
+        if not isinstance(cast("object", text), str):
+            self._edge.sound(wrong_kind(text, "a chunk"))
         size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
         self.streamed_bytes += size
         if self.text is not None:
@@ -266,14 +269,17 @@ class StreamedAnswer:
         chunks: list[Chunk] = []
         for chunk in given:
             match chunk:
-                case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
-                    self._measure((type(chunk), getattr(chunk, "index", 0)), text)
+                case TextDelta(text=text) | ThinkingDelta(text=text):
+                    self._measure((type(chunk), 0), text)
+                case ToolCallDelta(index=index, arguments=text):
+                    self._edge.sound(flaw_of_tool_call(chunk))
+                    self._measure((type(chunk), index), text)
                 case UsageUpdate():
                     self.usage = self._edge.believed(chunk.usage) or self.usage
                 case Finished():
                     continue
-                case _:
-                    pass
+                case _:  # neither a chunk nor one that is a decoder's to give
+                    self._edge.sound(wrong_kind(chunk, "the chunks"))
             chunks.append(chunk)
         return chunks
 

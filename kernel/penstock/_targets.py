@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from penstock._codec_results import flaw_of_capabilities
 from penstock._config import Config, RouteConfig, TargetConfig, Timeouts
 from penstock._live_target import LiveProvider, LiveTarget
 from penstock._standing import Standing
@@ -154,4 +155,10 @@ def _capabilities(provider: LiveProvider, model: str) -> Capabilities:
         raise
     except BaseException as bug:  # noqa: BLE001 - foreign code: its words could quote anything
         logger.error("the codec of provider %s broke on capabilities(): %s", provider.name, type(bug).__name__)  # noqa: TRY400
-    return told if isinstance(told, Capabilities) else Capabilities()
+    if not isinstance(told, Capabilities):
+        return Capabilities()
+    flaw = flaw_of_capabilities(told)
+    if flaw is None:
+        return told
+    logger.error("the codec of provider %s gave capabilities() that cannot be: %s", provider.name, flaw)
+    return Capabilities()
