@@ -8,6 +8,8 @@ come through it: there two lines say the same (`except KeyboardInterrupt: raise`
 
 from __future__ import annotations
 
+from typing import cast
+
 import trio
 
 __all__ = ["let_through", "signal_in"]
@@ -18,7 +20,7 @@ SIGNALS = (KeyboardInterrupt, trio.Cancelled, GeneratorExit)
 def signal_in(error: BaseException) -> BaseException | None:
     """That of what foreign code raised which is meant for those around it; of a group, the part. None: nothing is."""
     if isinstance(error, BaseExceptionGroup):
-        return error.split(SIGNALS)[0]
+        return cast("BaseExceptionGroup[BaseException]", error).split(SIGNALS)[0]
     return error if isinstance(error, SIGNALS) else None
 
 

@@ -83,13 +83,12 @@ class StreamedAnswer:
         if self._whole is not None:
             return self._whole.message.text
         decoder = self._decoder
-        text: object = ""
         try:
-            text = decoder.completion.message.text if decoder else ""
+            text = cast("object", decoder.completion.message.text) if decoder else ""
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: BLE001, S110 - a decoder that failed may not know any more; the failure is told
-            pass
+        except BaseException:  # noqa: BLE001 - a decoder that failed may not know any more; the failure itself is told
+            return ""
         return text if isinstance(text, str) else ""
 
     def pause_clocks(self) -> None:

@@ -40,7 +40,8 @@ NUMBER = cast("Any", 7)
 
 
 def answer(*parts: Part, **fields: Any) -> Completion:
-    return Completion(**{"message": Message.assistant(parts), "finish_reason": "stop", **fields})
+    told: dict[str, Any] = {"message": Message.assistant(parts), "finish_reason": "stop", **fields}
+    return Completion(**told)
 
 
 COMPLETIONS: dict[str, Completion] = {
