@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from penstock._config_books import BudgetConfig, CacheConfig, LedgerConfig
-from penstock._config_checks import NOT_IN_A_FILE, at_least_one, more_than_zero
+from penstock._config_checks import NOT_IN_A_FILE, at_least_one, attempts_that_end, more_than_zero
 from penstock._discreet import keys_only
 from penstock._nearest import did_you_mean, one_of, quoted
 from penstock._secrets import Secret
@@ -144,7 +144,8 @@ class Stage:
 
     target: str
     """The name of a target, or provider/model."""
-    attempts: int = attrs.field(default=3, validator=at_least_one)
+    attempts: int = attrs.field(default=3, validator=attempts_that_end)
+    """At most 1,000."""
 
 
 @attrs.frozen(kw_only=True)

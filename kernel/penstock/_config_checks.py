@@ -22,6 +22,7 @@ __all__ = [
     "NOT_IN_A_FILE",
     "a_share",
     "a_zone",
+    "attempts_that_end",
     "at_least_one",
     "is_header_name",
     "is_header_value",
@@ -33,6 +34,9 @@ __all__ = [
     "zero_or_more",
 ]
 
+MOST_ATTEMPTS = 1_000
+"""Of one stage. At the longest back-off the last of so many comes two hours after the first: more is a slip, and whoever
+asks what a call comes to at most would count them all."""
 NOT_IN_A_FILE = "penstock_not_in_a_file"
 """In the metadata of a field: no table can set it."""
 LATER = "penstock_later"
@@ -59,6 +63,15 @@ def at_least_one(_: object, attribute: attrs.Attribute[Any], value: int) -> None
     """An attrs validator: a whole number from 1 on."""
     if value < 1:
         raise ValueError(f"{attribute.name} must be at least 1")
+
+
+def attempts_that_end(_: object, attribute: attrs.Attribute[Any], value: int) -> None:
+    """An attrs validator: how often something may be tried, from 1 on, and no more often than anybody can mean."""
+    at_least_one(_, attribute, value)
+    if value > MOST_ATTEMPTS:
+        raise ValueError(
+            f"{attribute.name} must be at most {MOST_ATTEMPTS}; give fewer: how long a call goes on, its timeout says"
+        )
 
 
 def is_header_name(name: str) -> bool:

@@ -85,6 +85,11 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"providers": {"openai": {"max_connections": 0}}}, "providers.openai.max_connections", "at least 1"),
     (route(timeout=0), "routes.default.timeout", "more than 0"),
     (route(cascade=[{"target": "openai/m", "attempts": 0}]), "routes.default.cascade[0].attempts", "at least 1"),
+    (
+        route(cascade=[{"target": "openai/m", "attempts": 1_001}]),
+        "routes.default.cascade[0].attempts",
+        "1001: attempts must be at most 1000; give fewer",
+    ),
     (limit(per="day", usd=0), "budget.limits[0].usd", "more than 0"),
     (limit(per="day", tokens=-5), "budget.limits[0].tokens", "at least 1"),
     ({"budget": {"soft": 1.5}}, "budget.soft", "at most 1"),

@@ -340,6 +340,11 @@ def test_backoff_doubles_to_its_cap_and_jitter_spreads_it_from_zero() -> None:
     assert backoff(4, settings, 0.0) == 0.0
 
 
+@pytest.mark.parametrize("failures", [1_025, 10**6])
+def test_backoff_stays_at_its_cap_however_often_a_call_fails(failures: int) -> None:
+    assert backoff(failures, RetrySettings(), 1.0) == RetrySettings().backoff_cap
+
+
 def test_only_what_certainly_was_not_billed_is_free() -> None:
     free = {kind for kind, action in ACTIONS.items() if not action.billed}
     assert {"rate_limited", "connect", "authentication", "invalid_request"} <= free

@@ -24,4 +24,5 @@ DEFAULTS = RetrySettings()
 
 def backoff(failures: int, settings: RetrySettings, jitter: float) -> float:
     """Seconds to wait after the n-th failure (from 1): full jitter, `jitter` in [0, 1]."""
-    return jitter * min(settings.backoff_cap, settings.backoff_base * 2.0 ** (failures - 1))
+    # Doubled no further than to a thousand million times: a float has no room for what a thousand doublings come to.
+    return jitter * min(settings.backoff_cap, settings.backoff_base * 2.0 ** min(failures - 1, 30))
