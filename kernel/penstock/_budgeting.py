@@ -26,6 +26,7 @@ from penstock.types import (
     MOST_TOKENS,
     ChatRequest,
     Price,
+    Target,
     Usage,
 )
 
@@ -34,7 +35,9 @@ __all__ = [
     "HoldTerms",
     "Offer",
     "Pricing",
+    "dearest_stages",
     "hold_terms",
+    "most_read",
     "price_offers",
     "refusal_error",
     "uncapped_bound",
@@ -128,6 +131,19 @@ def hold_terms(offers: Sequence[Offer], *, guesses: bool) -> HoldTerms:
     return HoldTerms(tuple(lines), likely, minimum, maximum if maximum > minimum else minimum)
 
 
+def dearest_stages(offers: Mapping[int, Offer]) -> frozenset[int]:
+    """The stages of these that cost most, by money or else by tokens: to be left out where all do not fit.
+
+    Empty where all cost the same: none would be left.
+    """
+    costs = {stage: offer.bound(offer.outputs.minimum) for stage, offer in offers.items()}
+    money = any(cost.nano_usd for cost in costs.values())
+    sizes = {stage: cost.nano_usd if money else cost.tokens for stage, cost in costs.items()}
+    most = max(sizes.values())
+    dearest = frozenset(stage for stage, size in sizes.items() if size == most)
+    return frozenset() if len(dearest) == len(sizes) else dearest
+
+
 def price_offers(
     requests: Sequence[ChatRequest | CallError],
     targets: Sequence[LiveTarget],
@@ -197,16 +213,30 @@ def uncapped_bound(request: ChatRequest, target: LiveTarget, learned: Learned | 
 
     The codec reads the whole request for it: it is asked only where a provider did not tell what it billed.
     """
-    try:
-        reads = told_bound(target.provider.codec.input_bound, request, target)
-    except CallError:
-        return None
-    writes = target.output_bound(request)
+    reads, writes = most_read(request, target, learned), target.output_bound(request)
     if reads is None or writes is None:
         return None
-    reads = min(_with_learned(reads, learned or NOTHING_LEARNED, target), MOST_TOKENS)
     writes = min(writes, MOST_TOKENS)
     return Line.at_price(reads, target.price, writes).amount_at(writes)
+
+
+def most_read(
+    request: ChatRequest, target: LiveTarget, learned: Learned | None, *, by_bytes: bool = False
+) -> int | None:
+    """The most input tokens of an attempt: the codec's bound, and what real answers had beyond it. Never raises.
+
+    None: nothing bounds them. `by_bytes`: though a plugin counts tokens of the target.
+    """
+
+    def bound(asked: ChatRequest, wire: Target) -> object:
+        wire = msgspec.structs.replace(wire, count_tokens=None) if by_bytes and wire.count_tokens else wire
+        return target.provider.codec.input_bound(asked, wire)
+
+    try:
+        reads = told_bound(bound, request, target)
+    except CallError:
+        return None
+    return None if reads is None else min(_with_learned(reads, learned or NOTHING_LEARNED, target), MOST_TOKENS)
 
 
 def _with_learned(bound: int, learned: Learned, target: LiveTarget) -> int:

@@ -22,8 +22,8 @@ __all__ = [
     "NOT_IN_A_FILE",
     "a_share",
     "a_zone",
-    "attempts_that_end",
     "at_least_one",
+    "attempts_that_end",
     "is_header_name",
     "is_header_value",
     "more_than_zero",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 MOST_ATTEMPTS = 1_000
-"""Of one stage. At the longest back-off the last of so many comes two hours after the first: more is a slip, and whoever
+"""Of one stage. At the longest back-off the last of so many comes two hours after the first: more is a slip, and who
 asks what a call comes to at most would count them all."""
 NOT_IN_A_FILE = "penstock_not_in_a_file"
 """In the metadata of a field: no table can set it."""

@@ -52,9 +52,7 @@ class Cover(Struct, eq=False):
                 # What is demanded of a target ends the call when that target comes up, not before.
                 if not isinstance(reason, ParameterDemandedError):
                     self.refuse(refused, reason)
-        elsewise = isinstance(begin, Continue) or stage in self.trials.prefill_refused or call.output is not None
-        # What was too dear as the call began stays out of the question.
-        if elsewise and self.hold.offer(stage) is not None:
+        if isinstance(begin, Continue) or stage in self.trials.prefill_refused or call.output is not None:
             self.hold.offer_anew(stage, self.price(asked, call.targets[stage]))
         uncovered = await self.hold.cover(stage)
         if uncovered is not None and not isinstance(uncovered, ParameterDemandedError):
@@ -86,8 +84,8 @@ def offers_of(
     becomes of the request at a target where the answer is to become a value.
     """
     price, stages, shape = _Priced(fitting, pricing, first_asked), len(along.targets), fitting.shape
-    if shape is None:
-        # What is more than text of a plain kind may be alike to no two targets.
+    if shape is None or first_asked is not None:
+        # What is more than text of a plain kind may be alike to no two targets, and each asks for a value in its way.
         return Offers(price, stages, range(stages), range(stages))
     known = along.standing(pricing.learned)
     offers = Offers(price, stages, known.of_each_kind, known.of_each_kind)

@@ -28,6 +28,7 @@ from penstock._explanation import (
     When,
 )
 from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable, when, when_ignored
+from penstock._foreseen_fit import foreseen_fit
 from penstock._incoming import AFTER_THE_END
 from penstock._live_target import LiveTarget
 from penstock._plan import CallOptions, make_call
@@ -48,6 +49,7 @@ __all__ = ["explain"]
 
 NONE = (None, None)
 """Nothing is tried."""
+TOO_DEAR = When(reason="budget", ready_in=None, says="not now: too dear for what is left in the accounts")
 
 
 @attrs.frozen
@@ -84,13 +86,13 @@ def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, strea
     call = make_call(attrs.evolve(engine, telemetry=NO_TELEMETRY), request, options, streamed=stream)
     deadline, source = _deadline(engine, call, options, now, stream=stream)
     stages, (first, starts_in) = _as_it_is(engine, call, _stages(engine, call, now, deadline, stream=stream), now)
-    worst = worst_case([seen.case for seen in stages], deadline=deadline)
+    worst = worst_case([seen.case for seen in stages], repairs=_repairs(call), deadline=deadline)
     priced = all(seen.spending.priced for seen in stages if seen.case.attempts)
     return Explanation(
         route=call.route,
         account=call.account,
         accounts=tuple(_accounts(engine, call.account)),
-        stages=tuple(map(_explained, stages)),
+        stages=tuple(_explained(seen, _repairs(call)) for seen in stages),
         first=first,
         starts_in=starts_in,
         cache="off" if engine.cache is None else call.cache_when,
@@ -104,6 +106,11 @@ def explain(engine: Engine, request: ChatRequest, options: CallOptions, *, strea
         nano_usd=worst.total.nano_usd if worst.total and priced else None,
         dearest_nano_usd=worst.dearest.nano_usd if worst.dearest and priced else None,
     )
+
+
+def _repairs(call: Call) -> int:
+    """How often it may ask again for an answer that is not valid."""
+    return 0 if call.output is None else call.output.max_repairs
 
 
 def _deadline(
@@ -127,7 +134,7 @@ def _deadline(
 
 def _stages(engine: Engine, call: Call, now: float, deadline: float, *, stream: bool) -> list[_Foreseen]:
     cache = CallCache(engine, call, may_lead=False, context=None)
-    known = spendings(engine, call)
+    known = spendings(engine, call, repairs=True)
     found = [when(engine, target, now) for target in call.targets]
     ready = {
         target.name
@@ -165,17 +172,20 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
 ) -> _Foreseen:
     wall, streamed = engine.clock.wall(), timing.streamed
     others = any(other.name != target.name for other in call.targets)
-    later = may_be_streamed(target.capabilities, target.upstream_stream, others=others)
-    allowed, dearest = stage.attempts, spending.amount
+    # More room, too, may make an answer one that takes long.
+    later = may_be_streamed(target.capabilities, target.upstream_stream, others=others or _repairs(call) > 0)
+    mending = spending.mending
+    allowed, dearest = stage.attempts, spending.amount if mending is None else mending.amounts[0]
     if spending.refused is not None:
         # Passed over before anything is tried. Whatever else rules a target out for this request belongs here.
         found, allowed = refusal(target, spending.refused), 0
     elif (error := unsendable(target, spending.sent, streamed=streamed, wall=wall)) is not None:
         found = refusal(target, error)
         action = ACTIONS[action_key(error)]
-        # It is an attempt all the same, which ends before anything is sent.
-        allowed = 1 if action.same is Same.NEVER else allowed
-        dearest = dearest if action.billed else NOTHING
+        if mending is None:  # what is asked in another way, or to mend an answer, may be another matter
+            # It is an attempt all the same, which ends before anything is sent.
+            allowed = 1 if action.same is Same.NEVER else allowed
+            dearest = dearest if action.billed else NOTHING
     return _Foreseen(
         stage=stage,
         target=target,
@@ -188,6 +198,8 @@ def _foreseen(  # noqa: PLR0917 - one place where everything that is known of a 
             share=min(stage.target_share, stage.provider_share),
             provider=stage.provider,
             refused_prefills=int(goes_on(call, target)),
+            refused_ways=0 if mending is None else mending.refusals,
+            mended=() if mending is None else mending.amounts[1:],
         ),
         timing=timing,
         looked_up=cache.would_look_up(target, spending.asked, wall),
@@ -220,16 +232,16 @@ def _could_follow(when: When, deadline: float) -> bool:
     return when.reason == "probing" or (when.ready_in is not None and when.ready_in < deadline)
 
 
-def _explained(seen: _Foreseen) -> StageExplanation:
+def _explained(seen: _Foreseen, repairs: int) -> StageExplanation:
     timing, phases, spending = seen.timing, seen.timing.phases, seen.spending
-    amount = seen.case.dearest
+    amount, mending = seen.case.dearest_after(repairs), spending.mending
     return StageExplanation(
         target=seen.target.name,
         provider=seen.target.provider.name,
         model=seen.target.wire.model,
         when=seen.when,
         allowed=seen.stage.attempts,
-        attempts=seen.case.attempts,
+        attempts=seen.case.attempts + (repairs if seen.case.attempts else 0),
         streamed=timing.streamed,
         retries=seen.retries,
         timeouts=AttemptTimeouts(
@@ -243,9 +255,9 @@ def _explained(seen: _Foreseen) -> StageExplanation:
         silent=_silent(timing.now, streamed=timing.streamed),
         unreachable=min(phases.connect, seen.case.longest),
         looked_up=seen.looked_up,
-        input_tokens=spending.input,
+        input_tokens=spending.input if mending is None else mending.reads,
         likely_input_tokens=spending.likely_input,
-        output_tokens=spending.output,
+        output_tokens=spending.output if mending is None else mending.writes,
         nano_usd=amount.nano_usd if amount is not None and spending.priced else None,
     )
 
@@ -271,19 +283,35 @@ def _as_it_is(
             probing = True
     if cascade.ignores(now, opened):
         stages = [_ignored(engine, seen, now) for seen in stages]
-    step = cascade.next(now, cooling, opened=opened)
+    too_dear = _too_dear(engine, call, stages)
+    stages = [attrs.evolve(seen, when=TOO_DEAR) if at in too_dear else seen for at, seen in enumerate(stages)]
+    step, then = cascade.next(now, cooling, opened=opened), now
+    while not isinstance(step, Stop) and step.stage in too_dear:
+        # As a call does: it comes to the stage, finds out what it would cost, and goes on.
+        then = step.until if isinstance(step, Wait) else then
+        cascade.give_up(step.stage)
+        step = cascade.next(then, cooling, opened=opened)
     demanded = not isinstance(step, Stop) and stages[step.stage].spending.refused is not None
-    beginning = NONE if demanded else _beginning(call, step, now)
+    beginning = NONE if demanded else _beginning(call, step, then, now)
     if beginning == NONE and not probing and engine.places.value:
         # It would fail before anything could change. While it waits for a place, or asks for a permit, much can.
         stages = [attrs.evolve(seen, case=attrs.evolve(seen.case, allowed=0)) for seen in stages]
     return stages, beginning
 
 
-def _beginning(call: Call, step: Step, now: float) -> Beginning:
+def _too_dear(engine: Engine, call: Call, stages: Sequence[_Foreseen]) -> frozenset[int]:
+    """The stages that a call would leave out, so that what is left in its accounts is enough for the others."""
+    if not call.limits.degrades:
+        return frozenset()
+    fit = foreseen_fit(engine, call, [seen.spending for seen in stages])
+    return frozenset() if fit is None else fit.too_dear
+
+
+def _beginning(call: Call, step: Step, then: float, now: float) -> Beginning:
+    """`then`: when the call comes to the step."""
     match step:
         case Try(stage=stage):
-            return call.targets[stage].name, 0.0
+            return call.targets[stage].name, then - now
         case Wait(until=until, stage=stage):
             return call.targets[stage].name, until - now
         case Stop():

@@ -41,8 +41,9 @@ Reason: TypeAlias = Literal[
 `ready`: nothing is in the way. `probe`: its circuit is open no longer than until somebody tries it. `probing`: others
 try it just now, and a permit comes back when they are done. `cooling`: it asked for time. `circuit_open`: it failed.
 `ignored`: it failed, and is tried all the same, for every circuit is open and the route's `all_open` is "ignore".
-`isolated`: by hand. `budget`: the accounts on the path do not allow it, whatever is left in them. `unfit`: it cannot
-take what the request asks for. `unsendable`: its codec cannot say the request.
+`isolated`: by hand. `budget`: the accounts on the path do not allow it, whatever is left in them; or it is too dear for
+what is left, as far as that is known without asking the ledger's store, and one of them has `degrade`. `unfit`: it
+cannot take what the request asks for. `unsendable`: its codec cannot say the request.
 """
 DeadlineSource: TypeAlias = Literal["argument", "route", "scope", "kernel"]
 """Who named the deadline: the `timeout` of the call or its view, the route, the caller's own scope, `[kernel]`."""
@@ -93,7 +94,9 @@ class StageExplanation(Struct, frozen=True, kw_only=True):
     """Attempts as configured."""
     attempts: int
     """Attempts at most: one more where a kept connection turns out to be dead, and one where the target would not go on
-    from a prefix (commit policy `continue`); none where it cannot be tried, or where the call fails before any."""
+    from a prefix (commit policy `continue`); where the answer is to become a value, one for each way of asking for it
+    that the target may refuse, and all repairs of the call. None where it cannot be tried, or where the call fails
+    before any."""
     streamed: bool
     """Whether the provider is asked for a stream."""
     retries: RetriesUsedUp | None
@@ -114,11 +117,12 @@ class StageExplanation(Struct, frozen=True, kw_only=True):
     looked_up: bool
     """Whether the cache is asked before it."""
     input_tokens: int | None
-    """What one attempt reads at most; None: nothing bounds it."""
+    """What one attempt reads at most, an answer that is quoted to have it mended included; None: nothing bounds it."""
     likely_input_tokens: int
     """The estimate, margin included."""
     output_tokens: int | None
-    """What one attempt writes at most, reasoning and all choices included; None: nothing bounds it."""
+    """What one attempt writes at most, reasoning, all choices, and the room that a cut answer is given included; None:
+    nothing bounds it."""
     nano_usd: int | None
     """What one attempt costs at most; None: no bound, or no price."""
 
@@ -163,7 +167,10 @@ class Explanation(Struct, frozen=True, kw_only=True):
     max_wait: float
     """Seconds that the call waits for one target while another could answer. A longer hint sends it on."""
     attempts: int
-    """Attempts at most, over the whole cascade, hedges among them; 0 where the call would fail before any."""
+    """Attempts at most, over the whole cascade, hedges and repairs among them: 0 where the call would fail before any.
+
+    Less than those of all stages together where an answer may be repaired: `max_repairs` is for the whole call.
+    """
     seconds: float | None
     """How long the call takes at most: its deadline, for servers may ask it to wait until then. None: without end."""
     trying: float
@@ -177,7 +184,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     nano_usd: int | None
     """What the call costs at most, all attempts together; None: one of them has no bound, or no price."""
     dearest_nano_usd: int | None
-    """The dearest single attempt: what is held at most before the first. None likewise."""
+    """The dearest single attempt, repairs included: no more is held before the first. None likewise."""
 
     @property
     def cost(self) -> Decimal | None:
@@ -186,7 +193,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
     @property
     def dearest(self) -> Decimal | None:
-        """The dearest single attempt, in USD: what is held at most before the first."""
+        """The dearest single attempt, repairs included, in USD: no more is held before the first."""
         return _usd(self.dearest_nano_usd)
 
 

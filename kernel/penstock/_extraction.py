@@ -6,7 +6,7 @@ walk through the cascade (`_call`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -120,17 +120,26 @@ class Extraction(Struct, eq=False):
         before: _Asking | None = known.get(target) if plain else None
         if before is not None:
             return before
-        asking = self._chosen(target, request)
+        asking = self._chosen(target, request, self.wanted.ready.refused_by(target))
         if plain and len(known) < MOST_TARGETS:
             known[target] = asking
         return asking
 
-    def _chosen(self, target: LiveTarget, request: ChatRequest) -> _Asking:
-        """The first way that the target takes."""
+    def each_way(self, target: LiveTarget, request: ChatRequest) -> Iterator[ChatRequest]:
+        """The request as the target is asked it now, and as it would be if it refused that, to the last of the ways."""
+        refused = set(self.wanted.ready.refused_by(target))
+        asking = self._chosen(target, request, refused)
+        while asking.way != "words":
+            yield self._said(asking, request)
+            refused.add(asking.way)
+            asking = self._chosen(target, request, refused)
+        yield self._said(asking, request)
+
+    def _chosen(self, target: LiveTarget, request: ChatRequest, refused: Collection[Way]) -> _Asking:
+        """The first way that the target takes, and has not refused."""
         ready = self.wanted.ready
         if not ready.schema:
             return _Asking("words")
-        refused = ready.refused_by(target)
         if "native" not in refused and target.capabilities.json_schema is not False:
             shaped = ready.shaped(target.capabilities.schema_limits)
             if isinstance(shaped, Shaped):

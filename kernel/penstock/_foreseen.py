@@ -6,8 +6,8 @@ Not here: the whole call (`_explain`). Nothing here sends, asks an actor, or cha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -19,11 +19,15 @@ from penstock._engine import Engine
 from penstock._explanation import Reason, When
 from penstock._fitting import CallFitting
 from penstock._live_target import LiveTarget
+from penstock._outputs import Wanted
 from penstock.errors import BudgetExceededError, CallError, UnsupportedParameterError
 from penstock.policy.breaker import BreakerState, ScopeHealth
 from penstock.policy.holds import Amount, Line
 from penstock.policy.routing import CoolDown
 from penstock.types import ChatRequest, WireRequest
+
+if TYPE_CHECKING:
+    from penstock._foreseen_repairs import Mending
 
 __all__ = ["Spending", "goes_on", "refusal", "spendings", "unsendable", "when", "when_ignored"]
 
@@ -50,19 +54,51 @@ class Spending:
     """What the hold of the call would count it with."""
     refused: CallError | None = None
     """Why the budget lets no attempt be made, whatever is left in its accounts."""
+    mending: Mending | None = None
+    """Where the answer is to become a value, and that was asked for: what it may come to. All else here is of what is
+    asked at first."""
 
 
-def spendings(engine: Engine, call: Call) -> list[Spending]:
-    """For each stage of a call."""
+def spendings(engine: Engine, call: Call, *, repairs: bool = False) -> list[Spending]:
+    """For each stage of a call. `repairs`: with what these may come to."""
     learned = engine.router.snapshot.learned
     rules = call.rules if call.chain else UNLIMITED
     fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
-    requests = [fitting.foreseen(stage, target) for stage, target in enumerate(call.targets)]
+    fitted = [fitting.foreseen(stage, target) for stage, target in enumerate(call.targets)]
+    requests = fitted if call.output is None else _asked_for_value(call, call.output, fitted)
     offers = price_offers(requests, call.targets, call.chain, learned, rules, named=call.request.max_tokens)
-    return [
+    spent = [
         _spending(call, target, request, offer)
         for target, request, offer in zip(call.targets, requests, offers, strict=True)
     ]
+    return _with_mending(engine, call, call.output, fitted, spent) if repairs and call.output is not None else spent
+
+
+def _asked_for_value(
+    call: Call, wanted: Wanted, fitted: Sequence[ChatRequest | CallError]
+) -> list[ChatRequest | CallError]:
+    from penstock._foreseen_repairs import asking  # noqa: PLC0415 - what reads JSON, imported by who needs it
+
+    first = asking(call, wanted)
+    return [
+        request if isinstance(request, CallError) else first.first_asked(stage, call.targets[stage], request)
+        for stage, request in enumerate(fitted)
+    ]
+
+
+def _with_mending(
+    engine: Engine, call: Call, wanted: Wanted, fitted: Sequence[ChatRequest | CallError], spent: Sequence[Spending]
+) -> list[Spending]:
+    from penstock._foreseen_repairs import FirstAsked, mendings  # noqa: PLC0415 - likewise
+
+    stages = [
+        None
+        if isinstance(request, CallError) or each.refused is not None
+        else FirstAsked(fitted=request, asked=each.asked, reads=each.input, writes=each.output)
+        for request, each in zip(fitted, spent, strict=True)
+    ]
+    found = mendings(engine, call, wanted, stages)
+    return [attrs.evolve(each, mending=mending) for each, mending in zip(spent, found, strict=True)]
 
 
 def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, offer: Offer | CallError) -> Spending:

@@ -245,7 +245,7 @@ class Kernel:
         metadata: Mapping[str, Any] | None = None,
     ) -> Explanation:
         """What `complete`, or with `stream` a stream, would do with the same: whom it would ask, when and how often,
-        and what that takes at most in seconds, tokens and money.
+        and what that takes at most in seconds, tokens and money, all attempts and repairs together.
 
         Nothing is sent, and no actor is asked. Raises what making the call would raise: ConfigError, NoRouteError,
         UnsendableRequestError, KernelClosedError. What happened in the end stands in `response.attempts`.
@@ -291,8 +291,8 @@ class Kernel:
         sticky: object = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Quote:
-        """What `complete` would be charged with the same: bound and estimate, target by target and for the call, and
-        whether its accounts allow that now, or which limit does not, by how much, and until when.
+        """What one attempt of `complete` would be charged with the same: bound and estimate, target by target and for
+        the dearest, and whether its accounts allow that now, or which limit does not, by how much, and until when.
 
         Nothing is reserved or sent. Where the ledger outlives the process, await the quote: then the store is asked.
         Raises what making the call would raise: ConfigError, NoRouteError, UnsendableRequestError, KernelClosedError.

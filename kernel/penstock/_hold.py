@@ -9,7 +9,7 @@ import trio
 from msgspec import Struct
 
 from penstock._books import Books
-from penstock._budgeting import Offer, hold_terms, refusal_error
+from penstock._budgeting import Offer, dearest_stages, hold_terms, refusal_error
 from penstock._offers import Offers
 from penstock.actors.budget_ref import BudgetRef
 from penstock.errors import CallError
@@ -46,9 +46,13 @@ class CallHold(Struct, eq=False):
         self.hold_id = self.call_id
 
     def offer_anew(self, stage: int, offer: Offer | CallError) -> None:
-        """What an attempt at the stage costs where it is asked for more than the call was: a prefix to go on from."""
+        """What an attempt at the stage costs where it is asked for more than the call was: a prefix to go on from.
+
+        One that may not be tried, for it was too dear when the hold was opened, stays so: it would cost even more.
+        """
         assert self.offers is not None
-        self.offers.change(stage, offer)
+        if isinstance(self.offers.of(stage), Offer):
+            self.offers.change(stage, offer)
 
     async def cover(self, stage: int) -> CallError | None:
         """Makes the hold cover one more attempt at `stage`; an error where that stage may not be tried at all.
@@ -140,18 +144,13 @@ class CallHold(Struct, eq=False):
 
     def _without_the_dearest(self, offers: Offers, refused: Refused) -> bool:
         """Leaves out the targets that cost most; False where none would be left."""
-        every = offers.every()
-        costs = {at: offer.bound(offer.outputs.minimum) for at, offer in enumerate(every) if isinstance(offer, Offer)}
-        money = any(cost.nano_usd for cost in costs.values())
-        sizes = {at: cost.nano_usd if money else cost.tokens for at, cost in costs.items()}
-        most = max(sizes.values())
-        if all(size == most for size in sizes.values()):
+        dearest = dearest_stages({at: offer for at, offer in enumerate(offers.every()) if isinstance(offer, Offer)})
+        if not dearest:
             return False
         error = refusal_error(refused)
         offers.let_all_stand()
-        for at, size in sizes.items():
-            if size == most:
-                offers.change(at, error)
+        for stage in dearest:
+            offers.change(stage, error)
         self.ref.settle(self.hold_id, NOTHING, estimated=False)
         self.hold_id += "~"
         return True

@@ -42,7 +42,7 @@ class AttemptQuote(Struct, frozen=True, kw_only=True):
 
 
 class CallQuote(Struct, frozen=True, kw_only=True):
-    """What the dearest attempt of a call comes to, each unit for itself."""
+    """What the dearest single attempt of a call comes to, each unit for itself."""
 
     tokens: int
     nano_usd: int | None
@@ -64,7 +64,8 @@ class TargetQuote(Struct, frozen=True, kw_only=True):
     provider: str
     model: str
     bound: AttemptQuote | None
-    """The most that an attempt can be billed; None: nothing bounds it, or it may not be tried."""
+    """The most that one attempt can be billed, asked what the call asks at first; None: nothing bounds it, or it may
+    not be tried."""
     estimate: AttemptQuote | None
     """The same by the tokens that the input most likely has, margin included; None: the output has no bound, or it may
     not be tried."""
@@ -119,7 +120,10 @@ class Shortfall(Struct, frozen=True, kw_only=True):
 
 @attrs.frozen(kw_only=True)
 class Quote:
-    """What a call would be charged at most, and whether its accounts allow that now. Nothing is reserved by it.
+    """What an attempt of a call would be charged at most, and whether its accounts allow that now. Nothing is reserved.
+
+    It is of one attempt, as the hold of a call is: what fails and was billed all the same, and the repairs of an answer
+    that is to become a value, are held as the call comes to them. All of it together at most tells `Kernel.explain`.
 
     `await` the quote for one in which everything told before is booked, and for which the ledger's store was asked: it
     raises LedgerUnavailableError where that does not answer. Without waiting it goes by what this process knows: of a
@@ -131,18 +135,22 @@ class Quote:
     targets: tuple[TargetQuote, ...]
     """In the order of the cascade."""
     bound: CallQuote | None
-    """The dearest single attempt: what is held before the first, where there is room. None: nothing bounds it."""
+    """The dearest single attempt, asked what the call asks at first: what is held before that, where there is room.
+    None: nothing bounds it."""
     estimate: CallQuote | None
     """The same by the estimates."""
     fits: bool | None
     """Whether the call would begin at once. None: the store was not asked yet."""
     hold: CallQuote | None
-    """What would be held now: less than `bound` where only a shorter answer fits. None: nothing would be, for it does
-    not fit, or no account on the path has a limit."""
+    """What would be held now: less than `bound` where only a shorter answer, or a cheaper target, fits. None: nothing
+    would be, for it does not fit, or no account on the path has a limit."""
     output_tokens: int | None
     """How long an answer the budget allows now; None likewise."""
     shortfalls: tuple[Shortfall, ...]
-    """The limits that do not allow it, the root's first."""
+    """The limits that do not allow it, the root's first. Where an account on the path has `degrade`: nor the cheapest
+    target alone."""
+    too_dear: tuple[str, ...] = ()
+    """Targets that would be left out, so that it fits: an account on the path has `degrade`."""
     _later: Callable[[], Awaitable[Quote]] = attrs.field(eq=False, repr=False, alias="later")
 
     def __await__(self) -> Generator[Any, Any, Quote]:
@@ -160,7 +168,8 @@ class Quote:
         for target in self.targets:
             yield str(target)
         if self.hold is not None:
-            yield f"fits now: {self.hold} would be held, for an answer of up to {self.output_tokens} tokens"
+            without = f", without {', '.join(self.too_dear)}" if self.too_dear else ""
+            yield f"fits now: {self.hold} would be held, for an answer of up to {self.output_tokens} tokens{without}"
         elif self.fits:
             yield "fits: no account on its path has a limit"
         elif self.fits is None:

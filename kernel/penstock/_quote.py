@@ -1,4 +1,4 @@
-"""What a call would be charged at most and whether that fits, found out without making it: nothing is held or sent.
+"""What an attempt of a call would be charged at most and whether that fits, found out without making it.
 
 It reads what a call reads through the code that a call uses, like `_explain`, whose question is another: how long, how
 often, whom. Not here: the values (`_quotation`), and what a store would answer (`policy.foreseen_hold`).
@@ -12,14 +12,14 @@ import attrs
 import msgspec
 
 from penstock._asked import Call
-from penstock._budgeting import hold_terms
 from penstock._engine import Engine
 from penstock._foreseen import Spending, spendings
+from penstock._foreseen_fit import foreseen_fit
 from penstock._live_target import LiveTarget
 from penstock._plan import CallOptions, make_call
 from penstock._quotation import AttemptQuote, CallQuote, Quote, Shortfall, TargetQuote
 from penstock.errors import BudgetExceededError
-from penstock.policy.holds import NOTHING, Granted, Line, Refused
+from penstock.policy.holds import NOTHING, Line, Refused
 from penstock.policy.ledger_steps import WindowRow
 from penstock.telemetry import NO_TELEMETRY
 from penstock.types import ChatRequest
@@ -35,6 +35,7 @@ class _Fit:
     hold: CallQuote | None = None
     output_tokens: int | None = None
     shortfalls: tuple[Shortfall, ...] = ()
+    too_dear: tuple[str, ...] = ()
 
 
 def quote(engine: Engine, request: ChatRequest, options: CallOptions, rows: Sequence[WindowRow] | None = None) -> Quote:
@@ -60,6 +61,7 @@ def quote(engine: Engine, request: ChatRequest, options: CallOptions, rows: Sequ
         hold=found.hold,
         output_tokens=found.output_tokens,
         shortfalls=found.shortfalls,
+        too_dear=found.too_dear,
         later=later,
     )
 
@@ -105,30 +107,20 @@ def _dearest(attempts: Sequence[AttemptQuote | None]) -> CallQuote | None:
 
 
 def _fit(engine: Engine, call: Call, spent: Sequence[Spending], rows: Sequence[WindowRow] | None) -> _Fit:
-    tried = [each for each in spent if each.refused is None]
-    if not tried:
+    if all(each.refused is not None for each in spent):
         return _Fit(fits=False, shortfalls=tuple(_of_the_request(spent)))
-    if not call.chain:
+    found = foreseen_fit(engine, call, spent, rows) if call.chain else None
+    if found is None:
         return _Fit(fits=True)
-    offers = [each.offer for each in tried if each.offer is not None]
-    terms = hold_terms(offers, guesses=True)
-    foreseen = engine.budget.foresee(
-        call.account,
-        terms.lines,
-        min_output=terms.min_output,
-        max_output=terms.max_output,
-        now=engine.clock.wall(),
-        rows=rows,
-        likely=terms.likely,
-    )
-    if foreseen is None:
-        return _Fit(fits=None)
-    if isinstance(foreseen, Granted):
+    if found.granted is not None:
+        amount, offers = found.granted.amount, found.held_for.values()
         priced = all(offer.price is not None for offer in offers)
-        amount = foreseen.amount
         hold = CallQuote(tokens=amount.tokens, nano_usd=amount.nano_usd if priced else None)
-        return _Fit(fits=True, hold=hold, output_tokens=foreseen.output_tokens)
-    return _Fit(fits=False, shortfalls=tuple(_of_a_window(refused) for refused in foreseen))
+        too_dear = tuple(call.targets[stage].name for stage in sorted(found.too_dear))
+        return _Fit(fits=True, hold=hold, output_tokens=found.granted.output_tokens, too_dear=too_dear)
+    if not found.refused:
+        return _Fit(fits=None)
+    return _Fit(fits=False, shortfalls=tuple(_of_a_window(refused) for refused in found.refused))
 
 
 def _of_a_window(refused: Refused) -> Shortfall:

@@ -257,7 +257,7 @@ def test_the_seeds_cascade_is_one_line() -> None:
     assert Config.cascade(stages, environ=ENVIRON).budget.accounts == ()
 
 
-@pytest.mark.parametrize("attempts", [0, -1, True, 1.5, "3"])
+@pytest.mark.parametrize("attempts", [0, -1, True, 1.5, "3", 1_001])
 def test_a_cascade_in_code_is_checked_like_one_in_a_file(attempts: Any) -> None:
     with pytest.raises(ConfigError, match=r"routes\.default\.cascade\[0\]\.attempts"):
         Config.cascade([("openai", "gpt-4o", attempts)], environ=ENVIRON)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from worlds import HAIKU, SONNET, config, good, run
@@ -11,7 +12,7 @@ from worlds import HAIKU, SONNET, config, good, run
 import penstock
 from penstock import errors
 from penstock._events import BudgetDegraded
-from penstock.testing import ScriptedTransport
+from penstock.testing import Reply, ScriptedTransport
 
 DEGRADE = {"route": "cheap", "at": 0.5}
 
@@ -108,6 +109,57 @@ def test_where_the_dear_target_does_not_fit_a_cheaper_one_of_the_cascade_is_held
             assert window.held.nano_usd == 0
             actors = (await kernel.snapshot()).actors
             assert all((actor.slots_in_use, actor.lost) == (0, 0) for actor in actors.values())
+
+    run(main)
+
+
+def test_a_quote_fits_and_an_explanation_begins_where_the_call_then_goes() -> None:
+    async def main() -> None:
+        settings = cascade_of_two(degrade=DEGRADE)
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(good)) as kernel:
+            told = await kernel.quote("hello", max_tokens=4_000)
+            assert (told.fits, told.too_dear, told.shortfalls) == (True, (SONNET,), ())
+            assert str(told).endswith(f"for an answer of up to 4000 tokens, without {SONNET}")
+            explanation = kernel.explain("hello", max_tokens=4_000)
+            assert (explanation.first, explanation.starts_in) == (HAIKU, 0.0)
+            assert [stage.when.reason for stage in explanation.stages] == ["budget", "ready"]
+            response = await kernel.complete("hello", max_tokens=4_000)
+            assert [attempt.target for attempt in response.attempts] == [HAIKU]
+            assert kernel.explain("hello", max_tokens=100).first == SONNET
+
+    run(main)
+
+
+def test_a_quote_of_what_others_hold_waits_for_the_dear_target_as_the_call_does() -> None:
+    async def main() -> None:
+        upstream = ScriptedTransport(lambda request: Reply(json=good(request).json, delay=2.0))
+        async with penstock.open_kernel(cascade_of_two(degrade=DEGRADE), transport=upstream) as kernel:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: kernel.complete("hello", max_tokens=1_000))
+                await trio.sleep(1)
+                told = kernel.quote("hello", max_tokens=1_000)
+                assert (told.fits, told.waits) == (False, True)
+                assert (await kernel.complete("hello", max_tokens=1_000)).target == SONNET
+
+    run(main)
+
+
+class Greeting(msgspec.Struct):
+    """What an answer is to become."""
+
+    word: str
+
+
+def test_a_call_for_a_value_passes_over_every_target_that_was_too_dear() -> None:
+    async def main() -> None:
+        other = "anthropic/claude-sonnet-4-5"
+        routes = {"default": {"cascade": [SONNET, other, HAIKU]}, "cheap": {"cascade": [HAIKU]}}
+        settings = config(routes=routes, budget={"limits": [{"per": "day", "usd": 0.05}], "degrade": DEGRADE})
+        upstream = ScriptedTransport(lambda request: good(request, '{"word": "hi"}'))
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            request = penstock.ChatRequest("hello", output=Greeting, max_tokens=4_000)
+            assert (await kernel.quote(request)).too_dear == (SONNET, other)
+            assert (await kernel.complete(request)).target == HAIKU
 
     run(main)
 

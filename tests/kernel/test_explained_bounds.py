@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
 import attrs
+import httpx
+import msgspec
 import pytest
 import trio
-from worlds import run
+from worlds import good, run
 
 import penstock
 from penstock import Attempt, Explanation, errors
@@ -77,7 +79,7 @@ def script_of(chance: random.Random) -> Script:
     return Script(tuple(rules), seed=chance.randrange(10**6))
 
 
-def settings_of(chance: random.Random) -> penstock.Config:
+def settings_of(chance: random.Random, **defaults: Any) -> penstock.Config:
     targets = chance.sample(
         ["anthropic/claude-sonnet-4-20250514", "openai/gpt-4o", "anthropic/claude-3-haiku-20240307"],
         chance.randint(1, 3),
@@ -92,7 +94,7 @@ def settings_of(chance: random.Random) -> penstock.Config:
                 "all_open": chance.choice(["soonest", "fail", "ignore"]),
             }
         },
-        "defaults": {"timeouts": {"connect": 2, "first_token": 10, "idle": 8, "total": 40}},
+        "defaults": {"timeouts": {"connect": 2, "first_token": 10, "idle": 8, "total": 40}, **defaults},
     }
     if chance.random() < 0.6:
         tables["budget"] = {"limits": [{"per": "day", "usd": 1_000}]}
@@ -101,7 +103,7 @@ def settings_of(chance: random.Random) -> penstock.Config:
     return penstock.Config.from_dict(tables, environ={})
 
 
-async def ended(kernel: penstock.Kernel, prompt: str, *, stream: bool, **options: Any) -> Ended:
+async def ended(kernel: penstock.Kernel, prompt: str | penstock.ChatRequest, *, stream: bool, **options: Any) -> Ended:
     began = trio.current_time()
     told: penstock.ChatResponse | errors.CallError
     try:
@@ -168,6 +170,127 @@ def test_no_call_comes_to_more_than_was_explained(seed: int) -> None:
                 await trio.sleep(chance.choice([0.0, 3.0, 30.0]))
 
     run(main, limit=10**7)
+
+
+class Trip(msgspec.Struct):
+    """What an answer is to become."""
+
+    city: str
+    days: int
+
+
+RIGHT = '{"city": "Rome", "days": 3}'
+LONG = ("x" * 20_000, "\U0001f600" * 20_000)
+REFUSALS = (
+    "response_format of this type is not supported",
+    "tools are not supported",
+    "parallel_tool_calls is not supported",
+    "output_config: schema is too complex",
+)
+
+
+def answer_of(chance: random.Random) -> Callable[[httpx.Request], Reply]:
+    """An upstream that bills what it may, and whose answers are cut, wrong, refused or right."""
+    weights = [chance.random() for _ in range(5)]
+
+    def answer(request: httpx.Request) -> Reply:
+        asked = msgspec.json.decode(request.content)
+        most = int(asked.get("max_tokens") or asked.get("max_completion_tokens") or 2_000)
+        kind = chance.choices(["cut", "wrong", "refused", "failed", "right"], weights)[0]
+        if kind == "refused":
+            error = {"type": "invalid_request_error", "message": chance.choice(REFUSALS)}
+            return Reply(400, json={"type": "error", "error": error}, delay=1.0)
+        if kind == "failed":
+            return Reply(500, json={"type": "error", "error": {"type": "api_error", "message": "no"}}, delay=1.0)
+        texts = {
+            "cut": '{"city": "Ro',
+            "wrong": f'{{"city": "{chance.choice(LONG)}"}}',
+            "right": RIGHT,
+        }
+        body = good(request, texts[kind]).json
+        read, written = min(len(request.content), 100_000), most if kind == "cut" else min(most, 9)
+        body["usage"] = {"input_tokens": read, "output_tokens": written}
+        if "choices" in body:
+            body["choices"][0]["finish_reason"] = "length" if kind == "cut" else "stop"
+            body["usage"] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+        else:
+            body["stop_reason"] = "max_tokens" if kind == "cut" else "end_turn"
+        return Reply(json=body, delay=1.0)
+
+    return answer
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_call_for_a_value_comes_to_more_than_was_explained(seed: int) -> None:
+    chance = random.Random(seed)
+    settings = settings_of(chance, upstream_stream="never")
+    random.seed(seed)
+
+    async def main() -> None:
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer_of(chance))) as kernel:
+            for number in range(CALLS):
+                most = chance.choice([None, 1, 400, 8_000])
+                request = penstock.ChatRequest(f"question {number}", output=Trip, max_tokens=most)
+                await kernel.snapshot()
+                explanation = kernel.explain(request)
+                assert explanation.cost is not None
+                check(explanation, await ended(kernel, request, stream=False))
+                await trio.sleep(chance.choice([0.0, 3.0, 30.0]))
+
+    run(main, limit=10**7)
+
+
+def explained_and_made(answers: Sequence[Reply], **options: Any) -> tuple[Explanation, Ended]:
+    """A call for a value over one target, of one attempt, that is answered so."""
+    settings = penstock.Config.from_dict(
+        {
+            "providers": {"openai": {"api_key": "any"}},
+            "routes": {"default": {"cascade": [{"target": "openai/gpt-4o", "attempts": 1}]}},
+            "defaults": {"upstream_stream": "never"},
+        },
+        environ={},
+    )
+
+    async def main() -> tuple[Explanation, Ended]:
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answers)) as kernel:
+            request = penstock.ChatRequest("where to?", output=Trip, **options)
+            return kernel.explain(request), await ended(kernel, request, stream=False)
+
+    return run(main)
+
+
+def cut(tokens: int) -> Reply:
+    message = {"role": "assistant", "content": '{"city": "Ro'}
+    usage = {"prompt_tokens": 2_000, "completion_tokens": tokens, "total_tokens": 2_000 + tokens}
+    choice = {"index": 0, "message": message, "finish_reason": "length"}
+    return Reply(json={"id": "1", "model": "gpt-4o", "choices": [choice], "usage": usage}, delay=1.0)
+
+
+def test_a_cut_answer_is_explained_with_twice_the_room_for_each_repair() -> None:
+    explanation, call = explained_and_made([cut(500), cut(1_000), cut(2_000)], max_tokens=500)
+    assert [attempt.usage.output_tokens for attempt in call.attempts if attempt.usage] == [500, 1_000, 2_000]
+    assert explanation.stages[0].output_tokens == 2_000
+    # One as configured, one for a dead connection, four ways that may be refused, two repairs.
+    assert explanation.attempts == explanation.stages[0].attempts == 1 + 1 + 4 + 2
+    check(explanation, call)
+
+
+def test_an_answer_that_is_quoted_to_be_mended_is_explained_as_read() -> None:
+    message = {"role": "assistant", "content": f'{{"city": "{LONG[1]}"}}'}
+    body = {"id": "1", "model": "gpt-4o", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    usage = {"prompt_tokens": 45_000, "completion_tokens": 5, "total_tokens": 45_005}
+    explanation, call = explained_and_made([Reply(json=body | {"usage": usage}, delay=1.0)] * 3, max_tokens=50)
+    read = explanation.stages[0].input_tokens
+    assert read is not None
+    assert 45_000 < read <= 128_000, "no more than the model can read"
+    check(explanation, call)
+
+
+def test_no_room_is_explained_beyond_what_the_model_can_write() -> None:
+    explanation, call = explained_and_made([cut(10_000), cut(16_384)], max_tokens=10_000)
+    assert [attempt.usage.output_tokens for attempt in call.attempts if attempt.usage] == [10_000, 16_384]
+    assert explanation.stages[0].output_tokens == 16_384
+    check(explanation, call)
 
 
 @pytest.mark.parametrize("stream", [False, True])

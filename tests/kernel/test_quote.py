@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import attrs
 import httpx
+import msgspec
 import pytest
 import trio
 from hypothesis import given, settings
@@ -292,33 +293,85 @@ def test_of_a_ledger_that_was_not_asked_nothing_is_claimed() -> None:
     run(main)
 
 
+class Told(msgspec.Struct):
+    """What an answer is to become."""
+
+    answer: str
+    of_which_nobody_is_to_know_but_whoever_asked_for_it: str = ""
+
+
+def test_a_call_for_a_value_holds_what_any_of_its_targets_may_cost_with_the_schema_that_it_is_asked_for() -> None:
+    async def main() -> None:
+        upstream = ScriptedTransport(lambda request: Reply(json=good(request, '{"answer": "x"}').json, delay=5.0))
+        settings = config(budget={"limits": [day(usd=20)]}, routes={"default": {"cascade": [GPT, SONNET]}})
+        request = penstock.ChatRequest(PROMPT, output=Told, max_tokens=100)
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            plain, told = kernel.quote(PROMPT, max_tokens=100), kernel.quote(request)
+            for without, target in zip(plain.targets, told.targets, strict=True):
+                assert without.bound is not None
+                assert target.bound is not None
+                assert target.bound.input_tokens > without.bound.input_tokens
+            assert told.hold == told.bound
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(kernel.complete, request)
+                await trio.sleep(1)
+                (window,) = kernel.snapshot().accounts[""].windows
+                assert told.hold is not None
+                assert window.held.nano_usd == told.hold.nano_usd
+
+    run(main)
+
+
 @pytest.mark.slow
-@settings(max_examples=30)
+@settings(max_examples=60, deadline=None)
 @given(
-    limit=st.integers(1, 9_000),
+    cascade=st.permutations((SONNET, GPT, HAIKU, "openai/gpt-4o-mini")).flatmap(
+        lambda targets: st.integers(1, 4).map(lambda length: targets[:length])
+    ),
+    limit=st.integers(1, 9_000).map(lambda tokens: day(tokens=tokens))
+    | st.integers(1, 2_000).map(lambda cents: day(usd=cents / 20_000)),
+    degrades=st.booleans(),
     spent=st.integers(0, 3),
     asked=st.sampled_from((None, 1, 1_024, 4_000)),
     used=st.integers(0, 900),
+    output=st.sampled_from((None, Told)),
 )
 def test_a_call_goes_exactly_where_its_quote_says_that_it_fits(
-    limit: int, spent: int, asked: int | None, used: int
+    *,
+    cascade: Sequence[str],
+    limit: dict[str, object],
+    degrades: bool,
+    spent: int,
+    asked: int | None,
+    used: int,
+    output: type[Told] | None,
 ) -> None:
     def answer(request: httpx.Request) -> Reply:
-        usage = {"prompt_tokens": 11, "completion_tokens": used, "total_tokens": 11 + used}
-        return Reply(json={**good(request).json, "usage": usage})
+        body = good(request, '{"answer": "x"}').json
+        usage = {"prompt_tokens": 11, "completion_tokens": used, "input_tokens": 11, "output_tokens": used}
+        return Reply(json={**body, "usage": usage})
+
+    budget: dict[str, object] = {"limits": [limit], **({"degrade": {"route": "cheap", "at": 0.9}} if degrades else {})}
+    routes = {"default": {"cascade": list(cascade)}, "cheap": {"cascade": [HAIKU]}}
+    settings = config(budget=budget, routes=routes, defaults={"upstream_stream": "never"})
+    request = penstock.ChatRequest(PROMPT, output=output, max_tokens=asked)
 
     async def main() -> None:
-        async with penstock.open_kernel(limited(day(tokens=limit)), transport=ScriptedTransport(answer)) as kernel:
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
             for _ in range(spent):
                 with suppress(errors.BudgetExceededError):
-                    await kernel.complete("x", model=GPT, max_tokens=900)
-            told = await kernel.quote(PROMPT, model=GPT, max_tokens=asked)
+                    await kernel.complete("x", route="default", max_tokens=900)
+            told = await kernel.quote(request, route="default")
+            explanation = kernel.explain(request, route="default")
             if told.fits:
-                await kernel.complete(PROMPT, model=GPT, max_tokens=asked)
+                response = await kernel.complete(request, route="default")
+                assert response.target not in told.too_dear
+                assert response.attempts[0].target == explanation.first
                 return
             with pytest.raises(errors.BudgetExceededError) as caught:
-                await kernel.complete(PROMPT, model=GPT, max_tokens=asked)
+                await kernel.complete(request, route="default")
             assert [short.limit for short in told.shortfalls] == [caught.value.limit]
             assert [short.missing_tokens for short in told.shortfalls] == [caught.value.missing_tokens]
+            assert [short.missing_nano_usd for short in told.shortfalls] == [caught.value.missing_nano_usd]
 
     run(main)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from penstock.policy.holds import Amount
+from penstock.policy.repairing import Fault, GiveUp, MoreRoom, Next, Reask, Repairs, more_room
 from penstock.policy.retry import ACTIONS, Cascade, RetrySettings, Stage, Stop, Try, Wait
 from penstock.policy.worst_case import StageCase, WorstCase, worst_case
 
@@ -233,6 +234,81 @@ class Walk(RuleBasedStateMachine):
 
 
 TestWalk = Walk.TestCase
+
+
+BASE, QUOTED = 100, 40
+"""Tokens of an answer at first, and what one more reads where an answer is quoted to be mended."""
+
+
+def rooms(repairs: int, most: int | None) -> list[Amount]:
+    """The dearest attempt after each repair: asked with twice as much each time, and with something to mend."""
+    amounts, room = list[Amount](), BASE
+    for _ in range(repairs):
+        room = more_room(room, most)
+        amounts.append(Amount(room + QUOTED, 0))
+    return amounts
+
+
+@given(
+    allowed=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    most=st.sampled_from([None, 150, 400, 10_000]),
+    repairs=st.integers(0, 5),
+    ends=st.lists(st.sampled_from(("cut", "misfit", *WORST)), min_size=1, max_size=40),
+)
+def test_a_call_whose_answers_are_repaired_stays_within_its_bounds(
+    allowed: list[int], most: int | None, repairs: int, ends: list[str]
+) -> None:
+    after = rooms(repairs, most)
+    cases = [attrs.evolve(case(each, dearest=Amount(BASE, 0)), mended=after) for each in allowed]
+    walk = Cascade([Stage(str(at), each) for at, each in enumerate(allowed)], deadline=math.inf)
+    repairing = Repairs(repairs)
+    made, spent, now, room, quoted = [0] * len(allowed), 0, 0.0, BASE, 0
+    while not isinstance(step := walk.next(now), Stop):
+        if isinstance(step, Wait):
+            now = step.until
+            continue
+        end = ends[sum(made) % len(ends)]
+        made[step.stage] += 1
+        now += 10.0
+        spent += room + quoted
+        if end not in {"cut", "misfit"}:
+            walk.failed(step.stage, end, now=now, jitter=1.0)
+            continue
+        fault = Fault("length" if end == "cut" else "misfit", end)
+        match repairing.step(
+            str(step.stage), fault, others_left=walk.others_left(step.stage), limit=room, most_output=most
+        ):
+            case MoreRoom(max_tokens=room):
+                pass
+            case GiveUp():
+                break
+            case Next():
+                walk.give_up(step.stage)
+                room, quoted = BASE, 0
+            case Reask():
+                quoted = QUOTED
+    worst = worst_case(cases, repairs=repairs)
+    assert sum(made) <= worst.attempts
+    assert all(times <= each.attempts + repairs for times, each in zip(made, cases, strict=True))
+    assert now <= worst.trying + EPSILON
+    assert worst.total is not None
+    assert spent <= worst.total.tokens
+
+
+def test_no_repair_costs_what_only_a_later_one_may() -> None:
+    alone = attrs.evolve(case(1, dearest=Amount(10, 1)), mended=(Amount(20, 2), Amount(40, 4)), refused_ways=1)
+    # Three that may come last: as allowed, on a fresh connection, refused. Before each repair one that may not.
+    assert worst_case([alone], repairs=2).total == Amount(10 + 20 + 3 * 40, 1 + 2 + 3 * 4)
+    assert worst_case([alone], repairs=2).attempts == 5
+    assert worst_case([alone], repairs=10**9).total == Amount(10 + 20 + (10**9 + 1) * 40, 3 + (10**9 + 1) * 4)
+    assert worst_case([alone], repairs=2).dearest == Amount(40, 4)
+    assert worst_case([case(0)], repairs=2).attempts == 0
+
+
+def test_a_repair_without_a_bound_leaves_the_whole_without_one() -> None:
+    worst = worst_case([attrs.evolve(case(1), mended=(None,))], repairs=1)
+    assert worst.total is None
+    assert worst.dearest is None
 
 
 def test_settings_of_the_waits_are_the_cascades_own() -> None:

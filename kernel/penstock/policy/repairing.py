@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.policy.json_values import Flaw
-from penstock.types import ChatRequest, Message
+from penstock.types import MOST_TOKENS, ChatRequest, Message
 
 __all__ = [
     "LONGEST_QUOTED",
@@ -25,6 +25,8 @@ __all__ = [
     "Next",
     "Reask",
     "Repairs",
+    "longest_reasked",
+    "more_room",
     "reasked",
     "roomier",
     "told_in_words",
@@ -38,6 +40,8 @@ LONGEST_SENTENCE = 500
 MOST_TOLD = 20
 LONGEST_QUOTED = 12_000
 """Characters of the last output that are sent back: beginning and end where it is longer."""
+MOST_LEFT_OUT = 10**15
+"""Characters of an output that nobody has ever had."""
 
 Kind: TypeAlias = Literal["damaged", "misfit", "empty", "length"]
 
@@ -114,7 +118,7 @@ class Repairs(Struct):
             return GiveUp(f"after {self.made} repairs" if self.made else "and no repair is allowed")
         self.by_target[target] = invalid = self.by_target.get(target, 0) + 1
         if fault.kind == "length":
-            room = None if limit is None else limit * 2 if most_output is None else min(limit * 2, most_output)
+            room = None if limit is None else more_room(limit, most_output)
             if room is not None and limit is not None and room > limit:
                 self.made += 1
                 return MoreRoom(room)
@@ -124,6 +128,11 @@ class Repairs(Struct):
             return Next()
         self.made += 1
         return Next() if others_left and invalid >= self.escalate_after else Reask()
+
+
+def more_room(limit: int, most_output: int | None) -> int:
+    """What an answer is given that was cut at `limit`: twice as much, and no more than its model can write."""
+    return min(limit * 2, MOST_TOKENS if most_output is None else most_output)
 
 
 def reasked(request: ChatRequest, fault: Fault, schema: Mapping[str, Any]) -> ChatRequest:
@@ -139,17 +148,29 @@ def reasked(request: ChatRequest, fault: Fault, schema: Mapping[str, Any]) -> Ch
         for flaw in fault.flaws[:MOST_TOLD]
     ]
     wrong = "\n".join(told) or f"- {_shortened(fault.says, LONGEST_SENTENCE)}"
-    says = (
-        "The JSON below is not valid.\n" + wrong + "\n\n"
-        f"It must fit this JSON Schema:\n{_compact(schema)}\n\n"
-        f"The JSON:\n{_quoted(fault.output)}\n\n"
-        "Answer with the corrected JSON alone, whole, without any other text."
-    )
-    # Halves of characters are escaped, as JSON does: no wire carries them, and a model may have written one.
-    says = says.encode(errors="backslashreplace").decode()
     is_quoted = fault.says_all and len(fault.output) <= LONGEST_QUOTED
     before: Sequence[Message] = () if is_quoted else request.messages
+    # Halves of characters are escaped, as JSON does: no wire carries them, and a model may have written one.
+    says = _asks_for_mending(wrong, schema, _quoted(fault.output)).encode(errors="backslashreplace").decode()
     return msgspec.structs.replace(request, messages=(*before, Message.user(says)))
+
+
+def longest_reasked(request: ChatRequest, schema: Mapping[str, Any], character: str) -> ChatRequest:
+    """What `reasked` makes at most of the request, whatever was answered, in a text of that character alone."""
+    path = _shortened(character * (LONGEST_PATH + 1), LONGEST_PATH)
+    sentence = _shortened(character * (LONGEST_SENTENCE + 1), LONGEST_SENTENCE)
+    quoted = f"{character * LONGEST_QUOTED}{_left_out(MOST_LEFT_OUT)}"
+    says = _asks_for_mending("\n".join([f"- {path}: {sentence}"] * MOST_TOLD), schema, quoted)
+    return msgspec.structs.replace(request, messages=(*request.messages, Message.user(says)))
+
+
+def _asks_for_mending(wrong: str, schema: Mapping[str, Any], quoted: str) -> str:
+    return (
+        "The JSON below is not valid.\n" + wrong + "\n\n"
+        f"It must fit this JSON Schema:\n{_compact(schema)}\n\n"
+        f"The JSON:\n{quoted}\n\n"
+        "Answer with the corrected JSON alone, whole, without any other text."
+    )
 
 
 def roomier(request: ChatRequest, max_tokens: int) -> ChatRequest:
@@ -180,4 +201,8 @@ def _quoted(output: str) -> str:
     if len(output) <= LONGEST_QUOTED:
         return output
     half = LONGEST_QUOTED // 2
-    return f"{output[:half]}\n[{len(output) - LONGEST_QUOTED} characters left out]\n{output[-half:]}"
+    return f"{output[:half]}{_left_out(len(output) - LONGEST_QUOTED)}{output[-half:]}"
+
+
+def _left_out(characters: int) -> str:
+    return f"\n[{characters} characters left out]\n"

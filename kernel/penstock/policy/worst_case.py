@@ -40,16 +40,30 @@ class StageCase:
     """Stages of one provider have one share between them."""
     refused_prefills: int = 0
     """Attempts that may be asked to go on from a prefix in vain, and count as none of those allowed."""
+    refused_ways: int = 0
+    """Attempts that may be asked for a value in ways that the target refuses; they count as none either."""
+    mended: Sequence[Amount | None] = ()
+    """As `dearest`, of one attempt after the first repair of an answer, after the second; the last is that of all that
+    follow. Empty: as before."""
 
     @property
     def attempts(self) -> int:
-        """Attempts at most: those allowed, and those that count as none of them. 0 where none may be made."""
-        return self.allowed + FRESH_CONNECTIONS + self.refused_prefills if self.allowed else 0
+        """Attempts at most: those allowed, and those that count as none of them. 0 where none may be made.
+
+        Those that repair an answer are the call's, and not among them.
+        """
+        if not self.allowed:
+            return 0
+        return self.allowed + FRESH_CONNECTIONS + self.refused_prefills + self.refused_ways
 
     @property
     def trying(self) -> float:
         """Seconds of all its attempts, each at its longest."""
         return self.attempts * self.longest if self.attempts else 0.0
+
+    def dearest_after(self, repairs: int) -> Amount | None:
+        """Of one attempt at most, after so many repairs."""
+        return self.mended[min(repairs, len(self.mended)) - 1] if repairs and self.mended else self.dearest
 
     def waits(self, settings: RetrySettings, longest_hint: float = 0.0) -> Iterator[float]:
         """Seconds of each wait that its failures can bring, at its longest.
@@ -78,6 +92,7 @@ class WorstCase:
 def worst_case(
     stages: Sequence[StageCase],
     *,
+    repairs: int = 0,
     deadline: float = math.inf,
     longest_hint: float = math.inf,
     elsewhere: float = math.inf,
@@ -85,20 +100,23 @@ def worst_case(
 ) -> WorstCase:
     """The bounds of a call over these stages.
 
+    `repairs`: how often an answer that is not valid may be asked for again, in the whole call.
     `deadline` is in seconds from the call's start. `longest_hint`: what a server may ask for before the same target is
     tried again; nothing bounds it but the deadline. `elsewhere`: what others may make the call wait in all, beside its
     own failures: a place in the kernel, another call's answer or hold, a cool-down, an open circuit; likewise.
     """
     settings = settings or RetrySettings()
-    trying = sum(stage.trying for stage in stages) + _resting(stages)
+    repairs = repairs if any(stage.attempts for stage in stages) else 0
+    repairing = repairs * max((stage.longest for stage in stages if stage.attempts), default=0.0) if repairs else 0.0
+    trying = sum(stage.trying for stage in stages) + _resting(stages) + repairing
     backing_off = sum(wait for stage in stages for wait in stage.waits(settings))
     waiting = sum(wait for stage in stages for wait in stage.waits(settings, longest_hint))
     return WorstCase(
-        attempts=sum(stage.attempts for stage in stages),
+        attempts=sum(stage.attempts for stage in stages) + repairs,
         trying=min(deadline, trying + backing_off),
         seconds=min(deadline, trying + waiting + elsewhere),
-        total=_total(stages),
-        dearest=_dearest(stages),
+        total=_total(stages, repairs),
+        dearest=_dearest(stages, repairs),
     )
 
 
@@ -118,23 +136,38 @@ def _resting(stages: Sequence[StageCase]) -> float:
     )
 
 
-def _total(stages: Sequence[StageCase]) -> Amount | None:
+def _total(stages: Sequence[StageCase], repairs: int) -> Amount | None:
+    """Before each repair is one attempt that costs no more than may be asked by then; every other one may come last."""
     total = NOTHING
     for stage in stages:
         if not stage.attempts:
             continue
-        if stage.dearest is None:
+        dearest = stage.dearest_after(repairs)
+        if dearest is None:
             return None
-        total += Amount(stage.attempts * stage.dearest.tokens, stage.attempts * stage.dearest.nano_usd)
-    return total
+        total += _times(stage.attempts, dearest)
+    levels = min(repairs, max((len(stage.mended) for stage in stages), default=0))
+    for made in range(levels):
+        dearest = _dearest(stages, made)
+        if dearest is None:
+            return None
+        total += dearest
+    # From there on each costs the same, however many there are.
+    dearest = _dearest(stages, levels)
+    return None if dearest is None else total + _times(repairs - levels, dearest)
 
 
-def _dearest(stages: Sequence[StageCase]) -> Amount | None:
+def _times(attempts: int, each: Amount) -> Amount:
+    return Amount(attempts * each.tokens, attempts * each.nano_usd)
+
+
+def _dearest(stages: Sequence[StageCase], repairs: int) -> Amount | None:
     dearest = NOTHING
     for stage in stages:
         if not stage.attempts:
             continue
-        if stage.dearest is None:
+        each = stage.dearest_after(repairs)
+        if each is None:
             return None
-        dearest = dearest.at_least(stage.dearest)
+        dearest = dearest.at_least(each)
     return dearest
