@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from penstock._config_checks import NOT_IN_A_FILE, at_least_one, more_than_zero, not_empty, zero_or_more
+from penstock._config_checks import NOT_IN_A_FILE, a_store, at_least_one, more_than_zero, zero_or_more
 from penstock._discreet import keys_only
 from penstock.policy.accounts import AccountSpec, UnknownUsage, limits_in_words
 from penstock.policy.cache_policy import CacheWhen
@@ -68,7 +68,7 @@ def _key(account: str, name: str) -> str:
 class LedgerConfig:
     """Where spending is kept."""
 
-    store: str = attrs.field(default="memory", validator=not_empty)
+    store: str = attrs.field(default="memory", validator=a_store)
     """The name of what keeps it; in a `[ledger]` table without one, `sqlite`."""
     lease: float = attrs.field(default=60.0, validator=more_than_zero)
     """Seconds after which the hold of a call that is no longer heard of is charged in full."""
@@ -84,7 +84,7 @@ class LedgerConfig:
 class CacheConfig:
     """Where and when answers are kept."""
 
-    store: str = attrs.field(default="sqlite", validator=not_empty)
+    store: str = attrs.field(default="sqlite", validator=a_store)
     """The name of what keeps them beyond this process; `memory`: nothing does."""
     ttl: float = attrs.field(default=3600.0, validator=more_than_zero)
     """Seconds."""

@@ -14,6 +14,7 @@ from zoneinfo import available_timezones
 
 import attrs
 
+from penstock._key_shapes import looks_like_key
 from penstock._nearest import nearest
 from penstock.policy.window import check_zone
 
@@ -21,12 +22,15 @@ __all__ = [
     "LATER",
     "NOT_IN_A_FILE",
     "a_share",
+    "a_store",
     "a_zone",
     "at_least_one",
     "attempts_that_end",
     "is_header_name",
     "is_header_value",
+    "is_store_name",
     "more_than_zero",
+    "no_key",
     "not_empty",
     "sendable_headers",
     "sendable_json",
@@ -112,6 +116,24 @@ def not_empty(_: object, attribute: attrs.Attribute[Any], value: Sized) -> None:
     """An attrs validator."""
     if not value:
         raise ValueError(f"{attribute.name} must not be empty")
+
+
+def a_store(_: object, attribute: attrs.Attribute[Any], name: str) -> None:
+    """An attrs validator: the name of a store, and no address of one, which may hold a password."""
+    not_empty(None, attribute, name)
+    if not is_store_name(name):
+        raise ValueError(f'{attribute.name} is a name such as "sqlite" or "redis"; an address goes into url, beside it')
+
+
+def is_store_name(name: str) -> bool:
+    """Whether a plugin can offer a store of that name."""
+    return bool(name) and not any(sign in name for sign in "/:@")
+
+
+def no_key(_: object, attribute: attrs.Attribute[Any], name: str) -> None:
+    """An attrs validator: no credential where a name should be."""
+    if looks_like_key(name):
+        raise ValueError(f"{attribute.name} is a name, and this looks like a key: that goes into api_key")
 
 
 def a_zone(_: object, __: object, name: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from penstock._config import ProviderConfig
 from penstock._config_mistakes import Mistakes, join
+from penstock._key_shapes import without_keys
 from penstock._transport.trust import trust
 
 __all__ = ["CONNECTION_KEYS", "check_connection", "connection_settings", "read_ca_file"]
@@ -45,15 +46,16 @@ def connection_settings(provider: ProviderConfig) -> tuple[str, ...]:
 
 
 def _problem_of(file: Path) -> str | None:
+    told = without_keys(str(file))
     try:
         # A folder, a pipe or a device would say so late, or never.
         if file.exists() and not file.is_file():
-            return f"{file} is not a file"
+            return f"{told} is not a file"
         context = trust(str(file), {})
     except SSLError:
-        return f"the file {file} {NO_CERTIFICATE}"
+        return f"the file {told} {NO_CERTIFICATE}"
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        return f"the file {file} cannot be read: {reason}"
+        return f"the file {told} cannot be read: {reason}"
     # Lists of revoked certificates are read without complaint, and vouch for nobody.
-    return None if context.cert_store_stats()["x509"] else f"the file {file} {NO_CERTIFICATE}"
+    return None if context.cert_store_stats()["x509"] else f"the file {told} {NO_CERTIFICATE}"

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from penstock._key_shapes import without_keys
 from penstock.errors import ConfigError
 
 __all__ = ["read_toml"]
@@ -25,12 +26,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         says = str(error).replace("at end of document", f"at {_place(text, len(text))}, where the file ends")
-        raise ConfigError(f"this is not TOML: {says}", source=source) from None
+        raise ConfigError(f"this is not TOML: {without_keys(says)}", source=source) from None
     except RecursionError:
         raise ConfigError("this is not a configuration: it is nested too deeply", source=source) from None
     except ValueError as error:
         # The parser hands on what Python says of a number of thousands of digits or of a date that does not exist.
-        raise ConfigError(f"this is not TOML: {error}", source=source) from None
+        raise ConfigError(f"this is not TOML: {without_keys(str(error))}", source=source) from None
 
 
 def _bytes(path: Path) -> bytes:

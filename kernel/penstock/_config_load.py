@@ -47,6 +47,7 @@ from penstock._config_tables import (
 )
 from penstock._config_telemetry import read_telemetry
 from penstock._discovery import PluginHost
+from penstock._key_shapes import looks_like_key
 from penstock._nearest import did_you_mean, quoted
 from penstock.errors import ConfigError
 from penstock.policy.account_paths import check_pattern
@@ -153,6 +154,8 @@ class _Loading:
         for name, path, table in self._named("providers"):
             if "/" in name:
                 self.mistakes.add(path, "a provider's name holds no slash: provider/model is split at the first one")
+            if looks_like_key(name):
+                self.mistakes.add(path, "this is no name, but looks like a key: it goes into api_key of the provider")
             own = {key: table[key] for key in KERNEL_KEYS if key in table and key != "api_key"}
             read = self._read(ProviderTable, own, path)
             secrets = read_keys(table, path, self.environ, self.folder, self.mistakes)
@@ -333,7 +336,8 @@ class _Loading:
             if isinstance(table, dict):
                 yield name, path, cast("dict[str, Any]", table)
             else:
-                self.mistakes.add(path, f"{shown(table, path)}: must be a table")
+                hint = ': its key stands in it, as api_key = "env:NAME"' if section == "providers" else ""
+                self.mistakes.add(path, f"{shown(table, path)}: must be a table{hint}")
 
 
 def _merged_timeouts(base: Timeouts, own: Timeouts | None, table: Mapping[str, Any] | None) -> Timeouts:

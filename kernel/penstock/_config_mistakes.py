@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from penstock._key_shapes import without_keys
 from penstock.errors import ConfigError, ConfigMistake
 
 __all__ = ["Mistakes", "WrongError", "is_secret", "join", "plain", "shown"]
@@ -21,10 +22,14 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SECRET = re.compile(
     r"key|secret|(?<!first_)token(?!s)|password|passwd|credential|auth|header|cookie|signature", re.IGNORECASE
 )
+_OF_KEYS = re.compile(r"(providers|plugins)(\.(\"[^\"]*\"|[^.]*))?")
+"""The places of tables in which keys are: who writes a key there has left out the table."""
 _USERINFO = re.compile(r"(//)[^/@\s]*@|^[^/@:\s]*:[^/@\s]*@")
 """Of an address, with or without its scheme."""
 _QUERY = re.compile(r"(://[^?#\s]*[?#])\S+")
 """Of an address, or its fragment: keys stand there too."""
+_DATABASE = re.compile(r"\b((?!https?:)[a-z][a-z0-9+.-]*://[^/?#\s]*/)[^?#\s]+", re.IGNORECASE)
+"""The path of an address of no website: a password may have been put behind the host."""
 
 
 class WrongError(ValueError):
@@ -59,13 +64,14 @@ def join(path: str, key: str | int) -> str:
     """The path of a value in the table or array at `path`."""
     if isinstance(key, int):
         return f"{path}[{key}]"
-    name = key if _BARE.fullmatch(key) and len(key) <= LONGEST_SHOWN else _quoted(key)
+    told = _discreet(key)
+    name = told if _BARE.fullmatch(told) and len(told) <= LONGEST_SHOWN else _quoted(told)
     return f"{path}.{name}" if path else name
 
 
 def is_secret(path: str) -> bool:
     """True where the value at `path` may be one that nobody shall read in an error."""
-    return _SECRET.search(".".join(path.rsplit(".", 2)[-2:])) is not None
+    return _SECRET.search(".".join(path.rsplit(".", 2)[-2:])) is not None or _OF_KEYS.fullmatch(path) is not None
 
 
 def shown(value: object, path: str = "") -> str:
@@ -82,7 +88,7 @@ def shown(value: object, path: str = "") -> str:
         case _ if is_secret(path):
             return f"<{type(value).__name__}>"
         case str():
-            return _quoted(_QUERY.sub(r"\1...", _USERINFO.sub(r"\1...@", value)))
+            return _quoted(_discreet(value))
         case int() if value.bit_length() > 200:
             return "a number of very many digits"
         case int() | float():
@@ -118,6 +124,12 @@ def plain(value: object, mistakes: Mistakes, path: str = "", depth: int = 0) -> 
 
 def _is_torn(text: str) -> bool:
     return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _discreet(text: str) -> str:
+    """Without what may be secret in an address, or is one by its looks."""
+    address = _QUERY.sub(r"\1...", _DATABASE.sub(r"\1...", _USERINFO.sub(r"\1...@", text)))
+    return without_keys(address)
 
 
 def _quoted(text: str) -> str:

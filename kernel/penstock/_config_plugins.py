@@ -41,8 +41,11 @@ def read_plugins(
         if isinstance(own, dict):
             options[name] = cast("dict[str, Any]", own)
         else:
-            says = f"{shown(own, name)}: is neither one of {', '.join(SWITCHES)} nor a plugin's table"
-            mistakes.add(join("plugins", name), says + did_you_mean(name, SWITCHES))
+            path = join("plugins", name)
+            says = f"{shown(own, path)}: is neither one of {', '.join(SWITCHES)} nor a plugin's table"
+            if isinstance(own, str):
+                says = f"{says} (a key goes into api_key of [providers.*])"
+            mistakes.add(path, says + did_you_mean(name, SWITCHES))
     # Where it cannot be told which plugins are wanted, no third party's code is run.
     switches = read or _Switches(discover=False)
     settings = PluginsConfig(discover=switches.discover, allow=switches.allow, options=options)

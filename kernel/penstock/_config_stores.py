@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 import attrs
 
 from penstock._config import CacheConfig, Config, LedgerConfig
+from penstock._config_checks import is_store_name
 from penstock._config_mistakes import Mistakes, join, shown
 from penstock._config_structure import plain_reader
 from penstock._config_tables import tables_reader
@@ -108,7 +109,7 @@ def _read(  # noqa: PLR0917 - one section, whichever it is
     options = {key: value for key, value in table.items() if key not in kernels}
     read = tables_reader().read(cls, own, section, mistakes)
     store = own["store"]
-    if not (isinstance(store, str) and store):
+    if not (isinstance(store, str) and is_store_name(store)):
         return cls()
     # Options are checked where the rest is wrong too, as long as it is known whose they are.
     config = attrs.evolve(read or cls(store=store), options=options)

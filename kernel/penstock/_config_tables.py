@@ -23,6 +23,7 @@ from penstock._config_checks import (
     a_zone,
     at_least_one,
     more_than_zero,
+    no_key,
     not_empty,
     sendable_headers,
     sendable_json,
@@ -65,7 +66,7 @@ _shares_or_none = attrs.validators.optional(shares)
 class ProviderTable:
     """What of [providers.*] is the kernel's; everything else is the plugin's."""
 
-    kind: str | None = None
+    kind: str | None = attrs.field(default=None, validator=attrs.validators.optional(no_key))
     max_connections: int | None = attrs.field(default=None, validator=_positive_or_none)
     ca_file: str | None = None
     trust_env: bool = True

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol, Self, TypeAlias
 
+from penstock._key_shapes import without_keys
 from penstock.errors import ConfigError
 
 __all__ = ["BadSecretError", "Secret", "open_secret"]
@@ -22,6 +23,8 @@ MOST_BYTES = 65_536
 """No key is longer; what is longer is the wrong file."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""Of a variable, as shells have it."""
 _SHELL = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
 _FileMark: TypeAlias = tuple[int, int, int]
 _Check: TypeAlias = Callable[[str, str], str]
@@ -101,6 +104,7 @@ class _Variable:
         self.described = f"env:{name}"
         self._check = check
         self._name = name
+        self._shows = _NAME.fullmatch(name) is not None and without_keys(name) == name
         self._environ = environ
         self._key = self.again()
 
@@ -109,6 +113,11 @@ class _Variable:
 
     def again(self) -> str:
         value = self._environ.get(self._name)
+        if not value and not self._shows:
+            raise BadSecretError(
+                'no environment variable has the name that stands behind "env:"; it is not shown, for it may be the key'
+                " itself, which goes without it"
+            )
         if not value:
             state = "is not set" if value is None else "is empty"
             raise BadSecretError(f"the environment variable {self._name} {state}")
@@ -118,7 +127,8 @@ class _Variable:
 
 class _File:
     def __init__(self, path: Path, check: _Check) -> None:
-        self.described = f"file:{path}"
+        self._shown = without_keys(str(path))
+        self.described = f"file:{self._shown}"
         self._check = check
         self._path = path
         self._mark: _FileMark | None = None
@@ -140,17 +150,18 @@ class _File:
         mark = self._look()
         if self._path.is_fifo():
             # Opening one waits for whoever writes to it, and what was read once is gone.
-            raise BadSecretError(f"{self._path} is a pipe, which cannot be read again")
+            raise BadSecretError(f"{self._shown} is a pipe, which cannot be read again")
         try:
             with self._path.open("rb") as file:
                 content = file.read(MOST_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a path"
-            raise BadSecretError(f"the file {self._path} cannot be read: {reason}") from None
+            hint = "" if self._shown == str(self._path) else ' (a key itself goes without "file:")'
+            raise BadSecretError(f"the file {self._shown} cannot be read: {reason}{hint}") from None
         if len(content) > MOST_BYTES:
-            raise BadSecretError(f"the file {self._path} is longer than any key")
+            raise BadSecretError(f"the file {self._shown} is longer than any key")
         # Editors and `echo` end a file with a newline: that is not part of the key.
-        self._key = self._check(content.decode("utf-8", "replace").strip(), f"the content of {self._path}")
+        self._key = self._check(content.decode("utf-8", "replace").strip(), f"the content of {self._shown}")
         self._mark = mark
         return self._key
 
@@ -212,7 +223,8 @@ def open_secret(
             raise BadSecretError('after "file:" comes the path of a file')
         return Secret(_File((folder or Path()) / Path(rest), check))
     if variable := _SHELL.fullmatch(source):
-        raise BadSecretError(f'variables are not expanded here; say "env:{variable[1]}"')
+        name = variable[1] if without_keys(variable[1]) == variable[1] else "NAME"
+        raise BadSecretError(f'variables are not expanded here; say "env:{name}"')
     return Secret(_Literal(source, check))
 
 

@@ -393,6 +393,25 @@ def test_a_header_of_a_target_that_a_provider_echoes_is_not_in_the_error(stream:
         ("providers.openai.base_url", {"providers": {"openai": {"api_key": "k", "base_url": f"u:{KEY}@h/v1"}}}),
         ("providers.openai.base_url", {"providers": {"openai": {"api_key": "k", "base_url": f"https://h/v1#{KEY}"}}}),
         ("targets.x.headers", {"targets": {"x": {"provider": "openai", "headers": {f"Bearer {KEY}": "x"}}}}),
+        ("targets.x.params", {"targets": {"x": {"provider": "openai", "model": "m", "params": f"user={KEY}"}}}),
+        ("providers", {"providers": KEY}),
+        ("providers.openai", {"providers": {"openai": KEY}}),
+        ("providers.openai.kind", {"providers": {"openai": {"api_key": "k", "kind": KEY}}}),
+        ("providers.openai.api_key", {"providers": {"openai": {"api_key": f"env:{KEY}"}}}),
+        ("providers.openai.api_key", {"providers": {"openai": {"api_key": f"file:{KEY}"}}}),
+        ("providers.openai.ca_file", {"providers": {"openai": {"api_key": "k", "ca_file": f"/nowhere/{KEY}"}}}),
+        ('providers.openai."[key]"', {"providers": {"openai": {"api_key": "k", KEY: "x"}}}),
+        ('providers."[key]"', {"providers": {KEY: {"kind": "openai", "api_key": "k"}}}),
+        ("plugins.openai", {"plugins": {"openai": KEY}}),
+        ("telemetry.protocol", {"telemetry": {"protocol": KEY}}),
+        ("telemetry.otlp", {"telemetry": {"otlp": f"localhost:4318 {KEY}"}}),
+        ("ledger.store", {"ledger": {"store": f"redis://:{KEY}@h"}}),
+        ("ledger.store", {"ledger": {"store": f"redis://h/{KEY}"}}),
+        ("ledger.url", {"ledger": {"store": "redis", "url": f"redis://h/{KEY}"}}),
+        ("ledger.url", {"ledger": {"store": "redis", "url": f"env:redis://:{KEY}@h"}}),
+        ("ledger.url", {"ledger": {"store": "redis", "url": KEY}}),
+        ("cache.store", {"cache": {"store": f"redis://:{KEY}@h:6379"}}),
+        ("cache.url", {"cache": {"store": "redis", "url": f"env:redis://:{KEY}@h"}}),
     ],
 )
 def test_a_key_in_the_wrong_place_of_the_configuration_is_refused_and_not_shown(
@@ -404,3 +423,68 @@ def test_a_key_in_the_wrong_place_of_the_configuration_is_refused_and_not_shown(
     assert where in str(raised.value)
     assert KEY not in str(raised.value)
     assert KEY not in repr(raised.value)
+
+
+@pytest.mark.parametrize("password", ["hunter2", "correct-horse"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"providers": {"openai": "{}"}},
+        {"plugins": {"openai": "{}"}},
+        {"ledger": {"store": "redis://h/{}"}},
+        {"ledger": {"store": "redis://:{}@h"}},
+        {"ledger": {"store": "redis", "url": "redis://h/{}"}},
+        {"cache": {"store": "valkey://h:6379/{}"}},
+        {"targets": {"x": {"provider": "openai", "model": "m", "params": "password={}"}}},
+        {"targets": {"x": {"provider": "openai", "model": "m", "params": "Authorization: Bearer {}"}}},
+    ],
+    ids=str,
+)
+def test_a_password_that_looks_like_a_word_is_not_shown_where_one_is_likely(
+    table: dict[str, Any], password: str
+) -> None:
+    filled = msgspec.json.decode(msgspec.json.encode(table).replace(b"{}", password.encode()))
+    with pytest.raises(errors.ConfigError) as raised:
+        penstock.Config.from_dict({"routes": {"default": {"cascade": [GPT]}}, **filled}, environ={})
+    assert password not in str(raised.value) + repr(raised.value)
+
+
+def test_a_store_that_is_an_address_is_refused_in_a_program_too() -> None:
+    with pytest.raises(ValueError, match="an address goes into url") as raised:
+        attrs.evolve(config().ledger, store=f"redis://:{KEY}@h")
+    assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "table"),
+    [
+        ("OPENAI_KEY_2", {"providers": {"openai": {"api_key": "env:OPENAI_KEY_2"}}}),
+        ("/nowhere/openai.key", {"providers": {"openai": {"api_key": "file:/nowhere/openai.key"}}}),
+        ("claude-sonnet-4-5-20250929", {"routes": {"default": {"cascade": ["claude-sonnet-4-5-20250929"]}}}),
+        ("redis-of-eu-west-1", {"ledger": {"store": "redis", "url": "redis-of-eu-west-1"}}),
+        ("retries_of_disk-usage", {"providers": {"openai": {"api_key": "k", "retries_of_disk-usage": 1}}}),
+        (
+            "https://127.0.0.1:99999/v1/europe",
+            {"providers": {"openai": {"base_url": "https://127.0.0.1:99999/v1/europe"}}},
+        ),
+    ],
+)
+def test_what_is_no_key_is_shown_as_it_is(where: str, table: dict[str, Any]) -> None:
+    with pytest.raises(errors.ConfigError) as raised:
+        penstock.Config.from_dict({"routes": {"default": {"cascade": [GPT]}}, **table}, environ={})
+    assert where in str(raised.value)
+
+
+@pytest.mark.parametrize("table", ["ledger", "cache"])
+def test_a_password_where_the_name_of_a_variable_should_be_is_not_shown_when_the_store_opens(table: str) -> None:
+    settings = config(**{table: {"store": "redis", "url": f"env:{KEY}"}})
+
+    async def main() -> None:
+        with pytest.raises(errors.PenstockError, match="no such variable in the environment") as raised:
+            async with penstock.open_kernel(settings, transport=ScriptedTransport([])):
+                pass
+        seen = Seen()
+        seen.add_error(raised.value)
+        seen.check(KEY)
+
+    run(main)

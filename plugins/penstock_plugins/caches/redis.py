@@ -53,9 +53,15 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 
 
 def _is_redis(_: object, __: object, url: str) -> None:
-    if url.startswith("env:"):
+    if url.startswith("env:") and "://" not in url:
         return
-    if urlsplit(url).scheme not in SCHEMES or not urlsplit(url).hostname:
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in SCHEMES and bool(parts.hostname)
+    except ValueError:
+        # Its words quote the address, which may hold a password.
+        fine = False
+    if not fine:
         raise ValueError('must be a URL such as "redis://127.0.0.1:6379/0", or "env:NAME" for one in the environment')
 
 
@@ -234,7 +240,9 @@ def _url(options: RedisCacheOptions) -> str:
         name = url.removeprefix("env:")
         url = os.environ.get(name, "")
         if not url:
-            raise PluginLoadError(f"[cache] url: there is no {name} in the environment")
+            # What is no name of a variable may be a credential, and is not shown.
+            told = name if name.isidentifier() else "such variable"
+            raise PluginLoadError(f"[cache] url: there is no {told} in the environment")
         try:
             _is_redis(None, None, url)
         except ValueError as error:

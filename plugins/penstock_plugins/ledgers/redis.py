@@ -54,7 +54,7 @@ AT_ONCE = 500
 
 
 def _is_url(_: object, __: object, url: str) -> None:
-    if not url.startswith(("env:", "file:")):
+    if not url.startswith(("env:", "file:")) or "://" in url:
         _checked(url)
 
 
@@ -266,7 +266,9 @@ def _url(options: RedisLedgerOptions) -> str:
     try:
         found = os.environ[rest] if kind == "env" else Path(rest).read_text(encoding="utf-8")
     except KeyError:
-        raise ConfigError(f"[ledger] url: there is no variable {rest} in the environment; set it") from None
+        # What is no name of a variable may be a credential, and is not shown.
+        told = f"variable {rest}" if rest.isidentifier() else "such variable"
+        raise ConfigError(f"[ledger] url: there is no {told} in the environment; set it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"[ledger] url: {rest} cannot be read: {type(error).__name__}") from None
     try:
