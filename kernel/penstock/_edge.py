@@ -7,6 +7,7 @@ Then the place in the code and its traceback remain.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TypeAlias, cast
@@ -35,7 +36,9 @@ __all__ = ["broken_codec", "broken_transport", "discreet", "named", "translated"
 Headers: TypeAlias = Sequence[tuple[str, str]]
 """Names and values."""
 LEAST_OF_A_KEY = 8
-"""Characters: the beginning of a key that a shortened quotation may end in. Fewer tell nothing."""
+"""Characters: the beginning of a key that a shortened quotation may end in. Fewer tell nothing; and a key that has fewer
+("test", "any") is found as a word of its own alone, for it is a part of others.
+"""
 
 
 def broken_transport(error: BaseException, target: str, *, in_body: bool = False) -> CallError:
@@ -91,7 +94,7 @@ def _discreet(error: CallError, secret: str | None, target: str, headers: Header
         error.args = (f"{target}: {words}",)
     if secret or headers:
         error.args = tuple(
-            without_secret(each, secret, headers) if isinstance(each, str) else each for each in error.args
+            without_secret(each, secret, headers, target) if isinstance(each, str) else each for each in error.args
         )
         if isinstance(error, ProviderError):
             error.code = error.code and without_secret(error.code, secret, headers)
@@ -114,11 +117,13 @@ def _without_nonsense(error: CallError) -> None:
             error.code = None
 
 
-def without_secret(text: str, secret: str | None, headers: Headers = ()) -> str:
+def without_secret(text: str, secret: str | None, headers: Headers = (), target: str = "") -> str:
     """The text without the secret, and without any longer beginning of it: quotations get shortened. The same of what
     stands in headers: of a word of one whose name says that it is secret, of others the value as a whole.
+
+    The name of the `target` stays whole where a short secret ("ollama") is a word of it.
     """
-    text = _without(text, secret)
+    text = _without(text, secret, target)
     for name, value in headers:
         if is_secret(name):
             for word in value.split():
@@ -128,10 +133,14 @@ def without_secret(text: str, secret: str | None, headers: Headers = ()) -> str:
     return text
 
 
-def _without(text: str, secret: str | None) -> str:
+def _without(text: str, secret: str | None, target: str = "") -> str:
     if not secret or secret[:LEAST_OF_A_KEY] not in text:
         return text
-    for end in range(len(secret), min(LEAST_OF_A_KEY, len(secret)) - 1, -1):
+    if len(secret) < LEAST_OF_A_KEY:
+        word = rf"(?<![\w-]){re.escape(secret)}(?![\w-])"
+        parts = text.split(target) if target else [text]
+        return target.join(re.sub(word, "[key]", part) for part in parts)
+    for end in range(len(secret), LEAST_OF_A_KEY - 1, -1):
         text = text.replace(secret[:end], "[key]")
     return text
 

@@ -488,3 +488,29 @@ def test_a_password_where_the_name_of_a_variable_should_be_is_not_shown_when_the
         seen.check(KEY)
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "told"),
+    [
+        ("test", "the latest test, 'test': contest", "the latest [key], '[key]': contest"),
+        ("any", "too many messages of any company", "too many messages of [key] company"),
+        ("x", "extra text; key=x.", "extra text; key=[key]."),
+        ("gpt-4o", "no gpt-4o-mini, no gpt-4o", "no gpt-4o-mini, no [key]"),
+        ("k+k", "bad k+k, (k+k)", "bad [key], ([key])"),
+    ],
+)
+def test_a_short_key_is_taken_out_as_a_word_and_left_inside_others(key: str, said: str, told: str) -> None:
+    settings = penstock.Config.from_dict(
+        {"providers": {"openai": {"api_key": key}}, "routes": {"default": {"cascade": ["openai/gpt-4o"]}}}, environ={}
+    )
+
+    async def main() -> None:
+        upstream = ScriptedTransport([Reply(400, json=quoting(said))])
+        async with penstock.open_kernel(settings, transport=upstream) as kernel:
+            with pytest.raises(errors.InvalidRequestError) as caught:
+                await kernel.complete("hello")
+        assert str(caught.value) == f"openai/gpt-4o: {told}"
+        assert caught.value.code == told
+
+    run(main)
