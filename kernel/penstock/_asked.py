@@ -59,7 +59,10 @@ class Call(Struct, frozen=True, eq=False, kw_only=True, gc=False):
     cache_when: CacheWhen
     """What `cache.when` and the configuration come to."""
     cache: CachePolicy
+    timeout: float
+    """Seconds that it was given; infinite where its caller's scope alone says when it ends."""
     deadline: float
+    """When they are over (monotonic)."""
     horizon: float
     """The caller's own deadline: nothing is begun that could not end before it."""
     next_on_content_filter: bool

@@ -190,7 +190,6 @@ class _Run:
                 self.call,
                 self.books,
                 placed=self.placed,
-                seconds=self.call.deadline - self.started,
                 partial=self.display.partial,
             )
         except ConsumerLeft:

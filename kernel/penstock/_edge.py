@@ -36,8 +36,8 @@ __all__ = ["broken_codec", "broken_transport", "discreet", "named", "translated"
 Headers: TypeAlias = Sequence[tuple[str, str]]
 """Names and values."""
 LEAST_OF_A_KEY = 8
-"""Characters: the beginning of a key that a shortened quotation may end in. Fewer tell nothing; and a key that has fewer
-("test", "any") is found as a word of its own alone, for it is a part of others.
+"""Characters: the beginning of a key that a shortened quotation may end in. Fewer tell nothing; and a key that
+has fewer ("test", "any") is found as a word of its own alone, for it is a part of others.
 """
 
 

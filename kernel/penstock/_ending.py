@@ -133,7 +133,7 @@ def _fields(engine: Engine, call: Call, ended: Ended, books: Books, duration: fl
     return fields
 
 
-def cut_short(engine: Engine, call: Call, books: Books, *, placed: bool, seconds: float, partial: str) -> PenstockError:
+def cut_short(engine: Engine, call: Call, books: Books, *, placed: bool, partial: str) -> PenstockError:
     """The error of a call whose own scope was cancelled: by its deadline, by an actor that broke, or by a shutdown."""
     in_time = engine.clock.monotonic() < call.deadline
     if engine.failure is not None and in_time:
@@ -150,7 +150,7 @@ def cut_short(engine: Engine, call: Call, books: Books, *, placed: bool, seconds
             )
         )
     late = DeadlineExceededError(
-        f"the call was not over within its {seconds:g} s, after {len(books.attempts)} attempts"
+        f"the call was not over within its {call.timeout:g} s, after {len(books.attempts)} attempts"
     )
     late.partial = partial
     late.__cause__ = books.errors[-1] if books.errors else None

@@ -184,6 +184,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     route, along, account = terms.route, terms.along, options.account or ""
     now = engine.clock.monotonic()
     horizon = trio.current_effective_deadline()
+    timeout = _timeout(engine, route, options, horizon=math.inf if streamed else horizon)
     engine.calls += 1
     call_id = f"{engine.name}-{engine.calls}"
     return Call(
@@ -198,7 +199,8 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
         unknown_usage=terms.unknown_usage,
         cache_when=terms.cache_when,
         cache=terms.cache,
-        deadline=now + _timeout(engine, route, options, horizon=math.inf if streamed else horizon),
+        timeout=timeout,
+        deadline=now + timeout,
         horizon=horizon,
         next_on_content_filter=route.on_content_filter == "next",
         all_open=terms.all_open,

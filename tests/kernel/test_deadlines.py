@@ -165,3 +165,14 @@ def test_the_earliest_of_call_and_route_holds_and_the_kernels_only_where_neither
             assert trio.current_time() == pytest.approx(expected)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize("timeout", [50, 0.05, 1e-9])
+def test_a_call_that_was_not_over_in_time_is_told_the_time_that_it_was_given(timeout: float) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport([Silence()])) as kernel:
+            with pytest.raises(errors.DeadlineExceededError, match=f"not over within its {timeout:g} s"):
+                await kernel.complete("hello", timeout=timeout)
+
+    # Time passes while the call begins, too.
+    trio.run(main, clock=MockClock(rate=1_000))

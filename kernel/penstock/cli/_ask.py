@@ -5,7 +5,6 @@ Not here: reading the prompt (`_prompt`), the shapes of --json (`_answer_json`).
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from typing import Any
@@ -27,6 +26,7 @@ from penstock.cli._answer_json import (
     response_line,
 )
 from penstock.cli._exits import OK, exit_code
+from penstock.cli._finite import FiniteRange
 from penstock.cli._loop import run_loop
 from penstock.cli._prompt import read_prompt
 from penstock.cli._schema import read_kind, value_json, value_line
@@ -58,12 +58,6 @@ class _Wanted:
     verbose: bool
 
 
-def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
 @click.command(short_help="Ask once; the answer goes to stdout.")
 @click.argument("prompt", required=False)
 @click.option("-r", "--route", help="A cascade of the configuration.")
@@ -71,11 +65,10 @@ def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float
 @click.option("-s", "--system", help="The system prompt.")
 @click.option("-a", "--account", callback=account_argument, help="The account that pays, such as team/search.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer.")
-@click.option("-t", "--temperature", type=click.FloatRange(min=0), callback=_finite, help="0 for the likeliest answer.")
+@click.option("-t", "--temperature", type=FiniteRange(min=0), help="0 for the likeliest answer.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    type=FiniteRange(min=0, min_open=True),
     metavar="SECONDS",
     help="The whole call is over by then.",
 )

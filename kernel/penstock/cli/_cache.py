@@ -26,6 +26,7 @@ from penstock._kernel import open_kernel
 from penstock.abc import CacheStore, CacheStoreStatistics
 from penstock.cli._account import account_argument, shown_account
 from penstock.cli._exits import FAILED, OK
+from penstock.cli._finite import FiniteRange
 from penstock.cli._looking import check_there
 from penstock.cli._loop import run_loop
 from penstock.cli._prompt import read_prompt
@@ -132,7 +133,7 @@ def purge(*, account: str | None, yes: bool, config_file: str | None) -> int:
 @click.option("-s", "--system", help="The system prompt.")
 @click.option("-a", "--account", callback=account_argument, help="The account that pays, such as team/search.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer.")
-@click.option("-t", "--temperature", type=click.FloatRange(min=0), help="0 for the likeliest answer.")
+@click.option("-t", "--temperature", type=FiniteRange(min=0), help="0 for the likeliest answer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @_config_option
 def explain(prompt: str | None, *, as_json: bool, config_file: str | None, **options: Any) -> int:

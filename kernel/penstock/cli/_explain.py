@@ -5,7 +5,6 @@ Not here: finding it out (`Kernel.explain`), the JSON object (`_explanation_json
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +20,7 @@ from penstock.cli._account import account_argument
 from penstock.cli._answer_json import error_line
 from penstock.cli._exits import OK, exit_code
 from penstock.cli._explanation_json import explanation_line
+from penstock.cli._finite import FiniteRange
 from penstock.cli._loop import run_loop
 from penstock.cli._prompt import read_prompt
 from penstock.cli._screen import make_console, make_table
@@ -44,12 +44,6 @@ class _Wanted:
     streamed: bool
 
 
-def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
 @click.command(short_help="Tell what a call would do and cost; nothing is sent.")
 @click.argument("prompt", required=False)
 @click.option("-r", "--route", help="A cascade of the configuration.")
@@ -57,11 +51,10 @@ def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float
 @click.option("-s", "--system", help="The system prompt.")
 @click.option("-a", "--account", callback=account_argument, help="The account that pays, such as team/search.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer.")
-@click.option("-t", "--temperature", type=click.FloatRange(min=0), callback=_finite, help="0 for the likeliest answer.")
+@click.option("-t", "--temperature", type=FiniteRange(min=0), help="0 for the likeliest answer.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    type=FiniteRange(min=0, min_open=True),
     metavar="SECONDS",
     help="The whole call is over by then.",
 )

@@ -13,6 +13,7 @@ import trio
 from rich.table import Table
 
 from penstock.cli._exits import FAILED, OK
+from penstock.cli._finite import FiniteRange
 from penstock.cli._loop import run_loop
 from penstock.cli._rehearsals import NAMES, load_script
 from penstock.cli._screen import make_console, make_table
@@ -37,7 +38,7 @@ CHUNKS_PER_ANSWER = 20
     "--latency",
     default=0.2,
     show_default=True,
-    type=click.FloatRange(0, 3600),
+    type=FiniteRange(0, 3600),
     metavar="SECONDS",
     help="Until the first byte of an answer, give or take a third.",
 )

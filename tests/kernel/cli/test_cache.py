@@ -186,3 +186,11 @@ def test_a_mistake_in_the_cache_table_is_told_at_its_path(tmp_path: Path, cache:
     ended = run_command("cache", "stats", "-c", written(tmp_path, cache))
     assert ended.code == 2
     assert says.casefold() in ended.err.casefold()
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_what_is_no_finite_number_is_refused(number: str) -> None:
+    ended = run_command("cache", "explain", "hello", "--temperature", number)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("Usage:")
+    assert f"{number} is not" in ended.err

@@ -335,3 +335,11 @@ def test_an_address_that_is_none_is_refused_before_it_begins() -> None:
     assert ended.code != 0
     assert "telemetry.otlp" in ended.err
     assert ended.out == ""
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_what_is_no_finite_number_is_refused(number: str) -> None:
+    ended = run_command("demo", "--speed", number)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("Usage:")
+    assert f"{number} is not" in ended.err

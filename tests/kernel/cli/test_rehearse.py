@@ -103,3 +103,11 @@ def test_a_script_that_cannot_be_read_is_a_sentence(tmp_path: Path, content: byt
         path.write_bytes(content)
     with pytest.raises(click.BadParameter, match=r"mine\.toml"):
         load_script(str(path))
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_what_is_no_finite_number_is_refused(number: str) -> None:
+    ended = run_command("rehearse", "--latency", number)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("Usage:")
+    assert f"{number} is not" in ended.err

@@ -21,6 +21,7 @@ from penstock.cli._demo.scenario import SERVICE, Scenario, make_scenario
 from penstock.cli._demo.verdict import judge
 from penstock.cli._demo.view import PER_SECOND, LiveView
 from penstock.cli._exits import FAILED, OK
+from penstock.cli._finite import FiniteRange
 from penstock.cli._loop import run_loop
 from penstock.cli._screen import make_console
 from penstock.cli._tell import tell
@@ -39,7 +40,7 @@ LINES_LOOK = 0.05
 @click.option("--calls", default=300, show_default=True, type=click.IntRange(1, 20_000), help="How many.")
 @click.option("--seed", default=7, show_default=True, help="Other questions, other requests that are struck.")
 @click.option("--concurrency", default=16, show_default=True, type=click.IntRange(1, 500), help="Calls at once.")
-@click.option("--speed", default=1.0, show_default=True, type=click.FloatRange(0.1, 20), help="2: in half the time.")
+@click.option("--speed", default=1.0, show_default=True, type=FiniteRange(0.1, 20), help="2: in half the time.")
 @click.option("--otlp", metavar="URL", help="Send the traces to this collector: http://localhost:4318.")
 def demo(*, calls: int, seed: int, concurrency: int, speed: float, otlp: str | None) -> int:
     """Send calls through a cascade of three targets while their providers fail, on a schedule, in many ways.
