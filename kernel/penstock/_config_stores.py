@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -23,7 +24,7 @@ from penstock._nearest import did_you_mean, is_slip
 from penstock.errors import PluginError
 from penstock.hookspecs import CacheStoreSpec, LedgerSpec, PluginTools
 
-__all__ = ["Ready", "check_files_apart", "read_cache", "read_ledger", "ready_cache", "ready_ledger"]
+__all__ = ["Ready", "check_files_apart", "check_stores", "read_cache", "read_ledger", "ready_cache", "ready_ledger"]
 
 C = TypeVar("C", LedgerConfig, CacheConfig)
 S = TypeVar("S", LedgerSpec, CacheStoreSpec)
@@ -101,6 +102,15 @@ def ready_cache(config: Config, host: PluginHost) -> Ready[CacheConfig, CacheSto
     return None if config.cache is None else _ready("cache", config.cache, CACHES, config, host)
 
 
+def check_stores(config: Config, host: PluginHost) -> None:
+    """Raises ConfigError with everything that would keep the stores of the configuration from being opened."""
+    mistakes = Mistakes()
+    _openable("ledger", config.ledger, LEDGERS, host, mistakes)
+    if config.cache is not None:
+        _openable("cache", config.cache, CACHES, host, mistakes)
+    mistakes.end(str(config.source) if config.source else None)
+
+
 def _read(  # noqa: PLR0917 - one section, whichever it is
     section: str, cls: type[C], sort: Sort[S], table: Mapping[str, Any], host: PluginHost, mistakes: Mistakes
 ) -> C:
@@ -130,7 +140,7 @@ def _read(  # noqa: PLR0917 - one section, whichever it is
 
 def _ready(section: str, own: C, sort: Sort[S], config: Config, host: PluginHost) -> Ready[C, S]:
     mistakes = Mistakes()
-    ready = _settled(section, own, sort, host, mistakes)
+    ready = _openable(section, own, sort, host, mistakes)
     mistakes.end(str(config.source) if config.source else None)
     assert ready is not None
     folder = Path() if config.source is None else Path(config.source).parent
@@ -152,6 +162,24 @@ def _placed(options: Any, folder: Path) -> Any:
 def _in_folder(folder: Path, path: str | Path) -> Path:
     """Where a path of the configuration is: `~` is one's own folder, and relative ones begin in that of its file."""
     return folder / Path(path).expanduser()
+
+
+def _openable(section: str, config: C, sort: Sort[S], host: PluginHost, mistakes: Mistakes) -> Ready[C, S] | None:
+    """What is settled, where all that it imports is installed: a configuration may be read where it is not."""
+    ready = _settled(section, config, sort, host, mistakes)
+    for module, package in ready.spec.needs.items() if ready else ():
+        if not _is_installed(module):
+            says = f"{shown(config.store)}: needs a package that is not installed: pip install {package!r}"
+            mistakes.add(join(section, "store"), says)
+    return ready
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        # A package that it would be in is missing, or has been put out of reach.
+        return False
 
 
 def _settled(section: str, config: C, sort: Sort[S], host: PluginHost, mistakes: Mistakes) -> Ready[C, S] | None:

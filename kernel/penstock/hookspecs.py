@@ -7,7 +7,7 @@ do the work are opened once, from a spec, and implement a class of `penstock.abc
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,8 @@ class LedgerSpec:
     options: type = attrs.field(default=type(None))
     """An attrs class; what of `[ledger]` is not the kernel's is structured into it."""
     api_version: int = PLUGIN_API
+    needs: Mapping[str, str] = attrs.field(factory=dict[str, str], eq=False)
+    """Modules that it imports when it opens, and what to install where one is missing: that is told before."""
 
 
 @attrs.frozen
@@ -94,6 +96,8 @@ class CacheStoreSpec:
     options: type = attrs.field(default=type(None))
     """An attrs class; what of `[cache]` is not the kernel's is structured into it."""
     api_version: int = PLUGIN_API
+    needs: Mapping[str, str] = attrs.field(factory=dict[str, str], eq=False)
+    """Modules that it imports when it opens, and what to install where one is missing: that is told before."""
 
 
 @attrs.frozen

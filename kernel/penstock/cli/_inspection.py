@@ -11,7 +11,7 @@ import attrs
 
 from penstock._config import Config, TargetConfig
 from penstock._config_providers import ReadyProvider, ready_providers
-from penstock._config_stores import ready_cache, ready_ledger
+from penstock._config_stores import check_stores
 from penstock._discovery import PluginHost
 from penstock._price_book import PriceBook, configured_targets
 from penstock.cli._telemetry_line import safe_address, telemetry_line
@@ -87,8 +87,7 @@ def inspect(config: Config, now: float, environ: Mapping[str, str]) -> Inspectio
     """
     host = PluginHost(config.plugins)
     ready = ready_providers(config, host)
-    ready_ledger(config, host)
-    ready_cache(config, host)
+    check_stores(config, host)
     targets = [config.resolve_target(name) for name in configured_targets(config)]
     book = PriceBook(config, ready, host, lambda: now)
     prices = {target.name: book.price(target) for target in targets}

@@ -278,4 +278,4 @@ async def open_redis_cache(options: RedisCacheOptions, tools: PluginTools) -> As
 @hookimpl
 def penstock_caches() -> Sequence[CacheStoreSpec]:
     """One store."""
-    return (CacheStoreSpec("redis", open_redis_cache, options=RedisCacheOptions),)
+    return (CacheStoreSpec("redis", open_redis_cache, options=RedisCacheOptions, needs={"coredis": "penstock[redis]"}),)

@@ -296,4 +296,4 @@ def _checked(url: str) -> None:
 @hookimpl
 def penstock_ledgers() -> Sequence[LedgerSpec]:
     """The store named `redis`, for Valkey too."""
-    return [LedgerSpec("redis", open_redis_ledger, options=RedisLedgerOptions)]
+    return [LedgerSpec("redis", open_redis_ledger, options=RedisLedgerOptions, needs={"coredis": "penstock[redis]"})]

@@ -150,3 +150,13 @@ def test_colours_are_shown_in_a_terminal_and_no_color_is_honoured(tmp_path: Path
     assert "\x1b[32m" in coloured
     assert "\x1b[32m" not in plain
     assert "\x1b" not in run_command("check", path, environ={"MY_KEY": KEY}).out
+
+
+def test_a_package_that_a_store_needs_is_named_where_it_is_not_installed(tmp_path: Path) -> None:
+    # To Python it is then one that cannot be imported.
+    (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["coredis"] = None\n')
+    toml = GOOD.replace('store = "memory"', 'store = "redis"') + '[ledger]\nstore = "redis"\n'
+    ended = run_command("check", write(tmp_path, toml), environ={"MY_KEY": KEY, "PYTHONPATH": str(tmp_path)})
+    assert (ended.code, ended.out) == (2, "")
+    for place in ("ledger.store", "cache.store"):
+        assert f"{place}: \"redis\": needs a package that is not installed: pip install 'penstock[redis]'" in ended.err
