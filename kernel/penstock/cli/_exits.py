@@ -22,6 +22,7 @@ OK = 0
 FAILED = 1
 USAGE = 2
 REFUSED = 3
+"""Nothing was sent, so that it may be tried elsewhere at once."""
 DEADLINE = 124
 """As timeout(1) has it."""
 INTERRUPTED = 130
@@ -38,7 +39,8 @@ def exit_code(error: PenstockError) -> int:
         case NoRouteError() | UnsendableRequestError():
             return USAGE
         case RejectedError():
-            return REFUSED
+            # After attempts that were made, and paid for, it is a call that failed.
+            return FAILED if error.attempts else REFUSED
         case CacheStoreError():
             return FAILED
         case ConfigError() | PluginError():

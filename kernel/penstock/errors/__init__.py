@@ -2,7 +2,7 @@
 
     PenstockError
     +- CallError                    .attempts .retry_after .usage .cost .request_id
-    |  +- RejectedError             nothing was sent
+    |  +- RejectedError             refused here: where .attempts is empty, nothing was sent
     |  |  +- BudgetExceededError       raise the limit, wait for .retry_after, or ask for less
     |  |  +- CircuitOpenError          wait for .retry_after
     |  |  +- OverloadedLocallyError    this process is full: shed load

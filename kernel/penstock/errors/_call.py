@@ -75,14 +75,18 @@ def replica(error: CallError) -> CallError:
 
 
 class RejectedError(CallError):
-    """This process refused: nothing was sent, nothing was spent."""
+    """This process refused the call, or to go on with it.
+
+    Where `attempts` is empty, nothing was sent and nothing was spent. Else it was a retry, a fallback or a repair that
+    was refused: what was sent before is in `attempts`, and what it came to in `usage` and `cost`.
+    """
 
     kind = "rejected"
-    says = "the call was refused here; nothing was sent"
+    says = "the call was refused here"
 
 
 class BudgetExceededError(RejectedError):
-    """A limit of ours, not the provider's. Names the account, what is missing and when the window refills.
+    """A limit of ours, not the provider's: for the first attempt of a call, or for one after it. Names the account, what is missing and when the window refills.
 
     `basis` says by what it was judged: the most that the request can come to ("bound"), or a guess ("estimate"); and
     `missing_..._otherwise` what would be missing by the other: 0 in both units where it would fit.

@@ -107,7 +107,7 @@ class InvalidRequestError(ProviderError):
 
 
 class UnsendableRequestError(RejectedError, InvalidRequestError):
-    """The request is wrong in a way that is known here; nothing was sent."""
+    """The request is wrong in a way that is known here: it was not sent to the target that it is wrong for."""
 
     kind = "unsendable"
     says = "the request cannot be sent"
@@ -128,7 +128,9 @@ class UnsupportedParameterError(UnsendableRequestError):
 
 
 class ParameterDemandedError(UnsupportedParameterError):
-    """The same for a parameter with `on_unsupported = "fail"`: no other target is asked."""
+    """The same for a parameter with `on_unsupported = "fail"`: no other target is asked. Those before it in the cascade
+    may have been: see `attempts`.
+    """
 
     kind = "parameter_demanded"
     says = "a target came up that cannot take a parameter which is demanded"

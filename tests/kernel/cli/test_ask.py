@@ -220,6 +220,19 @@ def test_a_budget_that_refuses_exits_with_3_and_nothing_is_sent(tmp_path: Path) 
     assert "10 tokens per day" in ended.err
 
 
+def test_a_budget_that_refuses_another_attempt_exits_with_1_for_one_was_sent(tmp_path: Path) -> None:
+    with local_upstream(always(faults.CutStream())) as upstream:
+        budget = "[budget]\nlimits = [{ per = 'day', tokens = 4000 }]\nhold_wait = 0.1\n"
+        config = upstream.config(tmp_path, budget)
+        Path(config).write_text(Path(config).read_text().replace("attempts = 1", "attempts = 3"))
+        ended = run_command("ask", "hello", "--max-tokens", "1000", "--json", "--config", config)
+        assert upstream.statistics.served().requests == 1
+    error = json.loads(ended.err)["error"]
+    assert (ended.code, error["exit_code"], error["kind"]) == (1, 1, "budget_exceeded")
+    assert len(error["attempts"]) == 1
+    assert "nothing was sent" not in error["message"]
+
+
 def test_a_call_whose_time_is_up_exits_with_124() -> None:
     ended = ask("hello", "--timeout", "0.3", script=always(faults.SilentBeforeHead()))
     assert (ended.code, ended.out) == (124, "")

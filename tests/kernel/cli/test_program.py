@@ -74,6 +74,12 @@ def test_help_imports_neither_trio_nor_rich() -> None:
     assert ended.stderr.strip() == ""
 
 
+@pytest.mark.parametrize("kind", [errors.RejectedError, *errors.RejectedError.__subclasses__()])
+def test_no_refusal_says_by_itself_that_nothing_was_sent(kind: type[errors.RejectedError]) -> None:
+    """It may be a retry, a fallback or a repair that was refused."""
+    assert "nothing was sent" not in str(kind())
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
