@@ -114,7 +114,7 @@ def ask(
     \b
     Exit codes:
       0    answered
-      1    the call failed: providers or network, or refused here after something was sent
+      1    the call failed: providers, network, or refused here after an attempt
       2    wrong usage or configuration
       3    refused here, nothing was sent: budget, open circuit, overload
       124  its time was up

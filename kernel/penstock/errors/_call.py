@@ -86,7 +86,7 @@ class RejectedError(CallError):
 
 
 class BudgetExceededError(RejectedError):
-    """A limit of ours, not the provider's: for the first attempt of a call, or for one after it. Names the account, what is missing and when the window refills.
+    """A limit of ours, not the provider's. Names the account, what is missing and when the window refills.
 
     `basis` says by what it was judged: the most that the request can come to ("bound"), or a guess ("estimate"); and
     `missing_..._otherwise` what would be missing by the other: 0 in both units where it would fit.
