@@ -18,7 +18,7 @@ from penstock._cache_explanation import CacheExplanation, NearEntry, StageCacheE
 from penstock._engine import Engine
 from penstock._fitting import CallFitting
 from penstock._live_target import LiveTarget
-from penstock._plan import AskedFor, CallOptions, make_call, make_request
+from penstock._plan import AskedFor, CallOptions, check_account, make_call, make_request
 from penstock._second_level import SecondLevelStatistics
 from penstock.abc import CacheStoreStatistics
 from penstock.actors.cache_actor import CacheStatistics
@@ -105,9 +105,12 @@ class CacheControls:
     async def purge(self, account: str | None = None) -> int:
         """Removes every answer, or those of the tenant of one account; says how many, wherever there were more.
 
-        What went wrong with the store is raised; the memory is empty then all the same.
+        What went wrong with the store is raised; the memory is empty then all the same. Raises ConfigError where
+        `account` is no path of one.
         """
         engine = self._engine
+        if account is not None:
+            check_account(account)
         if engine.cache is None:
             return 0
         prefix = "" if account is None else tenant_prefix(engine.accounts.tenant_of(account))

@@ -5,6 +5,7 @@ Not here: how a TOML file becomes these values (`_config_load`), and what only p
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,7 +17,7 @@ from penstock._config_checks import NOT_IN_A_FILE, at_least_one, attempts_that_e
 from penstock._discreet import keys_only
 from penstock._nearest import did_you_mean, one_of, quoted
 from penstock._secrets import Secret
-from penstock.errors import NoRouteError
+from penstock.errors import ConfigError, NoRouteError
 from penstock.policy.breaker import BreakerSettings
 from penstock.policy.cache_policy import CacheWhen
 from penstock.policy.commit import FIRST_CONTENT, Commit
@@ -250,6 +251,11 @@ class Config:
         from penstock._config_file import read_toml  # noqa: PLC0415  # heavy: only where a file is read
         from penstock._config_load import load_mapping  # noqa: PLC0415  # imports cattrs
 
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigError(
+                f"a configuration is read from the path of a TOML file, not from a {type(path).__name__};"
+                " Config.from_dict makes one of a mapping"
+            )
         file = Path(path)
         return load_mapping(read_toml(file), source=file, environ=environ)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, cast
 
 import trio
 from msgspec import Struct
+
+from penstock._config_mistakes import shown
+from penstock.errors import ConfigError, ConfigMistake
 
 __all__ = [
     "ActorCrashed",
@@ -353,7 +357,11 @@ class EventHub:
         self._watcher = listener
 
     def listen(self, size: int) -> EventStream:
-        """A new listener that keeps at most `size` events."""
+        """A new listener that keeps at most `size` events. Raises ConfigError where that is no number of them."""
+        if not isinstance(cast("object", size), int) or isinstance(size, bool) or not 1 <= size <= sys.maxsize:
+            raise ConfigError(
+                [ConfigMistake("size", f"it is {shown(size)}; it must be a number of events, at least 1")]
+            )
         stream = EventStream(self, size)
         self._streams.append(stream)
         return stream

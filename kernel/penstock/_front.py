@@ -381,7 +381,10 @@ class Kernel:
         return CacheControls(self._engine, self._options)
 
     def events(self, *, size: int = EVENTS_KEPT) -> EventStream:
-        """A listener to everything that happens from now on. It never slows the kernel: the oldest are lost instead."""
+        """A listener to everything that happens from now on. It never slows the kernel: the oldest are lost instead.
+
+        It keeps `size` of them that are not read yet. Raises ConfigError where that is no whole number from 1 on.
+        """
         return self._engine.events.listen(size)
 
     def snapshot(self) -> KernelSnapshot:

@@ -20,6 +20,7 @@ from penstock._outputs import MAX_REPAIRS
 from penstock._request import is_plain
 from penstock._stack_room import check_stack_room
 from penstock.errors import ConfigError, ConfigMistake, UnsendableRequestError
+from penstock.policy.account_paths import check_path
 from penstock.policy.accounts import ChainTerms
 from penstock.policy.cache_policy import CACHE_WORDS, MAX_AGE, CachePolicy, cache_policy
 from penstock.policy.commit import COMMIT_NAMES, Commit
@@ -35,7 +36,7 @@ from penstock.types import (
     check_request,
 )
 
-__all__ = ["NOTHING_SAID", "CallOptions", "check_options", "make_call", "make_request"]
+__all__ = ["NOTHING_SAID", "CallOptions", "check_account", "check_options", "make_call", "make_request"]
 
 AskedFor = str | Sequence[Message | ToolResult | Mapping[str, Any]] | ChatRequest
 TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -171,7 +172,7 @@ def make_call(engine: Engine, request: ChatRequest, options: CallOptions, *, str
     check_stack_room()
     engine.check_taking_calls()
     _refuse_what_is_not_built(options)
-    if options.metadata:
+    if options.metadata is not None:
         _check_metadata(options)
     terms = _terms(engine, request, options)
     kind, validators, asks = options.kind, options.validators, request.output
@@ -267,6 +268,15 @@ def check_options(options: CallOptions) -> None:
     _cache(options)
 
 
+def check_account(account: str) -> None:
+    """Raises ConfigError where it is no path of an account."""
+    _check_type("account", account, str, "a str")
+    try:
+        check_path(account)
+    except ValueError as error:
+        raise _mistake("account", str(error)) from None
+
+
 def _commit(options: CallOptions) -> Commit | None:
     match options.commit:
         case None | Commit():
@@ -359,6 +369,7 @@ def _check_types(options: CallOptions) -> None:
 
 
 def _check_metadata(options: CallOptions) -> None:
+    _check_type("metadata", options.metadata, Mapping, "a mapping of names to values")
     for pair in (options.metadata or {}).items():
         # They go into spans, which leave together: one that cannot be written would take its neighbours along.
         if any(isinstance(text, str) and not text.isascii() and _is_torn(text) for text in pair):

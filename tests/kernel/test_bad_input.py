@@ -374,3 +374,63 @@ def test_what_is_no_plugin_at_all_is_a_problem_that_is_told_and_harms_nobody() -
             await trio.lowlevel.checkpoint()
 
     run(main)
+
+
+@pytest.mark.parametrize("metadata", [5, 0, [], "team=search", [("team", "search")]], ids=repr)
+def test_metadata_that_is_no_mapping_is_a_sentence_wherever_it_is_given(metadata: Any) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport([])) as kernel:
+            says = f"metadata: is of type {type(metadata).__name__}; it must be a mapping of names to values"
+            with pytest.raises(errors.ConfigError, match=says):
+                await kernel.complete("hello", metadata=metadata)
+            with pytest.raises(errors.ConfigError, match=says):
+                async with kernel.stream("hello", metadata=metadata):
+                    pass
+            with pytest.raises(errors.ConfigError, match=says):
+                kernel.explain("hello", metadata=metadata)
+            with pytest.raises(errors.ConfigError, match=says):
+                kernel.quote("hello", metadata=metadata)
+            with pytest.raises(errors.ConfigError, match=says):
+                kernel.with_options(metadata=metadata)
+
+    run(main)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 2**70, 10**5000, 1.5, "x", True, None], ids=lambda size: type(size).__name__)
+def test_a_listener_keeps_a_number_of_events(size: Any) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport([])) as kernel:
+            with pytest.raises(errors.ConfigError, match=r"size: it is .*; it must be a number of events, at least 1"):
+                kernel.events(size=size)
+
+    run(main)
+
+
+@pytest.mark.parametrize("cache", [None, {"store": "memory"}], ids=["no cache", "a cache"])
+@pytest.mark.parametrize(
+    ("account", "says"), [("a//b", "is not the path of an account"), ("\ud800", "half a character"), (5, "be a str")]
+)
+def test_only_the_path_of_an_account_is_purged(account: Any, says: str, cache: dict[str, Any] | None) -> None:
+    settings = config() if cache is None else config(cache=cache)
+
+    async def main() -> None:
+        async with penstock.open_kernel(settings, transport=ScriptedTransport([])) as kernel:
+            with pytest.raises(errors.ConfigError, match=f"account: .*{says}"):
+                await kernel.cache.purge(account)
+
+    run(main)
+
+
+@pytest.mark.parametrize("given", [{}, 5, [], b"penstock.toml"], ids=repr)
+def test_what_is_no_configuration_and_no_path_of_one_is_told_what_makes_one(given: Any) -> None:
+    says = f"not from a {type(given).__name__}; Config.from_dict"
+
+    async def main() -> None:
+        with pytest.raises(errors.ConfigError, match=says):
+            async with penstock.open_kernel(given, transport=ScriptedTransport([])):
+                pass
+        async with penstock.open_kernel(config(), transport=ScriptedTransport([])) as kernel:
+            with pytest.raises(errors.ConfigError, match=says):
+                await kernel.reload(given)
+
+    run(main)
