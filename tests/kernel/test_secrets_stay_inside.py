@@ -483,11 +483,9 @@ def test_a_password_where_the_name_of_a_variable_should_be_is_not_shown_when_the
         with pytest.raises(errors.PenstockError, match="no such variable in the environment") as raised:
             async with penstock.open_kernel(settings, transport=ScriptedTransport([])):
                 pass
-        seen = Seen()
-        seen.add_error(raised.value)
-        seen.check(KEY)
+        assert KEY not in f"{raised.value} {raised.value!r}"
 
-    run(main)
+    trio.run(main)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def test_no_refusal_says_by_itself_that_nothing_was_sent(kind: type[errors.Rejec
         (errors.BudgetExceededError(), 3),
         (errors.CircuitOpenError(), 3),
         (errors.OverloadedLocallyError(), 3),
+        (errors.BudgetExceededError(attempts=[penstock.Attempt(target="t", number=1, outcome="malformed")]), 1),
         (errors.DeadlineExceededError(), 124),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
