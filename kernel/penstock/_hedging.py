@@ -68,6 +68,8 @@ class Hedging:
         if isinstance(fitted, CallError):
             return None
         asked = self.trials.asked(begin, fitted)
+        if self.trials.extraction is not None:
+            asked = self.trials.extraction.shaped(stage, target, asked)
         try:
             if self.call.chain and await self.cover.one_more(stage, begin, asked) is not None:
                 return None

@@ -135,6 +135,15 @@ def test_an_attempt_that_lost_to_a_faster_one_is_one_of_those_allowed_and_nothin
     assert walk.next(0.0) == Stop("spent")
 
 
+def test_who_may_try_again_at_once_does_so_after_those_that_kept_nobody_waiting() -> None:
+    walk = cascade(Stage("a", 2), Stage("b", 1), Stage("c", 3), deadline=1.0)
+    walk.overtaken(2)
+    assert walk.next(0.0, {0: 1.0, 1: 1.0}) == Try(2)
+    assert not walk.failed(2, "reused_connection_closed", now=0.0, jitter=1.0)
+    assert walk.next(0.0, {0: 1.0, 1: 1.0}) == Try(2), "nobody else can go"
+    assert walk.next(0.0, {0: 0.0, 1: 1.0}) == Try(0)
+
+
 def test_a_target_that_was_overtaken_does_not_keep_the_turn_that_it_had() -> None:
     walk = cascade(*TWO)
     fail(walk, 0, "reused_connection_closed")

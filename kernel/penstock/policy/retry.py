@@ -135,7 +135,8 @@ class Cascade:
         if at > max(now, progress.not_before) and not progress.patient:
             return None  # it is worse than this call knew: its circuit has opened, and others need not wait for it
         strain = self._strain(self._staying)
-        if any(other <= at and self._strain(stage) < strain for stage, other in ready.items()):
+        by_then = max(at, now)
+        if any(other <= by_then and self._strain(stage) < strain for stage, other in ready.items()):
             return None
         if at <= now:
             return Try(self._staying)
