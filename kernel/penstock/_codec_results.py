@@ -8,6 +8,7 @@ words that quote nothing, or None. Not here: counts of usage (`_codec_edge`), wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -97,9 +98,18 @@ def flaw_of_tool_call(delta: ToolCallDelta) -> str | None:
 
 def flaw_of_wire(wire: WireRequest) -> str | None:
     """Of a request that is to be sent."""
-    method, url, headers, body = cast("tuple[object, ...]", (wire.method, wire.url, wire.headers, wire.body))
+    body = cast("object", wire.body)
     if not isinstance(body, bytes):
         return wrong_kind(body, "WireRequest.body")
+    try:
+        return _flaw_of_head(wire.method, wire.url, wire.headers)
+    except TypeError:  # headers in lists do as well: they are looked through each time
+        return _flaw_of_head.__wrapped__(wire.method, wire.url, wire.headers)
+
+
+@lru_cache(maxsize=1_024)
+def _flaw_of_head(method: object, url: object, headers: object) -> str | None:
+    """Of those to one target, nearly all are the same."""
     if not (isinstance(method, str) and isinstance(url, str)):
         return wrong_kind(url if isinstance(method, str) else method, "WireRequest.method or .url")
     if not isinstance(headers, tuple | list):
