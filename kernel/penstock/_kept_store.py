@@ -127,7 +127,9 @@ class KeptStore:
                 except BaseException as error:
                     let_through(error)
                     if not begun:
-                        raise _cannot_open(self.name, error) from error
+                        if isinstance(error, PluginError):
+                            raise
+                        raise cannot_open(f"cache store {self.name!r}", error) from error
                     if not self._stop.is_set():
                         logger.warning("cache store %s broke and is opened again: %s", self.name, _why(error))
                 finally:
@@ -153,9 +155,3 @@ class KeptStore:
 def _why(error: BaseException) -> str:
     """A store's own words, or the name of what went wrong: the words of strangers may hold what nobody shall read."""
     return str(error) if isinstance(error, CacheStoreError) else type(error).__name__
-
-
-def _cannot_open(name: str, error: BaseException) -> PluginError:
-    if isinstance(error, PluginError):
-        return error
-    return cannot_open(f"cache store {name!r}", error)

@@ -20,6 +20,7 @@ from worlds import run as run_in_a_world
 import penstock
 from penstock._clock import MOCK_WALL_ANCHOR
 from penstock.abc import CacheStore, StoredEntry
+from penstock.errors import PluginLoadError
 from penstock.hookspecs import CacheStoreSpec
 from penstock.policy.sealed import seal, unseal
 from penstock.testing import FakeCacheStore, Reply, ScriptedTransport
@@ -308,6 +309,21 @@ def test_a_store_whose_plugin_breaks_is_opened_again(caplog: pytest.LogCaptureFi
 
     run(main)
     assert "broke and is opened again" in caplog.text
+
+
+def test_the_error_of_a_store_that_cannot_be_opened_is_not_its_own_cause() -> None:
+    @asynccontextmanager
+    async def open_it(_options: Any, _tools: Any) -> AsyncGenerator[CacheStore]:
+        raise PluginLoadError("there is no such folder") from OSError("who looks for it")
+        yield FakeCacheStore()
+
+    async def main() -> None:
+        with pytest.raises(PluginLoadError, match="no such folder") as caught:
+            async with penstock.open_kernel(stored(), plugins=[CacheStoreSpec("fake", open_it)]):
+                pass
+        assert isinstance(caught.value.__cause__, OSError)
+
+    run(main)
 
 
 def test_of_two_processes_one_asks_and_the_other_waits_for_its_answer() -> None:
