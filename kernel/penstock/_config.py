@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import attrs
 
@@ -251,7 +251,7 @@ class Config:
         from penstock._config_file import read_toml  # noqa: PLC0415  # heavy: only where a file is read
         from penstock._config_load import load_mapping  # noqa: PLC0415  # imports cattrs
 
-        if not isinstance(path, str | os.PathLike):
+        if not isinstance(cast("object", path), str | os.PathLike):
             raise ConfigError(
                 f"a configuration is read from the path of a TOML file, not from a {type(path).__name__};"
                 " Config.from_dict makes one of a mapping"
