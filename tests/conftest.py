@@ -19,21 +19,22 @@ settings.load_profile("soak" if SOAK else "quick")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-HALF = os.environ.pop("PENSTOCK_SLOW_HALF", "")  # not for the runs of pytest that tests begin
-"""`0` or `1`: every second of the tests that are marked slow, the even or the odd ones. `.ci/run` chooses by the
-commit, so that each runs with every other commit or so. Else all of them run."""
+THIRD = os.environ.pop("PENSTOCK_SLOW_THIRD", "")  # not for the runs of pytest that tests begin
+"""`0`, `1` or `2`: every third of the tests that are marked slow, from there on. `.ci/run` chooses by the commit, so
+that each runs with every third commit or so. Else all of them run."""
+THIRDS = {"0", "1", "2"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the other half; those by which planted bugs are caught stay together."""
-    if HALF not in {"0", "1"}:
+    """Leaves out the other two thirds; those by which planted bugs are caught stay together."""
+    if THIRD not in THIRDS:
         return
     slow = [item for item in items if item.get_closest_marker("slow") and item.path.name != "test_planted.py"]
-    left_out = set(slow[1 - int(HALF) :: 2])
+    left_out = set(slow) - set(slow[int(THIRD) :: 3])
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_report_header() -> list[str]:
     """Says so."""
-    return [f"slow tests: every second one ({HALF}), for PENSTOCK_SLOW_HALF is set"] if HALF in {"0", "1"} else []
+    return [f"slow tests: every third one ({THIRD}), for PENSTOCK_SLOW_THIRD is set"] if THIRD in THIRDS else []
