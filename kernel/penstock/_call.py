@@ -275,10 +275,8 @@ class _Run:
             self.failures.pass_over(stage, fitted)
             return None
         # A filter that looks at requests belongs here, before the cache.
-        asked = self.trials.asked(begin, fitted)
-        mends = False
-        if self.extraction is not None:
-            asked, mends = self.extraction.shaped(stage, target, asked), self.extraction.repairing
+        asked = self.trials.asked(stage, begin, fitted)
+        mends = self.extraction is not None and self.extraction.repairing
         if not (self.display.committed or mends):
             found = await self.cache.look_up(stage, target, asked, self.engine.clock.wall())
             if isinstance(found, Cached):

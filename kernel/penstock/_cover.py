@@ -25,7 +25,7 @@ from penstock.types import ChatRequest
 
 __all__ = ["Cover", "offers_of"]
 
-FirstAsked: TypeAlias = Callable[[int, LiveTarget, ChatRequest], ChatRequest]
+Shaping: TypeAlias = Callable[[int, LiveTarget, ChatRequest], ChatRequest]
 
 
 class Cover(Struct, eq=False):
@@ -76,7 +76,7 @@ def offers_of(
     pricing: Pricing,
     *,
     guesses: bool,
-    first_asked: FirstAsked | None = None,
+    first_asked: Shaping | None = None,
 ) -> Offers:
     """What attempts at the stages of a route may cost. No more of them are priced than it takes to know the dearest.
 
@@ -107,7 +107,7 @@ class _Priced(Struct, eq=False, gc=False):
 
     fitting: CallFitting
     pricing: Pricing
-    first_asked: FirstAsked | None
+    first_asked: Shaping | None
 
     def __call__(self, stage: int) -> Offer | CallError:
         target = self.fitting.targets[stage]

@@ -67,9 +67,7 @@ class Hedging:
         fitted = self.fitting.request_for(stage, target)
         if isinstance(fitted, CallError):
             return None
-        asked = self.trials.asked(begin, fitted)
-        if self.trials.extraction is not None:
-            asked = self.trials.extraction.shaped(stage, target, asked)
+        asked = self.trials.asked(stage, begin, fitted)
         try:
             if self.call.chain and await self.cover.one_more(stage, begin, asked) is not None:
                 return None

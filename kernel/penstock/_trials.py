@@ -94,9 +94,10 @@ class Trials(Struct, eq=False):
             return Continue(target.name, prefix)
         return Restart(target.name)
 
-    def asked(self, begin: Begin, request: ChatRequest) -> ChatRequest:
-        """What is asked of the target where it is to begin so."""
-        return continued(request, begin.prefill) if isinstance(begin, Continue) else request
+    def asked(self, stage: int, begin: Begin, request: ChatRequest) -> ChatRequest:
+        """What is asked of the target where it is to begin so, and its answer may have to become a value."""
+        asked = continued(request, begin.prefill) if isinstance(begin, Continue) else request
+        return asked if self.extraction is None else self.extraction.shaped(stage, self.call.targets[stage], asked)
 
     def make(self, stage: int, permit: Permit, begin: Begin, asked: ChatRequest, race: Race) -> AttemptRun:
         """An attempt that is about to run. `asked` is the request before the budget had its say."""
