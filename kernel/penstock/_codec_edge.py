@@ -31,6 +31,9 @@ __all__ = ["CodecEdge"]
 
 NAMED_STATUSES = frozenset({400, 401, 403, 404, 413, 422})
 """Statuses that mean what they say, whatever `x-should-retry` adds."""
+WRITTEN_FOR_NOTHING = 1_000
+"""Characters that no answer of no output tokens has. Shorter ones there are: the sentence of a guardrail, in the place
+of a model's answer, costs nothing."""
 
 _COUNTS: Callable[[Usage], tuple[object, ...]] = attrgetter(*(set(Usage.__struct_fields__) - {"kinds"}))
 
@@ -118,6 +121,8 @@ class CodecEdge:
         self.sound(flaw_of_completion(completion))
         self.is_named(completion.request_id)
         usage = self.believed(completion.usage)
+        if usage is not None and not usage.output_tokens and len(completion.message.text) > WRITTEN_FOR_NOTHING:
+            self.disbelieved, usage = True, None
         return completion if usage is completion.usage else msgspec.structs.replace(completion, usage=usage)
 
     def believed(self, usage: object) -> Usage | None:

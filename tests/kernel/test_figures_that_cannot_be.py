@@ -34,12 +34,12 @@ def settings(cascade: str = GPT, **tables: Any) -> penstock.Config:
     return penstock.Config.from_dict(mapping | tables, environ={})
 
 
-def told(usage: dict[str, int], *, streamed: bool) -> Reply:
+def told(usage: dict[str, int], *, streamed: bool, text: str = ANSWER) -> Reply:
     if not streamed:
-        return Reply(json={**openai_body(), "usage": usage})
+        return Reply(json={**openai_body(text), "usage": usage})
     old, new = (str(each).replace("'", '"').replace(" ", "").encode() for each in (USUAL, usage))
-    chunks = [chunk.replace(old, new) for chunk in openai_chunks()]
-    assert chunks != openai_chunks()
+    chunks = [chunk.replace(old, new) for chunk in openai_chunks(text)]
+    assert chunks != openai_chunks(text)
     return Reply(chunks=chunks)
 
 
@@ -75,6 +75,33 @@ def test_absurd_usage_is_not_believed_but_told_and_charged_at_the_bound_of_its_c
     with caplog.at_level(logging.WARNING):
         run(main)
     assert "counts of tokens that cannot be right" in caplog.text
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["complete", "stream"])
+@pytest.mark.parametrize(("text", "believed"), [("Blocked by a guardrail.", True), ("So it goes on. " * 80, False)])
+def test_a_long_answer_that_is_said_to_have_cost_nothing_is_charged_at_its_bound_and_a_guardrails_sentence_is_free(
+    text: str,
+    believed: bool,  # noqa: FBT001
+    streamed: bool,  # noqa: FBT001
+) -> None:
+    nothing = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    answers = [told(nothing, streamed=streamed, text=text)]
+
+    async def main() -> None:
+        async with penstock.open_kernel(settings(), transport=ScriptedTransport(answers)) as kernel:
+            events = kernel.events()
+            bound = (await kernel.quote("hello", account="one", max_tokens=400)).hold
+            assert bound is not None
+            if streamed:
+                async with kernel.stream("hello", account="one", max_tokens=400) as stream:
+                    assert "".join([text async for text in stream.text()]) == text
+            else:
+                assert (await kernel.complete("hello", account="one", max_tokens=400)).text == text
+            charged = (await kernel.snapshot()).accounts["one"].windows[0].spent.tokens
+            assert charged == (0 if believed else bound.tokens)
+            assert any(isinstance(event, UsageDisbelieved) for event in events.take()) is not believed
+
+    run(main)
 
 
 @pytest.mark.parametrize("field", ["max_completion_tokens", "n"])

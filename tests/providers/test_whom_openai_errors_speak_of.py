@@ -39,6 +39,10 @@ def openrouter(status: int, message: str, **metadata: Any) -> dict[str, Any]:
     return {"error": {"code": status, "message": message, "metadata": metadata}}
 
 
+def litellm(message: str, kind: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": "400"}}
+
+
 FLAGGED = 'openai/gpt-4o-mini requires moderation on OpenAI. Your input was flagged for "harassment".'
 FLAGS = {"reasons": ["harassment"], "flagged_input": "You...", "provider_name": "OpenAI", "model_slug": "gpt-4o-mini"}
 XAI_DENIES = "The caller does not have permission to execute the specified operation"
@@ -151,6 +155,37 @@ def test_credit_that_is_too_little_for_one_request_is_told_from_credit_that_is_u
     error = classified(402, body)
     assert type(error) is QuotaExhaustedError
     assert error.of_this_request is of_this_request
+
+
+SPENT = "Budget has been exceeded! Key=9f (sk-...TMqg) Current cost: 0.000118, Max budget: 0.0001"
+TOO_DEAR = "Budget has been exceeded! Current cost: 0.0, Estimated request cost: 3.64, Max budget: 2.5"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "of_this_request"),
+    [
+        (403, openrouter(403, "Key limit exceeded (total limit). Manage it using https://x/settings/keys"), False),
+        (403, openrouter(403, "Budget limit exceeded (monthly limit)."), False),
+        (429, litellm(SPENT, "budget_exceeded"), False),
+        (400, litellm(SPENT), False),
+        (429, litellm("LiteLLM User: one, exceeded budget for model=m", "budget_exceeded"), False),
+        (400, litellm("ExceededBudget: End User=one over budget. Spend=0.0008, Budget=0.0001", "auth_error"), False),
+        (429, litellm(TOO_DEAR, "budget_exceeded"), True),
+    ],
+)
+def test_what_a_key_of_a_gateway_may_spend_is_a_quota(
+    status: int,
+    body: Any,
+    of_this_request: bool,  # noqa: FBT001 - a parameter of the table
+) -> None:
+    error = classified(status, body)
+    assert type(error) is QuotaExhaustedError
+    assert error.of_this_request is of_this_request
+
+
+def test_a_rate_of_a_gateway_is_no_quota() -> None:
+    throttled = litellm("Rate limit exceeded for api_key: d8. Limit type: tokens. Remaining: 0.", "throttling_error")
+    assert type(classified(429, throttled)) is RateLimitedError
 
 
 def test_credit_that_running_requests_hold_comes_back_and_is_waited_for() -> None:

@@ -60,15 +60,22 @@ CONTEXT_PHRASES = re.compile(
     r"|reduce the length of (?:the |your )?(?:messages|prompt|input)|`?inputs`? tokens \+"
 )
 
-QUOTA_WORDS = re.compile(r"quota|billing|insufficient_(?:balance|credit|fund)|spend_?limit|credit|arrearage")
+QUOTA_WORDS = re.compile(
+    r"quota|billing|insufficient_(?:balance|credit|fund)|spend_?limit|credit|arrearage|budget_exceeded"
+)
+# What a key or a team may spend: OpenRouter refuses beyond it with a 403, LiteLLM's proxy with a 400 or a 429.
 QUOTA_PHRASES = re.compile(
-    r"exceeded your current quota|insufficient (?:account )?(?:balance|quota|credit|funds)|insufficient_quota"
+    r"(?:key|budget) limit exceeded|budget has been exceeded|exceededbudget:|exceeded budget for "
+    r"|exceeded your current quota|insufficient (?:account )?(?:balance|quota|credit|funds)|insufficient_quota"
     r"|credit balance is too low|(?:billing|spend(?:ing)?|monthly|credit) (?:hard )?limit|out of credits|more credits"
     r"|payment required|not active, please check your billing"
 )
 # OpenRouter asks before it begins whether the account could pay the longest answer. With nothing left, none is paid.
+# LiteLLM's proxy says what it thinks that one request costs.
 TOO_DEAR_WORDS = re.compile(r"^reason:weight_exceeds_budget$")
-TOO_DEAR_PHRASES = re.compile(r"can only afford [1-9]|prompt tokens limit exceeded: \d+ > [1-9]")
+TOO_DEAR_PHRASES = re.compile(
+    r"can only afford [1-9]|prompt tokens limit exceeded: \d+ > [1-9]|estimated request cost:"
+)
 
 OVERLOAD_WORDS = re.compile(r"overloaded|slow_down|capacity_exceeded")
 RATE_WORDS = re.compile(
