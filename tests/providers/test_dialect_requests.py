@@ -19,6 +19,7 @@ from penstock_providers.openai_chat import (
     DialectOptions,
     OpenAIChat,
     OpenAIChatOptions,
+    ThinkingForm,
 )
 from penstock_providers.openai_chat._options import options_of
 
@@ -220,6 +221,19 @@ def test_params_that_say_what_a_request_would_say_of_thinking_are_understood(row
     params = {name: value for name, value in wishing.items() if name not in plain}
     asks = codec.own_thinking(Target(name="t", provider="p", model="m", params=params))
     assert asks is ((wish != "off") if params else None)
+
+
+@pytest.mark.parametrize("wish", ["high", 5_000])
+def test_fields_that_go_with_every_wish_stay_beside_a_level_or_a_budget_in_the_same_object(wish: Any) -> None:
+    on = {"thinking": {"type": "enabled", "shown": {"raw": True}}}
+    form = ThinkingForm(level=("thinking", "shown", "effort"), budget=("thinking", "tokens"), on=on)
+    row = Dialect(name="acme", title="Acme", thinking=form)
+    sent = body(codec_of(row), ChatRequest("q", thinking=wish))["thinking"]
+    if isinstance(wish, int):
+        assert sent == {"type": "enabled", "shown": {"raw": True}, "tokens": wish}
+    else:
+        assert sent == {"type": "enabled", "shown": {"raw": True, "effort": wish}}
+    assert on == {"thinking": {"type": "enabled", "shown": {"raw": True}}}
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,11 @@ def thinking_fields(request: ChatRequest, model: Model, dialect: Dialect) -> Map
     if wish == "off":
         if form.off is not None:
             return form.off
-        return {} if model.effort_off is None else _at(form.level, model.effort_off)
+        return {} if model.effort_off is None else _with({}, form.level, model.effort_off)
     if isinstance(wish, int) and form.budget:
-        return {**form.on, **_at(form.budget, wish)}
+        return _with(form.on, form.budget, wish)
     level = wish if isinstance(wish, str) else _level(wish)
-    return {**form.on, **_at(form.level, form.words.get(level, level))}
+    return _with(form.on, form.level, form.words.get(level, level))
 
 
 def thinks_always(name: str, dialect: Dialect) -> bool | None:
@@ -105,11 +105,9 @@ def _level(tokens: int) -> str:
     return "low" if tokens <= _LOW_BUDGET else "medium" if tokens <= _MEDIUM_BUDGET else "high"
 
 
-def _at(path: tuple[str, ...], value: str | int) -> dict[str, Any]:
-    """The value in the field that the path leads to; nothing where there is no such field."""
+def _with(fields: Mapping[str, Any], path: tuple[str, ...], value: str | int) -> dict[str, Any]:
+    """The fields, with the value in the one that the path leads to; as they are where there is no such field."""
     if not path:
-        return {}
-    field: Any = value
-    for name in reversed(path[1:]):
-        field = {name: field}
-    return {path[0]: field}
+        return dict(fields)
+    first, *rest = path
+    return {**fields, first: _with(fields_of(fields.get(first)), tuple(rest), value) if rest else value}
