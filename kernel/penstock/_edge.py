@@ -96,6 +96,8 @@ def _discreet(error: CallError, secret: str | None, target: str, headers: Header
         error.args = tuple(
             without_secret(each, secret, headers, target) if isinstance(each, str) else each for each in error.args
         )
+        if notes := _notes(error):
+            error.__notes__ = [without_secret(note, secret, headers, target) for note in notes]
         if isinstance(error, ProviderError):
             error.code = error.code and without_secret(error.code, secret, headers)
         error.request_id = error.request_id and without_secret(error.request_id, secret, headers)
@@ -147,11 +149,16 @@ def _without(text: str, secret: str | None, target: str = "") -> str:
 
 def _quotes(error: BaseException | None, secret: str | None, headers: Headers) -> bool:
     while error is not None:
-        says = f"{error} {error.args!r}"
+        says = f"{error} {error.args!r} {_notes(error)}"
         if without_secret(says, secret, headers) != says:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What was added to it, as a traceback shows it."""
+    return list(map(str, getattr(error, "__notes__", ())))
 
 
 def translated(error: BaseException, target: str, *, in_body: bool = False) -> CallError:  # noqa: C901, PLR0912 - one for each

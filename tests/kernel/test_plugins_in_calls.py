@@ -88,6 +88,32 @@ def test_alone_on_its_route_it_ends_in_one_typed_error_that_names_the_place_and_
     run(main)
 
 
+@pytest.mark.parametrize("method", ["classify", "decode"])
+def test_what_a_codec_adds_to_its_own_error_shows_no_key(method: str) -> None:
+    def fault() -> errors.CallError:
+        cause = ZeroDivisionError("no")
+        error = errors.ServerError("no")
+        for each in (cause, error):
+            each.add_note(f"sent with {KEY}")
+        error.__cause__ = cause
+        if method == "decode":
+            raise error
+        return error
+
+    answered = Reply(500 if method == "classify" else 200, json=openai_body())
+
+    async def main() -> None:
+        upstream = ScriptedTransport(lambda _: answered)
+        async with penstock.open_kernel(settings(), transport=upstream, plugins=[acme(**{method: fault})]) as kernel:
+            with pytest.raises(errors.ServerError) as caught:
+                await kernel.complete(PROMPT, model=THEIRS)
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "sent with" in shown
+        assert KEY not in shown
+
+    run(main)
+
+
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_classify_that_breaks_is_a_failed_attempt_too(bug: str) -> None:
     def answer(request: httpx.Request) -> Reply:
