@@ -45,8 +45,8 @@ class ChatRequest(Discreet, frozen=True):
     """One request, independent of who will answer it.
 
     `model` names a target, or `provider/model`. `extra` holds what only one provider understands, keyed by the
-    provider's name or its wire family, merged into the body last. `tool_choice` is `auto`, `none`, `required` or the
-    name of a tool. `thinking` is a level or a budget in tokens.
+    provider's name or its wire family, merged into the body last: all but whether to stream. `tool_choice` is `auto`,
+    `none`, `required` or the name of a tool. `thinking` is a level or a budget in tokens.
     """
 
     shown = frozenset({"model", "thinking", "tool_choice"})

@@ -50,6 +50,18 @@ def encoded(request: ChatRequest, to: Target | None = None, *, stream: bool = Fa
     return cast("dict[str, Any]", msgspec.json.decode(wire.body))
 
 
+@pytest.mark.parametrize("said", [True, False, None])
+@pytest.mark.parametrize("where", ["params", "extra"])
+def test_whether_to_stream_is_for_the_call_alone_to_say(where: str, said: bool | None) -> None:  # noqa: FBT001 - a case
+    fields = {"stream": said, "top_k": 3}
+    request = ChatRequest("-", extra={"anthropic": fields} if where == "extra" else {})
+    to = target(params=fields if where == "params" else {})
+    assert encoded(request, to, stream=True)["stream"] is True
+    whole = encoded(request, to)
+    assert not whole.get("stream")
+    assert whole["top_k"] == 3
+
+
 @pytest.mark.parametrize(
     ("thinking", "thinks"),
     [

@@ -400,6 +400,19 @@ def test_json_mode_and_other_providers_extras_go_through_extra_alone() -> None:
     assert made.keys() == {"model", "messages", "response_format"}
 
 
+@pytest.mark.parametrize("said", [True, False, None])
+@pytest.mark.parametrize("where", ["params", "extra"])
+def test_whether_to_stream_is_for_the_call_alone_to_say(where: str, said: bool | None) -> None:  # noqa: FBT001 - a case
+    fields = {"stream": said, "stream_options": {"include_usage": True}, "seed": 3}
+    request = ChatRequest("-", extra={"openai": fields} if where == "extra" else {})
+    params = fields if where == "params" else {}
+    streamed, whole = (body(request, stream=stream, params=params) for stream in (True, False))
+    assert streamed["stream"] is True
+    assert not whole.get("stream")
+    assert said is not True or "stream_options" not in whole
+    assert streamed["seed"] == whole["seed"] == 3
+
+
 def test_the_most_particular_extra_wins_and_tools_are_appended() -> None:
     tool = Tool("add", parameters=typed("object"))
     custom = typed("custom", custom={"name": "shell"})

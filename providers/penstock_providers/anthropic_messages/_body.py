@@ -29,7 +29,9 @@ _SAMPLING = ("temperature", "top_p", "top_k")
 
 
 def body_of(request: ChatRequest, target: Target, *, stream: bool) -> dict[str, Any]:
-    """The whole body. The target's params lie under the request's own fields, `extra` lies over everything."""
+    """The whole body. The target's params lie under the request's own fields, `extra` lies over everything but
+    whether to stream, which is for the call to say.
+    """
     params = {name: value for name, value in target.params.items() if name != "thinking" or request.thinking is None}
     body = _merged(params, _own_fields(request, target))
     extras = _extras(request, target)
@@ -41,7 +43,9 @@ def body_of(request: ChatRequest, target: Target, *, stream: bool) -> dict[str, 
     if not body.get("tools") and "mcp_servers" not in body:
         body.pop("tool_choice", None)  # without tools the provider refuses it
         body |= _used(request)
-    return body | ({"stream": True} if stream else {})
+    if stream or body.get("stream"):
+        body["stream"] = stream
+    return body
 
 
 def unsupported(request: ChatRequest, target: Target) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """The body of a Chat Completions request.
 
 Not here: messages (`_messages`), URL and headers (`_codec`). Precedence: the target's `params`, over them what the
-request says, over both the request's `extra`.
+request says, over both the request's `extra`. Whether to stream is for the call alone to say.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ def wire_body(request: ChatRequest, target: Target, dialect: Dialect, *, stream:
     merged = _merged(_params(target, body), body) if target.params else body
     for extra in _extras(request, target, dialect) if request.extra else ():
         merged = _merged(merged, extra)
+    if stream:
+        merged["stream"] = True
+    elif merged.get("stream"):
+        merged["stream"] = False
+        merged.pop("stream_options", None)  # without a stream they are refused
     return merged
 
 
