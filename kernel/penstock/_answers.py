@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._engine import Engine
+from penstock._foreign import interruptible
 from penstock._kept_store import Away
 from penstock._live_target import LiveTarget
 from penstock._second_level import SecondLevel
@@ -275,6 +276,7 @@ class CallCache(Struct, eq=False, gc=False):
         """True where a call that comes to the target asks the cache first. Asks nobody."""
         return self._key(target, request, wall) is not None
 
+    @interruptible
     def key_of(self, target: LiveTarget, request: ChatRequest, wall: float) -> Keyed | None:
         """The key of a request, whether or not it would be cached; None where the codec cannot say it."""
         codec = target.provider.codec

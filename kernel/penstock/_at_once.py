@@ -43,6 +43,7 @@ class AtOnce(Struct, eq=False, gc=False):
             return None
         return self.cache.take_fresh(key, wall)
 
+    @trio.lowlevel.enable_ki_protection
     async def answer(self, cached: Cached) -> ChatResponse:
         """From its place to its end. Who asks over and over lets others have their turn, and can be cancelled."""
         engine, call, books = self.engine, self.call, Books()

@@ -161,8 +161,9 @@ class _Run:
         """Answers of others, for want of one of its own."""
         return Stored(self.engine, self.call, self.cache, self.fitting, self.trials)
 
+    @trio.lowlevel.enable_ki_protection
     async def to_the_end(self) -> ChatResponse:
-        """The whole call, with whatever it owes paid on every way out."""
+        """The whole call, with whatever it owes paid on every way out. Ctrl-C comes where a cancellation can."""
         scope = self.scope
         self.engine.running.add(scope)
         outcome, target = "cancelled", None
@@ -215,9 +216,8 @@ class _Run:
         if self.engine.keeps_step:
             await self.engine.starting.together()
 
-    @trio.lowlevel.enable_ki_protection
     def pay(self, outcome: str, target: str | None) -> None:
-        """Everything that is owed and told when a call is over. Never waits, never raises; a Ctrl-C comes after it."""
+        """Everything that is owed and told when a call is over. Never waits, never raises."""
         self.engine.ended(self.scope)
         self.cache.end(gone=GONE_AFTER.get(outcome, "target_failed"))
         self.hold.settle()

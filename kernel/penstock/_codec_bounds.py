@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock._edge import broken_codec
+from penstock._foreign import interruptible
 from penstock._live_target import LiveTarget, OutputKey, OutputTerms
 from penstock.errors import CallError
 from penstock.policy.bound import OutputRange, output_range
@@ -23,6 +24,7 @@ PROBE = 65_536
 """Above the thinking budgets that a wire adds to small values of max_tokens."""
 
 
+@interruptible
 def told_bound(ask: Callable[[ChatRequest, Target], object], request: ChatRequest, target: LiveTarget) -> int | None:
     """What the codec's `input_bound` or `output_bound` tells: the most tokens; None: nothing bounds them.
 

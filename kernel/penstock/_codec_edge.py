@@ -14,6 +14,7 @@ import msgspec
 
 from penstock._codec_results import flaw_of_completion
 from penstock._edge import broken_codec, discreet, without_secret
+from penstock._foreign import interruptible
 from penstock._live_target import LiveTarget
 from penstock.abc import Provider
 from penstock.errors import (
@@ -66,6 +67,7 @@ class CodecEdge:
         """The codec of the target's provider."""
         return self.live.provider.codec
 
+    @interruptible
     def call(self, ask: Callable[_Asked, _Result], *args: _Asked.args, **kwargs: _Asked.kwargs) -> _Result:
         """What the codec returns. Raises a CallError, whatever it raises."""
         failure: CallError
@@ -121,7 +123,8 @@ class CodecEdge:
         self.sound(flaw_of_completion(completion))
         self.is_named(completion.request_id)
         usage = self.believed(completion.usage)
-        if usage is not None and not usage.output_tokens and len(completion.message.text) > WRITTEN_FOR_NOTHING:
+        costs_nothing = usage is not None and not (usage.output_tokens or usage.estimated)
+        if costs_nothing and len(completion.message.text) > WRITTEN_FOR_NOTHING:
             self.disbelieved, usage = True, None
         return completion if usage is completion.usage else msgspec.structs.replace(completion, usage=usage)
 

@@ -16,6 +16,7 @@ import h11
 import httpx
 
 from penstock._config_mistakes import is_secret
+from penstock._foreign import interruptible
 from penstock._transport import BrokenHttp, GivenUp, HeadCutOff, ReusedConnectionClosed
 from penstock._transport.failures import sentence
 from penstock.errors import (
@@ -71,6 +72,7 @@ def named(bug: BaseException) -> str:
     return f"{type(bug).__name__}{where}"
 
 
+@interruptible
 def discreet(error: CallError, secret: str | None, target: str, headers: Headers = ()) -> CallError:
     """The error fit to be shown: it names its target, holds no credential (providers quote them), none of the `headers`
     that are configured for the target, and no false hint.

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypedDict, TypeVar
 
 import attrs
+import trio
 
 from penstock._plan import CallOptions, make_request
 from penstock._stream import ChatStream, OpenStream
@@ -160,6 +161,7 @@ class OpenExtractStream(Generic[T]):
         self._callers_tools = callers_tools
         self._open: OpenStream | None = None
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> ExtractStream[T]:
         if self._open is not None:
             raise KernelError("a stream is entered once; call kernel.stream_extract again")
@@ -167,6 +169,7 @@ class OpenExtractStream(Generic[T]):
         stream = await self._open.__aenter__()
         return ExtractStream(stream, schema=self._schema(), callers_tools=self._callers_tools)
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:

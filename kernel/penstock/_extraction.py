@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._attempt import AttemptRun
+from penstock._foreign import interruptible
 from penstock._live_target import LiveTarget
 from penstock._outputs import Wanted
 from penstock._request import with_output
@@ -168,6 +169,7 @@ class Extraction(Struct, eq=False):
         return ("tool alone", "tool") if alone else ("tool",)
 
     @staticmethod
+    @interruptible
     def _cannot(target: LiveTarget, request: ChatRequest, *parameters: str) -> bool:
         try:
             return not target.provider.codec.unsupported(request, target.wire).isdisjoint(parameters)

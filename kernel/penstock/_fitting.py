@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from penstock._edge import broken_codec
 from penstock._events import Event, EventHub, ParametersDropped, PartsLeftOut, RequestAdapted
+from penstock._foreign import interruptible
 from penstock._live_target import LiveTarget
 from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
 from penstock.policy.fitting import Fitted, TooLong, Unfit, UnsupportedRules, fit, too_long
@@ -118,6 +119,7 @@ class CallFitting(Struct, eq=False):
             return made
         return msgspec.structs.replace(made, dropped=("max_tokens", *made.dropped))
 
+    @interruptible
     def _made(self, target: LiveTarget, request: ChatRequest) -> Fitted | CallError:
         codec = target.provider.codec
 

@@ -12,8 +12,12 @@ from typing import cast
 
 import trio
 
-__all__ = ["let_through", "signal_in"]
+__all__ = ["interruptible", "let_through", "signal_in"]
 
+interruptible = trio.lowlevel.disable_ki_protection
+"""Of what asks foreign code in a call: Ctrl-C comes in the middle of it. In the rest of a call it waits for a
+checkpoint, but foreign code may never come to an end.
+"""
 SIGNALS = (KeyboardInterrupt, trio.Cancelled, GeneratorExit)
 
 

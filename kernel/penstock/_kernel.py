@@ -25,6 +25,7 @@ import trio
 
 from penstock._actor_events import changed, cooling, spending, store_change
 from penstock._clock import Clock
+from penstock._closing import Closing, close_telemetry
 from penstock._config import CacheConfig, Config, LedgerConfig
 from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._config_stores import Ready, ready_cache, ready_ledger
@@ -32,7 +33,7 @@ from penstock._connections import Connections
 from penstock._discovery import PluginHost
 from penstock._engine import Engine
 from penstock._event_plugins import EventPlugins
-from penstock._events import ActorCrashed, EventHub, Shutdown
+from penstock._events import ActorCrashed, EventHub
 from penstock._front import Kernel
 from penstock._live_target import LiveProvider
 from penstock._open_plugins import OpenPlugins
@@ -65,9 +66,6 @@ if TYPE_CHECKING:
 __all__ = ["OpenKernel", "open_kernel"]
 
 logger = logging.getLogger("penstock")
-
-UNWINDING = 5.0
-"""Seconds that cancelled calls get to pay what they owe: they wait for nothing, so it is a bound against bugs."""
 
 
 def open_kernel(
@@ -123,6 +121,7 @@ class OpenKernel:
         self._engine: Engine | None = None
         self._telemetry: OpenTelemetry | None = None
         self._live: LiveServer | None = None
+        self._nursery: trio.Nursery | None = None
 
     async def __aenter__(self) -> Kernel:
         _check_loop()
@@ -136,7 +135,7 @@ class OpenKernel:
         self._connections.warn_of_idle_settings(config)
         for gives_up in config.budget.gives_up:
             logger.warning("%s", gives_up)
-        nursery = await self._nursery_manager.__aenter__()
+        self._nursery = nursery = await self._nursery_manager.__aenter__()
         try:
             clock = Clock()
             most = config.kernel.max_in_flight
@@ -161,7 +160,7 @@ class OpenKernel:
                 self._second_level.give_up()
             nursery.cancel_scope.cancel()
             await self._close_nursery()
-            await self._close_telemetry()
+            await close_telemetry(self._telemetry)
             raise
         kernel = Kernel(self._engine, nursery)
         if config.telemetry is not None and config.telemetry.live_view:
@@ -181,26 +180,30 @@ class OpenKernel:
                 raise
             raise _first_leaf(told) from None
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
         assert self._engine is not None
-        # Shielded: the end is orderly even where the body was cancelled. Every wait in it is bounded.
-        with trio.CancelScope(shield=True):
-            await self._shut_down(self._engine, grace=0.0 if error else self._engine.config.kernel.grace)
-            await self._close_telemetry()
+        assert self._nursery is not None
+        closing = Closing(
+            engine=self._engine,
+            seconds=0.0 if error else self._engine.config.kernel.grace,
+            actors=self._actors_done,
+            plugins=self._opened,
+            connections=self._connections,
+            second_level=self._second_level,
+            live=self._live,
+            telemetry=self._telemetry,
+        )
+        pressed = await closing.within(self._nursery)
         await self._close_nursery()
+        if pressed is not None:
+            raise pressed
         failure = self._engine.failure
         if failure is not None and error is None:
             raise failure from failure.__cause__
         return False
-
-    async def _close_telemetry(self) -> None:
-        """Sends what is left to tell. Shielded, and bounded: nobody waits for a collector that is down."""
-        opened, self._telemetry = self._telemetry, None
-        if opened is not None:
-            with trio.CancelScope(shield=True):
-                await opened.aclose()
 
     def _config(self) -> Config:
         match self._given:
@@ -352,36 +355,6 @@ class OpenKernel:
 
         # An empty context: an actor belongs to no caller, whatever its starter holds in context variables.
         contextvars.Context().run(nursery.start_soon, live)
-
-    # Stop
-
-    async def _shut_down(self, engine: Engine, grace: float) -> None:
-        engine.closing = True
-        engine.events.emit(Shutdown(len(engine.running), grace))
-        grace_ends = engine.clock.monotonic() + grace
-        with trio.move_on_after(grace):
-            await engine.idle()
-        for scope in tuple(engine.running):
-            scope.cancel()
-        with trio.move_on_after(UNWINDING) as unwinding:
-            await engine.idle()
-        if unwinding.cancelled_caught:
-            logger.error("%d calls did not end when they were cancelled", len(engine.running))
-        engine.overdue.close()
-        if self._live is not None:
-            await self._live.close()
-        if self._second_level is not None:
-            left = grace_ends - engine.clock.monotonic()
-            await self._second_level.close(max(left, engine.config.cache.store_timeout if engine.config.cache else 0.0))
-        # From the inside out: the budget last, for it is owed by everyone.
-        for ref in (engine.cache, engine.breakers, engine.router, engine.budget):
-            if ref is not None:
-                ref.close()
-        for done in self._actors_done:
-            await done.wait()
-        await self._opened.close()
-        await self._connections.aclose()
-        engine.events.close()
 
 
 def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -14,6 +14,7 @@ import httpx
 from msgspec import Struct
 
 from penstock._config_checks import is_header_name
+from penstock._foreign import interruptible
 from penstock._secrets import Secret
 from penstock.abc import Provider
 from penstock.policy.bound import OutputRange
@@ -32,6 +33,7 @@ MOST_SHAPES = 256
 few; one that draws a seed for each call gains nothing, and loses little."""
 
 
+@interruptible
 def _idempotency_header(provider: LiveProvider) -> str | None:
     """The header that the codec names; None where it names what no request can have."""
     named: object = None
@@ -91,6 +93,7 @@ def _text_kind(target: LiveTarget) -> object:
     return _told(target, "text_kind", lambda codec: codec.text_kind(target.wire), about=("input_bound",))
 
 
+@interruptible
 def _told(target: LiveTarget, what: str, ask: Callable[[Provider], Hashable], about: Sequence[str]) -> object:
     """What the codec tells, which says nothing beside that of another provider. None where it broke.
 
@@ -131,6 +134,7 @@ def _own_thinking(target: LiveTarget) -> bool | None:
     return told if isinstance(told, bool) else None
 
 
+@interruptible
 def _of_own_params(target: LiveTarget, ask: Callable[[Provider], object]) -> object:
     """What the codec says of the target's params. None: there are none, or it broke."""
     if not target.wire.params:
@@ -205,6 +209,7 @@ class LiveTarget:
         most = self.capabilities.max_output
         return most is not None and (self.overlong if max_tokens is None else max_tokens > most)
 
+    @interruptible
     def output_bound(self, request: ChatRequest) -> int | None:
         """Output tokens that the wire request itself allows; None: nothing bounds them. Never raises."""
         told: object = None

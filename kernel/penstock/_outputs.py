@@ -16,6 +16,7 @@ import attrs
 import msgspec
 from msgspec import Struct
 
+from penstock._foreign import interruptible
 from penstock._validator import InvalidValueError, Validator
 from penstock._validator_chain import Further, Link, Step, checked, linked, taken, through, words_of
 from penstock.errors import UnsendableRequestError
@@ -177,6 +178,7 @@ class OutputBook:
             known = self._ready[kind] = self._made(kind)
         return known
 
+    @interruptible
     def _made(self, kind: Any) -> ReadyType:
         try:
             for spec in self.specs():

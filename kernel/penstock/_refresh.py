@@ -73,6 +73,7 @@ class Refreshes:
             metadata=None,
         )
 
+    @trio.lowlevel.enable_ki_protection
     async def _refresh(self, call: Call, key: str) -> None:
         outcome = "cancelled"
         try:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol, Self, TypeAlias
 
+from penstock._foreign import interruptible
 from penstock._key_shapes import without_keys
 from penstock.errors import ConfigError
 
@@ -182,6 +183,7 @@ class _Callable:
         self._give = give
         self._check = check
 
+    @interruptible
     def current(self) -> str:
         try:
             key = self._give()

@@ -92,6 +92,7 @@ class OpenStream:
         self._ref: StreamRef | None = None
         self._drains: trio.Semaphore | None = None
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> ChatStream:
         if self._ref is not None:
             raise KernelError("a stream is entered once; call kernel.stream again")
@@ -101,6 +102,7 @@ class OpenStream:
         _, self._ref = open_stream_pump(self._nursery, lambda consumer: run_call(engine, call, consumer))
         return ChatStream(self._ref)
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:

@@ -15,6 +15,7 @@ import trio
 
 from penstock._codec_edge import CodecEdge
 from penstock._codec_results import flaw_of_tool_call, wrong_kind
+from penstock._foreign import interruptible
 from penstock._incoming import AFTER_THE_END, Incoming
 from penstock.abc import Missing, StreamDecoder
 from penstock.errors import BudgetCutError, CallError, StreamBrokenError
@@ -78,6 +79,7 @@ class StreamedAnswer:
         """The same for a tokenizer to count, where the answer is metered by one."""
 
     @property
+    @interruptible
     def partial(self) -> str:
         """The text that has come so far."""
         if self._whole is not None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from penstock._codec_results import flaw_of_capabilities
 from penstock._config import Config, RouteConfig, TargetConfig, Timeouts
+from penstock._foreign import interruptible
 from penstock._live_target import LiveProvider, LiveTarget
 from penstock._standing import Standing
 from penstock._token_counter import TokenCounter
@@ -146,6 +147,7 @@ def _phases(timeouts: Timeouts, given: frozenset[str]) -> Phases:
     )
 
 
+@interruptible
 def _capabilities(provider: LiveProvider, model: str) -> Capabilities:
     """What the codec knows of the model; the cautious defaults where it breaks: the call itself will show how far."""
     told: object = None

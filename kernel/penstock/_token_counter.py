@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from penstock._foreign import interruptible
+
 __all__ = ["TokenCounter"]
 
 logger = logging.getLogger("penstock")
@@ -20,6 +22,7 @@ class TokenCounter:
         self._plugin = plugin
         self._count: Callable[[str], int] | None = count
 
+    @interruptible
     def __call__(self, text: str) -> int | None:
         """The tokens of a text. Never raises."""
         if self._count is None or not text:

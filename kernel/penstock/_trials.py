@@ -190,6 +190,7 @@ class Trials(Struct, eq=False):
             self.report(attempt)
             attempt.span.end(attempt, self.books.attempts[-1])
 
+    @trio.lowlevel.enable_ki_protection
     async def one_of_two(self, attempt: AttemptRun, ended: list[AttemptRun]) -> None:
         """The same for one of two: the other may cancel it."""
         assert attempt.scope is not None

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from penstock._discreet import type_name
+from penstock._foreign import interruptible
 from penstock._nearest import did_you_mean, quoted
 from penstock._validator import InvalidValueError, Validator
 from penstock.errors import UnsendableRequestError
@@ -74,6 +75,7 @@ def linked(each: object, kind: Any, specs: Sequence[ValidatorSpec]) -> Link:
     )
 
 
+@interruptible
 def _made(name: str, of: Any, specs: Sequence[ValidatorSpec]) -> Link:
     spec = next((spec for spec in specs if spec.name == name), None)
     if spec is None:
@@ -127,6 +129,7 @@ def _told(said: Any, value: Any, name: str) -> Any:
     return value if said is None or (said is True and not isinstance(value, bool)) else said
 
 
+@interruptible
 def checked(check: Callable[[Any], Any], value: Any, name: str) -> Any:
     """What a check returns. Raises InvalidValueError for its no, and where it breaks."""
     try:
@@ -151,6 +154,7 @@ def _broken(name: str, bug: BaseException) -> InvalidValueError:
     return InvalidValueError(flaws=[Flaw("$", f"could not be checked: {name} broke ({type(bug).__name__})")])
 
 
+@interruptible
 def _says_flaws(no: InvalidValueError) -> bool:
     """False where what it was made of, or has in their place, are no flaws: nothing else checks that."""
     try:
@@ -188,6 +192,7 @@ def plain_part(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
+@interruptible
 def words_of(no: BaseException) -> str:
     """What a foreign error says of itself, where it can."""
     try:

@@ -223,7 +223,7 @@ def test_whoever_asks_again_and_again_for_an_error_lets_others_come_to_their_tur
     at_work(talk)
 
 
-def test_ctrl_c_waits_until_a_batch_in_the_askers_task_is_carried_out() -> None:
+def test_ctrl_c_waits_until_a_batch_in_the_task_of_who_looks_on_is_carried_out() -> None:
     carried_out: list[str] = []
 
     async def talk(address: Address, clerk: Clerk) -> None:
@@ -231,8 +231,10 @@ def test_ctrl_c_waits_until_a_batch_in_the_askers_task_is_carried_out() -> None:
             signal.raise_signal(signal.SIGINT)
             carried_out.append("whole")
 
+        await address.ask(Ask("word"), owes="word")
         clerk.on_commit = interrupted
-        await address.ask(Ask("word"))
+        address.tell_owed("word", "over")
+        address.catch_up()
 
     with pytest.raises(BaseExceptionGroup) as caught:
         at_work(talk)

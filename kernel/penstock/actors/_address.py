@@ -26,6 +26,7 @@ class Address:
     def __init__(self, box: Mailbox) -> None:
         self._box = box
 
+    @trio.lowlevel.enable_ki_protection
     async def ask(
         self,
         message: Request[R],

@@ -136,6 +136,7 @@ class StreamPump:
         self.drains: trio.Semaphore | None = None
         """Where it holds one of the places for streams that go on without a consumer."""
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, call: Run) -> None:
         """Runs the call to its end. Whatever it raises is left for the consumer."""
         try:
