@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._engine import Engine
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._kept_store import Away
 from penstock._live_target import LiveTarget
 from penstock._second_level import SecondLevel
@@ -284,9 +284,8 @@ class CallCache(Struct, eq=False, gc=False):
             wire = codec.encode(request, target.wire, stream=False, now=wall)
             question = Question.of(wire, family=codec.family, significant_headers=codec.significant_headers)
             key = question.key(self.call.tenant)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
+        except BaseException as error:  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
+            let_through(error)
             return None
         return key, wire, question
 

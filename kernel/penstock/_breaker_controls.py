@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from penstock._engine import Engine
 from penstock._nearest import did_you_mean, quoted
@@ -44,6 +45,8 @@ class BreakerControls:
 
     def _check(self, scope: str) -> None:
         """A mistyped scope would be isolated without a word, and calls go on."""
+        if not isinstance(cast("object", scope), str):
+            raise ConfigError([ConfigMistake("scope", f"is of type {type(scope).__name__}; give target:NAME")])
         config, (kind, _, name) = self._engine.config, scope.partition(":")
         if kind == "target":
             try:

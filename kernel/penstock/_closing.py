@@ -70,8 +70,26 @@ class Closing:
             with trio.CancelScope(shield=True):
                 await self._in_order()
                 await close_telemetry(self.telemetry)
+        except BaseException:
+            self._give_up()
+            raise
         finally:
             over.set()
+
+    def _give_up(self) -> None:
+        """Something raised that nobody meets. The nursery cancels what is in it; what is shielded is told to end."""
+        self.engine.overdue.close()
+        self._close_actors()
+        self.plugins.stop()
+        if self.second_level is not None:
+            self.second_level.give_up()
+
+    def _close_actors(self) -> None:
+        # From the inside out: the budget last, for it is owed by everyone.
+        engine = self.engine
+        for ref in (engine.cache, engine.breakers, engine.router, engine.budget):
+            if ref is not None:
+                ref.close()
 
     async def _in_order(self) -> None:
         engine = self.engine
@@ -93,10 +111,7 @@ class Closing:
         if self.second_level is not None:
             left = 0.0 if self._grace.cancel_called else grace_ends - trio.current_time()
             await self.second_level.close(max(left, engine.config.cache.store_timeout if engine.config.cache else 0.0))
-        # From the inside out: the budget last, for it is owed by everyone.
-        for ref in (engine.cache, engine.breakers, engine.router, engine.budget):
-            if ref is not None:
-                ref.close()
+        self._close_actors()
         for done in self.actors:
             await done.wait()
         await self.plugins.close()

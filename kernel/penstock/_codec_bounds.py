@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock._edge import broken_codec
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._live_target import LiveTarget, OutputKey, OutputTerms
 from penstock.errors import CallError
 from penstock.policy.bound import OutputRange, output_range
@@ -34,9 +34,8 @@ def told_bound(ask: Callable[[ChatRequest, Target], object], request: ChatReques
         told = ask(request, target.wire)
     except CallError:
         raise
-    except KeyboardInterrupt:
-        raise
     except BaseException as bug:  # noqa: BLE001 - foreign code
+        let_through(bug)
         failure = broken_codec(target.name, bug)
     else:
         if told is None or (isinstance(told, int) and told >= 0):

@@ -12,12 +12,13 @@ from typing import ParamSpec, TypeGuard, TypeVar, cast
 import attrs
 import msgspec
 
-from penstock._codec_results import flaw_of_completion
+from penstock._codec_results import flaw_of_completion, named
 from penstock._edge import broken_codec, discreet, without_secret
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._live_target import LiveTarget
 from penstock.abc import Provider
 from penstock.errors import (
+    BudgetCutError,
     CallError,
     CodecFailedError,
     InvalidRequestError,
@@ -75,9 +76,8 @@ class CodecEdge:
             return ask(*args, **kwargs)
         except CallError as error:
             failure = error if self._may_say(error) else broken_codec(self.target, error)
-        except KeyboardInterrupt:
-            raise
         except BaseException as bug:  # noqa: BLE001 - foreign code; even one that exits must not end us
+            let_through(bug)
             failure = broken_codec(self.target, bug)
         # Raised out here, so that no context holds what the bug said.
         try:
@@ -90,7 +90,7 @@ class CodecEdge:
         if not self.answered:
             return True
         told = isinstance(error, ProviderError | TransportError | CodecFailedError)
-        return told and not isinstance(error, RejectedError)
+        return told and not isinstance(error, RejectedError | BudgetCutError)
 
     def told(self, ask: Callable[[], object], kind: type[_Result]) -> _Result:
         """What the codec says, where it is what its class promises."""
@@ -120,7 +120,11 @@ class CodecEdge:
     def completed(self, told: object) -> Completion:
         """What a codec read, where it is an answer at all."""
         completion = self.checked(told, Completion)
-        self.sound(flaw_of_completion(completion))
+        flaw = flaw_of_completion(completion)
+        if flaw is not None:
+            completion = named(completion)
+            flaw = flaw_of_completion(completion)
+        self.sound(flaw)
         self.is_named(completion.request_id)
         usage = self.believed(completion.usage)
         costs_nothing = usage is not None and not (usage.output_tokens or usage.estimated)
@@ -139,7 +143,8 @@ class CodecEdge:
 
     def classify(self, response: WireResponse) -> CallError:
         """The error that a response tells."""
-        error = self.discreet(self.told(lambda: self.codec.classify(response, now=self.wall()), CallError))
+        told = self.told(lambda: self.codec.classify(response, now=self.wall()), CallError)
+        error = self.discreet(told if self._may_say(told) else broken_codec(self.target, told))
         self.is_named(error.request_id)
         if type(error) is InvalidRequestError and error.should_retry and error.status not in NAMED_STATUSES:
             # A status that no row of the table names, and a server that asks for another try.

@@ -28,7 +28,7 @@ from penstock.types import (
     WireRequest,
 )
 
-__all__ = ["flaw_of_capabilities", "flaw_of_completion", "flaw_of_tool_call", "flaw_of_wire", "wrong_kind"]
+__all__ = ["flaw_of_capabilities", "flaw_of_completion", "flaw_of_tool_call", "flaw_of_wire", "named", "wrong_kind"]
 
 _Kinds: TypeAlias = tuple[type, ...]
 _OPTIONAL: _Kinds = (str, type(None))
@@ -78,6 +78,13 @@ def flaw_of_completion(completion: Completion) -> str | None:
     if flaw is not None or message.role != "assistant":
         return flaw or "a message that is not the assistant's"
     return next(filter(None, map(_flaw_of_part, message.content)), None)
+
+
+def named(completion: Completion) -> Completion:
+    """The same where null stands for a name that the provider did not give: no answer is lost to that."""
+    given = {"model": completion.model, "id": completion.id}
+    absent = {field: "" for field, name in given.items() if cast("object", name) is None}
+    return msgspec.structs.replace(completion, **absent)
 
 
 def _is_plain(completion: Completion) -> bool:

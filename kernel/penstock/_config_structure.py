@@ -27,6 +27,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from penstock._config_checks import LATER, NOT_IN_A_FILE
 from penstock._config_hooks import LARGEST, SCALARS, is_literal, is_nano_usd, read_literal, read_nano_usd
 from penstock._config_mistakes import Mistakes, WrongError, is_secret, join, shown
+from penstock._foreign import let_through
 from penstock._nearest import did_you_mean
 
 __all__ = ["Reader", "make_converter", "plain_reader"]
@@ -68,9 +69,8 @@ class Reader:
         """
         try:
             return self.converter.structure(table, cls)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001  # the validators of foreign option classes may raise anything
+            let_through(error)
             for where, says in self._told(error, path, table, cls, origin or partial(join, path)):
                 mistakes.add(where, says)
             return None

@@ -16,7 +16,7 @@ import h11
 import httpx
 
 from penstock._config_mistakes import is_secret
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._transport import BrokenHttp, GivenUp, HeadCutOff, ReusedConnectionClosed
 from penstock._transport.failures import sentence
 from penstock.errors import (
@@ -79,9 +79,8 @@ def discreet(error: CallError, secret: str | None, target: str, headers: Headers
     """
     try:
         return _discreet(error, secret, target, headers)
-    except KeyboardInterrupt:
-        raise
     except BaseException as bug:  # noqa: BLE001 - a plugin's own class of error: even to read its fields is to call it
+        let_through(bug)
         return broken_codec(target, bug)
 
 

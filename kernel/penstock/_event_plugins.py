@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from penstock._events import Event
+from penstock._foreign import let_through
 
 __all__ = ["EventPlugins"]
 
@@ -41,9 +42,8 @@ class EventPlugins:
             began = time.perf_counter()
             try:
                 listener.call(event)
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:  # noqa: BLE001 - foreign code; told by name, and not called again
+                let_through(error)
                 self._put_aside(listener, f"it raised {type(error).__name__}")
                 continue
             if time.perf_counter() - began > SLOW:

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from penstock._asked import Call
 from penstock._attempt import AttemptRun
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._live_target import LiveTarget
 from penstock._outputs import Wanted
 from penstock._request import with_output
@@ -173,9 +173,8 @@ class Extraction(Struct, eq=False):
     def _cannot(target: LiveTarget, request: ChatRequest, *parameters: str) -> bool:
         try:
             return not target.provider.codec.unsupported(request, target.wire).isdisjoint(parameters)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
+        except BaseException as error:  # noqa: BLE001 - foreign code; the attempt will meet the same, and say what it is
+            let_through(error)
             return False
 
     def _said(self, asking: _Asking, request: ChatRequest) -> ChatRequest:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from penstock._edge import broken_codec
 from penstock._events import Event, EventHub, ParametersDropped, PartsLeftOut, RequestAdapted
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._live_target import LiveTarget
 from penstock.errors import CallError, ParameterDemandedError, UnsupportedParameterError
 from penstock.policy.fitting import Fitted, TooLong, Unfit, UnsupportedRules, fit, too_long
@@ -141,9 +141,8 @@ class CallFitting(Struct, eq=False):
                 return msgspec.structs.replace(fitted, adapted=tuple(sorted(adapted))) if adapted else fitted
         except CallError as error:
             return error
-        except KeyboardInterrupt:
-            raise
         except BaseException as bug:  # noqa: BLE001 - foreign code; fit itself calls nothing that fails
+            let_through(bug)
             return broken_codec(target.name, bug)
         return _unfit_error(target, fitted)
 

@@ -18,6 +18,7 @@ from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
 from penstock._explanation import Reason, When
 from penstock._fitting import CallFitting
+from penstock._foreign import let_through
 from penstock._live_target import LiveTarget
 from penstock._outputs import Wanted
 from penstock.errors import BudgetExceededError, CallError, UnsupportedParameterError
@@ -165,9 +166,8 @@ def unsendable(target: LiveTarget, request: ChatRequest, *, streamed: bool, wall
         wire = codec.encode(request, target.wire, stream=streamed, now=wall)
     except CallError as error:
         return discreet(error, None, target.name)
-    except KeyboardInterrupt:
-        raise
     except BaseException as bug:  # noqa: BLE001 - foreign code
+        let_through(bug)
         return broken_codec(target.name, bug)
     if not isinstance(cast("object", wire), WireRequest):
         return broken_codec(target.name, f"{type(wire).__name__} in place of WireRequest")

@@ -14,11 +14,11 @@ import contextvars
 import logging
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import httpx
 import trio
@@ -31,6 +31,7 @@ from penstock._config_providers import ReadyProvider, ready_providers
 from penstock._config_stores import Ready, ready_cache, ready_ledger
 from penstock._connections import Connections
 from penstock._discovery import PluginHost
+from penstock._discreet import type_name
 from penstock._engine import Engine
 from penstock._event_plugins import EventPlugins
 from penstock._events import ActorCrashed, EventHub
@@ -51,7 +52,7 @@ from penstock.actors.breaker_registry import open_breaker_registry
 from penstock.actors.budget_keeper import KeeperSettings, open_budget_keeper
 from penstock.actors.cache_actor import CacheSettings, open_cache_actor
 from penstock.actors.router import open_router
-from penstock.errors import KernelError
+from penstock.errors import ConfigError, ConfigMistake, KernelError
 from penstock.hookspecs import CacheStoreSpec, LedgerSpec, PluginTools
 from penstock.policy.accounts import AccountTree
 from penstock.policy.freshness import Freshness
@@ -84,7 +85,10 @@ def open_kernel(
     Raises ConfigError with every mistake at once, KernelError where no trio loop is running.
     """
     _check_loop()
-    return OpenKernel(config, transport, plugins)
+    if isinstance(plugins, str) or not isinstance(cast("object", plugins), Iterable):
+        says = f"{type_name(plugins)} given; give a list of objects with hooks"
+        raise ConfigError([ConfigMistake("plugins", says)])
+    return OpenKernel(config, transport, tuple(plugins))
 
 
 def _check_loop() -> None:

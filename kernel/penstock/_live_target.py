@@ -14,7 +14,7 @@ import httpx
 from msgspec import Struct
 
 from penstock._config_checks import is_header_name
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._secrets import Secret
 from penstock.abc import Provider
 from penstock.policy.bound import OutputRange
@@ -39,9 +39,8 @@ def _idempotency_header(provider: LiveProvider) -> str | None:
     named: object = None
     try:
         named = provider.codec.idempotency_header
-    except KeyboardInterrupt:
-        raise
     except BaseException as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+        let_through(bug)
         named = bug
     if named is None or (isinstance(named, str) and is_header_name(named) and named == named.lower()):
         return named
@@ -107,9 +106,8 @@ def _told(target: LiveTarget, what: str, ask: Callable[[Provider], Hashable], ab
         told = ask(target.provider.codec)
         hash(told)
         bool(told == told)  # noqa: PLR0124 - what cannot be compared shall show here
-    except KeyboardInterrupt:
-        raise
     except BaseException as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+        let_through(bug)
         logger.error("the codec of provider %s broke on %s(): %s", target.provider.name, what, type(bug).__name__)  # noqa: TRY400
         return None
     return None if told is None else (target.provider.name, told)
@@ -141,9 +139,8 @@ def _of_own_params(target: LiveTarget, ask: Callable[[Provider], object]) -> obj
         return None
     try:
         return ask(target.provider.codec)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+    except BaseException as error:  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+        let_through(error)
         return None
 
 
@@ -215,9 +212,8 @@ class LiveTarget:
         told: object = None
         try:
             told = self.provider.codec.output_bound(request, self.wire)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+        except BaseException as error:  # noqa: BLE001 - foreign code; what breaks here shows where it encodes
+            let_through(error)
             return None
         return told if isinstance(told, int) and told >= 0 else None
 

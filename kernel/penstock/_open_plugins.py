@@ -46,9 +46,8 @@ class OpenPlugins:
         """
         try:
             opening = make()
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            let_through(error)
             inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
             why = error if inside else f"its open cannot be called with (options, tools): {type(error).__name__}"
             raise cannot_open(what, why) from error

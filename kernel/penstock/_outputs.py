@@ -16,7 +16,7 @@ import attrs
 import msgspec
 from msgspec import Struct
 
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._validator import InvalidValueError, Validator
 from penstock._validator_chain import Further, Link, Step, checked, linked, taken, through, words_of
 from penstock.errors import UnsendableRequestError
@@ -187,13 +187,13 @@ class OutputBook:
                     if not isinstance(cast("object", validator), Validator):
                         raise TypeError(f"{spec.name} made {type(validator).__name__} in place of a Validator")  # noqa: TRY301
                     schema = validator.schema or {}
+                    msgspec.json.encode(schema)  # what cannot be sent shall show here
                     plain = isinstance(kind, Mapping)
                     return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind), plain, self.refused)
         except (TypeError, ValueError) as wrong:  # a SchemaError is one
             raise UnsendableRequestError(f"output: {words_of(wrong)}") from None
-        except KeyboardInterrupt:
-            raise
         except BaseException as bug:  # foreign code
+            let_through(bug)
             raise UnsendableRequestError(f"output: a validator plugin broke ({type(bug).__name__})") from bug
         raise UnsendableRequestError(f"output: no validator plugin knows what to make of {kind!r}")
 

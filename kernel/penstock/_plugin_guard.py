@@ -8,6 +8,7 @@ from typing import Any
 import pluggy
 
 from penstock import hookspecs
+from penstock._foreign import let_through
 from penstock.errors import PluginLoadError
 from penstock.hookspecs import PROJECT
 
@@ -44,9 +45,8 @@ def guarded(act: Callable[[], Any], says: str) -> Any:
     """What `act` returns; whatever it raises, `sys.exit` too, becomes a PluginLoadError."""
     try:
         return act()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        let_through(error)
         # SystemExit too: a plugin that exits must not end the process.
         raise PluginLoadError(f"{says}: {_reason(error)}") from error
 
@@ -54,8 +54,7 @@ def guarded(act: Callable[[], Any], says: str) -> Any:
 def _reason(error: BaseException) -> str:
     try:
         words = " ".join(str(error).split())
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001  # even the text of a foreign exception is foreign code
+    except BaseException as unsaid:  # noqa: BLE001  # even the text of a foreign exception is foreign code
+        let_through(unsaid)
         words = ""
     return f"{type(error).__name__}: {words[:LONGEST_REASON]}" if words else type(error).__name__

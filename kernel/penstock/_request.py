@@ -93,7 +93,7 @@ class ChatRequest(Discreet, frozen=True):
         if self.stop != ():
             put(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         if self.tools != ():
-            put(self, "tools", tuple(Tool.of(tool, f"tools[{at}]") for at, tool in enumerate(self.tools or ())))
+            put(self, "tools", _tools(self.tools))
         if self.tool_choice is not None:
             put(self, "tool_choice", _tool_choice(self.tool_choice))
         if self.output is not None:
@@ -122,6 +122,14 @@ def _tool_choice(given: object) -> str | None:
             return name
         case _:
             raise UnsendableRequestError("tool_choice: give 'auto', 'none', 'required' or the name of a tool")
+
+
+def _tools(given: object) -> tuple[Tool, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise UnsendableRequestError(f"tools: {type_name(given)} given; give a list of tools")
+    return tuple(Tool.of(tool, f"tools[{at}]") for at, tool in enumerate(given))
 
 
 def _output(given: object) -> OutputSchema | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol, Self, TypeAlias
 
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._key_shapes import without_keys
 from penstock.errors import ConfigError
 
@@ -187,9 +187,8 @@ class _Callable:
     def current(self) -> str:
         try:
             key = self._give()
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001  # foreign code: whatever it raises is told by name
+            let_through(error)
             # Its message is not ours to show: it may hold what it was made from.
             raise BadSecretError(f"the callable raised {type(error).__name__}") from None
         if not isinstance(key, str):

@@ -15,7 +15,7 @@ import trio
 
 from penstock._codec_edge import CodecEdge
 from penstock._codec_results import flaw_of_tool_call, wrong_kind
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._incoming import AFTER_THE_END, Incoming
 from penstock.abc import Missing, StreamDecoder
 from penstock.errors import BudgetCutError, CallError, StreamBrokenError
@@ -87,9 +87,8 @@ class StreamedAnswer:
         decoder = self._decoder
         try:
             text = cast("object", decoder.completion.message.text) if decoder else ""
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001 - a decoder that failed may not know any more; the failure itself is told
+        except BaseException as error:  # noqa: BLE001 - a decoder that failed may not know any more; the failure itself is told
+            let_through(error)
             return ""
         return text if isinstance(text, str) else ""
 

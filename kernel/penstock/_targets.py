@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from penstock._codec_results import flaw_of_capabilities
 from penstock._config import Config, RouteConfig, TargetConfig, Timeouts
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._live_target import LiveProvider, LiveTarget
 from penstock._standing import Standing
 from penstock._token_counter import TokenCounter
@@ -153,9 +153,8 @@ def _capabilities(provider: LiveProvider, model: str) -> Capabilities:
     told: object = None
     try:
         told = provider.codec.capabilities(model)
-    except KeyboardInterrupt:
-        raise
     except BaseException as bug:  # noqa: BLE001 - foreign code: its words could quote anything
+        let_through(bug)
         logger.error("the codec of provider %s broke on capabilities(): %s", provider.name, type(bug).__name__)  # noqa: TRY400
     if not isinstance(told, Capabilities):
         return Capabilities()

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from penstock._discreet import type_name
-from penstock._foreign import interruptible
+from penstock._foreign import interruptible, let_through
 from penstock._nearest import did_you_mean, quoted
 from penstock._validator import InvalidValueError, Validator
 from penstock.errors import UnsendableRequestError
@@ -85,9 +85,8 @@ def _made(name: str, of: Any, specs: Sequence[ValidatorSpec]) -> Link:
         validator = spec.make(of)
     except (TypeError, ValueError) as wrong:  # a SchemaError is one
         raise UnsendableRequestError(f"validators: {name}: {words_of(wrong)}") from None
-    except KeyboardInterrupt:
-        raise
     except BaseException as bug:  # foreign code
+        let_through(bug)
         raise UnsendableRequestError(f"validators: {name} broke ({type(bug).__name__})") from bug
     if validator is None:
         what = of.__name__ if isinstance(of, type) else type(of).__name__
@@ -140,9 +139,8 @@ def checked(check: Callable[[Any], Any], value: Any, name: str) -> Any:
         raise _broken(name, no) from None
     except (ValueError, AssertionError) as no:
         raise InvalidValueError(flaws=[Flaw("$", words_of(no) or f"is not valid ({name})")]) from None
-    except KeyboardInterrupt:
-        raise
     except BaseException as bug:  # noqa: BLE001 - foreign code: its no is no answer, and the call goes on
+        let_through(bug)
         raise _broken(name, bug) from None
 
 
@@ -160,9 +158,8 @@ def _says_flaws(no: InvalidValueError) -> bool:
     try:
         said = cast("tuple[object, ...]", (str(no), *no.flaws))
         return all(isinstance(flaw, Flaw) and {type(flaw.path), type(flaw.says)} == {str} for flaw in said[1:])
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - foreign code: its own class may say them anew
+    except BaseException as error:  # noqa: BLE001 - foreign code: its own class may say them anew
+        let_through(error)
         return False
 
 
@@ -197,7 +194,6 @@ def words_of(no: BaseException) -> str:
     """What a foreign error says of itself, where it can."""
     try:
         return str(no)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - foreign code
+    except BaseException as error:  # noqa: BLE001 - foreign code
+        let_through(error)
         return ""

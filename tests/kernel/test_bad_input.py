@@ -366,6 +366,42 @@ def test_a_plugin_that_raises_at_import_is_named_and_the_others_work(tmp_path: P
         run(main)
 
 
+@pytest.mark.parametrize("plugins", [5, None, "acme", object()], ids=repr)
+def test_plugins_that_are_no_list_are_a_sentence(plugins: Any) -> None:
+    async def main() -> None:
+        with pytest.raises(errors.ConfigError, match=r"plugins: .* given; give a list"):
+            penstock.open_kernel(config(), plugins=plugins)
+
+    run(main)
+
+
+@pytest.mark.parametrize("scope", [5, None, b"target:openai/gpt-4o"], ids=repr)
+def test_a_scope_that_is_no_text_is_a_sentence(scope: Any) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
+            for act in (kernel.breakers.isolate, kernel.breakers.close):
+                with pytest.raises(errors.ConfigError, match="scope: is of type"):
+                    await act(scope)
+
+    run(main)
+
+
+@pytest.mark.parametrize("schema", [{"title": "\ud800"}, {"a": {"b": object()}}], ids=["half a character", "an object"])
+def test_a_schema_that_cannot_be_sent_is_a_sentence(schema: Any) -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
+            with pytest.raises(errors.UnsendableRequestError, match="output: "):
+                await kernel.extract(schema, "hello")
+
+    run(main)
+
+
+@pytest.mark.parametrize("tools", [5, "look", {"name": "look"}], ids=repr)
+def test_tools_that_are_no_list_are_a_sentence(tools: Any) -> None:
+    with pytest.raises(errors.UnsendableRequestError, match=r"tools: .* given; give a list"):
+        penstock.ChatRequest("hello", tools=tools)
+
+
 def test_what_is_no_plugin_at_all_is_a_problem_that_is_told_and_harms_nobody() -> None:
     async def main() -> None:
         plugins: list[object] = [object(), 7, None]

@@ -5,7 +5,11 @@ Ctrl-C and cancellations are no faults of foreign code: they go through it.
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from types import FrameType
 from typing import Any, NoReturn
 
 import httpx
@@ -16,6 +20,7 @@ from worlds import ANSWER, GPT, good, run
 
 import penstock
 from penstock import errors
+from penstock._events import CallEnded, Shutdown
 from penstock.abc import Validator
 from penstock.hookspecs import ValidatorSpec, hookimpl
 from penstock.testing import FakeCacheStore, Reply, ScriptedTransport
@@ -287,6 +292,86 @@ def test_ctrl_c_goes_through_a_transport(streamed: bool) -> None:  # noqa: FBT00
             await ask(kernel, streamed=streamed)
 
     with pytest.raises(KeyboardInterrupt):
+        run(main)
+
+
+class Handler:
+    """Ends the program, as the handlers of most do."""
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        sys.exit(143)
+
+    def method(self, number: int, frame: FrameType | None) -> None:
+        self(number, frame)
+
+
+HANDLERS: list[Any] = [lambda *_: sys.exit(143), Handler(), Handler().method, partial(Handler.method, Handler())]
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=["function", "object", "method", "partial"])
+@pytest.mark.parametrize("place", ["codec", "listener", "tokenizer", "validator", "transport"])
+def test_the_exit_of_a_signal_handler_is_no_fault_of_what_runs_just_then(handler: Any, place: str) -> None:
+    def signalled(*_: object) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+
+    class Hook:
+        @hookimpl
+        def penstock_tokenizer(self, model: str) -> Callable[[str], int] | None:
+            del model
+            return signalled if place == "tokenizer" else None
+
+        @hookimpl
+        def penstock_event(self, event: penstock.Event) -> None:
+            if place == "listener" and isinstance(event, CallEnded):
+                signalled()
+
+    def answer(request: httpx.Request) -> Reply:
+        return signalled() if place == "transport" else good(request, "42")
+
+    async def main() -> None:
+        plugins = [acme(decode=signalled) if place == "codec" else acme(), Hook()]
+        async with penstock.open_kernel(
+            settings(**LIMITED), transport=ScriptedTransport(answer), plugins=plugins
+        ) as kernel:
+            validators: list[Any] = [signalled] if place == "validator" else []
+            await kernel.extract(int, PROMPT, validators=validators)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(BaseException) as ended:  # noqa: PT011 - it comes alone, or in a group of an actor's
+            run(main)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    exits = ended.value.split(SystemExit)[0] if isinstance(ended.value, BaseExceptionGroup) else ended.value
+    assert isinstance(exits, SystemExit), repr(ended.value)
+    assert exits.code == 143
+
+
+HEARD: dict[str, type[Any]] = {"listener": CallEnded, "listener at the end": Shutdown}
+
+
+@pytest.mark.parametrize("place", ["listener", "listener at the end", "validator", "transport"])
+def test_a_test_that_fails_where_foreign_code_runs_fails(place: str) -> None:
+    def fails(*_: object) -> NoReturn:
+        pytest.fail("this was not to run")
+
+    class Hook:
+        @hookimpl
+        def penstock_event(self, event: penstock.Event) -> None:
+            if isinstance(event, HEARD.get(place, ())):
+                fails()
+
+    def answer(request: httpx.Request) -> Reply:
+        return fails() if place == "transport" else good(request, "42")
+
+    async def main() -> None:
+        async with penstock.open_kernel(
+            settings(), transport=ScriptedTransport(answer), plugins=[acme(), Hook()]
+        ) as kernel:
+            await kernel.extract(int, PROMPT, validators=[fails] if place == "validator" else [])
+
+    with pytest.raises(pytest.fail.Exception, match="not to run"):
         run(main)
 
 

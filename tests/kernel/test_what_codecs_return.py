@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import httpx
 import pytest
 from acme import PROMPT, THEIRS, acme, ask, raising, settings
 from worlds import ANSWER, GPT, good, run
@@ -83,6 +84,21 @@ def test_an_answer_with_a_field_of_another_kind_is_the_codecs_fault(name: str, s
             assert (response.text, response.target) == (ANSWER, GPT)
             assert [attempt.outcome for attempt in response.attempts] == ["codec", "ok"]
             assert (await kernel.snapshot()).accounts[""].windows[0].held.tokens == 0
+
+    run(main)
+
+
+@either_way
+def test_no_answer_is_lost_to_a_null_for_its_name_or_the_model(streamed: bool) -> None:  # noqa: FBT001 - as above
+    def no_chunks() -> list[Chunk]:
+        return []
+
+    async def main() -> None:
+        told = answer(Text("fine"), model=None, id=None)
+        plugin = acme(decode=lambda: told, feed=no_chunks, close=no_chunks, completion=lambda: told)
+        async with penstock.open_kernel(settings(), transport=ScriptedTransport(good), plugins=[plugin]) as kernel:
+            response = await ask(kernel, streamed=streamed)
+            assert (response.text, response.target, response.model, response.id) == ("fine", THEIRS, "m", "")
 
     run(main)
 
@@ -174,6 +190,40 @@ def test_after_an_answer_no_codec_can_say_that_nothing_was_sent(error: errors.Ca
             with pytest.raises(errors.CodecFailedError, match=f"{THEIRS} broke .{type(error).__name__} in "):
                 await ask(kernel, streamed=streamed, model=THEIRS)
             assert (await ask(kernel, streamed=streamed)).target == GPT
+
+    run(main)
+
+
+NOT_ITS_TO_SAY: Sequence[errors.CallError] = [
+    errors.UnsendableRequestError("no"),
+    errors.ParameterDemandedError("no", parameters=["seed"]),
+    errors.BudgetExceededError("no"),
+    errors.CircuitOpenError("no"),
+    errors.OverloadedLocallyError("no"),
+    errors.LedgerUnavailableError("no"),
+    errors.NoRouteError("no"),
+    errors.CascadeExhaustedError("no"),
+    errors.OutputInvalidError("no"),
+    errors.DeadlineExceededError("no"),
+    errors.BudgetCutError("no"),
+]
+
+
+@pytest.mark.parametrize("error", NOT_ITS_TO_SAY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("status", [200, 500])
+def test_what_a_codec_cannot_know_it_cannot_say_of_an_answer_nor_of_an_error(
+    error: errors.CallError, status: int
+) -> None:
+    def told(request: httpx.Request) -> Reply:
+        return Reply(status, json={}) if b'"model":"m"' in request.content else good(request)
+
+    async def main() -> None:
+        plugin = acme(classify=lambda: error, decode=raising(error))
+        async with penstock.open_kernel(settings(), transport=ScriptedTransport(told), plugins=[plugin]) as kernel:
+            with pytest.raises(errors.CodecFailedError, match=f"{THEIRS} broke .{type(error).__name__}"):
+                await kernel.complete("hello", model=THEIRS)
+            response = await kernel.complete("hello")
+            assert (response.target, response.attempts[0].outcome) == (GPT, "codec")
 
     run(main)
 

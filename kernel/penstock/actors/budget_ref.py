@@ -176,9 +176,8 @@ class BudgetRef(ActorRef):
         """None, too, where the store breaks: asked in the other way it may answer, or says what is wrong."""
         try:
             return self._store.peek()
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001 - foreign code
+        except BaseException as error:  # noqa: BLE001 - foreign code
+            let_through(error)
             return None
 
     async def _shown(self, keys: Sequence[str]) -> Sequence[WindowRow]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from penstock._foreign import let_through
+
 __all__ = ["Troubles", "kept"]
 
 logger = logging.getLogger("penstock")
@@ -42,9 +44,8 @@ def kept(method: Callable[Concatenate[T, P], None]) -> Callable[Concatenate[T, P
     def keeps(self: T, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - foreign code
+            let_through(error)
             self.troubles.met(error)
 
     return keeps

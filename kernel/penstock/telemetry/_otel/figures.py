@@ -27,6 +27,7 @@ from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from penstock._foreign import let_through
 from penstock.telemetry import _names as n
 from penstock.telemetry._metrics import MOST_SERIES, Distribution, Instrument, Labels, MetricBook
 from penstock.telemetry._standing import STANDING, Look
@@ -65,18 +66,16 @@ class HostFigures:
         """Counts up."""
         try:
             self._counters[name].add(amount, self._attributes(labels))
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - foreign code; the other figures of the call are not lost to it
+            let_through(error)
             self._troubles.met(error)
 
     def record(self, name: str, value: float, labels: Labels) -> None:
         """One value of a distribution."""
         try:
             self._histograms[name].record(value, self._attributes(labels))
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - as above
+            let_through(error)
             self._troubles.met(error)
 
     def _attributes(self, labels: Labels) -> dict[str, str | int]:
@@ -162,9 +161,8 @@ class Pusher:
         for each in self._exporters:
             try:
                 result = each.export(data)  # pyright: ignore[reportUnknownMemberType] - as the SDK has it
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:  # noqa: BLE001 - foreign code; the next time may go better
+                let_through(error)
                 logger.debug("telemetry: metrics were not exported: %s", type(error).__name__)
                 taken = False
             else:

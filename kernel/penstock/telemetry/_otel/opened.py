@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from penstock._config import Config, TelemetryConfig
+from penstock._foreign import let_through
 from penstock.errors import ConfigError
 from penstock.telemetry import _names as n
 from penstock.telemetry._content import Capture
@@ -85,9 +86,8 @@ class OpenTelemetry:
     def _close(self, close: Callable[[], object]) -> None:
         try:
             close()
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - of the SDK, or of an exporter: the kernel closes all the same
+            let_through(error)
             self.telemetry.troubles.met(error)
 
     def _closes(self) -> list[Callable[[], object]]:
@@ -141,9 +141,8 @@ def _taken(take: Callable[[], S], what: str) -> S | None:
     """What a provider of the host's gives; None where it raises. It is foreign code: no kernel fails to open for it."""
     try:
         return take()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 - foreign code
+        let_through(error)
         kind = type(error).__name__  # its words are not ours
         logger.error("telemetry: the program's own SDK takes no %s: its provider raised %s", what, kind)  # noqa: TRY400
         return None
@@ -185,9 +184,8 @@ def open_exporting(
                 every=_milliseconds(environ.get("OTEL_METRIC_EXPORT_INTERVAL"), 60_000) / 1000,
                 delta=is_delta(environ),
             )
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 - whatever the SDK raises of what variables say
+        let_through(error)
         if provider is not None:
             provider.shutdown()
         raise ConfigError(_not_taken(error, environ)) from None

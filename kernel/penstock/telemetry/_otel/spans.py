@@ -24,6 +24,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from penstock._foreign import let_through
 from penstock.telemetry import NO_TELEMETRY, AttemptSpan, Attribute, CallSpan, TraceIds
 from penstock.telemetry import _names as n
 from penstock.telemetry._attributes import Attributes, attempt_ended, begin_word, call_ended, chosen
@@ -111,9 +112,8 @@ class OtelCallSpan(CallSpan):
         # Worked out where somebody asks: a log that nobody keeps needs none.
         try:
             return _ids(self._span)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - as above
+            let_through(error)
             self.troubles.met(error)
             return None
 
@@ -161,9 +161,8 @@ class OtelCallSpan(CallSpan):
                 attributes=attributes,
             )
             return OtelAttemptSpan(telemetry, span, began)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - as above
+            let_through(error)
             telemetry.troubles.met(error)
             return NO_TELEMETRY.call("", "", "", (), self._request, None).attempt(target, running, begin)
 
@@ -229,9 +228,8 @@ class OtelAttemptSpan(AttemptSpan):
         try:
             # Of the trace alone: baggage of the host's is not for strangers.
             _TRACE_CONTEXT.inject(carrier, set_span_in_context(self._span, Context()))
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - as above
+            let_through(error)
             self.troubles.met(error)
         return tuple(carrier.items())
 

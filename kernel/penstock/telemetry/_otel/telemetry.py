@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import Tracer
 
 from penstock._events import BreakerChanged, CoolingDown, Event
+from penstock._foreign import let_through
 from penstock.telemetry import NO_TELEMETRY, Attribute, CallSpan, Telemetry
 from penstock.telemetry import _names as n
 from penstock.telemetry._attributes import Attributes, server_of
@@ -73,9 +74,8 @@ class OtelTelemetry(Telemetry):
         """A call begins. Its parent is the span that is current in the caller's task, or `metadata["traceparent"]`."""
         try:
             return OtelCallSpan(self, call_id, route, account, targets, request, metadata)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - as above
+            let_through(error)
             self.troubles.met(error)
             return NO_TELEMETRY.call(call_id, route, account, targets, request, metadata)
 
