@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import ssl
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -54,7 +55,9 @@ AT_ONCE = 500
 
 
 def _is_url(_: object, __: object, url: str) -> None:
-    if not url.startswith(("env:", "file:")) or "://" in url:
+    kind, _, rest = url.partition(":")
+    # An address behind either word is a slip, and holds a password; `file:///PATH` is a path.
+    if kind not in {"env", "file"} or re.match(r"\w+://", rest):
         _checked(url)
 
 
@@ -270,7 +273,8 @@ def _url(options: RedisLedgerOptions) -> str:
         told = f"variable {rest}" if rest.isidentifier() else "such variable"
         raise ConfigError(f"[ledger] url: there is no {told} in the environment; set it") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"[ledger] url: {rest} cannot be read: {type(error).__name__}") from None
+        told = rest if Path(rest).is_absolute() else "what is named there"
+        raise ConfigError(f"[ledger] url: {told} cannot be read: {type(error).__name__}") from None
     try:
         _checked(found.strip())
     except ValueError as error:

@@ -166,6 +166,19 @@ def test_what_is_no_url_is_told_without_showing_it(url: str, monkeypatch: pytest
     assert "canary" not in f"{wrong.value!r} {wrong.value.__cause__!r} {wrong.value.__context__!r}"
 
 
+def test_a_file_is_named_by_a_path_with_or_without_slashes_and_one_that_is_none_is_not_shown(tmp_path: Path) -> None:
+    kept = tmp_path / "url"
+    kept.write_text("redis://[", encoding="utf-8")
+    for named in (f"file:{kept}", f"file://{kept}"):
+        with pytest.raises(ConfigError, match=r"url: what .*url holds must be a URL"):
+            trio.run(entered, RedisLedgerOptions(url=named))
+    with pytest.raises(ConfigError, match="url: what is named there cannot be read: FileNotFoundError"):
+        trio.run(entered, RedisLedgerOptions(url="file:s3cr3t-p4ssw0rd"))
+    for slip in ("file:redis://user:s3cr3t@host:x/0", "env:redis://user:s3cr3t@host:x/0"):
+        with pytest.raises(ValueError, match=r"^(?!.*s3cr3t)"):
+            RedisLedgerOptions(url=slip)
+
+
 def test_sources_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LEDGER_URL", raising=False)
     with pytest.raises(ConfigError, match="there is no variable LEDGER_URL in the environment"):
