@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from penstock.errors import (
+    AuthenticationError,
     ContentFilteredError,
     ContextLengthError,
     GenerationFailedError,
@@ -183,15 +184,33 @@ def test_what_a_key_of_a_gateway_may_spend_is_a_quota(
     assert error.of_this_request is of_this_request
 
 
+def test_a_team_without_credits_is_a_quota_and_no_permission() -> None:
+    told = {
+        "code": XAI_DENIES,
+        "error": "Your newly created team doesn't have any credits yet. You can purchase credits",
+    }
+    assert type(classified(403, told)) is QuotaExhaustedError
+
+
+def test_a_key_that_is_said_to_be_wrong_is_wrong_whatever_is_said_beside_it_of_a_model() -> None:
+    body = openai("Invalid API key, or you do not have access to the model")
+    assert type(classified(403, body)) is AuthenticationError
+
+
 def test_a_rate_of_a_gateway_is_no_quota() -> None:
     throttled = litellm("Rate limit exceeded for api_key: d8. Limit type: tokens. Remaining: 0.", "throttling_error")
     assert type(classified(429, throttled)) is RateLimitedError
 
 
-def test_credit_that_running_requests_hold_comes_back_and_is_waited_for() -> None:
-    body = openrouter(
-        402, "This request would exceed your available credits given what runs.", reason="in_flight_budget_exhausted"
-    )
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "This request would exceed your available credits given what runs.",
+        "This request requires more credits, given what runs; can only afford 0",
+    ],
+)
+def test_credit_that_running_requests_hold_comes_back_and_is_waited_for(sentence: str) -> None:
+    body = openrouter(402, sentence, reason="in_flight_budget_exhausted")
     error = classified(402, body, retry_after="3")
     assert type(error) is RateLimitedError
     assert error.retry_after == 3.0

@@ -18,6 +18,7 @@ __all__ = [
     "FILTER_WORDS",
     "GENERATION_PHRASES",
     "GENERATION_WORDS",
+    "HELD_WORDS",
     "KEY_PHRASES",
     "KEY_WORDS",
     "MODEL_PHRASES",
@@ -68,8 +69,11 @@ QUOTA_PHRASES = re.compile(
     r"(?:key|budget) limit exceeded|budget has been exceeded|exceededbudget:|exceeded budget for "
     r"|exceeded your current quota|insufficient (?:account )?(?:balance|quota|credit|funds)|insufficient_quota"
     r"|credit balance is too low|(?:billing|spend(?:ing)?|monthly|credit) (?:hard )?limit|out of credits|more credits"
+    r"|n[o']t have any credits"
     r"|payment required|not active, please check your billing"
 )
+# OpenRouter: what runs now holds the credit, and gives back what it does not need.
+HELD_WORDS = re.compile(r"^reason:in_flight_budget_exhausted$")
 # OpenRouter asks before it begins whether the account could pay the longest answer. With nothing left, none is paid.
 # LiteLLM's proxy says what it thinks that one request costs.
 TOO_DEAR_WORDS = re.compile(r"^reason:weight_exceeds_budget$")
@@ -78,9 +82,7 @@ TOO_DEAR_PHRASES = re.compile(
 )
 
 OVERLOAD_WORDS = re.compile(r"overloaded|slow_down|capacity_exceeded")
-RATE_WORDS = re.compile(
-    r"rate_?limit|too_?many_?requests|resource_?exhausted|^requests$|^tokens$|^reason:in_flight_budget_exhausted$"
-)
+RATE_WORDS = re.compile(r"rate_?limit|too_?many_?requests|resource_?exhausted|^requests$|^tokens$")
 
 KEY_WORDS = re.compile(r"(?:invalid|incorrect|missing)_api_key|authentication|unauthorized|api_key_invalid")
 KEY_PHRASES = re.compile(

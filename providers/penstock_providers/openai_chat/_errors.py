@@ -160,13 +160,17 @@ def _kind(status: int, told: _Told) -> _Kind:
     for kind, words, phrases in _OF_THE_EXCHANGE:
         if told.speaks_of(words) or (phrases is not None and phrases.search(sentence)):
             return kind
+    if told.speaks_of(spelt.HELD_WORDS):
+        return RateLimitedError
     # Google says "exceeded your current quota" of a minute's rate too, but then it says when to come back.
     if told.delay is None and (told.speaks_of(spelt.QUOTA_WORDS) or spelt.QUOTA_PHRASES.search(sentence)):
         return QuotaExhaustedError
     if status in (400, 403, 404) or status < 300:
+        if spelt.KEY_PHRASES.search(sentence):
+            return AuthenticationError
         if told.speaks_of(spelt.MODEL_WORDS) or spelt.MODEL_PHRASES.search(sentence):
             return ModelNotFoundError
-        if told.speaks_of(spelt.KEY_WORDS) or spelt.KEY_PHRASES.search(sentence):
+        if told.speaks_of(spelt.KEY_WORDS):
             return AuthenticationError
     if told.speaks_of(spelt.OVERLOAD_WORDS) or (status in (429, 500) and "overloaded" in sentence):
         return OverloadedError
@@ -175,9 +179,7 @@ def _kind(status: int, told: _Told) -> _Kind:
 
 def _kind_by_status(status: int, told: _Told, sentence: str) -> _Kind:
     if status in (402, 413) and told.speaks_of(spelt.RATE_WORDS):
-        # OpenRouter: what runs now holds the credit, and gives back what it does not need. Groq: more tokens in one
-        # request than a minute may have.
-        return RateLimitedError
+        return RateLimitedError  # Groq: more tokens in one request than a minute may have
     if status >= 500:
         return _BY_STATUS.get(status, ServerError)
     if status >= 400:
