@@ -271,21 +271,25 @@ class Books(Struct, eq=False):
             error.retry_after = max(error.retry_after or 0.0, suppressed.retry_at - now)
 
     def _untried(self, stop: Stop, now: float) -> CallError:
-        if self.refusals:
+        if self.refusals and stop.ready_at is None:
             budget = [refusal for refusal in self.refusals if isinstance(refusal, BudgetExceededError)]
             return self.signed(budget[-1] if budget else _together(self.refusals))
         if stop.ready_at is None:
             return self.signed(NoRouteError("the route has no target that may take the call"))
+        beside = f"; of the others: {self.refusals[-1]}" if self.refusals else ""
         if stop.ready_at == float("inf"):
-            return self.signed(CircuitOpenError("every target of the route is isolated by hand; close it to go on"))
+            says = "every target of the route is isolated by hand; close it to go on"
+            return self.signed(CircuitOpenError(f"{says}{beside}"))
         wait = max(0.0, stop.ready_at - now)
         if stop.reason == "all_open":
             says = f"the circuit of every target of the route is open; the first may be tried in {wait:.1f} s"
-            return self.signed(CircuitOpenError(f'{says}, and all_open = "fail" waits for none', retry_after=wait))
+            return self.signed(
+                CircuitOpenError(f'{says}, and all_open = "fail" waits for none{beside}', retry_after=wait)
+            )
         return self.signed(
             CircuitOpenError(
                 f"every target of the route is failing or cooling down; the first may be tried in {wait:.1f} s,"
-                " later than the call's deadline",
+                f" later than the call's deadline{beside}",
                 retry_after=wait,
             )
         )

@@ -184,3 +184,26 @@ def test_a_route_that_is_not_there_is_a_mistake_with_its_nearest_name() -> None:
     assert "budget.degrade.route: there is no route named 'cheep'" in told
     assert "cheap" in told
     assert "accounts.a.degrade.at" in told
+
+
+def test_where_the_cheaper_one_cools_the_error_says_when_it_is_back_and_why_the_dear_one_was_left_out() -> None:
+    def answer(request: Any) -> Reply:
+        if b"haiku" not in request.content:
+            return good(request)
+        slow_down = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}
+        return Reply(429, json=slow_down, headers=[("retry-after", "120")])
+
+    async def main() -> None:
+        settings = cascade_of_two(degrade={"route": "cheap"})
+        async with penstock.open_kernel(settings, transport=ScriptedTransport(answer)) as kernel:
+            with pytest.raises(errors.RateLimitedError):
+                await kernel.complete("hello", route="cheap", max_tokens=10, timeout=5)
+            await kernel.snapshot()
+            with pytest.raises(
+                errors.CircuitOpenError, match=r"in 120.0 s.* of the others: the root account"
+            ) as caught:
+                await kernel.complete("hello", max_tokens=4_000, timeout=30)
+            assert caught.value.retry_after == 120
+            assert caught.value.attempts == ()
+
+    run(main)
