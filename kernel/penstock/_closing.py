@@ -52,6 +52,7 @@ class Closing:
         """Closes everything, whoever is cancelled. Every wait in it is bounded; Ctrl-C ends that for calls, and is
         returned: all else is closed in order all the same.
         """
+        self.engine.closing = True  # from this step on: what begins in the next would be waited for
         over, pressed = trio.Event(), None
         # In a task of its own: Ctrl-C breaks off what the main task waits for.
         nursery.start_soon(self._close, over)
@@ -93,7 +94,6 @@ class Closing:
 
     async def _in_order(self) -> None:
         engine = self.engine
-        engine.closing = True
         engine.events.emit(Shutdown(len(engine.running), self.seconds))
         grace_ends = trio.current_time() + self.seconds
         self._grace.deadline = grace_ends
