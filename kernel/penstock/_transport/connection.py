@@ -63,9 +63,12 @@ class Connection:
             if rest:  # the server does not read on: it may have answered, and be waiting for that to be read
                 return await self._send_beside_reader([rest], timeouts)
         else:
+            # TLS takes all of it in any case; what the socket below does not take at once is sent beside a reader, too.
+            self._wire.puts_off = True
             await self._send(b"".join(self._http.ask(asked)))
-            if isinstance(self._wire.failure, httpx.WriteTimeout):
-                raise self._wire.failure
+            self._wire.puts_off = False
+            if self._wire.put_off is not None:
+                return await self._send_beside_reader((), timeouts)
         return await (self._read_head() if math.isinf(timeouts.read) else self._head_within(timeouts.read))
 
     async def body(self, read_timeout: float) -> bytes:
@@ -140,6 +143,8 @@ class Connection:
         return head
 
     async def _send_pieces(self, pieces: Iterable[bytes], reading: trio.CancelScope, read_timeout: float) -> None:
+        if self._wire.put_off is not None:
+            await self._wire.send_put_off()
         for part in _parts(pieces):
             await self._send(part)
             if self._wire.failure is not None:

@@ -40,6 +40,11 @@ class Wire(trio.abc.Stream):
         self._is_readable = _look(connected, self._stream)
         self._sending: trio.CancelScope | None = None
         self.is_given_up = False
+        self.puts_off = False
+        """Whether nothing is waited for: what does not go at once is left for `send_put_off`."""
+        self.put_off: memoryview | None = None
+        self._behind = trio.Event()
+        """Of what was put off: set once it is gone. Whatever else is to be sent waits for that."""
         self.send_timeout = math.inf
         self.failure: httpx.WriteError | httpx.WriteTimeout | None = None
 
@@ -54,14 +59,29 @@ class Wire(trio.abc.Stream):
         return self._socket.fileno() != -1 and not self._is_readable()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends all of it, or sets `failure`."""
+        """Sends all of it, or sets `failure`, or puts some of it off."""
+        if self.put_off is not None:  # reading below TLS may have to send
+            await self._behind.wait()
         if self.failure is not None:
             await trio.lowlevel.checkpoint()
             return
         await trio.lowlevel.checkpoint_if_cancelled()
         sent = self.send_at_once(data)
         if sent < len(data):
-            await self._send_rest(memoryview(data)[sent:])
+            rest = memoryview(data)[sent:]
+            if self.puts_off:
+                self.put_off, self._behind = rest, trio.Event()
+            else:
+                await self._send_rest(rest)
+
+    async def send_put_off(self) -> None:
+        """Sends what was put off, or sets `failure`."""
+        try:
+            if self.put_off is not None and self.failure is None:
+                await self._send_rest(self.put_off)
+        finally:
+            self.put_off = None
+            self._behind.set()
 
     def send_at_once(self, data: bytes | bytearray | memoryview) -> int:
         """Sends what the socket takes now, and tells how many bytes; all of them where there is no use in more."""

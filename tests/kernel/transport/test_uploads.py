@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 import trio
+import trio.testing
 import trustme
 from loopback import OK, SHORT, Loopback, Peer, Script, fetch, loopback, post, server_context
 
 from penstock._transport import Transport
+from penstock._transport.wire import Wire
 
 LARGE = b"x" * 8_000_000
 """More than the sockets of both sides buffer."""
@@ -98,39 +103,123 @@ def test_a_success_before_the_body_is_read_does_not_end_the_sending() -> None:
     trio.run(main)
 
 
+@asynccontextmanager
+async def with_little_room(answers: Script, tls: ssl.SSLContext | None) -> AsyncGenerator[str]:
+    """The URL of a server for one connection, which the socket takes little for."""
+    listener = trio.socket.socket()
+    listener.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 2_048)
+    await listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
+
+    async def serve() -> None:
+        accepted, _ = await listener.accept()
+        with accepted:
+            tcp = trio.SocketStream(accepted)
+            stream = trio.SSLStream(tcp, tls, server_side=True, https_compatible=True) if tls else tcp
+            await answers(Peer(stream, tcp))
+
+    with listener:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            yield f"{scheme}://{host}:{listener.getsockname()[1]}"
+            nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("size", [60_000, len(LARGE)])
 @pytest.mark.parametrize("status", ["200 OK", "413 Content Too Large"])
-def test_an_answer_that_is_whole_is_read_although_the_server_takes_no_more(status: str, size: int) -> None:
-    async def answers(accepted: trio.SocketStream) -> None:
-        await accepted.send_all(f"HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nearly".encode())
+def test_an_answer_that_is_whole_is_read_although_the_server_takes_no_more(
+    status: str, size: int, tls: ssl.SSLContext | None, ca_file: str
+) -> None:
+    async def answers(peer: Peer) -> None:
+        await peer.say(f"HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nearly".encode())
         await trio.sleep_forever()
 
     async def main() -> None:
-        listener = trio.socket.socket()
-        listener.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 2_048)
-        await listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with trio.open_nursery() as nursery, Transport() as transport:
-            nursery.start_soon(trio.serve_listeners, answers, [trio.SocketListener(listener)])
+        async with with_little_room(answers, tls) as url, Transport(ca_file=ca_file) as transport:
             with trio.fail_after(5):
                 answer = await fetch(transport, post(url, LARGE[:size], write=60.0, read=5.0))
             assert answer == (int(status[:3]), b"early")
             assert transport.statistics().open == 0
-            nursery.cancel_scope.cancel()
 
     trio.run(main)
 
 
-def test_a_server_that_takes_nothing_is_a_write_timeout(tls: ssl.SSLContext | None, ca_file: str) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.asked_head()
+@pytest.mark.parametrize("size", [60_000, len(LARGE)])
+def test_a_stream_that_begins_early_goes_on_when_the_server_has_taken_no_more_in_time(
+    size: int, tls: ssl.SSLContext | None, ca_file: str
+) -> None:
+    async def answers(peer: Peer) -> None:
+        await peer.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n")
+        await trio.sleep(2 * SHORT)
+        await peer.say(b"3\r\ntwo\r\n0\r\n\r\n")
         await trio.sleep_forever()
 
     async def main() -> None:
-        async with loopback(script, tls=tls) as server, Transport(ca_file=ca_file) as transport:
+        async with with_little_room(answers, tls) as url, Transport(ca_file=ca_file) as transport:
+            with trio.fail_after(5):
+                answer = await fetch(transport, post(url, LARGE[:size], write=SHORT, read=5.0))
+            assert answer == (200, b"onetwo")
+            assert transport.statistics().open == 0
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("size", [60_000, 500_000])
+def test_a_request_that_is_taken_bit_by_bit_arrives_whole_and_the_connection_is_used_again(
+    size: int, tls: ssl.SSLContext | None, ca_file: str
+) -> None:
+    bodies: list[bytes] = []
+
+    async def answers(peer: Peer) -> None:
+        while (asked := await peer.asked()) is not None:
+            bodies.append(asked.body)
+            await peer.say(OK)
+
+    async def main() -> None:
+        async with with_little_room(answers, tls) as url, Transport(ca_file=ca_file) as transport:
+            with trio.fail_after(5):
+                for _ in range(3):
+                    assert await fetch(transport, post(url, LARGE[:size], write=5.0, read=5.0)) == (200, b"ok")
+            assert transport.statistics().idle == 1
+
+    trio.run(main)
+    assert bodies == [LARGE[:size]] * 3
+
+
+def test_what_is_sent_after_something_was_put_off_goes_behind_it() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        wire, peer = Wire(ours), trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        wire.puts_off = True
+        with trio.fail_after(5):
+            await wire.send_all(LARGE)
+            wire.puts_off = False
+            async with trio.open_nursery() as nursery, peer:
+                nursery.start_soon(wire.send_all, b"behind")
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(wire.send_put_off)
+                came = b""
+                while len(came) < len(LARGE) + len(b"behind"):
+                    came += await peer.receive_some(1_000_000)
+        assert came == LARGE + b"behind"
+        wire.close()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("size", [60_000, len(LARGE)])
+def test_a_server_that_takes_nothing_is_a_write_timeout(size: int, tls: ssl.SSLContext | None, ca_file: str) -> None:
+    async def script(peer: Peer) -> None:
+        if tls is not None:
+            await peer.say(b"")  # the handshake
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        async with with_little_room(script, tls) as url, Transport(ca_file=ca_file) as transport:
             with pytest.raises(httpx.WriteTimeout):
-                await fetch(transport, post(server.url, LARGE, write=SHORT, read=5.0))
+                await fetch(transport, post(url, LARGE[:size], write=SHORT, read=5.0))
             assert transport.statistics().open == 0
 
     trio.run(main)
