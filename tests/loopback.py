@@ -16,6 +16,7 @@ import trio
 import trustme
 
 __all__ = [
+    "LITTLE_ROOM",
     "OK",
     "SHORT",
     "Asked",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+LITTLE_ROOM = 2_048
+"""Bytes: with so few of 60,000 that are sent many stay with the client as long as nobody reads them."""
 SHORT = 0.05
 """Seconds: a timeout of a test that waits for it with the real clock."""
 
@@ -132,9 +135,13 @@ class Loopback:
 
 
 @asynccontextmanager
-async def loopback(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Loopback]:
-    """Serves `script` once per connection; a script that returns hangs up."""
+async def loopback(
+    script: Script, *, tls: ssl.SSLContext | None = None, room: int | None = None
+) -> AsyncGenerator[Loopback]:
+    """Serves `script` once per connection; a script that returns hangs up. Of what is sent it takes `room` unread."""
     listener = trio.socket.socket()
+    if room is not None:
+        listener.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, room)
     await listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
     scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")

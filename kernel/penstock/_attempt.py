@@ -18,7 +18,7 @@ from penstock.policy.commit import Begin
 from penstock.telemetry import AttemptSpan
 from penstock.types import ChatRequest, Chunk, Completion
 
-__all__ = ["AttemptRun", "Race", "unwrapped"]
+__all__ = ["AttemptRun", "Race"]
 
 
 class Race:
@@ -147,12 +147,3 @@ class AttemptRun(Struct, eq=False):
         """Seconds until its first sign of an answer is overdue: of a whole answer there is none before its end."""
         phases = self.exchange.phases
         return phases.first_token if self.streamed else phases.total
-
-
-def unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a nursery of ours ended in, bare: no group of ours reaches a user."""
-    others = group.split(trio.Cancelled)[1] or group
-    # What ends the program goes before what went wrong in it.
-    gravest = others.split(Exception)[1] or others
-    first: BaseException = gravest.exceptions[0]
-    return unwrapped(first) if isinstance(first, BaseExceptionGroup) else first  # pyright: ignore[reportUnknownArgumentType] - whatever is in a group is an exception

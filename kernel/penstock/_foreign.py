@@ -14,6 +14,8 @@ from typing import cast
 
 import trio
 
+from penstock._ungrouped import raise_as_it_is, unwrapped
+
 __all__ = ["interruptible", "let_through", "signal_in"]
 
 interruptible = trio.lowlevel.disable_ki_protection
@@ -25,9 +27,10 @@ FAULTS = frozenset({"PanicException", "CancelledError"})
 
 
 def signal_in(error: BaseException) -> BaseException | None:
-    """That of what foreign code raised which is meant for those around it; of a group, the part. None: nothing is."""
+    """What foreign code raised, or what of a group of it, where that is meant for those around it. None: nothing is."""
     if isinstance(error, BaseExceptionGroup):
-        return cast("BaseExceptionGroup[BaseException]", error).split(_is_signal)[0]
+        signals = cast("BaseExceptionGroup[BaseException]", error).split(_is_signal)[0]
+        return None if signals is None else unwrapped(signals)
     return error if _is_signal(error) else None
 
 
@@ -37,7 +40,7 @@ def let_through(error: BaseException) -> None:
     if meant is None:
         return
     try:
-        raise meant
+        raise_as_it_is(meant)
     finally:
         del meant, error  # they hold this frame: together they would wait for the garbage collector
 

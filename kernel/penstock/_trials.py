@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from penstock._answers import CallCache
 from penstock._asked import Call
-from penstock._attempt import AttemptRun, Race, unwrapped
+from penstock._attempt import AttemptRun, Race
 from penstock._books import Books, Running, action_key
 from penstock._display import Display
 from penstock._engine import Engine
@@ -30,6 +30,7 @@ from penstock._idempotency import IdempotencyKeys
 from penstock._reach import Reach
 from penstock._retry_leave import RetryLeave
 from penstock._text_size import output_bytes
+from penstock._ungrouped import ungrouped
 from penstock.actors.stream_pump import Consumer
 from penstock.errors import BudgetCutError, CallError, ContentFilteredError, RefusedError, StreamBrokenError
 from penstock.policy.commit import Begin, Commit, Continue, Fresh, Restart, continued
@@ -207,7 +208,7 @@ class Trials(Struct, eq=False):
         """
         ended: list[AttemptRun] = []
         probe.scope, probe.undecided = trio.CancelScope(), trio.CancelScope()
-        try:
+        with ungrouped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.one_of_two, probe, ended)
                 other = None
@@ -217,8 +218,6 @@ class Trials(Struct, eq=False):
                     other = await hedge(probe.race)
                 if other is not None:
                     nursery.start_soon(self.one_of_two, other, ended)
-        except BaseExceptionGroup as group:
-            raise unwrapped(group) from None
         return ended
 
     def filtered(self, stage: int, completion: Completion) -> CallError | None:

@@ -607,8 +607,14 @@ def test_an_outer_cancel_in_the_middle_of_both_is_the_callers_own(mode: Mode) ->
         async with penstock.open_kernel(two_targets(), transport=two.upstream) as kernel:
             await two.fall_silent(kernel)
             two.fallback = silent
+            came: list[type[BaseException]] = []
             with trio.move_on_after(3.0) as scope:
-                await ask(kernel, mode)
+                try:
+                    await ask(kernel, mode)
+                except BaseException as error:
+                    came.append(type(error))
+                    raise
+            assert came == [trio.Cancelled]  # one, and no group
             assert scope.cancelled_caught
             assert [who for _, who in two.asked] == [SONNET, GPT]
             await nothing_is_left(kernel, two.upstream)

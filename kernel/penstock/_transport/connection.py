@@ -16,6 +16,7 @@ from penstock._transport.failures import GivenUp, PeerClosed, ReusedConnectionCl
 from penstock._transport.plain import Asked, Head
 from penstock._transport.timeouts import Timeouts
 from penstock._transport.wire import MAX_READ, PLAIN_READ, Wire
+from penstock._ungrouped import ungrouped
 
 __all__ = ["Connection"]
 
@@ -123,17 +124,18 @@ class Connection:
         reading = trio.CancelScope()
         head: Head | None = None
         failure: httpx.TransportError | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send_pieces, pieces, reading, timeouts.read)
-            with reading:
-                # Kept, not raised: a nursery would wrap it into a group.
-                try:
-                    head = await self._read_head()
-                except httpx.TransportError as error:
-                    failure = error
-            is_whole = nursery.child_tasks and self._http.at_hand is not None
-            if head is None or not 200 <= head.status_code < 300 or is_whole:
-                self._wire.stop_sending()
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_pieces, pieces, reading, timeouts.read)
+                with reading:
+                    # Kept, not raised: that the server took nothing in time may be what to tell.
+                    try:
+                        head = await self._read_head()
+                    except httpx.TransportError as error:
+                        failure = error
+                is_whole = nursery.child_tasks and self._http.at_hand is not None
+                if head is None or not 200 <= head.status_code < 300 or is_whole:
+                    self._wire.stop_sending()
         if head is None and isinstance(self._wire.failure, httpx.WriteTimeout):
             raise self._wire.failure
         if failure is not None:
@@ -142,6 +144,7 @@ class Connection:
             raise _silent(timeouts.read)
         return head
 
+    @trio.lowlevel.enable_ki_protection
     async def _send_pieces(self, pieces: Iterable[bytes], reading: trio.CancelScope, read_timeout: float) -> None:
         if self._wire.put_off is not None:
             await self._wire.send_put_off()

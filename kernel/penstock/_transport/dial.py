@@ -13,6 +13,7 @@ import trio
 from penstock._transport.connection import Connection
 from penstock._transport.lookup import Address, Lookup
 from penstock._transport.wire import TlsWire, Wire
+from penstock._ungrouped import ungrouped
 
 __all__ = ["Dialer", "Origin", "Race"]
 
@@ -110,12 +111,13 @@ async def _connect(addresses: Sequence[Address], port: int) -> socket.socket:
         return await _connect_to(addresses[0], port)
     race = Race(port)
     try:
-        async with trio.open_nursery() as nursery:
-            for address in addresses:
-                failed = trio.Event()
-                nursery.start_soon(race.run, address, failed, nursery.cancel_scope)
-                with trio.move_on_after(STAGGER_S):
-                    await failed.wait()
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                for address in addresses:
+                    failed = trio.Event()
+                    nursery.start_soon(race.run, address, failed, nursery.cancel_scope)
+                    with trio.move_on_after(STAGGER_S):
+                        await failed.wait()
     except BaseException:
         if race.winner is not None:
             race.winner.close()
@@ -133,6 +135,7 @@ class Race:
         self.winner: socket.socket | None = None
         self.failures: list[OSError] = []
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, address: Address, failed: trio.Event, race: trio.CancelScope) -> None:
         """Tries one address. Never raises OSError: `failures` has it, and `failed` lets the next one start."""
         try:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 import trio
 import trio.testing
 import trustme
-from loopback import OK, SHORT, Loopback, Peer, Script, fetch, loopback, post, server_context
+from loopback import LITTLE_ROOM, OK, SHORT, Loopback, Peer, Script, fetch, loopback, post, server_context
 
 from penstock._transport import Transport
 from penstock._transport.wire import Wire
@@ -103,29 +101,6 @@ def test_a_success_before_the_body_is_read_does_not_end_the_sending() -> None:
     trio.run(main)
 
 
-@asynccontextmanager
-async def with_little_room(answers: Script, tls: ssl.SSLContext | None) -> AsyncGenerator[str]:
-    """The URL of a server for one connection, which the socket takes little for."""
-    listener = trio.socket.socket()
-    listener.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 2_048)
-    await listener.bind(("127.0.0.1", 0))
-    listener.listen()
-    scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
-
-    async def serve() -> None:
-        accepted, _ = await listener.accept()
-        with accepted:
-            tcp = trio.SocketStream(accepted)
-            stream = trio.SSLStream(tcp, tls, server_side=True, https_compatible=True) if tls else tcp
-            await answers(Peer(stream, tcp))
-
-    with listener:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve)
-            yield f"{scheme}://{host}:{listener.getsockname()[1]}"
-            nursery.cancel_scope.cancel()
-
-
 @pytest.mark.parametrize("size", [60_000, len(LARGE)])
 @pytest.mark.parametrize("status", ["200 OK", "413 Content Too Large"])
 def test_an_answer_that_is_whole_is_read_although_the_server_takes_no_more(
@@ -136,9 +111,9 @@ def test_an_answer_that_is_whole_is_read_although_the_server_takes_no_more(
         await trio.sleep_forever()
 
     async def main() -> None:
-        async with with_little_room(answers, tls) as url, Transport(ca_file=ca_file) as transport:
+        async with loopback(answers, tls=tls, room=LITTLE_ROOM) as server, Transport(ca_file=ca_file) as transport:
             with trio.fail_after(5):
-                answer = await fetch(transport, post(url, LARGE[:size], write=60.0, read=5.0))
+                answer = await fetch(transport, post(server.url, LARGE[:size], write=60.0, read=5.0))
             assert answer == (int(status[:3]), b"early")
             assert transport.statistics().open == 0
 
@@ -156,9 +131,9 @@ def test_a_stream_that_begins_early_goes_on_when_the_server_has_taken_no_more_in
         await trio.sleep_forever()
 
     async def main() -> None:
-        async with with_little_room(answers, tls) as url, Transport(ca_file=ca_file) as transport:
+        async with loopback(answers, tls=tls, room=LITTLE_ROOM) as server, Transport(ca_file=ca_file) as transport:
             with trio.fail_after(5):
-                answer = await fetch(transport, post(url, LARGE[:size], write=SHORT, read=5.0))
+                answer = await fetch(transport, post(server.url, LARGE[:size], write=SHORT, read=5.0))
             assert answer == (200, b"onetwo")
             assert transport.statistics().open == 0
 
@@ -177,10 +152,10 @@ def test_a_request_that_is_taken_bit_by_bit_arrives_whole_and_the_connection_is_
             await peer.say(OK)
 
     async def main() -> None:
-        async with with_little_room(answers, tls) as url, Transport(ca_file=ca_file) as transport:
+        async with loopback(answers, tls=tls, room=LITTLE_ROOM) as server, Transport(ca_file=ca_file) as transport:
             with trio.fail_after(5):
                 for _ in range(3):
-                    assert await fetch(transport, post(url, LARGE[:size], write=5.0, read=5.0)) == (200, b"ok")
+                    assert await fetch(transport, post(server.url, LARGE[:size], write=5.0, read=5.0)) == (200, b"ok")
             assert transport.statistics().idle == 1
 
     trio.run(main)
@@ -217,9 +192,9 @@ def test_a_server_that_takes_nothing_is_a_write_timeout(size: int, tls: ssl.SSLC
         await trio.sleep_forever()
 
     async def main() -> None:
-        async with with_little_room(script, tls) as url, Transport(ca_file=ca_file) as transport:
+        async with loopback(script, tls=tls, room=LITTLE_ROOM) as server, Transport(ca_file=ca_file) as transport:
             with pytest.raises(httpx.WriteTimeout):
-                await fetch(transport, post(url, LARGE[:size], write=SHORT, read=5.0))
+                await fetch(transport, post(server.url, LARGE[:size], write=SHORT, read=5.0))
             assert transport.statistics().open == 0
 
     trio.run(main)
