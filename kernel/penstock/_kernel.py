@@ -44,6 +44,7 @@ from penstock._refresh import Refreshes
 from penstock._reload import Reloading, budget_rules
 from penstock._second_level import SecondLevel, SecondLevelSettings
 from penstock._targets import TargetBook
+from penstock._ungrouped import unwrapped
 from penstock.abc import LedgerStore, Provider
 from penstock.actors._inbox import Inbox
 from penstock.actors._supervisor import Actor, supervise
@@ -182,7 +183,7 @@ class OpenKernel:
             told = group.split(trio.Cancelled)[1]
             if told is None:
                 raise
-            raise _first_leaf(told) from None
+            raise unwrapped(told) from None
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
@@ -359,13 +360,6 @@ class OpenKernel:
 
         # An empty context: an actor belongs to no caller, whatever its starter holds in context variables.
         contextvars.Context().run(nursery.start_soon, live)
-
-
-def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = group.exceptions[0]
-    if isinstance(first, BaseExceptionGroup):
-        return _first_leaf(first)  # pyright: ignore[reportUnknownArgumentType] - whatever is in a group is an exception
-    return first
 
 
 def _freshness(config: Config) -> Freshness:
