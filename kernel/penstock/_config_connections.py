@@ -14,7 +14,7 @@ from typing import Any
 
 from penstock._config import ProviderConfig
 from penstock._config_mistakes import Mistakes, join
-from penstock._key_shapes import without_keys
+from penstock._key_shapes import path_without_keys
 from penstock._transport.trust import trust
 
 __all__ = ["CONNECTION_KEYS", "check_connection", "connection_settings", "read_ca_file"]
@@ -46,7 +46,7 @@ def connection_settings(provider: ProviderConfig) -> tuple[str, ...]:
 
 
 def _problem_of(file: Path) -> str | None:
-    told = without_keys(str(file))
+    told = path_without_keys(str(file))
     try:
         # A folder, a pipe or a device would say so late, or never.
         if file.exists() and not file.is_file():

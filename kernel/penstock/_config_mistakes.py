@@ -17,6 +17,8 @@ __all__ = ["Mistakes", "WrongError", "is_secret", "join", "plain", "shown"]
 DEEPEST = 32
 """No configuration is nested deeper; a value that holds itself is."""
 LONGEST_SHOWN = 60
+ACCOUNTS = "accounts"
+"""The table whose names are ids of somebody else's as often as not."""
 TORN = "holds half a character (a lone surrogate), which no text on a wire or in a store can have"
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SECRET = re.compile(
@@ -46,13 +48,14 @@ class Mistakes:
 
     def __init__(self) -> None:
         self._found: dict[str, ConfigMistake] = {}
+        """By their true paths."""
 
     def __len__(self) -> int:
         return len(self._found)
 
     def add(self, path: str, says: str) -> None:
         """One more, where nothing is known to be wrong yet."""
-        self._found.setdefault(path, ConfigMistake(path, says))
+        self._found.setdefault(_true(path), ConfigMistake(str(path), says))
 
     def end(self, source: str | None) -> None:
         """Raises ConfigError if there was any."""
@@ -60,13 +63,29 @@ class Mistakes:
             raise ConfigError(tuple(self._found.values()), source=source)
 
 
+class _Path(str):
+    """A path as it may be shown. Two that are shown alike, for keys or very long names are in them, are two still."""
+
+    __slots__ = ("true",)
+    true: str
+
+
 def join(path: str, key: str | int) -> str:
     """The path of a value in the table or array at `path`."""
     if isinstance(key, int):
-        return f"{path}[{key}]"
-    told = _discreet(key)
-    name = told if _BARE.fullmatch(told) and len(told) <= LONGEST_SHOWN else _quoted(told)
-    return f"{path}.{name}" if path else name
+        shown, true = f"{path}[{key}]", f"{_true(path)}[{key}]"
+    else:
+        told = without_keys(key, ids=True) if path == ACCOUNTS else _discreet(key)
+        name = told if _BARE.fullmatch(told) and len(told) <= LONGEST_SHOWN else _quoted(told)
+        own = key if _BARE.fullmatch(key) else repr(key)
+        shown, true = (f"{path}.{name}", f"{_true(path)}.{own}") if path else (name, own)
+    joined = _Path(shown)
+    joined.true = true
+    return joined
+
+
+def _true(path: str) -> str:
+    return path.true if isinstance(path, _Path) else path
 
 
 def is_secret(path: str) -> bool:

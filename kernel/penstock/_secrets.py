@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol, Self, TypeAlias
 
 from penstock._foreign import interruptible, let_through
-from penstock._key_shapes import without_keys
+from penstock._key_shapes import path_without_keys, without_keys
 from penstock.errors import ConfigError
 
 __all__ = ["BadSecretError", "Secret", "open_secret"]
@@ -26,6 +26,8 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """Of a variable, as shells have it."""
+_CAPITALS = re.compile(r"[A-Z_][A-Z0-9_]*")
+"""Of one, as most are written: no key is."""
 _SHELL = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
 _FileMark: TypeAlias = tuple[int, int, int]
 _Check: TypeAlias = Callable[[str, str], str]
@@ -105,7 +107,7 @@ class _Variable:
         self.described = f"env:{name}"
         self._check = check
         self._name = name
-        self._shows = _NAME.fullmatch(name) is not None and without_keys(name) == name
+        self._shows = _NAME.fullmatch(name) is not None and _may_be_shown(name)
         self._environ = environ
         self._key = self.again()
 
@@ -127,8 +129,8 @@ class _Variable:
 
 
 class _File:
-    def __init__(self, path: Path, check: _Check) -> None:
-        self._shown = without_keys(str(path))
+    def __init__(self, path: Path, shown: Path, check: _Check) -> None:
+        self._shown = str(shown)
         self.described = f"file:{self._shown}"
         self._check = check
         self._path = path
@@ -222,11 +224,16 @@ def open_secret(
     if scheme == "file":
         if not rest:
             raise BadSecretError('after "file:" comes the path of a file')
-        return Secret(_File((folder or Path()) / Path(rest), check))
+        folder = folder or Path()
+        return Secret(_File(folder / rest, folder / path_without_keys(rest), check))
     if variable := _SHELL.fullmatch(source):
-        name = variable[1] if without_keys(variable[1]) == variable[1] else "NAME"
+        name = variable[1] if _may_be_shown(variable[1]) else "NAME"
         raise BadSecretError(f'variables are not expanded here; say "env:{name}"')
     return Secret(_Literal(source, check))
+
+
+def _may_be_shown(variable: str) -> bool:
+    return _CAPITALS.fullmatch(variable) is not None or without_keys(variable) == variable
 
 
 def _checked_key(key: str, what: str) -> str:

@@ -20,7 +20,9 @@ def mistakes_in(mapping: object, environ: Mapping[str, str] = ENVIRON) -> dict[s
     with pytest.raises(ConfigError) as caught:
         Config.from_dict(mapping, environ=environ)  # type: ignore[arg-type]  # junk is the point
     assert all(str(mistake) in str(caught.value) for mistake in caught.value.mistakes)
-    return {mistake.path: mistake.says for mistake in caught.value.mistakes}
+    found = {mistake.path: mistake.says for mistake in caught.value.mistakes}
+    assert len(found) == len(caught.value.mistakes)
+    return found
 
 
 def target(**settings: Any) -> dict[str, Any]:
