@@ -52,7 +52,7 @@ class BreakerControls:
             try:
                 config.resolve_target(name)
             except NoRouteError as error:
-                raise ConfigError([ConfigMistake("scope", f"{scope!r}: {error}")]) from None
+                raise ConfigError([ConfigMistake("scope", f"{quoted(scope)}: {error}")]) from None
             return
         # One key for each provider: the first, and only that.
         known = [named(provider) for named in (provider_scope, key_scope) for provider in sorted(config.providers)]

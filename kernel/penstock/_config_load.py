@@ -47,8 +47,8 @@ from penstock._config_tables import (
 )
 from penstock._config_telemetry import read_telemetry
 from penstock._discovery import PluginHost
-from penstock._key_shapes import looks_like_key
-from penstock._nearest import did_you_mean, quoted
+from penstock._key_shapes import looks_like_key, without_keys
+from penstock._nearest import did_you_mean
 from penstock.errors import ConfigError
 from penstock.policy.account_paths import check_pattern
 from penstock.policy.accounts import AccountSpec, Degrade
@@ -256,7 +256,7 @@ class _Loading:
             try:
                 check_pattern(name)
             except ValueError as error:
-                self.mistakes.add(path, str(error))
+                self.mistakes.add(path, without_keys(str(error), ids=True))
                 continue
             if not name:
                 self.mistakes.add(path, "the root account is [budget]")
@@ -296,10 +296,10 @@ class _Loading:
     def _checked_degrade(self, table: AccountTable, path: str) -> None:
         routes = self._section("routes")
         if table.degrade is not None and table.degrade.route not in routes:
-            says = f"there is no route named {quoted(table.degrade.route)}{did_you_mean(table.degrade.route, routes)}"
+            says = f"there is no route named {shown(table.degrade.route)}{did_you_mean(table.degrade.route, routes)}"
             self.mistakes.add(join(join(path, "degrade"), "route"), says)
         elif table.degrade is not None and len(routes) == 1:
-            says = f"{quoted(table.degrade.route)} is the only route: every call goes it already; name a cheaper one"
+            says = f"{shown(table.degrade.route)} is the only route: every call goes it already; name a cheaper one"
             self.mistakes.add(join(join(path, "degrade"), "route"), says)
 
     def _ledger(self, host: PluginHost) -> LedgerConfig:

@@ -26,8 +26,14 @@ _SECRET = re.compile(
 )
 _OF_KEYS = re.compile(r"(providers|plugins)(\.(\"[^\"]*\"|[^.]*))?")
 """The places of tables in which keys are: who writes a key there has left out the table."""
-_USERINFO = re.compile(r"(//)[^/@\s]*@|^[^/@:\s]*:[^/@\s]*@")
-"""Of an address, with or without its scheme."""
+_USERINFO = re.compile(
+    r"(//)(?:(?<!http://)(?<!https://)|(?!(?:(?:[\w-]+\.)+\w+|localhost|\[[^]\s]*\])(?::[0-9]*)?[/?#\s])).{0,2000}@"
+    r"|^(?!env:|file:)[^/@:\s]*:(?!//)\S{0,2000}@",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Of an address, with or without its scheme. A password may hold a slash or a space; behind the host of a website an @
+may stand for itself.
+"""
 _QUERY = re.compile(r"(://[^?#\s]*[?#])\S+")
 """Of an address, or its fragment: keys stand there too."""
 _DATABASE = re.compile(r"\b((?!https?:)[a-z][a-z0-9+.-]*://[^/?#\s]*/)[^?#\s]+", re.IGNORECASE)

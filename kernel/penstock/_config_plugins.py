@@ -70,4 +70,4 @@ def _check_named(name: str, options: Mapping[str, Any], host: PluginHost, mistak
         mistakes.add(path, str(problem))
         return
     for key in options:
-        mistakes.add(join(path, key), f"is unknown: the plugin {name!r} takes no options")
+        mistakes.add(join(path, key), f"is unknown: the plugin {shown(name)} takes no options")

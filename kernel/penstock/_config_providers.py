@@ -190,7 +190,7 @@ def _options(provider: ProviderConfig, shared: Mapping[str, Any], spec: Provider
         _check_url(table["base_url"], origin("base_url"), mistakes)
     if spec.options is type(None):
         for key in table:
-            mistakes.add(origin(key), f"is unknown: the kind {provider.kind!r} takes no options")
+            mistakes.add(origin(key), f"is unknown: the kind {shown(provider.kind)} takes no options")
         return None
     for key in own:
         # Told here, for the reader of the plugin's options knows no names but those.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["looks_like_key", "path_without_keys", "without_keys"]
+__all__ = ["looks_like_key", "name_without_keys", "path_without_keys", "without_keys"]
 
 MARK = "[key]"
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -54,9 +54,14 @@ def without_keys(text: str, *, ids: bool = False) -> str:
 
     `ids`: in this place ids are ordinary (of tenants, of containers), and shown; some keys cannot be told from them.
     """
+    return name_without_keys(text if ids else _ASSIGNED.sub(rf"\1{MARK}", text), ids=ids)
+
+
+def name_without_keys(text: str, *, ids: bool = False) -> str:
+    """The same of a name, which may well be "key:openai/0"."""
     text = _BEARER.sub(rf"\1{MARK}", text)
     if not ids:
-        text = _BASE64.sub(lambda found: MARK if _is_base64(found[0]) else found[0], _ASSIGNED.sub(rf"\1{MARK}", text))
+        text = _BASE64.sub(lambda found: MARK if _is_base64(found[0]) else found[0], text)
     text = _LIKELY.sub(lambda found: MARK if _is_random(found[1]) else found[0], _SURE.sub(MARK, text))
     return _RUN.sub(lambda found: MARK if _is_no_name(found[0], ids=ids) else found[0], text)
 

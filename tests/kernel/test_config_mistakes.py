@@ -176,7 +176,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"accounts": {"team*": {}}}, 'accounts."team*"', "is no pattern: a * stands for one whole name between slashes"),
     ({"accounts": {"a/**": {}}}, 'accounts."a/**"', "is no pattern"),
     # A way out that is none.
-    (route() | {"budget": {"degrade": {"route": "default"}}}, "budget.degrade.route", "'default' is the only route"),
+    (route() | {"budget": {"degrade": {"route": "default"}}}, "budget.degrade.route", '"default" is the only route'),
     ({"ledger": {"store": "memory", "on_store_down": "alow"}}, "ledger.on_store_down", "did you mean 'allow'"),
     # References.
     (target(provider="opneai"), "targets.t.provider", "did you mean 'openai'"),

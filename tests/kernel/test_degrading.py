@@ -181,7 +181,7 @@ def test_a_route_that_is_not_there_is_a_mistake_with_its_nearest_name() -> None:
     with pytest.raises(errors.ConfigError) as caught:
         two_routes(budget={"degrade": {"route": "cheep"}}, accounts={"a": {"degrade": {"route": "chip", "at": 2}}})
     told = str(caught.value)
-    assert "budget.degrade.route: there is no route named 'cheep'" in told
+    assert 'budget.degrade.route: there is no route named "cheep"' in told
     assert "cheap" in told
     assert "accounts.a.degrade.at" in told
 

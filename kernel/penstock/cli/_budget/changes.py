@@ -194,7 +194,7 @@ def release(hold: str, *, reason: str, yes: bool, config_file: str | None) -> in
 
     changed, others = with_ledger_there(config, carry_out)
     if changed is None:
-        tell(f"there is no hold {hold}{did_you_mean(hold, others)}; settled holds are gone")
+        tell(f"there is no hold {hold}{did_you_mean(hold, others, ids=True)}; settled holds are gone")
         return FAILED
     return _tell_changes([(hold, changed)])
 

@@ -101,7 +101,7 @@ def show(account: str | None, *, holds: bool, as_json: bool, config_file: str | 
     lines = account_lines(config.budget.accounts, rows, below=below)
     known = known_accounts(config.budget.accounts, rows, held)
     if below and not _is_known(below, known, config):
-        near = did_you_mean(below, known - {""})
+        near = did_you_mean(below, known - {""}, ids=True)
         tell(f"there is no account {below}: it is not declared, and has neither spent nor held anything{near}")
         return FAILED
     held = [hold for hold in held if not below or hold.account == below or hold.account.startswith(f"{below}/")]
