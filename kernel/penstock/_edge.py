@@ -90,8 +90,8 @@ def _discreet(error: CallError, secret: str | None, target: str, headers: Header
         error.retry_after = None
     _without_nonsense(error)
     words = str(error)
-    if target not in words:
-        # Codecs do not know their target's name.
+    if without_secret(target, secret, headers, target) not in without_secret(words, secret, headers, target):
+        # Codecs do not know their target's name; and where it was but a piece of the key, it is about to go.
         error.args = (f"{target}: {words}",)
     if secret or headers:
         error.args = tuple(
@@ -141,11 +141,17 @@ def _without(text: str, secret: str | None, target: str = "") -> str:
         return text
     if len(secret) < LEAST_OF_A_KEY:
         word = rf"(?<![\w-]){re.escape(secret)}(?![\w-])"
-        parts = text.split(target) if target else [text]
-        return target.join(re.sub(word, "[key]", part) for part in parts)
+        return re.sub(word, lambda found: found[0] if _is_within(target, found) else "[key]", text)
     for end in range(len(secret), LEAST_OF_A_KEY - 1, -1):
         text = text.replace(secret[:end], "[key]")
     return text
+
+
+def _is_within(target: str, found: re.Match[str]) -> bool:
+    """Whether what was found is a piece of the target's name, and not the name a piece of it."""
+    length = len(target)
+    # Only a name that holds all of it fits in between.
+    return bool(target) and target in found.string[max(found.end() - length, 0) : found.start() + length]
 
 
 def _quotes(error: BaseException | None, secret: str | None, headers: Headers) -> bool:
