@@ -44,9 +44,18 @@ class Display(Struct, eq=False):
         """True once something was shown."""
         return self.showing.committed
 
+    @property
+    def seen(self) -> bool:
+        """True where the consumer has something, of whichever attempt."""
+        return self.consumer is not None and self.showing.committed
+
     def forget(self) -> None:
-        """Begins as if nothing had come: what did is no beginning to go on from, and nobody has seen it."""
-        self.showing, self.shown = showing_of(self.call, self.consumer), None
+        """What came is no beginning to go on from: the next attempt begins as if nothing had come.
+
+        Not where the consumer has something, be it of an earlier attempt: it has to be told to drop that.
+        """
+        if not self.seen:
+            self.showing, self.shown = showing_of(self.call, self.consumer), None
 
     async def pass_on(self, attempt: AttemptRun, chunks: Sequence[Chunk], missing: StillMissing) -> None:
         """Chunks of an attempt: kept until its first token, then shown as the commit policy says."""

@@ -101,7 +101,7 @@ class Failures(Struct, eq=False):
         seen = self.consumer is not None and display.shown is attempt and display.committed
         if seen or not isinstance(error, GenerationFailedError) or not extraction.ask_in_words(attempt.stage):
             return False
-        display.forget()  # nobody has seen it, and nobody goes on from it
+        display.forget()
         return True
 
     def invalid(self, extraction: Extraction, attempt: AttemptRun, error: OutputInvalidError) -> None:
@@ -111,16 +111,14 @@ class Failures(Struct, eq=False):
         self.cache.end(gone="uncacheable")
         step = extraction.after(attempt, error)
         assert isinstance(error.fault, Fault)
-        shown = self.consumer is not None and trials.display.shown is attempt and trials.display.committed
-        if isinstance(step, GiveUp) or (shown and not self.call.commit.goes_on):
+        if isinstance(step, GiveUp) or (trials.display.seen and not self.call.commit.goes_on):
             if isinstance(step, GiveUp):
                 error.args = (f"{error.args[0]}; {step.says}",)
             raise self.books.signed(error)
         self.call.span.event("repair", target=attempt.target.name, reason=error.fault.kind, step=step.name)
         if isinstance(step, Next):
             self.cascade.give_up(attempt.stage)
-        if not shown:
-            trials.display.forget()  # nobody has seen it, and nobody goes on from it
+        trials.display.forget()
 
     def unmended(self, invalid: OutputInvalidError, refusal: CallError) -> CallError:
         """The error of a call whose answer is not valid, and whose next attempt there is no money or ledger for."""
@@ -142,7 +140,7 @@ class Failures(Struct, eq=False):
         if attempt.race.winner not in (None, attempt):
             self.cascade.give_up(attempt.stage)
             return
-        if self.trials.display.committed and self.consumer is not None:
+        if self.trials.display.seen:
             error.partial = self.trials.display.partial
         raise self.books.signed(error)
 
@@ -211,7 +209,7 @@ class Failures(Struct, eq=False):
 
     def last_word(self, error: CallError) -> CallError:
         """The error that the call ends in; where something was shown, it says that this is not the whole of it."""
-        if not self.trials.display.committed or self.consumer is None:
+        if not self.trials.display.seen:
             return error
         if self.trials.extraction is not None and isinstance(error, ContentFilteredError | RefusedError):
             return error  # nothing broke: it is what came in place of a value

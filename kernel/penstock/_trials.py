@@ -222,8 +222,7 @@ class Trials(Struct, eq=False):
 
     def filtered(self, stage: int, completion: Completion) -> CallError | None:
         """Where the route says so, an answer that was filtered or refused counts as a failure before commit."""
-        seen = self.consumer is not None and self.display.committed
-        if not self.call.next_on_content_filter or seen or not self.cascade.others_left(stage):
+        if not self.call.next_on_content_filter or self.display.seen or not self.cascade.others_left(stage):
             return None
         match completion.finish_reason:
             case "content_filter":
