@@ -93,13 +93,13 @@ class Failures(Struct, eq=False):
         self.note(stage, error, of_this_call=attempt.filtered)
 
     def asked_otherwise(self, extraction: Extraction, attempt: AttemptRun, error: CallError) -> bool:
-        """True where the same target is asked for the value in another way."""
-        if isinstance(error, InvalidRequestError):
-            # Of the schema: models and servers differ in what they take, and no table knows them all.
-            return extraction.degrade(attempt.stage, error)
+        """True where the same target is asked for the value in another way; not where what was shown is all."""
         display = self.trials.display
-        seen = self.consumer is not None and display.shown is attempt and display.committed
-        if seen or not isinstance(error, GenerationFailedError) or not extraction.ask_in_words(attempt.stage):
+        final = display.seen and display.shown is attempt and not self.call.commit.goes_on
+        if isinstance(error, InvalidRequestError):
+            # Of the schema: models and servers differ in what they take, and no table knows them all. Later calls know.
+            return extraction.degrade(attempt.stage, error) and not final
+        if final or not isinstance(error, GenerationFailedError) or not extraction.ask_in_words(attempt.stage):
             return False
         display.forget()
         return True

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 import trio
-from breaking import LOST, Seen, cascade, is_anthropic
+from breaking import LOST, Seen, body_of, cascade, is_anthropic, watch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worlds import GPT, HAIKU, good, is_stream, run
@@ -192,6 +192,47 @@ def test_a_value_that_grows_begins_anew_after_an_answer_that_nobody_saw(how: str
     assert shown[-1] == msgspec.to_builtins(value) == {"city": "Rome", "days": 3}
 
 
+LATE = {"no JSON": NO_JSON, "no format": NO_FORMAT}
+
+
+@pytest.mark.parametrize("how", LATE)
+def test_a_stream_that_was_shown_and_refused_in_the_middle_is_broken_by_default(how: str) -> None:
+    upstream = upstream_of(broken(WRONG, 7, LATE[how]), whole(RIGHT))
+    seen = streamed(upstream, (GPT, 3), commit="first_content")
+    assert isinstance(seen.error, errors.StreamBrokenError)
+    assert seen.error.partial == seen.text == SHOWN
+    assert (seen.markers, seen.asked) == ([], 1)
+
+
+@pytest.mark.parametrize("how", LATE)
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("commit", GOES_ON)
+def test_a_stream_that_may_go_on_asks_in_another_way_after_it_was_refused_in_the_middle(
+    commit: str, attempts: int, how: str
+) -> None:
+    upstream = upstream_of(broken(WRONG, 7, LATE[how]), whole(RIGHT))
+    seen = streamed(upstream, (GPT, attempts), commit=commit)
+    assert seen.response is not None
+    assert seen.text == seen.response.text == RIGHT
+    assert (seen.markers, seen.asked) == ([f"restarted {GPT}"], 2)
+    ways = [body_of(request).get("response_format") for request in upstream.requests]
+    assert ways[0] != ways[1]
+
+
+def test_what_a_target_refused_in_the_middle_of_a_stream_is_known_to_later_calls() -> None:
+    upstream = upstream_of(broken(WRONG, 7, NO_FORMAT), whole(RIGHT))
+
+    async def main() -> Seen:
+        request = penstock.ChatRequest("Plan a trip.", output=Trip)
+        async with penstock.open_kernel(cascade((GPT, 3)), transport=upstream) as kernel:
+            assert isinstance((await watch(kernel, request)).error, errors.StreamBrokenError)
+            return await watch(kernel, request)
+
+    assert run(main).text == RIGHT
+    first, second = (body_of(request) for request in upstream.requests)
+    assert first["response_format"] != second.get("response_format")
+
+
 def check(seen: Watched, commit: str) -> None:
     """Nothing is told but by the chunks and the end: what they say of each other holds."""
     if seen.response is not None:
@@ -210,21 +251,21 @@ def check(seen: Watched, commit: str) -> None:
         assert not isinstance(before, penstock.Restarted) or not isinstance(after, penstock.Restarted)
 
 
-LATE = ["lost", "no JSON, late"]
+BROKEN = ["lost", "no JSON, late", "no format, late"]
 ENDINGS = st.builds(
     Ending,
-    st.sampled_from(["whole", *LATE, *LATE, "no JSON", "no format", "filtered", "down"]),
+    st.sampled_from(["whole", *BROKEN, *BROKEN, "no JSON", "no format", "filtered", "down"]),
     st.sampled_from(SAYINGS),
     st.integers(0, 12),
 )
 PARIS = Ending("lost", WRONG, 7)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     endings=st.lists(ENDINGS, min_size=1, max_size=6),
     stages=st.sampled_from([[(GPT, 1)], [(GPT, 3)], [(GPT, 2), (HAIKU, 2)], [(HAIKU, 1), (GPT, 4)]]),
-    commit=st.sampled_from([*COMMIT_NAMES, *GOES_ON, *GOES_ON]),
+    commit=st.sampled_from([*COMMIT_NAMES, "first_content", *GOES_ON]),
     stale=st.booleans(),
     on_content_filter=st.sampled_from(["fail", "next"]),
 )
@@ -240,6 +281,13 @@ PARIS = Ending("lost", WRONG, 7)
     stages=[(GPT, 3)],
     commit="continue",
     stale=True,
+    on_content_filter="fail",
+)
+@example(
+    endings=[Ending("no format, late", WRONG, 7), Ending("whole")],
+    stages=[(GPT, 3)],
+    commit="first_content",
+    stale=False,
     on_content_filter="fail",
 )
 def test_a_consumer_of_a_value_holds_the_answer_or_exactly_what_the_error_calls_partial(
