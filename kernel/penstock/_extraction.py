@@ -44,6 +44,7 @@ from penstock.policy.repairing import (
     Repairs,
     Step,
     reasked,
+    room_at,
     roomier,
     told_in_words,
 )
@@ -88,6 +89,7 @@ class Extraction(Struct, eq=False):
     fault: Fault | None = None
     """What the next attempt is to mend."""
     room: int | None = None
+    """What the next attempt is given, as far as its model can write that much. None: what was asked for."""
     askings: dict[int, _Asking] = {}
     last_invalid: OutputInvalidError | None = None
     """Of the last answer that came and was none."""
@@ -104,7 +106,7 @@ class Extraction(Struct, eq=False):
         if self.fault is not None:
             request = reasked(request, self.fault, self.wanted.ready.schema)
         if self.room is not None:
-            request = roomier(request, self.room)
+            request = roomier(request, room_at(self.room, target.capabilities.max_output))
         return self.first_asked(stage, target, request)
 
     def first_asked(self, stage: int, target: LiveTarget, request: ChatRequest) -> ChatRequest:

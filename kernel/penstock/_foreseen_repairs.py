@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
-import msgspec
 
 from penstock._asked import Call
 from penstock._budgeting import most_read
@@ -19,7 +18,7 @@ from penstock._live_target import LiveTarget
 from penstock._outputs import Wanted
 from penstock.policy.bound import BYTES_PER_TOKEN
 from penstock.policy.holds import Amount, Line
-from penstock.policy.repairing import longest_reasked, more_room
+from penstock.policy.repairing import longest_reasked, more_room, room_at, roomier
 from penstock.policy.routing import Learned
 from penstock.types import MOST_TOKENS, ChatRequest
 
@@ -91,8 +90,9 @@ def _mending(
         # By bytes: no tokenizer can count a text that nobody knows yet.
         reads.append(_most([*reads, *(most_read(asked, target, learned, by_bytes=True) for asked in longest)]))
     for room in rooms:
-        roomy = target.output_bound(msgspec.structs.replace(each.asked, max_tokens=room))
-        writes.append(_most([writes[-1], (roomy or room) if limited else roomy]))
+        given = room_at(room, target.capabilities.max_output)
+        roomy = target.output_bound(roomier(each.asked, given))
+        writes.append(_most([writes[-1], (roomy or given) if limited else roomy]))
     return Mending(
         refusals=len(ways) - 1,
         reads=reads[-1],
@@ -104,7 +104,8 @@ def _mending(
 def _rooms(tried: Sequence[tuple[FirstAsked, LiveTarget]], repairs: int) -> list[int]:
     """The highest `max_tokens` after each repair, at whatever stage; the last of them after all that follow.
 
-    Each of them may be a cut answer, and what was too little for one target is asked of the next one as well.
+    Each of them may be a cut answer, and what was too little for one target is asked of the next one as well, as far as
+    its model can write that much.
     """
     limits = [(_limit(each), target.capabilities.max_output) for each, target in tried]
     rooms: list[int] = []

@@ -28,6 +28,7 @@ __all__ = [
     "longest_reasked",
     "more_room",
     "reasked",
+    "room_at",
     "roomier",
     "told_in_words",
 ]
@@ -132,7 +133,12 @@ class Repairs(Struct):
 
 def more_room(limit: int, most_output: int | None) -> int:
     """What an answer is given that was cut at `limit`: twice as much, and no more than its model can write."""
-    return min(limit * 2, MOST_TOKENS if most_output is None else most_output)
+    return room_at(limit * 2, MOST_TOKENS if most_output is None else most_output)
+
+
+def room_at(room: int, most_output: int | None) -> int:
+    """What of a room is asked of another target: no more than its model can write, which vendors answer with a 400."""
+    return room if most_output is None else min(room, most_output)
 
 
 def reasked(request: ChatRequest, fault: Fault, schema: Mapping[str, Any]) -> ChatRequest:
