@@ -267,6 +267,10 @@ class CallCache(Struct, eq=False, gc=False):
         answer = stored_answer(entry)
         return None if answer is None or not (self.takes is None or self.takes(answer.message)) else answer
 
+    def will_do(self, entry: Entry) -> bool:
+        """True where what is stored is an answer to what this call asks for, however old it is."""
+        return self._taken(entry) is not None
+
     @property
     def offers_stale(self) -> bool:
         """True where an outage may be answered from the cache."""

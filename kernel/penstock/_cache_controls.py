@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
@@ -30,6 +30,9 @@ from penstock.policy.freshness import Age, without_skew
 from penstock.policy.sealed import unseal
 from penstock.telemetry import NO_TELEMETRY
 from penstock.types import ChatRequest, Message, ThinkingLevel, Tool, WireRequest
+
+if TYPE_CHECKING:
+    from penstock._extraction import Extraction
 
 __all__ = ["CacheContents", "CacheControls"]
 
@@ -130,6 +133,9 @@ class _Explaining:
         self._call = call
         self._cache = CallCache(engine, call, may_lead=False, context=None)
         self._fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
+        self._value = _asking(call)
+        if self._value is not None:
+            self._cache.takes = self._value.take_stored
         self._near: list[tuple[str, Entry]] | None = None
 
     async def explained(self) -> CacheExplanation:
@@ -142,6 +148,8 @@ class _Explaining:
         request = self._fitting.foreseen(place, target)
         if isinstance(request, CallError):
             return _told(target, "not_cached", f"the target is passed over: {request}")
+        if self._value is not None:
+            request = self._value.first_asked(place, target, request)
         keyed = self._cache.key_of(target, request, self._engine.clock.wall())
         if keyed is None:
             return _told(target, "not_cached", "the target's codec cannot say the request")
@@ -188,6 +196,9 @@ class _Explaining:
         now, policy = self._engine.clock.wall(), self._call.cache
         age = self._engine.freshness.age(entry.stored_at, entry.fresh_until, now, max_age=policy.max_age)
         old = now - entry.stored_at
+        if not self._cache.will_do(entry):
+            says = f"what was stored {old:.0f} s ago will not do: it is no answer to what is asked for now"
+            return _told(target, "miss", says, key=key, age=old)
         if not policy.read:
             return _told(target, "miss", f"the call does not read what is stored ({old:.0f} s old)", key=key, age=old)
         match age:
@@ -228,6 +239,15 @@ class _Explaining:
             further = await engine.second_level.newest(prefix, MOST_NEAR)
             found = {**dict(_unsealed(further)), **found}
         return list(found.items())
+
+
+def _asking(call: Call) -> Extraction | None:
+    """How the call asks for a value; None where it asks for none."""
+    if call.output is None:
+        return None
+    from penstock._foreseen_repairs import asking  # noqa: PLC0415 - what reads JSON, imported by who needs it
+
+    return asking(call, call.output)
 
 
 def _unsealed(entries: Iterable[Any]) -> Iterable[tuple[str, Entry]]:

@@ -13,7 +13,8 @@ __all__ = ["CacheExplanation", "CacheFinding", "NearEntry", "StageCacheExplanati
 
 CacheFinding: TypeAlias = Literal["hit", "stale", "expired", "miss", "not_cached"]
 """`hit`: it would be served. `stale`: it would be served, and fetched anew. `expired`: it is there, and too old, unless
-every target fails. `miss`: it is not there. `not_cached`: it would not be looked for at all."""
+every target fails. `miss`: it is not there, or is no answer to what is asked for now. `not_cached`: it would not be
+looked for at all."""
 
 
 class NearEntry(Struct, frozen=True, kw_only=True):

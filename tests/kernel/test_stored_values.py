@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -55,6 +56,58 @@ def not_to(city: str) -> Callable[[Any], None]:
             raise ValueError(f"not to {city}")
 
     return check
+
+
+class Trip(msgspec.Struct):
+    city: str
+    days: int
+
+
+WAYS = {
+    "native": ("openai/gpt-4o",),
+    "in another shape": ("anthropic/claude-sonnet-4-5",),
+    "as a tool": ("anthropic/claude-3-haiku-20240307",),
+    "with a fallback": ("openai/gpt-4", "openai/gpt-4o"),
+}
+
+
+@pytest.mark.parametrize("route", WAYS.values(), ids=WAYS)
+def test_a_miss_is_explained_for_the_value_that_a_call_asks_for(route: tuple[str, ...]) -> None:
+    async def main(kernel: penstock.Kernel) -> None:
+        request = ChatRequest("Plan a trip.", output=Trip)
+        before = (await kernel.cache.explain_miss(request)).stages[0]
+        assert (before.outcome, before.near) == ("miss", ())
+        assert (await kernel.complete(request)).cache == "miss"
+        after = (await kernel.cache.explain_miss(request)).stages[0]
+        assert (after.outcome, after.key) == ("hit", before.key)
+        assert (await kernel.complete(request)).cache == "hit"
+        other = await kernel.cache.explain_miss(ChatRequest("Plan a trip.", output=Trip, max_tokens=99))
+        assert len(other.stages[0].near[0].differs) == 1
+
+    kernel_of([ROME], *route).run(main)
+
+
+@pytest.mark.parametrize("age", [1, TTL * 1.5, TTL * 5], ids=["fresh", "to be fetched anew", "for an outage"])
+def test_a_stored_answer_that_is_no_such_value_any_more_is_explained_as_a_miss(age: float) -> None:
+    closed = set[str]()
+
+    class Choosy(Trip):
+        def __post_init__(self) -> None:
+            if self.city in closed:
+                raise ValueError("closed")
+
+    async def main(kernel: penstock.Kernel) -> None:
+        request = ChatRequest("Plan a trip.", output=Choosy)
+        assert (await kernel.complete(request)).cache == "miss"
+        assert (await kernel.cache.explain_miss(request)).hit
+        closed.add("Rome")
+        await trio.sleep(age)
+        stage = (await kernel.cache.explain_miss(request)).stages[0]
+        assert (stage.outcome, "will not do" in stage.says) == ("miss", True)
+        assert stage.age == pytest.approx(age)
+        assert (await kernel.complete(request)).cache == "miss"
+
+    kernel_of([ROME, OSLO], stale_while_revalidate=TTL, stale_if_error=TTL * 10).run(main)
 
 
 def test_what_takes_the_place_of_an_answer_that_does_not_fit_is_stored() -> None:
