@@ -108,7 +108,7 @@ class _Run:
         self.reach = Reach(engine, call, self.cascade)
         self.extraction: Extraction | None = None
         if call.output is not None:
-            self.extraction = extractions()(call, call.output, self.cascade.others_left, self.hold.capped)
+            self.extraction = extractions()(call, call.output, self.cascade.others_left)
             self.cache.takes = self.extraction.take_stored
         self.display = Display(call, consumer, self.scope, showing_of(call, consumer))
         self.trials = Trials(

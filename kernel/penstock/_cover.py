@@ -102,7 +102,8 @@ def offers_of(
 class _Priced(Struct, eq=False, gc=False):
     """What an attempt at a stage costs. Holds nothing that holds the offers: the call is freed at once.
 
-    No closure and no partial: calls that wait are looked through by the garbage collector, each object of them.
+    No closure and no partial: calls that wait are looked through by the garbage collector, each object of them. What is
+    in a ring with one of these, which it does not look through, would never be freed.
     """
 
     fitting: CallFitting

@@ -80,8 +80,6 @@ class Extraction(Struct, eq=False):
     call: Call
     wanted: Wanted
     others_left: Callable[[int], bool]
-    capped: Callable[[int, str], bool]
-    """Whether the budget cut the answer of a stage that ended so."""
     repairs: Repairs | None = None
     """Made when the first answer is not valid."""
     value: Any = None
@@ -329,12 +327,11 @@ class Extraction(Struct, eq=False):
 
     # Going on
 
-    def after(self, attempt: AttemptRun, error: OutputInvalidError) -> Step:
-        """What follows an invalid answer; from then on `shaped` asks for that."""
+    def after(self, attempt: AttemptRun, error: OutputInvalidError, *, capped: bool) -> Step:
+        """What follows an invalid answer; from then on `shaped` asks for that. `capped`: the budget had cut it."""
         fault, stage = error.fault, attempt.stage
         assert isinstance(fault, Fault)
         completion = attempt.completion
-        reason = completion.finish_reason if completion is not None else ""
         limit = attempt.request.max_tokens
         if limit is None and completion is not None:
             # Where none was asked for: what came is as much as there was room for, whatever the usage says of it. A
@@ -346,7 +343,7 @@ class Extraction(Struct, eq=False):
             attempt.target.name,
             fault,
             others_left=self.others_left(stage),
-            limit=None if self.capped(stage, reason) else limit,
+            limit=None if capped else limit,
             most_output=attempt.target.capabilities.max_output,
         )
         match step:

@@ -109,7 +109,8 @@ class Failures(Struct, eq=False):
         trials = self.trials
         self.books.note(error)
         self.cache.end(gone="uncacheable")
-        step = extraction.after(attempt, error)
+        reason = "" if attempt.completion is None else attempt.completion.finish_reason
+        step = extraction.after(attempt, error, capped=trials.hold.capped(attempt.stage, reason))
         assert isinstance(error.fault, Fault)
         if isinstance(step, GiveUp) or (trials.display.seen and not self.call.commit.goes_on):
             if isinstance(step, GiveUp):

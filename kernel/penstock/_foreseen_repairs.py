@@ -55,7 +55,7 @@ class Mending:
 
 def asking(call: Call, wanted: Wanted) -> Extraction:
     """What a call asks its targets with, as long as it has no answers."""
-    return Extraction(call, wanted, lambda _: False, lambda _, __: False)
+    return Extraction(call, wanted, lambda _: False)
 
 
 def mendings(engine: Engine, call: Call, wanted: Wanted, stages: Sequence[FirstAsked | None]) -> list[Mending | None]:

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 from trio.testing import MockClock
-from worlds import GPT, HAIKU, SONNET, config
+from worlds import GPT, HAIKU, SONNET, config, good, run
 
 import penstock
 from penstock import errors
+from penstock.testing import ScriptedTransport
 from penstock_plugins.rehearsal import Latency, RehearsalTransport, Rule, Script, Upstream, faults
 from penstock_plugins.rehearsal.faults import Fault
 
@@ -124,3 +125,27 @@ def test_an_error_that_names_its_attempts_leaves_itself_and_little_more(do: Do) 
     assert ends == {"InvalidRequestError": CALLS}
     assert len(garbage) <= 65 * CALLS
     assert "Trials" not in {type(each).__name__ for each in garbage}
+
+
+def test_a_call_for_a_value_in_an_account_with_a_limit_leaves_nothing_of_itself() -> None:
+    """What is in a ring with something that the collector does not look through is never freed, and never seen."""
+
+    async def main() -> None:
+        text = '{"city": "Rome"}'
+        transport = ScriptedTransport(lambda request: good(request, text))
+        async with penstock.open_kernel(settings(), transport=transport) as kernel:
+            for _ in range(CALLS):
+                await kernel.extract({"type": "object", "properties": {"city": {"type": "string"}}}, "Plan a trip.")
+
+    def alive() -> Counter[str]:
+        names = (type(each).__name__ for each in gc.get_objects())
+        return Counter(name for name in names if name in ("Extraction", "CallHold", "Trials"))
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()  # what others have left: an error that is kept holds its call
+        run(main)
+        assert alive() == before
+    finally:
+        gc.enable()
