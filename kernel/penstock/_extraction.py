@@ -56,7 +56,7 @@ from penstock.types import ChatRequest, Completion, Message, OutputSchema, Text,
 __all__ = ["Extraction"]
 
 """`object`: in words, in a mode that lets the model say nothing but a JSON object."""
-MOST_TARGETS = 64
+MOST_TARGETS = 256
 """Whose ways are kept with a type; a reload brings others."""
 CUT = frozenset({"closed", "completed", "lines"})
 """Repairs that an answer cut by its limit may not have: what they put right may be the cut itself."""
@@ -91,6 +91,9 @@ class Extraction(Struct, eq=False):
     askings: dict[int, _Asking] = {}
     last_invalid: OutputInvalidError | None = None
     """Of the last answer that came and was none."""
+    _said: dict[tuple[int, int], tuple[_Asking, ChatRequest, ChatRequest]] = {}
+    """What was asked at first: of all targets that are asked alike the very same, and so counted once. By what it was
+    made of, which is kept beside it, and by its identity."""
 
     @property
     def repairing(self) -> bool:
@@ -112,7 +115,13 @@ class Extraction(Struct, eq=False):
         asking = self.askings.get(stage)
         if asking is None:
             asking = self.askings[stage] = self._known_or_chosen(target, request)
-        return self._said(asking, request)
+        if self.repairing:
+            return self._saying(asking, request)
+        made_of = id(asking), id(request)
+        known = self._said.get(made_of)
+        if known is None:
+            known = self._said[made_of] = asking, request, self._saying(asking, request)
+        return known[2]
 
     def _known_or_chosen(self, target: LiveTarget, request: ChatRequest) -> _Asking:
         """Of plain requests the same target takes the same: its codec is asked once."""
@@ -131,27 +140,26 @@ class Extraction(Struct, eq=False):
         refused = set(self.wanted.ready.refused_by(target))
         asking = self._chosen(target, request, refused)
         while asking.way != "words":
-            yield self._said(asking, request)
+            yield self._saying(asking, request)
             refused.add(asking.way)
             asking = self._chosen(target, request, refused)
-        yield self._said(asking, request)
+        yield self._saying(asking, request)
 
     def _chosen(self, target: LiveTarget, request: ChatRequest, refused: Collection[Way]) -> _Asking:
         """The first way that the target takes, and has not refused."""
         ready = self.wanted.ready
         if not ready.schema:
-            return _Asking("words")
+            return self._asking("words")
         if "native" not in refused and target.capabilities.json_schema is not False:
             shaped = ready.shaped(target.capabilities.schema_limits)
             if isinstance(shaped, Shaped):
-                output = OutputSchema(shaped.schema, ready.name)
-                asking = _Asking("native", shaped, ready.check_of(shaped), output)
-                if not self._cannot(target, self._said(asking, request), "schema"):
+                asking = self._asking("native", shaped)
+                if not self._cannot(target, self._saying(asking, request), "schema"):
                     return asking
         if "tool" not in refused and target.capabilities.tools and not request.tools and not _thinks(request):
             for way in self._tool_ways(target, refused):
-                asking = _Asking(way, ready.parameters, ready.check_of(ready.parameters))
-                if not self._cannot(target, self._said(asking, request), "tool_choice", "parallel_tool_calls"):
+                asking = self._asking(way, ready.parameters)
+                if not self._cannot(target, self._saying(asking, request), "tool_choice", "parallel_tool_calls"):
                     return asking
         if (
             "object" not in refused
@@ -159,8 +167,18 @@ class Extraction(Struct, eq=False):
             and asks_for_object(ready.schema)
             and not request.tools  # who may say nothing but an object may not call them
         ):
-            return _Asking("object")
-        return _Asking("words")
+            return self._asking("object")
+        return self._asking("words")
+
+    def _asking(self, way: Way, shaped: Shaped | None = None) -> _Asking:
+        """One for all targets that are asked so."""
+        ready = self.wanted.ready
+        known: _Asking | None = ready.ways.get((way, id(shaped)))
+        if known is None:
+            check = None if shaped is None else ready.check_of(shaped)
+            output = OutputSchema(shaped.schema, ready.name) if shaped is not None and way == "native" else None
+            known = ready.ways[way, id(shaped)] = _Asking(way, shaped, check, output)
+        return known
 
     @staticmethod
     def _tool_ways(target: LiveTarget, refused: Collection[Way]) -> Sequence[Way]:
@@ -177,7 +195,7 @@ class Extraction(Struct, eq=False):
             let_through(error)
             return False
 
-    def _said(self, asking: _Asking, request: ChatRequest) -> ChatRequest:
+    def _saying(self, asking: _Asking, request: ChatRequest) -> ChatRequest:
         if asking.output is not None:
             return with_output(request, asking.output)
         ready = self.wanted.ready
@@ -215,7 +233,7 @@ class Extraction(Struct, eq=False):
         asking = self.askings.get(stage)
         if asking is None or asking.way == "words" or self.others_left(stage):
             return False
-        self.askings[stage] = _Asking("words")
+        self.askings[stage] = self._asking("words")
         return True
 
     # Judging

@@ -6,13 +6,13 @@ Not here: the whole call (`_explain`). Nothing here sends, asks an actor, or cha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from penstock._asked import Call
-from penstock._budgeting import BudgetRules, Offer, price_offers
+from penstock._budgeting import BudgetRules, Offer, Pricing
 from penstock._codec_results import flaw_of_wire
 from penstock._edge import broken_codec, discreet
 from penstock._engine import Engine
@@ -20,14 +20,15 @@ from penstock._explanation import Reason, When
 from penstock._fitting import CallFitting
 from penstock._foreign import let_through
 from penstock._live_target import LiveTarget
-from penstock._outputs import Wanted
 from penstock.errors import BudgetExceededError, CallError, UnsupportedParameterError
+from penstock.policy.accounts import chain_terms
 from penstock.policy.breaker import BreakerState, ScopeHealth
 from penstock.policy.holds import Amount, Line
-from penstock.policy.routing import CoolDown
+from penstock.policy.routing import NOTHING_LEARNED, CoolDown, Learned
 from penstock.types import ChatRequest, WireRequest
 
 if TYPE_CHECKING:
+    from penstock._extraction import Extraction
     from penstock._foreseen_repairs import Mending
 
 __all__ = ["Spending", "goes_on", "refusal", "spendings", "unsendable", "when", "when_ignored"]
@@ -66,40 +67,65 @@ def spendings(engine: Engine, call: Call, *, repairs: bool = False) -> list[Spen
     rules = call.rules if call.chain else UNLIMITED
     fitting = CallFitting(call.id, call.request, call.on_unsupported, engine.events, call.targets)
     fitted = [fitting.foreseen(stage, target) for stage, target in enumerate(call.targets)]
-    requests = fitted if call.output is None else _asked_for_value(call, call.output, fitted)
-    offers = price_offers(requests, call.targets, call.chain, learned, rules, named=call.request.max_tokens)
-    spent = [
-        _spending(call, target, request, offer)
-        for target, request, offer in zip(call.targets, requests, offers, strict=True)
-    ]
-    return _with_mending(engine, call, call.output, fitted, spent) if repairs and call.output is not None else spent
+    first = _asking(call)
+    pricing = Pricing(chain_terms(call.chain), learned, rules, call.request.max_tokens)
+    known: dict[Hashable, Spending] = {}
+    spent: list[Spending] = []
+    for stage, (target, request) in enumerate(zip(call.targets, fitted, strict=True)):
+        alike = _alike(call, stage, request, learned.get(target.name))
+        spending = known.get(alike)
+        if spending is None:
+            asked = _first_asked(first, stage, target, request)
+            spending = _spending(call, target, asked, pricing.offer(asked, target))
+            if spending.refused is None:  # else it says of which target
+                known[alike] = spending
+        spent.append(spending)
+    return spent if first is None or not repairs else _with_mending(engine, first, fitted, spent)
 
 
-def _asked_for_value(
-    call: Call, wanted: Wanted, fitted: Sequence[ChatRequest | CallError]
-) -> list[ChatRequest | CallError]:
+def _asking(call: Call) -> Extraction | None:
+    if call.output is None:
+        return None
     from penstock._foreseen_repairs import asking  # noqa: PLC0415 - what reads JSON, imported by who needs it
 
-    first = asking(call, wanted)
-    return [
-        request if isinstance(request, CallError) else first.first_asked(stage, call.targets[stage], request)
-        for stage, request in enumerate(fitted)
-    ]
+    return asking(call, call.output)
+
+
+def _first_asked(
+    first: Extraction | None, stage: int, target: LiveTarget, request: ChatRequest | CallError
+) -> ChatRequest | CallError:
+    if first is None or isinstance(request, CallError):
+        return request
+    return first.first_asked(stage, target, request)
+
+
+def _alike(call: Call, stage: int, request: ChatRequest | CallError, learned: Learned | None) -> Hashable:
+    """Equal for stages of which all is the same that can be known of an attempt: a route may be long.
+
+    The identity of the request stands for it: it lives as long as the fitting does.
+    """
+    if isinstance(request, CallError):
+        return stage
+    target, known = call.targets[stage], learned or NOTHING_LEARNED
+    refused = None if call.output is None else call.output.ready.refused_by(target)
+    figures = known.extra_allowance, known.tokens_per_byte, bool(target.wire.headers)
+    return call.along.alike[stage], id(request), refused, figures
 
 
 def _with_mending(
-    engine: Engine, call: Call, wanted: Wanted, fitted: Sequence[ChatRequest | CallError], spent: Sequence[Spending]
+    engine: Engine, first: Extraction, fitted: Sequence[ChatRequest | CallError], spent: Sequence[Spending]
 ) -> list[Spending]:
+    """What is the same for several stages is worked out for the first of them."""
     from penstock._foreseen_repairs import FirstAsked, mendings  # noqa: PLC0415 - likewise
 
-    stages = [
-        None
-        if isinstance(request, CallError) or each.refused is not None
-        else FirstAsked(fitted=request, asked=each.asked, reads=each.input, writes=each.output)
-        for request, each in zip(fitted, spent, strict=True)
-    ]
-    found = mendings(engine, call, wanted, stages)
-    return [attrs.evolve(each, mending=mending) for each, mending in zip(spent, found, strict=True)]
+    tried = {
+        id(each): (FirstAsked(fitted=request, asked=each.asked, reads=each.input, writes=each.output), target)
+        for request, each, target in reversed(list(zip(fitted, spent, first.call.targets, strict=True)))
+        if not isinstance(request, CallError) and each.refused is None
+    }
+    found = dict(zip(tried, mendings(engine, first, list(tried.values())), strict=True))
+    mended = {id(each): attrs.evolve(each, mending=found.get(id(each))) for each in spent}
+    return [mended[id(each)] for each in spent]
 
 
 def _spending(call: Call, target: LiveTarget, request: ChatRequest | CallError, offer: Offer | CallError) -> Spending:

@@ -58,17 +58,11 @@ def asking(call: Call, wanted: Wanted) -> Extraction:
     return Extraction(call, wanted, lambda _: False)
 
 
-def mendings(engine: Engine, call: Call, wanted: Wanted, stages: Sequence[FirstAsked | None]) -> list[Mending | None]:
-    """For each stage that may be tried; None for the others."""
-    tried = [(each, target) for each, target in zip(stages, call.targets, strict=True) if each is not None]
-    rooms = _rooms(tried, wanted.max_repairs)
-    first, learned = asking(call, wanted), engine.router.snapshot.learned
-    return [
-        None
-        if each is None
-        else _mending(first, each, target, learned.get(target.name), rooms, limited=bool(call.chain))
-        for each, target in zip(stages, call.targets, strict=True)
-    ]
+def mendings(engine: Engine, first: Extraction, tried: Sequence[tuple[FirstAsked, LiveTarget]]) -> list[Mending]:
+    """For each stage that may be tried; of several that are alike in all that matters here, one is enough."""
+    rooms = _rooms(tried, first.wanted.max_repairs)
+    learned, limited = engine.router.snapshot.learned, bool(first.call.chain)
+    return [_mending(first, each, target, learned.get(target.name), rooms, limited=limited) for each, target in tried]
 
 
 def _mending(

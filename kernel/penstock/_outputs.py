@@ -6,10 +6,10 @@ Not here: one call with its repairs (`_extraction`), what stands behind a type (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -33,8 +33,32 @@ __all__ = ["OutputBook", "ReadyType", "Wanted"]
 MOST_KEPT = 256
 """Types that are kept ready; programs have a few. Those made at run time must not fill the memory."""
 MAX_REPAIRS = 2
-Refusals: TypeAlias = "WeakKeyDictionary[Any, set[tuple[Way, bytes]]]"
-"""By target: ways in which it was asked for a schema, and refused to be."""
+NO_WAYS = frozenset[Way]()
+
+
+class Refusals:
+    """By target: ways in which it was asked for a schema, and refused to be. Remembered as long as the target lives."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        """How often something was added."""
+        self._told: WeakKeyDictionary[Any, set[tuple[Way, bytes]]] = WeakKeyDictionary()
+
+    def __bool__(self) -> bool:
+        return bool(self._told)
+
+    def of(self, target: Any, digest: bytes) -> frozenset[Way]:
+        """Those of one target for the schema of that digest."""
+        told = self._told.get(target)
+        return frozenset([way for way, schema in told if schema == digest]) if told else NO_WAYS
+
+    def add(self, target: Any, way: Way, digest: bytes) -> None:
+        """The target does not want to be asked so for that schema."""
+        told = self._told.setdefault(target, set())
+        if len(told) >= MOST_KEPT:
+            told.clear()
+        told.add((way, digest))
+        self.changes += 1
 
 
 @attrs.define(eq=False)
@@ -47,7 +71,7 @@ class ReadyType:
     name: str
     plain: bool = False
     """A JSON Schema: its values are handed on as they are, and nobody after us makes 3 of 3.0."""
-    refused: Refusals = attrs.Factory(WeakKeyDictionary["Any", "set[tuple[Way, bytes]]"])
+    refusals: Refusals = attrs.Factory(Refusals)
     """The book's: what targets have refused, of this type and of others."""
     shapes: dict[SchemaLimits, Shaped | Unshapeable] = attrs.Factory(dict[SchemaLimits, Shaped | Unshapeable])
 
@@ -55,6 +79,8 @@ class ReadyType:
     """Of shapes that are checked by themselves, by their identity: `shapes` keeps them."""
     askings: WeakKeyDictionary[Any, Any] = attrs.Factory(WeakKeyDictionary[Any, Any])
     """How targets are asked for it, as far as calls have found out."""
+    ways: dict[tuple[Way, int], Any] = attrs.Factory(dict[tuple[Way, int], Any])
+    """All ways of asking for it, one for all targets that are asked so: by the identity of the shape that is sent."""
     parameters: Shaped = attrs.field(init=False)
     """The shape of a tool's parameters."""
 
@@ -101,17 +127,13 @@ class ReadyType:
         """The same for the same schema."""
         return blake2b(msgspec.json.encode(self.schema, order="deterministic"), digest_size=16).digest()
 
-    def refused_by(self, target: Any) -> Collection[Way]:
+    def refused_by(self, target: Any) -> frozenset[Way]:
         """The ways in which the target did not want to be asked for it."""
-        told = self.refused.get(target)
-        return {way for way, digest in told if digest == self.digest} if told else ()
+        return self.refusals.of(target, self.digest) if self.refusals else NO_WAYS
 
     def refuse(self, target: Any, way: Way) -> None:
         """The target does not want to be asked so. Remembered as long as the kernel and the target live."""
-        told = self.refused.setdefault(target, set())
-        if len(told) >= MOST_KEPT:
-            told.clear()
-        told.add((way, self.digest))
+        self.refusals.add(target, way, self.digest)
         self.askings.pop(target, None)
 
     def shaped(self, limits: SchemaLimits) -> Shaped | Unshapeable:
@@ -139,7 +161,7 @@ class OutputBook:
     """Those of one kernel."""
 
     specs: Callable[[], Sequence[ValidatorSpec]] = tuple
-    refused: Refusals = attrs.Factory(WeakKeyDictionary["Any", "set[tuple[Way, bytes]]"])
+    refusals: Refusals = attrs.Factory(Refusals)
     _ready: dict[Any, ReadyType] = attrs.Factory(dict[Any, ReadyType])
     _links: dict[Any, Link] = attrs.Factory(dict[Any, Link])
 
@@ -189,7 +211,7 @@ class OutputBook:
                     schema = validator.schema or {}
                     msgspec.json.encode(schema)  # what cannot be sent shall show here
                     plain = isinstance(kind, Mapping)
-                    return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind), plain, self.refused)
+                    return ReadyType(validator, schema, SchemaCheck(schema), _name_of(kind), plain, self.refusals)
         except (TypeError, ValueError) as wrong:  # a SchemaError is one
             raise UnsendableRequestError(f"output: {words_of(wrong)}") from None
         except BaseException as bug:  # foreign code

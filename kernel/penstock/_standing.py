@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from penstock._live_target import MOST_SHAPES, LiveTarget, OutputKey
 from penstock.policy.routing import NOTHING_LEARNED, TOKENS_PER_BYTE, Learned
+
+if TYPE_CHECKING:
+    from penstock._outputs import Refusals
 
 __all__ = ["Standing"]
 
@@ -31,9 +35,26 @@ class Standing(Struct, eq=False):
     More was learned of some targets of a kind than of others: what adds to a bound, or to an estimate, decides.
     """
     _of_shapes: dict[OutputKey, tuple[int, ...]] = {}
+    _of_ways: dict[bytes, tuple[Refusals, int, tuple[int, ...]]] = {}
+    """By schema; with what was known to be refused then."""
 
     def __post_init__(self) -> None:
-        self.of_each_kind = tuple(sorted(_dearest_of_each_kind(self.targets, self.learned)))
+        self.of_each_kind = self._dearest_where_alike([target.kind for target in self.targets])
+
+    def of_each_way(self, refusals: Refusals, digest: bytes) -> tuple[int, ...]:
+        """The same for a request that is to become a value of the schema of that digest.
+
+        How a target is asked for it follows from its kind, and from what it has refused of it.
+        """
+        known = self._of_ways.get(digest)
+        if known is not None and known[0] is refusals and known[1] == refusals.changes:
+            return known[2]
+        kinds = [None if each.kind is None else (each.kind, refusals.of(each, digest)) for each in self.targets]
+        if len(self._of_ways) >= MOST_SHAPES:
+            self._of_ways.clear()
+        found = self._dearest_where_alike(kinds)
+        self._of_ways[digest] = refusals, refusals.changes, found
+        return found
 
     def of_shape(self, key: OutputKey, max_tokens: int | None) -> tuple[int, ...]:
         """Fewer of them, for requests of one shape: by its bound, the line of each other one is nowhere above one of
@@ -80,6 +101,10 @@ class Standing(Struct, eq=False):
     def _allowance(self, target: LiveTarget) -> int:
         return self.learned.get(target.name, NOTHING_LEARNED).extra_allowance
 
+    def _dearest_where_alike(self, kinds: Sequence[object]) -> tuple[int, ...]:
+        """`kinds`: of each stage, what makes it alike to others; None: nothing does."""
+        return tuple(sorted(_dearest_of_each_kind(kinds, self.targets, self.learned)))
+
 
 def _is_no_cheaper(one: LiveTarget, other: LiveTarget) -> bool:
     if one.price == other.price:
@@ -89,15 +114,17 @@ def _is_no_cheaper(one: LiveTarget, other: LiveTarget) -> bool:
     return all(map(operator.ge, one.dearest, other.dearest))
 
 
-def _dearest_of_each_kind(targets: Sequence[LiveTarget], learned: Mapping[str, Learned]) -> Iterator[int]:
+def _dearest_of_each_kind(
+    kind_of: Sequence[object], targets: Sequence[LiveTarget], learned: Mapping[str, Learned]
+) -> Iterator[int]:
     kinds: dict[object, list[tuple[int, float, int]]] = {}
-    for stage, target in enumerate(targets):
-        if target.kind is None:
+    for stage, (kind, target) in enumerate(zip(kind_of, targets, strict=True)):
+        if kind is None:
             yield stage
             continue
         known = learned.get(target.name, NOTHING_LEARNED)
         figures = (known.extra_allowance, known.tokens_per_byte or TOKENS_PER_BYTE, -stage)
-        kinds.setdefault(target.kind, []).append(figures)
+        kinds.setdefault(kind, []).append(figures)
     for alike in kinds.values():
         most = 0.0
         for _, per_byte, stage in sorted(alike, reverse=True):

@@ -6,7 +6,7 @@ Not here: what a target is (`_live_target`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -41,6 +41,17 @@ class RouteTargets(Struct, eq=False):
     targets: tuple[LiveTarget, ...]
     stages: tuple[Stage, ...]
     _standing: Standing | None = None
+    _alike: Sequence[int] | None = None
+
+    @property
+    def alike(self) -> Sequence[int]:
+        """For each stage the first one of its kind: itself, where its target is of none."""
+        known = self._alike
+        if known is None:
+            firsts: dict[object, int] = {}
+            kinds = enumerate(target.kind for target in self.targets)
+            known = self._alike = [at if kind is None else firsts.setdefault(kind, at) for at, kind in kinds]
+        return known
 
     def alone(self, stage: int) -> RouteTargets:
         """One stage as if it were all of the route."""

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from penstock import Config
 from penstock._budgeting import BudgetRules, Offer, Pricing, hold_terms
-from penstock._cover import offers_of
 from penstock._events import EventHub
 from penstock._fitting import CallFitting
 from penstock._live_target import LiveProvider
+from penstock._route_offers import offers_of
 from penstock._targets import RouteTargets, TargetBook
 from penstock.errors import CallError
 from penstock.policy.accounts import AccountSpec, Limit, Measure, chain_terms
