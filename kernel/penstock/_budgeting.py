@@ -15,7 +15,7 @@ from penstock._codec_bounds import output_terms, told_bound
 from penstock._live_target import LiveTarget, OutputKey
 from penstock._text_size import is_text, text_bytes
 from penstock.errors import BudgetExceededError, CallError
-from penstock.policy.accounts import AccountSpec, ChainTerms, UnknownUsage, chain_terms, check_request_limits
+from penstock.policy.accounts import ChainTerms, UnknownUsage, check_request_limits
 from penstock.policy.bound import OutputRange
 from penstock.policy.budget import Amount, Line, Refused
 from penstock.policy.holds import NOTHING
@@ -38,7 +38,6 @@ __all__ = [
     "dearest_stages",
     "hold_terms",
     "most_read",
-    "price_offers",
     "refusal_error",
     "uncapped_bound",
 ]
@@ -144,24 +143,6 @@ def dearest_stages(offers: Mapping[int, Offer]) -> frozenset[int]:
     return frozenset() if len(dearest) == len(sizes) else dearest
 
 
-def price_offers(
-    requests: Sequence[ChatRequest | CallError],
-    targets: Sequence[LiveTarget],
-    chain: tuple[AccountSpec, ...],
-    learned: Mapping[str, Learned],
-    rules: BudgetRules,
-    *,
-    named: int | None,
-) -> list[Offer | CallError]:
-    """For each target what an attempt costs at most, or why it may not be tried.
-
-    `requests` are what each target is asked, fitted to it; an error where it cannot be. `named` is the `max_tokens` of
-    the caller: a limit of tokens per request is for that, and no way to a smaller model, which is asked for less.
-    """
-    pricing = Pricing(chain_terms(chain), learned, rules, named)
-    return [pricing.offer(request, target) for request, target in zip(requests, targets, strict=True)]
-
-
 class Pricing(Struct, eq=False, gc=False):
     """By what is known now: what an attempt costs at most, of one target after the other."""
 
@@ -169,7 +150,8 @@ class Pricing(Struct, eq=False, gc=False):
     learned: Mapping[str, Learned]
     rules: BudgetRules
     named: int | None
-    """As in `price_offers`."""
+    """The `max_tokens` of the caller: a limit of tokens per request is for that, and no way to a smaller model, which
+    is asked for less."""
     usual: ChatRequest | None = None
     """What nearly every target is asked, where its shape is known."""
     shape: Shape | None = None
@@ -180,7 +162,7 @@ class Pricing(Struct, eq=False, gc=False):
         return shape, self.terms.output_cap, self.rules.min_output_tokens
 
     def offer(self, request: ChatRequest | CallError, target: LiveTarget) -> Offer | CallError:
-        """That of one target, or why it may not be tried. `request` as in `price_offers`."""
+        """That of one target, or why it may not be tried. `request`: fitted to it; an error where it cannot be."""
         if isinstance(request, CallError):
             return request
         asked = self._asked

@@ -104,12 +104,12 @@ class _Run:
             self.books,
             degrades=call.limits.degrades,
         )
-        self.leave = RetryLeave(engine, call, self.hold, self.fitting)
         self.reach = Reach(engine, call, self.cascade)
         self.extraction: Extraction | None = None
         if call.output is not None:
             self.extraction = extractions()(call, call.output, self.cascade.others_left)
             self.cache.takes = self.extraction.take_stored
+        self.leave = RetryLeave(engine, call, self.hold, self.fitting, self.extraction)
         self.display = Display(call, consumer, self.scope, showing_of(call, consumer))
         self.trials = Trials(
             engine=engine,
@@ -251,7 +251,9 @@ class _Run:
             if blocked and (stored := await self.stored.of_blocked(blocked, step)) is not None:
                 return self.replies.replay(stored)
             # The first attempt of all is free.
-            suppressed = await self.leave.ask(step.stage) if self.books.begun and not isinstance(step, Stop) else None
+            suppressed = None
+            if self.books.begun and not isinstance(step, Stop):
+                suppressed = await self.leave.ask(step.stage, self.trials.asked_now)
             if suppressed is not None:
                 self.failures.suppress(suppressed)
                 continue

@@ -73,7 +73,7 @@ class Hedging:
                 return None
         except (BudgetExceededError, LedgerUnavailableError):
             return None  # the probe goes on alone
-        if await self.leave.ask_for_hedge(stage) is not None:
+        if await self.leave.ask_for_hedge(stage, self.trials.asked_now) is not None:
             return None
         permit = await self.reach.admit(stage, ignoring=False)
         if permit is None:

@@ -54,6 +54,10 @@ class Offers(Struct, eq=False):
         """What the hold has to cover: any one of these."""
         return self._allowed(self.standing)
 
+    def stood_for(self) -> list[tuple[int, Offer]]:
+        """The same with their stages."""
+        return [(stage, offer) for stage in self.standing if isinstance(offer := self.of(stage), Offer)]
+
     def guessed(self) -> list[Offer]:
         """The same by estimates as well."""
         return self._allowed(self.of_each_kind)

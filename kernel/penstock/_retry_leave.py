@@ -12,19 +12,25 @@ import attrs
 from msgspec import Struct
 
 from penstock._asked import Call
-from penstock._budgeting import Offer, price_offers
+from penstock._budgeting import Offer, Pricing
 from penstock._engine import Engine
 from penstock._events import RetrySuppressed
 from penstock._fitting import CallFitting
 from penstock._hold import CallHold
+from penstock._offers import Offers
+from penstock._route_offers import AskedForValue, offers_of, pricing_of
+from penstock.errors import CallError
 from penstock.policy.holds import Amount
 from penstock.policy.retry import ACTIONS, Blame, Cools
 from penstock.policy.retry_budget import Suppressed, Withdrawn
+from penstock.types import ChatRequest
 
 __all__ = ["Receipts", "RetryLeave"]
 
 Receipts: TypeAlias = dict[str | None, Withdrawn]
 """Of one attempt: by account that caps the money, and of its provider under None."""
+Asked: TypeAlias = Callable[[int], ChatRequest | CallError]
+"""What an attempt at a stage would ask, were it made now: a broken answer goes on, a cut one is given more room."""
 _Ask: TypeAlias = Callable[..., Awaitable[Withdrawn | Suppressed]]
 
 
@@ -35,6 +41,8 @@ class RetryLeave(Struct, eq=False):
     call: Call
     hold: CallHold
     fitting: CallFitting
+    value: AskedForValue | None
+    """Where the answer is to become a value."""
     _asked: tuple[str, ...] = ()
     """Providers that this call has made an attempt at."""
     _failed: frozenset[str] = frozenset()
@@ -43,22 +51,26 @@ class RetryLeave(Struct, eq=False):
     """Leave that was given and is not used yet: it was asked for before the wait. By provider."""
     _capped: tuple[str, ...] | None = None
     """The accounts on the path that cap the money of retries, as they are when that first matters."""
+    _hold: int | None = None
+    """What the dearest attempt can cost of those that the call may make, in nano-USD: as it was asked at first, before
+    anything was mended. None: unknown."""
+    _hold_is_known: bool = False
 
-    async def ask(self, stage: int) -> Suppressed | None:
+    async def ask(self, stage: int, asked: Asked) -> Suppressed | None:
         """Leave for the next attempt, asked for before any wait for it; the reason where there is none."""
         provider = self.call.targets[stage].provider.name
         if not self._asked or provider in self._withdrawn:
             return None  # a call's first attempt is free, and so is waiting once more for what leave was given for
         router = self.engine.router
-        return await self._ask(stage, provider, router.withdraw if provider in self._failed else router.spend)
+        return await self._ask(stage, provider, asked, router.withdraw if provider in self._failed else router.spend)
 
-    async def ask_for_hedge(self, stage: int) -> Suppressed | None:
+    async def ask_for_hedge(self, stage: int, asked: Asked) -> Suppressed | None:
         """The same for an attempt beside one that is under way: always a withdrawal."""
-        return await self._ask(stage, self.call.targets[stage].provider.name, self.engine.router.withdraw)
+        return await self._ask(stage, self.call.targets[stage].provider.name, asked, self.engine.router.withdraw)
 
-    async def _ask(self, stage: int, provider: str, ask_provider: _Ask) -> Suppressed | None:
+    async def _ask(self, stage: int, provider: str, asked: Asked, ask_provider: _Ask) -> Suppressed | None:
         """All of them or none: where one refuses, or the call leaves meanwhile, the others are given back."""
-        cost, hold = self._money(stage, provider)
+        cost, hold = self._money(stage, provider, asked)
         receipts: dict[str | None, Withdrawn] = {}
         granted = False
         try:
@@ -132,30 +144,33 @@ class RetryLeave(Struct, eq=False):
         self.call.span.event("retry_suppressed", provider=provider, reason=answer.reason)
         return answer
 
-    def _money(self, stage: int, provider: str) -> tuple[int | None, int | None]:
-        """The most that an attempt at the stage can cost, and that of the dearest one, in nano-USD; None: unknown.
+    def _money(self, stage: int, provider: str, asked: Asked) -> tuple[int | None, int | None]:
+        """The most that an attempt at the stage can cost, and the call's hold, in nano-USD; None: unknown.
 
         Worked out only where a cap asks for it.
         """
         if not (self.capped or self.engine.router.caps_money(provider)):
             return None, None
-        if self.hold.offers is not None:
-            offers = self.hold.offers.every()
-        else:
-            requests = [self.fitting.foreseen(at, target) for at, target in enumerate(self.call.targets)]
-            learned = self.engine.router.snapshot.learned
-            call = self.call
-            offers = price_offers(
-                requests, call.targets, call.chain, learned, call.rules, named=call.request.max_tokens
-            )
-        costs = [self._most(at, offer) for at, offer in enumerate(offers) if isinstance(offer, Offer)]
-        offer = offers[stage]
-        known = [cost.nano_usd for cost in costs if cost is not None]
-        own = self._most(stage, offer) if isinstance(offer, Offer) else None
-        return None if own is None else own.nano_usd, max(known, default=None)
+        request, pricing = asked(stage), self._pricing
+        own = self._most(stage, pricing.offer(request, self.call.targets[stage]))
+        if not self._hold_is_known:
+            costs = [self._most(at, offer) for at, offer in self._offers().stood_for()]
+            self._hold = max([cost.nano_usd for cost in costs if cost is not None], default=None)
+            self._hold_is_known = True
+        return None if own is None else own.nano_usd, self._hold
 
-    def _most(self, stage: int, offer: Offer) -> Amount | None:
-        if self.call.targets[stage].price is None:
+    def _offers(self) -> Offers:
+        """What the call may cost as it was asked at first, whether or not a limit makes it hold that."""
+        if self.hold.offers is not None:
+            return self.hold.offers
+        return offers_of(self.call.along, self.fitting, self._pricing, guesses=False, value=self.value)
+
+    @property
+    def _pricing(self) -> Pricing:
+        return pricing_of(self.call, self.fitting, self.engine.router.snapshot.learned)
+
+    def _most(self, stage: int, offer: Offer | CallError) -> Amount | None:
+        if isinstance(offer, CallError) or self.call.targets[stage].price is None:
             return None
         granted = self.hold.granted
-        return offer.bound(offer.outputs.maximum if granted is None else granted.output_tokens)
+        return offer.bound(offer.outputs.maximum if granted is None else offer.output(granted.output_tokens))

@@ -100,6 +100,12 @@ class Trials(Struct, eq=False):
         asked = continued(request, begin.prefill) if isinstance(begin, Continue) else request
         return asked if self.extraction is None else self.extraction.shaped(stage, self.call.targets[stage], asked)
 
+    def asked_now(self, stage: int) -> ChatRequest | CallError:
+        """What an attempt at the stage would ask, were it made now; or why none is. Tells nobody."""
+        target = self.call.targets[stage]
+        fitted = self.fitting.foreseen(stage, target)
+        return fitted if isinstance(fitted, CallError) else self.asked(stage, self.begin_at(stage), fitted)
+
     def make(self, stage: int, permit: Permit, begin: Begin, asked: ChatRequest, race: Race) -> AttemptRun:
         """An attempt that is about to run. `asked` is the request before the budget had its say."""
         engine, target = self.engine, self.call.targets[stage]
