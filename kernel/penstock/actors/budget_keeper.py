@@ -23,13 +23,14 @@ from penstock.actors._inbox import Inbox, open_mailbox
 from penstock.actors._mail import Envelope, Reply
 from penstock.actors._supervisor import NEVER_RESTART, Actor
 from penstock.actors.budget_ref import BudgetRef
+from penstock.actors.late_charges import LateCharges
 from penstock.actors.store_standing import StoreChange, StoreStanding, in_time, unavailable, without_waiting
-from penstock.errors import ActorFailedError, LedgerUnavailableError
+from penstock.errors import ActorFailedError, ConfigError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec
 from penstock.policy.hold_ask import Decision
 from penstock.policy.hold_queue import HoldQueue
 from penstock.policy.holds import BudgetEvent, Refused
-from penstock.policy.ledger_steps import Landed, Reserve, Settle, Step, TopUp
+from penstock.policy.ledger_steps import Landed, Renew, Reserve, Settle, Step, TopUp
 from penstock.policy.money import usd_in_words
 
 __all__ = ["BudgetKeeper", "KeeperSettings", "OnStoreDown", "open_budget_keeper"]
@@ -45,6 +46,8 @@ SETTLE_WITHIN = 0.01
 half as many, and whoever comes finds the store at rest more often. Until then what was held stays held."""
 LAST_BATCHES = 3
 """At the end of a kernel: what the store would not do for a window that was over is asked again in those of now."""
+CANNOT_KEEP = (ValueError, OverflowError, ConfigError)
+"""What a store raises for a step that it can never take. Whatever else it raises may be over in a moment."""
 MOST_UNBOOKED = 10_000
 """Charges that are kept for a store that is away, some megabytes; beyond it no more calls are let through."""
 
@@ -85,6 +88,7 @@ class BudgetKeeper(Actor):
         """Whose answer is owed: one ask a call at a time."""
         then = "let through and booked later" if settings.on_store_down == "allow" else "refused"
         self._standing = StoreStanding(on_store, then=then)
+        self._late = LateCharges()
         self._settle_at = math.inf
         """When settles that wait for the next ask are carried out without one (monotonic)."""
 
@@ -93,9 +97,12 @@ class BudgetKeeper(Actor):
         commit_now = None if self._store.waits else self._commit_now
         await inbox.serve(self.handle, self.observe, self.drained, self.wake_at, self.commit, commit_now=commit_now)
         self._standing.retry_at = -math.inf
+        self._late.let_wait_no_more()
         for _ in range(LAST_BATCHES):
-            if self._queue.has_work:  # and not for a store that is away: then it is not asked again
+            if self._queue.has_work or self._late:  # and not for a store that is away: then it is not asked again
                 await self.commit(at_once=True)
+        self._late.let_wait_no_more()
+        self._take_late_charges()
         self._tell_what_is_left()
         self.stop(ActorFailedError(f"{self.name} ended with the kernel"))
 
@@ -161,6 +168,7 @@ class BudgetKeeper(Actor):
         Settles alone wait a little, unless it is to be done `at_once`.
         """
         queue = self._queue
+        self._take_late_charges()
         if self._standing.away is not None:
             if self._clock.monotonic() < self._standing.retry_at:
                 self._turn_away(queue.batch(self._clock.wall()), sent=False)
@@ -171,6 +179,11 @@ class BudgetKeeper(Actor):
         is_due = queue.some_wait or queue.next_renewal <= now
         if is_due or (queue.has_work and (at_once or not self._settles_wait())):
             await self._carry_out(now, serve=True)
+
+    def _take_late_charges(self) -> None:
+        if self._late:
+            for charge in self._late.due(self._clock.monotonic()):
+                self._queue.again(charge)
 
     def _commit_now(self) -> None:
         """`commit`, of a store that never waits."""
@@ -188,7 +201,8 @@ class BudgetKeeper(Actor):
         """One batch; False where the store did not answer.
 
         Where it does, and will not take the batch, it is for what one step says: the halves of it are sent in its
-        place, until that one stands alone and is dropped. Its neighbours never pay for it, then or later.
+        place, until that one stands alone. It is dropped, or, if it is a charge that may be taken later, stands aside
+        for a while. Its neighbours never pay for it, then or later.
         """
         self._settle_at = math.inf
         left: list[Sequence[Step]] = [self._queue.batch(now, serve=serve)]
@@ -199,12 +213,15 @@ class BudgetKeeper(Actor):
             except BaseException as error:  # noqa: BLE001 - foreign code: a broken store degrades budgets, never the kernel
                 let_through(error)
                 if steps and not isinstance(error, LedgerUnavailableError) and await self._still_answers():
-                    if len(steps) == 1:
-                        self._drop(steps[0], error)
-                    else:
+                    if len(steps) > 1:
                         middle = len(steps) // 2
                         left[:0] = [steps[:middle], steps[middle:]]
-                    continue
+                        continue
+                    if not self._stands_aside(steps[0], error):
+                        self._drop(steps[0], error)
+                        continue
+                    if not self._late.too_many:
+                        continue
                 self._standing.lost(unavailable(error), self._clock.monotonic())
                 self._turn_away([*steps, *itertools.chain(*left)], sent=True)
                 return False
@@ -221,7 +238,15 @@ class BudgetKeeper(Actor):
             return False
         return True
 
+    def _stands_aside(self, step: Step, error: BaseException) -> bool:
+        """True where it is a charge that is tried again after a while."""
+        if not isinstance(step, Settle) or isinstance(error, CANNOT_KEEP):
+            return False
+        return self._late.takes(step, self._clock.monotonic())
+
     def _landed(self, steps: Sequence[Step], landed: Landed, now: float) -> None:
+        if self._late:
+            self._late.forget(steps)
         for decision in self._queue.landed(steps, landed, now):
             reply = self._asking.pop(decision.hold_id, None)
             if reply is not None:
@@ -235,7 +260,11 @@ class BudgetKeeper(Actor):
     def _drop(self, step: Step, error: BaseException) -> None:
         """One step that the store cannot take: sent again with each batch, it would keep all others out."""
         why = unavailable(error)
-        self._queue.dropped(step)
+        was_held = not self._queue.is_unheld(step)
+        if isinstance(step, Reserve) and not isinstance(error, CANNOT_KEEP):
+            self._queue.failed([step])  # it may be held all the same: its settle is sent
+        else:
+            self._queue.dropped(step)
         if isinstance(step, Reserve | TopUp):
             reply = self._asking.pop(step.hold_id, None)
             if reply is not None:
@@ -244,10 +273,18 @@ class BudgetKeeper(Actor):
         elif isinstance(step, Settle):
             logger.error(
                 "the ledger's store answers, but cannot keep a charge, which is dropped: %s nano-USD and %s tokens of"
-                " account %a; what was held for it is charged in full when its lease ends: %s",
+                " account %a; %s: %s",
                 step.charged.nano_usd,
                 step.charged.tokens,
                 step.account,
+                "what was held for it is charged in full when its lease ends" if was_held else "nothing is held for it",
+                why,
+            )
+        elif isinstance(step, Renew):
+            logger.error(
+                "the ledger's store answers, but cannot renew the leases of %d holds, which %s: %s",
+                len(step.hold_ids),
+                "stay held" if self._queue.holds_have_no_lease else "are charged in full if that goes on",
                 why,
             )
         else:
@@ -283,6 +320,11 @@ class BudgetKeeper(Actor):
         """When the first wait is over, leases are to be renewed, or the store is to be asked again."""
         if self._standing.away is not None:
             return self._standing.retry_at
+        due = self._next_work_at()
+        late = self._late.next_at
+        return due if late == math.inf else late if due is None else min(due, late)
+
+    def _next_work_at(self) -> float | None:
         if self._queue.has_work:
             # Or at once: what the store would not do for a window that was over.
             return self._clock.monotonic() if self._settle_at == math.inf else self._settle_at
@@ -323,6 +365,6 @@ def open_budget_keeper(
     address, inbox = open_mailbox(BudgetKeeper.name, slots=slots)
     # In memory of one process holds need no lease: whoever holds settles, or all of it is gone.
     lease = settings.lease if store.durable or store.shared else math.inf
-    queue = HoldQueue(accounts, lease=lease, adopts=store.durable)
+    queue = HoldQueue(accounts, lease=lease, adopts=store.durable, lapse=settings.lease)
     keeper = BudgetKeeper(queue, store, clock, settings, on_event=on_event, on_store=on_store)
     return keeper, inbox, BudgetRef(address, queue.windows, store, clock, settings.timeout)

@@ -65,11 +65,17 @@ class _Live(Struct, gc=False):
 class HoldQueue:
     """What one process asks of a ledger store. One owner calls it; nothing here waits."""
 
-    def __init__(self, accounts: Sequence[AccountSpec], *, lease: float = math.inf, adopts: bool = False) -> None:
+    def __init__(
+        self, accounts: Sequence[AccountSpec], *, lease: float = math.inf, adopts: bool = False, lapse: float = 60.0
+    ) -> None:
+        """`lapse`: seconds until a hold that has no lease is charged in full, where its charge cannot be kept."""
         self.windows = AccountWindows(accounts)
         self.now = EARLIEST
         """The latest time of this process and of the store."""
         self._lease = lease
+        self._lapse = lapse
+        self._lapsing: tuple[str, ...] = ()
+        """Holds without a lease that are to get one, so that they end."""
         self._renew_at = math.inf
         self._live: dict[str, _Live] = {}
         self._asks: dict[str, HoldAsk] = {}
@@ -165,6 +171,9 @@ class HoldQueue:
             self._renew_at = self.now + self._lease / 3
             if held := [hold_id for hold_id, live in self._live.items() if live.granted]:
                 steps.append(Renew(tuple(held), self._lease))
+        if self._lapsing:
+            steps.append(Renew(self._lapsing, self._lapse))
+            self._lapsing = ()
         for top_up in self._top_ups.values():
             windows = uses(self._live[top_up.hold_id].account, self.now)
             steps.append(msgspec.structs.replace(top_up, windows=windows))
@@ -226,6 +235,8 @@ class HoldQueue:
                     kept[step.hold_id] = step
                 case Adopt():
                     self._adoptions.again(step)
+                case Renew() if self.holds_have_no_lease:
+                    self._lapsing = (*step.hold_ids, *self._lapsing)
                 case Renew():
                     self._renew_at = self.now  # again with the next batch
                 case Reserve():
@@ -253,6 +264,8 @@ class HoldQueue:
                     # Nothing is held, so its settle, in which the same would be wrong, has nothing to settle.
                     self._never_held(step.hold_id)
             case Settle():
+                if self.holds_have_no_lease and step.hold_id not in self._unheld:
+                    self._lapsing = (*self._lapsing, step.hold_id)
                 self._unheld.discard(step.hold_id)
                 self._soft.not_booked(step)
             case _:
@@ -261,6 +274,19 @@ class HoldQueue:
     def knows(self, hold_id: str) -> bool:
         """True where a settle of that id has something to settle, as far as this process knows."""
         return hold_id in self._live
+
+    def again(self, settle: Settle) -> None:
+        """The charge is in the next batch once more."""
+        self._settles.setdefault(settle.hold_id, settle)
+
+    def is_unheld(self, step: Step) -> bool:
+        """True of the charge of a call for which the store may hold nothing."""
+        return isinstance(step, Settle) and step.hold_id in self._unheld
+
+    @property
+    def holds_have_no_lease(self) -> bool:
+        """True in a store that ends with the process: whoever holds there settles."""
+        return self._lease == math.inf
 
     def let_through(self, step: Reserve | TopUp) -> Granted:
         """Grants what a store that is away could not: the charge is booked when it is back, in the windows of then."""
@@ -287,7 +313,7 @@ class HoldQueue:
     @property
     def has_work(self) -> bool:
         """True where the next batch has something in it beside those who wait, and renewals."""
-        return bool(self._asks or self._settles or self._top_ups or self._adoptions or self._again)
+        return bool(self._asks or self._settles or self._top_ups or self._adoptions or self._again or self._lapsing)
 
     @property
     def only_settles(self) -> bool:
