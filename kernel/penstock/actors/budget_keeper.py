@@ -24,6 +24,7 @@ from penstock.actors._mail import Envelope, Reply
 from penstock.actors._supervisor import NEVER_RESTART, Actor
 from penstock.actors.budget_ref import BudgetRef
 from penstock.actors.late_charges import LateCharges
+from penstock.actors.store_answers import checked_answers
 from penstock.actors.store_standing import StoreChange, StoreStanding, in_time, unavailable, without_waiting
 from penstock.errors import ActorFailedError, ConfigError, LedgerUnavailableError
 from penstock.policy.accounts import AccountSpec
@@ -209,7 +210,7 @@ class BudgetKeeper(Actor):
         while left:
             steps = left.pop(0)
             try:
-                landed = await self._asked(steps)
+                landed = checked_answers(await self._asked(steps), steps)
             except BaseException as error:  # noqa: BLE001 - foreign code: a broken store degrades budgets, never the kernel
                 let_through(error)
                 if steps and not isinstance(error, LedgerUnavailableError) and await self._still_answers():
@@ -232,7 +233,7 @@ class BudgetKeeper(Actor):
     async def _still_answers(self) -> bool:
         """True where the store takes a batch in which nothing can be wrong."""
         try:
-            await self._asked(())
+            checked_answers(await self._asked(()), ())
         except BaseException as error:  # noqa: BLE001 - foreign code
             let_through(error)
             return False

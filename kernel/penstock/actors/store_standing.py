@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import trio
 from msgspec import Struct
 
+from penstock.actors.store_answers import WrongAnswerError
 from penstock.errors import ConfigError, LedgerUnavailableError
 
 __all__ = ["StoreChange", "StoreStanding", "in_time", "unavailable", "without_waiting"]
@@ -101,4 +102,6 @@ def unavailable(error: BaseException) -> LedgerUnavailableError:
         return error
     if isinstance(error, ConfigError):
         return LedgerUnavailableError(str(error))
+    if isinstance(error, WrongAnswerError):
+        return LedgerUnavailableError(f"the ledger's store broke: it answers {error}")
     return LedgerUnavailableError(f"the ledger's store broke: {type(error).__name__}")
