@@ -31,7 +31,7 @@ from penstock._foreseen import Spending, goes_on, refusal, spendings, unsendable
 from penstock._foreseen_fit import foreseen_fit
 from penstock._incoming import AFTER_THE_END
 from penstock._live_target import LiveTarget
-from penstock._plan import CallOptions, make_call
+from penstock._plan import CallOptions, given_timeout, make_call
 from penstock._reach import PROBING_POLL
 from penstock.errors import ParameterDemandedError
 from penstock.policy.account_paths import path_and_parents
@@ -119,8 +119,9 @@ def _deadline(
     """Seconds until the call is over, and who says so: the earliest of those who name any."""
     route = engine.config.routes.get(call.route)
     named: dict[DeadlineSource, float] = {}
-    if options.timeout is not None:
-        named["argument"] = options.timeout
+    given = given_timeout(options)
+    if given is not None:
+        named["argument"] = given
     if route is not None and route.timeout is not None:
         named["route"] = route.timeout
     if not stream and call.horizon < math.inf:

@@ -36,7 +36,15 @@ from penstock.types import (
     check_request,
 )
 
-__all__ = ["NOTHING_SAID", "CallOptions", "check_account", "check_options", "make_call", "make_request"]
+__all__ = [
+    "NOTHING_SAID",
+    "CallOptions",
+    "check_account",
+    "check_options",
+    "given_timeout",
+    "make_call",
+    "make_request",
+]
 
 AskedFor = str | Sequence[Message | ToolResult | Mapping[str, Any]] | ChatRequest
 TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -310,19 +318,27 @@ def _limits(engine: Engine, account: str) -> ChainTerms:
         raise _mistake("account", str(error)) from None
 
 
+def given_timeout(options: CallOptions) -> float | None:
+    """The caller's own, in seconds; infinite where no clock tells so many. Raises UnsendableRequestError."""
+    given = options.timeout
+    if given is None:
+        return None
+    if not isinstance(cast("object", given), int | float):
+        raise UnsendableRequestError(f"timeout is of type {type(given).__name__}; it must be a number of seconds")
+    if not given > 0:
+        # Python shows no int of thousands of digits.
+        shown = "far below 0" if given < -sys.float_info.max else given
+        raise UnsendableRequestError(f"timeout is {shown}; it must be more than 0 seconds")
+    return math.inf if given > sys.float_info.max else given
+
+
 def _timeout(engine: Engine, route: RouteConfig, options: CallOptions, *, horizon: float) -> float:
     """Seconds: the earlier of the caller's and the route's; the kernel's where neither, nor a scope, names any.
 
     `horizon` is the deadline of that scope. A stream has none: it outlives the scope it was opened in where its
     consumer goes on elsewhere, so it keeps a deadline of its own.
     """
-    given = options.timeout
-    if given is not None and not isinstance(cast("object", given), int | float):
-        raise UnsendableRequestError(f"timeout is of type {type(given).__name__}; it must be a number of seconds")
-    if given is not None and not given > 0:
-        raise UnsendableRequestError(f"timeout is {given}; it must be more than 0 seconds")
-    if given is not None and given > sys.float_info.max:
-        given = math.inf  # an int can be more than any clock tells
+    given = given_timeout(options)
     if given is not None or route.timeout is not None:
         return min(given or math.inf, math.inf if route.timeout is None else route.timeout)
     return math.inf if horizon < math.inf else engine.config.kernel.timeout

@@ -223,5 +223,26 @@ def test_a_timeout_longer_than_any_clock_tells_is_none() -> None:
     async def main() -> None:
         async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
             assert (await kernel.complete("hello", timeout=10**400)).target == SONNET
+            async with kernel.stream("hello", timeout=10**400) as stream:
+                async for _ in stream:
+                    pass
+            for streamed in (False, True):
+                told = kernel.explain("hello", timeout=10**400, stream=streamed)
+                assert told.deadline_from == ("argument" if streamed else "scope")
+                assert told.deadline is None or not streamed
+                assert all(stage.when.reason == "ready" for stage in told.stages)
+                assert str(told)
+            assert kernel.quote("hello", timeout=10**400).bound is not None
+
+    run(main)
+
+
+def test_a_timeout_that_python_cannot_show_is_refused_like_any_that_is_not_more_than_nothing() -> None:
+    async def main() -> None:
+        async with penstock.open_kernel(config(), transport=ScriptedTransport(good)) as kernel:
+            with pytest.raises(errors.UnsendableRequestError, match="timeout is far below 0; it must be more than 0 s"):
+                await kernel.complete("hello", timeout=-(10**5000))
+            with pytest.raises(errors.UnsendableRequestError, match="timeout is far below 0"):
+                kernel.explain("hello", timeout=-(10**5000), stream=True)
 
     run(main)
