@@ -127,9 +127,10 @@ def _tool_choice(given: object) -> str | None:
 def _tools(given: object) -> tuple[Tool, ...]:
     if given is None:
         return ()
+    kind = type_name(given)
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        raise UnsendableRequestError(f"tools: {type_name(given)} given; give a list of tools")
-    return tuple(Tool.of(tool, f"tools[{at}]") for at, tool in enumerate(given))
+        raise UnsendableRequestError(f"tools: {kind} given; give a list of tools")
+    return tuple(Tool.of(tool, f"tools[{at}]") for at, tool in enumerate(cast("Iterable[object]", given)))
 
 
 def _output(given: object) -> OutputSchema | None:

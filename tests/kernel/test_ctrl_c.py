@@ -143,6 +143,7 @@ def test_ctrl_c_ends_the_grace_of_a_closing_kernel_and_comes_when_all_is_closed(
         transport = ScriptedTransport(lambda request: good(request, pause=3.0))
         tables = TABLES | {"kernel": {"grace": 100.0}}
         began, pressed = trio.current_time(), False
+        kernel = None
         try:
             async with penstock.open_kernel(config(**tables), transport=transport) as kernel:
                 async with kernel.stream("hello", on_leave="drain") as stream:
@@ -155,6 +156,7 @@ def test_ctrl_c_ends_the_grace_of_a_closing_kernel_and_comes_when_all_is_closed(
             pressed = True
         assert pressed is (press.left <= 0)
         assert transport.open == 0
+        assert kernel is not None
         assert not kernel.health().ready
         assert trio.current_time() - began < (20 if pressed else 100)
         return step - press.left
@@ -174,6 +176,7 @@ def test_ctrl_c_while_a_stream_is_waited_for_ends_the_wait() -> None:
             await trio.sleep(1)
             signal.raise_signal(signal.SIGINT)
 
+        began = trio.current_time()
         async with trio.open_nursery() as nursery:
             with pytest.raises(KeyboardInterrupt):
                 async with penstock.open_kernel(config(kernel={"grace": 100.0}), transport=transport) as kernel:
