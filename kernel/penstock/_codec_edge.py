@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeGuard, TypeVar, cast
 import attrs
 import msgspec
 
-from penstock._codec_results import flaw_of_completion, named
+from penstock._codec_results import flaw_of_completion, without_nulls
 from penstock._edge import broken_codec, discreet, without_secret
 from penstock._foreign import interruptible, let_through
 from penstock._live_target import LiveTarget
@@ -122,7 +122,7 @@ class CodecEdge:
         completion = self.checked(told, Completion)
         flaw = flaw_of_completion(completion)
         if flaw is not None:
-            completion = named(completion)
+            completion = without_nulls(completion)
             flaw = flaw_of_completion(completion)
         self.sound(flaw)
         self.is_named(completion.request_id)

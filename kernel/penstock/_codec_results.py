@@ -28,7 +28,14 @@ from penstock.types import (
     WireRequest,
 )
 
-__all__ = ["flaw_of_capabilities", "flaw_of_completion", "flaw_of_tool_call", "flaw_of_wire", "named", "wrong_kind"]
+__all__ = [
+    "flaw_of_capabilities",
+    "flaw_of_completion",
+    "flaw_of_tool_call",
+    "flaw_of_wire",
+    "without_nulls",
+    "wrong_kind",
+]
 
 _Kinds: TypeAlias = tuple[type, ...]
 _OPTIONAL: _Kinds = (str, type(None))
@@ -80,7 +87,7 @@ def flaw_of_completion(completion: Completion) -> str | None:
     return next(filter(None, map(_flaw_of_part, message.content)), None)
 
 
-def named(completion: Completion) -> Completion:
+def without_nulls(completion: Completion) -> Completion:
     """The same where null stands for a name that the provider did not give: no answer is lost to that."""
     given = {"model": completion.model, "id": completion.id}
     absent = {field: "" for field, name in given.items() if cast("object", name) is None}

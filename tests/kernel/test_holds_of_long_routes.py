@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from listening import Listening
 
 from penstock import Config
 from penstock._budgeting import BudgetRules, Offer, Pricing, hold_terms
@@ -44,22 +45,6 @@ LEARNED = st.dictionaries(
 SIZES = st.sampled_from((1, 40, 800, 5_000, 9_000, 140_000))
 LIMITS = st.sampled_from((10**10, 10**10, 10**10, 10**7, 3_000, 200))
 """Of tokens, or of nano-USD. Most let everything through: else there is no hold to be looked at."""
-
-
-class Listening(OpenAIChat):
-    """Knows which targets it was asked for the bound of a request."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-
-    def input_bound(self, request: ChatRequest, target: Target) -> int | None:
-        self.asked.append(target.name)
-        return super().input_bound(request, target)
-
-    # It counts as the class that it is made from.
-    kind = OpenAIChat.kind
-    text_kind = OpenAIChat.text_kind
 
 
 class Otherwise(OpenAIChat):

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from listening import Listening
 from worlds import config, good, run
 
 import penstock
@@ -38,8 +39,6 @@ from penstock.policy.refused_ways import Way
 from penstock.policy.routing import Learned
 from penstock.policy.window import Per
 from penstock.testing import AnsweredKernel, ScriptedTransport
-from penstock.types import Target
-from penstock_providers.openai_chat import OpenAIChat
 
 MODELS = ("gpt-4o", "gpt-4", "gpt-3.5-turbo", "one-that-nobody-knows", "and-another")
 """Some take a schema, some but tools."""
@@ -52,22 +51,6 @@ SCHEMA = {
 }
 TEXT = ChatRequest("a" * 500, max_tokens=100)
 WAYS: tuple[Way, ...] = ("native", "tool", "tool alone", "object")
-
-
-class Listening(OpenAIChat):
-    """Knows which targets it was asked for the bound of a request."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-
-    def input_bound(self, request: ChatRequest, target: Target) -> int | None:
-        self.asked.append(target.name)
-        return super().input_bound(request, target)
-
-    # It counts as the class that it is made from.
-    kind = OpenAIChat.kind
-    text_kind = OpenAIChat.text_kind
 
 
 class Anything(Validator):
